@@ -1,0 +1,2 @@
+//! The `mvpbench` command.
+fn main() {}
