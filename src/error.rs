@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn an_input_error_is_found_under_context() {
-        let bare: anyhow::Result<()> = Err(InputError::new("`a` is odd").hint("make it even").into());
+        let bare: anyhow::Result<()> =
+            Err(InputError::new("`a` is odd").hint("make it even").into());
         let error = bare.context("configs/run.toml").unwrap_err();
         assert_eq!(InputError::of(&error).and_then(InputError::remedy), Some("make it even"));
         assert!(InputError::of(&anyhow::anyhow!("disk full")).is_none());

@@ -45,21 +45,27 @@ impl Pack {
 
     fn push(&mut self, pair: &TokenPair) {
         let base = self.ids.len();
-        let (prompt, chosen, rejected) = (pair.prompt.len(), pair.chosen.len(), pair.rejected.len());
+        let (prompt, chosen, rejected) =
+            (pair.prompt.len(), pair.chosen.len(), pair.rejected.len());
         let (chosen_at, rejected_at) = (base + prompt, base + prompt + chosen);
         let tokens = prompt + chosen + rejected;
 
         self.ids.extend(pair.prompt.iter().chain(&pair.chosen).chain(&pair.rejected));
-        self.positions.extend((0..prompt + chosen).chain(prompt..prompt + rejected).map(|p| p as u32));
+        self.positions
+            .extend((0..prompt + chosen).chain(prompt..prompt + rejected).map(|p| p as u32));
         self.start.extend(std::iter::repeat_n(base as u32, tokens));
-        for (interval, edge) in [(&mut self.hide_from, chosen_at), (&mut self.hide_to, rejected_at)] {
+        for (interval, edge) in [(&mut self.hide_from, chosen_at), (&mut self.hide_to, rejected_at)]
+        {
             interval.extend(std::iter::repeat_n(0, prompt + chosen));
-            interval.extend(std::iter::repeat_n(if chosen == 0 { 0 } else { edge as u32 }, rejected));
+            interval
+                .extend(std::iter::repeat_n(if chosen == 0 { 0 } else { edge as u32 }, rejected));
         }
         self.pair_rows.extend(std::iter::repeat_n(pair.row, tokens));
         self.offsets.extend(0..tokens as u32);
 
-        for (side, (at, answer)) in [(chosen_at, &pair.chosen), (rejected_at, &pair.rejected)].into_iter().enumerate() {
+        for (side, (at, answer)) in
+            [(chosen_at, &pair.chosen), (rejected_at, &pair.rejected)].into_iter().enumerate()
+        {
             for (i, &token) in answer.iter().enumerate() {
                 let before = match i {
                     0 if prompt == 0 => continue,

@@ -1,1 +1,21 @@
-//! Placeholder.
+//! Operations as pairs of functions, `forward` and `backward`, over plain candle tensors.
+//!
+//! Tensors in, tensors out; nothing is recorded. A file is one operation: its formula, its shapes, the gradient that goes
+//! with it, the CPU body, and a composition of candle primitives that is its reference in tests. Feeds [`crate::model`]
+//! and [`crate::train`]; knows nobody.
+//!
+//! On the CPU an operation runs in f32, or in f64 where a test wants exact arithmetic.
+
+pub mod adamw;
+pub mod attention;
+mod cpu;
+pub mod dropout;
+mod gemm;
+pub mod linear;
+pub mod logps;
+pub mod philox;
+pub mod rms_norm;
+pub mod rope;
+pub mod swiglu;
+#[cfg(test)]
+mod testing;

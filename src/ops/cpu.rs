@@ -1,0 +1,313 @@
+//! What the CPU bodies share: borrowing a tensor's elements, the two float types, and reductions the compiler vectorises.
+//!
+//! Loops run inside [`vectorised`], which compiles them for the widest vectors of the machine; a function called there must
+//! be `#[inline(always)]`, or it stays at the baseline.
+
+use std::ops::{Deref, Range};
+
+use candle_core::{CpuStorage, Device, Result, Storage, StorageRef, Tensor, WithDType, bail};
+
+/// Independent partial sums of a reduction: fills two AVX-512 registers of f32.
+pub(super) const LANES: usize = 32;
+
+/// The float types of the CPU bodies: f32 for work, f64 for tests in exact arithmetic.
+pub(super) trait Real: WithDType + std::ops::Neg<Output = Self> {
+    /// `exp(self)`.
+    fn exp(self) -> Self;
+    /// `self * a + b`, rounded once.
+    fn mul_add(self, a: Self, b: Self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// The larger of two; `self` if either is NaN does not matter to callers, which check for finite results.
+    fn max(self, other: Self) -> Self;
+}
+
+impl Real for f32 {
+    /// Within 2 units in the last place on `[-87, 88]`; 0 below, infinite above. Branch-free, so that loops of it vectorise.
+    ///
+    /// `exp(x) = 2^n exp(r)` with `n = round(x / ln 2)` and `|r| <= ln 2 / 2`, `exp(r)` by its Taylor polynomial of degree 7.
+    #[inline(always)]
+    fn exp(self) -> Self {
+        const LN2_HIGH: f32 = 0.693_359_4;
+        const LN2_LOW: f32 = -2.121_944_4e-4;
+        let x = self.clamp(-87.4, 88.8);
+        let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+        let r = f32::mul_add(n, -LN2_LOW, f32::mul_add(n, -LN2_HIGH, x));
+        let mut p = 1.0 / 5040.0;
+        for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            p = f32::mul_add(p, r, c);
+        }
+        // Two halves, since 2^n alone leaves the range of f32 at n = 128 and below -126.
+        let half = (n as i32) >> 1;
+        let scale = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+        let y = p * scale(half) * scale(n as i32 - half);
+        if self < -87.4 {
+            0.0
+        } else if self > 88.8 {
+            f32::INFINITY
+        } else {
+            y
+        }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self, b: Self) -> Self {
+        f32::mul_add(self, a, b)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f32::sqrt(self)
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        if self > other { self } else { other }
+    }
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn exp(self) -> Self {
+        f64::exp(self)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self, b: Self) -> Self {
+        f64::mul_add(self, a, b)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f64::sqrt(self)
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        if self > other { self } else { other }
+    }
+}
+
+/// The elements of a contiguous CPU tensor, borrowed.
+pub(super) struct Elements<'a, T> {
+    storage: StorageRef<'a>,
+    range: Range<usize>,
+    float: std::marker::PhantomData<T>,
+}
+
+impl<T: WithDType> Deref for Elements<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        match &*self.storage {
+            Storage::Cpu(cpu) => {
+                T::cpu_storage_as_slice(cpu).map(|all| &all[self.range.clone()]).unwrap_or_default()
+            }
+            _ => &[],
+        }
+    }
+}
+
+/// Borrows the elements of `tensor`, which must lie on the CPU, be contiguous and hold `T`.
+pub(super) fn elements<T: WithDType>(tensor: &Tensor) -> Result<Elements<'_, T>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        bail!("expected a contiguous tensor, got strides {:?}", layout.stride())
+    };
+    match &*storage {
+        Storage::Cpu(cpu) => T::cpu_storage_as_slice(cpu)?,
+        _ => bail!("expected a tensor on the cpu, got one on {:?}", tensor.device().location()),
+    };
+    Ok(Elements { storage, range: from..to, float: std::marker::PhantomData })
+}
+
+/// The elements of a contiguous CPU storage, for operations in place.
+pub(super) fn elements_mut<'a, T: WithDType>(
+    storage: &'a mut CpuStorage,
+    layout: &candle_core::Layout,
+) -> Result<&'a mut [T]>
+where
+    T: InPlace,
+{
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        bail!("expected a contiguous tensor, got strides {:?}", layout.stride())
+    };
+    Ok(&mut T::slice_mut(storage)?[from..to])
+}
+
+/// Float types whose CPU storage can be borrowed mutably.
+pub(super) trait InPlace: Sized {
+    /// All elements of `storage`.
+    fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
+}
+
+macro_rules! in_place {
+    ($float:ty, $variant:ident) => {
+        impl InPlace for $float {
+            fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+                match storage {
+                    CpuStorage::$variant(all) => Ok(all),
+                    other => bail!(
+                        "expected {:?}, got {:?}",
+                        <$float>::DTYPE,
+                        candle_core::backend::BackendStorage::dtype(other)
+                    ),
+                }
+            }
+        }
+    };
+}
+in_place!(f32, F32);
+in_place!(f64, F64);
+
+/// A CPU tensor made of `data`, without a copy.
+pub(super) fn tensor<T: WithDType, S: Into<candle_core::Shape>>(
+    data: Vec<T>,
+    shape: S,
+) -> Result<Tensor> {
+    Tensor::from_vec(data, shape.into(), &Device::Cpu)
+}
+
+/// Refuses anything that has no body: another device, another dtype.
+pub(super) fn unsupported(name: &str, tensor: &Tensor) -> Result<Tensor> {
+    bail!(
+        "{name}: no body for {:?} on {:?}; expected f32 or f64 on the cpu",
+        tensor.dtype(),
+        tensor.device().location()
+    )
+}
+
+/// Runs the CPU body of an operation for the float type of `tensor`.
+macro_rules! on_cpu {
+    ($name:literal, $tensor:expr, $float:ident => $body:expr) => {
+        match ($tensor.device(), $tensor.dtype()) {
+            (candle_core::Device::Cpu, candle_core::DType::F32) => {
+                type $float = f32;
+                $body
+            }
+            (candle_core::Device::Cpu, candle_core::DType::F64) => {
+                type $float = f64;
+                $body
+            }
+            _ => Err(super::cpu::unsupported($name, $tensor)
+                .err()
+                .unwrap_or_else(|| candle_core::Error::msg($name))),
+        }
+    };
+}
+pub(super) use on_cpu;
+
+/// Runs `body` compiled for the widest vectors of this machine.
+#[inline(always)]
+pub(super) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
+    struct Body<F>(F);
+    impl<R, F: FnOnce() -> R> pulp::WithSimd for Body<F> {
+        type Output = R;
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, simd: S) -> R {
+            simd.vectorize(Inner(self.0))
+        }
+    }
+    struct Inner<F>(F);
+    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Inner<F> {
+        type Output = R;
+        #[inline(always)]
+        fn call(self) -> R {
+            (self.0)()
+        }
+    }
+    pulp::Arch::new().dispatch(Body(body))
+}
+
+/// Sum over `i` of `term(a[i], b[i])`, in [`LANES`] partial sums.
+#[inline(always)]
+pub(super) fn sum_of<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
+    let mut lanes = [T::zero(); LANES];
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            lanes[lane] += term(a[lane], b[lane]);
+        }
+    }
+    let mut total = T::zero();
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        total += term(a, b);
+    }
+    lanes.iter().fold(total, |total, &lane| total + lane)
+}
+
+/// Dot product.
+#[inline(always)]
+pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    sum_of(a, b, |a, b| a * b)
+}
+
+/// Largest element; negative infinity of an empty slice.
+#[inline(always)]
+pub(super) fn max_of<T: Real>(a: &[T]) -> T {
+    let lowest = T::from_f64(f64::NEG_INFINITY);
+    let mut lanes = [lowest; LANES];
+    let (blocks, rest) = a.as_chunks::<LANES>();
+    for block in blocks {
+        for lane in 0..LANES {
+            lanes[lane] = Real::max(lanes[lane], block[lane]);
+        }
+    }
+    lanes.iter().chain(rest).fold(lowest, |m, &x| Real::max(m, x))
+}
+
+/// Replaces each `x` by `exp(x * scale - shift)` and returns the sum of the results.
+#[inline(always)]
+pub(super) fn exp_in_place<T: Real>(row: &mut [T], scale: T, shift: T) -> T {
+    let mut lanes = [T::zero(); LANES];
+    let (blocks, rest) = row.as_chunks_mut::<LANES>();
+    for block in blocks {
+        for lane in 0..LANES {
+            block[lane] = Real::exp(Real::mul_add(block[lane], scale, -shift));
+            lanes[lane] += block[lane];
+        }
+    }
+    let mut total = T::zero();
+    for x in rest {
+        *x = Real::exp(Real::mul_add(*x, scale, -shift));
+        total += *x;
+    }
+    lanes.iter().fold(total, |total, &lane| total + lane)
+}
+
+/// How many rows of `width` elements one parallel task takes: about 32 Ki elements, so that a task outlasts its scheduling.
+pub(super) fn rows_per_task(width: usize) -> usize {
+    (32 * 1024 / width.max(1)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fast_exp_is_within_two_units_in_the_last_place() {
+        let mut worst = 0f64;
+        for i in -870_000..880_000 {
+            let x = i as f32 * 1e-4;
+            let (got, want) = (f64::from(Real::exp(x)), f64::from(x).exp());
+            worst = worst.max((got - want).abs() / want);
+        }
+        assert!(worst <= 2.0 * f64::from(f32::EPSILON), "{worst:e}");
+    }
+
+    #[test]
+    fn fast_exp_saturates_and_keeps_nan() {
+        assert_eq!(Real::exp(-1e30f32).to_bits(), 0);
+        assert_eq!(Real::exp(f32::NEG_INFINITY).to_bits(), 0);
+        assert!(Real::exp(f32::INFINITY).is_infinite());
+        assert!(Real::exp(f32::NAN).is_nan());
+        assert_eq!(Real::exp(0f32).to_bits(), 1f32.to_bits());
+    }
+
+    #[test]
+    fn reductions_take_the_rest_of_a_block() {
+        for n in [0, 1, LANES - 1, LANES, LANES + 1, 100] {
+            let a: Vec<f64> = (0..n).map(|i| i as f64 - 3.0).collect();
+            let want: f64 = a.iter().map(|x| x * x).sum();
+            assert!((vectorised(|| dot(&a, &a)) - want).abs() <= 1e-9);
+            assert_eq!(
+                max_of(&a).to_bits(),
+                a.iter().copied().fold(f64::NEG_INFINITY, f64::max).to_bits()
+            );
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Dropout whose mask is a function of where a number stands, so that nothing is stored and nothing depends on packing.
+//!
+//! Element `column` of a token is kept when word `column % 4` of `philox(key, counter)` is at least `p * 2^32`, with
+//! key = (low half of the seed, high half of the seed xor `256 * layer + module`) and
+//! counter = (`column / 4`, the token's offset within its pair, the pair's row in the data set, the optimizer step).
+//! What is kept is divided by `1 - p`. The same data, step and seed give the same mask in any pack, micro-batch, resume or device.
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::cpu::{self, Real, on_cpu, vectorised};
+use super::philox;
+
+/// One mask of one adapted module at one optimizer step.
+#[derive(Debug, Clone)]
+pub struct Mask<'a> {
+    /// Share of the elements set to zero, in `0..1`.
+    pub probability: f64,
+    /// The run's seed.
+    pub seed: u64,
+    /// Optimizer steps done before this one.
+    pub step: u32,
+    /// Layer and module, `256 * layer + module`.
+    pub place: u32,
+    /// `[tokens]` row of each token's pair in the data set.
+    pub pair_rows: &'a [u32],
+    /// `[tokens]` place of each token within its pair.
+    pub offsets: &'a [u32],
+}
+
+impl Mask<'_> {
+    /// `x * mask / (1 - p)`; `x`: `[tokens, columns]`, and so is the result. It is its own backward: apply it to the gradient.
+    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        on_cpu!("dropout", x, T => self.apply_cpu::<T>(x))
+    }
+
+    /// An element is dropped when its random word is below this.
+    fn threshold(&self) -> u32 {
+        (self.probability * 4_294_967_296.0).round().min(f64::from(u32::MAX)) as u32
+    }
+
+    fn key(&self) -> [u32; 2] {
+        [self.seed as u32, (self.seed >> 32) as u32 ^ self.place]
+    }
+
+    fn apply_cpu<T: Real>(&self, x: &Tensor) -> Result<Tensor> {
+        let (tokens, columns) = x.dims2()?;
+        if tokens != self.pair_rows.len() || tokens != self.offsets.len() {
+            candle_core::bail!("dropout: {tokens} tokens with keys of {}", self.pair_rows.len());
+        }
+        let data = cpu::elements::<T>(x)?;
+        let data = &data[..];
+        let mut y = vec![T::zero(); data.len()];
+        let (key, threshold, scale) =
+            (self.key(), self.threshold(), T::from_f64(1.0 / (1.0 - self.probability)));
+        y.par_chunks_mut(columns.max(1)).enumerate().for_each(|(t, y)| {
+            let x = &data[t * columns..][..columns];
+            let address = [self.offsets[t], self.pair_rows[t], self.step];
+            vectorised(|| {
+                for (quad, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
+                    let words =
+                        philox::block(key, [quad as u32, address[0], address[1], address[2]]);
+                    for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
+                        *y = if word >= threshold { x * scale } else { T::zero() };
+                    }
+                }
+            });
+        });
+        cpu::tensor(y, (tokens, columns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    fn mask<'a>(
+        probability: f64,
+        step: u32,
+        place: u32,
+        pair_rows: &'a [u32],
+        offsets: &'a [u32],
+    ) -> Mask<'a> {
+        Mask { probability, seed: 12, step, place, pair_rows, offsets }
+    }
+
+    fn ones(tokens: usize, columns: usize) -> Tensor {
+        Tensor::ones((tokens, columns), DType::F32, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn the_share_dropped_is_p_and_the_mean_is_kept() {
+        let (rows, offsets): (Vec<u32>, Vec<u32>) = (vec![3; 400], (0..400).collect());
+        let y = mask(0.05, 0, 1, &rows, &offsets)
+            .apply(&ones(400, 250))
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        let dropped = y.iter().filter(|&&y| y.to_bits() == 0).count() as f64 / y.len() as f64;
+        assert!((dropped - 0.05).abs() <= 0.003, "{dropped}");
+        assert!(y.iter().all(|&y| y.to_bits() == 0 || (y - 1.0 / 0.95).abs() <= 1e-6));
+    }
+
+    #[test]
+    fn a_tokens_mask_does_not_depend_on_its_place_in_the_pack() {
+        let whole = mask(0.3, 4, 258, &[7, 7, 9], &[0, 1, 0])
+            .apply(&ones(3, 21))
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap();
+        let alone =
+            mask(0.3, 4, 258, &[9], &[0]).apply(&ones(1, 21)).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(whole[2], alone[0]);
+        assert_ne!(whole[0], whole[1]);
+        assert_ne!(whole[0], whole[2]);
+    }
+
+    #[test]
+    fn every_part_of_the_key_changes_the_mask() {
+        let base = |step, place| {
+            mask(0.5, step, place, &[1], &[2])
+                .apply(&ones(1, 64))
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap()
+        };
+        assert_ne!(base(0, 1), base(1, 1));
+        assert_ne!(base(0, 1), base(0, 2));
+    }
+}

@@ -1,0 +1,125 @@
+//! The frozen linear layer `y = x W^T`, and products added in place: `y += scale * a b`.
+//!
+//! The weight is frozen: its gradient is never computed, which is a third of what a tape would do.
+
+use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
+
+use super::cpu::{self, InPlace, Real};
+use super::gemm::{Into, Threads, Tile, gemm};
+
+/// `y = x W^T`; `x`: `[tokens, in]`, `weight`: `[out, in]`. Returns `[tokens, out]`.
+pub fn forward(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    x.matmul(&weight.t()?)
+}
+
+/// `dx = dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`. Returns `[tokens, in]`.
+pub fn backward(dy: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    dy.matmul(weight)
+}
+
+/// `out += scale * a b`, in place; `a`: `[m, k]`, `b`: `[k, n]`, `out`: `[m, n]`. All contiguous.
+pub fn add_product(out: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
+    out.inplace_op3(a, b, &AddProduct { scale, transposed: false })
+}
+
+/// `out += scale * a b^T`, in place; `a`: `[m, k]`, `b`: `[n, k]`, `out`: `[m, n]`. All contiguous.
+pub fn add_product_transposed(out: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
+    out.inplace_op3(a, b, &AddProduct { scale, transposed: true })
+}
+
+struct AddProduct {
+    scale: f64,
+    transposed: bool,
+}
+
+impl InplaceOp3 for AddProduct {
+    fn name(&self) -> &'static str {
+        "add_product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        out: &mut CpuStorage,
+        out_layout: &Layout,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<()> {
+        match out {
+            CpuStorage::F32(_) => self.add::<f32>(out, out_layout, a, a_layout, b, b_layout),
+            CpuStorage::F64(_) => self.add::<f64>(out, out_layout, a, a_layout, b, b_layout),
+            _ => bail!("add_product: expected f32 or f64 on the cpu"),
+        }
+    }
+}
+
+impl AddProduct {
+    fn add<T: Real + InPlace>(
+        &self,
+        out: &mut CpuStorage,
+        out_layout: &Layout,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<()> {
+        let (m, n) = out_layout.shape().dims2()?;
+        let (a_rows, k) = a_layout.shape().dims2()?;
+        let (b_rows, b_columns) = b_layout.shape().dims2()?;
+        let expected = if self.transposed { (n, k) } else { (k, n) };
+        if a_rows != m || (b_rows, b_columns) != expected {
+            bail!(
+                "add_product: [{a_rows}, {k}] times [{b_rows}, {b_columns}] does not give [{m}, {n}]"
+            );
+        }
+        let (Some((a_from, a_to)), Some((b_from, b_to))) =
+            (a_layout.contiguous_offsets(), b_layout.contiguous_offsets())
+        else {
+            bail!("add_product: expected contiguous tensors");
+        };
+        let a = Tile::rows(&T::cpu_storage_as_slice(a)?[a_from..a_to], k);
+        let b = Tile::rows(&T::cpu_storage_as_slice(b)?[b_from..b_to], b_columns);
+        let b = if self.transposed { b.t() } else { b };
+        let out = cpu::elements_mut::<T>(out, out_layout)?;
+        gemm((m, k, n), (out, n, Into::Add), a, b, T::from_f64(self.scale), Threads::All);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, random, tape, tolerance};
+    use candle_core::DType;
+
+    #[test]
+    fn values_and_gradients_agree_with_the_reference() {
+        for dtype in [DType::F32, DType::F64] {
+            for (tokens, from, to) in [(1, 1, 1), (5, 33, 7), (65, 100, 40)] {
+                let (x, weight, dy) = (
+                    random(&[tokens, from], 1, dtype),
+                    random(&[to, from], 2, dtype),
+                    random(&[tokens, to], 3, dtype),
+                );
+                let want = tape(&[&x], &dy, |t| t[0].matmul(&weight.t()?));
+                assert_close("dx", &backward(&dy, &weight).unwrap(), &want[0], tolerance(dtype));
+
+                let y = forward(&x, &weight).unwrap();
+                let twice = y.copy().unwrap();
+                add_product_transposed(&twice, &x, &weight, 0.5).unwrap();
+                assert_close("y + y / 2", &twice, &(&y * 1.5).unwrap(), tolerance(dtype));
+                let dx = random(&[tokens, from], 4, dtype);
+                let want = (&dx + (&want[0] * 3.0).unwrap()).unwrap();
+                add_product(&dx, &dy, &weight, 3.0).unwrap();
+                assert_close("dx + 3 dy W", &dx, &want, tolerance(dtype));
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_multiply_are_refused() {
+        let [a, b, out] = [[2, 3], [4, 5], [2, 5]].map(|shape| random(&shape, 1, DType::F32));
+        assert!(add_product(&out, &a, &b, 1.0).is_err());
+    }
+}

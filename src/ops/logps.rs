@@ -1,0 +1,179 @@
+//! Log-probabilities of completion tokens: `logp = z[target] - logsumexp(z)` with `z = hidden lm_head^T`, rows in chunks.
+//!
+//! Never a `[tokens, vocab]` matrix: a chunk's logits are overwritten by their own gradient and dropped.
+
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::cpu::{self, Real, on_cpu, vectorised};
+use super::gemm::{Into, Threads, Tile, gemm};
+
+/// Rows of logits that exist at one time.
+pub const LOGPS_CHUNK: usize = 256;
+
+/// Log-probability of each completion token under the model, in nats.
+///
+/// - `hidden`: `[scored, hidden]`, the final norm's output at the rows that predict (a shared prompt's last row twice).
+/// - `lm_head`: `[vocab, hidden]`, frozen.
+/// - `targets`: `[scored]` u32, the token each row must predict.
+///
+/// Returns `[scored]`. Refuses a target outside the vocabulary.
+pub fn forward(hidden: &Tensor, lm_head: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    Ok(on_cpu!("logps", hidden, T => chunks_cpu::<T>(hidden, lm_head, targets, false))?.0)
+}
+
+/// [`forward`], and what [`backward`] needs: `[scored, hidden]`, the gradient of each row's own log-probability,
+/// `(onehot(target) - softmax(z)) lm_head`. Computing it here saves the logits a second time.
+pub fn forward_for_backward(
+    hidden: &Tensor,
+    lm_head: &Tensor,
+    targets: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    on_cpu!("logps", hidden, T => chunks_cpu::<T>(hidden, lm_head, targets, true))
+}
+
+/// Gradient of `hidden`: each row's own gradient times the gradient `dlogps` (`[scored]`) of its log-probability.
+pub fn backward(dlogps: &Tensor, own: &Tensor) -> Result<Tensor> {
+    own.broadcast_mul(&dlogps.to_dtype(own.dtype())?.unsqueeze(1)?)
+}
+
+fn chunks_cpu<T: Real>(
+    hidden: &Tensor,
+    lm_head: &Tensor,
+    targets: &Tensor,
+    gradient: bool,
+) -> Result<(Tensor, Tensor)> {
+    let (scored, width) = hidden.dims2()?;
+    let (vocab, _) = lm_head.dims2()?;
+    let (h, w, targets) =
+        (cpu::elements::<T>(hidden)?, cpu::elements::<T>(lm_head)?, cpu::elements::<u32>(targets)?);
+    let (h, w, targets) = (&h[..], &w[..], &targets[..]);
+    if let Some(&target) = targets.iter().find(|&&target| target as usize >= vocab) {
+        bail!("logps: token id {target} with a vocabulary of {vocab}");
+    }
+    let mut logits = vec![T::zero(); scored.min(LOGPS_CHUNK) * vocab];
+    let mut logps = vec![T::zero(); scored];
+    let mut own = vec![T::zero(); if gradient { scored * width } else { 0 }];
+    for from in (0..scored).step_by(LOGPS_CHUNK) {
+        let rows = LOGPS_CHUNK.min(scored - from);
+        let logits = &mut logits[..rows * vocab];
+        gemm(
+            (rows, width, vocab),
+            (logits, vocab, Into::Replace),
+            Tile::rows(&h[from * width..], width),
+            Tile::rows(w, width).t(),
+            T::one(),
+            Threads::All,
+        );
+        let (logps, targets) = (&mut logps[from..][..rows], &targets[from..][..rows]);
+        (logits.par_chunks_mut(vocab), logps, targets).into_par_iter().for_each(
+            |(z, logp, &target)| {
+                vectorised(|| {
+                    let largest = cpu::max_of(z);
+                    let chosen = z[target as usize] - largest;
+                    let sum = cpu::exp_in_place(z, T::one(), largest);
+                    *logp = chosen - T::from_f64(sum.to_f64().ln());
+                    if gradient {
+                        let scale = -T::one() / sum;
+                        z.iter_mut().for_each(|z| *z *= scale);
+                        z[target as usize] += T::one();
+                    }
+                });
+            },
+        );
+        if gradient {
+            let own = &mut own[from * width..][..rows * width];
+            gemm(
+                (rows, vocab, width),
+                (own, width, Into::Replace),
+                Tile::rows(logits, vocab),
+                Tile::rows(w, width),
+                T::one(),
+                Threads::All,
+            );
+        }
+    }
+    let own =
+        if gradient { cpu::tensor(own, (scored, width))? } else { cpu::tensor(own, (0, width))? };
+    Ok((cpu::tensor(logps, scored)?, own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
+    use candle_core::{DType, Device};
+
+    fn reference(hidden: &Tensor, lm_head: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        let all = candle_nn::ops::log_softmax(&hidden.matmul(&lm_head.t()?)?, 1)?;
+        all.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)
+    }
+
+    fn targets(scored: usize, vocab: usize) -> Tensor {
+        let ids: Vec<u32> = (0..scored).map(|i| (i * 7 % vocab) as u32).collect();
+        Tensor::new(ids, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn values_and_gradients_agree_with_the_reference() {
+        for dtype in [DType::F32, DType::F64] {
+            for (scored, hidden, vocab) in [(1, 1, 1), (5, 33, 70), (LOGPS_CHUNK + 3, 8, 40)] {
+                let (h, head, g) = (
+                    random(&[scored, hidden], 1, dtype),
+                    random(&[vocab, hidden], 2, dtype),
+                    random(&[scored], 3, dtype),
+                );
+                let targets = targets(scored, vocab);
+                let (logps, own) = forward_for_backward(&h, &head, &targets).unwrap();
+                assert_close(
+                    "logps",
+                    &logps,
+                    &reference(&h, &head, &targets).unwrap(),
+                    tolerance(dtype),
+                );
+                let want = tape(&[&h], &g, |t| reference(&t[0], &head, &targets));
+                assert_close(
+                    "dhidden",
+                    &backward(&g, &own).unwrap(),
+                    &want[0],
+                    4.0 * tolerance(dtype),
+                );
+                let alone = forward(&h, &head, &targets).unwrap();
+                assert_close("without gradient", &alone, &logps, 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn gradient_agrees_with_finite_differences() {
+        let (h, head, g) = (
+            random(&[3, 5], 1, DType::F64),
+            random(&[11, 5], 2, DType::F64),
+            random(&[3], 3, DType::F64),
+        );
+        let targets = targets(3, 11);
+        let (_, own) = forward_for_backward(&h, &head, &targets).unwrap();
+        let want = finite_difference(&h, &g, |h| forward(h, &head, &targets));
+        assert_close("dhidden", &backward(&g, &own).unwrap(), &want, 1e-6);
+    }
+
+    #[test]
+    fn logits_far_apart_stay_finite() {
+        let h = Tensor::new(&[[1e4f32], [-1e4]], &Device::Cpu).unwrap();
+        let head = Tensor::new(&[[1f32], [-1.0]], &Device::Cpu).unwrap();
+        let (logps, own) =
+            forward_for_backward(&h, &head, &Tensor::new(&[1u32, 1], &Device::Cpu).unwrap())
+                .unwrap();
+        assert_eq!(logps.to_vec1::<f32>().unwrap(), vec![-2e4, 0.0]);
+        assert!(own.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().all(|x| x.is_finite()));
+    }
+
+    #[test]
+    fn a_target_outside_the_vocabulary_is_refused_and_nothing_scored_is_fine() {
+        let (h, head) = (random(&[1, 4], 1, DType::F32), random(&[3, 4], 2, DType::F32));
+        assert!(forward(&h, &head, &Tensor::new(&[3u32], &Device::Cpu).unwrap()).is_err());
+        let nothing = h.narrow(0, 0, 0).unwrap();
+        let none = Tensor::zeros(0, DType::U32, &Device::Cpu).unwrap();
+        assert_eq!(forward(&nothing, &head, &none).unwrap().dims(), [0]);
+    }
+}

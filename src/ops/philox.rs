@@ -1,0 +1,109 @@
+//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): random numbers by address.
+//!
+//! A number is a function of a 64-bit key and a 128-bit counter; nothing is stored and no order is implied. Every random
+//! choice of the project comes from here: dropout masks, the initial A of LoRA, the order of the pairs.
+
+const MULTIPLIERS: (u32, u32) = (0xD251_1F53, 0xCD9E_8D57);
+const WEYL: (u32, u32) = (0x9E37_79B9, 0xBB67_AE85);
+
+/// The four 32-bit words at `counter` under `key`.
+#[inline(always)]
+pub fn block(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
+    for _ in 0..10 {
+        let left = u64::from(MULTIPLIERS.0) * u64::from(counter[0]);
+        let right = u64::from(MULTIPLIERS.1) * u64::from(counter[2]);
+        counter = [
+            (right >> 32) as u32 ^ counter[1] ^ key[0],
+            right as u32,
+            (left >> 32) as u32 ^ counter[3] ^ key[1],
+            left as u32,
+        ];
+        key = [key[0].wrapping_add(WEYL.0), key[1].wrapping_add(WEYL.1)];
+    }
+    counter
+}
+
+/// A stream of numbers under one seed, read at any place.
+#[derive(Debug, Clone, Copy)]
+pub struct Philox {
+    key: [u32; 2],
+    stream: u64,
+}
+
+impl Philox {
+    /// The numbers of `seed` that belong to `stream`; streams do not overlap.
+    pub fn new(seed: u64, stream: u64) -> Self {
+        Self { key: [seed as u32, (seed >> 32) as u32], stream }
+    }
+
+    /// The 64-bit word at `place`.
+    pub fn word(&self, place: u64) -> u64 {
+        let [a, b, ..] = block(
+            self.key,
+            [place as u32, (place >> 32) as u32, self.stream as u32, (self.stream >> 32) as u32],
+        );
+        u64::from(a) << 32 | u64::from(b)
+    }
+
+    /// The number at `place`, uniform in `[0, 1)` with 53 bits.
+    pub fn uniform(&self, place: u64) -> f64 {
+        (self.word(place) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// A permutation of `0..n` (Fisher and Yates), the same for the same seed and stream.
+    pub fn permutation(&self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        for last in (1..n).rev() {
+            // The high half of a 64x64-bit product is uniform in 0..=last to within 2^-40.
+            let other = ((u128::from(self.word(last as u64)) * (last as u128 + 1)) >> 64) as usize;
+            order.swap(last, other);
+        }
+        order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Known answers of the Random123 distribution (`kat_vectors`, philox4x32-10).
+    #[test]
+    fn words_equal_the_published_known_answers() {
+        assert_eq!(block([0; 2], [0; 4]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(
+            block([u32::MAX; 2], [u32::MAX; 4]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
+        let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
+        assert_eq!(
+            block([0xa409_3822, 0x299f_31d0], pi),
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
+        );
+    }
+
+    #[test]
+    fn a_permutation_holds_every_place_once_and_depends_on_its_stream() {
+        let (first, second) =
+            (Philox::new(12, 0).permutation(100), Philox::new(12, 1).permutation(100));
+        assert_ne!(first, second);
+        assert_eq!(first, Philox::new(12, 0).permutation(100));
+        let mut sorted = first;
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+        assert_eq!(Philox::new(12, 0).permutation(0), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn uniform_numbers_have_the_mean_and_spread_of_a_uniform() {
+        let philox = Philox::new(7, 3);
+        let n = 100_000;
+        let numbers: Vec<f64> = (0..n).map(|i| philox.uniform(i)).collect();
+        let mean = numbers.iter().sum::<f64>() / n as f64;
+        let variance = numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
+        assert!(
+            (mean - 0.5).abs() <= 0.005 && (variance - 1.0 / 12.0).abs() <= 0.002,
+            "{mean} {variance}"
+        );
+        assert!(numbers.iter().all(|x| (0.0..1.0).contains(x)));
+    }
+}

@@ -1,0 +1,215 @@
+//! RMSNorm, fused with the residual addition before it: `h = x + delta`, `y = h * inv * w`, `inv = 1 / sqrt(mean(h^2) + eps)`.
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::cpu::{self, Real, on_cpu, vectorised};
+
+/// What [`forward`] returns.
+#[derive(Debug, Clone)]
+pub struct Normed {
+    /// `[tokens, hidden]`, `x + delta`: the residual stream.
+    pub sum: Tensor,
+    /// `[tokens, hidden]`, the normalised sum.
+    pub y: Tensor,
+    /// `[tokens]`, `1 / sqrt(mean(sum^2) + eps)`, kept for the backward pass.
+    pub inv: Tensor,
+}
+
+/// Adds `delta` to the residual stream and normalises the sum.
+///
+/// - `x`, `delta`: `[tokens, hidden]`; without a `delta` the sum is `x` itself, not a copy.
+/// - `weight`: `[hidden]`, frozen.
+///
+/// Sums of squares in the tensor's own float type.
+pub fn forward(x: &Tensor, delta: Option<&Tensor>, weight: &Tensor, eps: f64) -> Result<Normed> {
+    on_cpu!("rms_norm", x, T => forward_cpu::<T>(x, delta, weight, eps))
+}
+
+/// The normalised rows again, from what [`forward`] kept: `y = sum * inv * weight`, bit for bit.
+pub fn apply(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    on_cpu!("rms_norm", sum, T => apply_cpu::<T>(sum, inv, weight))
+}
+
+/// Gradient of the residual stream: `residual + inv * (dy w) - h * inv^3 * mean(h * dy * w)`.
+///
+/// - `dy`: `[tokens, hidden]`, gradient of `y`; `sum`, `inv`: as [`forward`] returned them.
+/// - `residual`: `[tokens, hidden]`, the gradient that reaches the sum past the norm, if any.
+///
+/// Returns `[tokens, hidden]`: the gradient of `x` and of `delta` alike. The weight has none.
+pub fn backward(
+    dy: &Tensor,
+    sum: &Tensor,
+    inv: &Tensor,
+    weight: &Tensor,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    on_cpu!("rms_norm backward", dy, T => backward_cpu::<T>(dy, sum, inv, weight, residual))
+}
+
+fn forward_cpu<T: Real>(
+    x: &Tensor,
+    delta: Option<&Tensor>,
+    weight: &Tensor,
+    eps: f64,
+) -> Result<Normed> {
+    let (tokens, hidden) = x.dims2()?;
+    let added = delta.map(|delta| added_cpu::<T>(x, delta)).transpose()?;
+    let sum = added.unwrap_or_else(|| x.clone());
+    let (h, w) = (cpu::elements::<T>(&sum)?, cpu::elements::<T>(weight)?);
+    let (h, w) = (&h[..], &w[..]);
+    let mut inv = vec![T::zero(); tokens];
+    let mut y = vec![T::zero(); tokens * hidden];
+    let rows = cpu::rows_per_task(hidden);
+    (y.par_chunks_mut(rows * hidden), inv.par_chunks_mut(rows), h.par_chunks(rows * hidden))
+        .into_par_iter()
+        .for_each(|(y, inv, h)| {
+            vectorised(|| {
+                for ((y, inv), h) in y.chunks_exact_mut(hidden).zip(inv).zip(h.chunks_exact(hidden))
+                {
+                    let mean = cpu::dot(h, h) / T::from_f64(hidden as f64);
+                    *inv = T::one() / Real::sqrt(mean + T::from_f64(eps));
+                    scale_row(y, h, *inv, w);
+                }
+            });
+        });
+    let (y, inv) = (cpu::tensor(y, (tokens, hidden))?, cpu::tensor(inv, tokens)?);
+    Ok(Normed { sum: sum.clone(), y, inv })
+}
+
+fn apply_cpu<T: Real>(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (tokens, hidden) = sum.dims2()?;
+    let (h, inv, w) =
+        (cpu::elements::<T>(sum)?, cpu::elements::<T>(inv)?, cpu::elements::<T>(weight)?);
+    let (h, inv, w) = (&h[..], &inv[..], &w[..]);
+    let mut y = vec![T::zero(); tokens * hidden];
+    let rows = cpu::rows_per_task(hidden);
+    (y.par_chunks_mut(rows * hidden), inv.par_chunks(rows), h.par_chunks(rows * hidden))
+        .into_par_iter()
+        .for_each(|(y, inv, h)| {
+            vectorised(|| {
+                for ((y, &inv), h) in
+                    y.chunks_exact_mut(hidden).zip(inv).zip(h.chunks_exact(hidden))
+                {
+                    scale_row(y, h, inv, w);
+                }
+            });
+        });
+    cpu::tensor(y, (tokens, hidden))
+}
+
+#[inline(always)]
+fn scale_row<T: Real>(y: &mut [T], h: &[T], inv: T, w: &[T]) {
+    for ((y, &h), &w) in y.iter_mut().zip(h).zip(w) {
+        *y = h * inv * w;
+    }
+}
+
+fn added_cpu<T: Real>(x: &Tensor, delta: &Tensor) -> Result<Tensor> {
+    let (a, b) = (cpu::elements::<T>(x)?, cpu::elements::<T>(delta)?);
+    let (a, b) = (&a[..], &b[..]);
+    let mut sum = vec![T::zero(); a.len()];
+    let width = cpu::rows_per_task(1);
+    (sum.par_chunks_mut(width), a.par_chunks(width), b.par_chunks(width)).into_par_iter().for_each(
+        |(sum, a, b)| {
+            vectorised(|| sum.iter_mut().zip(a).zip(b).for_each(|((sum, &a), &b)| *sum = a + b));
+        },
+    );
+    cpu::tensor(sum, x.dims2()?)
+}
+
+fn backward_cpu<T: Real>(
+    dy: &Tensor,
+    sum: &Tensor,
+    inv: &Tensor,
+    weight: &Tensor,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (tokens, hidden) = dy.dims2()?;
+    let (dy, h) = (cpu::elements::<T>(dy)?, cpu::elements::<T>(sum)?);
+    let (inv, w) = (cpu::elements::<T>(inv)?, cpu::elements::<T>(weight)?);
+    let residual = residual.map(cpu::elements::<T>).transpose()?;
+    let (dy, h, inv, w, residual) = (&dy[..], &h[..], &inv[..], &w[..], residual.as_deref());
+    let mut dx = vec![T::zero(); tokens * hidden];
+    let rows = cpu::rows_per_task(hidden);
+    dx.par_chunks_mut(rows * hidden).enumerate().for_each(|(task, dx)| {
+        vectorised(|| {
+            for (i, dx) in dx.chunks_exact_mut(hidden).enumerate() {
+                let t = task * rows + i;
+                let (dy, h, inv) =
+                    (&dy[t * hidden..][..hidden], &h[t * hidden..][..hidden], inv[t]);
+                for ((dx, &dy), &w) in dx.iter_mut().zip(dy).zip(w) {
+                    *dx = dy * w;
+                }
+                let pull = cpu::dot(dx, h) / T::from_f64(hidden as f64) * inv * inv * inv;
+                for (dx, &h) in dx.iter_mut().zip(h) {
+                    *dx = *dx * inv - h * pull;
+                }
+                if let Some(residual) = residual {
+                    for (dx, &r) in dx.iter_mut().zip(&residual[t * hidden..][..hidden]) {
+                        *dx += r;
+                    }
+                }
+            }
+        });
+    });
+    cpu::tensor(dx, (tokens, hidden))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
+    use candle_core::{D, DType};
+
+    const EPS: f64 = 1e-5;
+
+    fn reference(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let inv = (x.sqr()?.mean_keepdim(D::Minus1)? + EPS)?.sqrt()?.recip()?;
+        x.broadcast_mul(&inv)?.broadcast_mul(weight)
+    }
+
+    #[test]
+    fn values_and_gradients_agree_with_the_reference() {
+        for dtype in [DType::F32, DType::F64] {
+            for (tokens, hidden) in [(1, 1), (3, 33), (70, 1000)] {
+                let [x, delta, dy, residual] =
+                    [1, 2, 3, 4].map(|seed| random(&[tokens, hidden], seed, dtype));
+                let weight = random(&[hidden], 5, dtype);
+                let normed = forward(&x, Some(&delta), &weight, EPS).unwrap();
+                let sum = (&x + &delta).unwrap();
+                assert_close("sum", &normed.sum, &sum, tolerance(dtype));
+                assert_close("y", &normed.y, &reference(&sum, &weight).unwrap(), tolerance(dtype));
+                let dx = backward(&dy, &normed.sum, &normed.inv, &weight, Some(&residual)).unwrap();
+                let want =
+                    (&tape(&[&sum], &dy, |t| reference(&t[0], &weight))[0] + &residual).unwrap();
+                assert_close("dx", &dx, &want, 10.0 * tolerance(dtype));
+            }
+        }
+    }
+
+    #[test]
+    fn gradient_agrees_with_finite_differences() {
+        let (x, weight, dy) = (
+            random(&[3, 7], 1, DType::F64),
+            random(&[7], 2, DType::F64),
+            random(&[3, 7], 3, DType::F64),
+        );
+        let normed = forward(&x, None, &weight, EPS).unwrap();
+        let want = finite_difference(&x, &dy, |x| Ok(forward(x, None, &weight, EPS)?.y));
+        assert_close(
+            "dx",
+            &backward(&dy, &normed.sum, &normed.inv, &weight, None).unwrap(),
+            &want,
+            1e-7,
+        );
+    }
+
+    #[test]
+    fn applying_again_gives_the_same_bits() {
+        let (x, weight) = (random(&[5, 100], 1, DType::F32), random(&[100], 2, DType::F32));
+        let normed = forward(&x, None, &weight, EPS).unwrap();
+        let again = apply(&normed.sum, &normed.inv, &weight).unwrap();
+        assert_eq!(normed.y.to_vec2::<f32>().unwrap(), again.to_vec2::<f32>().unwrap());
+    }
+}

@@ -1,0 +1,140 @@
+//! Rotary position embedding, Hugging Face's layout: within a head, element `i` turns with element `i + head_dim / 2`.
+//!
+//! `(a, b) -> (a cos - b sin, b cos + a sin)`; its gradient is the rotation by the negative angle.
+
+use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::cpu::{self, InPlace, Real};
+
+/// Turns each head of each token by the angles of the token's position, in place.
+///
+/// - `x`: `[tokens, heads * head_dim]`, overwritten: pass a tensor that nothing else reads.
+/// - `cos`, `sin`: `[tokens, head_dim / 2]`.
+pub fn forward(x: Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    x.inplace_op3(cos, sin, &Turn { sign: 1.0 })?;
+    Ok(x)
+}
+
+/// Turns the gradient back: [`forward`] by the negative angles, in place.
+pub fn backward(dy: Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    dy.inplace_op3(cos, sin, &Turn { sign: -1.0 })?;
+    Ok(dy)
+}
+
+struct Turn {
+    sign: f64,
+}
+
+impl InplaceOp3 for Turn {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &mut CpuStorage,
+        layout: &Layout,
+        cos: &CpuStorage,
+        cos_layout: &Layout,
+        sin: &CpuStorage,
+        _: &Layout,
+    ) -> Result<()> {
+        match x {
+            CpuStorage::F32(_) => turn_cpu::<f32>(x, layout, cos, cos_layout, sin, self.sign),
+            CpuStorage::F64(_) => turn_cpu::<f64>(x, layout, cos, cos_layout, sin, self.sign),
+            _ => bail!("rope: expected f32 or f64 on the cpu"),
+        }
+    }
+}
+
+fn turn_cpu<T: Real + InPlace>(
+    x: &mut CpuStorage,
+    layout: &Layout,
+    cos: &CpuStorage,
+    cos_layout: &Layout,
+    sin: &CpuStorage,
+    sign: f64,
+) -> Result<()> {
+    let (tokens, width) = layout.shape().dims2()?;
+    let (angles, half) = cos_layout.shape().dims2()?;
+    if angles != tokens || width % (2 * half) != 0 {
+        bail!(
+            "rope: {width} columns of {tokens} tokens do not divide into heads of {} with angles of {angles} tokens",
+            2 * half
+        );
+    }
+    let (cos, sin) = (T::cpu_storage_as_slice(cos)?, T::cpu_storage_as_slice(sin)?);
+    let sign = T::from_f64(sign);
+    cpu::elements_mut::<T>(x, layout)?.par_chunks_mut(width).enumerate().for_each(|(t, row)| {
+        let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
+        cpu::vectorised(|| {
+            for head in row.chunks_exact_mut(2 * half) {
+                let (a, b) = head.split_at_mut(half);
+                for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                    (*a, *b) = (*a * cos - *b * sin * sign, *b * cos + *a * sin * sign);
+                }
+            }
+        });
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, random, tape, tolerance};
+    use candle_core::{DType, Device};
+
+    fn angles(tokens: usize, half: usize, dtype: DType) -> (Tensor, Tensor) {
+        let angle = (random(&[tokens, half], 9, DType::F64) * 3.0).unwrap();
+        (
+            angle.cos().unwrap().to_dtype(dtype).unwrap(),
+            angle.sin().unwrap().to_dtype(dtype).unwrap(),
+        )
+    }
+
+    fn reference(x: &Tensor, cos: &Tensor, sin: &Tensor, heads: usize) -> Result<Tensor> {
+        let (tokens, half) = cos.dims2()?;
+        let x = x.reshape((tokens, heads, 2 * half))?;
+        let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
+        let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
+        let left = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let right = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        Tensor::cat(&[left, right], 2)?.reshape((tokens, heads * 2 * half))
+    }
+
+    #[test]
+    fn values_and_gradients_agree_with_the_reference() {
+        for dtype in [DType::F32, DType::F64] {
+            for (tokens, heads, half) in [(1, 1, 1), (5, 3, 4), (33, 2, 32)] {
+                let (cos, sin) = angles(tokens, half, dtype);
+                let (x, dy) = (
+                    random(&[tokens, heads * 2 * half], 1, dtype),
+                    random(&[tokens, heads * 2 * half], 2, dtype),
+                );
+                let want = reference(&x, &cos, &sin, heads).unwrap();
+                let gradient = tape(&[&x], &dy, |t| reference(&t[0], &cos, &sin, heads));
+                assert_close(
+                    "y",
+                    &forward(x.copy().unwrap(), &cos, &sin).unwrap(),
+                    &want,
+                    tolerance(dtype),
+                );
+                assert_close(
+                    "dx",
+                    &backward(dy.copy().unwrap(), &cos, &sin).unwrap(),
+                    &gradient[0],
+                    tolerance(dtype),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn columns_that_do_not_divide_into_heads_are_refused() {
+        let (cos, sin) = angles(2, 4, DType::F32);
+        let x = Tensor::zeros((2, 12), DType::F32, &Device::Cpu).unwrap();
+        assert!(forward(x, &cos, &sin).is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! SwiGLU: `y = silu(gate) * up`, `silu(z) = z * s` with `s = 1 / (1 + exp(-z))`.
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::cpu::{self, Real, on_cpu, vectorised};
+
+/// `silu(gate) * up`; `gate`, `up` and the result are `[tokens, intermediate]`.
+pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    on_cpu!("swiglu", gate, T => forward_cpu::<T>(gate, up))
+}
+
+/// Gradients of `gate` and `up`, each `[tokens, intermediate]`:
+/// `dgate = dy * up * s * (1 + gate * (1 - s))`, `dup = dy * gate * s`.
+pub fn backward(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Tensor, Tensor)> {
+    on_cpu!("swiglu backward", dy, T => backward_cpu::<T>(dy, gate, up))
+}
+
+#[inline(always)]
+fn sigmoid<T: Real>(z: T) -> T {
+    T::one() / (T::one() + Real::exp(-z))
+}
+
+fn forward_cpu<T: Real>(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    let shape = gate.dims2()?;
+    let (gate, up) = (cpu::elements::<T>(gate)?, cpu::elements::<T>(up)?);
+    let (gate, up) = (&gate[..], &up[..]);
+    let mut y = vec![T::zero(); gate.len()];
+    let width = cpu::rows_per_task(1);
+    (y.par_chunks_mut(width), gate.par_chunks(width), up.par_chunks(width))
+        .into_par_iter()
+        .for_each(|(y, gate, up)| {
+            vectorised(|| {
+                for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
+                    *y = gate * sigmoid(gate) * up;
+                }
+            });
+        });
+    cpu::tensor(y, shape)
+}
+
+fn backward_cpu<T: Real>(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Tensor, Tensor)> {
+    let shape = gate.dims2()?;
+    let (dy, gate, up) =
+        (cpu::elements::<T>(dy)?, cpu::elements::<T>(gate)?, cpu::elements::<T>(up)?);
+    let (dy, gate, up) = (&dy[..], &gate[..], &up[..]);
+    let (mut dgate, mut dup) = (vec![T::zero(); gate.len()], vec![T::zero(); gate.len()]);
+    let width = cpu::rows_per_task(1);
+    let inputs =
+        (dy.par_chunks(width), gate.par_chunks(width), up.par_chunks(width)).into_par_iter();
+    (dgate.par_chunks_mut(width), dup.par_chunks_mut(width)).into_par_iter().zip(inputs).for_each(
+        |((dgate, dup), (dy, gate, up))| {
+            vectorised(|| {
+                for ((((dgate, dup), &dy), &gate), &up) in
+                    dgate.iter_mut().zip(dup).zip(dy).zip(gate).zip(up)
+                {
+                    let s = sigmoid(gate);
+                    *dgate = dy * up * s * (T::one() + gate * (T::one() - s));
+                    *dup = dy * gate * s;
+                }
+            });
+        },
+    );
+    Ok((cpu::tensor(dgate, shape)?, cpu::tensor(dup, shape)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
+    use candle_core::DType;
+
+    fn reference(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        gate.silu()? * up
+    }
+
+    #[test]
+    fn values_and_gradients_agree_with_the_reference() {
+        for dtype in [DType::F32, DType::F64] {
+            for (tokens, intermediate) in [(1, 1), (3, 33), (40, 1000)] {
+                let [gate, up, dy] =
+                    [1, 2, 3].map(|seed| random(&[tokens, intermediate], seed, dtype));
+                assert_close(
+                    "y",
+                    &forward(&gate, &up).unwrap(),
+                    &reference(&gate, &up).unwrap(),
+                    tolerance(dtype),
+                );
+                let (dgate, dup) = backward(&dy, &gate, &up).unwrap();
+                let want = tape(&[&gate, &up], &dy, |t| reference(&t[0], &t[1]));
+                assert_close("dgate", &dgate, &want[0], tolerance(dtype));
+                assert_close("dup", &dup, &want[1], tolerance(dtype));
+            }
+        }
+    }
+
+    #[test]
+    fn gradient_agrees_with_finite_differences() {
+        let [gate, up, dy] = [1, 2, 3].map(|seed| random(&[2, 9], seed, DType::F64));
+        let (dgate, dup) = backward(&dy, &gate, &up).unwrap();
+        assert_close(
+            "dgate",
+            &dgate,
+            &finite_difference(&gate, &dy, |gate| forward(gate, &up)),
+            1e-7,
+        );
+        assert_close("dup", &dup, &finite_difference(&up, &dy, |up| forward(&gate, up)), 1e-7);
+    }
+
+    #[test]
+    fn a_gate_far_from_zero_stays_finite() {
+        let gate =
+            Tensor::new(&[[-1e4f32, -100.0, 0.0, 100.0, 1e4]], &candle_core::Device::Cpu).unwrap();
+        let ones = gate.ones_like().unwrap();
+        let all = [forward(&gate, &ones).unwrap(), backward(&ones, &gate, &ones).unwrap().0];
+        assert!(all.iter().all(|t| t.to_vec2::<f32>().unwrap()[0].iter().all(|x| x.is_finite())));
+    }
+}
