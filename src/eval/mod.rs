@@ -1,13 +1,17 @@
 //! Scores of pairs in, figures with intervals out: OPA and its relatives (the paper's Eq. 3).
 //!
 //! - In: a [`score::PairScore`] per pair, from the model or from a JSONL file written earlier.
-//! - Each metric is a mean over pairs; [`bootstrap`] gives it an interval, clustered by user.
+//! - Each [`Metric`] is a mean over pairs; [`bootstrap`] gives it an interval, clustered by user.
 //! - Out: one result per evaluation set, together an evaluation, the content of `eval/{before,after}.json`.
 //!
 //! Fed by [`crate::train`] and feeds [`crate::report`]. No tensor here: scores can be re-evaluated without a model.
 
 pub mod atomic_file;
 pub mod bootstrap;
+pub mod metric;
+pub mod metrics;
 pub mod score;
 
+pub use metric::Metric;
+pub use metrics::{Figure, Metrics};
 pub use score::PairScore;
