@@ -1,12 +1,12 @@
 //! Figures in, something to read out: the paper's Table 1 with our rows beside it, and `report.md` of a run.
 //!
 //! - In: an [`crate::eval::Evaluation`] before and after tuning, and what the training loop says of itself, as a [`RunReport`].
-//! - Out: [`Table1`] for the console or as Markdown, and a Markdown page.
+//! - Out: [`Table1`] for the console or as Markdown, and [`RunReport::to_markdown`].
 //!
 //! Nothing is measured here and nothing is fed from here; no tensor and no candle import.
 
 pub mod cell;
-
+pub mod markdown;
 pub mod paper;
 pub mod run;
 pub mod table;
