@@ -1,0 +1,86 @@
+//! A file that is either the old one or the whole new one, whenever the program is killed.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// Writes `path` aside, as `.<name>.partial` in the same folder, flushes it to the disk and renames it into place.
+///
+/// The folder is made if it is missing. When `fill` fails, `path` is untouched and the partial file is removed.
+pub fn write(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let partial = partial_path(path)?;
+    let written = write_partial(&partial, fill)
+        .and_then(|()| {
+            fs::rename(&partial, path).context("cannot rename the finished file into place")
+        })
+        .and_then(|()| sync_folder(path));
+    if written.is_err() {
+        // The first error is the one to report; a partial file that cannot be removed is overwritten next time.
+        let _ = fs::remove_file(&partial);
+    }
+    written.with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+fn partial_path(path: &Path) -> anyhow::Result<PathBuf> {
+    let name =
+        path.file_name().with_context(|| format!("`{}` does not name a file", path.display()))?;
+    let mut partial = std::ffi::OsString::from(".");
+    partial.push(name);
+    partial.push(".partial");
+    Ok(path.with_file_name(partial))
+}
+
+fn write_partial(
+    partial: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    fs::create_dir_all(folder_of(partial))?;
+    let mut writer = BufWriter::new(File::create(partial)?);
+    fill(&mut writer)?;
+    writer.into_inner()?.sync_all()?;
+    Ok(())
+}
+
+/// Makes the rename itself survive a power cut; only Unix lets a folder be opened for that.
+fn sync_folder(path: &Path) -> anyhow::Result<()> {
+    if cfg!(unix) {
+        File::open(folder_of(path))?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_partial_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/report.md");
+        write(&path, |out| Ok(out.write_all(b"old")?)).unwrap();
+        let failed = write(&path, |out| {
+            out.write_all(b"half of the n")?;
+            anyhow::bail!("disk full")
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_path_without_a_file_name_is_an_error() {
+        assert!(write(Path::new("/"), |_| Ok(())).is_err());
+    }
+}

@@ -1,0 +1,221 @@
+//! 95 % percentile intervals by a bootstrap that draws whole users, not pairs.
+//!
+//! The answers of one user are alike, so pairs drawn one by one would give intervals that are too narrow. Each resample
+//! draws as many clusters as there are, with replacement, and takes the mean over the pairs of all drawn clusters.
+//! A pair without a user is a cluster of its own.
+//!
+//! The generator is SplitMix64 (Steele, Lea and Flood, 2014) used as a counter: draw `k` of resample `r` is
+//! `mix(mix(seed + (r + 1) * GAMMA) + (k + 1) * GAMMA)`. Nothing is carried from draw to draw, so resamples run on any number of
+//! threads with the same bits, and two columns of figures for the same pairs see the same resamples.
+//!
+//! The interval says nothing about a share of exactly 0 or 1: every resample repeats it, and the interval has no width.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+/// Resamples behind every interval.
+pub const RESAMPLES: usize = 1_000;
+
+/// Probability below `low`, and above `high`.
+const TAIL: f64 = 0.025;
+
+/// The odd constant of SplitMix64, 2^64 divided by the golden ratio.
+const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The middle 95 % of the resampled means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// 2.5th percentile.
+    pub low: f64,
+    /// 97.5th percentile.
+    pub high: f64,
+}
+
+/// Which cluster each pair belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clusters {
+    of_pair: Vec<usize>,
+    count: usize,
+}
+
+impl Clusters {
+    /// One cluster per user, in order of appearance, and one per pair without a user.
+    pub fn by_user<'a>(users: impl IntoIterator<Item = Option<&'a str>>) -> Self {
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        let mut count = 0;
+        let mut fresh = || {
+            count += 1;
+            count - 1
+        };
+        let of_pair = users
+            .into_iter()
+            .map(|user| match user {
+                Some(user) => *known.entry(user).or_insert_with(&mut fresh),
+                None => fresh(),
+            })
+            .collect();
+        Self { of_pair, count }
+    }
+
+    /// How many clusters there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
+
+/// The intervals of the column means of `rows`, all columns on the same resamples.
+///
+/// - `rows`: one row per pair, one column per figure, finite.
+/// - `clusters`: of the same pairs in the same order.
+///
+/// `None` with fewer than two clusters: one user's answers do not show how users vary, and every resample would repeat the
+/// value and claim a certainty that is not there. Percentiles interpolate linearly, as NumPy's do.
+pub fn intervals<const COLUMNS: usize>(
+    rows: &[[f64; COLUMNS]],
+    clusters: &Clusters,
+    seed: u64,
+) -> Option<[Interval; COLUMNS]> {
+    assert_eq!(rows.len(), clusters.of_pair.len(), "one row per clustered pair");
+    if clusters.count < 2 {
+        return None;
+    }
+    let totals = totals(rows, clusters);
+    let means: Vec<[f64; COLUMNS]> = (0..RESAMPLES as u64)
+        .into_par_iter()
+        .map(|resample| resampled_means(&totals, seed, resample))
+        .collect();
+    Some(std::array::from_fn(|column| {
+        let mut sorted: Vec<f64> = means.iter().map(|row| row[column]).collect();
+        sorted.sort_by(f64::total_cmp);
+        Interval { low: percentile(&sorted, TAIL), high: percentile(&sorted, 1.0 - TAIL) }
+    }))
+}
+
+/// Sums of one cluster's rows, and how many there are.
+struct Total<const COLUMNS: usize> {
+    sums: [f64; COLUMNS],
+    pairs: usize,
+}
+
+fn totals<const COLUMNS: usize>(
+    rows: &[[f64; COLUMNS]],
+    clusters: &Clusters,
+) -> Vec<Total<COLUMNS>> {
+    let mut totals: Vec<_> =
+        (0..clusters.count).map(|_| Total { sums: [0.0; COLUMNS], pairs: 0 }).collect();
+    for (row, &cluster) in rows.iter().zip(&clusters.of_pair) {
+        add(&mut totals[cluster].sums, row);
+        totals[cluster].pairs += 1;
+    }
+    totals
+}
+
+fn add<const COLUMNS: usize>(sums: &mut [f64; COLUMNS], row: &[f64; COLUMNS]) {
+    sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+}
+
+fn resampled_means<const COLUMNS: usize>(
+    totals: &[Total<COLUMNS>],
+    seed: u64,
+    resample: u64,
+) -> [f64; COLUMNS] {
+    let key = mix(seed.wrapping_add((resample + 1).wrapping_mul(GAMMA)));
+    let (mut sums, mut pairs) = ([0.0; COLUMNS], 0);
+    for draw in 1..=totals.len() as u64 {
+        let bits = mix(key.wrapping_add(draw.wrapping_mul(GAMMA)));
+        // The high half of bits * count is uniform over 0..count, up to a bias of count / 2^64.
+        let total = &totals[((u128::from(bits) * totals.len() as u128) >> 64) as usize];
+        add(&mut sums, &total.sums);
+        pairs += total.pairs;
+    }
+    sums.map(|sum| sum / pairs as f64)
+}
+
+/// SplitMix64's output function.
+fn mix(state: u64) -> u64 {
+    let state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let state = (state ^ (state >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    state ^ (state >> 31)
+}
+
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * (sorted.len() - 1) as f64;
+    let below = sorted[place.floor() as usize];
+    let above = sorted[place.ceil() as usize];
+    below + (above - below) * place.fract()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 0/1 outcomes of `pairs` pairs with no pattern, about 40 % ones.
+    fn outcomes(pairs: u64) -> Vec<[f64; 1]> {
+        (1..=pairs)
+            .map(|pair| [f64::from(u8::from(mix(pair.wrapping_mul(GAMMA)) % 10 < 4))])
+            .collect()
+    }
+
+    fn width(rows: &[[f64; 1]], clusters: &Clusters) -> f64 {
+        let [interval] = intervals(rows, clusters, 12).unwrap();
+        interval.high - interval.low
+    }
+
+    #[test]
+    fn splitmix_gives_its_published_first_draws() {
+        // Sebastiano Vigna's splitmix64.c from state 1234567.
+        let draws: Vec<u64> =
+            (1..=3).map(|draw| mix(1_234_567 + GAMMA.wrapping_mul(draw))).collect();
+        assert_eq!(
+            draws,
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
+    }
+
+    #[test]
+    fn percentiles_interpolate_like_numpy() {
+        let sorted = [0.0, 1.0, 2.0, 10.0];
+        assert!((percentile(&sorted, 0.5) - 1.5).abs() <= 1e-12);
+        assert!((percentile(&sorted, 0.9) - 7.6).abs() <= 1e-12);
+        assert!((percentile(&sorted, 1.0) - 10.0).abs() <= 1e-12);
+    }
+
+    #[test]
+    fn the_interval_of_a_share_is_as_wide_as_the_normal_approximation() {
+        let rows = outcomes(2_000);
+        let share = rows.iter().map(|row| row[0]).sum::<f64>() / rows.len() as f64;
+        let expected = 2.0 * 1.96 * (share * (1.0 - share) / rows.len() as f64).sqrt();
+        let found = width(&rows, &Clusters::by_user(rows.iter().map(|_| None)));
+        assert!((found / expected - 1.0).abs() <= 0.1, "width {found}, expected {expected}");
+    }
+
+    #[test]
+    fn repeating_each_pair_under_its_user_does_not_shrink_the_interval() {
+        let rows = outcomes(400);
+        let users: Vec<String> = (0..400).map(|user| format!("user{user}")).collect();
+        let once = width(&rows, &Clusters::by_user(users.iter().map(|user| Some(&**user))));
+        let repeated: Vec<_> = rows.iter().flat_map(|row| [*row; 9]).collect();
+        let clusters = Clusters::by_user(users.iter().flat_map(|user| [Some(&**user); 9]));
+        assert_eq!(clusters.count(), 400);
+        assert!((width(&repeated, &clusters) - once).abs() <= 1e-12);
+        let naive = width(&repeated, &Clusters::by_user(repeated.iter().map(|_| None)));
+        assert!(naive < 0.5 * once, "naive {naive}, clustered {once}");
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {
+        let rows = outcomes(300);
+        let clusters = Clusters::by_user(rows.iter().map(|_| None));
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let first = alone.install(|| intervals(&rows, &clusters, 7));
+        assert_eq!(first, intervals(&rows, &clusters, 7));
+        assert_ne!(first, intervals(&rows, &clusters, 8));
+    }
+
+    #[test]
+    fn one_user_or_none_has_no_interval() {
+        assert_eq!(intervals(&outcomes(5), &Clusters::by_user([Some("a"); 5]), 0), None);
+        assert_eq!(intervals::<1>(&[], &Clusters::by_user([]), 0), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! Rows of cells, as aligned text for a console and as a Markdown table.
+
+/// Columns that a console line may have.
+pub const CONSOLE_WIDTH: usize = 100;
+
+/// Between two columns of text.
+const GAP: usize = 2;
+
+/// A table whose rows all have as many cells as the header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(header: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { header: header.into_iter().map(Into::into).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row, with one cell per column.
+    pub fn push(&mut self, row: impl IntoIterator<Item = impl Into<String>>) {
+        let row: Vec<String> = row.into_iter().map(Into::into).collect();
+        assert_eq!(row.len(), self.header.len(), "one cell per column");
+        self.rows.push(row);
+    }
+
+    /// Aligned text, left to right. Where the columns do not fit into [`CONSOLE_WIDTH`], the table is cut into blocks one below
+    /// the other, each with the first `repeated` columns again; a single cell that is too wide ends in `…`.
+    pub fn to_text(&self, repeated: usize) -> String {
+        let widths: Vec<usize> = (0..self.header.len()).map(|column| self.width(column)).collect();
+        let left: usize = widths[..repeated].iter().map(|width| width + GAP).sum();
+        let mut blocks: Vec<Vec<usize>> = Vec::new();
+        let mut used = 0;
+        for (column, width) in widths.iter().enumerate().skip(repeated) {
+            if let Some(block) = blocks.last_mut().filter(|_| used + width <= CONSOLE_WIDTH) {
+                block.push(column);
+            } else {
+                blocks.push((0..repeated).chain([column]).collect());
+                used = left;
+            }
+            used += width + GAP;
+        }
+        if blocks.is_empty() {
+            blocks.push((0..repeated).collect());
+        }
+        let blocks: Vec<String> =
+            blocks.iter().map(|columns| self.block(columns, &widths)).collect();
+        blocks.join("\n")
+    }
+
+    /// A Markdown table; a `|` in a cell is escaped.
+    pub fn to_markdown(&self) -> String {
+        let line = |cells: &[String]| {
+            let cells: Vec<String> =
+                cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rule = format!("|{}\n", "---|".repeat(self.header.len()));
+        let rows = self.rows.iter().map(|row| line(row));
+        [line(&self.header), rule].into_iter().chain(rows).collect()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Vec<String>> {
+        std::iter::once(&self.header).chain(&self.rows)
+    }
+
+    fn width(&self, column: usize) -> usize {
+        self.lines().map(|cells| cells[column].chars().count()).max().unwrap_or(0)
+    }
+
+    fn block(&self, columns: &[usize], widths: &[usize]) -> String {
+        let line = |cells: &Vec<String>| {
+            let padded: Vec<String> = columns
+                .iter()
+                .map(|&column| format!("{:<width$}", cells[column], width = widths[column]))
+                .collect();
+            format!("{}\n", shorten(padded.join(&" ".repeat(GAP)).trim_end()))
+        };
+        self.lines().map(line).collect()
+    }
+}
+
+/// Text in lines of at most [`CONSOLE_WIDTH`], broken at spaces; a longer word stands on a line of its own.
+pub fn wrap(text: &str) -> String {
+    let mut wrapped = String::new();
+    let mut used = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > CONSOLE_WIDTH {
+            wrapped.push('\n');
+            used = 0;
+        } else if used > 0 {
+            wrapped.push(' ');
+            used += 1;
+        }
+        wrapped.push_str(word);
+        used += length;
+    }
+    wrapped
+}
+
+fn shorten(line: &str) -> String {
+    if line.chars().count() <= CONSOLE_WIDTH {
+        return line.to_owned();
+    }
+    line.chars().take(CONSOLE_WIDTH - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_by_characters() {
+        let mut table = Table::new(["set", "opa"]);
+        table.push(["Côte", "1"]);
+        table.push(["x", "22"]);
+        assert_eq!(table.to_text(1), "set   opa\nCôte  1\nx     22\n");
+    }
+
+    #[test]
+    fn a_wide_table_is_cut_into_blocks_and_loses_no_cell() {
+        let names: Vec<String> = (0..12).map(|column| format!("column number {column}")).collect();
+        let mut table = Table::new(&names);
+        table.push(names.iter().map(|name| name.replace("column", "cell")));
+        let text = table.to_text(2);
+        assert!(text.lines().all(|line| line.chars().count() <= CONSOLE_WIDTH), "{text}");
+        assert!(
+            names.iter().all(
+                |name| text.contains(&**name) && text.contains(&name.replace("column", "cell"))
+            )
+        );
+        assert_eq!(text.matches("column number 0 ").count(), text.matches("\n\n").count() + 1);
+    }
+
+    #[test]
+    fn an_overlong_name_is_cut_where_everybody_sees_it() {
+        let mut table = Table::new(["a".to_owned(), "n".repeat(300)]);
+        table.push(["b", "c"]);
+        let text = table.to_text(1);
+        assert!(text.lines().next().unwrap().ends_with('…'));
+        assert!(text.lines().all(|line| line.chars().count() <= CONSOLE_WIDTH));
+    }
+
+    #[test]
+    fn a_bar_in_a_cell_does_not_open_a_column() {
+        let mut table = Table::new(["a|b"]);
+        table.push(["c"]);
+        assert_eq!(table.to_markdown(), "| a\\|b |\n|---|\n| c |\n");
+    }
+
+    #[test]
+    fn wrapped_text_keeps_its_words() {
+        let text = "word ".repeat(60);
+        let wrapped = wrap(&text);
+        assert!(wrapped.lines().all(|line| line.len() <= CONSOLE_WIDTH));
+        assert_eq!(wrapped.split_whitespace().count(), 60);
+    }
+}
