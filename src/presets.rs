@@ -1,1 +1,211 @@
-//! Placeholder.
+//! Files compiled into the binary: the presets of `configs/`, and a sample model with data that runs on a plain CPU.
+
+use std::borrow::Cow;
+use std::io::ErrorKind;
+
+use anyhow::Context;
+
+use crate::error::InputError;
+
+/// What the path of a file inside the binary begins with.
+const EMBEDDED: &str = "embedded:";
+
+/// The names of the presets.
+pub const NAMES: &[&str] = &[
+    "llama2-7b.toml",
+    "llama2-13b.toml",
+    "llama2-7b-chat.toml",
+    "llama2-13b-chat.toml",
+    "tiny.toml",
+];
+
+/// The texts of the presets, in the order of [`NAMES`].
+const TEXTS: [&str; NAMES.len()] = [
+    include_str!("../configs/llama2-7b.toml"),
+    include_str!("../configs/llama2-13b.toml"),
+    include_str!("../configs/llama2-7b-chat.toml"),
+    include_str!("../configs/llama2-13b-chat.toml"),
+    include_str!("../configs/tiny.toml"),
+];
+
+/// Paths below `configs/`, each with its file.
+macro_rules! embedded {
+    ($($path:literal),+ $(,)?) => { &[$(($path, include_bytes!(concat!("../configs/", $path)))),+] };
+}
+
+const FILES: &[(&str, &[u8])] = embedded![
+    "tiny/model/config.json",
+    "tiny/model/generation_config.json",
+    "tiny/model/model.safetensors",
+    "tiny/model/special_tokens_map.json",
+    "tiny/model/tokenizer.json",
+    "tiny/model/tokenizer_config.json",
+    "tiny/data/MVP_test.json",
+    "tiny/data/MVP_train.json",
+    "tiny/data/uf-p-4/helpfulness.json",
+    "tiny/data/uf-p-4/honesty.json",
+    "tiny/data/uf-p-4/instruction_following.json",
+    "tiny/data/uf-p-4/truthfulness.json",
+];
+
+/// The text of the preset of that name.
+pub fn preset(name: &str) -> Option<&'static str> {
+    find(name).map(|(_, text)| text)
+}
+
+/// The preset of that name, with its name as the binary holds it.
+pub(crate) fn find(name: &str) -> Option<(&'static str, &'static str)> {
+    NAMES.iter().copied().zip(TEXTS).find(|(known, _)| *known == name)
+}
+
+/// The bytes of a file: of one inside the binary if `path` begins with `embedded:`, otherwise of the file system's.
+pub fn read(path: &str) -> anyhow::Result<Cow<'static, [u8]>> {
+    if let Some(name) = path.strip_prefix(EMBEDDED) {
+        return match FILES.iter().find(|(known, _)| *known == name) {
+            Some((_, bytes)) => Ok(Cow::Borrowed(bytes)),
+            None => Err(nothing_embedded(path).into()),
+        };
+    }
+    if path.is_empty() {
+        return Err(InputError::new("expected the name of a file, got an empty one").into());
+    }
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Cow::Owned(bytes)),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                Err(InputError::new(format!("`{path}`: no such file"))
+                    .hint(where_paths_start(path))
+                    .into())
+            }
+            ErrorKind::IsADirectory => {
+                Err(InputError::new(format!("`{path}`: expected a file, found a folder")).into())
+            }
+            ErrorKind::PermissionDenied => {
+                Err(InputError::new(format!("`{path}`: may not be read")).into())
+            }
+            ErrorKind::InvalidInput | ErrorKind::InvalidFilename => {
+                Err(InputError::new(format!("`{}`: not the name of a file", path.escape_debug()))
+                    .into())
+            }
+            _ => Err(error).with_context(|| format!("reading `{path}`")),
+        },
+    }
+}
+
+/// The files of a folder inside the binary, such as `embedded:tiny/model`, by name; none if there is no such folder.
+pub fn embedded_folder(path: &str) -> Option<Vec<(&'static str, &'static [u8])>> {
+    let folder = path.strip_prefix(EMBEDDED)?.trim_end_matches('/');
+    let files: Vec<_> = FILES
+        .iter()
+        .filter_map(|(name, bytes)| Some((name.strip_prefix(folder)?.strip_prefix('/')?, *bytes)))
+        .filter(|(name, _)| !name.contains('/'))
+        .collect();
+    if files.is_empty() { None } else { Some(files) }
+}
+
+fn nothing_embedded(path: &str) -> InputError {
+    let folder = format!("{}/", path.trim_end_matches('/'));
+    let names = || FILES.iter().map(|(name, _)| format!("{EMBEDDED}{name}"));
+    if names().any(|name| name.starts_with(&folder)) {
+        return InputError::new(format!("`{path}`: expected a file, found a folder"));
+    }
+    let names: Vec<_> = names().map(|name| format!("`{name}`")).collect();
+    InputError::new(format!("`{path}`: no such file in this binary"))
+        .hint(format!("it has {}", names.join(", ")))
+}
+
+fn where_paths_start(path: &str) -> &'static str {
+    match path.starts_with('/') {
+        true => "check the path",
+        false => "a path without a leading `/` starts at the folder the command is run in",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunConfig;
+
+    fn message(path: &str) -> String {
+        InputError::of(&read(path).unwrap_err()).unwrap().to_string()
+    }
+
+    #[test]
+    fn every_preset_is_a_valid_configuration() {
+        for name in NAMES {
+            RunConfig::parse(preset(name).unwrap(), name).unwrap();
+        }
+        assert_eq!(preset("llama3.toml"), None);
+    }
+
+    #[test]
+    fn a_preset_writes_out_every_key() {
+        let every_key = |text: &str| -> Vec<String> {
+            let table: toml::Table = toml::from_str(text).unwrap();
+            let keys = |(section, table): (&String, &toml::Value)| -> Vec<String> {
+                table.as_table().unwrap().keys().map(|key| format!("{section}.{key}")).collect()
+            };
+            table.iter().flat_map(keys).collect()
+        };
+        let expected = every_key(&RunConfig::default().to_toml().unwrap());
+        for name in NAMES {
+            assert_eq!(every_key(preset(name).unwrap()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_llama_presets_differ_only_in_model_and_run_folder() {
+        let of = |name: &str| RunConfig::parse(preset(name).unwrap(), name).unwrap();
+        let first = of(NAMES[0]);
+        for name in &NAMES[1..4] {
+            let mut other = of(name);
+            assert_ne!(other.model.path, first.model.path);
+            assert_ne!(other.output.dir, first.output.dir);
+            other.model.path.clone_from(&first.model.path);
+            other.output.dir.clone_from(&first.output.dir);
+            assert_eq!(other, first, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_tiny_preset_needs_nothing_but_the_binary() {
+        let config = RunConfig::parse(preset("tiny.toml").unwrap(), "tiny.toml").unwrap();
+        let model = embedded_folder(&config.model.path).unwrap();
+        assert!(
+            model.iter().any(|(name, bytes)| *name == "model.safetensors" && !bytes.is_empty())
+        );
+        for file in
+            config.data.train.iter().chain(config.eval.sets.iter().flat_map(|set| &set.files))
+        {
+            assert!(file.starts_with(EMBEDDED) && !read(file).unwrap().is_empty(), "{file}");
+        }
+    }
+
+    #[test]
+    fn an_embedded_folder_has_its_files_but_not_its_folders() {
+        let names: Vec<_> =
+            embedded_folder("embedded:tiny/data/").unwrap().iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["MVP_test.json", "MVP_train.json"]);
+        for path in ["embedded:tiny", "embedded:tiny/mod", "embedded:", "tiny/model"] {
+            assert_eq!(embedded_folder(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        assert_eq!(message("no/such.json"), "`no/such.json`: no such file");
+        assert_eq!(message("Cargo.toml/x"), "`Cargo.toml/x`: no such file");
+        assert_eq!(message("src"), "`src`: expected a file, found a folder");
+        assert_eq!(message(""), "expected the name of a file, got an empty one");
+        assert_eq!(message("a\0b"), "`a\\0b`: not the name of a file");
+        assert_eq!(
+            message("embedded:tiny/data/x.json"),
+            "`embedded:tiny/data/x.json`: no such file in this binary"
+        );
+        assert_eq!(
+            message("embedded:tiny/data"),
+            "`embedded:tiny/data`: expected a file, found a folder"
+        );
+        assert!(read("Cargo.toml").unwrap().starts_with(b"[package]"));
+    }
+}

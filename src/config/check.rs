@@ -1,0 +1,202 @@
+//! Whether each value is one that its key accepts.
+
+use toml::{Table, Value};
+
+use super::keys::{Kind, REQUIRED, SET_KEYS, SET_REQUIRED, kind, quoted};
+use super::typed::{Entry, Source};
+use crate::bail_input;
+use crate::error::InputError;
+
+/// Longest name of an evaluation set: it becomes a part of file names.
+const LONGEST_NAME: usize = 100;
+
+/// Checks the value of one entry whose key is known.
+pub(super) fn entry(entry: &Entry<'_>) -> anyhow::Result<()> {
+    let at = At { source: entry.source, key: entry.key.clone() };
+    match kind(&entry.key) {
+        Some(kind) => value(&at, kind, &entry.value),
+        None => Err(at.wrong_type("a table", &entry.value).into()),
+    }
+}
+
+/// Checks that every key without a default is there.
+pub(super) fn nothing_missing(entries: &[Entry<'_>], name: &str) -> anyhow::Result<()> {
+    let missing: Vec<_> = REQUIRED
+        .iter()
+        .filter(|(required, _)| !entries.iter().any(|entry| entry.key == *required))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let plural = if missing.len() == 1 { "" } else { "s" };
+    let examples: Vec<_> = missing
+        .iter()
+        .map(|(key, example)| {
+            format!("`{example}` under `[{}]`", key.split('.').next().unwrap_or_default())
+        })
+        .collect();
+    Err(InputError::new(format!(
+        "{name}: missing key{plural} {}",
+        quoted(missing.iter().map(|(key, _)| key))
+    ))
+    .hint(format!("add, for example, {}", examples.join(", ")))
+    .into())
+}
+
+/// A key and where its value stands.
+struct At<'a> {
+    source: Source<'a>,
+    key: String,
+}
+
+impl At<'_> {
+    fn inside(&self, key: &str) -> Self {
+        Self { key: format!("{}{key}", self.key), ..*self }
+    }
+
+    fn wrong_type(&self, expected: &str, found: &Value) -> InputError {
+        let line = self.source.line_of(&self.key);
+        InputError::new(format!(
+            "{line}: `{}` must be {expected}, got `{}`",
+            self.key,
+            shown(found)
+        ))
+    }
+
+    fn wrong_value(&self, expected: &str, found: &Value) -> InputError {
+        InputError::new(format!(
+            "{}: `{}` must be {expected}, got `{}`",
+            self.source,
+            self.key,
+            shown(found)
+        ))
+    }
+
+    fn empty(&self) -> InputError {
+        InputError::new(format!("{}: `{}` must not be empty", self.source, self.key))
+    }
+
+    fn text<'v>(&self, found: &'v Value) -> Result<&'v str, InputError> {
+        found.as_str().ok_or_else(|| self.wrong_type("a string", found))
+    }
+
+    fn list<'v>(&self, found: &'v Value) -> Result<&'v [Value], InputError> {
+        match found {
+            Value::Array(list) if list.is_empty() => Err(self.empty()),
+            Value::Array(list) => Ok(list),
+            Value::String(_) => Err(self
+                .wrong_type("a list of strings", found)
+                .hint(format!("write `[{}]`", shown(found)))),
+            _ => Err(self.wrong_type("a list of strings", found)),
+        }
+    }
+}
+
+fn value(at: &At<'_>, kind: &Kind, found: &Value) -> anyhow::Result<()> {
+    match kind {
+        Kind::Text if at.text(found)?.trim().is_empty() => return Err(at.empty().into()),
+        Kind::Text | Kind::OptionalText => drop(at.text(found)?),
+        Kind::Flag if !found.is_bool() => {
+            return Err(at.wrong_type("`true` or `false`", found).into());
+        }
+        Kind::Flag => {}
+        Kind::Integer(range) => match found.as_integer() {
+            None => return Err(at.wrong_type("an integer", found).into()),
+            Some(integer) if range.contains(&integer) => {}
+            Some(_) if *range.end() == i64::MAX => {
+                return Err(at.wrong_value(&format!("at least {}", range.start()), found).into());
+            }
+            Some(_) => return Err(at.wrong_value(&format!("in {range:?}"), found).into()),
+        },
+        Kind::Number(interval) => {
+            match found.as_float().or(found.as_integer().map(|integer| integer as f64)) {
+                None => return Err(at.wrong_type("a number", found).into()),
+                Some(number) if (interval.holds)(number) => {}
+                Some(_) => return Err(at.wrong_value(interval.text, found).into()),
+            }
+        }
+        Kind::Choice(words) => choice(at, words, found)?,
+        Kind::Choices(words) => {
+            let list = at.list(found)?;
+            for (i, word) in list.iter().enumerate() {
+                choice(&at.inside(&format!("[{i}]")), words, word)?;
+                if list[..i].contains(word) {
+                    bail_input!("{}: `{}` has `{word}` twice", at.source, at.key);
+                }
+            }
+        }
+        Kind::Files => {
+            for (i, file) in at.list(found)?.iter().enumerate() {
+                value(&at.inside(&format!("[{i}]")), &Kind::Text, file)?;
+            }
+        }
+        Kind::Sets => sets(at, found)?,
+    }
+    Ok(())
+}
+
+fn choice(at: &At<'_>, words: &[&str], found: &Value) -> Result<(), InputError> {
+    let text = at.text(found)?;
+    if words.contains(&text) {
+        return Ok(());
+    }
+    let words: Vec<_> = words.iter().map(|word| Value::from(*word).to_string()).collect();
+    let one_of = if words.len() == 1 { "" } else { "one of " };
+    Err(at.wrong_value(&format!("{one_of}{}", quoted(&words)), found))
+}
+
+/// Checks the list of `[[eval.sets]]`, which may be empty.
+fn sets(at: &At<'_>, found: &Value) -> anyhow::Result<()> {
+    let Value::Array(sets) = found else {
+        return Err(at.wrong_type("a list of tables", found).into());
+    };
+    for (i, set) in sets.iter().enumerate() {
+        let at = at.inside(&format!("[{i}]"));
+        let Value::Table(table) = set else { return Err(at.wrong_type("a table", set).into()) };
+        for (key, kind) in SET_KEYS {
+            match table.get(*key) {
+                Some(found) => value(&at.inside(&format!(".{key}")), kind, found)?,
+                None if SET_REQUIRED.contains(key) => {
+                    bail_input!("{}: missing key `{}.{key}`", at.source.line_of(&at.key), at.key)
+                }
+                None => {}
+            }
+        }
+        let name = name(table);
+        let at = at.inside(".name");
+        if !usable_in_a_file_name(name) {
+            let expected = format!(
+                "1 to {LONGEST_NAME} letters, digits, `-`, `_` or `.`, the first not a `.`"
+            );
+            let hint = "it becomes a part of file names, as `scores-<name>-before.jsonl`";
+            return Err(at.wrong_value(&expected, &name.into()).hint(hint).into());
+        }
+        let earlier = sets[..i].iter().filter_map(Value::as_table).map(self::name);
+        if let Some(twin) =
+            earlier.into_iter().position(|earlier| earlier.eq_ignore_ascii_case(name))
+        {
+            let expected = format!("another name than `eval.sets[{twin}].name`, whatever the case");
+            return Err(at.wrong_value(&expected, &name.into()).into());
+        }
+    }
+    Ok(())
+}
+
+fn name(set: &Table) -> &str {
+    set.get("name").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn usable_in_a_file_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+        && !name.starts_with('.')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+/// A value as TOML, cut where it is long.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,202 @@
+//! What the user chose: a TOML file and `--set` overrides in, one validated [`RunConfig`] out. Feeds every stage.
+//!
+//! What was typed (`typed`) is held against the table of keys (`keys`): first every unknown key is reported,
+//! then the values (`check`), then what is missing. Only then does it become sections with defaults (`sections`).
+
+mod check;
+mod choices;
+mod keys;
+mod nearest;
+mod sections;
+mod typed;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::error::InputError;
+use crate::{bail_input, presets};
+pub use choices::{
+    Activations, Dtype, LossType, MetricName, Projection, PromptFormat, Reference, Scheduler,
+    Tokenization,
+};
+pub use sections::{
+    DataSection, DpoSection, EvalSection, EvalSet, LoraSection, ModelSection, OutputSection,
+    TrainSection,
+};
+use typed::Entry;
+
+/// The longest configuration file that is read; a longer one is some other file.
+const LONGEST_FILE: u64 = 1 << 20;
+
+/// Everything that decides a run. The default is complete but for `model.path`, `data.train` and `output.dir`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// The frozen base model.
+    pub model: ModelSection,
+    /// The adapter that is trained.
+    pub lora: LoraSection,
+    /// The loss.
+    pub dpo: DpoSection,
+    /// The pairs and how they become tokens.
+    pub data: DataSection,
+    /// The loop.
+    pub train: TrainSection,
+    /// What is measured before and after training.
+    pub eval: EvalSection,
+    /// Where the results go.
+    pub output: OutputSection,
+}
+
+/// Where a configuration came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigOrigin {
+    /// A file.
+    File(PathBuf),
+    /// A preset compiled into the binary, by name.
+    Preset(&'static str),
+}
+
+impl fmt::Display for ConfigOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Preset(name) => write!(f, "preset `{name}`"),
+        }
+    }
+}
+
+impl RunConfig {
+    /// Reads the file `path_or_preset`, or the preset of that name if there is no such file, under `overrides`.
+    ///
+    /// Each override is `section.key=value`; the value is TOML, and a bare word is a string. The last one of a key wins.
+    pub fn load(
+        path_or_preset: &str,
+        overrides: &[String],
+    ) -> anyhow::Result<(Self, ConfigOrigin)> {
+        let (text, origin) = find(path_or_preset)?;
+        let config = Self::resolve(&text, &origin.to_string(), overrides)?;
+        Ok((config, origin))
+    }
+
+    /// Reads a configuration from `text`; `name` stands for it in messages.
+    pub fn parse(text: &str, name: &str) -> anyhow::Result<Self> {
+        Self::resolve(text, name, &[])
+    }
+
+    /// The configuration as TOML, every key written out; [`RunConfig::parse`] reads the same value back.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// The keys by which `self` is another run than `earlier`, with both values, one sentence each.
+    ///
+    /// What does not change the adapter is left out: `output.*`, `train.checkpoint_every`, `train.keep_checkpoints`.
+    pub fn differences(&self, earlier: &Self) -> anyhow::Result<Vec<String>> {
+        let (now, was) = (leaves(self)?, leaves(earlier)?);
+        let value = |of: &Table, key: &str| {
+            of.get(key).map_or("not there".to_owned(), |value| format!("`{value}`"))
+        };
+        let keys = now.keys().chain(was.keys().filter(|key| !now.contains_key(key.as_str())));
+        Ok(keys
+            .filter(|key| !key.starts_with("output."))
+            .filter(|key| {
+                !["train.checkpoint_every", "train.keep_checkpoints"].contains(&key.as_str())
+            })
+            .filter(|key| now.get(key.as_str()) != was.get(key.as_str()))
+            .map(|key| format!("`{key}` is {}, was {}", value(&now, key), value(&was, key)))
+            .collect())
+    }
+
+    fn resolve(text: &str, name: &str, overrides: &[String]) -> anyhow::Result<Self> {
+        let mut entries = typed::file(text, name)?;
+        for argument in overrides {
+            let entry = typed::argument(argument)?;
+            entries.retain(|earlier| earlier.key != entry.key);
+            entries.push(entry);
+        }
+        nearest::refuse_unknown(&entries)?;
+        entries.iter().try_for_each(check::entry)?;
+        check::nothing_missing(&entries, name)?;
+
+        let mut config: Self =
+            Value::Table(tables(entries)).try_into().map_err(|error: toml::de::Error| {
+                InputError::new(format!("{name}: {}", error.message()))
+            })?;
+        config.lora.target_modules.sort();
+        Ok(config)
+    }
+}
+
+/// The text of a configuration file or preset.
+fn find(path_or_preset: &str) -> anyhow::Result<(String, ConfigOrigin)> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let path = Path::new(path_or_preset);
+    match std::fs::metadata(path) {
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
+            match presets::find(path_or_preset) {
+                Some((name, text)) => Ok((text.to_owned(), ConfigOrigin::Preset(name))),
+                None => Err(InputError::new(format!(
+                    "`{path_or_preset}`: no such file, and no preset of that name"
+                ))
+                .hint(format!("the presets are {}", keys::quoted(presets::NAMES)))
+                .into()),
+            }
+        }
+        Ok(metadata) if metadata.is_file() && metadata.len() > LONGEST_FILE => {
+            bail_input!(
+                "{path_or_preset}: has {} bytes, expected a TOML file of at most {LONGEST_FILE}",
+                metadata.len()
+            )
+        }
+        _ => match String::from_utf8(presets::read(path_or_preset)?.into_owned()) {
+            Ok(text) => Ok((text, ConfigOrigin::File(path.to_owned()))),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                bail_input!("{path_or_preset}: expected a TOML file in UTF-8, byte {at} is not")
+            }
+        },
+    }
+}
+
+/// The typed entries as nested tables.
+fn tables(entries: Vec<Entry<'_>>) -> Table {
+    let mut tables = Table::new();
+    for Entry { key, value, .. } in entries {
+        if let Some((section, name)) = key.split_once('.')
+            && let Value::Table(table) =
+                tables.entry(section).or_insert_with(|| Value::Table(Table::new()))
+        {
+            table.insert(name.to_owned(), value);
+        }
+    }
+    tables
+}
+
+/// Every value that is not a table, by its dotted key.
+fn leaves(config: &RunConfig) -> anyhow::Result<Table> {
+    fn collect(key: String, value: Value, leaves: &mut Table) {
+        match value {
+            Value::Table(table) => {
+                let dot = if key.is_empty() { "" } else { "." };
+                table
+                    .into_iter()
+                    .for_each(|(name, value)| collect(format!("{key}{dot}{name}"), value, leaves));
+            }
+            Value::Array(array) if array.iter().any(Value::is_table) => {
+                (array.into_iter().enumerate())
+                    .for_each(|(i, value)| collect(format!("{key}[{i}]"), value, leaves));
+            }
+            value => drop(leaves.insert(key, value)),
+        }
+    }
+    let mut leaves = Table::new();
+    collect(String::new(), Value::try_from(config)?, &mut leaves);
+    Ok(leaves)
+}
+
+#[cfg(test)]
+mod tests;

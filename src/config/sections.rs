@@ -1,0 +1,203 @@
+//! The sections of a configuration with their defaults: the paper's recipe where it has one.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::choices::{
+    Activations, Dtype, LossType, MetricName, Projection, PromptFormat, Reference, Scheduler,
+    Tokenization,
+};
+
+/// `[model]`: the frozen base model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSection {
+    /// A folder with `config.json`, `tokenizer.json` and `*.safetensors`, or `embedded:...`; it has no default.
+    pub path: String,
+    /// Number type of the frozen weights and of the activations; the adapter is f32 whatever this is.
+    pub dtype: Dtype,
+}
+
+impl Default for ModelSection {
+    fn default() -> Self {
+        Self { path: String::new(), dtype: Dtype::Auto }
+    }
+}
+
+/// `[lora]`: the adapter that is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraSection {
+    /// Rows of A and columns of B.
+    pub rank: usize,
+    /// The adapter's output is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// Share of the adapter's inputs that a training step sets to zero.
+    pub dropout: f64,
+    /// The linear layers that carry an adapter, in the order of [`Projection::ALL`] whatever order was typed.
+    pub target_modules: Vec<Projection>,
+    /// A PEFT adapter folder to start from; empty for a fresh adapter.
+    pub init_from: String,
+}
+
+impl Default for LoraSection {
+    fn default() -> Self {
+        Self {
+            rank: 16,
+            alpha: 32.0,
+            dropout: 0.05,
+            target_modules: vec![Projection::QProj, Projection::VProj],
+            init_from: String::new(),
+        }
+    }
+}
+
+/// `[dpo]`: the loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DpoSection {
+    /// How strongly the policy is held to the reference: rewards are `beta * (policy - reference)` log-probabilities.
+    pub beta: f64,
+    /// The function of a pair's margin that is minimised.
+    pub loss: LossType,
+    /// Probability that a pair's label is the wrong way round (conservative DPO); 0 is plain DPO.
+    pub label_smoothing: f64,
+    /// The policy that rewards are measured from.
+    pub reference: Reference,
+}
+
+impl Default for DpoSection {
+    fn default() -> Self {
+        Self {
+            beta: 0.1,
+            loss: LossType::Sigmoid,
+            label_smoothing: 0.0,
+            reference: Reference::Base,
+        }
+    }
+}
+
+/// `[data]`: the training pairs and how they become tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataSection {
+    /// Files of MVPBench records or of preference pairs, one after another; it has no default.
+    pub train: Vec<String>,
+    /// How an MVPBench record becomes a prompt; a pair file carries its own.
+    pub prompt_format: PromptFormat,
+    /// How a prompt and its answers become token ids.
+    pub tokenization: Tokenization,
+    /// Tokens of a prompt that are kept, counted from its end; 0 for no limit.
+    pub max_prompt_tokens: usize,
+    /// Tokens of prompt and answer together, the end of the answer is cut; 0 for no limit.
+    pub max_length: usize,
+    /// Whether each epoch visits the pairs in an order of its own, drawn from `train.seed`.
+    pub shuffle: bool,
+}
+
+impl Default for DataSection {
+    fn default() -> Self {
+        Self {
+            train: Vec::new(),
+            prompt_format: PromptFormat::Mvpbench,
+            tokenization: Tokenization::Joint,
+            max_prompt_tokens: 512,
+            max_length: 1024,
+            shuffle: true,
+        }
+    }
+}
+
+/// `[train]`: the loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSection {
+    /// Passes over the training pairs.
+    pub epochs: usize,
+    /// Optimizer steps after which the run ends, whatever `epochs` says; 0 for no limit.
+    pub max_steps: usize,
+    /// The highest learning rate, which the schedule starts from after the warm-up.
+    pub learning_rate: f64,
+    /// Learning rate over the steps, after the warm-up.
+    pub scheduler: Scheduler,
+    /// Optimizer steps over which the learning rate rises from zero.
+    pub warmup_steps: usize,
+    /// AdamW's decoupled weight decay, on A and B.
+    pub weight_decay: f64,
+    /// Global L2 norm that a step's gradient is scaled down to; 0 for no clipping.
+    pub max_grad_norm: f64,
+    /// Pairs of one batch on one device.
+    pub per_device_batch_size: usize,
+    /// Batches of one optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Seed of the adapter's start, of the order of the pairs and of dropout.
+    pub seed: u64,
+    /// What the forward pass keeps for the backward pass.
+    pub activations: Activations,
+    /// Tokens that the engine computes at once, which changes no result beyond rounding; 0 lets it choose.
+    pub micro_batch_tokens: usize,
+    /// Optimizer steps between two checkpoints.
+    pub checkpoint_every: usize,
+    /// Newest checkpoints that stay on disk.
+    pub keep_checkpoints: usize,
+    /// Steps in a row with a non-finite loss or gradient after which the run stops.
+    pub max_skipped_steps: usize,
+}
+
+impl Default for TrainSection {
+    fn default() -> Self {
+        Self {
+            epochs: 3,
+            max_steps: 0,
+            learning_rate: 5e-5,
+            scheduler: Scheduler::Linear,
+            warmup_steps: 0,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            per_device_batch_size: 2,
+            gradient_accumulation_steps: 4,
+            seed: 12,
+            activations: Activations::Auto,
+            micro_batch_tokens: 0,
+            checkpoint_every: 100,
+            keep_checkpoints: 2,
+            max_skipped_steps: 8,
+        }
+    }
+}
+
+/// `[eval]`: what is measured before and after training.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvalSection {
+    /// The data sets, each a `[[eval.sets]]`; none for no evaluation.
+    pub sets: Vec<EvalSet>,
+}
+
+/// `[[eval.sets]]`: one data set of the evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalSet {
+    /// Its name in the report and in `eval/scores-<name>-before.jsonl`.
+    pub name: String,
+    /// Its files; figures are given for each file and for all together.
+    pub files: Vec<String>,
+    /// The figures to compute.
+    #[serde(default = "EvalSet::default_metrics")]
+    pub metrics: Vec<MetricName>,
+}
+
+impl EvalSet {
+    fn default_metrics() -> Vec<MetricName> {
+        vec![MetricName::Opa]
+    }
+}
+
+/// `[output]`: where the results go.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutputSection {
+    /// The run folder; it has no default.
+    pub dir: PathBuf,
+}

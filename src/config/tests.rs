@@ -1,0 +1,334 @@
+use super::*;
+
+const SMALL: &str = r#"[model]
+path = "models/small"
+[data]
+train = ["a.json"]
+[output]
+dir = "runs/small"
+"#;
+
+fn resolve(text: &str, overrides: &[&str]) -> anyhow::Result<RunConfig> {
+    let overrides: Vec<_> = overrides.iter().map(|argument| (*argument).to_owned()).collect();
+    RunConfig::resolve(text, "configs/run.toml", &overrides)
+}
+
+fn small() -> RunConfig {
+    resolve(SMALL, &[]).unwrap()
+}
+
+/// Message and hint.
+#[track_caller]
+fn refused<T: fmt::Debug>(result: anyhow::Result<T>) -> (String, String) {
+    let error = result.unwrap_err();
+    let error = InputError::of(&error).expect("the user's input was wrong");
+    (error.to_string(), error.remedy().unwrap_or_default().to_owned())
+}
+
+/// The message about `SMALL` with `lines` under it.
+#[track_caller]
+fn refused_with(lines: &str) -> String {
+    refused(resolve(&format!("{SMALL}{lines}"), &[])).0
+}
+
+/// The message about `SMALL` with one override.
+#[track_caller]
+fn refused_set(argument: &str) -> String {
+    refused(resolve(SMALL, &[argument])).0
+}
+
+#[test]
+fn what_is_not_written_has_the_papers_values() {
+    let mut expected = RunConfig::default();
+    expected.model.path = "models/small".into();
+    expected.data.train = vec!["a.json".into()];
+    expected.output.dir = "runs/small".into();
+    assert_eq!(small(), expected);
+}
+
+#[test]
+fn unknown_config_key_is_an_error() {
+    let (message, hint) = refused(resolve(&format!("{SMALL}[lora]\nrnak = 8\n"), &[]));
+    assert_eq!(message, "configs/run.toml: unknown key `lora.rnak`");
+    assert_eq!(hint, "did you mean `lora.rank`?");
+
+    let (message, hint) = refused(resolve(&format!("{SMALL}[eval.spmr]\nthreshold = 0.8\n"), &[]));
+    assert_eq!(message, "configs/run.toml: unknown key `eval.spmr`");
+    assert_eq!(hint, "the keys of `[eval]` are `sets`");
+
+    let (message, hint) = refused(resolve(&format!("zebra = 1\n{SMALL}"), &[]));
+    assert_eq!(message, "configs/run.toml: unknown key `zebra`");
+    assert_eq!(hint, "the sections are `model`, `lora`, `dpo`, `data`, `train`, `eval`, `output`");
+}
+
+#[test]
+fn all_unknown_keys_come_before_any_other_problem() {
+    let text = "[train]\nepochs = \"3\"\nlr = 1.0\n[lroa]\nrank = 0\n[[eval.sets]]\nnmae = 1\n[[eval.sets]]\nnmae = 2\n";
+    let (message, hint) = refused(resolve(text, &["dpo.bata=-1"]));
+    let expected = "configs/run.toml: unknown keys `train.lr`, `lroa`, `eval.sets.nmae`; `--set dpo.bata=-1`: unknown key `dpo.bata`";
+    assert_eq!(message, expected);
+    assert_eq!(hint, "did you mean `lora`, `eval.sets.name`, `dpo.beta`?");
+}
+
+#[test]
+fn a_wrong_type_names_the_line() {
+    for (lines, expected) in [
+        (
+            "[lora]\nrank = \"16\"",
+            "configs/run.toml:8: `lora.rank` must be an integer, got `\"16\"`",
+        ),
+        ("[lora]\n\nrank = 16.0", "configs/run.toml:9: `lora.rank` must be an integer, got `16.0`"),
+        ("[dpo]\nbeta = true", "configs/run.toml:8: `dpo.beta` must be a number, got `true`"),
+        ("[dpo]\nloss = 1", "configs/run.toml:8: `dpo.loss` must be a string, got `1`"),
+        ("[eval]\nsets = 1", "configs/run.toml:8: `eval.sets` must be a list of tables, got `1`"),
+        ("[eval]\nsets = [1]", "configs/run.toml:8: `eval.sets[0]` must be a table, got `1`"),
+        ("[[lora]]\nrank = 1", "configs/run.toml:7: `lora` must be a table, got `[{ rank = 1 }]`"),
+        (
+            "[lora]\ntarget_modules = [\n\"q_proj\",\n7]",
+            "configs/run.toml:10: `lora.target_modules[1]` must be a string, got `7`",
+        ),
+        (
+            "[[eval.sets]]\nname = \"a\"\nfiles = [\"a\"]\n[[eval.sets]]\nname = \"b\"\nfiles = 3",
+            "configs/run.toml:12: `eval.sets[1].files` must be a list of strings, got `3`",
+        ),
+        ("[[eval.sets]]\nname = \"a\"", "configs/run.toml:7: missing key `eval.sets[0].files`"),
+    ] {
+        assert_eq!(refused_with(lines), expected);
+    }
+    let (message, hint) = refused(resolve("[data]\ntrain = \"a.json\"", &[]));
+    assert_eq!(
+        message,
+        "configs/run.toml:2: `data.train` must be a list of strings, got `\"a.json\"`"
+    );
+    assert_eq!(hint, "write `[\"a.json\"]`");
+    assert_eq!(
+        refused_set("data.shuffle=yes"),
+        "`--set data.shuffle=yes`: `data.shuffle` must be `true` or `false`, got `\"yes\"`"
+    );
+}
+
+#[test]
+fn a_value_out_of_range_is_an_error() {
+    for (lines, expected) in [
+        ("[lora]\nrank = 0", "`lora.rank` must be in 1..=1024, got `0`"),
+        ("[lora]\nrank = 1025", "`lora.rank` must be in 1..=1024, got `1025`"),
+        ("[lora]\nalpha = 0", "`lora.alpha` must be finite and above 0, got `0`"),
+        ("[lora]\ndropout = 1.0", "`lora.dropout` must be in 0..1, got `1.0`"),
+        ("[lora]\ndropout = -0.1", "`lora.dropout` must be in 0..1, got `-0.1`"),
+        ("[lora]\ntarget_modules = []", "`lora.target_modules` must not be empty"),
+        (
+            "[lora]\ntarget_modules = [\"q_proj\", \"q_proj\"]",
+            "`lora.target_modules` has `\"q_proj\"` twice",
+        ),
+        ("[dpo]\nbeta = inf", "`dpo.beta` must be finite and above 0, got `inf`"),
+        ("[dpo]\nbeta = nan", "`dpo.beta` must be finite and above 0, got `nan`"),
+        ("[dpo]\nlabel_smoothing = 0.5", "`dpo.label_smoothing` must be in 0..0.5, got `0.5`"),
+        ("[dpo]\nloss = \"hinge\"", "`dpo.loss` must be `\"sigmoid\"`, got `\"hinge\"`"),
+        ("[dpo]\nreference = \"init\"", "`dpo.reference` must be `\"base\"`, got `\"init\"`"),
+        (
+            "[train]\nlearning_rate = -1e-5",
+            "`train.learning_rate` must be finite and at least 0, got `-0.00001`",
+        ),
+        ("[train]\nepochs = 0", "`train.epochs` must be in 1..=1000000, got `0`"),
+        ("[train]\nseed = -1", "`train.seed` must be at least 0, got `-1`"),
+        (
+            "[train]\nscheduler = \"step\"",
+            "`train.scheduler` must be one of `\"linear\"`, `\"cosine\"`, `\"constant\"`, got `\"step\"`",
+        ),
+    ] {
+        assert_eq!(refused_with(lines), format!("configs/run.toml: {expected}"));
+    }
+    for (argument, expected) in [
+        ("data.train=[]", "`data.train` must not be empty"),
+        ("data.train=[\"\"]", "`data.train[0]` must not be empty"),
+        ("model.path=", "`model.path` must not be empty"),
+        ("data.prompt_format=chat", "`data.prompt_format` must be `\"mvpbench\"`, got `\"chat\"`"),
+    ] {
+        assert_eq!(refused_set(argument), format!("`--set {argument}`: {expected}"));
+    }
+}
+
+#[test]
+fn ranges_hold_their_ends() {
+    for argument in [
+        "lora.rank=1",
+        "lora.rank=1024",
+        "lora.dropout=0",
+        "dpo.label_smoothing=0.49",
+        "train.learning_rate=0",
+        "train.max_steps=0",
+        "data.max_length=0",
+        "train.max_grad_norm=0",
+        "lora.init_from=",
+        "train.epochs=1",
+    ] {
+        resolve(SMALL, &[argument]).unwrap();
+    }
+}
+
+#[test]
+fn evaluation_sets_need_names_of_their_own_that_fit_a_file_name() {
+    let set = |name: &str| format!("[[eval.sets]]\nname = \"{name}\"\nfiles = [\"a.json\"]\n");
+    let twice = set("UF-P-4") + &set("uf-p-4");
+    assert_eq!(
+        refused_with(&twice),
+        "configs/run.toml: `eval.sets[1].name` must be another name than `eval.sets[0].name`, whatever the case, got `\"uf-p-4\"`"
+    );
+    for name in ["a/b", ".hidden", "..", "a b", "é", &"a".repeat(101)] {
+        let (message, hint) = refused(resolve(&format!("{SMALL}{}", set(name)), &[]));
+        let expected = "`eval.sets[0].name` must be 1 to 100 letters, digits, `-`, `_` or `.`, the first not a `.`, got";
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(hint, "it becomes a part of file names, as `scores-<name>-before.jsonl`");
+    }
+    assert_eq!(refused_with(&set("")), "configs/run.toml: `eval.sets[0].name` must not be empty");
+    let config = resolve(&format!("{SMALL}{}{}", set("MVP_test"), set("v1.0")), &[]).unwrap();
+    assert_eq!(config.eval.sets[1].name, "v1.0");
+    assert_eq!(config.eval.sets[1].metrics, [MetricName::Opa]);
+    let no_files = "[[eval.sets]]\nname = \"a\"\nfiles = []";
+    assert_eq!(refused_with(no_files), "configs/run.toml: `eval.sets[0].files` must not be empty");
+    let spmr = "[[eval.sets]]\nname = \"a\"\nfiles = [\"a\"]\nmetrics = [\"spmr\"]";
+    assert_eq!(
+        refused_with(spmr),
+        "configs/run.toml: `eval.sets[0].metrics[0]` must be `\"opa\"`, got `\"spmr\"`"
+    );
+}
+
+#[test]
+fn a_syntax_error_names_line_and_column() {
+    let (message, _) = refused(resolve("[model]\npath = \"models\n", &[]));
+    assert!(message.starts_with("configs/run.toml:2:15: "), "{message}");
+    assert!(message.ends_with(", in `path = \"models`"), "{message}");
+    let (message, _) = refused(resolve("[lora]\nrank = 1\nrank = 2\n", &[]));
+    assert_eq!(message, "configs/run.toml:3:1: duplicate key, in `rank = 2`");
+    for text in ["[", "a = ", "\u{e9}\u{e9} = 1", "a = 99999999999999999999", "\r", "a = \"\u{0}\""]
+    {
+        refused(resolve(text, &[]));
+    }
+}
+
+#[test]
+fn a_missing_key_is_shown_by_example() {
+    let (message, hint) = refused(resolve("", &["data.train=[\"a\"]", "output.dir=b"]));
+    assert_eq!(message, "configs/run.toml: missing key `model.path`");
+    assert_eq!(hint, "add, for example, `path = \"models/Llama-2-7b-hf\"` under `[model]`");
+    let (message, _) = refused(resolve("", &["data.train=[\"a\"]"]));
+    assert_eq!(message, "configs/run.toml: missing keys `model.path`, `output.dir`");
+}
+
+#[test]
+fn an_override_wins_over_the_file_and_over_an_earlier_one() {
+    let config = resolve(
+        &format!("{SMALL}[lora]\nrank = 0\n[[eval.sets]]\nname = \"a\"\nfiles = [\"a\"]"),
+        &[
+            "lora.rank=4",
+            "lora.rank = 8",
+            "dpo.loss=sigmoid",
+            "train.learning_rate=1e-3",
+            "eval.sets=[]",
+            "output.dir=2024-01-01",
+            "model.path=\"a=b\"",
+            "lora.target_modules=[\"v_proj\",\"k_proj\"]",
+            "data.train=[a.json, \"b.json\"]",
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.lora.rank, 8);
+    assert_eq!(config.train.learning_rate.to_string(), "0.001");
+    assert_eq!(config.eval.sets, []);
+    assert_eq!(config.output.dir, Path::new("2024-01-01"));
+    assert_eq!(config.model.path, "a=b");
+    assert_eq!(config.lora.target_modules, [Projection::KProj, Projection::VProj]);
+    assert_eq!(config.data.train, ["a.json", "b.json"]);
+}
+
+#[test]
+fn a_broken_override_names_itself() {
+    let (message, hint) = refused(resolve(SMALL, &["lora.rnak=8"]));
+    assert_eq!(message, "`--set lora.rnak=8`: unknown key `lora.rnak`");
+    assert_eq!(hint, "did you mean `lora.rank`?");
+    assert_eq!(
+        refused_set("lora.rank=0"),
+        "`--set lora.rank=0`: `lora.rank` must be in 1..=1024, got `0`"
+    );
+    assert_eq!(
+        refused_set("lora.rank=x"),
+        "`--set lora.rank=x`: `lora.rank` must be an integer, got `\"x\"`"
+    );
+    assert_eq!(
+        refused_set("lora.rank"),
+        "`--set lora.rank`: expected `section.key=value`, found no `=`"
+    );
+    assert_eq!(
+        refused_set("lora=1"),
+        "`--set lora=1`: expected `section.key=value`, `lora` is a section"
+    );
+    assert_eq!(
+        refused_set("eval.sets[0].name=b"),
+        "`--set eval.sets[0].name=b`: expected `eval.sets=[...]`, the list is replaced as a whole"
+    );
+    assert_eq!(refused_set("=1"), "`--set =1`: unknown key ``");
+}
+
+#[test]
+fn what_is_written_reads_back_the_same() {
+    for name in presets::NAMES {
+        let (config, origin) =
+            RunConfig::load(name, &["train.seed=9007199254740993".to_owned()]).unwrap();
+        assert_eq!(origin, ConfigOrigin::Preset(name));
+        assert_eq!(RunConfig::parse(&config.to_toml().unwrap(), name).unwrap(), config);
+    }
+    let mut config = small();
+    config.model.path = "a \"b\"\n\\c".into();
+    config.dpo.beta = 1.0 / 3.0;
+    assert_eq!(RunConfig::parse(&config.to_toml().unwrap(), "config.toml").unwrap(), config);
+}
+
+#[test]
+fn differences_name_the_keys_that_change_the_adapter() {
+    let earlier = resolve(SMALL, &[r#"eval.sets=[{name="a", files=["a"]}]"#]).unwrap();
+    let changed =
+        ["lora.rank=8", "train.checkpoint_every=1", "train.keep_checkpoints=9", "output.dir=x"];
+    let set = r#"eval.sets=[{name="a", files=["b"]}]"#;
+    let later = resolve(SMALL, &[&changed[..], &[set]].concat()).unwrap();
+    assert_eq!(
+        later.differences(&earlier).unwrap(),
+        ["`eval.sets[0].files` is `[\"b\"]`, was `[\"a\"]`", "`lora.rank` is `8`, was `16`"]
+    );
+    assert_eq!(earlier.differences(&earlier).unwrap(), [""; 0]);
+    let none = resolve(SMALL, &["eval.sets=[]"]).unwrap();
+    assert_eq!(none.differences(&earlier).unwrap().len(), 4, "{:?}", none.differences(&earlier));
+}
+
+#[test]
+fn a_file_is_read_before_a_preset() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.toml");
+    let name = path.to_str().unwrap();
+    std::fs::write(&path, format!("\u{feff}{SMALL}")).unwrap();
+    let (config, origin) = RunConfig::load(name, &[]).unwrap();
+    assert_eq!((config, &origin), (small(), &ConfigOrigin::File(path.clone())));
+    assert_eq!(origin.to_string(), name);
+    assert_eq!(ConfigOrigin::Preset("tiny.toml").to_string(), "preset `tiny.toml`");
+
+    std::fs::write(&path, b"[model]\npath = \"\xff\"").unwrap();
+    let (message, _) = refused(RunConfig::load(name, &[]));
+    assert_eq!(message, format!("{name}: expected a TOML file in UTF-8, byte 16 is not"));
+    std::fs::write(&path, vec![b'#'; LONGEST_FILE as usize + 1]).unwrap();
+    let (message, _) = refused(RunConfig::load(name, &[]));
+    assert_eq!(
+        message,
+        format!("{name}: has 1048577 bytes, expected a TOML file of at most 1048576")
+    );
+    let (message, _) = refused(RunConfig::load(folder.path().to_str().unwrap(), &[]));
+    assert!(message.ends_with("expected a file, found a folder"), "{message}");
+}
+
+#[test]
+fn neither_file_nor_preset_lists_the_presets() {
+    let (message, hint) = refused(RunConfig::load("llama3.toml", &[]));
+    assert_eq!(message, "`llama3.toml`: no such file, and no preset of that name");
+    assert_eq!(
+        hint,
+        "the presets are `llama2-7b.toml`, `llama2-13b.toml`, `llama2-7b-chat.toml`, `llama2-13b-chat.toml`, `tiny.toml`"
+    );
+}

@@ -1,0 +1,150 @@
+//! What the user typed, before anything is made of it: keys, values and where each stands.
+
+use std::fmt;
+
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+use super::keys::{self, Kind, SECTIONS};
+use crate::bail_input;
+use crate::error::InputError;
+
+/// One key with its value.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    /// The dotted key; a bare name where the file has something other than a known section.
+    pub(super) key: String,
+    /// The value.
+    pub(super) value: Value,
+    /// Where it stands.
+    pub(super) source: Source<'a>,
+}
+
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source<'a> {
+    /// In a file.
+    File {
+        /// The file's name in messages.
+        name: &'a str,
+        /// All of its text.
+        text: &'a str,
+    },
+    /// In the argument of a `--set`.
+    Argument(&'a str),
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { name, .. } => f.write_str(name),
+            Self::Argument(argument) => write!(f, "`--set {argument}`"),
+        }
+    }
+}
+
+impl Source<'_> {
+    /// The source with the line of `key`'s value, such as `eval.sets[1].files`, where it has lines.
+    pub(super) fn line_of(&self, key: &str) -> String {
+        match self {
+            Self::File { name, text } => match offset(text, key) {
+                Some(offset) => format!("{name}:{}", place(text, offset).0),
+                None => (*name).to_owned(),
+            },
+            Self::Argument(_) => self.to_string(),
+        }
+    }
+}
+
+/// The entries of a file, key by key.
+pub(super) fn file<'a>(text: &'a str, name: &'a str) -> anyhow::Result<Vec<Entry<'a>>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let source = Source::File { name, text };
+    let table: Table = toml::from_str(text).map_err(|error| syntax_error(text, name, &error))?;
+    let mut entries = Vec::new();
+    for (section, value) in table {
+        match value {
+            Value::Table(table) if SECTIONS.contains(&section.as_str()) => {
+                entries.extend(table.into_iter().map(|(key, value)| Entry {
+                    key: format!("{section}.{key}"),
+                    value,
+                    source,
+                }));
+            }
+            value => entries.push(Entry { key: section, value, source }),
+        }
+    }
+    entries.sort_by_key(|entry| offset(text, &entry.key));
+    Ok(entries)
+}
+
+/// The entry of the argument of a `--set`.
+pub(super) fn argument(argument: &str) -> anyhow::Result<Entry<'_>> {
+    let source = Source::Argument(argument);
+    let Some((key, value)) = argument.split_once('=') else {
+        bail_input!("{source}: expected `section.key=value`, found no `=`");
+    };
+    let (key, value) = (key.trim(), value.trim());
+    if SECTIONS.contains(&key) {
+        bail_input!("{source}: expected `section.key=value`, `{key}` is a section");
+    }
+    if key.starts_with("eval.sets.") || key.starts_with("eval.sets[") {
+        bail_input!("{source}: expected `eval.sets=[...]`, the list is replaced as a whole");
+    }
+    Ok(Entry { key: key.to_owned(), value: argument_value(keys::kind(key), value), source })
+}
+
+/// A value as TOML, or as the bare words that are left of it when a shell has eaten the quotes.
+fn argument_value(kind: Option<&Kind>, typed: &str) -> Value {
+    let list = || typed.strip_prefix('[')?.strip_suffix(']');
+    match (kind, typed.parse()) {
+        (Some(Kind::Text | Kind::OptionalText | Kind::Choice(_)), Ok(value @ Value::String(_))) => {
+            value
+        }
+        (Some(Kind::Text | Kind::OptionalText | Kind::Choice(_)), _) => {
+            Value::String(typed.to_owned())
+        }
+        (_, Ok(value)) => value,
+        (Some(Kind::Choices(_) | Kind::Files), Err(_)) if let Some(list) = list() => {
+            list.split(',').map(|word| word.trim().trim_matches('"')).collect::<Vec<_>>().into()
+        }
+        (_, Err(_)) => Value::String(typed.to_owned()),
+    }
+}
+
+/// `file:line:column: what is wrong: the line`.
+fn syntax_error(text: &str, name: &str, error: &toml::de::Error) -> InputError {
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    let Some(span) = error.span() else { return InputError::new(format!("{name}: {message}")) };
+    let (line, column) = place(text, span.start);
+    let found: String =
+        text.lines().nth(line - 1).unwrap_or_default().trim().chars().take(100).collect();
+    InputError::new(format!("{name}:{line}:{column}: {message}, in `{found}`"))
+}
+
+/// Line and column of a byte, both from 1, the column in characters.
+fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(offset)];
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
+}
+
+/// The byte at which the value of `key` begins.
+fn offset(text: &str, key: &str) -> Option<usize> {
+    let root = DeTable::parse(text).ok()?;
+    let mut table = root.get_ref();
+    let mut found: Option<&Spanned<DeValue<'_>>> = None;
+    for step in key.split('.') {
+        if let Some(value) = found {
+            table = value.get_ref().as_table()?;
+        }
+        let mut indices = step.split('[');
+        let mut value = table.get(indices.next()?)?;
+        for index in indices {
+            value =
+                value.get_ref().as_array()?.get(index.strip_suffix(']')?.parse::<usize>().ok()?)?;
+        }
+        found = Some(value);
+    }
+    found.map(|value| value.span().start)
+}
