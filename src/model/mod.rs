@@ -1,1 +1,14 @@
-//! Placeholder.
+//! A frozen Llama with a LoRA adapter: packs in, log-probabilities out, and gradients of the adapter alone.
+//!
+//! [`config`] and [`weights`] read a Hugging Face folder; [`layer`] composes [`crate::ops`] into a decoder layer, forward and
+//! backward written out; [`llama`] stacks the layers; [`lora`] is the adapter; [`adapter`] reads and writes it in PEFT's format.
+//! Feeds [`crate::train`] and evaluation.
+
+pub mod adapter;
+pub mod batch;
+pub mod config;
+pub mod layer;
+pub mod llama;
+pub mod lora;
+pub mod rotary;
+pub mod weights;

@@ -1,0 +1,295 @@
+//! Adapter files in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::{Value, json};
+
+use super::config::LlamaConfig;
+use super::lora::{self, Adapter, LoraPair, LoraTensors, PerProjection};
+use crate::config::{LoraSection, Projection};
+use crate::error::InputError;
+
+/// File of the weights in an adapter folder.
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+/// File of the configuration in an adapter folder.
+pub const CONFIG_FILE: &str = "adapter_config.json";
+
+/// PEFT's name of a tensor; `letter` is `A` or `B`.
+pub fn key(layer: usize, projection: Projection, letter: char) -> String {
+    format!("base_model.model.{}", short_key(layer, projection, letter))
+}
+
+fn short_key(layer: usize, projection: Projection, letter: char) -> String {
+    format!(
+        "model.layers.{layer}.{}.{}.lora_{letter}.weight",
+        projection.module(),
+        projection.name()
+    )
+}
+
+/// A safetensors file of f32 tensors under PEFT's names; equal tensors give equal bytes.
+pub fn to_safetensors(tensors: &LoraTensors) -> Result<Vec<u8>> {
+    let mut named = Vec::new();
+    for (layer, projection, letter, tensor) in tensors.iter() {
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        named.push((
+            key(layer, projection, letter),
+            tensor.dims().to_vec(),
+            values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>(),
+        ));
+    }
+    let views: Vec<_> = named
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<_, safetensors::SafeTensorError>>()?;
+    Ok(safetensors::serialize(
+        views,
+        Some(HashMap::from([("format".to_owned(), "pt".to_owned())])),
+    )?)
+}
+
+/// Reads what [`to_safetensors`] or PEFT wrote, as f32 on `device`; `file` names it in errors.
+///
+/// Refuses tensors that are missing, unknown, of another shape than `rank` gives, or not finite.
+pub fn from_safetensors(
+    bytes: &[u8],
+    file: &str,
+    config: &LlamaConfig,
+    targets: &[Projection],
+    rank: usize,
+    device: &Device,
+) -> Result<LoraTensors> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|e| {
+        InputError::new(format!("adapter `{file}` is not a whole safetensors file: {e}"))
+    })?;
+    let mut unread: std::collections::BTreeSet<_> =
+        tensors.names().into_iter().map(str::to_owned).collect();
+    let mut layers = Vec::with_capacity(config.layers);
+    for layer in 0..config.layers {
+        let mut pairs = PerProjection::default();
+        for &projection in targets {
+            let (out, from) = lora::shape(config, projection);
+            let mut read = |letter, shape: [usize; 2]| {
+                let name = key(layer, projection, letter);
+                unread.remove(&name);
+                let view = tensors.tensor(&name).map_err(|_| {
+                    InputError::new(format!("adapter `{file}`: `{name}` is missing"))
+                })?;
+                tensor(&view, file, &short_key(layer, projection, letter), shape, device)
+            };
+            pairs.set(
+                projection,
+                Some(LoraPair { a: read('A', [rank, from])?, b: read('B', [out, rank])? }),
+            );
+        }
+        layers.push(pairs);
+    }
+    if let Some(name) = unread.first() {
+        let message = format!(
+            "adapter `{file}`: {} tensors are not of this model or not of its target modules, `{name}` first",
+            unread.len()
+        );
+        return Err(InputError::new(message).into());
+    }
+    Ok(LoraTensors { layers })
+}
+
+fn tensor(
+    view: &TensorView<'_>,
+    file: &str,
+    name: &str,
+    shape: [usize; 2],
+    device: &Device,
+) -> Result<Tensor> {
+    if view.shape() != shape {
+        let error = InputError::new(format!(
+            "adapter `{file}`: `{name}` has shape {:?}, expected {shape:?}",
+            view.shape()
+        ));
+        let found =
+            if name.contains("lora_A") { view.shape().first() } else { view.shape().get(1) };
+        let wanted = if name.contains("lora_A") { shape[0] } else { shape[1] };
+        return Err(match found {
+            Some(rank) if *rank != wanted => error.hint(format!(
+                "this adapter was trained with rank {rank}; set `lora.rank = {rank}`"
+            )),
+            _ => error.hint("this adapter was trained on a model of another shape"),
+        }
+        .into());
+    }
+    let dtype = match view.dtype() {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        other => {
+            return Err(InputError::new(format!(
+                "adapter `{file}`: `{name}` is stored as {other:?}, expected F32, F16 or BF16"
+            ))
+            .into());
+        }
+    };
+    let tensor =
+        Tensor::from_raw_buffer(view.data(), dtype, &shape, &Device::Cpu)?.to_dtype(DType::F32)?;
+    if tensor.flatten_all()?.to_vec1::<f32>()?.iter().any(|x| !x.is_finite()) {
+        return Err(InputError::new(format!(
+            "adapter `{file}`: `{name}` holds values that are not finite"
+        ))
+        .into());
+    }
+    Ok(tensor.to_device(device)?)
+}
+
+/// `adapter_config.json` with every field that PEFT 0.21 writes.
+pub fn config_json(
+    adapter: &Adapter,
+    targets: &[Projection],
+    dropout: f64,
+    base_model: &str,
+) -> Value {
+    let names: Vec<_> = targets.iter().map(|projection| projection.name()).collect();
+    json!({
+        "alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,
+        "base_model_name_or_path": base_model, "bias": "none", "corda_config": null, "ensure_weight_tying": false, "eva_config": null,
+        "exclude_modules": null, "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true, "layer_replication": null,
+        "layers_pattern": null, "layers_to_transform": null, "loftq_config": {}, "lora_alpha": number(adapter.alpha), "lora_bias": false,
+        "lora_dropout": dropout, "megatron_config": null, "megatron_core": "megatron.core", "modules_to_save": null, "peft_type": "LORA",
+        "peft_version": "0.21.2", "qalora_group_size": 16, "r": adapter.rank, "rank_pattern": {}, "revision": null, "target_modules": names,
+        "target_parameters": null, "task_type": "CAUSAL_LM", "trainable_token_indices": null, "use_dora": false, "use_qalora": false,
+        "use_rslora": false
+    })
+}
+
+/// Whole numbers without a fraction: PEFT's `lora_alpha` is an integer wherever it can be.
+fn number(x: f64) -> Value {
+    if x.fract().abs() < f64::EPSILON && x.abs() < 1e15 { json!(x as i64) } else { json!(x) }
+}
+
+/// Loads the adapter in `folder`, which must fit the model and, where given, the run's `[lora]` section.
+///
+/// Refuses by name whatever PEFT can do to an adapter and is not computed here (DoRA, rsLoRA, biases, patterns, ...).
+pub fn load(
+    folder: &Path,
+    config: &LlamaConfig,
+    expected: Option<&LoraSection>,
+    device: &Device,
+) -> Result<Adapter> {
+    let path = folder.join(CONFIG_FILE);
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        InputError::new(format!("cannot read `{file}`: {e}")).hint(
+            "an adapter is a folder with `adapter_config.json` and `adapter_model.safetensors`",
+        )
+    })?;
+    let fields: Value = serde_json::from_str(&text)
+        .map_err(|e| InputError::new(format!("{file}: not valid JSON: {e}")))?;
+    let (rank, alpha, targets) = read_config(&fields, &file)?;
+    if let Some(expected) = expected {
+        agree(folder, expected, alpha, &targets)?;
+    }
+    let weights = folder.join(WEIGHTS_FILE);
+    let bytes = std::fs::read(&weights)
+        .map_err(|e| InputError::new(format!("cannot read `{}`: {e}", weights.display())))?;
+    let rank = expected.map_or(rank, |section| section.rank);
+    let tensors =
+        from_safetensors(&bytes, &weights.display().to_string(), config, &targets, rank, device)?;
+    Ok(Adapter { rank, alpha, tensors })
+}
+
+/// Rank, alpha and target modules of an `adapter_config.json`.
+fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, Vec<Projection>)> {
+    let field = |name: &str| fields.get(name).filter(|value| !value.is_null());
+    let wrong = |name: &str, expected: &str| {
+        InputError::new(format!(
+            "{file}: `{name}` must be {expected}, got `{}`",
+            fields.get(name).unwrap_or(&Value::Null)
+        ))
+    };
+    if field("peft_type").and_then(Value::as_str) != Some("LORA") {
+        return Err(wrong("peft_type", "`\"LORA\"`").into());
+    }
+    for name in ["use_dora", "use_rslora", "use_qalora", "lora_bias", "fan_in_fan_out"] {
+        if field(name).is_some_and(|value| value != &Value::Bool(false)) {
+            return Err(wrong(name, "`false`, the only thing computed here").into());
+        }
+    }
+    for name in [
+        "rank_pattern",
+        "alpha_pattern",
+        "modules_to_save",
+        "layers_to_transform",
+        "layer_replication",
+        "trainable_token_indices",
+        "target_parameters",
+    ] {
+        let empty = |value: &Value| {
+            value.as_object().is_some_and(serde_json::Map::is_empty)
+                || value.as_array().is_some_and(Vec::is_empty)
+        };
+        if field(name).is_some_and(|value| !empty(value)) {
+            return Err(wrong(name, "empty, the only thing computed here").into());
+        }
+    }
+    if field("bias").is_some_and(|value| value != "none") {
+        return Err(wrong("bias", "`\"none\"`, the only thing computed here").into());
+    }
+    let rank = field("r")
+        .and_then(Value::as_u64)
+        .filter(|r| (1..=65_536).contains(r))
+        .ok_or_else(|| wrong("r", "a positive whole number"))?;
+    let alpha = field("lora_alpha")
+        .and_then(Value::as_f64)
+        .filter(|a| a.is_finite())
+        .ok_or_else(|| wrong("lora_alpha", "a number"))?;
+    let modules = || wrong("target_modules", "a list of projections of a Llama");
+    let named = field("target_modules").and_then(Value::as_array).ok_or_else(modules)?;
+    let named: Vec<_> =
+        named.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(modules)?;
+    if let Some(unknown) =
+        named.iter().find(|name| Projection::ALL.iter().all(|p| p.name() != **name))
+    {
+        return Err(InputError::new(format!(
+            "{file}: target module `{unknown}` is no projection of a Llama decoder layer"
+        ))
+        .into());
+    }
+    let targets: Vec<_> =
+        Projection::ALL.into_iter().filter(|p| named.contains(&p.name())).collect();
+    if targets.is_empty() {
+        return Err(modules().into());
+    }
+    Ok((rank as usize, alpha, targets))
+}
+
+/// Refuses an adapter that the run's `[lora]` section does not describe; the rank shows in the tensors' shapes.
+fn agree(folder: &Path, expected: &LoraSection, alpha: f64, targets: &[Projection]) -> Result<()> {
+    let names = |projections: &[Projection]| {
+        serde_json::to_string(&projections.iter().map(|p| p.name()).collect::<Vec<_>>())
+            .context("names")
+    };
+    let mut wanted = expected.target_modules.clone();
+    wanted.sort_unstable();
+    if wanted != targets {
+        let message = format!(
+            "adapter `{}` adapts {}, expected {}",
+            folder.display(),
+            names(targets)?,
+            names(&wanted)?
+        );
+        return Err(InputError::new(message)
+            .hint(format!("set `lora.target_modules = {}`", names(targets)?))
+            .into());
+    }
+    if expected.alpha.total_cmp(&alpha).is_ne() {
+        let message = format!(
+            "adapter `{}` was trained with alpha {alpha}, expected {}",
+            folder.display(),
+            expected.alpha
+        );
+        return Err(InputError::new(message).hint(format!("set `lora.alpha = {alpha:?}`")).into());
+    }
+    Ok(())
+}

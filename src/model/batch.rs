@@ -1,0 +1,87 @@
+//! A pack as the model reads it.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::config::LlamaConfig;
+use crate::data::pack::Pack;
+use crate::ops::attention::Mask;
+
+/// Where each row of a matrix stands in the data: the keys of its dropout masks.
+#[derive(Debug, Clone)]
+pub struct TokenKeys {
+    /// `[rows]` row of the pair in the data set.
+    pub pair_rows: Vec<u32>,
+    /// `[rows]` place within the pair.
+    pub offsets: Vec<u32>,
+}
+
+/// A pack on the device, with what every layer needs of it.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// `[tokens]` u32.
+    pub ids: Tensor,
+    /// `[tokens, head_dim / 2]`.
+    pub cos: Tensor,
+    /// `[tokens, head_dim / 2]`.
+    pub sin: Tensor,
+    /// Who sees whom.
+    pub mask: Mask,
+    /// `[kept]` u32, the rows that predict something, ascending: all that is computed after the last layer's attention.
+    pub kept: Tensor,
+    /// `[scored]` u32, which of the kept rows predicts each scored token. A shared prompt's last row is there twice.
+    pub rows: Tensor,
+    /// `[scored]` u32, the tokens to predict.
+    pub targets: Tensor,
+    /// `[scored]` `2 * pair + side`.
+    pub owners: Vec<u32>,
+    /// Pairs in the pack.
+    pub pairs: usize,
+    /// Keys of all rows.
+    pub keys: TokenKeys,
+    /// Keys of the kept rows.
+    pub kept_keys: TokenKeys,
+}
+
+impl Batch {
+    /// Lays `pack` out for a model of `config` that computes in `dtype` on `device`.
+    pub fn new(pack: &Pack, config: &LlamaConfig, dtype: DType, device: &Device) -> Result<Self> {
+        let (cos, sin) =
+            config.rope.angles(&pack.positions, config.heads.head_dim, dtype, device)?;
+        let mut kept = pack.rows.clone();
+        kept.sort_unstable();
+        kept.dedup();
+        if kept.is_empty() {
+            kept.push(0); // nothing is scored, and matrices without rows are more trouble than one row too many
+        }
+        let rows: Vec<u32> =
+            pack.rows.iter().map(|row| kept.partition_point(|k| k < row) as u32).collect();
+        let gather = |keys: &[u32]| kept.iter().map(|&row| keys[row as usize]).collect();
+        Ok(Self {
+            ids: Tensor::new(pack.ids.as_slice(), device)?,
+            cos,
+            sin,
+            mask: Mask::new(&pack.start, &pack.hide_from, &pack.hide_to)?,
+            rows: Tensor::new(rows, device)?,
+            targets: Tensor::new(pack.targets.as_slice(), device)?,
+            owners: pack.owners.clone(),
+            pairs: pack.pairs,
+            keys: TokenKeys { pair_rows: pack.pair_rows.clone(), offsets: pack.offsets.clone() },
+            kept_keys: TokenKeys {
+                pair_rows: gather(&pack.pair_rows),
+                offsets: gather(&pack.offsets),
+            },
+            kept: Tensor::new(kept, device)?,
+        })
+    }
+
+    /// Sums of `logps` (`[scored]`) over each answer: `[chosen, rejected]` of each pair, in nats, accumulated in f64.
+    pub fn sums(&self, logps: &Tensor) -> Result<Vec<[f64; 2]>> {
+        let mut sums = vec![[0.0; 2]; self.pairs];
+        for (logp, &owner) in
+            logps.to_dtype(DType::F64)?.to_vec1::<f64>()?.into_iter().zip(&self.owners)
+        {
+            sums[owner as usize / 2][owner as usize % 2] += logp;
+        }
+        Ok(sums)
+    }
+}

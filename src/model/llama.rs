@@ -1,0 +1,215 @@
+//! The whole model: embedding, decoder layers, final norm, and the log-probabilities of the scored tokens.
+
+use std::path::Path;
+
+use anyhow::Context;
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::batch::Batch;
+use super::config::LlamaConfig;
+use super::layer::{Dropout, Layer, LayerLora, Rows, Saved, Stream};
+use super::lora::{self, Adapter, InputGradient, LoraTensors};
+use super::weights::Checkpoint;
+use crate::config::Projection;
+use crate::error::InputError;
+use crate::ops::{logps, rms_norm};
+
+/// A frozen Llama.
+#[derive(Debug, Clone)]
+pub struct Llama {
+    /// Its shape.
+    pub config: LlamaConfig,
+    /// Dtype of weights and activations.
+    pub dtype: DType,
+    /// Where it lies.
+    pub device: Device,
+    embed_tokens: Tensor,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    lm_head: Tensor,
+}
+
+/// What is kept of each layer between forward and backward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything the backward pass reads.
+    Everything,
+    /// Each layer's input; the layer is run again in the backward pass.
+    Inputs,
+}
+
+/// What a forward pass for training leaves behind.
+pub struct Tape {
+    layers: Vec<Kept>,
+    /// Residual stream after the last layer and its norm, of the kept rows.
+    last: rms_norm::Normed,
+    /// `[scored, hidden]`, gradient of each log-probability with respect to its row.
+    own: Tensor,
+}
+
+enum Kept {
+    Everything(Box<Saved>),
+    Input(Tensor),
+}
+
+impl Llama {
+    /// Loads the checkpoint in `folder`; errors name the file, the key or the tensor.
+    pub fn load(folder: &Path, dtype: DType, device: &Device) -> anyhow::Result<Self> {
+        if !folder.is_dir() {
+            let message = format!("model folder `{}` does not exist", folder.display());
+            return Err(InputError::new(message)
+                .hint("`model.path` must be the folder of a Hugging Face checkpoint")
+                .into());
+        }
+        let path = folder.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            InputError::new(format!("cannot read `{}`: {e}", path.display()))
+                .hint("`model.path` must be the folder of a Hugging Face checkpoint")
+        })?;
+        let config = LlamaConfig::parse(&text, &path.display().to_string())?;
+        let mut checkpoint = Checkpoint::open(folder, dtype, device)?;
+        let (hidden, vocab) = (config.hidden, config.vocab);
+        let embed_tokens = checkpoint.take("model.embed_tokens.weight", &[vocab, hidden])?;
+        let layers = (0..config.layers)
+            .map(|i| load_layer(&mut checkpoint, &config, i))
+            .collect::<anyhow::Result<_>>()?;
+        let norm = checkpoint.take("model.norm.weight", &[hidden])?;
+        let lm_head = if config.tied {
+            checkpoint.ignore("lm_head.weight");
+            embed_tokens.clone()
+        } else {
+            checkpoint.take("lm_head.weight", &[vocab, hidden])?
+        };
+        checkpoint.finish()?;
+        let finite = norm
+            .to_dtype(DType::F64)
+            .and_then(|t| t.sum_all()?.to_scalar::<f64>())
+            .context("cannot read `model.norm.weight`")?;
+        if !finite.is_finite() {
+            return Err(InputError::new(format!(
+                "checkpoint `{}`: `model.norm.weight` is not finite",
+                folder.display()
+            ))
+            .into());
+        }
+        Ok(Self { config, dtype, device: device.clone(), embed_tokens, layers, norm, lm_head })
+    }
+
+    /// Lays a pack out for this model.
+    pub fn batch(&self, pack: &crate::data::pack::Pack) -> Result<Batch> {
+        Batch::new(pack, &self.config, self.dtype, &self.device)
+    }
+
+    fn rows(&self, layer: usize) -> Rows {
+        if layer + 1 == self.layers.len() { Rows::Kept } else { Rows::All }
+    }
+
+    fn embed(&self, batch: &Batch) -> Result<Stream> {
+        Ok(Stream { base: self.embed_tokens.index_select(&batch.ids, 0)?, delta: None })
+    }
+
+    fn last_norm(&self, stream: &Stream) -> Result<rms_norm::Normed> {
+        rms_norm::forward(&stream.base, stream.delta.as_ref(), &self.norm, self.config.rms_norm_eps)
+    }
+
+    /// Log-probability of each scored token in nats, `[scored]`; without an `adapter`, those of the base model.
+    pub fn logps(&self, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
+        let mut stream = self.embed(batch)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let lora = LayerLora { layer: i, adapter, dropout: None };
+            (stream, _) = layer.forward(&stream, batch, &self.config, lora, self.rows(i))?;
+        }
+        logps::forward(
+            &self.last_norm(&stream)?.y.index_select(&batch.rows, 0)?,
+            &self.lm_head,
+            &batch.targets,
+        )
+    }
+
+    /// [`Llama::logps`] with an adapter in training, and what [`Llama::backward`] needs.
+    pub fn forward(
+        &self,
+        batch: &Batch,
+        adapter: &Adapter,
+        dropout: Option<Dropout>,
+        keep: Keep,
+    ) -> Result<(Tensor, Tape)> {
+        let mut stream = self.embed(batch)?;
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (i, layer) in self.layers.iter().enumerate() {
+            let lora = LayerLora { layer: i, adapter: Some(adapter), dropout };
+            let (next, saved) = layer.forward(&stream, batch, &self.config, lora, self.rows(i))?;
+            stream = next;
+            layers.push(match keep {
+                Keep::Everything => Kept::Everything(Box::new(saved)),
+                Keep::Inputs => Kept::Input(saved.input().clone()),
+            });
+        }
+        let last = self.last_norm(&stream)?;
+        let (logps, own) = logps::forward_for_backward(
+            &last.y.index_select(&batch.rows, 0)?,
+            &self.lm_head,
+            &batch.targets,
+        )?;
+        Ok((logps, Tape { layers, last, own }))
+    }
+
+    /// Gradients of the adapter. `dlogps`: `[scored]`, gradient of each scored token's log-probability.
+    pub fn backward(
+        &self,
+        dlogps: &Tensor,
+        tape: Tape,
+        batch: &Batch,
+        adapter: &Adapter,
+        dropout: Option<Dropout>,
+    ) -> Result<LoraTensors> {
+        let dscored = logps::backward(dlogps, &tape.own)?;
+        let dnormed = tape.last.y.zeros_like()?.index_add(&batch.rows, &dscored, 0)?;
+        let mut dx =
+            rms_norm::backward(&dnormed, &tape.last.sum, &tape.last.inv, &self.norm, None)?;
+        let mut gradients = LoraTensors::default();
+        for ((i, layer), kept) in self.layers.iter().enumerate().zip(tape.layers).rev() {
+            let (lora, rows) =
+                (LayerLora { layer: i, adapter: Some(adapter), dropout }, self.rows(i));
+            let saved = match kept {
+                Kept::Everything(saved) => *saved,
+                Kept::Input(base) => {
+                    layer.forward(&Stream { base, delta: None }, batch, &self.config, lora, rows)?.1
+                }
+            };
+            let wanted = if i == 0 { InputGradient::Unwanted } else { InputGradient::Wanted };
+            let (below, pairs) =
+                layer.backward(&dx, &saved, batch, &self.config, lora, rows, wanted)?;
+            gradients.layers.push(pairs);
+            if let Some(below) = below {
+                dx = below;
+            }
+        }
+        gradients.layers.reverse();
+        Ok(gradients)
+    }
+}
+
+fn load_layer(
+    checkpoint: &mut Checkpoint,
+    config: &LlamaConfig,
+    i: usize,
+) -> anyhow::Result<Layer> {
+    let name = |part: &str| format!("model.layers.{i}.{part}.weight");
+    let mut projections = Vec::with_capacity(Projection::ALL.len());
+    for projection in Projection::ALL {
+        let (out, from) = lora::shape(config, projection);
+        projections.push(checkpoint.take(
+            &name(&format!("{}.{}", projection.module(), projection.name())),
+            &[out, from],
+        )?);
+    }
+    Ok(Layer {
+        input_layernorm: checkpoint.take(&name("input_layernorm"), &[config.hidden])?,
+        projections: projections
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("a layer has seven projections"))?,
+        post_attention_layernorm: checkpoint
+            .take(&name("post_attention_layernorm"), &[config.hidden])?,
+    })
+}

@@ -1,0 +1,311 @@
+//! LoRA (Hu et al. 2022): `y = W x + (alpha / rank) B A dropout(x)` beside a frozen linear layer.
+//!
+//! A, B, their gradients and the optimizer's moments are f32 whatever the base is.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::config::LlamaConfig;
+use crate::config::Projection;
+use crate::ops::attention::Heads;
+use crate::ops::dropout::Mask;
+use crate::ops::linear;
+use crate::ops::philox::Philox;
+
+/// Something for each adapted projection of one layer.
+#[derive(Debug, Clone)]
+pub struct PerProjection<T>([Option<T>; Projection::ALL.len()]);
+
+impl<T> Default for PerProjection<T> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| None))
+    }
+}
+
+impl<T> PerProjection<T> {
+    /// What belongs to `projection`.
+    pub fn get(&self, projection: Projection) -> Option<&T> {
+        self.0[projection as usize].as_ref()
+    }
+
+    /// Sets what belongs to `projection`.
+    pub fn set(&mut self, projection: Projection, value: Option<T>) {
+        self.0[projection as usize] = value;
+    }
+
+    /// Those that are there, in the order of [`Projection::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (Projection, &T)> {
+        Projection::ALL.into_iter().filter_map(|p| Some((p, self.get(p)?)))
+    }
+}
+
+/// The two factors of one adapted projection, or a gradient or moment of theirs.
+#[derive(Debug, Clone)]
+pub struct LoraPair {
+    /// `[rank, in]`.
+    pub a: Tensor,
+    /// `[out, rank]`.
+    pub b: Tensor,
+}
+
+/// A [`LoraPair`] for every adapted projection of every layer: weights, gradients and moments alike.
+#[derive(Debug, Clone, Default)]
+pub struct LoraTensors {
+    /// One for each decoder layer.
+    pub layers: Vec<PerProjection<LoraPair>>,
+}
+
+impl LoraTensors {
+    /// Every tensor with its layer, projection and factor (`A` or `B`), in a fixed order.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, Projection, char, &Tensor)> {
+        self.layers.iter().enumerate().flat_map(|(layer, pairs)| {
+            pairs.iter().flat_map(move |(projection, pair)| {
+                [(layer, projection, 'A', &pair.a), (layer, projection, 'B', &pair.b)]
+            })
+        })
+    }
+
+    /// `f` of every tensor.
+    pub fn map<E>(
+        &self,
+        mut f: impl FnMut(&Tensor) -> std::result::Result<Tensor, E>,
+    ) -> std::result::Result<Self, E> {
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for pairs in &self.layers {
+            let mut mapped = PerProjection::default();
+            for (projection, pair) in pairs.iter() {
+                mapped.set(projection, Some(LoraPair { a: f(&pair.a)?, b: f(&pair.b)? }));
+            }
+            layers.push(mapped);
+        }
+        Ok(Self { layers })
+    }
+
+    /// The sum of two sets of gradients. Refuses sets over different modules: a missing gradient is an error.
+    pub fn add(&self, other: &Self) -> Result<Self> {
+        let mut rest = other.iter();
+        let sum = self.map(|tensor| match rest.next() {
+            Some((.., next)) => tensor + next,
+            None => bail!("a gradient is missing"),
+        })?;
+        match rest.next() {
+            Some(_) => bail!("a gradient is missing"),
+            None => Ok(sum),
+        }
+    }
+
+    /// Number of parameters.
+    pub fn parameters(&self) -> usize {
+        self.iter().map(|(.., tensor)| tensor.elem_count()).sum()
+    }
+}
+
+/// An adapter and how it is applied.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// Inner dimension of every module.
+    pub rank: usize,
+    /// The product is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// A and B of every adapted module.
+    pub tensors: LoraTensors,
+}
+
+impl Adapter {
+    /// A fresh adapter as PEFT makes it: A Kaiming-uniform with `a = sqrt 5`, that is uniform in `±1 / sqrt(in)`; B zero.
+    pub fn fresh(
+        config: &LlamaConfig,
+        targets: &[Projection],
+        rank: usize,
+        alpha: f64,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut layers = Vec::with_capacity(config.layers);
+        for layer in 0..config.layers {
+            let mut pairs = PerProjection::default();
+            for &projection in targets {
+                let (out, from) = shape(config, projection);
+                let bound = 1.0 / (from as f64).sqrt();
+                let philox = Philox::new(seed, INIT_STREAM | place(layer, projection) as u64);
+                let a = (0..(rank * from) as u64)
+                    .map(|i| ((philox.uniform(i) * 2.0 - 1.0) * bound) as f32)
+                    .collect();
+                let a =
+                    Tensor::from_vec::<_, f32>(a, (rank, from), &Device::Cpu)?.to_device(device)?;
+                pairs.set(
+                    projection,
+                    Some(LoraPair { a, b: Tensor::zeros((out, rank), DType::F32, device)? }),
+                );
+            }
+            layers.push(pairs);
+        }
+        Ok(Self { rank, alpha, tensors: LoraTensors { layers } })
+    }
+
+    /// `alpha / rank`.
+    pub fn scale(&self) -> f64 {
+        self.alpha / self.rank as f64
+    }
+}
+
+/// Stream of [`Philox`] numbers that initial weights are drawn from; orders of epochs use the small stream numbers.
+const INIT_STREAM: u64 = 1 << 40;
+
+/// Number of a module among all, for keys of random numbers.
+pub fn place(layer: usize, projection: Projection) -> u32 {
+    256 * layer as u32 + projection as u32
+}
+
+/// `(out, in)` of a projection.
+pub fn shape(config: &LlamaConfig, projection: Projection) -> (usize, usize) {
+    let Heads { heads, kv_heads, head_dim } = config.heads;
+    match projection {
+        Projection::QProj => (heads * head_dim, config.hidden),
+        Projection::KProj | Projection::VProj => (kv_heads * head_dim, config.hidden),
+        Projection::OProj => (config.hidden, heads * head_dim),
+        Projection::GateProj | Projection::UpProj => (config.intermediate, config.hidden),
+        Projection::DownProj => (config.hidden, config.intermediate),
+    }
+}
+
+/// One adapted projection in use.
+pub struct Active<'a> {
+    /// A and B in the dtype of the base.
+    pub pair: &'a LoraPair,
+    /// `alpha / rank`.
+    pub scale: f64,
+    /// Dropout of this module at this step; none when evaluating.
+    pub mask: Option<Mask<'a>>,
+}
+
+impl Active<'_> {
+    fn dropped(&self, x: &Tensor) -> Result<Tensor> {
+        self.mask.as_ref().map_or_else(|| Ok(x.clone()), |mask| mask.apply(x))
+    }
+}
+
+/// `y = W x + scale B A dropout(x)` and `A dropout(x)` (`[tokens, rank]`), which the backward pass needs.
+///
+/// - `x`: `[tokens, in]`; `weight`: `[out, in]`, frozen. Returns `[tokens, out]`.
+pub fn forward(
+    x: &Tensor,
+    weight: &Tensor,
+    lora: Option<&Active<'_>>,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let y = linear::forward(x, weight)?;
+    let Some(lora) = lora else { return Ok((y, None)) };
+    let inner = linear::forward(&lora.dropped(x)?, &lora.pair.a)?;
+    linear::add_product_transposed(&y, &inner, &lora.pair.b, lora.scale)?;
+    Ok((y, Some(inner)))
+}
+
+/// Gradients of A and B, f32 (f64 if everything is): `dB = scale dy^T inner`, `dA = scale (dy B)^T dropout(x)`; and the
+/// gradient of `x`, `dy W + dropout(scale dy B A)`, added to `dx` in place or returned as the first part of it.
+///
+/// - `dy`: `[tokens, out]`; `x`, `inner`: as in [`forward`]; `x` is read only where there is an adapter.
+/// - `dx`: what other projections of the same input already added; `wanted`: whether anybody reads it.
+pub fn backward(
+    dy: &Tensor,
+    (x, inner): (Option<&Tensor>, Option<&Tensor>),
+    weight: &Tensor,
+    lora: Option<&Active<'_>>,
+    dx: Option<Tensor>,
+    wanted: InputGradient,
+) -> Result<(Option<Tensor>, Option<LoraPair>)> {
+    let mut dx = match (wanted, dx) {
+        (InputGradient::Unwanted, dx) => dx,
+        (InputGradient::Wanted, None) => Some(linear::backward(dy, weight)?),
+        (InputGradient::Wanted, Some(dx)) => {
+            linear::add_product(&dx, dy, weight, 1.0)?;
+            Some(dx)
+        }
+    };
+    let Some(lora) = lora else { return Ok((dx, None)) };
+    let (Some(x), Some(inner)) = (x, inner) else {
+        bail!("an adapted projection was not kept for its backward pass")
+    };
+    let dinner = (linear::backward(dy, &lora.pair.b)? * lora.scale)?;
+    let wide = |t: Tensor| if t.dtype() == DType::F64 { Ok(t) } else { t.to_dtype(DType::F32) };
+    let a = wide(dinner.t()?.matmul(&lora.dropped(x)?)?)?;
+    let b = wide((dy.t()?.matmul(inner)? * lora.scale)?)?;
+    if let Some(dx) = &mut dx {
+        match &lora.mask {
+            None => linear::add_product(dx, &dinner, &lora.pair.a, 1.0)?,
+            Some(mask) => *dx = (&*dx + mask.apply(&dinner.matmul(&lora.pair.a)?)?)?,
+        }
+    }
+    Ok((dx, Some(LoraPair { a, b })))
+}
+
+/// Whether the gradient of a projection's input is read by anybody; below the first layer it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputGradient {
+    /// It flows on to the layer below.
+    Wanted,
+    /// The embedding is frozen: nothing reads it.
+    Unwanted,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, random, tape};
+
+    #[test]
+    fn gradients_agree_with_the_tape_with_and_without_dropout() {
+        let [x, weight, a, b, dy] = [[5, 6], [7, 6], [3, 6], [7, 3], [5, 7]]
+            .map(|shape| random(&shape, shape[0] as u64 + 10, DType::F64));
+        let pair = LoraPair { a: a.clone(), b: b.clone() };
+        let (rows, offsets) = ([4; 5], [0, 1, 2, 3, 4]);
+        let mask = Mask {
+            probability: 0.4,
+            seed: 1,
+            step: 2,
+            place: 3,
+            pair_rows: &rows,
+            offsets: &offsets,
+        };
+        for mask in [None, Some(mask)] {
+            let lora = Active { pair: &pair, scale: 1.5, mask: mask.clone() };
+            let factor = mask.as_ref().map_or_else(
+                || x.ones_like().unwrap(),
+                |m| m.apply(&x.ones_like().unwrap()).unwrap(),
+            );
+            let want = tape(&[&x, &a, &b], &dy, |t| {
+                let inner = (&t[0] * &factor)?.matmul(&t[1].t()?)?.matmul(&t[2].t()?)?;
+                t[0].matmul(&weight.t()?)? + (inner * 1.5)?
+            });
+            let (_, inner) = forward(&x, &weight, Some(&lora)).unwrap();
+            let started = random(&[5, 6], 77, DType::F64);
+            let before = started.copy().unwrap();
+            let (dx, pair) = backward(
+                &dy,
+                (Some(&x), inner.as_ref()),
+                &weight,
+                Some(&lora),
+                Some(started),
+                InputGradient::Wanted,
+            )
+            .unwrap();
+            let pair = pair.unwrap();
+            assert_close("dx", &dx.unwrap(), &(&want[0] + before).unwrap(), 1e-12);
+            assert_close("dA", &pair.a, &want[1], 1e-12);
+            assert_close("dB", &pair.b, &want[2], 1e-12);
+        }
+    }
+
+    #[test]
+    fn a_missing_gradient_is_an_error() {
+        let mut one = PerProjection::default();
+        one.set(
+            Projection::QProj,
+            Some(LoraPair { a: random(&[1, 2], 1, DType::F32), b: random(&[2, 1], 2, DType::F32) }),
+        );
+        let (some, none) = (
+            LoraTensors { layers: vec![one] },
+            LoraTensors { layers: vec![PerProjection::default()] },
+        );
+        assert!(some.add(&none).is_err() && none.add(&some).is_err());
+        assert_eq!(some.add(&some).unwrap().parameters(), 4);
+    }
+}

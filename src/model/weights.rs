@@ -1,0 +1,258 @@
+//! Tensors of a checkpoint folder: one `model.safetensors`, or shards with their index. Memory-mapped, checked by name and shape.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Tensor};
+use safetensors::Dtype;
+
+use crate::bail_input;
+use crate::error::InputError;
+
+/// How many tensors a complaint lists before it only counts.
+const LISTED: usize = 8;
+
+/// An open checkpoint from which each expected tensor is taken once.
+pub struct Checkpoint {
+    folder: PathBuf,
+    files: MmapedSafetensors,
+    unread: BTreeSet<String>,
+    missing: Vec<String>,
+    misshapen: Vec<String>,
+    dtype: DType,
+    device: Device,
+}
+
+impl Checkpoint {
+    /// Maps the safetensors files of `folder`; tensors will be given in `dtype` on `device`.
+    pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        let paths = shards(folder)?;
+        // SAFETY: the files are opened for reading only; as for every mapped file, nothing may shorten them meanwhile.
+        #[expect(unsafe_code, reason = "memory-mapping a file is unsafe in Rust")]
+        let files = unsafe { MmapedSafetensors::multi(&paths) };
+        let files = files.map_err(|e| {
+            let message = format!(
+                "checkpoint `{}` is not made of whole safetensors files: {}",
+                folder.display(),
+                e.to_string().lines().next().unwrap_or_default()
+            );
+            InputError::new(message).hint("the download is incomplete or broken; fetch it again")
+        })?;
+        let unread = files.tensors().into_iter().map(|(name, _)| name).collect();
+        let (missing, misshapen) = Default::default();
+        Ok(Self {
+            folder: folder.to_owned(),
+            files,
+            unread,
+            missing,
+            misshapen,
+            dtype,
+            device: device.clone(),
+        })
+    }
+
+    /// Takes the tensor `name`, which must have `shape`. What is wrong is collected, and said by [`Checkpoint::finish`].
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let placeholder = || Ok(Tensor::zeros(0, self.dtype, &self.device)?);
+        self.unread.remove(name);
+        let Ok(view) = self.files.get(name) else {
+            self.missing.push(name.to_owned());
+            return placeholder();
+        };
+        if view.shape() != shape {
+            self.misshapen
+                .push(format!("`{name}` has shape {:?}, expected {shape:?}", view.shape()));
+            return placeholder();
+        }
+        if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            self.misshapen.push(format!(
+                "`{name}` is stored as {:?}, expected F32, F16 or BF16",
+                view.dtype()
+            ));
+            return placeholder();
+        }
+        Ok(self.files.load(name, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)?)
+    }
+
+    /// Passes over a tensor that may be there and is not used.
+    pub fn ignore(&mut self, name: &str) {
+        self.unread.remove(name);
+    }
+
+    /// Names every missing, extra and mis-shaped tensor, if there is one.
+    pub fn finish(self) -> Result<()> {
+        // Buffers that old checkpoints carry; they are computed from the configuration.
+        let extra: Vec<_> = self
+            .unread
+            .into_iter()
+            .filter(|name| !name.ends_with(".rotary_emb.inv_freq"))
+            .collect();
+        let quoted =
+            |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+        let complaints: Vec<_> = [
+            ("missing", quoted(&self.missing)),
+            ("not expected", quoted(&extra)),
+            ("unusable", self.misshapen),
+        ]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| {
+            let more = names.len().saturating_sub(LISTED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{} {what}: {}{more}", names.len(), names[..names.len().min(LISTED)].join(", "))
+        })
+        .collect();
+        if complaints.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "checkpoint `{}` does not match its config.json: {}",
+            self.folder.display(),
+            complaints.join("; ")
+        );
+        Err(InputError::new(message)
+            .hint("the folder must hold the config.json that the weights were saved with")
+            .into())
+    }
+}
+
+/// The files that hold the weights: `model.safetensors`, or those that `model.safetensors.index.json` names.
+fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
+    let single = folder.join("model.safetensors");
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    let index = folder.join("model.safetensors.index.json");
+    if !index.is_file() {
+        let old = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"]
+            .into_iter()
+            .find(|name| folder.join(name).is_file());
+        let error = InputError::new(format!(
+            "model folder `{}` has no `model.safetensors` and no `model.safetensors.index.json`",
+            folder.display()
+        ));
+        return Err(match old {
+            Some(old) => error.hint(format!("it has `{old}`: convert it with transformers, `AutoModelForCausalLM.from_pretrained(..).save_pretrained(..)`")),
+            None => error.hint("`model.path` must be the folder of a Hugging Face checkpoint"),
+        }
+        .into());
+    }
+    let text = std::fs::read_to_string(&index)
+        .with_context(|| format!("cannot read `{}`", index.display()))?;
+    let json: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|e| InputError::new(format!("{}: not valid JSON: {e}", index.display())))?;
+    let Some(map) = json.get("weight_map").and_then(|map| map.as_object()) else {
+        bail_input!("{}: `weight_map` is missing", index.display())
+    };
+    let mut names = BTreeSet::new();
+    for (tensor, file) in map {
+        match file.as_str() {
+            Some(name) if Path::new(name).file_name().is_some_and(|last| last == name) => {
+                names.insert(name)
+            }
+            _ => bail_input!(
+                "{}: `weight_map` puts `{tensor}` in `{file}`, expected the name of a file beside it",
+                index.display()
+            ),
+        };
+    }
+    if names.is_empty() {
+        bail_input!("{}: `weight_map` is empty", index.display());
+    }
+    let paths: Vec<_> = names.into_iter().map(|name| folder.join(name)).collect();
+    if let Some(absent) = paths.iter().find(|path| !path.is_file()) {
+        return Err(InputError::new(format!(
+            "{}: names `{}`, which is not there",
+            index.display(),
+            absent.display()
+        ))
+        .hint("the download is incomplete")
+        .into());
+    }
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn save(folder: &Path, file: &str, names: &[(&str, &[usize])]) {
+        let tensors: HashMap<_, _> = names
+            .iter()
+            .map(|(name, shape)| (*name, Tensor::ones(*shape, DType::BF16, &Device::Cpu).unwrap()))
+            .collect();
+        candle_core::safetensors::save(&tensors, folder.join(file)).unwrap();
+    }
+
+    fn open(folder: &Path) -> Result<Checkpoint> {
+        Checkpoint::open(folder, DType::F32, &Device::Cpu)
+    }
+
+    #[test]
+    fn every_missing_extra_and_misshapen_tensor_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        save(
+            folder.path(),
+            "model.safetensors",
+            &[("a", &[2, 3]), ("b", &[4]), ("left.rotary_emb.inv_freq", &[1]), ("c", &[1])],
+        );
+        let mut checkpoint = open(folder.path()).unwrap();
+        let a = checkpoint.take("a", &[2, 3]).unwrap();
+        assert_eq!((a.dims(), a.dtype()), (&[2, 3][..], DType::F32));
+        checkpoint.take("b", &[5]).unwrap();
+        checkpoint.take("d", &[1]).unwrap();
+        let message = checkpoint.finish().unwrap_err().to_string();
+        for part in ["1 missing: `d`", "1 not expected: `c`", "`b` has shape [4], expected [5]"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn shards_are_read_through_their_index() {
+        let folder = tempfile::tempdir().unwrap();
+        save(folder.path(), "one.safetensors", &[("a", &[2])]);
+        save(folder.path(), "two.safetensors", &[("b", &[3])]);
+        let index = folder.path().join("model.safetensors.index.json");
+        std::fs::write(
+            &index,
+            r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#,
+        )
+        .unwrap();
+        let mut checkpoint = open(folder.path()).unwrap();
+        assert_eq!(checkpoint.take("b", &[3]).unwrap().dims(), [3]);
+        assert_eq!(checkpoint.take("a", &[2]).unwrap().dims(), [2]);
+        checkpoint.finish().unwrap();
+        for broken in [
+            r#"{"weight_map": {"a": "../one.safetensors"}}"#,
+            r#"{"weight_map": {"a": "three.safetensors"}}"#,
+            r#"{"weight_map": {}}"#,
+            "{}",
+            "{",
+        ] {
+            std::fs::write(&index, broken).unwrap();
+            assert!(InputError::of(&open(folder.path()).err().unwrap()).is_some(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_truncated_file_and_an_old_format_are_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("pytorch_model.bin"), "x").unwrap();
+        let remedy =
+            |error: anyhow::Error| InputError::of(&error).unwrap().remedy().unwrap().to_owned();
+        assert!(remedy(open(folder.path()).err().unwrap()).contains("convert it"));
+        save(folder.path(), "model.safetensors", &[("a", &[64])]);
+        let path = folder.path().join("model.safetensors");
+        let whole = std::fs::read(&path).unwrap();
+        for length in [0, 4, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(
+                remedy(open(folder.path()).err().unwrap()).contains("fetch it again"),
+                "{length}"
+            );
+        }
+    }
+}

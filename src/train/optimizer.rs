@@ -1,0 +1,87 @@
+//! AdamW over an adapter: its moments, clipping by the global norm, one step.
+
+use anyhow::{Result, bail};
+
+use crate::model::lora::{LoraPair, LoraTensors, PerProjection};
+use crate::ops::adamw::{self, Parameter, Step};
+
+/// The moments of every adapter tensor and the number of steps taken.
+#[derive(Debug, Clone)]
+pub struct Optimizer {
+    /// Running means of the gradients.
+    pub first_moments: LoraTensors,
+    /// Running means of their squares.
+    pub second_moments: LoraTensors,
+    /// Steps taken; skipped ones do not count.
+    pub count: u64,
+}
+
+impl Optimizer {
+    /// Before the first step: moments of zero.
+    pub fn new(adapter: &LoraTensors) -> Result<Self> {
+        let zero = adapter.map(|tensor| tensor.zeros_like())?;
+        Ok(Self { first_moments: zero.clone(), second_moments: zero, count: 0 })
+    }
+
+    /// The adapter after one step.
+    ///
+    /// `norm`: [`norm`] of `gradients`, which are scaled by `max_norm / (norm + 1e-6)` if that is below 1 (PyTorch's
+    /// `clip_grad_norm_`); a `max_norm` of 0 does not clip.
+    pub fn step(
+        &mut self,
+        adapter: &LoraTensors,
+        gradients: &LoraTensors,
+        norm: f64,
+        max_norm: f64,
+        learning_rate: f64,
+        weight_decay: f64,
+    ) -> Result<LoraTensors> {
+        let gradient_scale = if max_norm > 0.0 { (max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        let step = Step { learning_rate, weight_decay, gradient_scale, count: self.count + 1 };
+        let [mut values, mut first, mut second] = [(); 3].map(|()| LoraTensors::default());
+        let moments = self.first_moments.layers.iter().zip(&self.second_moments.layers);
+        for ((pairs, gradients), (m, v)) in
+            adapter.layers.iter().zip(&gradients.layers).zip(moments)
+        {
+            let [mut new_values, mut new_first, mut new_second] =
+                [(); 3].map(|()| PerProjection::default());
+            for (projection, pair) in pairs.iter() {
+                let (Some(gradient), Some(m), Some(v)) =
+                    (gradients.get(projection), m.get(projection), v.get(projection))
+                else {
+                    bail!("a gradient is missing");
+                };
+                let update = |value: &_, m: &_, v: &_, gradient| {
+                    let parameter = Parameter {
+                        value: Clone::clone(value),
+                        first_moment: Clone::clone(m),
+                        second_moment: Clone::clone(v),
+                    };
+                    adamw::update(&parameter, gradient, &step)
+                };
+                let (a, b) = (
+                    update(&pair.a, &m.a, &v.a, &gradient.a)?,
+                    update(&pair.b, &m.b, &v.b, &gradient.b)?,
+                );
+                new_values.set(projection, Some(LoraPair { a: a.value, b: b.value }));
+                new_first.set(projection, Some(LoraPair { a: a.first_moment, b: b.first_moment }));
+                new_second
+                    .set(projection, Some(LoraPair { a: a.second_moment, b: b.second_moment }));
+            }
+            values.layers.push(new_values);
+            first.layers.push(new_first);
+            second.layers.push(new_second);
+        }
+        *self = Self { first_moments: first, second_moments: second, count: step.count };
+        Ok(values)
+    }
+}
+
+/// Global L2 norm over all tensors; not finite if any element is not.
+pub fn norm(gradients: &LoraTensors) -> Result<f64> {
+    let mut squares = 0.0;
+    for (.., gradient) in gradients.iter() {
+        squares += adamw::sum_of_squares(gradient)?;
+    }
+    Ok(squares.sqrt())
+}

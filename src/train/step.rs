@@ -1,0 +1,92 @@
+//! Loss and gradient of one optimizer step, in as many micro-batches as the token budget asks for.
+
+use anyhow::Result;
+use candle_core::Tensor;
+
+use super::dpo::Dpo;
+use super::plan::PlannedStep;
+use crate::data::pack::{self, Pack};
+use crate::data::tokenize::TokenPair;
+use crate::model::layer::Dropout;
+use crate::model::llama::{Keep, Llama};
+use crate::model::lora::{Adapter, LoraTensors};
+
+/// How the engine computes a step; none of it changes a result beyond rounding.
+#[derive(Debug, Clone, Copy)]
+pub struct Engine {
+    /// Tokens computed at once.
+    pub micro_batch_tokens: usize,
+    /// What is kept between forward and backward.
+    pub keep: Keep,
+}
+
+/// What a step computed. Means are weighted as the loss is: over the batches, of their means over their pairs.
+#[derive(Debug, Clone)]
+pub struct StepOutput {
+    /// Gradient of the loss, f32.
+    pub gradients: LoraTensors,
+    /// Mean loss, in nats.
+    pub loss: f64,
+    /// Mean reward of chosen and rejected.
+    pub rewards: [f64; 2],
+    /// Share of pairs whose chosen reward is above the rejected one.
+    pub accuracy: f64,
+    /// Mean summed log-probability of chosen and rejected, in nats.
+    pub logps: [f64; 2],
+    /// Tokens computed: each prompt once.
+    pub tokens_computed: usize,
+}
+
+/// Loss of the step's pairs under `adapter` and its gradient.
+///
+/// - `pairs`: the whole data set, which `step.pairs` index; `reference`: `[chosen, rejected]` of each of them, in nats.
+/// - `check`: called before each micro-batch; an error from it ends the step.
+pub fn loss_and_gradients(
+    model: &Llama,
+    adapter: &Adapter,
+    pairs: &[TokenPair],
+    reference: &[[f64; 2]],
+    step: &PlannedStep,
+    (dpo, dropout, engine): (Dpo, Option<Dropout>, Engine),
+    check: &dyn Fn() -> Result<()>,
+) -> Result<StepOutput> {
+    let lengths: Vec<usize> = step.pairs.iter().map(|&i| pairs[i].tokens()).collect();
+    let mut total: Option<LoraTensors> = None;
+    let (mut loss, mut rewards, mut accuracy, mut logps, mut tokens_computed) =
+        (0.0, [0.0; 2], 0.0, [0.0; 2], 0);
+    for range in pack::cut(&lengths, engine.micro_batch_tokens) {
+        check()?;
+        let (members, weights) = (&step.pairs[range.clone()], &step.weights[range]);
+        let pack = Pack::new(members.iter().map(|&i| &pairs[i]));
+        let batch = model.batch(&pack)?;
+        let (token_logps, tape) = model.forward(&batch, adapter, dropout, engine.keep)?;
+        let policy = batch.sums(&token_logps)?;
+        let mut slopes = Vec::with_capacity(members.len());
+        for ((&member, &weight), &policy) in members.iter().zip(weights).zip(&policy) {
+            let pair = dpo.loss(policy, reference[member]);
+            loss += weight * pair.loss;
+            accuracy += weight * f64::from(u8::from(pair.margin() > 0.0));
+            for side in 0..2 {
+                rewards[side] += weight * pair.rewards[side];
+                logps[side] += weight * policy[side];
+            }
+            slopes.push(pair.gradient.map(|slope| weight * slope));
+        }
+        let dlogps: Vec<f64> = batch
+            .owners
+            .iter()
+            .map(|&owner| slopes[owner as usize / 2][owner as usize % 2])
+            .collect();
+        let dlogps = Tensor::new(dlogps, &candle_core::Device::Cpu)?
+            .to_dtype(token_logps.dtype())?
+            .to_device(&model.device)?;
+        let gradients = model.backward(&dlogps, tape, &batch, adapter, dropout)?;
+        total = Some(match total {
+            None => gradients,
+            Some(total) => total.add(&gradients)?,
+        });
+        tokens_computed += pack.tokens();
+    }
+    let gradients = total.ok_or_else(|| anyhow::anyhow!("a step without pairs"))?;
+    Ok(StepOutput { gradients, loss, rewards, accuracy, logps, tokens_computed })
+}

@@ -1,0 +1,235 @@
+//! The engine against TRL, PEFT and the float64 golden values, and the equalities that packing, sharing and recomputing promise.
+
+use candle_core::safetensors::load;
+use candle_core::{DType, Device};
+use mvpbench::data::pack::Pack;
+use mvpbench::data::tokenize::TokenPair;
+use mvpbench::model::adapter::key;
+use mvpbench::model::layer::Dropout;
+use mvpbench::model::llama::{Keep, Llama};
+use mvpbench::model::lora::{Adapter, LoraTensors};
+use mvpbench::train::dpo::Dpo;
+use mvpbench::train::plan::PlannedStep;
+use mvpbench::train::step::{Engine, StepOutput, loss_and_gradients};
+
+use crate::golden::{CASES, Case, numbers, path};
+
+const KEEP: Engine = Engine { micro_batch_tokens: 100_000, keep: Keep::Everything };
+
+fn sums(model: &Llama, adapter: Option<&Adapter>, pairs: &[TokenPair]) -> Vec<[f64; 2]> {
+    let batch = model.batch(&Pack::new(pairs)).unwrap();
+    batch.sums(&model.logps(&batch, adapter).unwrap()).unwrap()
+}
+
+fn step(case: &Case, pairs: usize, engine: Engine, dropout: Option<Dropout>) -> StepOutput {
+    let reference = sums(&case.model, None, &case.pairs);
+    let planned = PlannedStep {
+        pairs: (0..pairs).collect(),
+        weights: vec![1.0 / pairs as f64; pairs],
+        epoch: 0.0,
+    };
+    let dpo = Dpo { beta: case.beta(), label_smoothing: 0.0 };
+    loss_and_gradients(
+        &case.model,
+        &case.adapter,
+        &case.pairs,
+        &reference,
+        &planned,
+        (dpo, dropout, engine),
+        &|| Ok(()),
+    )
+    .unwrap()
+}
+
+#[track_caller]
+fn assert_sums(what: &str, got: &[[f64; 2]], want: &[[f64; 2]], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (pair, (got, want)) in got.iter().zip(want).enumerate() {
+        for side in 0..2 {
+            assert!(
+                (got[side] - want[side]).abs() <= tolerance,
+                "{what}, pair {pair}, side {side}: got {}, expected {}",
+                got[side],
+                want[side]
+            );
+        }
+    }
+}
+
+/// Largest relative L2 distance of any gradient tensor from the golden f64 one.
+fn gradient_distance(case: &str, file: &str, gradients: &LoraTensors) -> f64 {
+    let golden = load(path(&format!("cases/{case}/{file}")), &Device::Cpu).unwrap();
+    let distances: Vec<f64> = gradients
+        .iter()
+        .map(|(layer, projection, letter, got)| {
+            let want = &golden[&key(layer, projection, letter)];
+            let norm = |t: candle_core::Tensor| {
+                t.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt()
+            };
+            norm((got.to_dtype(DType::F64).unwrap() - want).unwrap()) / norm(want.clone())
+        })
+        .collect();
+    assert_eq!(distances.len(), golden.len(), "{case}: every adapter tensor receives a gradient");
+    assert!(distances.iter().all(|d| d.is_finite()), "{case}: {distances:?}");
+    distances.into_iter().fold(0.0, f64::max)
+}
+
+#[test]
+fn logps_and_gradients_equal_the_specification_in_f64() {
+    for name in CASES {
+        let case = Case::load(name, DType::F64);
+        assert_sums(
+            name,
+            &sums(&case.model, Some(&case.adapter), &case.pairs),
+            &case.sums("policy_logps_f64"),
+            1e-9,
+        );
+        assert_sums(name, &sums(&case.model, None, &case.pairs), &case.sums("ref_logps_f64"), 1e-9);
+        for (pairs, file) in
+            [(2, "grads_microbatch0_f64.safetensors"), (8, "grads_step0_f64.safetensors")]
+        {
+            let distance = gradient_distance(name, file, &step(&case, pairs, KEEP, None).gradients);
+            assert!(distance <= 1e-10, "{name} {file}: {distance:e}");
+        }
+    }
+}
+
+#[test]
+fn logps_losses_and_gradients_equal_trl_in_f32() {
+    for name in CASES {
+        let case = Case::load(name, DType::F32);
+        assert_sums(
+            name,
+            &sums(&case.model, Some(&case.adapter), &case.pairs),
+            &case.sums("policy_logps"),
+            1e-3,
+        );
+        assert_sums(name, &sums(&case.model, None, &case.pairs), &case.sums("ref_logps"), 1e-3);
+        let all = step(&case, case.pairs.len(), KEEP, None);
+        let summary = &case.logps["summary"];
+        for (what, got) in [
+            ("mean_loss", all.loss),
+            ("mean_margin", all.rewards[0] - all.rewards[1]),
+            ("accuracy", all.accuracy),
+        ] {
+            assert!((got - summary[what].as_f64().unwrap()).abs() <= 1e-4, "{name} {what}: {got}");
+        }
+        for (pairs, file) in
+            [(2, "grads_microbatch0_f64.safetensors"), (8, "grads_step0_f64.safetensors")]
+        {
+            let distance = gradient_distance(name, file, &step(&case, pairs, KEEP, None).gradients);
+            assert!(distance <= 1e-4, "{name} {file}: {distance:e}");
+        }
+    }
+}
+
+#[test]
+fn every_tokens_logp_equals_trls() {
+    for name in CASES {
+        let case = Case::load(name, DType::F32);
+        let batch = case.model.batch(&Pack::new(&case.pairs)).unwrap();
+        for (adapter, key) in
+            [(Some(&case.adapter), "policy_token_logps"), (None, "ref_token_logps")]
+        {
+            let got = case.model.logps(&batch, adapter).unwrap().to_vec1::<f32>().unwrap();
+            let pairs = case.logps["pairs"].as_array().unwrap();
+            let want: Vec<f64> = pairs
+                .iter()
+                .flat_map(|pair| ["chosen", "rejected"].map(|side| numbers(&pair[side][key])))
+                .flatten()
+                .collect();
+            assert_eq!(got.len(), want.len(), "{name}: prompt tokens are never scored");
+            for (i, (got, want)) in got.iter().zip(want).enumerate() {
+                assert!(
+                    (f64::from(*got) - want).abs() <= 1e-4,
+                    "{name} {key}[{i}]: got {got}, expected {want}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn packing_and_sharing_the_prefix_change_nothing() {
+    let case = Case::load("tiny-gqa", DType::F64);
+    let packed = sums(&case.model, Some(&case.adapter), &case.pairs);
+    for (row, pair) in case.pairs.iter().enumerate() {
+        assert_sums(
+            "alone",
+            &sums(&case.model, Some(&case.adapter), std::slice::from_ref(pair)),
+            &packed[row..=row],
+            1e-10,
+        );
+        let none = TokenPair { rejected: vec![], ..pair.clone() };
+        let other = TokenPair { chosen: pair.rejected.clone(), rejected: vec![], ..pair.clone() };
+        let (chosen, rejected) = (
+            sums(&case.model, Some(&case.adapter), &[none]),
+            sums(&case.model, Some(&case.adapter), &[other]),
+        );
+        assert_sums("two sequences", &[[chosen[0][0], rejected[0][0]]], &packed[row..=row], 1e-10);
+    }
+}
+
+#[test]
+fn adapter_off_and_fresh_adapter_are_bit_identical_to_base() {
+    let case = Case::load("tiny", DType::F32);
+    let batch = case.model.batch(&Pack::new(&case.pairs)).unwrap();
+    let fresh = Adapter::fresh(
+        &case.model.config,
+        &mvpbench::config::Projection::ALL,
+        4,
+        8.0,
+        1,
+        &Device::Cpu,
+    )
+    .unwrap();
+    let bits = |adapter| {
+        case.model
+            .logps(&batch, adapter)
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
+            .into_iter()
+            .map(f32::to_bits)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(bits(None), bits(Some(&fresh)));
+}
+
+fn bits(output: &StepOutput) -> Vec<u32> {
+    output
+        .gradients
+        .iter()
+        .flat_map(|(.., t)| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+        .map(f32::to_bits)
+        .collect()
+}
+
+#[test]
+fn recompute_equals_keep_to_the_bit() {
+    let dropout = Some(Dropout { probability: 0.2, seed: 3, step: 5 });
+    for name in ["tiny-gqa", "tiny-alllinear"] {
+        let case = Case::load(name, DType::F32);
+        let keep = step(&case, 8, KEEP, dropout);
+        let recompute = step(&case, 8, Engine { keep: Keep::Inputs, ..KEEP }, dropout);
+        assert_eq!(bits(&keep), bits(&recompute));
+        assert_ne!(bits(&keep), bits(&step(&case, 8, KEEP, None)), "dropout is at work");
+    }
+}
+
+#[test]
+fn micro_batches_equal_one_big_batch() {
+    let dropout = Some(Dropout { probability: 0.2, seed: 3, step: 5 });
+    let case = Case::load("tiny-alllinear", DType::F64);
+    let whole = step(&case, 8, KEEP, dropout);
+    for micro_batch_tokens in [1, 300, 700] {
+        let cut = step(&case, 8, Engine { micro_batch_tokens, ..KEEP }, dropout);
+        assert!((whole.loss - cut.loss).abs() <= 1e-12);
+        for ((.., a), (.., b)) in whole.gradients.iter().zip(cut.gradients.iter()) {
+            let norm = |t: &candle_core::Tensor| {
+                t.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt()
+            };
+            assert!(norm(&(a - b).unwrap()) <= 1e-10 * norm(a));
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Whole-program and golden tests: no network, no GPU, no downloaded weights.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod engine;
+mod golden;
