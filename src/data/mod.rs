@@ -4,13 +4,15 @@
 //!
 //! - [`file::load`]: bytes of JSON arrays or JSONL -> pairs as text, with the prompt rendered.
 //! - [`tokenizer::Tokenizer`]: `tokenizer.json` and the small files beside it.
+//! - [`tokenize::tokenize`]: pairs -> token ids, cut to the limits.
 //! - [`pack::Pack`]: token ids end to end, each prompt once.
 //!
-//! What was odd or missing on the way is counted in [`pair::LoadCounts`], which says it in a line.
+//! What was odd, missing, cut or dropped on the way is counted in [`pair::LoadCounts`] and [`tokenize::TokenCounts`], which say it in a line.
 
 mod fields;
 pub mod file;
 pub mod groups;
+mod limits;
 pub mod pack;
 pub mod pair;
 mod record;
