@@ -1,7 +1,22 @@
 //! Files in, packed batches out: files -> [`pair::Pair`] -> [`tokenize::TokenPair`] -> [`pack::Pack`].
 //!
 //! Feeds [`crate::model`] (packs) and [`crate::eval`] (who a pair belongs to). No tensor and no GPU here.
+//!
+//! - [`file::load`]: bytes of JSON arrays or JSONL -> pairs as text, with the prompt rendered.
+//! - [`tokenizer::Tokenizer`]: `tokenizer.json` and the small files beside it.
+//! - [`tokenize::tokenize`]: pairs -> token ids, cut to the limits.
+//! - [`pack::Pack`]: token ids end to end, each prompt once.
+//!
+//! What was odd, missing, cut or dropped on the way is counted in [`pair::LoadCounts`] and [`tokenize::TokenCounts`], which say it in a line.
 
+mod fields;
+pub mod file;
+pub mod groups;
+mod limits;
 pub mod pack;
 pub mod pair;
+mod record;
 pub mod tokenize;
+pub mod tokenizer;
+mod tokenizer_files;
+mod words;

@@ -4,7 +4,8 @@ use super::tokenize::TokenPair;
 
 /// Pairs laid end to end as `[prompt | chosen | rejected]`, `tokens` rows in all.
 ///
-/// A rejected answer restarts its positions after the prompt and does not see the chosen one. All index arrays are `u32`.
+/// A rejected answer restarts its positions after the prompt and does not see the chosen one. Where both answers are the
+/// same tokens they are laid out once, so that they tie exactly, whatever the rounding. All index arrays are `u32`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pack {
     /// `[tokens]` token ids.
@@ -27,8 +28,8 @@ pub struct Pack {
     pub pair_rows: Vec<u32>,
     /// `[tokens]` place of the token within its pair's `[prompt | chosen | rejected]`, second half of its dropout key.
     pub offsets: Vec<u32>,
-    /// Number of pairs.
-    pub pairs: usize,
+    /// `[pairs]` whether the rejected answer is the chosen one and stands in its place.
+    pub twins: Vec<bool>,
 }
 
 impl Pack {
@@ -45,12 +46,12 @@ impl Pack {
 
     fn push(&mut self, pair: &TokenPair) {
         let base = self.ids.len();
-        let (prompt, chosen, rejected) =
-            (pair.prompt.len(), pair.chosen.len(), pair.rejected.len());
+        let answer = if pair.is_twin() { &[][..] } else { &pair.rejected };
+        let (prompt, chosen, rejected) = (pair.prompt.len(), pair.chosen.len(), answer.len());
         let (chosen_at, rejected_at) = (base + prompt, base + prompt + chosen);
         let tokens = prompt + chosen + rejected;
 
-        self.ids.extend(pair.prompt.iter().chain(&pair.chosen).chain(&pair.rejected));
+        self.ids.extend(pair.prompt.iter().chain(&pair.chosen).chain(answer));
         self.positions
             .extend((0..prompt + chosen).chain(prompt..prompt + rejected).map(|p| p as u32));
         self.start.extend(std::iter::repeat_n(base as u32, tokens));
@@ -64,7 +65,7 @@ impl Pack {
         self.offsets.extend(0..tokens as u32);
 
         for (side, (at, answer)) in
-            [(chosen_at, &pair.chosen), (rejected_at, &pair.rejected)].into_iter().enumerate()
+            [(chosen_at, &pair.chosen[..]), (rejected_at, answer)].into_iter().enumerate()
         {
             for (i, &token) in answer.iter().enumerate() {
                 let before = match i {
@@ -74,10 +75,10 @@ impl Pack {
                 };
                 self.rows.push(before as u32);
                 self.targets.push(token);
-                self.owners.push((2 * self.pairs + side) as u32);
+                self.owners.push((2 * self.twins.len() + side) as u32);
             }
         }
-        self.pairs += 1;
+        self.twins.push(pair.is_twin());
     }
 
     /// Number of tokens.
@@ -103,4 +104,105 @@ pub fn cut(lengths: &[usize], budget: usize) -> Vec<std::ops::Range<usize>> {
         ranges.push(from..lengths.len());
     }
     ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(row: u32, prompt: &[u32], chosen: &[u32], rejected: &[u32]) -> TokenPair {
+        TokenPair {
+            row,
+            prompt: prompt.to_vec(),
+            chosen: chosen.to_vec(),
+            rejected: rejected.to_vec(),
+        }
+    }
+
+    #[test]
+    fn two_pairs_are_laid_end_to_end() {
+        let pack =
+            Pack::new(&[pair(7, &[1, 10], &[20, 21], &[30, 31, 32]), pair(3, &[1], &[40], &[50])]);
+        assert_eq!(pack.ids, [1, 10, 20, 21, 30, 31, 32, 1, 40, 50]);
+        assert_eq!(pack.positions, [0, 1, 2, 3, 2, 3, 4, 0, 1, 1]);
+        assert_eq!(pack.start, [0, 0, 0, 0, 0, 0, 0, 7, 7, 7]);
+        assert_eq!(pack.hide_from, [0, 0, 0, 0, 2, 2, 2, 0, 0, 8]);
+        assert_eq!(pack.hide_to, [0, 0, 0, 0, 4, 4, 4, 0, 0, 9]);
+        assert_eq!(pack.rows, [1, 2, 1, 4, 5, 7, 7]);
+        assert_eq!(pack.targets, [20, 21, 30, 31, 32, 40, 50]);
+        assert_eq!(pack.owners, [0, 0, 1, 1, 1, 2, 3]);
+        assert_eq!(pack.pair_rows, [7, 7, 7, 7, 7, 7, 7, 3, 3, 3]);
+        assert_eq!(pack.offsets, [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]);
+        assert_eq!((pack.twins.len(), pack.tokens()), (2, 10));
+    }
+
+    #[test]
+    fn an_empty_chosen_answer_hides_nothing() {
+        let pack = Pack::new(&[pair(0, &[1, 2], &[], &[3, 4])]);
+        assert_eq!(pack.positions, [0, 1, 2, 3]);
+        assert_eq!(
+            (pack.hide_from.as_slice(), pack.hide_to.as_slice()),
+            ([0; 4].as_slice(), [0; 4].as_slice())
+        );
+        assert_eq!(
+            (pack.rows.as_slice(), pack.owners.as_slice()),
+            ([1, 2].as_slice(), [1, 1].as_slice())
+        );
+    }
+
+    #[test]
+    fn the_first_token_after_an_empty_prompt_is_not_scored() {
+        let pack = Pack::new(&[pair(0, &[1], &[2], &[3]), pair(1, &[], &[4, 5], &[6, 7])]);
+        assert_eq!(pack.positions, [0, 1, 1, 0, 1, 0, 1]);
+        assert_eq!(pack.rows, [0, 0, 3, 5]);
+        assert_eq!(pack.targets, [2, 3, 5, 7]);
+        assert_eq!(pack.owners, [0, 1, 2, 3]);
+        assert_eq!((pack.hide_from[5], pack.hide_to[5]), (3, 5));
+    }
+
+    #[test]
+    fn an_empty_pair_or_no_pair_is_an_empty_pack() {
+        assert_eq!(Pack::new([]), Pack::default());
+        let pack = Pack::new(&[pair(0, &[], &[], &[])]);
+        assert_eq!((pack.tokens(), pack.twins.len(), pack.rows.len()), (0, 1, 0));
+    }
+
+    #[test]
+    fn every_scored_row_sees_its_own_side_only() {
+        let pack = Pack::new(&[
+            pair(0, &[9; 3], &[8; 4], &[7; 5]),
+            pair(1, &[6; 2], &[], &[5; 3]),
+            pair(2, &[], &[4; 2], &[3; 2]),
+        ]);
+        let sees = |row: usize| {
+            (pack.start[row] as usize..=row)
+                .filter(|&at| {
+                    !(pack.hide_from[row] as usize..pack.hide_to[row] as usize).contains(&at)
+                })
+                .count()
+        };
+        for row in 0..pack.tokens() {
+            assert_eq!(sees(row), pack.positions[row] as usize + 1, "row {row}");
+        }
+    }
+
+    #[test]
+    fn a_cut_covers_every_pair_once_within_the_budget() {
+        let lengths: Vec<usize> = (0..200u64).map(|i| (i * i * 2654435761 % 97) as usize).collect();
+        for budget in [0, 1, 50, 96, 300, usize::MAX / 2] {
+            let ranges = cut(&lengths, budget);
+            assert_eq!(
+                ranges.iter().cloned().flatten().collect::<Vec<_>>(),
+                (0..lengths.len()).collect::<Vec<_>>()
+            );
+            for range in ranges {
+                assert!(
+                    range.len() == 1 || lengths[range.clone()].iter().sum::<usize>() <= budget,
+                    "{range:?} over {budget}"
+                );
+            }
+        }
+        assert!(cut(&[], 10).is_empty());
+        assert_eq!(cut(&[5, 5, 1, 20, 3], 10), [0..2, 2..3, 3..4, 4..5]);
+    }
 }

@@ -1,6 +1,7 @@
 //! A preference pair as text, whatever file it came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 /// One preference: a prompt, the answer that was preferred and the one that was not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,118 @@ pub struct Pair {
     pub chosen: String,
     /// The other answer, `answer_l` in MVPBench.
     pub rejected: String,
-    /// Demographic fields present in the record: `age`, `gender`, `country`, `education`, `employment_status`, `marital_status`, `english_proficiency`.
+    /// Demographic fields present in the record: `age`, `gender`, `country`, `education`, `employment_status`, `marital_status`,
+    /// `english_proficiency`; and `value_<dimension>` = `high`, `middle` or `low` where values were stated.
     pub groups: BTreeMap<String, String>,
+}
+
+/// The pairs of some files, in order, and what was odd about them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Every pair of every file, file after file.
+    pub pairs: Vec<Pair>,
+    /// What to tell the user about them.
+    pub counts: LoadCounts,
+}
+
+/// What was odd in the files. Nothing of it stops a run; all of it is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadCounts {
+    /// Files read.
+    pub files: usize,
+    /// Pairs read.
+    pub pairs: usize,
+    /// Answers that are there but empty (a pair may have two).
+    pub empty_answers: usize,
+    /// Pairs whose answers are equal: they teach nothing and always tie.
+    pub equal_answers: usize,
+    /// Pairs whose id an earlier pair of a file of the same name has.
+    pub duplicate_ids: usize,
+    /// Preference records whose `profile` is an object: its fields are groups, its text is not in the prompt.
+    pub structured_profiles: usize,
+    /// Optional fields that are missing, null or blank, by field: the number of records.
+    pub missing: BTreeMap<String, usize>,
+}
+
+impl LoadCounts {
+    /// Counts a missing optional field.
+    pub(super) fn miss(&mut self, field: &str) {
+        *self.missing.entry(field.to_owned()).or_default() += 1;
+    }
+
+    /// Counts what can be seen on the pairs themselves.
+    pub(super) fn count(&mut self, pairs: &[Pair]) {
+        self.pairs += pairs.len();
+        let mut ids = HashSet::new();
+        for pair in pairs {
+            self.empty_answers +=
+                usize::from(pair.chosen.is_empty()) + usize::from(pair.rejected.is_empty());
+            self.equal_answers += usize::from(pair.chosen == pair.rejected);
+            self.duplicate_ids += usize::from(!ids.insert((&pair.source, &pair.id)));
+        }
+    }
+}
+
+/// One or two lines for the console: `990 pairs from 1 file; 4 with equal answers` and the missing fields.
+impl fmt::Display for LoadCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.files == 1 { "" } else { "s" };
+        write!(f, "{} pairs from {} file{plural}", self.pairs, self.files)?;
+        let notes = [
+            (self.empty_answers, "empty answers"),
+            (self.equal_answers, "with equal answers"),
+            (self.duplicate_ids, "with the id of an earlier pair"),
+            (self.structured_profiles, "with a profile of fields, not text (prompt left as it is)"),
+        ];
+        for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "; {count} {note}")?;
+        }
+        for (place, (field, count)) in self.missing.iter().enumerate() {
+            write!(f, "{} `{field}` {count}", if place == 0 { "\nmissing fields:" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(id: &str, source: &str, chosen: &str, rejected: &str) -> Pair {
+        let [id, source, chosen, rejected] = [id, source, chosen, rejected].map(str::to_owned);
+        Pair {
+            id,
+            user: None,
+            source,
+            prompt: "p".to_owned(),
+            chosen,
+            rejected,
+            groups: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_same_id_in_another_file_is_no_duplicate() {
+        let pairs = [pair("1", "a", "x", "y"), pair("1", "b", "x", "y"), pair("1", "a", "x", "y")];
+        let mut counts = LoadCounts::default();
+        counts.count(&pairs);
+        assert_eq!((counts.pairs, counts.duplicate_ids), (3, 1));
+    }
+
+    #[test]
+    fn empty_and_equal_answers_are_counted() {
+        let mut counts = LoadCounts::default();
+        counts.count(&[pair("1", "a", "", ""), pair("2", "a", "x", ""), pair("3", "a", "x", "x")]);
+        assert_eq!((counts.empty_answers, counts.equal_answers), (3, 2));
+    }
+
+    #[test]
+    fn only_what_is_odd_is_shown() {
+        let mut counts =
+            LoadCounts { files: 1, pairs: 3, equal_answers: 2, ..LoadCounts::default() };
+        assert_eq!(counts.to_string(), "3 pairs from 1 file; 2 with equal answers");
+        counts.miss("age");
+        counts.miss("gender");
+        assert_eq!(counts.to_string().lines().nth(1), Some("missing fields: `age` 1, `gender` 1"));
+    }
 }

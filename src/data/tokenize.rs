@@ -1,5 +1,13 @@
 //! Pairs as token ids.
 
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+
+use super::pair::Pair;
+use super::tokenizer::{Encoder, Tokenizer};
+
+pub use super::limits::{Limits, TokenCounts, Tokenization};
+
 /// A pair as token ids, already truncated. Both sides share `prompt` exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenPair {
@@ -11,4 +19,235 @@ pub struct TokenPair {
     pub chosen: Vec<u32>,
     /// Ids of the other answer, every one of them scored.
     pub rejected: Vec<u32>,
+}
+
+impl TokenPair {
+    /// Whether both answers are the same tokens, so that nothing can prefer one.
+    pub fn is_twin(&self) -> bool {
+        self.chosen == self.rejected
+    }
+
+    /// Tokens of the pair as it is computed: the prompt once, and the answers once if they are the same.
+    pub fn tokens(&self) -> usize {
+        let rejected = if self.is_twin() { 0 } else { self.rejected.len() };
+        self.prompt.len() + self.chosen.len() + rejected
+    }
+}
+
+/// Token ids of the pairs that were kept, in order, and what was cut.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tokenized {
+    /// The pairs that were kept.
+    pub pairs: Vec<TokenPair>,
+    /// What to tell the user about them.
+    pub counts: TokenCounts,
+}
+
+/// Runs of pairs a thread gets: few, since each begins with an encoder that remembers no word.
+const CHUNKS_PER_THREAD: usize = 4;
+
+/// Pairs -> token ids, cut to `limits`. [`TokenPair::row`] is the index in `pairs`, so a dropped pair leaves a gap.
+pub fn tokenize(pairs: &[Pair], tokenizer: &Tokenizer, limits: &Limits) -> Result<Tokenized> {
+    let chunk = pairs.len().div_ceil(CHUNKS_PER_THREAD * rayon::current_num_threads()).max(1);
+    let whole: Vec<Vec<TokenPair>> = pairs
+        .par_chunks(chunk)
+        .enumerate()
+        .map(|(place, pairs)| whole(pairs, place * chunk, tokenizer, limits.tokenization))
+        .collect::<Result<_>>()?;
+
+    let mut tokenized = Tokenized::default();
+    for mut pair in whole.into_iter().flatten() {
+        let id = &pairs[pair.row as usize].id;
+        if tokenized.counts.cut(&mut pair, limits, id) {
+            tokenized.pairs.push(pair);
+        }
+    }
+    Ok(tokenized)
+}
+
+/// The ids of a run of pairs that begins at `row`, before any limit.
+fn whole(
+    pairs: &[Pair],
+    row: usize,
+    tokenizer: &Tokenizer,
+    tokenization: Tokenization,
+) -> Result<Vec<TokenPair>> {
+    let mut encoder = tokenizer.encoder();
+    let ids = |(place, pair): (usize, &Pair)| {
+        let [prompt, chosen, rejected] = match tokenization {
+            Tokenization::Joint => joint(pair, tokenizer.eos_text(), &mut encoder),
+            Tokenization::Separate => separate(pair, tokenizer.eos_id(), &mut encoder),
+        }
+        .with_context(|| format!("{}: record `{}`", pair.source, pair.id))?;
+        Ok(TokenPair { row: u32::try_from(row + place)?, prompt, chosen, rejected })
+    };
+    pairs.iter().enumerate().map(ids).collect()
+}
+
+/// Rules 1 and 2: prompt, chosen and rejected ids, whole.
+fn joint(pair: &Pair, eos: &str, encoder: &mut Encoder<'_>) -> Result<[Vec<u32>; 3]> {
+    let mut whole = |answer: &str| {
+        let end = if answer.ends_with(eos) { "" } else { eos };
+        encoder.encode(&[&pair.prompt, answer, end].concat(), true)
+    };
+    let (mut chosen, mut rejected) = (whole(&pair.chosen)?, whole(&pair.rejected)?);
+    let mut prompt = encoder.encode(&pair.prompt, true)?;
+    let shared = common_prefix(&prompt, &chosen).min(common_prefix(&prompt, &rejected));
+    prompt.truncate(shared);
+    chosen.drain(..shared);
+    rejected.drain(..shared);
+    Ok([prompt, chosen, rejected])
+}
+
+fn common_prefix(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// The older rule: prompt, chosen and rejected ids, whole.
+fn separate(pair: &Pair, eos: u32, encoder: &mut Encoder<'_>) -> Result<[Vec<u32>; 3]> {
+    let mut ids = |text: &str| encoder.encode(text, false);
+    let (prompt, mut chosen, mut rejected) =
+        (ids(&pair.prompt)?, ids(&pair.chosen)?, ids(&pair.rejected)?);
+    chosen.push(eos);
+    rejected.push(eos);
+    Ok([prompt, chosen, rejected])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file;
+    use super::*;
+    use serde_json::Value;
+    use std::path::{Path, PathBuf};
+
+    fn golden(path: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden").join(path)
+    }
+
+    fn tiny() -> (Vec<Pair>, Tokenizer, Value) {
+        let bytes = std::fs::read(golden("pairs.jsonl")).unwrap();
+        let tokens = std::fs::read(golden("cases/tiny/tokens.json")).unwrap();
+        let tokenizer = Tokenizer::load(&golden("models/tiny")).unwrap();
+        (
+            file::parse(&bytes, "pairs.jsonl").unwrap(),
+            tokenizer,
+            serde_json::from_slice(&tokens).unwrap(),
+        )
+    }
+
+    fn ids(value: &Value) -> Vec<u32> {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    /// All golden pairs at once under `tokenization`, against a list of `prompt_ids, chosen_ids, rejected_ids`.
+    fn assert_golden(tokenization: Tokenization, max_prompt_tokens: usize, list: &str) {
+        let (pairs, tokenizer, golden) = tiny();
+        let limits = Limits { tokenization, max_prompt_tokens, max_length: 1024 };
+        let tokenized = tokenize(&pairs, &tokenizer, &limits).unwrap();
+        let golden = golden[list].as_array().unwrap();
+        assert_eq!((tokenized.pairs.len(), golden.len()), (13, 13));
+        for (got, want) in tokenized.pairs.iter().zip(golden) {
+            assert_eq!(Value::from(pairs[got.row as usize].id.as_str()), want["id"]);
+            assert_eq!(got.prompt, ids(&want["prompt_ids"]), "{} prompt", want["id"]);
+            assert_eq!(got.chosen, ids(&want["chosen_ids"]), "{} chosen", want["id"]);
+            assert_eq!(got.rejected, ids(&want["rejected_ids"]), "{} rejected", want["id"]);
+        }
+    }
+
+    #[test]
+    fn joint_ids_are_those_of_trl() {
+        assert_golden(Tokenization::Joint, 0, "pairs");
+    }
+
+    #[test]
+    fn separate_ids_are_those_of_older_trl() {
+        assert_golden(Tokenization::Separate, 512, "legacy_trl_0_24");
+    }
+
+    #[test]
+    fn truncation_and_drops_are_those_of_trl() {
+        let (pairs, tokenizer, golden) = tiny();
+        let mut checked = 0;
+        for case in golden["truncated"]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter(|case| case["truncation_mode"] == "keep_start")
+        {
+            let max_length = case["max_length"].as_u64().unwrap() as usize;
+            let limits =
+                Limits { tokenization: Tokenization::Joint, max_prompt_tokens: 0, max_length };
+            let Tokenized { pairs: kept, counts } = tokenize(&pairs, &tokenizer, &limits).unwrap();
+            let dropped: Vec<String> = serde_json::from_value(case["dropped_ids"].clone()).unwrap();
+            assert_eq!((counts.dropped, &counts.dropped_ids), (dropped.len(), &dropped));
+            let rows = case["rows"].as_array().unwrap();
+            assert_eq!((kept.len(), counts.pairs), (rows.len(), rows.len()));
+            for (got, want) in kept.iter().zip(rows) {
+                assert_eq!(Value::from(pairs[got.row as usize].id.as_str()), want["id"]);
+                for (side, answer) in [("chosen", &got.chosen), ("rejected", &got.rejected)] {
+                    let mask: Vec<u32> =
+                        (0..got.prompt.len()).map(|_| 0).chain(answer.iter().map(|_| 1)).collect();
+                    assert_eq!(
+                        [got.prompt.as_slice(), answer].concat(),
+                        ids(&want[side]["input_ids"])
+                    );
+                    assert_eq!(mask, ids(&want[side]["completion_mask"]));
+                }
+            }
+            checked += 1;
+        }
+        assert_eq!(checked, 2);
+    }
+
+    #[test]
+    fn a_cut_prompt_keeps_its_end() {
+        let (pairs, tokenizer, golden) = tiny();
+        let limits =
+            Limits { tokenization: Tokenization::Joint, max_prompt_tokens: 100, max_length: 0 };
+        let tokenized = tokenize(&pairs, &tokenizer, &limits).unwrap();
+        let whole = ids(&golden["pairs"][0]["prompt_ids"]);
+        assert_eq!(tokenized.pairs[0].prompt, whole[whole.len() - 100..]);
+        assert_eq!((tokenized.counts.prompts_cut, tokenized.counts.dropped), (5, 0));
+    }
+
+    #[test]
+    fn tokens_are_counted_as_packed_and_as_sequences() {
+        let (pairs, tokenizer, _) = tiny();
+        let tokenized = tokenize(&pairs, &tokenizer, &Limits::default()).unwrap();
+        let sum =
+            |length: fn(&TokenPair) -> usize| tokenized.pairs.iter().map(length).sum::<usize>();
+        let (prompts, answers) =
+            (sum(|pair| pair.prompt.len()), sum(|pair| pair.chosen.len() + pair.rejected.len()));
+        assert_eq!(tokenized.counts.tokens_packed, prompts + answers);
+        assert_eq!(tokenized.counts.tokens_as_sequences, 2 * prompts + answers);
+    }
+
+    #[test]
+    fn odd_texts_do_not_panic() {
+        let (pairs, tokenizer, _) = tiny();
+        for text in [
+            "",
+            "\0",
+            "</s>",
+            "<s></s>",
+            "\u{feff}\u{200b}",
+            "\u{10ffff}",
+            " \n\t ",
+            &"x".repeat(1 << 20),
+        ] {
+            let pair = Pair {
+                prompt: text.to_owned(),
+                chosen: text.to_owned(),
+                rejected: String::new(),
+                ..pairs[0].clone()
+            };
+            for tokenization in [Tokenization::Joint, Tokenization::Separate] {
+                let limits = Limits { tokenization, max_prompt_tokens: 8, max_length: 16 };
+                assert_eq!(
+                    tokenize(std::slice::from_ref(&pair), &tokenizer, &limits).unwrap().pairs.len(),
+                    1
+                );
+            }
+        }
+    }
 }

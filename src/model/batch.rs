@@ -34,8 +34,8 @@ pub struct Batch {
     pub targets: Tensor,
     /// `[scored]` `2 * pair + side`.
     pub owners: Vec<u32>,
-    /// Pairs in the pack.
-    pub pairs: usize,
+    /// `[pairs]` whether a pair's rejected answer is its chosen one.
+    pub twins: Vec<bool>,
     /// Keys of all rows.
     pub keys: TokenKeys,
     /// Keys of the kept rows.
@@ -64,7 +64,7 @@ impl Batch {
             rows: Tensor::new(rows, device)?,
             targets: Tensor::new(pack.targets.as_slice(), device)?,
             owners: pack.owners.clone(),
-            pairs: pack.pairs,
+            twins: pack.twins.clone(),
             keys: TokenKeys { pair_rows: pack.pair_rows.clone(), offsets: pack.offsets.clone() },
             kept_keys: TokenKeys {
                 pair_rows: gather(&pack.pair_rows),
@@ -76,11 +76,14 @@ impl Batch {
 
     /// Sums of `logps` (`[scored]`) over each answer: `[chosen, rejected]` of each pair, in nats, accumulated in f64.
     pub fn sums(&self, logps: &Tensor) -> Result<Vec<[f64; 2]>> {
-        let mut sums = vec![[0.0; 2]; self.pairs];
+        let mut sums = vec![[0.0; 2]; self.twins.len()];
         for (logp, &owner) in
             logps.to_dtype(DType::F64)?.to_vec1::<f64>()?.into_iter().zip(&self.owners)
         {
             sums[owner as usize / 2][owner as usize % 2] += logp;
+        }
+        for (sum, _) in sums.iter_mut().zip(&self.twins).filter(|(_, twin)| **twin) {
+            sum[1] = sum[0];
         }
         Ok(sums)
     }

@@ -70,7 +70,12 @@ pub fn loss_and_gradients(
                 rewards[side] += weight * pair.rewards[side];
                 logps[side] += weight * policy[side];
             }
-            slopes.push(pair.gradient.map(|slope| weight * slope));
+            let [chosen, rejected] = pair.gradient.map(|slope| weight * slope);
+            slopes.push(if pairs[member].is_twin() {
+                [chosen + rejected, 0.0]
+            } else {
+                [chosen, rejected]
+            });
         }
         let dlogps: Vec<f64> = batch
             .owners

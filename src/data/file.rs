@@ -1,0 +1,280 @@
+//! The bytes of a data file -> its pairs. A JSON array or JSONL, told apart by what is in it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::fields::{Place, Record, kind, shorten};
+use super::pair::{LoadCounts, Loaded, Pair};
+use super::record;
+use crate::error::InputError;
+
+/// Reads files in order: name, by which messages and [`Pair::source`] call it, and bytes.
+pub fn load<B: AsRef<[u8]>>(files: &[(String, B)]) -> Result<Loaded> {
+    let mut counts = LoadCounts { files: files.len(), ..LoadCounts::default() };
+    let mut pairs = Vec::new();
+    for (name, bytes) in files {
+        pairs.append(&mut read(bytes.as_ref(), name, &mut counts)?);
+    }
+    counts.count(&pairs);
+    Ok(Loaded { pairs, counts })
+}
+
+/// The pairs of one file. `name`: by which messages and [`Pair::source`] call it.
+pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<Pair>> {
+    read(bytes, name, &mut LoadCounts::default())
+}
+
+fn read(bytes: &[u8], name: &str, counts: &mut LoadCounts) -> Result<Vec<Pair>> {
+    let stem = Path::new(name)
+        .file_stem()
+        .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let text = text(bytes, name)?;
+    let elements = match text.trim_start().chars().next() {
+        Some('[') => array(text, name)?,
+        Some('{') => lines(text),
+        Some(_) => return Err(not_json(text, name)),
+        None => return Err(InputError::new(format!("{name}: the file is empty")).into()),
+    };
+    if elements.is_empty() {
+        return Err(InputError::new(format!(
+            "{name}: the array is empty, expected at least one record"
+        ))
+        .into());
+    }
+    let mut pairs = Vec::with_capacity(elements.len());
+    for (place, (line, json)) in elements.into_iter().enumerate() {
+        let record =
+            Record { place: Place { file: name, line }, fields: object(json, name, line)? };
+        pairs.push(record::pair(&record, &stem, place + 1, counts)?);
+    }
+    Ok(pairs)
+}
+
+/// The file as text, without a byte order mark.
+fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
+    let foreign: [(&[u8], &str, &str); 6] = [
+        (
+            b"PAR1",
+            "a Parquet file",
+            "convert it to JSONL, for instance with pandas: `read_parquet(a).to_json(b, orient=\"records\", lines=True)`",
+        ),
+        (b"\x1f\x8b", "gzip data", "unpack it with `gunzip`"),
+        (b"\x28\xb5\x2f\xfd", "zstd data", "unpack it with `unzstd`"),
+        (b"PK\x03\x04", "a zip archive", "unpack it with `unzip`"),
+        (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
+        (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
+    ];
+    if let Some((_, what, hint)) = foreign.iter().find(|(magic, ..)| bytes.starts_with(magic)) {
+        return Err(InputError::new(format!(
+            "{name}: expected a JSON array or JSONL, found {what}"
+        ))
+        .hint(*hint)
+        .into());
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let line = 1 + count_lines(&bytes[..error.valid_up_to()]);
+        InputError::new(format!(
+            "{name}:{line}: expected UTF-8 text, found the byte `0x{:02X}`",
+            bytes[error.valid_up_to()]
+        ))
+        .hint("save the file as UTF-8")
+        .into()
+    })
+}
+
+/// The elements of a JSON array, each with the line it begins on.
+fn array<'a>(text: &'a str, name: &str) -> Result<Vec<(usize, &'a str)>> {
+    let elements: Vec<&RawValue> =
+        serde_json::from_str(text).map_err(|error| broken(&error, name, 1))?;
+    let (mut line, mut from) = (1, 0);
+    Ok(elements
+        .into_iter()
+        .map(|element| {
+            let at = element.get().as_ptr() as usize - text.as_ptr() as usize;
+            line += count_lines(&text.as_bytes()[from..at]);
+            from = at;
+            (line, element.get())
+        })
+        .collect())
+}
+
+/// The lines that are not blank, each with its number.
+fn lines(text: &str) -> Vec<(usize, &str)> {
+    text.split('\n')
+        .enumerate()
+        .map(|(i, line)| (i + 1, line))
+        .filter(|(_, line)| !line.trim().is_empty())
+        .collect()
+}
+
+/// The fields of one record that begins on `line`.
+fn object(json: &str, name: &str, line: usize) -> Result<Map<String, Value>> {
+    match serde_json::from_str(json).map_err(|error| broken(&error, name, line))? {
+        Value::Object(fields) => Ok(fields),
+        other => Err(InputError::new(format!(
+            "{name}:{line}: expected a record, an object, got {}",
+            kind(&other)
+        ))
+        .into()),
+    }
+}
+
+/// What serde_json says about a text that begins on `line`, with the file's own line.
+fn broken(error: &serde_json::Error, name: &str, line: usize) -> anyhow::Error {
+    let message = error.to_string();
+    let what = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what);
+    let line = line + error.line().saturating_sub(1);
+    let found = InputError::new(format!(
+        "{name}:{line}: not valid JSON at column {}: {what}",
+        error.column()
+    ));
+    let hint = match what {
+        _ if error.is_eof() => {
+            "the file may be cut short; one that begins with `{` is read as one whole object a line"
+        }
+        "trailing characters" => "one object a line, or one array with commas between the objects",
+        "expected value" | "expected ident" => "JSON has no NaN, Infinity or None; write null",
+        _ => return found.into(),
+    };
+    found.hint(hint).into()
+}
+
+/// The error for a text that begins neither an array nor an object.
+fn not_json(text: &str, name: &str) -> anyhow::Error {
+    let text = text.trim_start();
+    let (found, hint) = if text.starts_with('<') {
+        (
+            "an HTML or XML page",
+            "the download may have saved an error page; open the file and fetch it again",
+        )
+    } else if text.starts_with("version https://git-lfs") {
+        ("a Git LFS pointer", "fetch the file itself with `git lfs pull`")
+    } else {
+        ("", "a data file is a JSON array of records, or one record a line")
+    };
+    let found = if found.is_empty() {
+        format!("`{}`", shorten(text.lines().next().unwrap_or_default()))
+    } else {
+        found.to_owned()
+    };
+    InputError::new(format!("{name}: expected a JSON array or JSONL, found {found}"))
+        .hint(hint)
+        .into()
+}
+
+fn count_lines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORD: &str = r#"{"prompt": "p", "chosen": "a", "rejected": "b"}"#;
+
+    fn error(bytes: impl AsRef<[u8]>) -> String {
+        let error = parse(bytes.as_ref(), "d/a.json").unwrap_err();
+        assert!(InputError::of(&error).is_some(), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn an_array_and_lines_give_the_same_pairs() {
+        let array = parse(format!("[\n{RECORD},\n{RECORD}]").as_bytes(), "d/a.json").unwrap();
+        let lines =
+            parse(format!("\u{feff}{RECORD}\r\n\r\n  \n{RECORD}\r\n").as_bytes(), "a.jsonl")
+                .unwrap();
+        assert_eq!(array, lines);
+        assert_eq!(array.iter().map(|pair| pair.id.as_str()).collect::<Vec<_>>(), ["a:1", "a:2"]);
+    }
+
+    #[test]
+    fn an_error_in_an_array_names_the_line_of_the_record() {
+        let text = format!(
+            "[\n{RECORD},\n\n{{\n \"prompt\": 3, \"chosen\": \"a\", \"rejected\": \"b\"}}]"
+        );
+        assert_eq!(error(text), "d/a.json:4: `prompt` must be a string, got the number `3`");
+        assert_eq!(
+            error(format!("[{RECORD},\n5]")),
+            "d/a.json:2: expected a record, an object, got the number `5`"
+        );
+        let surrogate = format!("[{RECORD},\n{{\"prompt\": \"\",\n\"chosen\": \"\\ud800\"}}]");
+        assert!(error(surrogate).starts_with("d/a.json:3: not valid JSON"));
+    }
+
+    #[test]
+    fn a_broken_line_is_named() {
+        assert!(
+            error(format!("{RECORD}\n{{\"prompt\": \"p\""))
+                .starts_with("d/a.json:2: not valid JSON at column 14: EOF")
+        );
+        assert!(
+            error(format!("{RECORD}\n\n{RECORD} {RECORD}"))
+                .starts_with("d/a.json:3: not valid JSON")
+        );
+        assert!(
+            error(format!("{RECORD}\r\n{{\"age\": NaN}}"))
+                .starts_with("d/a.json:2: not valid JSON at column 9: expected value")
+        );
+        assert!(error(format!("[{RECORD},\n{RECORD}")).starts_with("d/a.json:2: not valid JSON"));
+    }
+
+    #[test]
+    fn a_file_without_records_is_an_error() {
+        assert_eq!(error(""), "d/a.json: the file is empty");
+        assert_eq!(error("\u{feff} \r\n"), "d/a.json: the file is empty");
+        assert_eq!(error(" [ ]\n"), "d/a.json: the array is empty, expected at least one record");
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        assert!(error("<!DOCTYPE html>").contains("HTML"));
+        assert!(error(b"PAR1\x15\x04").contains("a Parquet file"));
+        assert!(error(b"\x1f\x8b\x08\x00").contains("gzip"));
+        assert_eq!(
+            error("prompt,chosen\n1,2"),
+            "d/a.json: expected a JSON array or JSONL, found `prompt,chosen`"
+        );
+        assert_eq!(
+            error(b"{\"a\": 1}\n\n{\"caf\xe9\": 1}"),
+            "d/a.json:3: expected UTF-8 text, found the byte `0xE9`"
+        );
+    }
+
+    #[test]
+    fn hostile_input_is_an_error_and_not_a_panic() {
+        for deep in [
+            "[".repeat(200_000),
+            "{\"a\":".repeat(200_000),
+            format!("{{\"a\": {}", "[".repeat(200_000)),
+        ] {
+            assert!(error(&deep).contains("not valid JSON"));
+        }
+        assert!(error(format!("{{\"{}\": 1}}", "k".repeat(1 << 20))).len() < 300);
+        assert!(error(format!("{{\"prompt\": \"{}", "x".repeat(1 << 20))).contains("EOF"));
+        let nested = format!("[{{\"a\": {}{}}}]", "[".repeat(200_000), "]".repeat(200_000));
+        assert!(error(nested).contains("recursion limit exceeded"));
+        assert!(error("{\"prompt\": 1e999}").contains("number out of range"));
+        assert!(error("{}\n").contains("no fields"));
+        assert!(error("[null]").contains("got null"));
+        assert!(error("\0").contains("expected a JSON array"));
+    }
+
+    #[test]
+    fn files_are_counted_together() {
+        let loaded =
+            load(&[("x/a.jsonl".to_owned(), RECORD), ("y/b.jsonl".to_owned(), RECORD)]).unwrap();
+        assert_eq!(
+            loaded.pairs.iter().map(|pair| pair.source.as_str()).collect::<Vec<_>>(),
+            ["a", "b"]
+        );
+        assert_eq!(
+            (loaded.counts.files, loaded.counts.pairs, loaded.counts.duplicate_ids),
+            (2, 2, 0)
+        );
+    }
+}

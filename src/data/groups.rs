@@ -1,0 +1,127 @@
+//! Who a record's person is, as the groups that figures are broken down by.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::fields::{Record, kind};
+use crate::error::InputError;
+
+/// Group key, and the fields it is read from, first one found.
+const GROUPS: [(&str, &[&str]); 7] = [
+    ("age", &["age"]),
+    ("gender", &["gender"]),
+    ("country", &["birth_country/region", "birth_country", "country"]),
+    ("education", &["education"]),
+    ("employment_status", &["employment_status", "employment"]),
+    ("marital_status", &["marital_status"]),
+    ("english_proficiency", &["english_proficiency"]),
+];
+
+/// The value dimensions that a person gives 0 to 100 in `stated_prefs`.
+pub const VALUE_DIMENSIONS: [&str; 8] = [
+    "values",
+    "creativity",
+    "fluency",
+    "factuality",
+    "diversity",
+    "safety",
+    "personalisation",
+    "helpfulness",
+];
+
+/// The demographic groups of a record; a field that is missing, null or blank gives none.
+pub(super) fn demographic(record: &Record<'_>) -> Result<BTreeMap<String, String>> {
+    let mut groups = BTreeMap::new();
+    for (group, fields) in GROUPS {
+        if let Some(label) = record.label(fields)? {
+            groups.insert(group.to_owned(), label.trim().to_owned());
+        }
+    }
+    Ok(groups)
+}
+
+/// The groups `value_<dimension>` of `stated_prefs`: `high` from 80, `low` up to 60, `middle` between. None if it is missing.
+pub(super) fn values(record: &Record<'_>) -> Result<Option<BTreeMap<String, String>>> {
+    let stated = match record.get("stated_prefs") {
+        None => return Ok(None),
+        Some(Value::Object(stated)) => stated,
+        Some(other) => return Err(record.wrong("stated_prefs", "an object", other).into()),
+    };
+    let mut groups = BTreeMap::new();
+    for dimension in VALUE_DIMENSIONS {
+        let value = match stated.get(dimension) {
+            None | Some(Value::Null) => continue,
+            Some(value) => value,
+        };
+        let number = match value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let level = match number {
+            Some(number) if !(0.0..=100.0).contains(&number) => None,
+            Some(number) if number >= 80.0 => Some("high"),
+            Some(number) if number <= 60.0 => Some("low"),
+            number => number.map(|_| "middle"),
+        };
+        let Some(level) = level else {
+            let place = record.place;
+            return Err(InputError::new(format!(
+                "{place}: `stated_prefs.{dimension}` must be a number in 0..=100, got {}",
+                kind(value)
+            ))
+            .into());
+        };
+        groups.insert(format!("value_{dimension}"), level.to_owned());
+    }
+    Ok(Some(groups))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fields::Place;
+    use super::*;
+
+    fn record(json: &str) -> Record<'_> {
+        Record {
+            place: Place { file: "a.json", line: 3 },
+            fields: serde_json::from_str(json).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_older_country_field_is_read_and_the_newer_one_wins() {
+        let older = demographic(&record(r#"{"birth_country": "Chile", "age": 34}"#)).unwrap();
+        assert_eq!((older["country"].as_str(), older["age"].as_str()), ("Chile", "34"));
+        let both = record(r#"{"birth_country": "Chile", "birth_country/region": " Peru "}"#);
+        assert_eq!(demographic(&both).unwrap()["country"], "Peru");
+    }
+
+    #[test]
+    fn a_stated_value_is_high_from_80_and_low_up_to_60() {
+        let stated = r#"{"stated_prefs": {"values": 80, "creativity": 60, "fluency": 60.5, "safety": "79", "diversity": null}}"#;
+        let groups = values(&record(stated)).unwrap().unwrap();
+        let level = |dimension: &str| groups.get(&format!("value_{dimension}")).map(String::as_str);
+        assert_eq!(level("values"), Some("high"));
+        assert_eq!(level("creativity"), Some("low"));
+        assert_eq!(level("fluency"), Some("middle"));
+        assert_eq!(level("safety"), Some("middle"));
+        assert_eq!(level("diversity"), None);
+    }
+
+    #[test]
+    fn a_stated_value_outside_its_scale_is_an_error() {
+        for (found, shown) in
+            [("101", "the number `101`"), (r#""NaN""#, "the string `NaN`"), ("[]", "a list")]
+        {
+            let json = format!(r#"{{"stated_prefs": {{"safety": {found}}}}}"#);
+            let error = values(&record(&json)).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("a.json:3: `stated_prefs.safety` must be a number in 0..=100, got {shown}")
+            );
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! How long prompts and answers may be, and what those limits did.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::tokenize::TokenPair;
+
+/// How prompt and answer become ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tokenization {
+    /// As TRL 1.16: `prompt`, `prompt + chosen` and `prompt + rejected` as whole texts with special tokens on; the prompt is the longest
+    /// beginning that all three share. A token that merges across the boundary belongs to both answers. The EOS text is appended to an
+    /// answer that does not end with it.
+    #[default]
+    Joint,
+    /// As TRL up to 0.28, the paper's 0.6.0 among them: prompt and answers apart, without special tokens (so without BOS), and the EOS id
+    /// appended to both answers whatever they end with. The original then cut a too long sequence at its beginning (`keep_end`); here
+    /// [`Limits::max_length`] cuts the end of the answer in both ways.
+    Separate,
+}
+
+/// Limits in tokens; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// How prompt and answer become ids.
+    pub tokenization: Tokenization,
+    /// A longer prompt keeps its last ids. BOS is an id like any other and goes first.
+    pub max_prompt_tokens: usize,
+    /// Prompt and one answer together; a longer answer loses its end. A pair whose prompt alone is as long is dropped.
+    pub max_length: usize,
+}
+
+/// What the limits did. Nothing of it stops a run; all of it is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenCounts {
+    /// Pairs kept.
+    pub pairs: usize,
+    /// Pairs kept whose prompt lost its beginning to `max_prompt_tokens`.
+    pub prompts_cut: usize,
+    /// Pairs kept whose chosen answer lost its end to `max_length`.
+    pub chosen_cut: usize,
+    /// Pairs kept whose rejected answer lost its end to `max_length`.
+    pub rejected_cut: usize,
+    /// Pairs dropped because their prompt leaves no room for an answer under `max_length`.
+    pub dropped: usize,
+    /// Ids of the first few of them.
+    pub dropped_ids: Vec<String>,
+    /// Tokens of the kept pairs as two whole sequences each.
+    pub tokens_as_sequences: usize,
+    /// Tokens of the kept pairs as packed, each prompt once.
+    pub tokens_packed: usize,
+}
+
+/// How many ids of dropped pairs are kept for the message.
+const DROPPED_SHOWN: usize = 5;
+
+impl TokenCounts {
+    /// Cuts a pair to `limits` and counts it; false if it must be dropped. `id`: the pair's own, for the message.
+    pub(super) fn cut(&mut self, pair: &mut TokenPair, limits: &Limits, id: &str) -> bool {
+        let Some([prompt_cut, chosen_cut, rejected_cut]) = cut(pair, limits) else {
+            self.dropped += 1;
+            if self.dropped <= DROPPED_SHOWN {
+                self.dropped_ids.push(id.to_owned());
+            }
+            return false;
+        };
+        self.pairs += 1;
+        self.prompts_cut += usize::from(prompt_cut);
+        self.chosen_cut += usize::from(chosen_cut);
+        self.rejected_cut += usize::from(rejected_cut);
+        let packed = pair.prompt.len() + pair.chosen.len() + pair.rejected.len();
+        self.tokens_packed += packed;
+        self.tokens_as_sequences += packed + pair.prompt.len();
+        true
+    }
+}
+
+/// Rules 3 and 4 of the golden cases (`keep_start`) after the prompt's own limit: whether prompt, chosen and rejected were cut, or `None` to drop the pair.
+fn cut(pair: &mut TokenPair, limits: &Limits) -> Option<[bool; 3]> {
+    let surplus = match limits.max_prompt_tokens {
+        0 => 0,
+        most => pair.prompt.len().saturating_sub(most),
+    };
+    pair.prompt.drain(..surplus);
+    if limits.max_length == 0 {
+        return Some([surplus > 0, false, false]);
+    }
+    let room = limits.max_length.checked_sub(pair.prompt.len()).filter(|room| *room > 0)?;
+    let cut = [surplus > 0, pair.chosen.len() > room, pair.rejected.len() > room];
+    pair.chosen.truncate(room);
+    pair.rejected.truncate(room);
+    Some(cut)
+}
+
+/// One or two lines for the console: pairs and tokens, and what was cut or dropped.
+impl fmt::Display for TokenCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pairs, tokens_packed, tokens_as_sequences, .. } = self;
+        write!(
+            f,
+            "{pairs} pairs, {tokens_packed} tokens packed ({tokens_as_sequences} as separate sequences)"
+        )?;
+        let cut = [
+            (self.prompts_cut, "prompts to `max_prompt_tokens`"),
+            (self.chosen_cut, "chosen answers to `max_length`"),
+            (self.rejected_cut, "rejected answers to `max_length`"),
+        ];
+        for (place, (count, what)) in cut.into_iter().filter(|(count, _)| *count > 0).enumerate() {
+            write!(f, "{} {count} {what}", if place == 0 { "\ncut:" } else { "," })?;
+        }
+        if self.dropped > 0 {
+            let ids = self.dropped_ids.join("`, `");
+            let more = if self.dropped > self.dropped_ids.len() { ", ..." } else { "" };
+            write!(
+                f,
+                "\ndropped: {} pairs whose prompt fills `max_length`: `{ids}`{more}",
+                self.dropped
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_of_all_the_room_is_dropped_and_one_less_is_not() {
+        let pair =
+            TokenPair { row: 0, prompt: vec![1; 8], chosen: vec![2; 3], rejected: vec![2; 1] };
+        let limits = |max_length| Limits { max_length, ..Limits::default() };
+        assert_eq!(cut(&mut pair.clone(), &limits(8)), None);
+        let mut kept = pair.clone();
+        assert_eq!(cut(&mut kept, &limits(9)), Some([false, true, false]));
+        assert_eq!((kept.chosen.len(), kept.rejected.len()), (1, 1));
+        assert_eq!(cut(&mut pair.clone(), &limits(0)), Some([false; 3]));
+    }
+
+    #[test]
+    fn what_was_cut_or_dropped_is_shown() {
+        let mut counts = TokenCounts {
+            pairs: 3,
+            tokens_packed: 10,
+            tokens_as_sequences: 14,
+            ..TokenCounts::default()
+        };
+        assert_eq!(counts.to_string(), "3 pairs, 10 tokens packed (14 as separate sequences)");
+        (counts.prompts_cut, counts.rejected_cut, counts.dropped) = (1, 2, 2);
+        counts.dropped_ids = vec!["a:1".to_owned()];
+        let shown = counts.to_string();
+        assert!(
+            shown.contains(
+                "\ncut: 1 prompts to `max_prompt_tokens`, 2 rejected answers to `max_length`"
+            ),
+            "{shown}"
+        );
+        assert!(
+            shown.ends_with("dropped: 2 pairs whose prompt fills `max_length`: `a:1`, ..."),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! A record in either layout -> the pair it holds: an MVPBench record, or `prompt`, `chosen`, `rejected`.
+
+use std::borrow::Cow;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::fields::{Place, Record};
+use super::groups;
+use super::pair::{LoadCounts, Pair};
+use crate::error::InputError;
+
+/// The fields of the training prompt: the label before each in the prompt, and where it is read from.
+const PROFILE: [(&str, &[&str]); 6] = [
+    ("Age", &["age"]),
+    ("Gender", &["gender"]),
+    ("Employment", &["employment_status"]),
+    ("Education", &["education"]),
+    ("Marital Status", &["marital_status"]),
+    ("Birth Country/Region", &["birth_country/region", "birth_country"]),
+];
+
+/// The fields by which each layout is recognised.
+const MVPBENCH: [&str; 2] = ["answer_w", "answer_l"];
+const PREFERENCE: [&str; 2] = ["chosen", "rejected"];
+
+/// The pair of one record.
+///
+/// - `stem`, `number`: stem of the file and the record's place in it, from 1; they make the id where the record has none.
+/// - `counts`: missing fields are added to it.
+pub(super) fn pair(
+    record: &Record<'_>,
+    stem: &str,
+    number: usize,
+    counts: &mut LoadCounts,
+) -> Result<Pair> {
+    let has = |fields: [&str; 2]| fields.iter().any(|field| record.fields.contains_key(*field));
+    let mut groups = groups::demographic(record)?;
+    let user = record.label(&["user_id"])?;
+    let (prompt, chosen, rejected) = match (has(MVPBENCH), has(PREFERENCE)) {
+        (true, false) => {
+            match groups::values(record)? {
+                Some(values) => groups.extend(values),
+                None => counts.miss("stated_prefs"),
+            }
+            if user.is_none() {
+                counts.miss("user_id");
+            }
+            if !groups.contains_key("english_proficiency") {
+                counts.miss("english_proficiency");
+            }
+            (mvpbench_prompt(record, counts)?, record.text("answer_w")?, record.text("answer_l")?)
+        }
+        (false, true) => {
+            if let Some(Value::Object(profile)) = record.get("profile") {
+                let profile = Record { place: record.place, fields: profile.clone() };
+                groups.extend(groups::demographic(&profile)?);
+            }
+            (preference_prompt(record, counts)?, record.text("chosen")?, record.text("rejected")?)
+        }
+        (both, _) => return Err(unknown_layout(record, both)),
+    };
+    Ok(Pair {
+        id: record.label(&["id"])?.unwrap_or_else(|| format!("{stem}:{number}")),
+        user,
+        source: stem.to_owned(),
+        prompt: prompt.into_owned(),
+        chosen: chosen.to_owned(),
+        rejected: rejected.to_owned(),
+        groups,
+    })
+}
+
+/// The authors' training prompt; the answer follows it directly.
+///
+/// A field that is missing, null or blank leaves nothing after its label (`Age: , Gender: Female, ...`) and is counted.
+fn mvpbench_prompt(record: &Record<'_>, counts: &mut LoadCounts) -> Result<Cow<'static, str>> {
+    let mut prompt = String::from("User profile: ");
+    for (place, (label, fields)) in PROFILE.into_iter().enumerate() {
+        let value = record.label(fields)?;
+        if value.is_none() {
+            counts.miss(fields[0]);
+        }
+        let comma = if place == 0 { "" } else { ", " };
+        prompt.push_str(&format!("{comma}{label}: {}", value.as_deref().unwrap_or_default()));
+    }
+    prompt.push_str(".\nQuestion: ");
+    prompt.push_str(record.text("question")?);
+    Ok(prompt.into())
+}
+
+/// The prompt of a preference record: as it stands, or both stripped and a line break between where there is a profile.
+///
+/// A profile that is an object is a person's fields, not text: they become groups, and the prompt is taken as it stands.
+fn preference_prompt<'a>(record: &'a Record<'_>, counts: &mut LoadCounts) -> Result<Cow<'a, str>> {
+    let prompt = record.text("prompt")?;
+    match record.get("profile") {
+        Some(Value::Object(_)) => counts.structured_profiles += 1,
+        None => counts.miss("profile"),
+        Some(_) if strip(record.text("profile")?).is_empty() => counts.miss("profile"),
+        Some(_) => {
+            return Ok(format!("{}\n{}", strip(record.text("profile")?), strip(prompt)).into());
+        }
+    }
+    Ok(prompt.into())
+}
+
+/// Python's `str.strip`, which also takes the four ASCII separators.
+fn strip(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
+}
+
+fn unknown_layout(record: &Record<'_>, both: bool) -> anyhow::Error {
+    let Place { file, line } = record.place;
+    let what = if both { "the fields of both layouts" } else { "the fields of no known layout" };
+    InputError::new(format!("{file}:{line}: the record has {what}, found {}", record.names()))
+        .hint("a record has either `question`, `answer_w`, `answer_l` (MVPBench) or `prompt`, `chosen`, `rejected`")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<(Pair, LoadCounts)> {
+        let record = Record {
+            place: Place { file: "d/a.json", line: 2 },
+            fields: serde_json::from_str(json)?,
+        };
+        let mut counts = LoadCounts::default();
+        Ok((pair(&record, "a", 5, &mut counts)?, counts))
+    }
+
+    #[test]
+    fn the_mvpbench_prompt_is_the_authors_own() {
+        let (pair, counts) = read(
+            r#"{"id": 17, "question": "Why?", "answer_w": "So.", "answer_l": "", "user_id": "user3", "age": 34, "gender": "Female",
+            "employment_status": "Student", "education": "Some University", "marital_status": "Never been married",
+            "english_proficiency": "Fluent", "birth_country/region": "Kenya", "stated_prefs": {"safety": 90, "other": 3}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            pair.prompt,
+            "User profile: Age: 34, Gender: Female, Employment: Student, Education: Some University, \
+             Marital Status: Never been married, Birth Country/Region: Kenya.\nQuestion: Why?"
+        );
+        assert_eq!((pair.chosen.as_str(), pair.rejected.as_str()), ("So.", ""));
+        assert_eq!(
+            (pair.id.as_str(), pair.user.as_deref(), pair.source.as_str()),
+            ("17", Some("user3"), "a")
+        );
+        assert_eq!(
+            (pair.groups["country"].as_str(), pair.groups["value_safety"].as_str()),
+            ("Kenya", "high")
+        );
+        assert_eq!(counts, LoadCounts::default());
+    }
+
+    #[test]
+    fn a_missing_profile_field_leaves_its_label_and_is_counted() {
+        let (pair, counts) =
+            read(r#"{"question": "Why?", "answer_w": "a", "answer_l": "b", "birth_country": "Chile", "age": null}"#).unwrap();
+        assert_eq!(
+            pair.prompt,
+            "User profile: Age: , Gender: , Employment: , Education: , Marital Status: , Birth Country/Region: Chile.\nQuestion: Why?"
+        );
+        assert_eq!(pair.id, "a:5");
+        assert_eq!(counts.missing["age"], 1);
+        assert!(!counts.missing.contains_key("birth_country/region"));
+    }
+
+    #[test]
+    fn a_profile_goes_before_the_prompt_and_both_are_stripped() {
+        let (pair, _) = read(
+            r#"{"prompt": " Why? \n", "chosen": "a", "rejected": "b", "profile": "\nI am old. "}"#,
+        )
+        .unwrap();
+        assert_eq!(pair.prompt, "I am old.\nWhy?");
+    }
+
+    #[test]
+    fn a_prompt_without_a_profile_stands_as_it_is() {
+        for profile in ["null", r#"" ""#, r#"{"country": "Kenya"}"#] {
+            let json = format!(
+                r#"{{"prompt": " Why?\n", "chosen": "a", "rejected": "b", "profile": {profile}}}"#
+            );
+            assert_eq!(read(&json).unwrap().0.prompt, " Why?\n");
+        }
+    }
+
+    #[test]
+    fn both_layouts_or_neither_is_an_error_that_names_the_fields() {
+        let neither = read(r#"{"instruction": "a", "output": "b"}"#).unwrap_err().to_string();
+        assert_eq!(
+            neither,
+            "d/a.json:2: the record has the fields of no known layout, found `instruction`, `output`"
+        );
+        let both = read(r#"{"chosen": "a", "answer_w": "b"}"#).unwrap_err().to_string();
+        assert_eq!(
+            both,
+            "d/a.json:2: the record has the fields of both layouts, found `chosen`, `answer_w`"
+        );
+    }
+
+    #[test]
+    fn a_missing_answer_is_an_error() {
+        let error = read(r#"{"question": "Why?", "answer_w": "a", "answer_l": null}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("d/a.json:2: the record has no `answer_l`, found"), "{error}");
+        assert!(
+            read(r#"{"answer_w": "a", "answer_l": "b"}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("no `question`")
+        );
+    }
+
+    #[test]
+    fn a_conversation_is_refused_with_a_hint() {
+        let error = read(
+            r#"{"prompt": [{"role": "user", "content": "Why?"}], "chosen": "a", "rejected": "b"}"#,
+        )
+        .unwrap_err();
+        assert_eq!(error.to_string(), "d/a.json:2: `prompt` must be a string, got a list");
+        assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("plain strings"));
+    }
+}

@@ -1,0 +1,301 @@
+//! Text to token ids and back, and the tokens that begin and end a sequence.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::tokenizer_files::{self, Parts};
+use super::words::{Memory, Words};
+use crate::error::InputError;
+
+pub use super::tokenizer_files::TokenizerFiles;
+
+/// Text to token ids and back, without truncation or padding whatever `tokenizer.json` says.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    name: String,
+    eos: (u32, String),
+    bos: Option<(u32, String)>,
+    vocab_size: usize,
+    words: Option<Words>,
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer files of a model folder.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let read = |file: &str| match std::fs::read(folder.join(file)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot read `{}`", folder.join(file).display()))
+            }
+        };
+        let name = folder.display().to_string();
+        let Some(tokenizer) = read("tokenizer.json")? else {
+            let error = InputError::new(format!("{name}: no `tokenizer.json` in this folder"));
+            return Err(if folder.join("tokenizer.model").exists() {
+                error.hint(
+                    "there is a `tokenizer.model`; convert it with transformers: \
+                     `AutoTokenizer.from_pretrained(folder, use_fast=True).save_pretrained(folder)`",
+                )
+            } else {
+                error.hint("`model.path` must be a folder with config.json, tokenizer.json and *.safetensors")
+            }
+            .into());
+        };
+        let (tokenizer_config, special_tokens_map) =
+            (read("tokenizer_config.json")?, read("special_tokens_map.json")?);
+        let config = match read("generation_config.json")? {
+            Some(bytes) if mentions_eos(&bytes) => Some(bytes),
+            _ => read("config.json")?,
+        };
+        let files = TokenizerFiles {
+            tokenizer: &tokenizer,
+            tokenizer_config: tokenizer_config.as_deref(),
+            special_tokens_map: special_tokens_map.as_deref(),
+            config: config.as_deref(),
+        };
+        Self::from_bytes(&files, &name)
+    }
+
+    /// Builds a tokenizer from the bytes of its files. `name`: how messages call the folder.
+    ///
+    /// Which special tokens are put around a text is what `tokenizer.json` says; `add_bos_token` and `add_eos_token` of
+    /// `tokenizer_config.json` are not read. Its `added_tokens_decoder` is: as in transformers, it overrides the flags of special tokens.
+    pub fn from_bytes(files: &TokenizerFiles<'_>, name: &str) -> Result<Self> {
+        let Parts { inner, json, eos, bos } = tokenizer_files::parts(files, name)?;
+        let words = Words::of(&json, &inner);
+        let tokenizer =
+            Self { inner, name: name.to_owned(), eos, bos, vocab_size: usize::MAX, words };
+        tokenizer.check_eos()?;
+        Ok(tokenizer)
+    }
+
+    /// The EOS text at the end of an answer must become the EOS id, or no answer would ever be seen to end.
+    fn check_eos(&self) -> Result<()> {
+        let (id, text) = &self.eos;
+        let ids = self.encode(&format!("a{text}"), false)?;
+        if ids.len() > 1 && ids.last() == Some(id) {
+            return Ok(());
+        }
+        Err(InputError::new(format!(
+            "{}: `{text}` after a text must be read as the end-of-sequence id {id}, got the ids {ids:?} for `a{text}`",
+            self.name
+        ))
+        .hint("in `added_tokens` of tokenizer.json it needs `\"special\": true, \"normalized\": false`")
+        .into())
+    }
+
+    /// Refuses a tokenizer that is not the model's: a vocabulary, BOS or EOS with an id at or above `vocab_size`.
+    ///
+    /// An added token beyond it (a `<pad>` with the id 32000, as many Llama-2 copies have) is tolerated until a text contains it:
+    /// from here on [`Tokenizer::encode`] refuses such a text.
+    pub fn check_vocab(&mut self, vocab_size: usize) -> Result<()> {
+        self.vocab_size = vocab_size;
+        let added = self.inner.get_added_tokens_decoder();
+        let vocab = self.inner.get_vocab(false);
+        let model =
+            vocab.iter().filter(|(_, id)| !added.contains_key(id)).map(|(text, id)| (*id, text));
+        let special = [Some(&self.eos), self.bos.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|(id, text)| (*id, text));
+        match model.chain(special).max() {
+            Some((id, text)) if id as usize >= vocab_size => Err(InputError::new(format!(
+                "{}: the token `{text}` has the id {id}, but the model's vocabulary has {vocab_size} rows",
+                self.name
+            ))
+            .hint("the tokenizer files belong to another model; take those that came with the weights")
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The ids of a text; `add_special_tokens` puts around it what `tokenizer.json` says (`<s>` in front, for Llama-2).
+    ///
+    /// Special tokens written out in the text are read as such. Refuses an id beyond the size given to [`Tokenizer::check_vocab`].
+    /// For many texts, [`Tokenizer::encoder`] gives the same ids sooner.
+    pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
+        let encoding =
+            self.inner.encode_fast(text, add_special_tokens).map_err(anyhow::Error::from_boxed)?;
+        self.within_vocab(encoding.get_ids().to_vec())
+    }
+
+    /// An encoder for many texts on one thread: the ids of [`Tokenizer::encode`], sooner.
+    pub fn encoder(&self) -> Encoder<'_> {
+        Encoder { tokenizer: self, memory: Memory::new() }
+    }
+
+    fn within_vocab(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
+        let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab_size) else {
+            return Ok(ids);
+        };
+        let token = self.inner.id_to_token(*id).unwrap_or_default();
+        Err(InputError::new(format!(
+            "a text has the token `{token}` with the id {id}, but the model's vocabulary has {} rows",
+            self.vocab_size
+        ))
+        .hint("take the token out of the text, or out of `added_tokens` in tokenizer.json")
+        .into())
+    }
+
+    /// The text of some ids, with or without the special tokens among them. An id that has no token is left out.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
+        self.inner.decode(ids, skip_special_tokens).map_err(anyhow::Error::from_boxed)
+    }
+
+    /// Id of the token that ends an answer.
+    pub fn eos_id(&self) -> u32 {
+        self.eos.0
+    }
+
+    /// Text of the token that ends an answer, `</s>` for Llama-2.
+    pub fn eos_text(&self) -> &str {
+        &self.eos.1
+    }
+
+    /// Id of the token that begins a sequence, if there is one.
+    pub fn bos_id(&self) -> Option<u32> {
+        self.bos.as_ref().map(|(id, _)| *id)
+    }
+
+    /// Text of the token that begins a sequence, `<s>` for Llama-2, if there is one.
+    pub fn bos_text(&self) -> Option<&str> {
+        self.bos.as_ref().map(|(_, text)| text.as_str())
+    }
+
+    /// The library's own tokenizer.
+    #[cfg(test)]
+    pub(super) fn library(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
+    /// Number of tokens, added ones included.
+    pub fn size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+}
+
+/// Encodes many texts on one thread and remembers the words it has seen, where the tokenizer is of Llama-2's form.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    tokenizer: &'a Tokenizer,
+    memory: Memory,
+}
+
+impl Encoder<'_> {
+    /// As [`Tokenizer::encode`].
+    pub fn encode(&mut self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
+        let Some(words) = &self.tokenizer.words else {
+            return self.tokenizer.encode(text, add_special_tokens);
+        };
+        let ids =
+            words.encode(&self.tokenizer.inner, text, add_special_tokens, &mut self.memory)?;
+        self.tokenizer.within_vocab(ids)
+    }
+
+    /// Whether texts are encoded word by word.
+    #[cfg(test)]
+    pub(super) fn by_words(&self) -> bool {
+        self.tokenizer.words.is_some()
+    }
+}
+
+/// Whether a generation config says anything of EOS.
+fn mentions_eos(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(bytes).is_ok_and(|config| !config["eos_token_id"].is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKENIZER: &[u8] = include_bytes!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/golden/models/tiny/tokenizer.json"
+    ));
+
+    /// The tiny tokenizer with its JSON changed.
+    fn changed(change: impl FnOnce(&mut Value), tokenizer_config: &str) -> Result<Tokenizer> {
+        let mut tokenizer: Value = serde_json::from_slice(TOKENIZER).unwrap();
+        change(&mut tokenizer);
+        let bytes = serde_json::to_vec(&tokenizer).unwrap();
+        let files = TokenizerFiles {
+            tokenizer: &bytes,
+            tokenizer_config: Some(tokenizer_config.as_bytes()),
+            ..Default::default()
+        };
+        Tokenizer::from_bytes(&files, "tiny")
+    }
+
+    #[test]
+    fn truncation_and_padding_of_the_file_are_off() {
+        let tokenizer = changed(
+            |json| {
+                json["truncation"] = serde_json::json!({"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
+                json["padding"] = serde_json::json!({"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
+                    "pad_id": 2, "pad_type_id": 0, "pad_token": "</s>"});
+            },
+            r#"{"eos_token": "</s>"}"#,
+        )
+        .unwrap();
+        let ids = tokenizer.encode("one two three four", true).unwrap();
+        assert!(ids.len() > 3 && ids.len() < 64, "{ids:?}");
+        assert_eq!(tokenizer.decode(&ids, true).unwrap(), "one two three four");
+    }
+
+    #[test]
+    fn an_eos_that_is_normalized_away_is_refused_or_put_right_by_the_config() {
+        let normalized = |json: &mut Value| {
+            for token in json["added_tokens"].as_array_mut().unwrap() {
+                token["normalized"] = true.into();
+            }
+        };
+        let error = changed(normalized, r#"{"eos_token": "</s>"}"#).err().unwrap().to_string();
+        assert!(error.contains("must be read as the end-of-sequence id 2"), "{error}");
+        let put_right = r#"{"eos_token": "</s>", "added_tokens_decoder": {"2": {"content": "</s>", "lstrip": false, "normalized": false,
+            "rstrip": false, "single_word": false, "special": true}}}"#;
+        assert_eq!(
+            changed(normalized, put_right).unwrap().encode("a</s>", false).unwrap().last(),
+            Some(&2)
+        );
+    }
+
+    #[test]
+    fn a_vocabulary_larger_than_the_models_is_refused() {
+        let mut tokenizer = changed(|_| (), r#"{"eos_token": "</s>"}"#).unwrap();
+        tokenizer.check_vocab(512).unwrap();
+        let error = tokenizer.check_vocab(511).unwrap_err().to_string();
+        assert!(
+            error.contains("has the id 511, but the model's vocabulary has 511 rows"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_added_token_beyond_the_vocabulary_is_refused_in_a_text_only() {
+        let pad = serde_json::json!({"id": 512, "content": "<pad>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true});
+        let add = |json: &mut Value| json["added_tokens"].as_array_mut().unwrap().push(pad);
+        let mut tokenizer = changed(add, r#"{"eos_token": "</s>"}"#).unwrap();
+        tokenizer.check_vocab(512).unwrap();
+        assert!(tokenizer.encode("pad", true).is_ok());
+        let error = tokenizer.encode("a <pad>", true).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a text has the token `<pad>` with the id 512, but the model's vocabulary has 512 rows"
+        );
+    }
+
+    #[test]
+    fn a_folder_of_sentencepiece_only_is_refused_with_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Tokenizer::load(folder.path()).err().unwrap();
+        assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("model.path"));
+        std::fs::write(folder.path().join("tokenizer.model"), "x").unwrap();
+        let error = Tokenizer::load(folder.path()).err().unwrap();
+        assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("save_pretrained"));
+    }
+}

@@ -1,0 +1,223 @@
+//! `tokenizer.json` and the files beside it that say which token ends an answer.
+
+use anyhow::Result;
+use serde_json::Value;
+use tokenizers::AddedToken;
+
+use crate::error::InputError;
+
+/// The bytes of a model folder's tokenizer files, each where there is one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokenizerFiles<'a> {
+    /// `tokenizer.json`: the tokenizer itself.
+    pub tokenizer: &'a [u8],
+    /// `tokenizer_config.json`: first place for the names of EOS and BOS, and the flags of special tokens.
+    pub tokenizer_config: Option<&'a [u8]>,
+    /// `special_tokens_map.json`: second place.
+    pub special_tokens_map: Option<&'a [u8]>,
+    /// `config.json` or `generation_config.json`: last place, by id; of a list of EOS ids the first.
+    pub config: Option<&'a [u8]>,
+}
+
+/// What the files say: the library's tokenizer without truncation and padding, its JSON, EOS and BOS.
+pub(super) struct Parts {
+    pub(super) inner: tokenizers::Tokenizer,
+    pub(super) json: Value,
+    pub(super) eos: (u32, String),
+    pub(super) bos: Option<(u32, String)>,
+}
+
+/// Reads the files. `name`: how messages call their folder.
+pub(super) fn parts(files: &TokenizerFiles<'_>, name: &str) -> Result<Parts> {
+    let json = |file: &str, bytes: Option<&[u8]>| match bytes {
+        None => Ok(Value::Null),
+        Some(bytes) => serde_json::from_slice::<Value>(bytes)
+            .map_err(|error| InputError::new(format!("{name}/{file}: not valid JSON: {error}"))),
+    };
+    let tokenizer_config = json("tokenizer_config.json", files.tokenizer_config)?;
+    let special_tokens_map = json("special_tokens_map.json", files.special_tokens_map)?;
+    let config = json("config.json", files.config)?;
+    let model = json("tokenizer.json", Some(files.tokenizer))?;
+    check_model(&model, name)?;
+
+    let mut inner = tokenizers::Tokenizer::from_bytes(files.tokenizer).map_err(|error| {
+        InputError::new(format!("{name}/tokenizer.json: not a tokenizer: {error}"))
+    })?;
+    inner.with_truncation(None).map_err(anyhow::Error::from_boxed)?;
+    inner.with_padding(None);
+    override_flags(&mut inner, &tokenizer_config)?;
+
+    let named = |key: &str| -> Result<Option<(u32, String)>> {
+        let text = [&tokenizer_config, &special_tokens_map]
+            .into_iter()
+            .find_map(|file| token_text(&file[key]));
+        let Some(text) = text else {
+            let id = &config[format!("{key}_id")];
+            let id = id.get(0).unwrap_or(id).as_u64().and_then(|id| u32::try_from(id).ok());
+            return Ok(id.and_then(|id| Some((id, inner.id_to_token(id)?))));
+        };
+        match inner.token_to_id(&text) {
+            Some(id) => Ok(Some((id, text))),
+            None => Err(InputError::new(format!(
+                "{name}: `{key}` is `{text}`, which `tokenizer.json` has no id for"
+            ))
+            .into()),
+        }
+    };
+    let eos = named("eos_token")?.ok_or_else(|| {
+        InputError::new(format!(
+            "{name}: no end-of-sequence token: no `eos_token` in tokenizer_config.json or special_tokens_map.json, \
+             no usable `eos_token_id` in config.json"
+        ))
+        .hint("every answer ends with it; for Llama-2 put `\"eos_token\": \"</s>\"` in tokenizer_config.json")
+    })?;
+    let bos = named("bos_token")?;
+    Ok(Parts { inner, json: model, eos, bos })
+}
+
+/// What the tokenizers crate does not check and would panic on, and what would make ids differ from run to run.
+fn check_model(tokenizer: &Value, name: &str) -> Result<()> {
+    let model = &tokenizer["model"];
+    if model["dropout"].as_f64().is_some_and(|dropout| dropout > 0.0) {
+        crate::bail_input!(
+            "{name}/tokenizer.json: `model.dropout` must be null, got `{}`: ids would be random",
+            model["dropout"]
+        );
+    }
+    let (Some(vocab), Some(merges)) = (model["vocab"].as_object(), model["merges"].as_array())
+    else {
+        return Ok(());
+    };
+    let prefix = model["continuing_subword_prefix"].as_str().unwrap_or_default();
+    for merge in merges {
+        let merged = merge_parts(merge)
+            .and_then(|(left, right)| Some(format!("{left}{}", right.strip_prefix(prefix)?)));
+        if !merged.is_some_and(|merged| vocab.contains_key(&merged)) {
+            crate::bail_input!(
+                "{name}/tokenizer.json: the merge `{merge}` makes no token of the vocabulary"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The two parts of a merge, written `"a b"` or `["a", "b"]`.
+pub(super) fn merge_parts(merge: &Value) -> Option<(&str, &str)> {
+    match merge {
+        Value::String(pair) => pair.split_once(' '),
+        pair => pair[0].as_str().zip(pair[1].as_str()),
+    }
+}
+
+/// Gives the special tokens the flags that `added_tokens_decoder` of `tokenizer_config.json` has for them, as transformers does.
+///
+/// Some copies of Llama-2 have `normalized: true` in `tokenizer.json`, under which `</s>` after a text is read as `<`, `/`, `s`, `>`.
+fn override_flags(tokenizer: &mut tokenizers::Tokenizer, tokenizer_config: &Value) -> Result<()> {
+    let Some(decoder) = tokenizer_config["added_tokens_decoder"].as_object() else { return Ok(()) };
+    let tokens: Vec<AddedToken> = decoder
+        .iter()
+        .filter_map(|(id, token)| {
+            Some((
+                id.parse::<u32>().ok()?,
+                serde_json::from_value::<AddedToken>(token.clone()).ok()?,
+            ))
+        })
+        .filter(|(id, token)| token.special && tokenizer.token_to_id(&token.content) == Some(*id))
+        .map(|(_, token)| token)
+        .collect();
+    tokenizer.add_special_tokens(tokens).map_err(anyhow::Error::from_boxed)?;
+    Ok(())
+}
+
+/// The text of a token, given as a string or as an object with `content`.
+fn token_text(token: &Value) -> Option<String> {
+    token
+        .as_str()
+        .or_else(|| token["content"].as_str())
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokenizer::Tokenizer;
+    use super::*;
+
+    const TOKENIZER: &[u8] = include_bytes!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/golden/models/tiny/tokenizer.json"
+    ));
+
+    fn tiny(tokenizer_config: &str, special_tokens_map: &str, config: &str) -> Result<Tokenizer> {
+        let files = TokenizerFiles {
+            tokenizer: TOKENIZER,
+            tokenizer_config: Some(tokenizer_config.as_bytes()),
+            special_tokens_map: Some(special_tokens_map.as_bytes()),
+            config: Some(config.as_bytes()),
+        };
+        Tokenizer::from_bytes(&files, "tiny")
+    }
+
+    /// The tiny tokenizer with its JSON changed.
+    fn changed(change: impl FnOnce(&mut Value), tokenizer_config: &str) -> Result<Tokenizer> {
+        let mut tokenizer: Value = serde_json::from_slice(TOKENIZER).unwrap();
+        change(&mut tokenizer);
+        let bytes = serde_json::to_vec(&tokenizer).unwrap();
+        let files = TokenizerFiles {
+            tokenizer: &bytes,
+            tokenizer_config: Some(tokenizer_config.as_bytes()),
+            ..Default::default()
+        };
+        Tokenizer::from_bytes(&files, "tiny")
+    }
+
+    #[test]
+    fn eos_is_found_in_each_of_its_places() {
+        let text = r#"{"eos_token": "</s>"}"#;
+        let object = r#"{"eos_token": {"content": "</s>"}, "bos_token": "<s>"}"#;
+        for (tokenizer_config, map, config) in [
+            (text, "{}", "{}"),
+            (object, "{}", "{}"),
+            ("{}", object, "{}"),
+            ("{}", "{}", r#"{"eos_token_id": [2, 7]}"#),
+        ] {
+            let tokenizer = tiny(tokenizer_config, map, config).unwrap();
+            assert_eq!((tokenizer.eos_id(), tokenizer.eos_text()), (2, "</s>"));
+        }
+        assert_eq!(tiny("{}", object, "{}").unwrap().bos_id(), Some(1));
+        assert_eq!(tiny(text, "{}", "{}").unwrap().bos_id(), None);
+    }
+
+    #[test]
+    fn a_tokenizer_without_eos_is_an_error() {
+        for config in ["{}", r#"{"eos_token_id": 99999}"#, r#"{"eos_token_id": "x"}"#] {
+            let error = tiny("{}", r#"{"eos_token": null}"#, config).err().unwrap();
+            assert!(error.to_string().starts_with("tiny: no end-of-sequence token"), "{error}");
+        }
+        let error = tiny(r#"{"eos_token": "<end>"}"#, "{}", "{}").err().unwrap().to_string();
+        assert_eq!(error, "tiny: `eos_token` is `<end>`, which `tokenizer.json` has no id for");
+    }
+
+    #[test]
+    fn a_broken_tokenizer_is_an_error_and_not_a_panic() {
+        let eos = r#"{"eos_token": "</s>"}"#;
+        let long = "x".repeat(200);
+        let merge = |json: &mut Value| {
+            json["model"]["merges"].as_array_mut().unwrap().push(format!("{long} {long}").into())
+        };
+        assert!(changed(merge, eos).is_err());
+        assert!(changed(|json| json["model"]["merges"] = serde_json::json!([["a"]]), eos).is_err());
+        assert!(changed(|json| json["model"]["vocab"] = serde_json::json!({}), eos).is_err());
+        assert!(
+            changed(|json| json["model"]["dropout"] = 0.1.into(), eos)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("random")
+        );
+        assert!(changed(|json| json["model"] = Value::Null, eos).is_err());
+        assert!(changed(|json| *json = serde_json::json!([1]), eos).is_err());
+        assert!(changed(|_| (), "{").is_err());
+        assert!(Tokenizer::from_bytes(&TokenizerFiles::default(), "tiny").is_err());
+    }
+}
