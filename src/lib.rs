@@ -11,6 +11,7 @@
 //!
 //! [`config`] is what the user chose; [`cli`] is how they said it.
 
+pub mod atomic_file;
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -1,2 +1,25 @@
 //! The `mvpbench` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use mvpbench::cli::{finish, train};
+
+/// LoRA + DPO fine-tuning of Llama-2, with the evaluation of MVPBench.
+#[derive(Parser)]
+#[command(name = "mvpbench", version)]
+struct Mvpbench {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Train(train::TrainArgs),
+}
+
+fn main() -> ExitCode {
+    finish(match Mvpbench::parse().verb {
+        Verb::Train(args) => train::train(args),
+    })
+}

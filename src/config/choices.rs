@@ -81,9 +81,13 @@ choices! {
 
     /// How a prompt and its answers become token ids.
     Tokenization {
-        /// Prompt and answer as one text, BOS in front: what TRL does now.
+        /// As TRL 1.16: `prompt`, `prompt + chosen` and `prompt + rejected` as whole texts with special tokens on; the prompt
+        /// is the longest beginning that all three share. A token that merges across the boundary belongs to both answers.
+        /// The EOS text is appended to an answer that does not end with it.
         Joint = "joint",
-        /// Prompt and answer apart, without BOS: what the paper's TRL 0.6.0 did.
+        /// As TRL up to 0.28, the paper's 0.6.0 among them: prompt and answers apart, without special tokens (so without BOS),
+        /// and the EOS id appended to both answers whatever they end with. The original then cut a too long sequence at its
+        /// beginning (`keep_end`); here `max_length` cuts the end of the answer in both ways.
         Separate = "separate",
     }
 
@@ -111,6 +115,12 @@ choices! {
     MetricName {
         /// Share of pairs whose margin is above the base model's (paper, Eq. 3), and its relatives.
         Opa = "opa",
+    }
+}
+
+impl Default for Tokenization {
+    fn default() -> Self {
+        Self::Joint
     }
 }
 

@@ -2,24 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use super::tokenize::TokenPair;
-
-/// How prompt and answer become ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tokenization {
-    /// As TRL 1.16: `prompt`, `prompt + chosen` and `prompt + rejected` as whole texts with special tokens on; the prompt is the longest
-    /// beginning that all three share. A token that merges across the boundary belongs to both answers. The EOS text is appended to an
-    /// answer that does not end with it.
-    #[default]
-    Joint,
-    /// As TRL up to 0.28, the paper's 0.6.0 among them: prompt and answers apart, without special tokens (so without BOS), and the EOS id
-    /// appended to both answers whatever they end with. The original then cut a too long sequence at its beginning (`keep_end`); here
-    /// [`Limits::max_length`] cuts the end of the answer in both ways.
-    Separate,
-}
+use crate::config::DataSection;
+pub use crate::config::Tokenization;
 
 /// Limits in tokens; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +15,16 @@ pub struct Limits {
     pub max_prompt_tokens: usize,
     /// Prompt and one answer together; a longer answer loses its end. A pair whose prompt alone is as long is dropped.
     pub max_length: usize,
+}
+
+impl From<&DataSection> for Limits {
+    fn from(data: &DataSection) -> Self {
+        Self {
+            tokenization: data.tokenization,
+            max_prompt_tokens: data.max_prompt_tokens,
+            max_length: data.max_length,
+        }
+    }
 }
 
 /// What the limits did. Nothing of it stops a run; all of it is shown.

@@ -6,7 +6,6 @@
 //!
 //! Fed by [`crate::train`] and feeds [`crate::report`]. No tensor here: scores can be re-evaluated without a model.
 
-pub mod atomic_file;
 pub mod bootstrap;
 pub mod difference;
 pub mod metric;

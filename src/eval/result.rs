@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::atomic_file;
 use crate::error::InputError;
-use crate::eval::atomic_file;
 use crate::eval::bootstrap::RESAMPLES;
 use crate::eval::difference::difference;
 use crate::eval::metrics::{self, Metrics};

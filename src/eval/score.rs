@@ -8,9 +8,9 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::atomic_file;
 use crate::bail_input;
 use crate::error::InputError;
-use crate::eval::atomic_file;
 
 /// One line of `eval/scores-<set>-{before,after}.jsonl`. All log-probabilities are sums over an answer's tokens, in nats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,6 +11,8 @@ use super::layer::{Dropout, Layer, LayerLora, Rows, Saved, Stream};
 use super::lora::{self, Adapter, InputGradient, LoraTensors};
 use super::weights::Checkpoint;
 use crate::config::Projection;
+use crate::data::pack::Pack;
+use crate::data::tokenize::TokenPair;
 use crate::error::InputError;
 use crate::ops::{logps, rms_norm};
 
@@ -96,7 +98,7 @@ impl Llama {
     }
 
     /// Lays a pack out for this model.
-    pub fn batch(&self, pack: &crate::data::pack::Pack) -> Result<Batch> {
+    pub fn batch(&self, pack: &Pack) -> Result<Batch> {
         Batch::new(pack, &self.config, self.dtype, &self.device)
     }
 
@@ -114,16 +116,31 @@ impl Llama {
 
     /// Log-probability of each scored token in nats, `[scored]`; without an `adapter`, those of the base model.
     pub fn logps(&self, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
+        let hidden = self.last_hidden(batch, adapter)?.index_select(&batch.rows, 0)?;
+        logps::forward(&hidden, &self.lm_head, &batch.targets)
+    }
+
+    /// The final norm's output at the kept rows, `[kept, hidden]`.
+    fn last_hidden(&self, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
         let mut stream = self.embed(batch)?;
         for (i, layer) in self.layers.iter().enumerate() {
             let lora = LayerLora { layer: i, adapter, dropout: None };
             (stream, _) = layer.forward(&stream, batch, &self.config, lora, self.rows(i))?;
         }
-        logps::forward(
-            &self.last_norm(&stream)?.y.index_select(&batch.rows, 0)?,
-            &self.lm_head,
-            &batch.targets,
-        )
+        Ok(self.last_norm(&stream)?.y)
+    }
+
+    /// Logits of the token after `ids`, `[vocab]`.
+    pub fn next_logits(&self, ids: &[u32], adapter: Option<&Adapter>) -> Result<Tensor> {
+        let Some((last, before)) = ids.split_last() else {
+            candle_core::bail!("no token to go on from")
+        };
+        // The last token's row is the one that predicts what follows; which token that is does not matter here.
+        let pair =
+            TokenPair { row: 0, prompt: ids.to_vec(), chosen: vec![*last], rejected: vec![] };
+        let mut batch = self.batch(&Pack::new([&pair]))?;
+        batch.kept = Tensor::new(&[before.len() as u32], &self.device)?;
+        self.last_hidden(&batch, adapter)?.matmul(&self.lm_head.t()?)?.squeeze(0)
     }
 
     /// [`Llama::logps`] with an adapter in training, and what [`Llama::backward`] needs.

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::eval::{Metric, Metrics, SetResult, atomic_file};
+use crate::atomic_file;
+use crate::eval::{Metric, Metrics, SetResult};
 use crate::report::cell;
 use crate::report::run::{RunReport, TrainingSummary};
 use crate::report::table::Table;

@@ -1,9 +1,22 @@
-//! Training: the plan of the steps, the reference, the DPO loss and its gradient, AdamW, checkpoints, and the loop itself.
+//! Training: pairs and a model in, a run folder out: adapter, scores, figures, report.
 //!
-//! Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] with scores and the run folder with files.
+//! [`run`] is the recipe, top to bottom. It reads [`inputs`], lays the steps out ([`plan`], [`schedule`]), computes the frozen
+//! [`reference`], takes each [`step`] under the [`dpo`] loss with the [`optimizer`], saves [`checkpoint`]s and the [`log`], and
+//! scores the evaluation sets ([`scores`]). Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
 
+pub mod checkpoint;
+pub mod digest;
 pub mod dpo;
+pub mod folder;
+pub mod inputs;
+pub mod interrupt;
+pub mod log;
+pub mod machine;
 pub mod optimizer;
 pub mod plan;
+pub mod progress;
+pub mod reference;
+pub mod run;
 pub mod schedule;
+pub mod scores;
 pub mod step;

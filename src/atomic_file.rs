@@ -26,6 +26,28 @@ pub fn write(
     written.with_context(|| format!("cannot write `{}`", path.display()))
 }
 
+/// Writes the folder `path` with `files` in it, aside and renamed like [`write`]; a folder that is there is replaced.
+///
+/// Killed between the removal of the old folder and the rename, it leaves neither: whoever wrote it writes it again.
+pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<()> {
+    let partial = partial_path(path)?;
+    let written = || -> anyhow::Result<()> {
+        if partial.exists() {
+            fs::remove_dir_all(&partial)?;
+        }
+        for (name, bytes) in files {
+            write_partial(&partial.join(name), |out| Ok(out.write_all(bytes)?))?;
+        }
+        sync_folder(&partial.join("."))?;
+        if path.exists() {
+            fs::remove_dir_all(path)?;
+        }
+        fs::rename(&partial, path)?;
+        sync_folder(path)
+    };
+    written().with_context(|| format!("cannot write `{}`", path.display()))
+}
+
 fn partial_path(path: &Path) -> anyhow::Result<PathBuf> {
     let name =
         path.file_name().with_context(|| format!("`{}` does not name a file", path.display()))?;

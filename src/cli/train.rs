@@ -1,0 +1,67 @@
+//! `train`: fine-tune, evaluate, export.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::RunConfig;
+use crate::report::Table1;
+use crate::train::folder::Resume;
+use crate::train::interrupt;
+use crate::train::progress::Verbosity;
+use crate::train::run::{Options, run};
+
+/// Fine-tune a Llama with LoRA and DPO, evaluate it before and after, export the adapter.
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// Configuration: a TOML file, or a preset compiled in (llama2-7b.toml, llama2-13b.toml, llama2-7b-chat.toml,
+    /// llama2-13b-chat.toml, tiny.toml)
+    #[arg(long, value_name = "FILE")]
+    config: String,
+    /// Sets one key over the configuration, as in `train.learning_rate=1e-4`; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Run folder, in place of `output.dir`
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// A run that is already in the folder: auto goes on with it, never refuses, DIR goes on from that checkpoint
+    #[arg(long, default_value = "auto", value_name = "auto|never|DIR")]
+    resume: String,
+    /// Says nothing but errors and the results
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Runs the verb: results on stdout, progress on stderr.
+pub fn train(args: TrainArgs) -> anyhow::Result<()> {
+    interrupt::install()?;
+    let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let mut overrides = args.set;
+    overrides.extend(args.output.map(|dir| format!("output.dir={}", dir.display())));
+    let (config, origin) = RunConfig::load(&args.config, &overrides)?;
+    verbosity.note(format!("config: {origin}"));
+    let resume = match args.resume.as_str() {
+        "auto" => Resume::Auto,
+        "never" => Resume::Never,
+        dir => Resume::From(dir.into()),
+    };
+    let report = run(&config, &Options { device: args.device, resume, verbosity })?;
+
+    let mut out = std::io::stdout().lock();
+    if report.after.is_some() {
+        writeln!(out, "{}", Table1::new(report.before.as_ref(), report.after.as_ref()).to_text())?;
+    }
+    let dir = config.output.dir.display();
+    writeln!(out, "adapter: {}", report.adapter_dir)?;
+    writeln!(out, "report:  {dir}/report.md")?;
+    writeln!(
+        out,
+        "next:    train --config {} --set lora.target_modules=[q_proj,k_proj,v_proj,o_proj] --output {dir}-attention",
+        args.config
+    )?;
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Checkpoints: a folder for each, whole or not there, with the SHA-256 of every file in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+
+use super::digest;
+use super::optimizer::Optimizer;
+use crate::atomic_file;
+use crate::bail_input;
+use crate::config::Projection;
+use crate::model::adapter::{self, WEIGHTS_FILE};
+use crate::model::config::LlamaConfig;
+use crate::model::lora::{Adapter, LoraTensors};
+
+const STATE_FILE: &str = "state.json";
+const MANIFEST_FILE: &str = "manifest.json";
+const MOMENT_FILES: [&str; 2] = ["first_moments.safetensors", "second_moments.safetensors"];
+
+/// Where a run stands between two steps; with the adapter and the moments it is all that the next step depends on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Optimizer steps done, skipped ones included.
+    pub step: usize,
+    /// Of those, the ones the optimizer took.
+    pub updates: u64,
+    /// Skipped steps since the last one that was not.
+    pub skipped_in_a_row: usize,
+    /// Tokens so far, as logged.
+    pub num_tokens: u64,
+}
+
+/// Everything that training changes.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Where the run stands.
+    pub cursor: Cursor,
+    /// The policy.
+    pub adapter: Adapter,
+    /// Its moments.
+    pub optimizer: Optimizer,
+}
+
+/// Name of the checkpoint after `step` steps.
+fn name(step: usize) -> String {
+    format!("step-{step:06}")
+}
+
+/// The steps for which `folder` holds a checkpoint, newest first; whether they are whole shows when they are loaded.
+pub fn list(folder: &Path) -> Vec<(usize, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?, entry.path()))
+        })
+        .collect();
+    found.sort_by(|a, b| b.cmp(a));
+    found
+}
+
+/// Saves `state` under `folder`, then removes all but the `keep` newest checkpoints.
+pub fn save(
+    folder: &Path,
+    state: &State,
+    keep: usize,
+    adapter_config: &serde_json::Value,
+) -> Result<PathBuf> {
+    let mut files = vec![
+        (WEIGHTS_FILE.to_owned(), adapter::to_safetensors(&state.adapter.tensors)?),
+        (adapter::CONFIG_FILE.to_owned(), serde_json::to_vec_pretty(adapter_config)?),
+        (MOMENT_FILES[0].to_owned(), adapter::to_safetensors(&state.optimizer.first_moments)?),
+        (MOMENT_FILES[1].to_owned(), adapter::to_safetensors(&state.optimizer.second_moments)?),
+        (STATE_FILE.to_owned(), serde_json::to_vec_pretty(&state.cursor)?),
+    ];
+    let manifest: BTreeMap<_, _> =
+        files.iter().map(|(name, bytes)| (name.clone(), digest::of_bytes(bytes))).collect();
+    files.push((MANIFEST_FILE.to_owned(), serde_json::to_vec_pretty(&manifest)?));
+    let path = folder.join(name(state.cursor.step));
+    atomic_file::write_folder(&path, &files)?;
+    for (_, old) in list(folder).into_iter().skip(keep) {
+        fs::remove_dir_all(&old).with_context(|| format!("cannot remove `{}`", old.display()))?;
+    }
+    Ok(path)
+}
+
+/// Loads the checkpoint in `folder`, refusing one with a missing or altered file.
+pub fn load(
+    folder: &Path,
+    config: &LlamaConfig,
+    targets: &[Projection],
+    rank: usize,
+    alpha: f64,
+    device: &Device,
+) -> Result<State> {
+    let read = |name: &str| {
+        fs::read(folder.join(name))
+            .with_context(|| format!("cannot read `{}`", folder.join(name).display()))
+    };
+    let manifest: BTreeMap<String, String> = serde_json::from_slice(&read(MANIFEST_FILE)?)
+        .with_context(|| format!("`{}` is broken", folder.join(MANIFEST_FILE).display()))?;
+    let checked = |name: &str| -> Result<Vec<u8>> {
+        let bytes = read(name)?;
+        if manifest.get(name) != Some(&digest::of_bytes(&bytes)) {
+            bail_input!("checkpoint `{}`: `{name}` is not what was saved", folder.display());
+        }
+        Ok(bytes)
+    };
+    let tensors = |name: &str| -> Result<LoraTensors> {
+        adapter::from_safetensors(
+            &checked(name)?,
+            &folder.join(name).display().to_string(),
+            config,
+            targets,
+            rank,
+            device,
+        )
+    };
+    let cursor: Cursor = serde_json::from_slice(&checked(STATE_FILE)?)?;
+    let optimizer = Optimizer {
+        first_moments: tensors(MOMENT_FILES[0])?,
+        second_moments: tensors(MOMENT_FILES[1])?,
+        count: cursor.updates,
+    };
+    Ok(State {
+        cursor,
+        adapter: Adapter { rank, alpha, tensors: tensors(WEIGHTS_FILE)? },
+        optimizer,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::rotary::{Rope, RopeScaling};
+    use crate::ops::attention::Heads;
+
+    fn config() -> LlamaConfig {
+        let heads = Heads { heads: 2, kv_heads: 1, head_dim: 4 };
+        let rope = Rope { theta: 1e4, scaling: RopeScaling::None };
+        LlamaConfig {
+            vocab: 9,
+            hidden: 8,
+            intermediate: 12,
+            layers: 2,
+            heads,
+            rms_norm_eps: 1e-5,
+            rope,
+            tied: true,
+            max_positions: 16,
+        }
+    }
+
+    const TARGETS: [Projection; 2] = [Projection::QProj, Projection::DownProj];
+
+    fn state(step: usize) -> State {
+        let adapter =
+            Adapter::fresh(&config(), &TARGETS, 3, 6.0, step as u64, &Device::Cpu).unwrap();
+        let optimizer = Optimizer::new(&adapter.tensors).unwrap();
+        State {
+            cursor: Cursor { step, updates: 7, skipped_in_a_row: 1, num_tokens: 99 },
+            adapter,
+            optimizer,
+        }
+    }
+
+    fn reload(path: &Path) -> Result<State> {
+        load(path, &config(), &TARGETS, 3, 6.0, &Device::Cpu)
+    }
+
+    #[test]
+    fn what_is_saved_is_what_is_loaded_and_only_the_newest_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        for step in [1, 2, 10] {
+            save(folder.path(), &state(step), 2, &serde_json::json!({})).unwrap();
+        }
+        assert_eq!(list(folder.path()).iter().map(|(step, _)| *step).collect::<Vec<_>>(), [10, 2]);
+        let loaded = reload(&folder.path().join("step-000010")).unwrap();
+        assert_eq!(loaded.cursor, state(10).cursor);
+        assert_eq!(
+            adapter::to_safetensors(&loaded.adapter.tensors).unwrap(),
+            adapter::to_safetensors(&state(10).adapter.tensors).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_flipped_bit_or_a_missing_file_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = save(folder.path(), &state(1), 1, &serde_json::json!({})).unwrap();
+        for name in [WEIGHTS_FILE, MOMENT_FILES[0], MOMENT_FILES[1], STATE_FILE] {
+            let whole = fs::read(path.join(name)).unwrap();
+            let mut broken = whole.clone();
+            let last = broken.len() - 1;
+            broken[last] ^= 1;
+            fs::write(path.join(name), broken).unwrap();
+            assert!(reload(&path).is_err(), "{name}");
+            fs::remove_file(path.join(name)).unwrap();
+            assert!(reload(&path).is_err(), "{name}");
+            fs::write(path.join(name), whole).unwrap();
+        }
+        assert!(reload(&path).is_ok());
+    }
+}

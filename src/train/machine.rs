@@ -1,0 +1,148 @@
+//! The machine a run is on: its device, its memory, its matmul rate, and what the engine makes of them.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+
+use super::step::Engine;
+use crate::bail_input;
+use crate::config::{Activations, Dtype, TrainSection};
+use crate::data::tokenize::TokenPair;
+use crate::error::InputError;
+use crate::model::config::LlamaConfig;
+use crate::model::llama::Keep;
+
+/// Tokens computed at once on a CPU unless the user says otherwise: matrices large enough for the full matmul rate, and
+/// activations small enough to stay close to the cores.
+const CPU_MICRO_BATCH_TOKENS: usize = 1024;
+
+/// Share of the free memory that activations may take before they are recomputed.
+const ACTIVATION_SHARE: f64 = 0.7;
+
+/// The device that `--device` names: `auto`, `cpu`, `cuda` or `cuda:N`.
+pub fn device(name: &str) -> Result<Device> {
+    let ordinal = match name {
+        "auto" | "cpu" => return Ok(Device::Cpu),
+        "cuda" => Some(0),
+        _ => name.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()),
+    };
+    match ordinal {
+        Some(_) => Err(InputError::new(format!(
+            "`--device {name}` needs a build with CUDA, and this one computes on the CPU"
+        ))
+        .hint("use `--device cpu`")
+        .into()),
+        None => bail_input!("`--device` must be `auto`, `cpu`, `cuda` or `cuda:N`, got `{name}`"),
+    }
+}
+
+/// The dtype of weights and activations on `device`.
+pub fn dtype(choice: Dtype, device: &Device) -> Result<DType> {
+    match (choice, device) {
+        (Dtype::F32, _) | (Dtype::Auto, Device::Cpu) => Ok(DType::F32),
+        (Dtype::Bf16, Device::Cpu) => {
+            let error = InputError::new(
+                "`model.dtype = \"bf16\"` is not computed on a CPU, where it would be slower than f32",
+            );
+            Err(error.hint("set `model.dtype = \"auto\"`").into())
+        }
+        _ => Ok(DType::BF16),
+    }
+}
+
+/// The device in words.
+pub fn describe(device: &Device) -> String {
+    match device {
+        Device::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),
+        other => format!("{:?}", other.location()),
+    }
+}
+
+/// Tokens computed at once and what is kept of them, for pairs of these lengths.
+pub fn engine(
+    train: &TrainSection,
+    config: &LlamaConfig,
+    dtype: DType,
+    pairs: &[TokenPair],
+) -> Engine {
+    let longest = pairs.iter().map(TokenPair::tokens).max().unwrap_or(1);
+    let micro_batch_tokens = if train.micro_batch_tokens > 0 {
+        train.micro_batch_tokens
+    } else {
+        CPU_MICRO_BATCH_TOKENS
+    };
+    let keep = match train.activations {
+        Activations::Keep => Keep::Everything,
+        Activations::Recompute => Keep::Inputs,
+        Activations::Auto => {
+            let needed = activation_bytes(config, dtype) * micro_batch_tokens.max(longest) as f64;
+            let fits =
+                available_memory_bytes().is_none_or(|free| needed <= ACTIVATION_SHARE * free);
+            if fits { Keep::Everything } else { Keep::Inputs }
+        }
+    };
+    Engine { micro_batch_tokens, keep }
+}
+
+/// Bytes of activations that one token leaves for the backward pass of the whole model, everything kept.
+fn activation_bytes(config: &LlamaConfig, dtype: DType) -> f64 {
+    let (query, key) =
+        (config.heads.heads * config.heads.head_dim, config.heads.kv_heads * config.heads.head_dim);
+    let layer = 3 * config.hidden + 2 * query + 2 * key + 2 * config.intermediate;
+    (config.layers * layer * dtype.size_in_bytes()) as f64
+}
+
+/// Memory that a new allocation can have, where the system says.
+fn available_memory_bytes() -> Option<f64> {
+    kibibytes("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024.0)
+}
+
+/// The most memory this process has held at once, where the system says.
+pub fn peak_memory_gib() -> Option<f64> {
+    kibibytes("/proc/self/status", "VmHWM:").map(|kib| kib / 1024.0 / 1024.0)
+}
+
+fn kibibytes(file: &str, field: &str) -> Option<f64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok())
+}
+
+/// The rate of a plain matmul at the model's own feed-forward shape, TFLOP/s: the ceiling that `mfu` is a share of.
+pub fn matmul_tflops(config: &LlamaConfig, dtype: DType, device: &Device) -> Result<f64> {
+    let x = Tensor::ones((1024, config.hidden), dtype, device)?;
+    let weight = Tensor::ones((config.intermediate, config.hidden), dtype, device)?;
+    let flop = 2.0 * 1024.0 * (config.hidden * config.intermediate) as f64;
+    let mut fastest_s = f64::INFINITY;
+    let begun = Instant::now();
+    while fastest_s.is_infinite() || begun.elapsed().as_millis() < 50 {
+        let each = Instant::now();
+        x.matmul(&weight.t()?)?;
+        device.synchronize()?;
+        fastest_s = fastest_s.min(each.elapsed().as_secs_f64());
+    }
+    Ok(flop / fastest_s / 1e12)
+}
+
+/// FLOP of training on `tokens` computed tokens of which `scored` are scored: `4 N` a token for the layers (2 N forward, 2 N
+/// back, no weight gradient), the same for the output layer at scored tokens alone.
+pub fn training_flop(config: &LlamaConfig, tokens: usize, scored: usize) -> f64 {
+    let head = (config.vocab * config.hidden) as f64;
+    let embeddings = if config.tied { 1.0 } else { 2.0 } * head;
+    let layers = config.parameters() as f64 - embeddings;
+    4.0 * (layers * tokens as f64 + head * scored as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_refused_by_a_cpu_build_with_the_remedy_and_nonsense_by_name() {
+        let error = device("cuda:1").unwrap_err();
+        assert_eq!(InputError::of(&error).and_then(InputError::remedy), Some("use `--device cpu`"));
+        assert!(device("tpu").unwrap_err().to_string().contains("`tpu`"));
+        assert!(dtype(Dtype::Bf16, &Device::Cpu).is_err());
+        assert!(matches!(device("auto"), Ok(Device::Cpu)));
+    }
+}

@@ -1,0 +1,110 @@
+//! What is shown while the program works: a bar on a terminal, a line now and then elsewhere, nothing when quiet. All on stderr.
+
+use std::fmt::Display;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Seconds between two lines where there is no terminal.
+const LINE_EVERY_S: u64 = 10;
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Notes and progress.
+    Normal,
+    /// Errors only.
+    Quiet,
+}
+
+impl Verbosity {
+    /// Says one line.
+    #[expect(clippy::print_stderr, reason = "notes go to stderr, results to stdout")]
+    pub fn note(self, line: impl Display) {
+        if self == Self::Normal {
+            eprintln!("{line}");
+        }
+    }
+
+    /// A display of work in `total` units, named `title`.
+    pub fn progress(self, title: &str, unit: &str, done: u64, total: u64) -> Progress {
+        let view = match self {
+            Self::Quiet => View::Nothing,
+            Self::Normal if std::io::stderr().is_terminal() => {
+                let bar = ProgressBar::new(total).with_position(done).with_prefix(title.to_owned());
+                let template =
+                    format!("{{prefix}} [{{bar:30}}] {{pos}}/{{len}} {unit} {{msg}}  ETA {{eta}}");
+                bar.set_style(
+                    ProgressStyle::with_template(&template)
+                        .unwrap_or_else(|_| ProgressStyle::default_bar())
+                        .progress_chars("=> "),
+                );
+                bar.enable_steady_tick(Duration::from_millis(500));
+                bar.reset_eta();
+                View::Bar(bar)
+            }
+            Self::Normal => {
+                View::Lines { next: Instant::now() + Duration::from_secs(LINE_EVERY_S) }
+            }
+        };
+        Progress {
+            view,
+            title: title.to_owned(),
+            unit: unit.to_owned(),
+            begun: Instant::now(),
+            first: done,
+            done,
+            total,
+        }
+    }
+}
+
+/// A display of work under way.
+pub struct Progress {
+    view: View,
+    title: String,
+    unit: String,
+    begun: Instant,
+    first: u64,
+    done: u64,
+    total: u64,
+}
+
+enum View {
+    Bar(ProgressBar),
+    Lines { next: Instant },
+    Nothing,
+}
+
+impl Progress {
+    /// `count` more units are done; `message` says how it goes.
+    pub fn advance(&mut self, count: u64, message: impl Display) {
+        self.done += count;
+        match &mut self.view {
+            View::Bar(bar) => {
+                bar.set_message(message.to_string());
+                bar.inc(count);
+            }
+            View::Lines { next } if Instant::now() >= *next || self.done == self.total => {
+                *next = Instant::now() + Duration::from_secs(LINE_EVERY_S);
+                let per_unit =
+                    self.begun.elapsed().as_secs_f64() / (self.done - self.first).max(1) as f64;
+                let left_s = (per_unit * self.total.saturating_sub(self.done) as f64).round();
+                Verbosity::Normal.note(format!(
+                    "{} {}/{} {} {message}  ETA {left_s}s",
+                    self.title, self.done, self.total, self.unit
+                ));
+            }
+            View::Lines { .. } | View::Nothing => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let View::Bar(bar) = &self.view {
+            bar.abandon();
+        }
+    }
+}

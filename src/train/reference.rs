@@ -1,0 +1,139 @@
+//! The reference's log-probabilities of the training pairs: computed once, cached on disk, never trusted without a check.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::digest;
+use super::progress::Verbosity;
+use super::scores;
+use crate::atomic_file;
+use crate::data::tokenize::TokenPair;
+use crate::model::llama::Llama;
+
+/// Changes whenever the engine may give other bits for the same input.
+const ENGINE_VERSION: &str = "1";
+
+/// One cached pass: `key` says of what, `check` is the digest of the numbers.
+#[derive(Serialize, Deserialize)]
+struct Cached {
+    key: String,
+    check: String,
+    logps: Vec<[f64; 2]>,
+}
+
+/// Folder of the caches: `$MVPBENCH_CACHE`, else `mvpbench/reference` in the user's cache folder.
+fn folder() -> Option<PathBuf> {
+    let set =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("MVPBENCH_CACHE").or_else(|| {
+        Some(
+            set("XDG_CACHE_HOME")
+                .or_else(|| Some(set("HOME")?.join(".cache")))?
+                .join("mvpbench/reference"),
+        )
+    })
+}
+
+/// `[chosen, rejected]` of every pair of `pairs` under the base model, in nats; zeros for the pairs that the run never visits.
+///
+/// `visited`: ascending indices of those it does. The numbers are the same bits whether they were cached or not: a cache is
+/// keyed by model, ids, dtype, device and the tokens computed at once, and holds the whole pass.
+pub fn logps(
+    model: &Llama,
+    model_digest: &str,
+    pairs: &[TokenPair],
+    visited: &[usize],
+    micro_batch_tokens: usize,
+    verbosity: Verbosity,
+) -> Result<Vec<[f64; 2]>> {
+    let members: Vec<&TokenPair> = visited.iter().map(|&i| &pairs[i]).collect();
+    let place = format!("{:?} {:?} {micro_batch_tokens}", model.dtype, model.device.location());
+    let key = digest::of_parts([
+        ENGINE_VERSION,
+        model_digest,
+        &digest::of_pairs(members.iter().copied()),
+        &place,
+    ]);
+    let path = folder().map(|folder| folder.join(format!("{key}.json")));
+    let cached = path.as_deref().filter(|path| path.exists()).and_then(|path| {
+        let read = read(path, &key, members.len());
+        if read.is_none() {
+            verbosity.note(format!(
+                "warning: reference cache `{}` is broken or of other pairs; it is computed again",
+                path.display()
+            ));
+        }
+        read
+    });
+    let logps = match cached {
+        Some(logps) => {
+            verbosity.note(format!("reference: {} pairs from the cache", logps.len()));
+            logps
+        }
+        None => {
+            let mut progress = verbosity.progress("reference", "pairs", 0, members.len() as u64);
+            let logps = scores::sums(model, None, &members, micro_batch_tokens, &mut progress)?;
+            drop(progress);
+            if let Some(path) = &path {
+                let cached = Cached { key, check: check(&logps), logps };
+                let written =
+                    atomic_file::write(path, |out| Ok(serde_json::to_writer(out, &cached)?));
+                if let Err(error) = written {
+                    verbosity.note(format!("warning: the reference is not cached: {error:#}"));
+                }
+                cached.logps
+            } else {
+                logps
+            }
+        }
+    };
+    let mut all = vec![[0.0; 2]; pairs.len()];
+    visited.iter().zip(logps).for_each(|(&i, sums)| all[i] = sums);
+    Ok(all)
+}
+
+fn check(logps: &[[f64; 2]]) -> String {
+    digest::of_parts(logps.iter().flatten().map(|sum| sum.to_le_bytes()))
+}
+
+/// The cached pass, unless anything about it is not as it must be.
+fn read(path: &std::path::Path, key: &str, pairs: usize) -> Option<Vec<[f64; 2]>> {
+    let cached: Cached = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let whole = cached.key == key
+        && cached.logps.len() == pairs
+        && cached.logps.iter().flatten().all(|sum| sum.is_finite())
+        && cached.check == check(&cached.logps);
+    whole.then_some(cached.logps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_with_a_missing_altered_or_foreign_row_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.json");
+        let logps = vec![[-1.25, -2.0], [-3.5, -0.125]];
+        let write = |key: &str, check: String, logps: Vec<[f64; 2]>| {
+            std::fs::write(
+                &path,
+                serde_json::to_vec(&Cached { key: key.into(), check, logps }).unwrap(),
+            )
+            .unwrap()
+        };
+        write("k", check(&logps), logps.clone());
+        assert_eq!(read(&path, "k", 2), Some(logps.clone()));
+        assert_eq!(read(&path, "other", 2), None);
+        assert_eq!(read(&path, "k", 3), None);
+        write("k", check(&logps), vec![[-1.25, -2.0], [-3.5, -0.126]]);
+        assert_eq!(read(&path, "k", 2), None);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+        assert_eq!(read(&path, "k", 2), None);
+        std::fs::write(&path, text.replace("-0.126", "null")).unwrap();
+        assert_eq!(read(&path, "k", 2), None);
+    }
+}

@@ -1,0 +1,169 @@
+//! Broken input: exit status 2, a message that names the place and the remedy, and nothing written.
+
+use crate::command::Place;
+use crate::golden::path;
+
+/// A configuration that works, to be broken by `--set`.
+fn place() -> Place {
+    let place = Place::new();
+    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
+    place.write("config.toml", format!("[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[train]\nmax_steps = 1\n[output]\ndir = \"run\"\n"));
+    place
+}
+
+#[track_caller]
+fn assert_refused(place: &Place, arguments: &[&str], parts: &[&str]) {
+    let existed = place.path("run").exists();
+    let output = place.run(&[&["--config", "config.toml"], arguments].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+    for part in [&["error: "], parts].concat() {
+        assert!(said.contains(part), "{arguments:?}: expected `{part}` in: {said}");
+    }
+    assert!(output.stdout.is_empty());
+    assert_eq!(place.path("run").exists(), existed, "{arguments:?}: something was written");
+    assert!(!place.path("cache").exists(), "{arguments:?}: something was written");
+}
+
+#[test]
+fn unknown_config_key_is_an_error() {
+    assert_refused(
+        &place(),
+        &["--set", "lora.rnak=8"],
+        &["unknown key `lora.rnak`", "hint: did you mean `lora.rank`?"],
+    );
+    assert_refused(&place(), &["--set", "lora.rank=0"], &["`lora.rank`", "got `0`"]);
+}
+
+#[test]
+fn files_that_are_missing_empty_or_broken_are_named() {
+    let place = place();
+    place.write("empty.json", "");
+    place.write("array.json", "[]");
+    place.write(
+        "broken.jsonl",
+        "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \n",
+    );
+    place.write("missing.jsonl", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \"a\", \"chosen\": \"b\"}\n");
+    place.write("bytes.jsonl", [0xff, 0xfe, 0x00]);
+    for (file, part) in [
+        ("nowhere.json", "nowhere.json"),
+        ("empty.json", "empty.json"),
+        ("array.json", "array.json"),
+        ("broken.jsonl", "broken.jsonl:2"),
+        ("missing.jsonl", "missing.jsonl:2"),
+        ("bytes.jsonl", "bytes.jsonl"),
+    ] {
+        assert_refused(&place, &["--set", &format!("data.train=[{file:?}]")], &[part]);
+        assert_refused(
+            &place,
+            &["--set", &format!("eval.sets=[{{name=\"x\",files=[{file:?}]}}]")],
+            &[part],
+        );
+    }
+    assert_refused(&place, &["--set", "data.max_length=1"], &["data.max_length = 1"]);
+}
+
+#[test]
+fn a_folder_that_is_no_llama_is_refused() {
+    let place = place();
+    assert_refused(&place, &["--set", "model.path=nowhere"], &["model folder `nowhere`", "hint: "]);
+    assert_refused(&place, &["--set", "model.path="], &["model.path"]);
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        place.write(
+            &format!("other/{name}"),
+            std::fs::read(path("models/tiny").join(name)).unwrap(),
+        );
+    }
+    let config = std::fs::read_to_string(path("models/tiny/config.json")).unwrap();
+    assert_refused(&place, &["--set", "model.path=other"], &["config.json"]);
+    place.write("other/config.json", config.replace("\"llama\"", "\"mistral\""));
+    assert_refused(&place, &["--set", "model.path=other"], &["model_type", "mistral"]);
+    place.write("other/config.json", &config);
+    assert_refused(&place, &["--set", "model.path=other"], &["model.safetensors"]);
+    let weights = std::fs::read(path("models/tiny/model.safetensors")).unwrap();
+    place.write("other/model.safetensors", &weights[..weights.len() / 2]);
+    assert_refused(
+        &place,
+        &["--set", "model.path=other"],
+        &["not made of whole safetensors files"],
+    );
+    place.write("other/model.safetensors", weights);
+    place.write(
+        "other/config.json",
+        config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
+    );
+    assert_refused(&place, &["--set", "model.path=other"], &["missing: `model.layers.2."]);
+    place.write(
+        "other/config.json",
+        config.replace("\"intermediate_size\": 176", "\"intermediate_size\": 172"),
+    );
+    assert_refused(
+        &place,
+        &["--set", "model.path=other"],
+        &["has shape [176, 64], expected [172, 64]"],
+    );
+}
+
+#[test]
+fn an_adapter_of_another_shape_is_refused_with_the_key_to_set() {
+    let place = place();
+    let adapter = path("adapters/tiny-nonzero");
+    let init = format!("lora.init_from={}", adapter.display());
+    assert_refused(
+        &place,
+        &["--set", &init, "--set", "lora.rank=8"],
+        &["lora_A.weight` has shape [16, 64], expected [8, 64]", "set `lora.rank = 16`"],
+    );
+    assert_refused(
+        &place,
+        &["--set", &init, "--set", "lora.alpha=8"],
+        &["set `lora.alpha = 32.0`"],
+    );
+    assert_refused(
+        &place,
+        &["--set", &init, "--set", "lora.target_modules=[k_proj]"],
+        &["lora.target_modules = [\"q_proj\",\"v_proj\"]"],
+    );
+    assert_refused(&place, &["--set", "lora.init_from=nowhere"], &["nowhere/adapter_config.json"]);
+    let gqa = format!("lora.init_from={}", path("adapters/tiny-gqa-nonzero").display());
+    assert_refused(
+        &place,
+        &["--set", &gqa],
+        &["v_proj.lora_B.weight` has shape [32, 16], expected [64, 16]", "another shape"],
+    );
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused() {
+    assert_refused(
+        &place(),
+        &["--device", "cuda"],
+        &["`--device cuda`", "hint: use `--device cpu`"],
+    );
+    assert_refused(&place(), &["--device", "abacus"], &["abacus"]);
+    assert_refused(&place(), &["--set", "model.dtype=bf16"], &["bf16"]);
+}
+
+#[test]
+fn a_folder_with_anything_else_in_it_is_left_alone() {
+    let place = place();
+    place.write("run/thesis.txt", "x");
+    assert_refused(&place, &[], &["`thesis.txt`", "--output"]);
+    std::fs::remove_file(place.path("run/thesis.txt")).unwrap();
+    place.succeed(&["--config", "config.toml"]);
+    std::fs::remove_dir_all(place.path("cache")).unwrap();
+    assert_refused(
+        &place,
+        &["--set", "train.learning_rate=1e-3"],
+        &["holds another run", "train.learning_rate", "0.001"],
+    );
+    assert_refused(&place, &["--resume", "never"], &["holds a run already"]);
+    let pairs = std::fs::read_to_string(path("pairs.jsonl")).unwrap();
+    place.write("pairs.jsonl", pairs);
+    assert_refused(
+        &place,
+        &["--set", "data.train=[\"pairs.jsonl\"]"],
+        &["holds another run", "data.train"],
+    );
+}

@@ -1,0 +1,146 @@
+//! Interruptions: whatever kills a run, the same command goes on and ends with the same bytes.
+
+use std::time::{Duration, Instant};
+
+use crate::command::{Place, records};
+use crate::golden::path;
+
+const ADAPTER: &str = "run/adapter/adapter_model.safetensors";
+
+/// A run of 12 steps with dropout, shuffling and a checkpoint after every second step.
+fn place() -> Place {
+    let place = Place::new();
+    let (model, pairs) = (path("models/tiny-gqa"), path("pairs.jsonl"));
+    let config = format!(
+        "[model]\npath = {model:?}\n[lora]\nrank = 4\ndropout = 0.1\n[data]\ntrain = [{pairs:?}]\n\
+         [train]\nepochs = 6\nlearning_rate = 1e-3\ncheckpoint_every = 2\nper_device_batch_size = 2\ngradient_accumulation_steps = 4\n\
+         [[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"
+    );
+    place.write("config.toml", config);
+    place
+}
+
+fn uninterrupted() -> Place {
+    let place = place();
+    place.succeed(&["--config", "config.toml"]);
+    place
+}
+
+#[test]
+fn resume_is_bit_identical_after_a_kill_at_any_step() {
+    let whole = uninterrupted();
+    for lines in [0, 1, 4, 7, 11] {
+        let place = place();
+        let mut child = place.command(&["--config", "config.toml", "-q"]).spawn().unwrap();
+        let (log, begun) = (place.path("run/train.jsonl"), Instant::now());
+        let written = || std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
+        while written() < lines
+            && child.try_wait().unwrap().is_none()
+            && begun.elapsed() < Duration::from_secs(60)
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        place.succeed(&["--config", "config.toml"]);
+        assert_eq!(place.bytes(ADAPTER), whole.bytes(ADAPTER), "killed after {lines} steps");
+        let losses = |place: &Place| {
+            records(&place.path("run/train.jsonl"))
+                .iter()
+                .map(|r| (r["step"].clone(), r["loss"].clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(losses(&place), losses(&whole), "killed after {lines} steps");
+    }
+}
+
+#[test]
+fn a_broken_checkpoint_is_passed_over_for_the_one_before_it() {
+    let whole = uninterrupted();
+    let place = uninterrupted();
+    for result in ["run/adapter", "run/eval"] {
+        std::fs::remove_dir_all(place.path(result)).unwrap();
+    }
+    let moments = "run/checkpoints/step-000012/first_moments.safetensors";
+    let mut bytes = place.bytes(moments);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    place.write(moments, bytes);
+    let output = place.run(&["--config", "config.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("passed over") && said.contains("resumed after step 10"), "{said}");
+    assert_eq!(place.bytes(ADAPTER), whole.bytes(ADAPTER));
+}
+
+#[test]
+fn cached_reference_changes_nothing_and_a_broken_cache_is_computed_again() {
+    let place = uninterrupted();
+    let first = place.bytes(ADAPTER);
+    let cache = std::fs::read_dir(place.path("cache")).unwrap().next().unwrap().unwrap().path();
+    for broken in [false, true] {
+        std::fs::remove_dir_all(place.path("run")).unwrap();
+        if broken {
+            let text = std::fs::read_to_string(&cache).unwrap();
+            std::fs::write(&cache, text.replacen("[-", "[-1", 1)).unwrap();
+        }
+        let output = place.run(&["--config", "config.toml"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(if broken { "computed again" } else { "from the cache" }), "{said}");
+        assert_eq!(place.bytes(ADAPTER), first);
+    }
+}
+
+#[test]
+fn a_terminated_run_saves_first_and_says_how_to_go_on() {
+    let (whole, place) = (uninterrupted(), place());
+    let mut child = place
+        .command(&["--config", "config.toml", "--set", "train.checkpoint_every=1000"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (log, begun) = (place.path("run/train.jsonl"), Instant::now());
+    while std::fs::read_to_string(&log).map_or(0, |text| text.lines().count()) < 3
+        && begun.elapsed() < Duration::from_secs(60)
+    {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("the same command goes on"), "{said}");
+    assert_eq!(std::fs::read_dir(place.path("run/checkpoints")).unwrap().count(), 1, "{said}");
+    place.succeed(&["--config", "config.toml", "--set", "train.checkpoint_every=1000"]);
+    assert_eq!(place.bytes(ADAPTER), whole.bytes(ADAPTER));
+}
+
+#[test]
+fn a_finished_run_prints_its_results_again_and_changes_nothing() {
+    let place = uninterrupted();
+    let (adapter, log) = (place.bytes(ADAPTER), place.bytes("run/train.jsonl"));
+    let first = place.succeed(&["--config", "config.toml"]);
+    assert!(first.contains("golden"), "{first}");
+    assert_eq!((place.bytes(ADAPTER), place.bytes("run/train.jsonl")), (adapter, log));
+}
+
+#[test]
+fn micro_batches_and_recomputing_change_nothing_beyond_rounding() {
+    let whole = uninterrupted();
+    let last = |place: &Place| {
+        records(&place.path("run/train.jsonl")).last().unwrap()["loss"].as_f64().unwrap()
+    };
+    for (set, tolerance) in [
+        ("train.activations=recompute", 0.0),
+        ("train.micro_batch_tokens=1", 1e-4),
+        ("train.micro_batch_tokens=300", 1e-4),
+    ] {
+        let place = place();
+        place.succeed(&["--config", "config.toml", "--set", set]);
+        assert!(
+            (last(&place) - last(&whole)).abs() <= tolerance,
+            "{set}: {} {}",
+            last(&place),
+            last(&whole)
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! A real trained model, stories260K, against transformers. It is not in the repository: `MVPBENCH_STORIES260K` names its
+//! folder (`model.safetensors`, `config.json`, `tokenizer.json`, `reference.json`); without it the test says so and passes.
+
+use std::path::PathBuf;
+
+use candle_core::{DType, Device};
+use mvpbench::data::pack::Pack;
+use mvpbench::data::tokenize::TokenPair;
+use mvpbench::data::tokenizer::Tokenizer;
+use mvpbench::model::llama::Llama;
+use serde_json::Value;
+
+use crate::golden::numbers;
+
+fn ids(value: &Value) -> Vec<u32> {
+    numbers(value).into_iter().map(|id| id as u32).collect()
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn a_real_models_logps_and_logits_equal_transformers() {
+    let Some(folder) = std::env::var_os("MVPBENCH_STORIES260K").map(PathBuf::from) else {
+        eprintln!("skipped: MVPBENCH_STORIES260K is not set to the folder of stories260K");
+        return;
+    };
+    let reference: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
+    let model = Llama::load(&folder, DType::F32, &Device::Cpu).unwrap();
+    let tokenizer = Tokenizer::load(&folder).unwrap();
+    for case in reference["logprobs"].as_array().unwrap() {
+        let (prompt, full) = (ids(&case["prompt_ids"]), ids(&case["full_ids"]));
+        assert_eq!(tokenizer.encode(case["prompt"].as_str().unwrap(), true).unwrap(), prompt);
+        let pair =
+            TokenPair { row: 0, chosen: full[prompt.len()..].to_vec(), rejected: vec![], prompt };
+        let batch = model.batch(&Pack::new([&pair])).unwrap();
+        let got = model.logps(&batch, None).unwrap().to_vec1::<f32>().unwrap();
+        let want = numbers(&case["token_logprobs"]);
+        assert_eq!(got.len(), want.len());
+        for (got, want) in got.iter().zip(want) {
+            assert!(
+                (f64::from(*got) - want).abs() <= 1e-4,
+                "{}: got {got}, expected {want}",
+                case["answer"]
+            );
+        }
+        assert!(
+            (batch.sums(&model.logps(&batch, None).unwrap()).unwrap()[0][0]
+                - case["sum_logprob"].as_f64().unwrap())
+            .abs()
+                <= 1e-3
+        );
+    }
+    let last = &reference["last_token_logits"];
+    let prompt = ids(&last["ids"]);
+    let got = model.next_logits(&prompt, None).unwrap().to_vec1::<f32>().unwrap();
+    let want = numbers(&last["logits"]);
+    assert_eq!(got.len(), want.len());
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((f64::from(*got) - want).abs() <= 1e-4, "logit {i}: got {got}, expected {want}");
+    }
+}

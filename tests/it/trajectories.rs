@@ -1,0 +1,169 @@
+//! Whole training runs of TRL, repeated by the command: every logged number of every step, the adapter, the scores after it.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use serde_json::Value;
+
+use crate::command::{Place, records};
+use crate::golden::{json, path};
+
+/// Case and run, as in `tests/data/golden/cases/<case>/run_<run>`.
+const RUNS: [(&str, &str); 7] = [
+    ("tiny", "lr5e-5"),
+    ("tiny", "lr1e-3"),
+    ("tiny", "cosine_clip"),
+    ("tiny-gqa", "lr5e-5"),
+    ("tiny-gqa", "lr1e-3"),
+    ("tiny-gqa", "cosine_clip"),
+    ("tiny-alllinear", "lr1e-3"),
+];
+
+fn tensors(file: &std::path::Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(file, &Device::Cpu).unwrap()
+}
+
+/// The configuration that TRL's settings amount to.
+fn config(place: &Place, case: &str, settings: &Value) -> String {
+    let logps = json(&format!("cases/{case}/logps.json"));
+    let (model, pairs) = (path(logps["model"].as_str().unwrap()), path("pairs.jsonl"));
+    let scheduler = settings["lr_scheduler_type"].as_str().unwrap();
+    format!(
+        "[model]\npath = {model:?}\n[lora]\nrank = {}\nalpha = {:?}\ndropout = 0.0\ntarget_modules = {}\ninit_from = {:?}\n\
+         [dpo]\nbeta = {:?}\n[data]\ntrain = [{pairs:?}]\nmax_prompt_tokens = 0\nmax_length = {}\nshuffle = false\n\
+         [train]\nepochs = {}\nlearning_rate = {:e}\nscheduler = {scheduler:?}\nwarmup_steps = {}\nweight_decay = {:?}\nmax_grad_norm = {:?}\n\
+         per_device_batch_size = {}\ngradient_accumulation_steps = {}\n[[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n",
+        logps["r"],
+        logps["alpha"].as_f64().unwrap(),
+        logps["targets"],
+        place.path("start"),
+        settings["beta"].as_f64().unwrap(),
+        settings["max_length"],
+        settings["num_train_epochs"],
+        settings["learning_rate"].as_f64().unwrap(),
+        settings["warmup_steps"],
+        settings["weight_decay"].as_f64().unwrap(),
+        settings["max_grad_norm"].as_f64().unwrap(),
+        settings["per_device_train_batch_size"],
+        settings["gradient_accumulation_steps"],
+    )
+}
+
+#[track_caller]
+fn assert_near(what: &str, got: &Value, want: f64, tolerance: f64) {
+    let got = got.as_f64().unwrap_or(f64::NAN);
+    assert!(
+        (got - want).abs() <= tolerance,
+        "{what}: got {got}, expected {want}, tolerance {tolerance:e}"
+    );
+}
+
+fn assert_steps(name: &str, got: &[Value], want: &[Value]) {
+    assert_eq!(got.len(), want.len(), "{name}: optimizer steps");
+    for (got, want) in got.iter().zip(want) {
+        let number = |key: &str| want[key].as_f64().unwrap();
+        for (key, tolerance) in [
+            ("step", 0.0),
+            ("num_tokens", 0.0),
+            ("epoch", 1e-9),
+            ("loss", 1e-4),
+            ("grad_norm", 1e-4 * number("grad_norm")),
+            ("learning_rate", 1e-9 * number("learning_rate")),
+            ("rewards/chosen", 1e-4),
+            ("rewards/rejected", 1e-4),
+            ("rewards/margins", 1e-4),
+            ("rewards/accuracies", 1e-9),
+            ("logps/chosen", 1e-3),
+            ("logps/rejected", 1e-3),
+        ] {
+            assert_near(
+                &format!("{name}, step {}: {key}", want["step"]),
+                &got[key],
+                number(key),
+                tolerance,
+            );
+        }
+    }
+}
+
+fn assert_adapter(name: &str, place: &Place, folder: &std::path::Path, learning_rate: f64) {
+    let (init, want) = (
+        tensors(&folder.join("adapter_init.safetensors")),
+        tensors(&folder.join("adapter_final.safetensors")),
+    );
+    let got = tensors(&place.path("run/adapter/adapter_model.safetensors"));
+    assert_eq!(got.len(), want.len(), "{name}: tensors of the adapter");
+    let square =
+        |t: Tensor| f64::from(t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap());
+    let (mut error, mut change) = (0.0, 0.0);
+    for (key, want) in &want {
+        let difference = (&got[key] - want).unwrap();
+        let largest = difference
+            .abs()
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .max(0)
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap();
+        assert!(f64::from(largest) <= learning_rate, "{name}: {key} is off by {largest}");
+        error += square(difference);
+        change += square((want - &init[key]).unwrap());
+    }
+    assert!(
+        (error / change).sqrt() <= 1e-2,
+        "{name}: the adapter's change is off by {}",
+        (error / change).sqrt()
+    );
+}
+
+#[test]
+fn every_step_of_every_run_equals_trls() {
+    for (case, run) in RUNS {
+        let name = format!("{case} {run}");
+        let folder = path(&format!("cases/{case}/run_{run}"));
+        let golden = json(&format!("cases/{case}/run_{run}/trajectory.json"));
+        let place = Place::new();
+        place.write(
+            "start/adapter_model.safetensors",
+            std::fs::read(folder.join("adapter_init.safetensors")).unwrap(),
+        );
+        place.write(
+            "start/adapter_config.json",
+            std::fs::read(path(&format!("adapters/{case}-nonzero/adapter_config.json"))).unwrap(),
+        );
+        place.write("config.toml", config(&place, case, &golden["settings"]));
+        place.succeed(&["--config", "config.toml"]);
+
+        assert_steps(
+            &name,
+            &records(&place.path("run/train.jsonl")),
+            golden["per_step"].as_array().unwrap(),
+        );
+        assert_adapter(
+            &name,
+            &place,
+            &folder,
+            golden["settings"]["learning_rate"].as_f64().unwrap(),
+        );
+        let after = &golden["after_training"];
+        let scores = records(&place.path("run/eval/scores-golden-after.jsonl"));
+        for (score, want) in scores.iter().zip(after["policy_logps"].as_array().unwrap()) {
+            assert_near(&name, &score["policy_chosen_logps"], want[0].as_f64().unwrap(), 1e-2);
+            assert_near(&name, &score["policy_rejected_logps"], want[1].as_f64().unwrap(), 1e-2);
+        }
+        let evaluation: Value =
+            serde_json::from_slice(&place.bytes("run/eval/after.json")).unwrap();
+        assert_near(
+            &format!("{name}: opa"),
+            &evaluation["sets"][0]["overall"]["opa"]["value"],
+            after["opa"].as_f64().unwrap(),
+            1e-9,
+        );
+        let before: Value = serde_json::from_slice(&place.bytes("run/eval/before.json")).unwrap();
+        let opa = &before["sets"][0]["overall"]["opa"];
+        assert_near(&format!("{name}: opa before"), &opa["value"], 0.0, 0.0);
+        assert_eq!(opa["ties"], 13, "{name}: an untuned model ties with itself");
+    }
+}
