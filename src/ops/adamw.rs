@@ -64,14 +64,18 @@ fn update_cpu<T: Real>(parameter: &Parameter, gradient: &Tensor, step: &Step) ->
         (real(step.learning_rate / correction(BETA1)), real(correction(BETA2).sqrt()), real(EPS));
     let (beta1, beta2, rest1, rest2) =
         (real(BETA1), real(BETA2), real(1.0 - BETA1), real(1.0 - BETA2));
-    vectorised(|| {
-        for (((p, m), v), &g) in value.iter_mut().zip(&mut first).zip(&mut second).zip(gradient) {
-            let g = g * scale;
-            *m = beta1 * *m + rest1 * g;
-            *v = beta2 * *v + rest2 * g * g;
-            *p = *p * keep - size * *m / (Real::sqrt(*v) / root + eps);
-        }
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for (((p, m), v), &g) in value.iter_mut().zip(&mut first).zip(&mut second).zip(gradient)
+            {
+                let g = g * scale;
+                *m = beta1 * *m + rest1 * g;
+                *v = beta2 * *v + rest2 * g * g;
+                *p = *p * keep - size * *m / (Real::sqrt(*v) / root + eps);
+            }
+        },
+    );
     Ok(Parameter {
         value: cpu::tensor(value, shape.clone())?,
         first_moment: cpu::tensor(first, shape.clone())?,

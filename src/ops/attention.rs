@@ -292,15 +292,18 @@ fn forward_cpu<T: Real>(
                 );
                 let (o, lse) = (&mut o[at * head_dim..][..n * head_dim], &mut lse[at..][..n]);
                 let mut sums = [T::one(); BLOCK];
-                vectorised(|| {
-                    for (i, row) in scores.chunks_exact_mut(keys_seen).enumerate() {
-                        let (row, unseen) = row.split_at_mut(block.seen(block.rows.start + i));
-                        let largest = cpu::max_of(row) * scale;
-                        sums[i] = cpu::exp_in_place(row, scale, largest);
-                        lse[i] = largest + T::from_f64(sums[i].to_f64().ln());
-                        unseen.fill(T::zero());
-                    }
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (i, row) in scores.chunks_exact_mut(keys_seen).enumerate() {
+                            let (row, unseen) = row.split_at_mut(block.seen(block.rows.start + i));
+                            let largest = cpu::max_of(row) * scale;
+                            sums[i] = cpu::exp_in_place(row, scale, largest);
+                            lse[i] = largest + T::from_f64(sums[i].to_f64().ln());
+                            unseen.fill(T::zero());
+                        }
+                    },
+                );
                 block.combine(o, scores, values, head_dim);
                 for (o, &sum) in o.chunks_exact_mut(head_dim).zip(&sums) {
                     o.iter_mut().for_each(|o| *o /= sum);
@@ -357,23 +360,26 @@ fn backward_cpu<T: Real>(
                     );
                     block.scores(scores, queries, keys, head_dim);
                     block.scores(slopes, d_out, values, head_dim);
-                    vectorised(|| {
-                        for (i, (p, ds)) in scores
-                            .chunks_exact_mut(keys_seen)
-                            .zip(slopes.chunks_exact_mut(keys_seen))
-                            .enumerate()
-                        {
-                            let row = first + i;
-                            let at = (row * heads + head) * head_dim;
-                            let pull = cpu::dot(&d_o[at..][..head_dim], &o[at..][..head_dim]);
-                            let seen = block.seen(row);
-                            cpu::exp_in_place(&mut p[..seen], scale, lse[row * heads + head]);
-                            p[seen..].fill(T::zero());
-                            for (ds, &p) in ds.iter_mut().zip(p.iter()) {
-                                *ds = p * (*ds - pull) * scale;
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for (i, (p, ds)) in scores
+                                .chunks_exact_mut(keys_seen)
+                                .zip(slopes.chunks_exact_mut(keys_seen))
+                                .enumerate()
+                            {
+                                let row = first + i;
+                                let at = (row * heads + head) * head_dim;
+                                let pull = cpu::dot(&d_o[at..][..head_dim], &o[at..][..head_dim]);
+                                let seen = block.seen(row);
+                                cpu::exp_in_place(&mut p[..seen], scale, lse[row * heads + head]);
+                                p[seen..].fill(T::zero());
+                                for (ds, &p) in ds.iter_mut().zip(p.iter()) {
+                                    *ds = p * (*ds - pull) * scale;
+                                }
                             }
-                        }
-                    });
+                        },
+                    );
                     block.combine(
                         &mut dq[(first - start) * head_dim..][..n * head_dim],
                         slopes,

@@ -1,7 +1,7 @@
 //! What the CPU bodies share: borrowing a tensor's elements, the two float types, and reductions the compiler vectorises.
 //!
-//! Loops run inside [`vectorised`], which compiles them for the widest vectors of the machine; a function called there must
-//! be `#[inline(always)]`, or it stays at the baseline.
+//! Loops run inside [`vectorised`], which compiles them for the widest vectors of the machine; its closure and every function
+//! called there must be `#[inline(always)]`, or they stay at the baseline, where a fused multiply-add is a library call.
 
 use std::ops::{Deref, Range};
 
@@ -303,7 +303,14 @@ mod tests {
         for n in [0, 1, LANES - 1, LANES, LANES + 1, 100] {
             let a: Vec<f64> = (0..n).map(|i| i as f64 - 3.0).collect();
             let want: f64 = a.iter().map(|x| x * x).sum();
-            assert!((vectorised(|| dot(&a, &a)) - want).abs() <= 1e-9);
+            assert!(
+                (vectorised(
+                    #[inline(always)]
+                    || dot(&a, &a)
+                ) - want)
+                    .abs()
+                    <= 1e-9
+            );
             assert_eq!(
                 max_of(&a).to_bits(),
                 a.iter().copied().fold(f64::NEG_INFINITY, f64::max).to_bits()

@@ -56,15 +56,18 @@ impl Mask<'_> {
         y.par_chunks_mut(columns.max(1)).enumerate().for_each(|(t, y)| {
             let x = &data[t * columns..][..columns];
             let address = [self.offsets[t], self.pair_rows[t], self.step];
-            vectorised(|| {
-                for (quad, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
-                    let words =
-                        philox::block(key, [quad as u32, address[0], address[1], address[2]]);
-                    for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
-                        *y = if word >= threshold { x * scale } else { T::zero() };
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (quad, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
+                        let words =
+                            philox::block(key, [quad as u32, address[0], address[1], address[2]]);
+                        for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
+                            *y = if word >= threshold { x * scale } else { T::zero() };
+                        }
                     }
-                }
-            });
+                },
+            );
         });
         cpu::tensor(y, (tokens, columns))
     }

@@ -68,17 +68,20 @@ fn chunks_cpu<T: Real>(
         let (logps, targets) = (&mut logps[from..][..rows], &targets[from..][..rows]);
         (logits.par_chunks_mut(vocab), logps, targets).into_par_iter().for_each(
             |(z, logp, &target)| {
-                vectorised(|| {
-                    let largest = cpu::max_of(z);
-                    let chosen = z[target as usize] - largest;
-                    let sum = cpu::exp_in_place(z, T::one(), largest);
-                    *logp = chosen - T::from_f64(sum.to_f64().ln());
-                    if gradient {
-                        let scale = -T::one() / sum;
-                        z.iter_mut().for_each(|z| *z *= scale);
-                        z[target as usize] += T::one();
-                    }
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let largest = cpu::max_of(z);
+                        let chosen = z[target as usize] - largest;
+                        let sum = cpu::exp_in_place(z, T::one(), largest);
+                        *logp = chosen - T::from_f64(sum.to_f64().ln());
+                        if gradient {
+                            let scale = -T::one() / sum;
+                            z.iter_mut().for_each(|z| *z *= scale);
+                            z[target as usize] += T::one();
+                        }
+                    },
+                );
             },
         );
         if gradient {

@@ -64,14 +64,18 @@ fn forward_cpu<T: Real>(
     (y.par_chunks_mut(rows * hidden), inv.par_chunks_mut(rows), h.par_chunks(rows * hidden))
         .into_par_iter()
         .for_each(|(y, inv, h)| {
-            vectorised(|| {
-                for ((y, inv), h) in y.chunks_exact_mut(hidden).zip(inv).zip(h.chunks_exact(hidden))
-                {
-                    let mean = cpu::dot(h, h) / T::from_f64(hidden as f64);
-                    *inv = T::one() / Real::sqrt(mean + T::from_f64(eps));
-                    scale_row(y, h, *inv, w);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((y, inv), h) in
+                        y.chunks_exact_mut(hidden).zip(inv).zip(h.chunks_exact(hidden))
+                    {
+                        let mean = cpu::dot(h, h) / T::from_f64(hidden as f64);
+                        *inv = T::one() / Real::sqrt(mean + T::from_f64(eps));
+                        scale_row(y, h, *inv, w);
+                    }
+                },
+            );
         });
     let (y, inv) = (cpu::tensor(y, (tokens, hidden))?, cpu::tensor(inv, tokens)?);
     Ok(Normed { sum: sum.clone(), y, inv })
@@ -87,13 +91,16 @@ fn apply_cpu<T: Real>(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Ten
     (y.par_chunks_mut(rows * hidden), inv.par_chunks(rows), h.par_chunks(rows * hidden))
         .into_par_iter()
         .for_each(|(y, inv, h)| {
-            vectorised(|| {
-                for ((y, &inv), h) in
-                    y.chunks_exact_mut(hidden).zip(inv).zip(h.chunks_exact(hidden))
-                {
-                    scale_row(y, h, inv, w);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((y, &inv), h) in
+                        y.chunks_exact_mut(hidden).zip(inv).zip(h.chunks_exact(hidden))
+                    {
+                        scale_row(y, h, inv, w);
+                    }
+                },
+            );
         });
     cpu::tensor(y, (tokens, hidden))
 }
@@ -112,7 +119,10 @@ fn added_cpu<T: Real>(x: &Tensor, delta: &Tensor) -> Result<Tensor> {
     let width = cpu::rows_per_task(1);
     (sum.par_chunks_mut(width), a.par_chunks(width), b.par_chunks(width)).into_par_iter().for_each(
         |(sum, a, b)| {
-            vectorised(|| sum.iter_mut().zip(a).zip(b).for_each(|((sum, &a), &b)| *sum = a + b));
+            vectorised(
+                #[inline(always)]
+                || sum.iter_mut().zip(a).zip(b).for_each(|((sum, &a), &b)| *sum = a + b),
+            );
         },
     );
     cpu::tensor(sum, x.dims2()?)
@@ -133,25 +143,28 @@ fn backward_cpu<T: Real>(
     let mut dx = vec![T::zero(); tokens * hidden];
     let rows = cpu::rows_per_task(hidden);
     dx.par_chunks_mut(rows * hidden).enumerate().for_each(|(task, dx)| {
-        vectorised(|| {
-            for (i, dx) in dx.chunks_exact_mut(hidden).enumerate() {
-                let t = task * rows + i;
-                let (dy, h, inv) =
-                    (&dy[t * hidden..][..hidden], &h[t * hidden..][..hidden], inv[t]);
-                for ((dx, &dy), &w) in dx.iter_mut().zip(dy).zip(w) {
-                    *dx = dy * w;
-                }
-                let pull = cpu::dot(dx, h) / T::from_f64(hidden as f64) * inv * inv * inv;
-                for (dx, &h) in dx.iter_mut().zip(h) {
-                    *dx = *dx * inv - h * pull;
-                }
-                if let Some(residual) = residual {
-                    for (dx, &r) in dx.iter_mut().zip(&residual[t * hidden..][..hidden]) {
-                        *dx += r;
+        vectorised(
+            #[inline(always)]
+            || {
+                for (i, dx) in dx.chunks_exact_mut(hidden).enumerate() {
+                    let t = task * rows + i;
+                    let (dy, h, inv) =
+                        (&dy[t * hidden..][..hidden], &h[t * hidden..][..hidden], inv[t]);
+                    for ((dx, &dy), &w) in dx.iter_mut().zip(dy).zip(w) {
+                        *dx = dy * w;
+                    }
+                    let pull = cpu::dot(dx, h) / T::from_f64(hidden as f64) * inv * inv * inv;
+                    for (dx, &h) in dx.iter_mut().zip(h) {
+                        *dx = *dx * inv - h * pull;
+                    }
+                    if let Some(residual) = residual {
+                        for (dx, &r) in dx.iter_mut().zip(&residual[t * hidden..][..hidden]) {
+                            *dx += r;
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     });
     cpu::tensor(dx, (tokens, hidden))
 }

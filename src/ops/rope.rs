@@ -68,14 +68,17 @@ fn turn_cpu<T: Real + InPlace>(
     let sign = T::from_f64(sign);
     cpu::elements_mut::<T>(x, layout)?.par_chunks_mut(width).enumerate().for_each(|(t, row)| {
         let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
-        cpu::vectorised(|| {
-            for head in row.chunks_exact_mut(2 * half) {
-                let (a, b) = head.split_at_mut(half);
-                for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-                    (*a, *b) = (*a * cos - *b * sin * sign, *b * cos + *a * sin * sign);
+        cpu::vectorised(
+            #[inline(always)]
+            || {
+                for head in row.chunks_exact_mut(2 * half) {
+                    let (a, b) = head.split_at_mut(half);
+                    for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                        (*a, *b) = (*a * cos - *b * sin * sign, *b * cos + *a * sin * sign);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     Ok(())
 }

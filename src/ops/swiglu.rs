@@ -30,11 +30,14 @@ fn forward_cpu<T: Real>(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     (y.par_chunks_mut(width), gate.par_chunks(width), up.par_chunks(width))
         .into_par_iter()
         .for_each(|(y, gate, up)| {
-            vectorised(|| {
-                for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
-                    *y = gate * sigmoid(gate) * up;
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
+                        *y = gate * sigmoid(gate) * up;
+                    }
+                },
+            );
         });
     cpu::tensor(y, shape)
 }
@@ -50,15 +53,18 @@ fn backward_cpu<T: Real>(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Ten
         (dy.par_chunks(width), gate.par_chunks(width), up.par_chunks(width)).into_par_iter();
     (dgate.par_chunks_mut(width), dup.par_chunks_mut(width)).into_par_iter().zip(inputs).for_each(
         |((dgate, dup), (dy, gate, up))| {
-            vectorised(|| {
-                for ((((dgate, dup), &dy), &gate), &up) in
-                    dgate.iter_mut().zip(dup).zip(dy).zip(gate).zip(up)
-                {
-                    let s = sigmoid(gate);
-                    *dgate = dy * up * s * (T::one() + gate * (T::one() - s));
-                    *dup = dy * gate * s;
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((((dgate, dup), &dy), &gate), &up) in
+                        dgate.iter_mut().zip(dup).zip(dy).zip(gate).zip(up)
+                    {
+                        let s = sigmoid(gate);
+                        *dgate = dy * up * s * (T::one() + gate * (T::one() - s));
+                        *dup = dy * gate * s;
+                    }
+                },
+            );
         },
     );
     Ok((cpu::tensor(dgate, shape)?, cpu::tensor(dup, shape)?))
