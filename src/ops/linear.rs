@@ -2,19 +2,37 @@
 //!
 //! The weight is frozen: its gradient is never computed, which is a third of what a tape would do.
 
-use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 
-use super::cpu::{self, InPlace, Real};
-use super::gemm::{Into, Threads, Tile, gemm};
+use super::cpu::{self, InPlace, Real, on_cpu};
+use super::gemm::{Into, Threads, Tile, gemm, product};
 
 /// `y = x W^T`; `x`: `[tokens, in]`, `weight`: `[out, in]`. Returns `[tokens, out]`.
 pub fn forward(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    x.matmul(&weight.t()?)
+    match x.device() {
+        Device::Cpu => on_cpu!("linear", x, T => product_cpu::<T>(x, weight, true)),
+        _ => x.matmul(&weight.t()?),
+    }
 }
 
 /// `dx = dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`. Returns `[tokens, in]`.
 pub fn backward(dy: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    dy.matmul(weight)
+    match dy.device() {
+        Device::Cpu => on_cpu!("linear backward", dy, T => product_cpu::<T>(dy, weight, false)),
+        _ => dy.matmul(weight),
+    }
+}
+
+fn product_cpu<T: Real>(a: &Tensor, b: &Tensor, transposed: bool) -> Result<Tensor> {
+    let ((m, k), (b_rows, b_columns)) = (a.dims2()?, b.dims2()?);
+    let (b_k, n) = if transposed { (b_columns, b_rows) } else { (b_rows, b_columns) };
+    if b_k != k {
+        bail!("linear: [{m}, {k}] does not multiply with a weight of [{b_rows}, {b_columns}]");
+    }
+    let (a, b) = (cpu::elements::<T>(a)?, cpu::elements::<T>(b)?);
+    let b = Tile::rows(&b[..], b_columns);
+    let b = if transposed { b.t() } else { b };
+    cpu::tensor(product((m, k, n), Tile::rows(&a[..], k), b), (m, n))
 }
 
 /// `out += scale * a b`, in place; `a`: `[m, k]`, `b`: `[k, n]`, `out`: `[m, n]`. All contiguous.
