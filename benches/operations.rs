@@ -57,7 +57,8 @@ fn element_wise(criterion: &mut Criterion) {
         drop(rms_norm::backward(&dy, &normed.sum, &normed.inv, &weight, Some(&residual)).unwrap())
     });
 
-    let (cos, sin) = (random(&[TOKENS, HEADS.head_dim / 2]), random(&[TOKENS, HEADS.head_dim / 2]));
+    let angles = random(&[TOKENS, HEADS.head_dim / 2]);
+    let (cos, sin) = (angles.cos().unwrap(), angles.sin().unwrap());
     bytes(&mut group, "rope", 2 * n, || drop(rope::forward(x.clone(), &cos, &sin).unwrap()));
 
     let [gate, up, dact] = [(); 3].map(|()| random(&[TOKENS, INTERMEDIATE]));

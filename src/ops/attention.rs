@@ -145,17 +145,24 @@ impl Block {
         self.dense.len() + row + 1 - self.causal.start
     }
 
-    /// `out [rows, keys] = a b^T` over both stretches; `a` are the block's rows, `b` all rows of the pack.
-    fn scores<T: Real>(&self, out: &mut [T], a: Tile<T>, b: Tile<T>, head_dim: usize) {
+    /// `out [rows, keys] = a b` over both stretches; `a` are the block's rows, `b` is [`transposed`] and begins at row `start`.
+    fn scores<T: Real>(
+        &self,
+        out: &mut [T],
+        start: usize,
+        a: Tile<T>,
+        b: Tile<T>,
+        head_dim: usize,
+    ) {
         let keys = self.keys();
         for (stretch, column) in [(&self.dense, 0), (&self.causal, self.dense.len())] {
             if !stretch.is_empty() {
-                let b = Tile { data: &b.data[stretch.start * b.row..], ..b };
+                let b = Tile { data: &b.data[stretch.start - start..], ..b };
                 gemm(
                     (self.rows.len(), head_dim, stretch.len()),
                     (&mut out[column..], keys, Into::Replace),
                     a,
-                    b.t(),
+                    b,
                     T::one(),
                     Threads::One,
                 );
@@ -211,6 +218,17 @@ impl Block {
 /// Head `head` of row `row` and the rows after it, of a `[tokens, heads * head_dim]` matrix.
 fn head_rows<T>(data: &[T], row: usize, head: usize, heads: usize, head_dim: usize) -> Tile<'_, T> {
     Tile::rows(&data[(row * heads + head) * head_dim..], heads * head_dim)
+}
+
+/// The transpose `[head_dim, rows]` of the first `rows` rows of `from`, which spares every block of queries to make its own.
+fn transposed<T: Real>(from: Tile<T>, rows: usize, head_dim: usize) -> Vec<T> {
+    let mut to = vec![T::zero(); rows * head_dim];
+    for (row, from) in from.data.chunks(from.row).take(rows).enumerate() {
+        for (d, &x) in from[..head_dim].iter().enumerate() {
+            to[d * rows + row] = x;
+        }
+    }
+    to
 }
 
 /// Splits `data`, `width` elements a row, into the rows of each pair.
@@ -277,8 +295,9 @@ fn forward_cpu<T: Real>(
         let (start, rows) = (runs[0].start, lse.len() / heads);
         let each = (0..heads).into_par_iter().map(|head| {
             let kv = head / (heads / kv_heads);
-            let (keys, values) =
-                (head_rows(k, 0, kv, kv_heads, head_dim), head_rows(v, 0, kv, kv_heads, head_dim));
+            let values = head_rows(v, 0, kv, kv_heads, head_dim);
+            let keys = transposed(head_rows(k, start, kv, kv_heads, head_dim), rows, head_dim);
+            let keys = Tile::rows(&keys, rows);
             let (mut o, mut lse) = (vec![T::zero(); rows * head_dim], vec![T::zero(); rows]);
             let mut scores = vec![T::zero(); BLOCK * rows];
             for block in Block::of(runs) {
@@ -286,6 +305,7 @@ fn forward_cpu<T: Real>(
                 let scores = &mut scores[..n * keys_seen];
                 block.scores(
                     scores,
+                    start,
                     head_rows(q, block.rows.start, head, heads, head_dim),
                     keys,
                     head_dim,
@@ -344,8 +364,9 @@ fn backward_cpu<T: Real>(
     parts.zip(&mask.pairs).for_each(|(((dq, dk), dv), runs)| {
         let (start, rows) = (runs[0].start, dk.len() / (kv_heads * head_dim));
         let each = (0..kv_heads).into_par_iter().map(|kv| {
-            let (keys, values) =
-                (head_rows(k, 0, kv, kv_heads, head_dim), head_rows(v, 0, kv, kv_heads, head_dim));
+            let keys = head_rows(k, 0, kv, kv_heads, head_dim);
+            let [across_keys, across_values] = [k, v]
+                .map(|t| transposed(head_rows(t, start, kv, kv_heads, head_dim), rows, head_dim));
             let [mut dq, mut dk, mut dv] =
                 [group, 1, 1].map(|heads| vec![T::zero(); heads * rows * head_dim]);
             let [mut scores, mut slopes] = [(); 2].map(|()| vec![T::zero(); BLOCK * rows]);
@@ -358,8 +379,8 @@ fn backward_cpu<T: Real>(
                         head_rows(q, first, head, heads, head_dim),
                         head_rows(d_o, first, head, heads, head_dim),
                     );
-                    block.scores(scores, queries, keys, head_dim);
-                    block.scores(slopes, d_out, values, head_dim);
+                    block.scores(scores, start, queries, Tile::rows(&across_keys, rows), head_dim);
+                    block.scores(slopes, start, d_out, Tile::rows(&across_values, rows), head_dim);
                     vectorised(
                         #[inline(always)]
                         || {

@@ -30,17 +30,22 @@ impl Real for f32 {
     fn exp(self) -> Self {
         const LN2_HIGH: f32 = 0.693_359_4;
         const LN2_LOW: f32 = -2.121_944_4e-4;
+        // Adding 1.5 * 2^23 leaves the sum rounded to a whole number, which stands in its low bits: no conversion is needed,
+        // and Rust's saturating one would not be vectorised.
+        const WHOLE: f32 = 12_582_912.0;
         let x = self.clamp(-87.4, 88.8);
-        let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+        let shifted = f32::mul_add(x, std::f32::consts::LOG2_E, WHOLE);
+        let n = shifted - WHOLE;
         let r = f32::mul_add(n, -LN2_LOW, f32::mul_add(n, -LN2_HIGH, x));
         let mut p = 1.0 / 5040.0;
         for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
             p = f32::mul_add(p, r, c);
         }
         // Two halves, since 2^n alone leaves the range of f32 at n = 128 and below -126.
-        let half = (n as i32) >> 1;
-        let scale = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
-        let y = p * scale(half) * scale(n as i32 - half);
+        let n = shifted.to_bits().wrapping_sub(WHOLE.to_bits()) as i32;
+        let half = n >> 1;
+        let scale = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
+        let y = p * scale(half) * scale(n.wrapping_sub(half));
         if self < -87.4 {
             0.0
         } else if self > 88.8 {
@@ -212,42 +217,41 @@ pub(super) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(Body(body))
 }
 
-/// Sum over `i` of `term(a[i], b[i])`, in [`LANES`] partial sums.
+/// `rest` filled up to a whole block, so that the end of a row is as fast as its middle.
 #[inline(always)]
-pub(super) fn sum_of<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
-    let mut lanes = [T::zero(); LANES];
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..LANES {
-            lanes[lane] += term(a[lane], b[lane]);
-        }
-    }
-    let mut total = T::zero();
-    for (&a, &b) in a_rest.iter().zip(b_rest) {
-        total += term(a, b);
-    }
-    lanes.iter().fold(total, |total, &lane| total + lane)
+fn filled<T: Real>(rest: &[T], filling: T) -> [T; LANES] {
+    let mut block = [filling; LANES];
+    block[..rest.len()].copy_from_slice(rest);
+    block
 }
 
 /// Dot product.
 #[inline(always)]
 pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    sum_of(a, b, |a, b| a * b)
+    let mut lanes = [T::zero(); LANES];
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).fold(T::zero(), |total, (&a, &b)| total + a * b);
+    lanes.iter().fold(rest, |total, &lane| total + lane)
 }
 
 /// Largest element; negative infinity of an empty slice.
 #[inline(always)]
 pub(super) fn max_of<T: Real>(a: &[T]) -> T {
     let lowest = T::from_f64(f64::NEG_INFINITY);
-    let mut lanes = [lowest; LANES];
     let (blocks, rest) = a.as_chunks::<LANES>();
+    let mut lanes = filled(rest, lowest);
     for block in blocks {
         for lane in 0..LANES {
             lanes[lane] = Real::max(lanes[lane], block[lane]);
         }
     }
-    lanes.iter().chain(rest).fold(lowest, |m, &x| Real::max(m, x))
+    lanes.iter().fold(lowest, |m, &x| Real::max(m, x))
 }
 
 /// Replaces each `x` by `exp(x * scale - shift)` and returns the sum of the results.
@@ -255,18 +259,15 @@ pub(super) fn max_of<T: Real>(a: &[T]) -> T {
 pub(super) fn exp_in_place<T: Real>(row: &mut [T], scale: T, shift: T) -> T {
     let mut lanes = [T::zero(); LANES];
     let (blocks, rest) = row.as_chunks_mut::<LANES>();
-    for block in blocks {
+    let mut last = filled(rest, T::from_f64(f64::NEG_INFINITY));
+    for block in blocks.iter_mut().chain([&mut last]) {
         for lane in 0..LANES {
             block[lane] = Real::exp(Real::mul_add(block[lane], scale, -shift));
             lanes[lane] += block[lane];
         }
     }
-    let mut total = T::zero();
-    for x in rest {
-        *x = Real::exp(Real::mul_add(*x, scale, -shift));
-        total += *x;
-    }
-    lanes.iter().fold(total, |total, &lane| total + lane)
+    rest.copy_from_slice(&last[..rest.len()]);
+    lanes.iter().fold(T::zero(), |total, &lane| total + lane)
 }
 
 /// How many rows of `width` elements one parallel task takes: about 32 Ki elements, so that a task outlasts its scheduling.

@@ -8,8 +8,16 @@ use rayon::prelude::*;
 use super::cpu::{self, Real, on_cpu, vectorised};
 use super::gemm::{Into, Threads, Tile, gemm};
 
+/// Elements of logits that exist at one time, as far as [`CHUNK_ROWS`] allows.
+const CHUNK_ELEMENTS: usize = 4 << 20;
+
+/// Fewest and most rows of logits that exist at one time: enough for the full matmul rate, and no more.
+const CHUNK_ROWS: (usize, usize) = (256, 1024);
+
 /// Rows of logits that exist at one time.
-pub const LOGPS_CHUNK: usize = 256;
+fn chunk_rows(vocab: usize) -> usize {
+    (CHUNK_ELEMENTS / vocab.max(1)).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
+}
 
 /// Log-probability of each completion token under the model, in nats.
 ///
@@ -51,11 +59,12 @@ fn chunks_cpu<T: Real>(
     if let Some(&target) = targets.iter().find(|&&target| target as usize >= vocab) {
         bail!("logps: token id {target} with a vocabulary of {vocab}");
     }
-    let mut logits = vec![T::zero(); scored.min(LOGPS_CHUNK) * vocab];
+    let chunk = chunk_rows(vocab);
+    let mut logits = vec![T::zero(); scored.min(chunk) * vocab];
     let mut logps = vec![T::zero(); scored];
     let mut own = vec![T::zero(); if gradient { scored * width } else { 0 }];
-    for from in (0..scored).step_by(LOGPS_CHUNK) {
-        let rows = LOGPS_CHUNK.min(scored - from);
+    for from in (0..scored).step_by(chunk) {
+        let rows = chunk.min(scored - from);
         let logits = &mut logits[..rows * vocab];
         gemm(
             (rows, width, vocab),
@@ -120,7 +129,7 @@ mod tests {
     #[test]
     fn values_and_gradients_agree_with_the_reference() {
         for dtype in [DType::F32, DType::F64] {
-            for (scored, hidden, vocab) in [(1, 1, 1), (5, 33, 70), (LOGPS_CHUNK + 3, 8, 40)] {
+            for (scored, hidden, vocab) in [(1, 1, 1), (5, 33, 70), (CHUNK_ROWS.1 + 3, 8, 40)] {
                 let (h, head, g) = (
                     random(&[scored, hidden], 1, dtype),
                     random(&[vocab, hidden], 2, dtype),

@@ -66,15 +66,20 @@ fn turn_cpu<T: Real + InPlace>(
     }
     let (cos, sin) = (T::cpu_storage_as_slice(cos)?, T::cpu_storage_as_slice(sin)?);
     let sign = T::from_f64(sign);
-    cpu::elements_mut::<T>(x, layout)?.par_chunks_mut(width).enumerate().for_each(|(t, row)| {
-        let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
+    let rows = cpu::rows_per_task(width);
+    let each = cpu::elements_mut::<T>(x, layout)?.par_chunks_mut(rows * width).enumerate();
+    each.for_each(|(task, data)| {
         cpu::vectorised(
             #[inline(always)]
             || {
-                for head in row.chunks_exact_mut(2 * half) {
-                    let (a, b) = head.split_at_mut(half);
-                    for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-                        (*a, *b) = (*a * cos - *b * sin * sign, *b * cos + *a * sin * sign);
+                for (i, row) in data.chunks_exact_mut(width).enumerate() {
+                    let t = task * rows + i;
+                    let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
+                    for head in row.chunks_exact_mut(2 * half) {
+                        let (a, b) = head.split_at_mut(half);
+                        for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                            (*a, *b) = (*a * cos - *b * sin * sign, *b * cos + *a * sin * sign);
+                        }
                     }
                 }
             },

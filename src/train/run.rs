@@ -46,6 +46,8 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let begun = Instant::now();
     let say = options.verbosity;
 
+    machine::keep_freed_memory();
+
     // What the user gave.
     let device = machine::device(&options.device)?;
     let dtype = machine::dtype(config.model.dtype, &device)?;
