@@ -1,7 +1,6 @@
 //! Throughput of each operation, forward and backward, at the shapes of a 27 M Llama: `cargo bench`.
 //!
 //! Element-wise operations are in bytes read and written per second, products and attention in FLOP ("elements") per second.
-#![expect(missing_docs, reason = "criterion's macro makes the functions")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
 use candle_core::{DType, Device, Tensor};

@@ -40,6 +40,7 @@ pub struct TrainArgs {
 pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     interrupt::install()?;
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let next = next_command(&args);
     let mut overrides = args.set;
     overrides.extend(args.output.map(|dir| format!("output.dir={}", dir.display())));
     let (config, origin) = RunConfig::load(&args.config, &overrides)?;
@@ -58,10 +59,25 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     let dir = config.output.dir.display();
     writeln!(out, "adapter: {}", report.adapter_dir)?;
     writeln!(out, "report:  {dir}/report.md")?;
-    writeln!(
-        out,
-        "next:    train --config {} --set lora.target_modules=[q_proj,k_proj,v_proj,o_proj] --output {dir}-attention",
-        args.config
-    )?;
+    writeln!(out, "next:    {next} --output {dir}-attention")?;
     Ok(())
+}
+
+/// The same run with an adapter on the whole attention: a command that works as it stands.
+fn next_command(args: &TrainArgs) -> String {
+    let target = "lora.target_modules=[q_proj,k_proj,v_proj,o_proj]".to_owned();
+    let sets =
+        args.set.iter().filter(|set| !set.starts_with("lora.target_modules")).chain([&target]);
+    let words: Vec<_> = ["train", "--config", &args.config]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(sets.flat_map(|set| ["--set".to_owned(), quoted(set)]))
+        .collect();
+    words.join(" ")
+}
+
+/// `word` as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c));
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }

@@ -80,10 +80,12 @@ choices! {
     }
 
     /// How a prompt and its answers become token ids.
+    #[derive(Default)]
     Tokenization {
         /// As TRL 1.16: `prompt`, `prompt + chosen` and `prompt + rejected` as whole texts with special tokens on; the prompt
         /// is the longest beginning that all three share. A token that merges across the boundary belongs to both answers.
         /// The EOS text is appended to an answer that does not end with it.
+        #[default]
         Joint = "joint",
         /// As TRL up to 0.28, the paper's 0.6.0 among them: prompt and answers apart, without special tokens (so without BOS),
         /// and the EOS id appended to both answers whatever they end with. The original then cut a too long sequence at its
@@ -115,12 +117,6 @@ choices! {
     MetricName {
         /// Share of pairs whose margin is above the base model's (paper, Eq. 3), and its relatives.
         Opa = "opa",
-    }
-}
-
-impl Default for Tokenization {
-    fn default() -> Self {
-        Self::Joint
     }
 }
 

@@ -53,6 +53,19 @@ pub struct LayerLora<'a> {
     pub dropout: Option<Dropout>,
 }
 
+/// What a pass through a layer reads besides its input.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    /// The pack.
+    pub batch: &'a Batch,
+    /// Shape of the model.
+    pub config: &'a LlamaConfig,
+    /// The adapter.
+    pub lora: LayerLora<'a>,
+    /// Rows computed after the attention.
+    pub rows: Rows,
+}
+
 impl<'a> LayerLora<'a> {
     fn active(&self, projection: Projection, keys: &'a TokenKeys) -> Option<Active<'a>> {
         let adapter = self.adapter?;
@@ -118,14 +131,8 @@ impl Layer {
     }
 
     /// Runs the layer on `input` (`[tokens, hidden]`), keeping what [`Layer::backward`] needs.
-    pub fn forward(
-        &self,
-        input: &Stream,
-        batch: &Batch,
-        config: &LlamaConfig,
-        lora: LayerLora<'_>,
-        rows: Rows,
-    ) -> Result<(Stream, Saved)> {
+    pub fn forward(&self, input: &Stream, pass: Pass<'_>) -> Result<(Stream, Saved)> {
+        let Pass { batch, config, lora, rows } = pass;
         let mut inner = PerProjection::default();
         let mut project = |projection, x: &Tensor, keys| -> Result<Tensor> {
             let (y, kept) =
@@ -171,12 +178,10 @@ impl Layer {
         &self,
         dy: &Tensor,
         saved: &Saved,
-        batch: &Batch,
-        config: &LlamaConfig,
-        lora: LayerLora<'_>,
-        rows: Rows,
+        pass: Pass<'_>,
         wanted: InputGradient,
     ) -> Result<(Option<Tensor>, PerProjection<LoraPair>)> {
+        let Pass { batch, config, lora, rows } = pass;
         let mut gradients = PerProjection::default();
         let mut back = |projection,
                         dy: &Tensor,

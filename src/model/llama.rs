@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::batch::Batch;
 use super::config::LlamaConfig;
-use super::layer::{Dropout, Layer, LayerLora, Rows, Saved, Stream};
+use super::layer::{Dropout, Layer, LayerLora, Pass, Rows, Saved, Stream};
 use super::lora::{self, Adapter, InputGradient, LoraTensors};
 use super::weights::Checkpoint;
 use crate::config::Projection;
@@ -102,8 +102,11 @@ impl Llama {
         Batch::new(pack, &self.config, self.dtype, &self.device)
     }
 
-    fn rows(&self, layer: usize) -> Rows {
-        if layer + 1 == self.layers.len() { Rows::Kept } else { Rows::All }
+    /// One layer's pass; after the last layer's attention nothing reads the rows that predict nothing.
+    fn pass<'a>(&'a self, batch: &'a Batch, lora: LayerLora<'a>) -> Pass<'a> {
+        let last = lora.layer + 1 == self.layers.len();
+        let rows = if last { Rows::Kept } else { Rows::All };
+        Pass { batch, config: &self.config, lora, rows }
     }
 
     fn embed(&self, batch: &Batch) -> Result<Stream> {
@@ -125,7 +128,7 @@ impl Llama {
         let mut stream = self.embed(batch)?;
         for (i, layer) in self.layers.iter().enumerate() {
             let lora = LayerLora { layer: i, adapter, dropout: None };
-            (stream, _) = layer.forward(&stream, batch, &self.config, lora, self.rows(i))?;
+            (stream, _) = layer.forward(&stream, self.pass(batch, lora))?;
         }
         Ok(self.last_norm(&stream)?.y)
     }
@@ -155,7 +158,7 @@ impl Llama {
         let mut layers = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
             let lora = LayerLora { layer: i, adapter: Some(adapter), dropout };
-            let (next, saved) = layer.forward(&stream, batch, &self.config, lora, self.rows(i))?;
+            let (next, saved) = layer.forward(&stream, self.pass(batch, lora))?;
             stream = next;
             layers.push(match keep {
                 Keep::Everything => Kept::Everything(Box::new(saved)),
@@ -186,17 +189,13 @@ impl Llama {
             rms_norm::backward(&dnormed, &tape.last.sum, &tape.last.inv, &self.norm, None)?;
         let mut gradients = LoraTensors::default();
         for ((i, layer), kept) in self.layers.iter().enumerate().zip(tape.layers).rev() {
-            let (lora, rows) =
-                (LayerLora { layer: i, adapter: Some(adapter), dropout }, self.rows(i));
+            let pass = self.pass(batch, LayerLora { layer: i, adapter: Some(adapter), dropout });
             let saved = match kept {
                 Kept::Everything(saved) => *saved,
-                Kept::Input(base) => {
-                    layer.forward(&Stream { base, delta: None }, batch, &self.config, lora, rows)?.1
-                }
+                Kept::Input(base) => layer.forward(&Stream { base, delta: None }, pass)?.1,
             };
             let wanted = if i == 0 { InputGradient::Unwanted } else { InputGradient::Wanted };
-            let (below, pairs) =
-                layer.backward(&dx, &saved, batch, &self.config, lora, rows, wanted)?;
+            let (below, pairs) = layer.backward(&dx, &saved, pass, wanted)?;
             gradients.layers.push(pairs);
             if let Some(below) = below {
                 dx = below;

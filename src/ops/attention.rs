@@ -222,10 +222,16 @@ fn head_rows<T>(data: &[T], row: usize, head: usize, heads: usize, head_dim: usi
 
 /// The transpose `[head_dim, rows]` of the first `rows` rows of `from`, which spares every block of queries to make its own.
 fn transposed<T: Real>(from: Tile<T>, rows: usize, head_dim: usize) -> Vec<T> {
+    /// Rows turned together, so that writes fill whole cache lines.
+    const TOGETHER: usize = 16;
     let mut to = vec![T::zero(); rows * head_dim];
-    for (row, from) in from.data.chunks(from.row).take(rows).enumerate() {
-        for (d, &x) in from[..head_dim].iter().enumerate() {
-            to[d * rows + row] = x;
+    for first in (0..rows).step_by(TOGETHER) {
+        let last = (first + TOGETHER).min(rows);
+        for d in 0..head_dim {
+            let line = &mut to[d * rows + first..d * rows + last];
+            for (x, row) in line.iter_mut().zip(first..) {
+                *x = from.data[row * from.row + d];
+            }
         }
     }
     to
@@ -259,7 +265,7 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, heads: Heads) -> Resul
         || k.dims() != key
         || v.dims() != key
         || heads.kv_heads == 0
-        || heads.heads % heads.kv_heads != 0
+        || !heads.heads.is_multiple_of(heads.kv_heads)
     {
         bail!(
             "attention: q {:?}, k {:?}, v {:?} with {} tokens and {heads:?}",

@@ -120,13 +120,10 @@ pub(super) fn elements<T: WithDType>(tensor: &Tensor) -> Result<Elements<'_, T>>
 }
 
 /// The elements of a contiguous CPU storage, for operations in place.
-pub(super) fn elements_mut<'a, T: WithDType>(
+pub(super) fn elements_mut<'a, T: WithDType + InPlace>(
     storage: &'a mut CpuStorage,
     layout: &candle_core::Layout,
-) -> Result<&'a mut [T]>
-where
-    T: InPlace,
-{
+) -> Result<&'a mut [T]> {
     let Some((from, to)) = layout.contiguous_offsets() else {
         bail!("expected a contiguous tensor, got strides {:?}", layout.stride())
     };
@@ -259,15 +256,21 @@ pub(super) fn max_of<T: Real>(a: &[T]) -> T {
 pub(super) fn exp_in_place<T: Real>(row: &mut [T], scale: T, shift: T) -> T {
     let mut lanes = [T::zero(); LANES];
     let (blocks, rest) = row.as_chunks_mut::<LANES>();
-    let mut last = filled(rest, T::from_f64(f64::NEG_INFINITY));
-    for block in blocks.iter_mut().chain([&mut last]) {
-        for lane in 0..LANES {
-            block[lane] = Real::exp(Real::mul_add(block[lane], scale, -shift));
-            lanes[lane] += block[lane];
-        }
+    for block in blocks {
+        exp_block(block, &mut lanes, scale, shift);
     }
+    let mut last = filled(rest, T::from_f64(f64::NEG_INFINITY));
+    exp_block(&mut last, &mut lanes, scale, shift);
     rest.copy_from_slice(&last[..rest.len()]);
     lanes.iter().fold(T::zero(), |total, &lane| total + lane)
+}
+
+#[inline(always)]
+fn exp_block<T: Real>(block: &mut [T; LANES], lanes: &mut [T; LANES], scale: T, shift: T) {
+    for (x, lane) in block.iter_mut().zip(lanes) {
+        *x = Real::exp(Real::mul_add(*x, scale, -shift));
+        *lane += *x;
+    }
 }
 
 /// How many rows of `width` elements one parallel task takes: about 32 Ki elements, so that a task outlasts its scheduling.

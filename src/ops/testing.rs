@@ -32,7 +32,8 @@ pub(crate) fn tolerance(dtype: DType) -> f64 {
 /// Index of the worst element of `got` that is not within `tolerance * scale` of `want`. NaN is never close.
 fn worst(got: &[f64], want: &[f64], tolerance: f64, scale: f64) -> Option<usize> {
     let error = |i: usize| (got[i] - want[i]).abs();
-    let far = (0..got.len()).filter(|&i| !(error(i) <= tolerance * scale));
+    let close = |i: usize| error(i) <= tolerance * scale; // false for NaN
+    let far = (0..got.len()).filter(|&i| !close(i));
     far.max_by(|&a, &b| error(a).total_cmp(&error(b)))
 }
 

@@ -192,8 +192,7 @@ fn pairs(
         files.iter().map(|path| Ok((path.clone(), presets::read(path)?))).collect::<Result<_>>()?;
     let loaded = file::load(&files)?;
     let tokenized = tokenize::tokenize(&loaded.pairs, tokenizer, limits)?;
-    notes.push(format!("{what}: {}", loaded.counts));
-    notes.push(format!("{what}: {}", tokenized.counts));
+    notes.push(format!("{what}: {}\n{}", loaded.counts, tokenized.counts).replace('\n', "\n  "));
     if tokenized.pairs.is_empty() {
         bail_input!(
             "{what}: none of the {} pairs is left under `data.max_length = {}`",

@@ -115,6 +115,21 @@ fn a_terminated_run_saves_first_and_says_how_to_go_on() {
 }
 
 #[test]
+fn resuming_from_a_named_checkpoint_in_a_new_folder_ends_with_the_same_bytes() {
+    let place = uninterrupted();
+    let from = place.path("run/checkpoints/step-000010");
+    place.succeed(&[
+        "--config",
+        "config.toml",
+        "--resume",
+        from.to_str().unwrap(),
+        "--output",
+        "other",
+    ]);
+    assert_eq!(place.bytes(ADAPTER), place.bytes("other/adapter/adapter_model.safetensors"));
+}
+
+#[test]
 fn a_finished_run_prints_its_results_again_and_changes_nothing() {
     let place = uninterrupted();
     let (adapter, log) = (place.bytes(ADAPTER), place.bytes("run/train.jsonl"));
