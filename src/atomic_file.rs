@@ -26,7 +26,7 @@ pub fn write(
     written.with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Writes the folder `path` with `files` in it, aside and renamed like [`write`]; a folder that is there is replaced.
+/// Writes the folder `path` with `files` in it, aside and renamed like [`write()`]; a folder that is there is replaced.
 ///
 /// Killed between the removal of the old folder and the rename, it leaves neither: whoever wrote it writes it again.
 pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<()> {

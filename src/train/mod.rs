@@ -1,7 +1,7 @@
 //! Training: pairs and a model in, a run folder out: adapter, scores, figures, report.
 //!
 //! [`run`] is the recipe, top to bottom. It reads [`inputs`], lays the steps out ([`plan`], [`schedule`]), computes the frozen
-//! [`reference`], takes each [`step`] under the [`dpo`] loss with the [`optimizer`], saves [`checkpoint`]s and the [`log`], and
+//! [`mod@reference`], takes each [`step`] under the [`dpo`] loss with the [`optimizer`], saves [`checkpoint`]s and the [`log`], and
 //! scores the evaluation sets ([`scores`]). Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
 
 pub mod checkpoint;
