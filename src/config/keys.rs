@@ -63,6 +63,8 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("dpo.beta", POSITIVE),
     ("dpo.loss", Kind::Choice(LossType::NAMES)),
     ("dpo.label_smoothing", BELOW_HALF),
+    ("dpo.simpo_gamma", NOT_NEGATIVE),
+    ("dpo.sft_weight", NOT_NEGATIVE),
     ("dpo.reference", Kind::Choice(Reference::NAMES)),
     ("data.train", Kind::Files),
     ("data.prompt_format", Kind::Choice(PromptFormat::NAMES)),

@@ -59,10 +59,14 @@ impl Default for LoraSection {
 pub struct DpoSection {
     /// How strongly the policy is held to the reference: rewards are `beta * (policy - reference)` log-probabilities.
     pub beta: f64,
-    /// The function of a pair's margin that is minimised.
+    /// The function of a pair's rewards that is minimised.
     pub loss: LossType,
-    /// Probability that a pair's label is the wrong way round (conservative DPO); 0 is plain DPO.
+    /// Probability that a pair's label is the wrong way round; read by `sigmoid` (conservative DPO), `robust` and `exo_pair`.
     pub label_smoothing: f64,
+    /// Reward margin that `simpo` asks for; the default is TRL's.
+    pub simpo_gamma: f64,
+    /// Weight of an SFT term (RPO, arXiv 2404.19733): the mean negative log-probability per token of the chosen answer; 0 for none.
+    pub sft_weight: f64,
     /// The policy that rewards are measured from.
     pub reference: Reference,
 }
@@ -73,6 +77,8 @@ impl Default for DpoSection {
             beta: 0.1,
             loss: LossType::Sigmoid,
             label_smoothing: 0.0,
+            simpo_gamma: 0.5,
+            sft_weight: 0.0,
             reference: Reference::Base,
         }
     }

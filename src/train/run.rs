@@ -81,7 +81,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
 
     // Training.
     let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
-    let dpo = Dpo { beta: config.dpo.beta, label_smoothing: config.dpo.label_smoothing };
+    let dpo = Dpo::from(&config.dpo);
     let mut log = Log::open(&folder.log(), state.cursor.step)?;
     let save = |state: &State| {
         checkpoint::save(
@@ -95,14 +95,18 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         if config.lora.dropout > 0.0 {
             say.note(format!("dropout: {} on the adapter's inputs", config.lora.dropout));
         }
-        let reference = reference::logps(
-            &model,
-            &model_digest,
-            &inputs.train,
-            &plan.visited(),
-            engine.micro_batch_tokens,
-            say,
-        )?;
+        let reference = if dpo.loss.needs_reference() {
+            reference::logps(
+                &model,
+                &model_digest,
+                &inputs.train,
+                &plan.visited(),
+                engine.micro_batch_tokens,
+                say,
+            )?
+        } else {
+            vec![[0.0; 2]; inputs.train.len()]
+        };
         let ceiling_tflops = machine::matmul_tflops(&model.config, dtype, &device)?;
         let mut progress =
             say.progress("train", "steps", state.cursor.step as u64, plan.steps() as u64);

@@ -28,7 +28,7 @@ fn step(case: &Case, pairs: usize, engine: Engine, dropout: Option<Dropout>) -> 
         weights: vec![1.0 / pairs as f64; pairs],
         epoch: 0.0,
     };
-    let dpo = Dpo { beta: case.beta(), label_smoothing: 0.0 };
+    let dpo = Dpo { beta: case.beta(), ..Dpo::default() };
     loss_and_gradients(
         &case.model,
         &case.adapter,

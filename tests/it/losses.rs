@@ -1,0 +1,121 @@
+//! The losses against TRL's values, and whole runs under each of them, from each reference and with each way of scaling.
+
+use mvpbench::config::LossType;
+use mvpbench::train::dpo::Dpo;
+use serde_json::Value;
+
+use crate::command::{Place, records};
+use crate::golden::{CASES, json, numbers, path};
+
+/// Sums of policy and reference of `[chosen, rejected]`, and their tokens.
+fn scored(pair: &Value) -> ([f64; 2], [f64; 2], [usize; 2]) {
+    let of = |key: &str| ["chosen", "rejected"].map(|side| pair[side][key].as_f64().unwrap());
+    let tokens =
+        ["chosen", "rejected"].map(|side| numbers(&pair[side]["policy_token_logps"]).len());
+    (of("policy_logps"), of("ref_logps"), tokens)
+}
+
+#[track_caller]
+fn assert_equals(what: &str, got: f64, want: &Value) {
+    let want = want.as_f64().unwrap();
+    assert!((got - want).abs() <= 1e-4 * want.abs(), "{what}: got {got}, expected {want}");
+}
+
+#[test]
+fn every_loss_equals_trls_of_the_same_name() {
+    for case in CASES {
+        let logps = json(&format!("cases/{case}/logps.json"));
+        let beta = logps["beta"].as_f64().unwrap();
+        let pairs: Vec<_> = logps["pairs"].as_array().unwrap().iter().map(scored).collect();
+        let golden =
+            logps["summary"]["other_loss_types_microbatches_0_1_2_3_and_4_5"].as_object().unwrap();
+        let mut compared = 0;
+        for (name, want) in golden {
+            let (word, label_smoothing) = name
+                .split_once("@label_smoothing=")
+                .map_or((name.as_str(), 0.0), |(word, e)| (word, e.parse().unwrap()));
+            let Some(loss) = LossType::ALL.into_iter().find(|loss| loss.name() == word) else {
+                assert!(["aot", "aot_unpaired", "sft"].contains(&word), "{word} is not here");
+                continue;
+            };
+            let dpo = Dpo { loss, beta, label_smoothing, ..Dpo::default() };
+            for (batch, want) in pairs.chunks(2).zip(want.as_array().unwrap()) {
+                let sum: f64 = batch.iter().map(|&(p, r, n)| dpo.loss(p, r, n).loss).sum();
+                assert_equals(&format!("{case} {name}"), sum / 2.0, want);
+            }
+            compared += 1;
+        }
+        assert_eq!(compared, LossType::ALL.len() - 1, "{case}: every loss but simpo is TRL's");
+    }
+}
+
+/// TRL's term is a mean over the tokens of a micro-batch; here each pair has its own, as in the RPO paper.
+#[test]
+fn the_sft_term_weighted_by_tokens_equals_trls() {
+    for case in CASES {
+        let logps = json(&format!("cases/{case}/logps.json"));
+        let pairs: Vec<_> = logps["pairs"].as_array().unwrap().iter().map(scored).collect();
+        let golden = &logps["summary"]["other_loss_types_microbatches_0_1_2_3_and_4_5"]["sft"];
+        let (plain, with_term) = (Dpo::default(), Dpo { sft_weight: 1.0, ..Dpo::default() });
+        for (batch, want) in pairs.chunks(2).zip(golden.as_array().unwrap()) {
+            let (mut sum, mut tokens) = (0.0, 0.0);
+            for &(policy, reference, n) in batch {
+                let term = with_term.loss(policy, reference, n).loss
+                    - plain.loss(policy, reference, n).loss;
+                sum += term * n[0] as f64;
+                tokens += n[0] as f64;
+            }
+            assert_equals(&format!("{case} sft"), sum / tokens, want);
+        }
+    }
+}
+
+/// A run of three steps, each on all 13 pairs of the golden data, with the first evaluation set the same pairs.
+fn place() -> Place {
+    let place = Place::new();
+    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
+    place.write(
+        "config.toml",
+        format!(
+            "[model]\npath = {model:?}\n[lora]\ndropout = 0.0\n[data]\ntrain = [{pairs:?}]\nshuffle = false\n\
+             [train]\nlearning_rate = 1e-3\nscheduler = \"constant\"\nper_device_batch_size = 13\n\
+             gradient_accumulation_steps = 1\n[[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"
+        ),
+    );
+    place
+}
+
+/// The records of the steps of `place` under `set`.
+#[track_caller]
+fn train(place: &Place, set: &[&str]) -> Vec<Value> {
+    let set: Vec<_> = set.iter().flat_map(|set| ["--set", set]).collect();
+    place.succeed(&[&["--config", "config.toml"], &set[..]].concat());
+    records(&place.path("run/train.jsonl"))
+}
+
+fn number(record: &Value, key: &str) -> f64 {
+    record[key].as_f64().unwrap()
+}
+
+#[test]
+fn two_steps_under_every_loss_lower_it() {
+    for loss in LossType::ALL {
+        let set = format!("dpo.loss={loss}");
+        let smoothing = if loss == LossType::ExoPair { "0.001" } else { "0" };
+        let smoothing = format!("dpo.label_smoothing={smoothing}");
+        let place = place();
+        let steps = train(&place, &[&set, &smoothing, "eval.sets=[]"]);
+        let losses: Vec<_> = steps.iter().map(|step| number(step, "loss")).collect();
+        assert_eq!(losses.len(), 3, "{loss}");
+        assert!(losses[2] < losses[0], "{loss}: {losses:?}");
+        assert_eq!(place.path("cache").exists(), loss.needs_reference(), "{loss}: reference pass");
+    }
+}
+
+#[test]
+fn the_sft_term_raises_the_chosen_answers_log_probability() {
+    let chosen = |set: &[&str]| number(&train(&place(), set)[2], "logps/chosen");
+    let plain = chosen(&["eval.sets=[]"]);
+    let with_term = chosen(&["eval.sets=[]", "dpo.sft_weight=1.0"]);
+    assert!(with_term > plain + 0.1, "{with_term} {plain}");
+}
