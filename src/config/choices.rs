@@ -101,6 +101,9 @@ choices! {
     Reference {
         /// The base model: the same weights with the adapter off.
         Base = "base",
+        /// The policy as it starts, with the adapter of `lora.init_from`: for DPO after SFT. A fresh adapter changes nothing, so
+        /// without one this is the base model.
+        Init = "init",
     }
 
     /// How an MVPBench record becomes a prompt.
@@ -143,7 +146,7 @@ choices! {
 
     /// A figure of the evaluation.
     MetricName {
-        /// Share of pairs whose margin is above the base model's (paper, Eq. 3), and its relatives.
+        /// Share of pairs whose margin is above the reference's (paper, Eq. 3), and its relatives.
         Opa = "opa",
     }
 }

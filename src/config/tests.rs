@@ -128,7 +128,10 @@ fn a_value_out_of_range_is_an_error() {
             "`dpo.loss` must be one of `\"sigmoid\"`, `\"sigmoid_norm\"`, `\"hinge\"`, `\"ipo\"`, `\"robust\"`, `\"exo_pair\"`, `\"nca_pair\"`, `\"bco_pair\"`, `\"sppo_hard\"`, `\"apo_zero\"`, `\"apo_down\"`, `\"discopop\"`, `\"simpo\"`, got `\"aot\"`",
         ),
         ("[dpo]\nsft_weight = -1", "`dpo.sft_weight` must be finite and at least 0, got `-1`"),
-        ("[dpo]\nreference = \"init\"", "`dpo.reference` must be `\"base\"`, got `\"init\"`"),
+        (
+            "[dpo]\nreference = \"sft\"",
+            "`dpo.reference` must be one of `\"base\"`, `\"init\"`, got `\"sft\"`",
+        ),
         (
             "[train]\nlearning_rate = -1e-5",
             "`train.learning_rate` must be finite and at least 0, got `-0.00001`",

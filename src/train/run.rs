@@ -19,7 +19,7 @@ use super::schedule::learning_rate;
 use super::step::{Engine, StepOutput, loss_and_gradients};
 use super::{digest, machine, reference, scores};
 use crate::atomic_file;
-use crate::config::RunConfig;
+use crate::config::{Reference, RunConfig};
 use crate::eval::score::{PairScore, read_scores, write_scores};
 use crate::eval::{Evaluation, SetResult};
 use crate::model::adapter::{self, WEIGHTS_FILE};
@@ -76,7 +76,16 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         config.lora.dropout,
         &base_name,
     );
-    let scoring = Scoring { config, inputs: &inputs, model: &model, folder: &folder, engine, say };
+    let start = start(&inputs, &model)?;
+    let scoring = Scoring {
+        config,
+        inputs: &inputs,
+        model: &model,
+        start: start.as_ref(),
+        folder: &folder,
+        engine,
+        say,
+    };
     let before = scoring.before(&state)?;
 
     // Training.
@@ -98,6 +107,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         let reference = if dpo.loss.needs_reference() {
             reference::logps(
                 &model,
+                start.as_ref().filter(|_| config.dpo.reference == Reference::Init),
                 &model_digest,
                 &inputs.train,
                 &plan.visited(),
@@ -293,6 +303,13 @@ fn load_state(
     Ok(State { cursor: Cursor::default(), adapter, optimizer })
 }
 
+/// The adapter that the run starts from, as the base computes; none for a fresh one, which changes nothing.
+fn start(inputs: &Inputs, model: &Llama) -> Result<Option<Adapter>> {
+    let Some(adapter) = &inputs.start else { return Ok(None) };
+    let tensors = adapter.tensors.map(|tensor| tensor.to_device(&model.device))?;
+    in_dtype(&Adapter { tensors, ..*adapter }, model.dtype).map(Some)
+}
+
 /// The adapter in the dtype that the base computes in.
 fn in_dtype(adapter: &Adapter, dtype: DType) -> Result<Adapter> {
     Ok(Adapter { tensors: adapter.tensors.map(|tensor| tensor.to_dtype(dtype))?, ..*adapter })
@@ -374,6 +391,7 @@ struct Scoring<'a> {
     config: &'a RunConfig,
     inputs: &'a Inputs,
     model: &'a Llama,
+    start: Option<&'a Adapter>,
     folder: &'a RunFolder,
     engine: Engine,
     say: Verbosity,
@@ -408,24 +426,14 @@ impl Scoring<'_> {
         if let Some((evaluation, _)) = self.written("before") {
             return Ok(Some(evaluation));
         }
-        let start = match &self.inputs.start {
-            Some(adapter) => Some(in_dtype(
-                &Adapter {
-                    tensors: adapter.tensors.map(|t| t.to_device(&self.model.device))?,
-                    ..adapter.clone()
-                },
-                self.model.dtype,
-            )?),
-            None => None,
-        };
         let mut results = Vec::new();
         for (i, set) in self.inputs.sets.iter().enumerate() {
-            let reference = self.sums("before", None, i)?;
-            // A fresh adapter is the identity: its scores are the reference's, to the bit.
-            let policy = start.as_ref().map_or_else(
-                || Ok(reference.clone()),
-                |adapter| self.sums("start", Some(adapter), i),
-            )?;
+            let policy = self.sums("before", self.start, i)?;
+            let reference = match (self.start, self.config.dpo.reference) {
+                (Some(_), Reference::Base) => self.sums("reference", None, i)?,
+                // The reference is the policy as it starts, or a fresh adapter is the identity: the same scores, to the bit.
+                _ => policy.clone(),
+            };
             let scores = scores::scores(&set.texts, &set.pairs, &policy, &reference);
             write_scores(&self.folder.scores(&set.name, "before"), &scores)?;
             results.push(SetResult::measure(

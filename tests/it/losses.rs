@@ -119,3 +119,51 @@ fn the_sft_term_raises_the_chosen_answers_log_probability() {
     let with_term = chosen(&["eval.sets=[]", "dpo.sft_weight=1.0"]);
     assert!(with_term > plain + 0.1, "{with_term} {plain}");
 }
+
+fn before(place: &Place) -> Value {
+    let evaluation: Value = serde_json::from_slice(&place.bytes("run/eval/before.json")).unwrap();
+    evaluation["sets"][0]["overall"].clone()
+}
+
+#[test]
+fn before_training_every_pair_ties_with_the_policy_as_it_starts() {
+    let place = place();
+    let from = format!("lora.init_from={}", path("adapters/tiny-nonzero").display());
+    let base = train(&place, &[&from]);
+    let from_base = before(&place);
+    std::fs::remove_dir_all(place.path("run")).unwrap();
+    let init = train(&place, &[&from, "dpo.reference=init"]);
+    let from_init = before(&place);
+
+    // `summary` of `cases/tiny/logps.json` is TRL's view of that adapter from the base model.
+    let golden = json("cases/tiny/logps.json");
+    let opa = golden["summary"]["opa"].as_f64().unwrap();
+    assert!((number(&from_base["opa"], "value") - opa).abs() <= 1e-12);
+    assert!((number(&base[0], "loss") - number(&golden["summary"], "mean_loss")).abs() <= 1e-4);
+    assert_eq!(from_base["opa"]["ties"], 1);
+
+    assert!(number(&from_init["opa"], "value").abs() <= 0.0 && from_init["opa"]["ties"] == 13);
+    assert!((number(&init[0], "loss") - std::f64::consts::LN_2).abs() <= 1e-6, "{}", init[0]);
+    assert_eq!(
+        std::fs::read_dir(place.path("cache")).unwrap().count(),
+        2,
+        "one for each reference"
+    );
+    let scores = records(&place.path("run/eval/scores-golden-after.jsonl"));
+    let margin = |score: &Value, of: &str| {
+        number(score, &format!("{of}_chosen_logps"))
+            - number(score, &format!("{of}_rejected_logps"))
+    };
+    let won = scores.iter().filter(|s| margin(s, "policy") > margin(s, "reference")).count();
+    assert!(won > 6, "{won} of 13 above the policy as it started");
+}
+
+#[test]
+fn without_a_start_adapter_init_is_the_base_model() {
+    let adapters = ["base", "init"].map(|reference| {
+        let place = place();
+        train(&place, &[&format!("dpo.reference={reference}")]);
+        place.bytes("run/adapter/adapter_model.safetensors")
+    });
+    assert!(adapters[0] == adapters[1]);
+}
