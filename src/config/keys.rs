@@ -57,6 +57,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("model.dtype", Kind::Choice(Dtype::NAMES)),
     ("lora.rank", Kind::Integer(1..=1024)),
     ("lora.alpha", POSITIVE),
+    ("lora.use_rslora", Kind::Flag),
     ("lora.dropout", BELOW_ONE),
     ("lora.target_modules", Kind::Choices(Projection::NAMES)),
     ("lora.init_from", Kind::OptionalText),

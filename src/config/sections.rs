@@ -33,6 +33,8 @@ pub struct LoraSection {
     pub rank: usize,
     /// The adapter's output is scaled by `alpha / rank`.
     pub alpha: f64,
+    /// Whether it is scaled by `alpha / sqrt(rank)` instead (rsLoRA, arXiv 2312.03732).
+    pub use_rslora: bool,
     /// Share of the adapter's inputs that a training step sets to zero.
     pub dropout: f64,
     /// The linear layers that carry an adapter, in the order of [`Projection::ALL`] whatever order was typed.
@@ -46,6 +48,7 @@ impl Default for LoraSection {
         Self {
             rank: 16,
             alpha: 32.0,
+            use_rslora: false,
             dropout: 0.05,
             target_modules: vec![Projection::QProj, Projection::VProj],
             init_from: String::new(),

@@ -257,16 +257,7 @@ fn load_state(
     folder: &RunFolder,
     device: &Device,
 ) -> Result<State> {
-    let load = |path: &Path| {
-        checkpoint::load(
-            path,
-            &inputs.model_config,
-            &config.lora.target_modules,
-            config.lora.rank,
-            config.lora.alpha,
-            device,
-        )
-    };
+    let load = |path: &Path| checkpoint::load(path, &inputs.model_config, &config.lora, device);
     if let Resume::From(path) = &options.resume {
         let state =
             load(path).with_context(|| format!("cannot resume from `{}`", path.display()))?;
@@ -290,14 +281,7 @@ fn load_state(
             tensors: adapter.tensors.map(|tensor| tensor.to_device(device))?,
             ..adapter.clone()
         },
-        None => Adapter::fresh(
-            &inputs.model_config,
-            &config.lora.target_modules,
-            config.lora.rank,
-            config.lora.alpha,
-            config.train.seed,
-            device,
-        )?,
+        None => Adapter::fresh(&inputs.model_config, &config.lora, config.train.seed, device)?,
     };
     let optimizer = Optimizer::new(&adapter.tensors)?;
     Ok(State { cursor: Cursor::default(), adapter, optimizer })

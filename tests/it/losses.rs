@@ -167,3 +167,37 @@ fn without_a_start_adapter_init_is_the_base_model() {
     });
     assert!(adapters[0] == adapters[1]);
 }
+
+#[test]
+fn rslora_scales_by_the_root_of_the_rank_and_comes_back_as_it_went() {
+    const ADAPTER: &str = "run/adapter/adapter_model.safetensors";
+    // Of rank 16: 8 / sqrt(16) = 32 / 16.
+    let [classic, same, other] = [
+        &["lora.alpha=32"][..],
+        &["lora.alpha=8", "lora.use_rslora=true"],
+        &["lora.alpha=32", "lora.use_rslora=true"],
+    ]
+    .map(|set| {
+        let place = place();
+        train(&place, set);
+        place
+    });
+    assert!(classic.bytes(ADAPTER) == same.bytes(ADAPTER));
+    assert!(classic.bytes(ADAPTER) != other.bytes(ADAPTER));
+    let fields: Value =
+        serde_json::from_slice(&other.bytes("run/adapter/adapter_config.json")).unwrap();
+    assert_eq!((&fields["use_rslora"], &fields["r"]), (&true.into(), &16.into()));
+
+    let again = place();
+    let from = format!("lora.init_from={}", other.path("run/adapter").display());
+    let refused = again.run(&["--config", "config.toml", "--set", &from]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("hint: set `lora.use_rslora = true`"), "{said}");
+    train(&again, &[&from, "lora.use_rslora=true", "train.max_steps=1"]);
+    let (before, after) = (
+        records(&again.path("run/eval/scores-golden-before.jsonl")),
+        records(&other.path("run/eval/scores-golden-after.jsonl")),
+    );
+    assert_eq!(before, after, "the same adapter gives the same scores");
+}
