@@ -76,6 +76,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("train.epochs", AT_LEAST_ONE),
     ("train.max_steps", ANY_COUNT),
     ("train.learning_rate", NOT_NEGATIVE),
+    ("train.lora_plus_ratio", POSITIVE),
     ("train.scheduler", Kind::Choice(Scheduler::NAMES)),
     ("train.warmup_steps", ANY_COUNT),
     ("train.weight_decay", NOT_NEGATIVE),

@@ -128,6 +128,8 @@ pub struct TrainSection {
     pub max_steps: usize,
     /// The highest learning rate, which the schedule starts from after the warm-up.
     pub learning_rate: f64,
+    /// How many times A's learning rate B's is (LoRA+, arXiv 2402.12354, which finds 16 good); the log has A's.
+    pub lora_plus_ratio: f64,
     /// Learning rate over the steps, after the warm-up.
     pub scheduler: Scheduler,
     /// Optimizer steps over which the learning rate rises from zero.
@@ -160,6 +162,7 @@ impl Default for TrainSection {
             epochs: 3,
             max_steps: 0,
             learning_rate: 5e-5,
+            lora_plus_ratio: 1.0,
             scheduler: Scheduler::Linear,
             warmup_steps: 0,
             weight_decay: 0.0,

@@ -163,7 +163,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                     &output.gradients,
                     norm,
                     config.train.max_grad_norm,
-                    rate,
+                    [rate, config.train.lora_plus_ratio * rate],
                     config.train.weight_decay,
                 )?;
             }

@@ -201,3 +201,13 @@ fn rslora_scales_by_the_root_of_the_rank_and_comes_back_as_it_went() {
     );
     assert_eq!(before, after, "the same adapter gives the same scores");
 }
+
+#[test]
+fn lora_plus_moves_b_further_from_the_first_step_on() {
+    let losses = ["train.lora_plus_ratio=1", "train.lora_plus_ratio=16"].map(|set| {
+        let steps = train(&place(), &["eval.sets=[]", set]);
+        [0, 1].map(|step| number(&steps[step], "loss"))
+    });
+    let [[start, plain], [same_start, plus]] = losses;
+    assert!((start - same_start).abs() <= 0.0 && plus < plain, "{losses:?}");
+}
