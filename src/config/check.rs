@@ -2,7 +2,9 @@
 
 use toml::{Table, Value};
 
+use super::choices::LossType;
 use super::keys::{Kind, REQUIRED, SET_KEYS, SET_REQUIRED, kind, quoted};
+use super::sections::DpoSection;
 use super::typed::{Entry, Source};
 use crate::bail_input;
 use crate::error::InputError;
@@ -41,6 +43,30 @@ pub(super) fn nothing_missing(entries: &[Entry<'_>], name: &str) -> anyhow::Resu
     ))
     .hint(format!("add, for example, {}", examples.join(", ")))
     .into())
+}
+
+/// Checks that the loss reads what was set for it and has what it needs.
+pub(super) fn loss(dpo: &DpoSection, name: &str) -> anyhow::Result<()> {
+    let unset = DpoSection::default();
+    let word = dpo.loss.name();
+    let ignored = |key: &str, reads: fn(LossType) -> bool| {
+        let readers = LossType::ALL.into_iter().filter(|loss| reads(*loss));
+        let message = format!("{name}: `dpo.{key}` is set, but `dpo.loss = \"{word}\"` ignores it");
+        let readers = quoted(readers.map(LossType::name));
+        InputError::new(message).hint(format!("leave it out; it is read by {readers}"))
+    };
+    if dpo.label_smoothing > 0.0 && !dpo.loss.smooths_labels() {
+        return Err(ignored("label_smoothing", LossType::smooths_labels).into());
+    }
+    if dpo.simpo_gamma.total_cmp(&unset.simpo_gamma).is_ne() && dpo.loss != LossType::Simpo {
+        return Err(ignored("simpo_gamma", |loss| loss == LossType::Simpo).into());
+    }
+    if dpo.loss == LossType::ExoPair && dpo.label_smoothing <= 0.0 {
+        let message =
+            format!("{name}: `dpo.loss = \"{word}\"` needs `dpo.label_smoothing` above 0");
+        return Err(InputError::new(message).hint("its paper sets 0.001").into());
+    }
+    Ok(())
 }
 
 /// A key and where its value stands.

@@ -61,16 +61,49 @@ choices! {
         DownProj = "down_proj",
     }
 
-    /// Loss of a preference pair.
+    /// Loss of a preference pair, under TRL's names.
+    ///
+    /// With `r` the reward `beta * (policy - reference)` of an answer, `w` the chosen one and `l` the other, `z = r(w) - r(l)`,
+    /// `e` the label smoothing, and `r'`, `z'` the same of log-probabilities that are means per token:
     LossType {
-        /// `-log sigmoid(beta * margin)`, the loss of the DPO paper.
+        /// `-(1 - e) log sigmoid(z) - e log sigmoid(-z)`: DPO (arXiv 2305.18290, Eq. 7), with `e` conservative DPO.
         Sigmoid = "sigmoid",
+        /// `-log sigmoid(z')`: DPO of means per token.
+        SigmoidNorm = "sigmoid_norm",
+        /// `max(1 - z, 0)`: SLiC's margin (arXiv 2309.06657).
+        Hinge = "hinge",
+        /// `((z' - 1/2) / beta)^2`: IPO (arXiv 2310.12036, Eq. 17) of means per token.
+        Ipo = "ipo",
+        /// `(-(1 - e) log sigmoid(z) + e log sigmoid(-z)) / (1 - 2 e)`: robust DPO (arXiv 2403.00409), unbiased if a share `e` of
+        /// the labels is the wrong way round.
+        Robust = "robust",
+        /// `KL((p, 1 - p), (1 - e, e))` with `p = sigmoid(z)`: EXO (arXiv 2402.00856, Eq. 16), which needs `e` above 0.
+        ExoPair = "exo_pair",
+        /// `-log sigmoid(r(w)) - (log sigmoid(-r(w)) + log sigmoid(-r(l))) / 2`: NCA (arXiv 2402.05369).
+        NcaPair = "nca_pair",
+        /// `-log sigmoid(r(w)) - log sigmoid(-r(l))`: BCO (arXiv 2404.04656) without its running mean, as TRL's of that name.
+        BcoPair = "bco_pair",
+        /// `((r(w) - 1/2) / beta)^2 + ((r(l) + 1/2) / beta)^2`: SPPO (arXiv 2405.00675) with certain labels.
+        SppoHard = "sppo_hard",
+        /// `1 - sigmoid(r(w)) + sigmoid(r(l))`: APO-zero (arXiv 2408.06266, Eq. 7), for answers better than the model's own.
+        ApoZero = "apo_zero",
+        /// `sigmoid(r(w)) + 1 - sigmoid(z)`: APO-down (the same, Eq. 8), for answers worse than the model's own.
+        ApoDown = "apo_down",
+        /// `-(1 - m) log sigmoid(z) + m exp(-z)` with `m = sigmoid(z / 0.05)`: DiscoPOP (arXiv 2406.08414, Eq. 5). At a margin of
+        /// 0, where training begins, it rises: it first drives the answers together, the wrong way round.
+        Discopop = "discopop",
+        /// `-log sigmoid(beta (m(w) - m(l)) - gamma)` with `m` the policy's mean log-probability per token and `gamma`
+        /// `dpo.simpo_gamma`: SimPO (arXiv 2405.14734, Eq. 6), without a reference. Its paper has `beta` from 2 to 10.
+        Simpo = "simpo",
     }
 
     /// The policy that rewards are measured from.
     Reference {
         /// The base model: the same weights with the adapter off.
         Base = "base",
+        /// The policy as it starts, with the adapter of `lora.init_from`: for DPO after SFT. A fresh adapter changes nothing, so
+        /// without one this is the base model.
+        Init = "init",
     }
 
     /// How an MVPBench record becomes a prompt.
@@ -115,8 +148,25 @@ choices! {
 
     /// A figure of the evaluation.
     MetricName {
-        /// Share of pairs whose margin is above the base model's (paper, Eq. 3), and its relatives.
+        /// Share of pairs whose margin is above the reference's (paper, Eq. 3), and its relatives.
         Opa = "opa",
+    }
+}
+
+impl LossType {
+    /// Whether it reads `dpo.label_smoothing`.
+    pub fn smooths_labels(self) -> bool {
+        matches!(self, Self::Sigmoid | Self::Robust | Self::ExoPair)
+    }
+
+    /// Whether it compares means per token instead of sums.
+    pub fn is_per_token(self) -> bool {
+        matches!(self, Self::SigmoidNorm | Self::Ipo | Self::Simpo)
+    }
+
+    /// Whether it measures the policy from a reference.
+    pub fn needs_reference(self) -> bool {
+        self != Self::Simpo
     }
 }
 

@@ -126,6 +126,7 @@ impl RunConfig {
             Value::Table(tables(entries)).try_into().map_err(|error: toml::de::Error| {
                 InputError::new(format!("{name}: {}", error.message()))
             })?;
+        check::loss(&config.dpo, name)?;
         config.lora.target_modules.sort();
         Ok(config)
     }

@@ -33,6 +33,8 @@ pub struct LoraSection {
     pub rank: usize,
     /// The adapter's output is scaled by `alpha / rank`.
     pub alpha: f64,
+    /// Whether it is scaled by `alpha / sqrt(rank)` instead (rsLoRA, arXiv 2312.03732).
+    pub use_rslora: bool,
     /// Share of the adapter's inputs that a training step sets to zero.
     pub dropout: f64,
     /// The linear layers that carry an adapter, in the order of [`Projection::ALL`] whatever order was typed.
@@ -46,6 +48,7 @@ impl Default for LoraSection {
         Self {
             rank: 16,
             alpha: 32.0,
+            use_rslora: false,
             dropout: 0.05,
             target_modules: vec![Projection::QProj, Projection::VProj],
             init_from: String::new(),
@@ -59,10 +62,14 @@ impl Default for LoraSection {
 pub struct DpoSection {
     /// How strongly the policy is held to the reference: rewards are `beta * (policy - reference)` log-probabilities.
     pub beta: f64,
-    /// The function of a pair's margin that is minimised.
+    /// The function of a pair's rewards that is minimised.
     pub loss: LossType,
-    /// Probability that a pair's label is the wrong way round (conservative DPO); 0 is plain DPO.
+    /// Probability that a pair's label is the wrong way round; read by `sigmoid` (conservative DPO), `robust` and `exo_pair`.
     pub label_smoothing: f64,
+    /// Reward margin that `simpo` asks for; the default is TRL's.
+    pub simpo_gamma: f64,
+    /// Weight of an SFT term (RPO, arXiv 2404.19733): the mean negative log-probability per token of the chosen answer; 0 for none.
+    pub sft_weight: f64,
     /// The policy that rewards are measured from.
     pub reference: Reference,
 }
@@ -73,6 +80,8 @@ impl Default for DpoSection {
             beta: 0.1,
             loss: LossType::Sigmoid,
             label_smoothing: 0.0,
+            simpo_gamma: 0.5,
+            sft_weight: 0.0,
             reference: Reference::Base,
         }
     }
@@ -119,6 +128,8 @@ pub struct TrainSection {
     pub max_steps: usize,
     /// The highest learning rate, which the schedule starts from after the warm-up.
     pub learning_rate: f64,
+    /// How many times A's learning rate B's is (LoRA+, arXiv 2402.12354, which finds 16 good); the log has A's.
+    pub lora_plus_ratio: f64,
     /// Learning rate over the steps, after the warm-up.
     pub scheduler: Scheduler,
     /// Optimizer steps over which the learning rate rises from zero.
@@ -151,6 +162,7 @@ impl Default for TrainSection {
             epochs: 3,
             max_steps: 0,
             learning_rate: 5e-5,
+            lora_plus_ratio: 1.0,
             scheduler: Scheduler::Linear,
             warmup_steps: 0,
             weight_decay: 0.0,

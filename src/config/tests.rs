@@ -123,8 +123,15 @@ fn a_value_out_of_range_is_an_error() {
         ("[dpo]\nbeta = inf", "`dpo.beta` must be finite and above 0, got `inf`"),
         ("[dpo]\nbeta = nan", "`dpo.beta` must be finite and above 0, got `nan`"),
         ("[dpo]\nlabel_smoothing = 0.5", "`dpo.label_smoothing` must be in 0..0.5, got `0.5`"),
-        ("[dpo]\nloss = \"hinge\"", "`dpo.loss` must be `\"sigmoid\"`, got `\"hinge\"`"),
-        ("[dpo]\nreference = \"init\"", "`dpo.reference` must be `\"base\"`, got `\"init\"`"),
+        (
+            "[dpo]\nloss = \"aot\"",
+            "`dpo.loss` must be one of `\"sigmoid\"`, `\"sigmoid_norm\"`, `\"hinge\"`, `\"ipo\"`, `\"robust\"`, `\"exo_pair\"`, `\"nca_pair\"`, `\"bco_pair\"`, `\"sppo_hard\"`, `\"apo_zero\"`, `\"apo_down\"`, `\"discopop\"`, `\"simpo\"`, got `\"aot\"`",
+        ),
+        ("[dpo]\nsft_weight = -1", "`dpo.sft_weight` must be finite and at least 0, got `-1`"),
+        (
+            "[dpo]\nreference = \"sft\"",
+            "`dpo.reference` must be one of `\"base\"`, `\"init\"`, got `\"sft\"`",
+        ),
         (
             "[train]\nlearning_rate = -1e-5",
             "`train.learning_rate` must be finite and at least 0, got `-0.00001`",
@@ -146,6 +153,38 @@ fn a_value_out_of_range_is_an_error() {
     ] {
         assert_eq!(refused_set(argument), format!("`--set {argument}`: {expected}"));
     }
+}
+
+#[test]
+fn a_key_that_the_loss_ignores_or_misses_is_an_error() {
+    let ignored = |key: &str, loss: &str, readers: &str| {
+        (
+            format!("configs/run.toml: `dpo.{key}` is set, but `dpo.loss = \"{loss}\"` ignores it"),
+            format!("leave it out; it is read by {readers}"),
+        )
+    };
+    let smoothing = |loss| ignored("label_smoothing", loss, "`sigmoid`, `robust`, `exo_pair`");
+    for loss in LossType::ALL.into_iter().filter(|loss| !loss.smooths_labels()) {
+        let set = format!("dpo.loss={loss}");
+        assert_eq!(
+            refused(resolve(SMALL, &[&set, "dpo.label_smoothing=0.1"])),
+            smoothing(loss.name())
+        );
+        resolve(SMALL, &[&set, "dpo.sft_weight=0.2", "dpo.label_smoothing=0"]).unwrap();
+    }
+    assert_eq!(
+        refused(resolve(SMALL, &["dpo.simpo_gamma=1.4"])),
+        ignored("simpo_gamma", "sigmoid", "`simpo`")
+    );
+    resolve(SMALL, &["dpo.simpo_gamma=1.4", "dpo.loss=simpo"]).unwrap();
+    resolve(SMALL, &["dpo.simpo_gamma=0.5"]).unwrap();
+    let (message, hint) = refused(resolve(SMALL, &["dpo.loss=exo_pair"]));
+    assert_eq!(
+        message,
+        "configs/run.toml: `dpo.loss = \"exo_pair\"` needs `dpo.label_smoothing` above 0"
+    );
+    assert_eq!(hint, "its paper sets 0.001");
+    resolve(SMALL, &["dpo.loss=exo_pair", "dpo.label_smoothing=1e-3"]).unwrap();
 }
 
 #[test]

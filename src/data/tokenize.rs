@@ -27,6 +27,12 @@ impl TokenPair {
         self.chosen == self.rejected
     }
 
+    /// Tokens that are scored of `[chosen, rejected]`. A first token without any token before it has nothing to predict it.
+    pub fn scored(&self) -> [usize; 2] {
+        let unseen = usize::from(self.prompt.is_empty());
+        [&self.chosen, &self.rejected].map(|answer| answer.len().saturating_sub(unseen))
+    }
+
     /// Tokens of the pair as it is computed: the prompt once, and the answers once if they are the same.
     pub fn tokens(&self) -> usize {
         let rejected = if self.is_twin() { 0 } else { self.rejected.len() };

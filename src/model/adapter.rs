@@ -159,7 +159,7 @@ pub fn config_json(
         "lora_dropout": dropout, "megatron_config": null, "megatron_core": "megatron.core", "modules_to_save": null, "peft_type": "LORA",
         "peft_version": "0.21.2", "qalora_group_size": 16, "r": adapter.rank, "rank_pattern": {}, "revision": null, "target_modules": names,
         "target_parameters": null, "task_type": "CAUSAL_LM", "trainable_token_indices": null, "use_dora": false, "use_qalora": false,
-        "use_rslora": false
+        "use_rslora": adapter.use_rslora
     })
 }
 
@@ -170,7 +170,7 @@ fn number(x: f64) -> Value {
 
 /// Loads the adapter in `folder`, which must fit the model and, where given, the run's `[lora]` section.
 ///
-/// Refuses by name whatever PEFT can do to an adapter and is not computed here (DoRA, rsLoRA, biases, patterns, ...).
+/// Refuses by name whatever PEFT can do to an adapter and is not computed here (DoRA, biases, patterns, ...).
 pub fn load(
     folder: &Path,
     config: &LlamaConfig,
@@ -186,9 +186,9 @@ pub fn load(
     })?;
     let fields: Value = serde_json::from_str(&text)
         .map_err(|e| InputError::new(format!("{file}: not valid JSON: {e}")))?;
-    let (rank, alpha, targets) = read_config(&fields, &file)?;
+    let (rank, alpha, use_rslora, targets) = read_config(&fields, &file)?;
     if let Some(expected) = expected {
-        agree(folder, expected, alpha, &targets)?;
+        agree(folder, expected, (alpha, use_rslora), &targets)?;
     }
     let weights = folder.join(WEIGHTS_FILE);
     let bytes = std::fs::read(&weights)
@@ -196,11 +196,11 @@ pub fn load(
     let rank = expected.map_or(rank, |section| section.rank);
     let tensors =
         from_safetensors(&bytes, &weights.display().to_string(), config, &targets, rank, device)?;
-    Ok(Adapter { rank, alpha, tensors })
+    Ok(Adapter { rank, alpha, use_rslora, tensors })
 }
 
-/// Rank, alpha and target modules of an `adapter_config.json`.
-fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, Vec<Projection>)> {
+/// Rank, alpha, whether it is rsLoRA, and target modules of an `adapter_config.json`.
+fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, bool, Vec<Projection>)> {
     let field = |name: &str| fields.get(name).filter(|value| !value.is_null());
     let wrong = |name: &str, expected: &str| {
         InputError::new(format!(
@@ -211,7 +211,7 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, Vec<Projection
     if field("peft_type").and_then(Value::as_str) != Some("LORA") {
         return Err(wrong("peft_type", "`\"LORA\"`").into());
     }
-    for name in ["use_dora", "use_rslora", "use_qalora", "lora_bias", "fan_in_fan_out"] {
+    for name in ["use_dora", "use_qalora", "lora_bias", "fan_in_fan_out"] {
         if field(name).is_some_and(|value| value != &Value::Bool(false)) {
             return Err(wrong(name, "`false`, the only thing computed here").into());
         }
@@ -244,6 +244,9 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, Vec<Projection
         .and_then(Value::as_f64)
         .filter(|a| a.is_finite())
         .ok_or_else(|| wrong("lora_alpha", "a number"))?;
+    let use_rslora = field("use_rslora")
+        .map_or(Some(false), Value::as_bool)
+        .ok_or_else(|| wrong("use_rslora", "`true` or `false`"))?;
     let modules = || wrong("target_modules", "a list of projections of a Llama");
     let named = field("target_modules").and_then(Value::as_array).ok_or_else(modules)?;
     let named: Vec<_> =
@@ -261,11 +264,16 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, Vec<Projection
     if targets.is_empty() {
         return Err(modules().into());
     }
-    Ok((rank as usize, alpha, targets))
+    Ok((rank as usize, alpha, use_rslora, targets))
 }
 
 /// Refuses an adapter that the run's `[lora]` section does not describe; the rank shows in the tensors' shapes.
-fn agree(folder: &Path, expected: &LoraSection, alpha: f64, targets: &[Projection]) -> Result<()> {
+fn agree(
+    folder: &Path,
+    expected: &LoraSection,
+    (alpha, use_rslora): (f64, bool),
+    targets: &[Projection],
+) -> Result<()> {
     let names = |projections: &[Projection]| {
         serde_json::to_string(&projections.iter().map(|p| p.name()).collect::<Vec<_>>())
             .context("names")
@@ -290,6 +298,16 @@ fn agree(folder: &Path, expected: &LoraSection, alpha: f64, targets: &[Projectio
             expected.alpha
         );
         return Err(InputError::new(message).hint(format!("set `lora.alpha = {alpha:?}`")).into());
+    }
+    if expected.use_rslora != use_rslora {
+        let message = format!(
+            "adapter `{}` was trained with `use_rslora` {use_rslora}, expected {}",
+            folder.display(),
+            expected.use_rslora
+        );
+        return Err(InputError::new(message)
+            .hint(format!("set `lora.use_rslora = {use_rslora}`"))
+            .into());
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! LoRA (Hu et al. 2022): `y = W x + (alpha / rank) B A dropout(x)` beside a frozen linear layer.
+//! LoRA (Hu et al. 2022): `y = W x + scale B A dropout(x)` beside a frozen linear layer, with the scale of [`Adapter::scale`].
 //!
 //! A, B, their gradients and the optimizer's moments are f32 whatever the base is.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::config::LlamaConfig;
-use crate::config::Projection;
+use crate::config::{LoraSection, Projection};
 use crate::ops::attention::Heads;
 use crate::ops::dropout::Mask;
 use crate::ops::linear;
@@ -104,8 +104,10 @@ impl LoraTensors {
 pub struct Adapter {
     /// Inner dimension of every module.
     pub rank: usize,
-    /// The product is scaled by `alpha / rank`.
+    /// Numerator of the scale.
     pub alpha: f64,
+    /// Whether the scale is rsLoRA's.
+    pub use_rslora: bool,
     /// A and B of every adapted module.
     pub tensors: LoraTensors,
 }
@@ -114,16 +116,15 @@ impl Adapter {
     /// A fresh adapter as PEFT makes it: A Kaiming-uniform with `a = sqrt 5`, that is uniform in `±1 / sqrt(in)`; B zero.
     pub fn fresh(
         config: &LlamaConfig,
-        targets: &[Projection],
-        rank: usize,
-        alpha: f64,
+        section: &LoraSection,
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
+        let &LoraSection { rank, alpha, use_rslora, .. } = section;
         let mut layers = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
             let mut pairs = PerProjection::default();
-            for &projection in targets {
+            for &projection in &section.target_modules {
                 let (out, from) = shape(config, projection);
                 let bound = 1.0 / (from as f64).sqrt();
                 let philox = Philox::new(seed, INIT_STREAM | place(layer, projection) as u64);
@@ -139,12 +140,13 @@ impl Adapter {
             }
             layers.push(pairs);
         }
-        Ok(Self { rank, alpha, tensors: LoraTensors { layers } })
+        Ok(Self { rank, alpha, use_rslora, tensors: LoraTensors { layers } })
     }
 
-    /// `alpha / rank`.
+    /// What the product of the factors is scaled by: `alpha / rank`, or `alpha / sqrt(rank)` as rsLoRA (Kalajdzievski 2023).
     pub fn scale(&self) -> f64 {
-        self.alpha / self.rank as f64
+        let rank = self.rank as f64;
+        self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
 }
 
@@ -172,7 +174,7 @@ pub fn shape(config: &LlamaConfig, projection: Projection) -> (usize, usize) {
 pub struct Active<'a> {
     /// A and B in the dtype of the base.
     pub pair: &'a LoraPair,
-    /// `alpha / rank`.
+    /// [`Adapter::scale`].
     pub scale: f64,
     /// Dropout of this module at this step; none when evaluating.
     pub mask: Option<Mask<'a>>,

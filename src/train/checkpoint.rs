@@ -12,7 +12,7 @@ use super::digest;
 use super::optimizer::Optimizer;
 use crate::atomic_file;
 use crate::bail_input;
-use crate::config::Projection;
+use crate::config::LoraSection;
 use crate::model::adapter::{self, WEIGHTS_FILE};
 use crate::model::config::LlamaConfig;
 use crate::model::lora::{Adapter, LoraTensors};
@@ -91,11 +91,10 @@ pub fn save(
 pub fn load(
     folder: &Path,
     config: &LlamaConfig,
-    targets: &[Projection],
-    rank: usize,
-    alpha: f64,
+    section: &LoraSection,
     device: &Device,
 ) -> Result<State> {
+    let &LoraSection { rank, alpha, use_rslora, .. } = section;
     let read = |name: &str| {
         fs::read(folder.join(name))
             .with_context(|| format!("cannot read `{}`", folder.join(name).display()))
@@ -114,7 +113,7 @@ pub fn load(
             &checked(name)?,
             &folder.join(name).display().to_string(),
             config,
-            targets,
+            &section.target_modules,
             rank,
             device,
         )
@@ -127,7 +126,7 @@ pub fn load(
     };
     Ok(State {
         cursor,
-        adapter: Adapter { rank, alpha, tensors: tensors(WEIGHTS_FILE)? },
+        adapter: Adapter { rank, alpha, use_rslora, tensors: tensors(WEIGHTS_FILE)? },
         optimizer,
     })
 }
@@ -135,6 +134,7 @@ pub fn load(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Projection;
     use crate::model::rotary::{Rope, RopeScaling};
     use crate::ops::attention::Heads;
 
@@ -154,11 +154,13 @@ mod tests {
         }
     }
 
-    const TARGETS: [Projection; 2] = [Projection::QProj, Projection::DownProj];
+    fn section() -> LoraSection {
+        let target_modules = vec![Projection::QProj, Projection::DownProj];
+        LoraSection { rank: 3, alpha: 6.0, target_modules, ..LoraSection::default() }
+    }
 
     fn state(step: usize) -> State {
-        let adapter =
-            Adapter::fresh(&config(), &TARGETS, 3, 6.0, step as u64, &Device::Cpu).unwrap();
+        let adapter = Adapter::fresh(&config(), &section(), step as u64, &Device::Cpu).unwrap();
         let optimizer = Optimizer::new(&adapter.tensors).unwrap();
         State {
             cursor: Cursor { step, updates: 7, skipped_in_a_row: 1, num_tokens: 99 },
@@ -168,7 +170,7 @@ mod tests {
     }
 
     fn reload(path: &Path) -> Result<State> {
-        load(path, &config(), &TARGETS, 3, 6.0, &Device::Cpu)
+        load(path, &config(), &section(), &Device::Cpu)
     }
 
     #[test]

@@ -1,22 +1,44 @@
-//! The DPO loss (Rafailov et al. 2023, Eq. 7) of one pair, with the label smoothing of conservative DPO (cDPO).
+//! The loss of one pair from its log-probabilities: DPO (Rafailov et al. 2023, Eq. 7) and its relatives, with an SFT term.
+
+use super::losses;
+use crate::config::{DpoSection, LossType};
 
 /// How the loss is taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dpo {
+    /// The function of the rewards that is minimised.
+    pub loss: LossType,
     /// Rewards are `beta * (policy - reference)`.
     pub beta: f64,
-    /// Probability that the label is the wrong way round, in `0..0.5`.
+    /// Probability that the label is the wrong way round, in `0..0.5`; read where [`LossType::smooths_labels`].
     pub label_smoothing: f64,
+    /// Reward margin that [`LossType::Simpo`] asks for.
+    pub simpo_gamma: f64,
+    /// Weight of the chosen answer's mean negative log-probability per token, which is added to the loss.
+    pub sft_weight: f64,
+}
+
+impl From<&DpoSection> for Dpo {
+    fn from(section: &DpoSection) -> Self {
+        let &DpoSection { beta, loss, label_smoothing, simpo_gamma, sft_weight, .. } = section;
+        Self { loss, beta, label_smoothing, simpo_gamma, sft_weight }
+    }
+}
+
+impl Default for Dpo {
+    fn default() -> Self {
+        Self::from(&DpoSection::default())
+    }
 }
 
 /// One pair under the loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairLoss {
-    /// The loss, in nats.
+    /// The loss; in nats for the logistic ones.
     pub loss: f64,
     /// Gradient of the loss with respect to the summed log-probabilities of chosen and rejected.
     pub gradient: [f64; 2],
-    /// `beta * (policy - reference)` of chosen and rejected.
+    /// `beta * (policy - reference)` of chosen and rejected; without a reference, `beta` times the policy's mean per token.
     pub rewards: [f64; 2],
 }
 
@@ -28,74 +50,109 @@ impl PairLoss {
 }
 
 impl Dpo {
-    /// `-(1 - e) log sigmoid(z) - e log sigmoid(-z)` with `z` the reward margin and `e` the label smoothing.
+    /// The loss of a pair and its gradient.
     ///
-    /// `policy`, `reference`: summed log-probabilities of `[chosen, rejected]`, in nats.
-    pub fn loss(&self, policy: [f64; 2], reference: [f64; 2]) -> PairLoss {
+    /// - `policy`, `reference`: summed log-probabilities of `[chosen, rejected]`, in nats; a loss without a reference reads
+    ///   only the first.
+    /// - `tokens`: how many tokens each sum is over; an answer without any has the mean 0.
+    pub fn loss(&self, policy: [f64; 2], reference: [f64; 2], tokens: [usize; 2]) -> PairLoss {
+        let per_token = tokens.map(|n| 1.0 / n.max(1) as f64);
+        let share = if self.loss.is_per_token() { per_token } else { [1.0; 2] };
+        let reference = if self.loss.needs_reference() { reference } else { [0.0; 2] };
         let rewards = [0, 1].map(|side| self.beta * (policy[side] - reference[side]));
-        let z = rewards[0] - rewards[1];
-        let keep = 1.0 - self.label_smoothing;
-        let loss = -keep * log_sigmoid(z) - self.label_smoothing * log_sigmoid(-z);
-        let slope = self.beta * (self.label_smoothing * sigmoid(z) - keep * sigmoid(-z));
-        PairLoss { loss, gradient: [slope, -slope], rewards }
+        let shared = [0, 1].map(|side| share[side] * rewards[side]);
+
+        let (mut loss, slopes) = losses::of_rewards(self, shared);
+        let mut gradient = [0, 1].map(|side| self.beta * share[side] * slopes[side]);
+        loss -= self.sft_weight * per_token[0] * policy[0];
+        gradient[0] -= self.sft_weight * per_token[0];
+
+        let rewards = if self.loss.needs_reference() { rewards } else { shared };
+        PairLoss { loss, gradient, rewards }
     }
-}
-
-/// `log(1 / (1 + exp(-z)))`, without overflow on either side.
-fn log_sigmoid(z: f64) -> f64 {
-    z.min(0.0) - (-z.abs()).exp().ln_1p()
-}
-
-/// `1 / (1 + exp(-z))`, without overflow on either side.
-fn sigmoid(z: f64) -> f64 {
-    let small = (-z.abs()).exp();
-    if z >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DPO: Dpo = Dpo { beta: 0.1, label_smoothing: 0.0 };
+    const TOKENS: [usize; 2] = [4, 9];
+
+    fn dpo(loss: LossType) -> Dpo {
+        Dpo { loss, ..Dpo::default() }
+    }
 
     #[test]
     fn loss_at_init_is_ln_2() {
-        let pair = DPO.loss([-50.0, -70.0], [-50.0, -70.0]);
+        let pair = Dpo::default().loss([-50.0, -70.0], [-50.0, -70.0], TOKENS);
         assert!((pair.loss - std::f64::consts::LN_2).abs() <= 1e-15);
         assert!(pair.margin().abs() <= 1e-15);
     }
 
     #[test]
     fn log_sigmoid_gradient_at_zero_is_one_half() {
-        let pair = DPO.loss([0.0, 0.0], [0.0, 0.0]);
+        let pair = Dpo::default().loss([0.0, 0.0], [0.0, 0.0], TOKENS);
         assert!(
             (pair.gradient[0] + 0.05).abs() <= 1e-15 && (pair.gradient[1] - 0.05).abs() <= 1e-15
         );
     }
 
     #[test]
-    fn gradients_agree_with_finite_differences_far_from_zero_too() {
-        for label_smoothing in [0.0, 0.1, 0.4] {
-            let dpo = Dpo { beta: 0.3, label_smoothing };
-            for policy in [[-10.0, -20.0], [-2000.0, -3.0], [-3.0, -2000.0], [-1.0, -1.5]] {
-                let at = |d: f64| dpo.loss([policy[0] + d, policy[1]], [-12.0, -18.0]).loss;
-                let want = (at(1e-5) - at(-1e-5)) / 2e-5;
-                let got = dpo.loss(policy, [-12.0, -18.0]).gradient[0];
-                assert!((got - want).abs() <= 1e-6, "{policy:?}: {got} {want}");
+    fn gradients_agree_with_finite_differences_for_every_loss() {
+        let reference = [-12.0, -18.0];
+        for loss in LossType::ALL {
+            let label_smoothing = if loss.smooths_labels() { 0.1 } else { 0.0 };
+            for sft_weight in [0.0, 0.7] {
+                let dpo = Dpo { label_smoothing, sft_weight, beta: 0.3, ..dpo(loss) };
+                for policy in [[-10.0, -20.0], [-90.0, -3.0], [-3.0, -90.0], [-1.0, -1.5]] {
+                    for side in 0..2 {
+                        let at = |d: f64| {
+                            let mut policy = policy;
+                            policy[side] += d;
+                            dpo.loss(policy, reference, TOKENS).loss
+                        };
+                        let want = (at(1e-5) - at(-1e-5)) / 2e-5;
+                        let got = dpo.loss(policy, reference, TOKENS).gradient[side];
+                        assert!(
+                            (got - want).abs() <= 1e-5 * (1.0 + want.abs()),
+                            "{dpo:?} at {policy:?}: {got} {want}"
+                        );
+                    }
+                }
             }
         }
     }
 
     #[test]
     fn swapping_the_pair_negates_the_margin() {
-        let (pair, swapped) =
-            (DPO.loss([-3.0, -9.0], [-4.0, -5.0]), DPO.loss([-9.0, -3.0], [-5.0, -4.0]));
+        let dpo = Dpo::default();
+        let (pair, swapped) = (
+            dpo.loss([-3.0, -9.0], [-4.0, -5.0], TOKENS),
+            dpo.loss([-9.0, -3.0], [-5.0, -4.0], TOKENS),
+        );
         assert!((pair.margin() + swapped.margin()).abs() <= 1e-15);
     }
 
     #[test]
     fn a_margin_of_minus_1200_is_finite() {
-        let pair = DPO.loss([-12_000.0, 0.0], [0.0, 0.0]);
+        let pair = Dpo::default().loss([-12_000.0, 0.0], [0.0, 0.0], TOKENS);
         assert!((pair.loss - 1200.0).abs() <= 1e-9 && (pair.gradient[0] + 0.1).abs() <= 1e-12);
+    }
+
+    #[test]
+    fn simpo_reads_no_reference_and_rewards_the_mean_per_token() {
+        let simpo = Dpo { beta: 2.0, ..dpo(LossType::Simpo) };
+        let pair = simpo.loss([-8.0, -27.0], [f64::NAN, f64::NAN], TOKENS);
+        assert!((pair.rewards[0] + 4.0).abs() <= 1e-12 && (pair.rewards[1] + 6.0).abs() <= 1e-12);
+        // -log sigmoid(2 - 0.5)
+        assert!((pair.loss - 0.201_413_277_982_752_46).abs() <= 1e-12, "{}", pair.loss);
+    }
+
+    #[test]
+    fn an_answer_without_tokens_adds_nothing_to_a_mean() {
+        for loss in [LossType::Ipo, LossType::SigmoidNorm, LossType::Simpo] {
+            let pair = Dpo { sft_weight: 1.0, ..dpo(loss) }.loss([0.0; 2], [0.0; 2], [0, 0]);
+            assert!(pair.loss.is_finite() && pair.gradient.iter().all(|g| g.is_finite()));
+        }
     }
 }

@@ -23,7 +23,7 @@ pub struct StepRecord {
     pub grad_norm: Option<f64>,
     /// Learning rate this step was taken with.
     pub learning_rate: f64,
-    /// Mean of `beta * (policy - reference)` of the chosen answers.
+    /// Mean reward of the chosen answers: `beta * (policy - reference)`, see [`super::dpo::PairLoss::rewards`].
     #[serde(rename = "rewards/chosen")]
     pub rewards_chosen: Option<f64>,
     /// The same of the rejected answers.

@@ -11,6 +11,7 @@ pub mod folder;
 pub mod inputs;
 pub mod interrupt;
 pub mod log;
+mod losses;
 pub mod machine;
 pub mod optimizer;
 pub mod plan;

@@ -25,19 +25,26 @@ impl Optimizer {
 
     /// The adapter after one step.
     ///
-    /// `norm`: [`norm`] of `gradients`, which are scaled by `max_norm / (norm + 1e-6)` if that is below 1 (PyTorch's
-    /// `clip_grad_norm_`); a `max_norm` of 0 does not clip.
+    /// - `norm`: [`norm`] of `gradients`, which are scaled by `max_norm / (norm + 1e-6)` if that is below 1 (PyTorch's
+    ///   `clip_grad_norm_`); a `max_norm` of 0 does not clip.
+    /// - `learning_rates`: of A and of B, which differ in LoRA+ (arXiv 2402.12354).
     pub fn step(
         &mut self,
         adapter: &LoraTensors,
         gradients: &LoraTensors,
         norm: f64,
         max_norm: f64,
-        learning_rate: f64,
+        learning_rates: [f64; 2],
         weight_decay: f64,
     ) -> Result<LoraTensors> {
         let gradient_scale = if max_norm > 0.0 { (max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
-        let step = Step { learning_rate, weight_decay, gradient_scale, count: self.count + 1 };
+        let count = self.count + 1;
+        let steps = learning_rates.map(|learning_rate| Step {
+            learning_rate,
+            weight_decay,
+            gradient_scale,
+            count,
+        });
         let [mut values, mut first, mut second] = [(); 3].map(|()| LoraTensors::default());
         let moments = self.first_moments.layers.iter().zip(&self.second_moments.layers);
         for ((pairs, gradients), (m, v)) in
@@ -51,17 +58,17 @@ impl Optimizer {
                 else {
                     bail!("a gradient is missing");
                 };
-                let update = |value: &_, m: &_, v: &_, gradient| {
+                let update = |value: &_, m: &_, v: &_, gradient, step| {
                     let parameter = Parameter {
                         value: Clone::clone(value),
                         first_moment: Clone::clone(m),
                         second_moment: Clone::clone(v),
                     };
-                    adamw::update(&parameter, gradient, &step)
+                    adamw::update(&parameter, gradient, step)
                 };
                 let (a, b) = (
-                    update(&pair.a, &m.a, &v.a, &gradient.a)?,
-                    update(&pair.b, &m.b, &v.b, &gradient.b)?,
+                    update(&pair.a, &m.a, &v.a, &gradient.a, &steps[0])?,
+                    update(&pair.b, &m.b, &v.b, &gradient.b, &steps[1])?,
                 );
                 new_values.set(projection, Some(LoraPair { a: a.value, b: b.value }));
                 new_first.set(projection, Some(LoraPair { a: a.first_moment, b: b.first_moment }));
@@ -72,7 +79,7 @@ impl Optimizer {
             first.layers.push(new_first);
             second.layers.push(new_second);
         }
-        *self = Self { first_moments: first, second_moments: second, count: step.count };
+        *self = Self { first_moments: first, second_moments: second, count };
         Ok(values)
     }
 }
@@ -84,4 +91,39 @@ pub fn norm(gradients: &LoraTensors) -> Result<f64> {
         squares += adamw::sum_of_squares(gradient)?;
     }
     Ok(squares.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+    use crate::config::Projection;
+    use crate::ops::testing::{assert_close, random};
+
+    #[test]
+    fn the_first_step_of_b_is_as_many_times_that_of_a_as_its_learning_rate() {
+        let one = |seed| {
+            let pair = LoraPair {
+                a: random(&[3, 5], seed, DType::F64),
+                b: random(&[4, 3], seed + 1, DType::F64),
+            };
+            let mut layer = PerProjection::default();
+            layer.set(Projection::QProj, Some(pair));
+            LoraTensors { layers: vec![layer] }
+        };
+        let (adapter, gradients) = (one(1), one(10));
+        let stepped = Optimizer::new(&adapter)
+            .unwrap()
+            .step(&adapter, &gradients, 1.0, 0.0, [1e-3, 4e-3], 0.0)
+            .unwrap();
+        // Adam's first step is the learning rate against the sign of the gradient.
+        for ((.., letter, was), ((.., gradient), (.., now))) in
+            adapter.iter().zip(gradients.iter().zip(stepped.iter()))
+        {
+            let rate = if letter == 'A' { 1e-3 } else { 4e-3 };
+            let want = (was - (gradient.sign().unwrap() * rate).unwrap()).unwrap();
+            assert_close(&letter.to_string(), now, &want, 1e-8);
+        }
+    }
 }

@@ -10,7 +10,9 @@ use super::progress::Verbosity;
 use super::scores;
 use crate::atomic_file;
 use crate::data::tokenize::TokenPair;
+use crate::model::adapter;
 use crate::model::llama::Llama;
+use crate::model::lora::Adapter;
 
 /// Changes whenever the engine may give other bits for the same input.
 const ENGINE_VERSION: &str = "1";
@@ -36,12 +38,16 @@ fn folder() -> Option<PathBuf> {
     })
 }
 
-/// `[chosen, rejected]` of every pair of `pairs` under the base model, in nats; zeros for the pairs that the run never visits.
+/// `[chosen, rejected]` of every pair of `pairs` under the reference, in nats; zeros for the pairs that the run never visits.
 ///
-/// `visited`: ascending indices of those it does. The numbers are the same bits whether they were cached or not: a cache is
-/// keyed by model, ids, dtype, device and the tokens computed at once, and holds the whole pass.
+/// - `adapter`: the reference's; without one it is the base model.
+/// - `visited`: ascending indices of the pairs that the run visits.
+///
+/// The numbers are the same bits whether they were cached or not: a cache is keyed by model, adapter, ids, dtype, device and the
+/// tokens computed at once, and holds the whole pass.
 pub fn logps(
     model: &Llama,
+    adapter: Option<&Adapter>,
     model_digest: &str,
     pairs: &[TokenPair],
     visited: &[usize],
@@ -50,12 +56,11 @@ pub fn logps(
 ) -> Result<Vec<[f64; 2]>> {
     let members: Vec<&TokenPair> = visited.iter().map(|&i| &pairs[i]).collect();
     let place = format!("{:?} {:?} {micro_batch_tokens}", model.dtype, model.device.location());
-    let key = digest::of_parts([
-        ENGINE_VERSION,
-        model_digest,
-        &digest::of_pairs(members.iter().copied()),
-        &place,
-    ]);
+    let pairs_digest = digest::of_pairs(members.iter().copied());
+    let mut parts = vec![ENGINE_VERSION, model_digest, &pairs_digest, &place];
+    let adapter_digest = adapter.map(digest_of).transpose()?;
+    parts.extend(adapter_digest.as_deref());
+    let key = digest::of_parts(parts);
     let path = folder().map(|folder| folder.join(format!("{key}.json")));
     let cached = path.as_deref().filter(|path| path.exists()).and_then(|path| {
         let read = read(path, &key, members.len());
@@ -74,7 +79,7 @@ pub fn logps(
         }
         None => {
             let mut progress = verbosity.progress("reference", "pairs", 0, members.len() as u64);
-            let logps = scores::sums(model, None, &members, micro_batch_tokens, &mut progress)?;
+            let logps = scores::sums(model, adapter, &members, micro_batch_tokens, &mut progress)?;
             drop(progress);
             if let Some(path) = &path {
                 let cached = Cached { key, check: check(&logps), logps };
@@ -92,6 +97,12 @@ pub fn logps(
     let mut all = vec![[0.0; 2]; pairs.len()];
     visited.iter().zip(logps).for_each(|(&i, sums)| all[i] = sums);
     Ok(all)
+}
+
+/// Digest of an adapter's weights and of how they are scaled.
+fn digest_of(adapter: &Adapter) -> Result<String> {
+    let weights = adapter::to_safetensors(&adapter.tensors)?;
+    Ok(digest::of_parts([&weights[..], &adapter.scale().to_le_bytes()]))
 }
 
 fn check(logps: &[[f64; 2]]) -> String {

@@ -19,7 +19,7 @@ use super::schedule::learning_rate;
 use super::step::{Engine, StepOutput, loss_and_gradients};
 use super::{digest, machine, reference, scores};
 use crate::atomic_file;
-use crate::config::RunConfig;
+use crate::config::{Reference, RunConfig};
 use crate::eval::score::{PairScore, read_scores, write_scores};
 use crate::eval::{Evaluation, SetResult};
 use crate::model::adapter::{self, WEIGHTS_FILE};
@@ -76,12 +76,21 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         config.lora.dropout,
         &base_name,
     );
-    let scoring = Scoring { config, inputs: &inputs, model: &model, folder: &folder, engine, say };
+    let start = start(&inputs, &model)?;
+    let scoring = Scoring {
+        config,
+        inputs: &inputs,
+        model: &model,
+        start: start.as_ref(),
+        folder: &folder,
+        engine,
+        say,
+    };
     let before = scoring.before(&state)?;
 
     // Training.
     let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
-    let dpo = Dpo { beta: config.dpo.beta, label_smoothing: config.dpo.label_smoothing };
+    let dpo = Dpo::from(&config.dpo);
     let mut log = Log::open(&folder.log(), state.cursor.step)?;
     let save = |state: &State| {
         checkpoint::save(
@@ -95,14 +104,19 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         if config.lora.dropout > 0.0 {
             say.note(format!("dropout: {} on the adapter's inputs", config.lora.dropout));
         }
-        let reference = reference::logps(
-            &model,
-            &model_digest,
-            &inputs.train,
-            &plan.visited(),
-            engine.micro_batch_tokens,
-            say,
-        )?;
+        let reference = if dpo.loss.needs_reference() {
+            reference::logps(
+                &model,
+                start.as_ref().filter(|_| config.dpo.reference == Reference::Init),
+                &model_digest,
+                &inputs.train,
+                &plan.visited(),
+                engine.micro_batch_tokens,
+                say,
+            )?
+        } else {
+            vec![[0.0; 2]; inputs.train.len()]
+        };
         let ceiling_tflops = machine::matmul_tflops(&model.config, dtype, &device)?;
         let mut progress =
             say.progress("train", "steps", state.cursor.step as u64, plan.steps() as u64);
@@ -149,7 +163,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                     &output.gradients,
                     norm,
                     config.train.max_grad_norm,
-                    rate,
+                    [rate, config.train.lora_plus_ratio * rate],
                     config.train.weight_decay,
                 )?;
             }
@@ -243,16 +257,7 @@ fn load_state(
     folder: &RunFolder,
     device: &Device,
 ) -> Result<State> {
-    let load = |path: &Path| {
-        checkpoint::load(
-            path,
-            &inputs.model_config,
-            &config.lora.target_modules,
-            config.lora.rank,
-            config.lora.alpha,
-            device,
-        )
-    };
+    let load = |path: &Path| checkpoint::load(path, &inputs.model_config, &config.lora, device);
     if let Resume::From(path) = &options.resume {
         let state =
             load(path).with_context(|| format!("cannot resume from `{}`", path.display()))?;
@@ -276,17 +281,17 @@ fn load_state(
             tensors: adapter.tensors.map(|tensor| tensor.to_device(device))?,
             ..adapter.clone()
         },
-        None => Adapter::fresh(
-            &inputs.model_config,
-            &config.lora.target_modules,
-            config.lora.rank,
-            config.lora.alpha,
-            config.train.seed,
-            device,
-        )?,
+        None => Adapter::fresh(&inputs.model_config, &config.lora, config.train.seed, device)?,
     };
     let optimizer = Optimizer::new(&adapter.tensors)?;
     Ok(State { cursor: Cursor::default(), adapter, optimizer })
+}
+
+/// The adapter that the run starts from, as the base computes; none for a fresh one, which changes nothing.
+fn start(inputs: &Inputs, model: &Llama) -> Result<Option<Adapter>> {
+    let Some(adapter) = &inputs.start else { return Ok(None) };
+    let tensors = adapter.tensors.map(|tensor| tensor.to_device(&model.device))?;
+    in_dtype(&Adapter { tensors, ..*adapter }, model.dtype).map(Some)
 }
 
 /// The adapter in the dtype that the base computes in.
@@ -370,6 +375,7 @@ struct Scoring<'a> {
     config: &'a RunConfig,
     inputs: &'a Inputs,
     model: &'a Llama,
+    start: Option<&'a Adapter>,
     folder: &'a RunFolder,
     engine: Engine,
     say: Verbosity,
@@ -404,24 +410,14 @@ impl Scoring<'_> {
         if let Some((evaluation, _)) = self.written("before") {
             return Ok(Some(evaluation));
         }
-        let start = match &self.inputs.start {
-            Some(adapter) => Some(in_dtype(
-                &Adapter {
-                    tensors: adapter.tensors.map(|t| t.to_device(&self.model.device))?,
-                    ..adapter.clone()
-                },
-                self.model.dtype,
-            )?),
-            None => None,
-        };
         let mut results = Vec::new();
         for (i, set) in self.inputs.sets.iter().enumerate() {
-            let reference = self.sums("before", None, i)?;
-            // A fresh adapter is the identity: its scores are the reference's, to the bit.
-            let policy = start.as_ref().map_or_else(
-                || Ok(reference.clone()),
-                |adapter| self.sums("start", Some(adapter), i),
-            )?;
+            let policy = self.sums("before", self.start, i)?;
+            let reference = match (self.start, self.config.dpo.reference) {
+                (Some(_), Reference::Base) => self.sums("reference", None, i)?,
+                // The reference is the policy as it starts, or a fresh adapter is the identity: the same scores, to the bit.
+                _ => policy.clone(),
+            };
             let scores = scores::scores(&set.texts, &set.pairs, &policy, &reference);
             write_scores(&self.folder.scores(&set.name, "before"), &scores)?;
             results.push(SetResult::measure(

@@ -43,10 +43,7 @@ pub fn scores(
     let rows = pairs.iter().zip(policy).zip(reference);
     rows.map(|((pair, policy), reference)| {
         let text = &texts[pair.row as usize];
-        // A first token without any token before it has nothing to predict it.
-        let scored = |answer: &[u32]| {
-            if pair.prompt.is_empty() { answer.len().saturating_sub(1) } else { answer.len() }
-        };
+        let [chosen_tokens, rejected_tokens] = pair.scored();
         PairScore {
             id: text.id.clone(),
             user: text.user.clone(),
@@ -56,8 +53,8 @@ pub fn scores(
             policy_rejected_logps: policy[1],
             reference_chosen_logps: reference[0],
             reference_rejected_logps: reference[1],
-            chosen_tokens: scored(&pair.chosen),
-            rejected_tokens: scored(&pair.rejected),
+            chosen_tokens,
+            rejected_tokens,
         }
     })
     .collect()

@@ -39,7 +39,8 @@ pub struct StepOutput {
 
 /// Loss of the step's pairs under `adapter` and its gradient.
 ///
-/// - `pairs`: the whole data set, which `step.pairs` index; `reference`: `[chosen, rejected]` of each of them, in nats.
+/// - `pairs`: the whole data set, which `step.pairs` index; `reference`: `[chosen, rejected]` of each of them, in nats, which
+///   a loss without a reference does not read.
 /// - `check`: called before each micro-batch; an error from it ends the step.
 pub fn loss_and_gradients(
     model: &Llama,
@@ -63,7 +64,7 @@ pub fn loss_and_gradients(
         let policy = batch.sums(&token_logps)?;
         let mut slopes = Vec::with_capacity(members.len());
         for ((&member, &weight), &policy) in members.iter().zip(weights).zip(&policy) {
-            let pair = dpo.loss(policy, reference[member]);
+            let pair = dpo.loss(policy, reference[member], pairs[member].scored());
             loss += weight * pair.loss;
             accuracy += weight * f64::from(u8::from(pair.margin() > 0.0));
             for side in 0..2 {

@@ -2,6 +2,7 @@
 
 use candle_core::safetensors::load;
 use candle_core::{DType, Device};
+use mvpbench::config::{LoraSection, Projection};
 use mvpbench::data::pack::Pack;
 use mvpbench::data::tokenize::TokenPair;
 use mvpbench::model::adapter::key;
@@ -28,7 +29,7 @@ fn step(case: &Case, pairs: usize, engine: Engine, dropout: Option<Dropout>) -> 
         weights: vec![1.0 / pairs as f64; pairs],
         epoch: 0.0,
     };
-    let dpo = Dpo { beta: case.beta(), label_smoothing: 0.0 };
+    let dpo = Dpo { beta: case.beta(), ..Dpo::default() };
     loss_and_gradients(
         &case.model,
         &case.adapter,
@@ -177,15 +178,9 @@ fn packing_and_sharing_the_prefix_change_nothing() {
 fn adapter_off_and_fresh_adapter_are_bit_identical_to_base() {
     let case = Case::load("tiny", DType::F32);
     let batch = case.model.batch(&Pack::new(&case.pairs)).unwrap();
-    let fresh = Adapter::fresh(
-        &case.model.config,
-        &mvpbench::config::Projection::ALL,
-        4,
-        8.0,
-        1,
-        &Device::Cpu,
-    )
-    .unwrap();
+    let section =
+        LoraSection { rank: 4, target_modules: Projection::ALL.to_vec(), ..LoraSection::default() };
+    let fresh = Adapter::fresh(&case.model.config, &section, 1, &Device::Cpu).unwrap();
     let bits = |adapter| {
         case.model
             .logps(&batch, adapter)
