@@ -108,8 +108,16 @@ fn activation_bytes(config: &LlamaConfig, dtype: DType) -> f64 {
 }
 
 /// Memory that a new allocation can have, where the system says.
-fn available_memory_bytes() -> Option<f64> {
+pub fn available_memory_bytes() -> Option<f64> {
     kibibytes("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024.0)
+}
+
+/// A number of bytes in the unit that suits it: `12.6 GiB`.
+pub fn bytes(bytes: f64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let power = ((bytes.max(1.0).log2() / 10.0) as usize).min(units.len() - 1);
+    let digits = if power == 0 { 0 } else { 1 };
+    format!("{:.digits$} {}", bytes / 1024f64.powi(power as i32), units[power])
 }
 
 /// The most memory this process has held at once, where the system says.

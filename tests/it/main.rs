@@ -4,6 +4,7 @@
 mod command;
 mod engine;
 mod golden;
+mod merge;
 mod mistakes;
 mod resume;
 mod stories;
