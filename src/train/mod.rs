@@ -7,6 +7,8 @@
 pub mod checkpoint;
 pub mod digest;
 pub mod dpo;
+pub mod dry_run;
+pub mod estimate;
 pub mod folder;
 pub mod inputs;
 pub mod interrupt;

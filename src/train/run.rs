@@ -59,7 +59,14 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
     let model_digest = digest::of_model(&base_path)?;
     folder.begin(config, &inputs.digest(&model_digest)?, &machine::describe(&device))?;
-    let engine = machine::engine(&config.train, &model.config, dtype, &inputs.train);
+    let engine = machine::engine(
+        &config.train,
+        &config.lora,
+        &model.config,
+        dtype,
+        &inputs.train,
+        machine::available_memory_bytes(),
+    );
     let (parameters, device_name) =
         (model.config.parameters() as f64 / 1e6, machine::describe(&device));
     say.note(format!("model: {parameters:.1} M parameters, {dtype:?} on {device_name}; {:?} activations, {} tokens at once", engine.keep, engine.micro_batch_tokens));
