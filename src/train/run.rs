@@ -143,7 +143,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                 state.cursor.skipped_in_a_row += 1;
                 let ids: Vec<_> =
                     planned.pairs.iter().map(|&i| inputs.train_ids[i].as_str()).collect();
-                say.note(format!(
+                progress.note(format!(
                     "warning: step {} skipped, loss {} and gradient norm {norm}; pairs {}",
                     step + 1,
                     output.loss,
@@ -215,6 +215,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         notes: inputs.notes.clone(),
     };
     report.write(&folder.report())?;
+    describe(&folder, &report, &base_name, config)?;
     Ok(report)
 }
 
@@ -370,6 +371,33 @@ fn export(
     ];
     files.extend(inputs.tokenizer_files.iter().cloned());
     atomic_file::write_folder(&path, &files)
+}
+
+/// Writes the model card and the configuration beside the adapter, which stays as it is.
+fn describe(
+    folder: &RunFolder,
+    report: &RunReport,
+    base_model: &str,
+    config: &RunConfig,
+) -> Result<()> {
+    let (lora, dpo, train) = (&config.lora, &config.dpo, &config.train);
+    let modules: Vec<_> = lora.target_modules.iter().map(|module| module.name()).collect();
+    let pairs_a_step = train.per_device_batch_size * train.gradient_accumulation_steps;
+    let settings = [
+        ("rank, alpha, dropout", format!("{}, {}, {}", lora.rank, lora.alpha, lora.dropout)),
+        ("adapted layers", modules.join(", ")),
+        ("loss, beta", format!("{}, {}", dpo.loss, dpo.beta)),
+        ("learning rate, schedule", format!("{:e}, {}", train.learning_rate, train.scheduler)),
+        ("pairs a step", pairs_a_step.to_string()),
+        ("tokens at most", config.data.max_length.to_string()),
+        ("seed", train.seed.to_string()),
+    ];
+    let card = report.to_model_card(base_model, &settings);
+    let put = |name: &str, text: &str| {
+        atomic_file::write(&folder.adapter().join(name), |out| Ok(out.write_all(text.as_bytes())?))
+    };
+    put("README.md", &card)?;
+    put("config.toml", &report.config_toml)
 }
 
 /// Evaluation before and after training, one forward pass for each set and model.
