@@ -22,3 +22,4 @@ pub mod run;
 pub mod schedule;
 pub mod scores;
 pub mod step;
+pub mod tensorboard;

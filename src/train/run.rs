@@ -17,6 +17,7 @@ use super::plan::{Plan, PlannedStep};
 use super::progress::Verbosity;
 use super::schedule::learning_rate;
 use super::step::{Engine, StepOutput, loss_and_gradients};
+use super::tensorboard::TensorBoard;
 use super::{digest, machine, reference, scores};
 use crate::atomic_file;
 use crate::config::RunConfig;
@@ -110,6 +111,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
             engine.micro_batch_tokens,
             say,
         )?;
+        let mut tensorboard = TensorBoard::open(&folder.tensorboard(), log.records())?;
         let ceiling_tflops = machine::matmul_tflops(&model.config, dtype, &device)?;
         let mut progress =
             say.progress("train", "steps", state.cursor.step as u64, plan.steps() as u64);
@@ -180,6 +182,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                 output.accuracy,
                 planned.pairs.len() as f64 / record.step_time_s
             );
+            tensorboard.push(&record)?;
             log.push(record)?;
             if state.cursor.skipped_in_a_row >= config.train.max_skipped_steps {
                 bail!(

@@ -7,6 +7,7 @@ mod engine;
 mod golden;
 mod merge;
 mod mistakes;
+mod outputs;
 mod resume;
 mod stories;
 mod trajectories;
