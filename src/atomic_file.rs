@@ -48,6 +48,33 @@ pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<
     written().with_context(|| format!("cannot write `{}`", path.display()))
 }
 
+/// Makes the folder `path` out of what `fill` puts into the empty folder it is given, aside and renamed; `path` must not be there.
+///
+/// `fill` flushes its files itself, as [`write`] does. When it fails, neither folder is left.
+pub fn fill_folder<T>(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let partial = partial_path(path)?;
+    let context = || format!("cannot write `{}`", path.display());
+    if partial.exists() {
+        fs::remove_dir_all(&partial).with_context(context)?;
+    }
+    fs::create_dir_all(&partial).with_context(context)?;
+    let filled = fill(&partial).and_then(|filled| {
+        fs::rename(&partial, path)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| sync_folder(path))
+            .with_context(context)?;
+        Ok(filled)
+    });
+    if filled.is_err() {
+        // The first error is the one to report; a partial folder that cannot be removed is removed next time.
+        let _ = fs::remove_dir_all(&partial);
+    }
+    filled
+}
+
 fn partial_path(path: &Path) -> anyhow::Result<PathBuf> {
     let name =
         path.file_name().with_context(|| format!("`{}` does not name a file", path.display()))?;
@@ -99,6 +126,20 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_could_not_be_filled_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("merged");
+        let failed: anyhow::Result<()> = fill_folder(&path, |partial| {
+            fs::write(partial.join("half"), "x")?;
+            anyhow::bail!("disk full")
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fill_folder(&path, |partial| Ok(fs::write(partial.join("whole"), "x")?)).unwrap();
+        assert!(path.join("whole").is_file());
     }
 
     #[test]

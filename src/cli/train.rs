@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::config::RunConfig;
 use crate::report::Table1;
+use crate::train::dry_run::dry_run;
 use crate::train::folder::Resume;
 use crate::train::interrupt;
 use crate::train::progress::Verbosity;
@@ -31,6 +32,13 @@ pub struct TrainArgs {
     /// A run that is already in the folder: auto goes on with it, never refuses, DIR goes on from that checkpoint
     #[arg(long, default_value = "auto", value_name = "auto|never|DIR")]
     resume: String,
+    /// Says what the run would do and need (tokens, steps, FLOP, time, memory, disk), reads no weight and writes nothing; with
+    /// `--device cuda` or `model.dtype=bf16` it plans for a GPU, which need not be here
+    #[arg(long)]
+    dry_run: bool,
+    /// Sustained TFLOP/s that `--dry-run` takes for its time, in place of the measured rate
+    #[arg(long, value_name = "X", requires = "dry_run", value_parser = positive)]
+    tflops: Option<f64>,
     /// Says nothing but errors and the results
     #[arg(short, long)]
     quiet: bool,
@@ -50,7 +58,12 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
         "never" => Resume::Never,
         dir => Resume::From(dir.into()),
     };
-    let report = run(&config, &Options { device: args.device, resume, verbosity })?;
+    let options = Options { device: args.device, resume, verbosity };
+    if args.dry_run {
+        write!(std::io::stdout(), "{}", dry_run(&config, &options, args.tflops)?)?;
+        return Ok(());
+    }
+    let report = run(&config, &options)?;
 
     let mut out = std::io::stdout().lock();
     if report.after.is_some() {
@@ -80,4 +93,11 @@ fn next_command(args: &TrainArgs) -> String {
 fn quoted(word: &str) -> String {
     let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c));
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
+        _ => Err(format!("expected a positive number, got `{text}`")),
+    }
 }

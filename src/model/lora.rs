@@ -143,6 +143,11 @@ impl Adapter {
         Ok(Self { rank, alpha, use_rslora, tensors: LoraTensors { layers } })
     }
 
+    /// The adapter in another dtype: that of the base it is applied to.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self { tensors: self.tensors.map(|tensor| tensor.to_dtype(dtype))?, ..*self })
+    }
+
     /// What the product of the factors is scaled by: `alpha / rank`, or `alpha / sqrt(rank)` as rsLoRA (Kalajdzievski 2023).
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;

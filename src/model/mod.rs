@@ -2,7 +2,7 @@
 //!
 //! [`config`] and [`weights`] read a Hugging Face folder; [`layer`] composes [`crate::ops`] into a decoder layer, forward and
 //! backward written out; [`llama`] stacks the layers; [`lora`] is the adapter; [`adapter`] reads and writes it in PEFT's format.
-//! Feeds [`crate::train`] and evaluation.
+//! [`shard`] reads a safetensors file tensor by tensor, for [`merge`]. Feeds [`crate::train`] and evaluation.
 
 pub mod adapter;
 pub mod batch;
@@ -10,5 +10,7 @@ pub mod config;
 pub mod layer;
 pub mod llama;
 pub mod lora;
+pub mod merge;
 pub mod rotary;
+pub mod shard;
 pub mod weights;

@@ -119,7 +119,7 @@ impl Checkpoint {
 }
 
 /// The files that hold the weights: `model.safetensors`, or those that `model.safetensors.index.json` names.
-fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     let single = folder.join("model.safetensors");
     if single.is_file() {
         return Ok(vec![single]);

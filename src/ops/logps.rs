@@ -15,7 +15,7 @@ const CHUNK_ELEMENTS: usize = 4 << 20;
 const CHUNK_ROWS: (usize, usize) = (256, 1024);
 
 /// Rows of logits that exist at one time.
-fn chunk_rows(vocab: usize) -> usize {
+pub(crate) fn chunk_rows(vocab: usize) -> usize {
     (CHUNK_ELEMENTS / vocab.max(1)).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
 }
 

@@ -171,17 +171,17 @@ fn adapter_section(model: &str, adapter_dir: &str) -> String {
 }
 
 /// Text where a line break would end the heading or the item.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     let ticks = "`".repeat(longest_ticks(text) + 1);
     format!("{ticks}{}{ticks}", one_line(text))
 }
 
 /// A code block whose fence is longer than any run of backticks in it.
-fn fenced(language: &str, text: &str) -> String {
+pub(super) fn fenced(language: &str, text: &str) -> String {
     let fence = "`".repeat((longest_ticks(text) + 1).max(3));
     format!("{fence}{language}\n{}\n{fence}\n", text.trim_end())
 }

@@ -152,6 +152,11 @@ impl RunFolder {
         self.path.join("train.jsonl")
     }
 
+    /// The folder of the TensorBoard events.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
+    }
+
     /// Figures of all sets; `when` is `before` or `after`.
     pub fn evaluation(&self, when: &str) -> PathBuf {
         self.path.join("eval").join(format!("{when}.json"))

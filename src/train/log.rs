@@ -106,6 +106,11 @@ impl Log {
         Ok(())
     }
 
+    /// The steps so far.
+    pub fn records(&self) -> &[StepRecord] {
+        &self.records
+    }
+
     /// What the report says of the training; `wall_time_s` is the whole command's.
     pub fn summary(&self, wall_time_s: f64) -> TrainingSummary {
         let (first, last) = (self.records.first(), self.records.last());

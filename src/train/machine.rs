@@ -5,9 +5,10 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
+use super::estimate;
 use super::step::Engine;
 use crate::bail_input;
-use crate::config::{Activations, Dtype, TrainSection};
+use crate::config::{Activations, Dtype, LoraSection, TrainSection};
 use crate::data::tokenize::TokenPair;
 use crate::error::InputError;
 use crate::model::config::LlamaConfig;
@@ -73,12 +74,15 @@ pub fn describe(device: &Device) -> String {
     }
 }
 
-/// Tokens computed at once and what is kept of them, for pairs of these lengths.
+/// Tokens computed at once and what is kept of them, for pairs of these lengths beside weights that are in memory already;
+/// `free_bytes`: what activations may take a share of, where that is known.
 pub fn engine(
     train: &TrainSection,
+    lora: &LoraSection,
     config: &LlamaConfig,
     dtype: DType,
     pairs: &[TokenPair],
+    free_bytes: Option<f64>,
 ) -> Engine {
     let longest = pairs.iter().map(TokenPair::tokens).max().unwrap_or(1);
     let micro_batch_tokens = if train.micro_batch_tokens > 0 {
@@ -90,26 +94,26 @@ pub fn engine(
         Activations::Keep => Keep::Everything,
         Activations::Recompute => Keep::Inputs,
         Activations::Auto => {
-            let needed = activation_bytes(config, dtype) * micro_batch_tokens.max(longest) as f64;
-            let fits =
-                available_memory_bytes().is_none_or(|free| needed <= ACTIVATION_SHARE * free);
+            let needed = estimate::activation_bytes(config, lora, dtype)
+                * micro_batch_tokens.max(longest) as f64;
+            let fits = free_bytes.is_none_or(|free| needed <= ACTIVATION_SHARE * free);
             if fits { Keep::Everything } else { Keep::Inputs }
         }
     };
     Engine { micro_batch_tokens, keep }
 }
 
-/// Bytes of activations that one token leaves for the backward pass of the whole model, everything kept.
-fn activation_bytes(config: &LlamaConfig, dtype: DType) -> f64 {
-    let (query, key) =
-        (config.heads.heads * config.heads.head_dim, config.heads.kv_heads * config.heads.head_dim);
-    let layer = 3 * config.hidden + 2 * query + 2 * key + 2 * config.intermediate;
-    (config.layers * layer * dtype.size_in_bytes()) as f64
+/// Memory that a new allocation can have, where the system says.
+pub fn available_memory_bytes() -> Option<f64> {
+    kibibytes("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024.0)
 }
 
-/// Memory that a new allocation can have, where the system says.
-fn available_memory_bytes() -> Option<f64> {
-    kibibytes("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024.0)
+/// A number of bytes in the unit that suits it: `12.6 GiB`.
+pub fn bytes(bytes: f64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let power = ((bytes.max(1.0).log2() / 10.0) as usize).min(units.len() - 1);
+    let digits = if power == 0 { 0 } else { 1 };
+    format!("{:.digits$} {}", bytes / 1024f64.powi(power as i32), units[power])
 }
 
 /// The most memory this process has held at once, where the system says.

@@ -2,11 +2,14 @@
 //!
 //! [`run`] is the recipe, top to bottom. It reads [`inputs`], lays the steps out ([`plan`], [`schedule`]), computes the frozen
 //! [`mod@reference`], takes each [`step`] under the [`dpo`] loss with the [`optimizer`], saves [`checkpoint`]s and the [`log`], and
-//! scores the evaluation sets ([`scores`]). Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
+//! scores the evaluation sets ([`evaluate`]). Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
 
 pub mod checkpoint;
 pub mod digest;
 pub mod dpo;
+pub mod dry_run;
+pub mod estimate;
+pub mod evaluate;
 pub mod folder;
 pub mod inputs;
 pub mod interrupt;
@@ -21,3 +24,4 @@ pub mod run;
 pub mod schedule;
 pub mod scores;
 pub mod step;
+pub mod tensorboard;

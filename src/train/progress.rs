@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::report::cell;
+
 /// Seconds between two lines where there is no terminal.
 const LINE_EVERY_S: u64 = 10;
 
@@ -34,7 +36,7 @@ impl Verbosity {
             Self::Normal if std::io::stderr().is_terminal() => {
                 let bar = ProgressBar::new(total).with_position(done).with_prefix(title.to_owned());
                 let template =
-                    format!("{{prefix}} [{{bar:30}}] {{pos}}/{{len}} {unit} {{msg}}  ETA {{eta}}");
+                    format!("{{prefix}} [{{bar:30}}] {{pos}}/{{len}} {unit}{{msg}}, ETA {{eta}}");
                 bar.set_style(
                     ProgressStyle::with_template(&template)
                         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -81,24 +83,44 @@ impl Progress {
     /// `count` more units are done; `message` says how it goes.
     pub fn advance(&mut self, count: u64, message: impl Display) {
         self.done += count;
+        let message = spaced(message);
         match &mut self.view {
             View::Bar(bar) => {
-                bar.set_message(message.to_string());
+                bar.set_message(message);
                 bar.inc(count);
             }
             View::Lines { next } if Instant::now() >= *next || self.done == self.total => {
                 *next = Instant::now() + Duration::from_secs(LINE_EVERY_S);
                 let per_unit =
                     self.begun.elapsed().as_secs_f64() / (self.done - self.first).max(1) as f64;
-                let left_s = (per_unit * self.total.saturating_sub(self.done) as f64).round();
+                let left_s = per_unit * self.total.saturating_sub(self.done) as f64;
+                let end = match self.done >= self.total {
+                    true => cell::duration(self.begun.elapsed().as_secs_f64()),
+                    false => format!("ETA {}", cell::duration(left_s)),
+                };
                 Verbosity::Normal.note(format!(
-                    "{} {}/{} {} {message}  ETA {left_s}s",
+                    "{} {}/{} {}{message}, {end}",
                     self.title, self.done, self.total, self.unit
                 ));
             }
             View::Lines { .. } | View::Nothing => {}
         }
     }
+
+    /// Says one line without tearing the bar.
+    pub fn note(&self, line: impl Display) {
+        match &self.view {
+            View::Bar(bar) => bar.suspend(|| Verbosity::Normal.note(line)),
+            View::Lines { .. } => Verbosity::Normal.note(line),
+            View::Nothing => {}
+        }
+    }
+}
+
+/// A message with the space that parts it from what stands before it; nothing for none.
+fn spaced(message: impl Display) -> String {
+    let message = message.to_string();
+    if message.is_empty() { message } else { format!(" {message}") }
 }
 
 impl Drop for Progress {
@@ -106,5 +128,16 @@ impl Drop for Progress {
         if let View::Bar(bar) = &self.view {
             bar.abandon();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_message_leaves_no_second_space() {
+        assert_eq!(spaced(""), "");
+        assert_eq!(spaced("loss 0.69"), " loss 0.69");
     }
 }

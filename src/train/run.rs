@@ -8,6 +8,7 @@ use candle_core::{DType, Device};
 
 use super::checkpoint::{self, Cursor, State};
 use super::dpo::Dpo;
+use super::evaluate::Scoring;
 use super::folder::{self, Resume, RunFolder};
 use super::inputs::{Inputs, ModelSource};
 use super::interrupt::{self, Interrupted};
@@ -16,12 +17,11 @@ use super::optimizer::{self, Optimizer};
 use super::plan::{Plan, PlannedStep};
 use super::progress::Verbosity;
 use super::schedule::learning_rate;
-use super::step::{Engine, StepOutput, loss_and_gradients};
-use super::{digest, machine, reference, scores};
+use super::step::{StepOutput, loss_and_gradients};
+use super::tensorboard::TensorBoard;
+use super::{digest, machine, reference};
 use crate::atomic_file;
 use crate::config::{Reference, RunConfig};
-use crate::eval::score::{PairScore, read_scores, write_scores};
-use crate::eval::{Evaluation, SetResult};
 use crate::model::adapter::{self, WEIGHTS_FILE};
 use crate::model::layer::Dropout;
 use crate::model::llama::Llama;
@@ -59,7 +59,14 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
     let model_digest = digest::of_model(&base_path)?;
     folder.begin(config, &inputs.digest(&model_digest)?, &machine::describe(&device))?;
-    let engine = machine::engine(&config.train, &model.config, dtype, &inputs.train);
+    let engine = machine::engine(
+        &config.train,
+        &config.lora,
+        &model.config,
+        dtype,
+        &inputs.train,
+        machine::available_memory_bytes(),
+    );
     let (parameters, device_name) =
         (model.config.parameters() as f64 / 1e6, machine::describe(&device));
     say.note(format!("model: {parameters:.1} M parameters, {dtype:?} on {device_name}; {:?} activations, {} tokens at once", engine.keep, engine.micro_batch_tokens));
@@ -86,7 +93,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         engine,
         say,
     };
-    let before = scoring.before(&state)?;
+    let before = scoring.before()?;
 
     // Training.
     let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
@@ -117,6 +124,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         } else {
             vec![[0.0; 2]; inputs.train.len()]
         };
+        let mut tensorboard = TensorBoard::open(&folder.tensorboard(), log.records())?;
         let ceiling_tflops = machine::matmul_tflops(&model.config, dtype, &device)?;
         let mut progress =
             say.progress("train", "steps", state.cursor.step as u64, plan.steps() as u64);
@@ -128,7 +136,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                 seed: config.train.seed,
                 step: step as u32,
             });
-            let policy = in_dtype(&state.adapter, dtype)?;
+            let policy = state.adapter.to_dtype(dtype)?;
             let output = match loss_and_gradients(
                 &model,
                 &policy,
@@ -150,7 +158,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                 state.cursor.skipped_in_a_row += 1;
                 let ids: Vec<_> =
                     planned.pairs.iter().map(|&i| inputs.train_ids[i].as_str()).collect();
-                say.note(format!(
+                progress.note(format!(
                     "warning: step {} skipped, loss {} and gradient norm {norm}; pairs {}",
                     step + 1,
                     output.loss,
@@ -187,6 +195,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                 output.accuracy,
                 planned.pairs.len() as f64 / record.step_time_s
             );
+            tensorboard.push(&record)?;
             log.push(record)?;
             if state.cursor.skipped_in_a_row >= config.train.max_skipped_steps {
                 bail!(
@@ -205,7 +214,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
 
     // What the user came for.
     export(&folder, &state.adapter, &adapter_config, &inputs)?;
-    let after = scoring.after(&state, before.as_ref())?;
+    let after = scoring.after(&state.adapter, before.as_ref())?;
     let report = RunReport {
         title: config
             .output
@@ -222,6 +231,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         notes: inputs.notes.clone(),
     };
     report.write(&folder.report())?;
+    describe(&folder, &report, &base_name, config)?;
     Ok(report)
 }
 
@@ -291,12 +301,7 @@ fn load_state(
 fn start(inputs: &Inputs, model: &Llama) -> Result<Option<Adapter>> {
     let Some(adapter) = &inputs.start else { return Ok(None) };
     let tensors = adapter.tensors.map(|tensor| tensor.to_device(&model.device))?;
-    in_dtype(&Adapter { tensors, ..*adapter }, model.dtype).map(Some)
-}
-
-/// The adapter in the dtype that the base computes in.
-fn in_dtype(adapter: &Adapter, dtype: DType) -> Result<Adapter> {
-    Ok(Adapter { tensors: adapter.tensors.map(|tensor| tensor.to_dtype(dtype))?, ..*adapter })
+    Ok(Some(Adapter { tensors, ..*adapter }.to_dtype(model.dtype)?))
 }
 
 /// Tokens of a step's pairs as two whole sequences each, which is what TRL counts.
@@ -370,117 +375,29 @@ fn export(
     atomic_file::write_folder(&path, &files)
 }
 
-/// Evaluation before and after training, one forward pass for each set and model.
-struct Scoring<'a> {
-    config: &'a RunConfig,
-    inputs: &'a Inputs,
-    model: &'a Llama,
-    start: Option<&'a Adapter>,
-    folder: &'a RunFolder,
-    engine: Engine,
-    say: Verbosity,
-}
-
-impl Scoring<'_> {
-    fn sums(&self, title: &str, adapter: Option<&Adapter>, set: usize) -> Result<Vec<[f64; 2]>> {
-        let set = &self.inputs.sets[set];
-        let pairs: Vec<_> = set.pairs.iter().collect();
-        let mut progress =
-            self.say.progress(&format!("{title} {}", set.name), "pairs", 0, pairs.len() as u64);
-        scores::sums(self.model, adapter, &pairs, self.engine.micro_batch_tokens, &mut progress)
-    }
-
-    /// What an earlier, interrupted run of the same configuration and inputs has already written.
-    fn written(&self, when: &str) -> Option<(Evaluation, Vec<Vec<PairScore>>)> {
-        let evaluation = Evaluation::read(&self.folder.evaluation(when)).ok()?;
-        let mut all = Vec::new();
-        for set in &self.inputs.sets {
-            let scores = read_scores(&self.folder.scores(&set.name, when)).ok()?;
-            let whole = scores.len() == set.pairs.len() && evaluation.set(&set.name).is_some();
-            all.push(whole.then_some(scores)?);
-        }
-        Some((evaluation, all))
-    }
-
-    /// Scores of the policy as it starts, and of the reference.
-    fn before(&self, state: &State) -> Result<Option<Evaluation>> {
-        if self.inputs.sets.is_empty() {
-            return Ok(None);
-        }
-        if let Some((evaluation, _)) = self.written("before") {
-            return Ok(Some(evaluation));
-        }
-        let mut results = Vec::new();
-        for (i, set) in self.inputs.sets.iter().enumerate() {
-            let policy = self.sums("before", self.start, i)?;
-            let reference = match (self.start, self.config.dpo.reference) {
-                (Some(_), Reference::Base) => self.sums("reference", None, i)?,
-                // The reference is the policy as it starts, or a fresh adapter is the identity: the same scores, to the bit.
-                _ => policy.clone(),
-            };
-            let scores = scores::scores(&set.texts, &set.pairs, &policy, &reference);
-            write_scores(&self.folder.scores(&set.name, "before"), &scores)?;
-            results.push(SetResult::measure(
-                &set.name,
-                &scores,
-                self.config.dpo.beta,
-                self.config.train.seed,
-            )?);
-        }
-        let adapter = self.inputs.start.as_ref().map(|_| self.config.lora.init_from.clone());
-        debug_assert_eq!(state.adapter.rank, self.config.lora.rank);
-        let evaluation = Evaluation::new(
-            &self.config.model.path,
-            adapter,
-            self.config.dpo.beta,
-            self.config.train.seed,
-            results,
-        );
-        evaluation.write(&self.folder.evaluation("before"))?;
-        Ok(Some(evaluation))
-    }
-
-    /// Scores of the trained policy beside those of the reference that [`Scoring::before`] wrote.
-    fn after(&self, state: &State, before: Option<&Evaluation>) -> Result<Option<Evaluation>> {
-        if before.is_none() {
-            return Ok(None);
-        }
-        if let Some((evaluation, _)) = self.written("after") {
-            return Ok(Some(evaluation));
-        }
-        let (_, before) =
-            self.written("before").context("the scores from before training are gone")?;
-        let policy = in_dtype(&state.adapter, self.model.dtype)?;
-        let mut results = Vec::new();
-        for (i, (set, before)) in self.inputs.sets.iter().zip(&before).enumerate() {
-            let reference: Vec<_> = before
-                .iter()
-                .map(|score| [score.reference_chosen_logps, score.reference_rejected_logps])
-                .collect();
-            let scores = scores::scores(
-                &set.texts,
-                &set.pairs,
-                &self.sums("after", Some(&policy), i)?,
-                &reference,
-            );
-            write_scores(&self.folder.scores(&set.name, "after"), &scores)?;
-            results.push(SetResult::measure_change(
-                &set.name,
-                before,
-                &scores,
-                self.config.dpo.beta,
-                self.config.train.seed,
-            )?);
-        }
-        let adapter = Some(self.folder.adapter().display().to_string());
-        let evaluation = Evaluation::new(
-            &self.config.model.path,
-            adapter,
-            self.config.dpo.beta,
-            self.config.train.seed,
-            results,
-        );
-        evaluation.write(&self.folder.evaluation("after"))?;
-        Ok(Some(evaluation))
-    }
+/// Writes the model card and the configuration beside the adapter, which stays as it is.
+fn describe(
+    folder: &RunFolder,
+    report: &RunReport,
+    base_model: &str,
+    config: &RunConfig,
+) -> Result<()> {
+    let (lora, dpo, train) = (&config.lora, &config.dpo, &config.train);
+    let modules: Vec<_> = lora.target_modules.iter().map(|module| module.name()).collect();
+    let pairs_a_step = train.per_device_batch_size * train.gradient_accumulation_steps;
+    let settings = [
+        ("rank, alpha, dropout", format!("{}, {}, {}", lora.rank, lora.alpha, lora.dropout)),
+        ("adapted layers", modules.join(", ")),
+        ("loss, beta", format!("{}, {}", dpo.loss, dpo.beta)),
+        ("learning rate, schedule", format!("{:e}, {}", train.learning_rate, train.scheduler)),
+        ("pairs a step", pairs_a_step.to_string()),
+        ("tokens at most", config.data.max_length.to_string()),
+        ("seed", train.seed.to_string()),
+    ];
+    let card = report.to_model_card(base_model, &settings);
+    let put = |name: &str, text: &str| {
+        atomic_file::write(&folder.adapter().join(name), |out| Ok(out.write_all(text.as_bytes())?))
+    };
+    put("README.md", &card)?;
+    put("config.toml", &report.config_toml)
 }

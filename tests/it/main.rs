@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod command;
+mod dry_run;
 mod engine;
 mod golden;
 mod losses;
+mod merge;
 mod mistakes;
+mod outputs;
 mod resume;
 mod stories;
 mod trajectories;

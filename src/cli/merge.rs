@@ -1,0 +1,113 @@
+//! `mvpbench merge`: an adapter and its base become one checkpoint.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use candle_core::DType;
+use clap::{Args, ValueEnum};
+
+use crate::model::config::LlamaConfig;
+use crate::model::merge::{Merge, PROBES, Stored, merge as write_merged};
+use crate::train::machine;
+use crate::train::progress::Verbosity;
+
+/// Merge an adapter into its base model: a full checkpoint in Hugging Face's layout.
+#[derive(Debug, Clone, Args)]
+pub struct MergeArgs {
+    /// Folder of the base model: config.json, tokenizer.json, *.safetensors
+    #[arg(long, value_name = "FOLDER")]
+    model: PathBuf,
+    /// Folder of the adapter: adapter_config.json, adapter_model.safetensors
+    #[arg(long, value_name = "FOLDER")]
+    adapter: PathBuf,
+    /// Folder to write, which must not be there
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// What the weights are stored as; base is what the base model's are
+    #[arg(long, value_enum, default_value = "base")]
+    dtype: StoredAs,
+    /// Text that merged and unmerged logits are compared on, in place of the built-in ones; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    probe: Vec<String>,
+    /// Says nothing but errors and the results
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StoredAs {
+    Base,
+    F32,
+    Bf16,
+    F16,
+}
+
+/// Runs the verb: results on stdout, progress on stderr.
+pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
+    let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let mut probes = args.probe;
+    if probes.is_empty() {
+        probes = PROBES.map(str::to_owned).to_vec();
+    }
+    if let Some(note) = too_large(&args.model) {
+        verbosity.note(note);
+        probes.clear();
+    }
+    let stored = match args.dtype {
+        StoredAs::Base => Stored::Base,
+        StoredAs::F32 => Stored::As(DType::F32),
+        StoredAs::Bf16 => Stored::As(DType::BF16),
+        StoredAs::F16 => Stored::As(DType::F16),
+    };
+    let (model, adapter, output) = (&*args.model, &*args.adapter, &*args.output);
+    let mut progress = None;
+    let merged =
+        write_merged(&Merge { model, adapter, output, stored, probes: &probes }, &mut |_, all| {
+            progress
+                .get_or_insert_with(|| verbosity.progress("merge", "tensors", 0, all as u64))
+                .advance(1, "");
+        })?;
+    drop(progress);
+
+    let mut out = std::io::stdout().lock();
+    let plural = if merged.files == 1 { "" } else { "s" };
+    writeln!(
+        out,
+        "merged: {} of {} tensors changed, {:?}, {} in {} file{plural}",
+        merged.changed,
+        merged.tensors,
+        merged.dtype,
+        machine::bytes(merged.bytes as f64),
+        merged.files
+    )?;
+    if let Some(difference) = &merged.difference {
+        for (probe, largest) in probes.iter().zip(&difference.probes) {
+            writeln!(out, "probe:  {largest:.2e}  {probe:?}")?;
+        }
+        writeln!(
+            out,
+            "check:  largest logit difference {:.2e}, bound {:.2e} ({:.0e} of the largest logit, {:.2})",
+            difference.largest(),
+            difference.bound,
+            difference.bound / difference.largest_logit,
+            difference.largest_logit
+        )?;
+    }
+    writeln!(out, "model:  {}", output.display())?;
+    Ok(())
+}
+
+/// Why logits are not compared: the model, computed in f32, is larger than the free memory.
+fn too_large(model: &std::path::Path) -> Option<String> {
+    let text = std::fs::read_to_string(model.join("config.json")).ok()?;
+    let config = LlamaConfig::parse(&text, "config.json").ok()?;
+    // Weights in f32, the mapped file they are read from, and room to compute.
+    let (needed, free) = (5.0 * config.parameters() as f64, machine::available_memory_bytes()?);
+    (needed > free).then(|| {
+        format!(
+            "note: merged and unmerged logits are not compared, which would take {} of memory; {} is free",
+            machine::bytes(needed),
+            machine::bytes(free)
+        )
+    })
+}

@@ -1,0 +1,345 @@
+//! An adapter merged into its base: `W + (alpha / rank) B A` in f32, rounded once, written as a checkpoint of the base's layout.
+//!
+//! The base is read and written tensor by tensor, so memory holds a few tensors and never the model. Names, order, shards and
+//! index stay as they are.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device, Tensor};
+use safetensors::Dtype;
+use safetensors::tensor::View;
+use serde_json::Value;
+
+use super::adapter;
+use super::config::LlamaConfig;
+use super::llama::Llama;
+use super::lora::{self, Adapter, LoraPair};
+use super::shard::{Entry, Shard};
+use super::weights;
+use crate::atomic_file;
+use crate::bail_input;
+use crate::data::tokenizer::Tokenizer;
+use crate::error::InputError;
+
+/// What is copied from the base as it is, where it is there.
+const COPIED: [&str; 11] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "LICENSE",
+    "LICENSE.txt",
+    "USE_POLICY.md",
+    "NOTICE",
+];
+const CONFIG_FILE: &str = "config.json";
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// Prompts that merged and unmerged logits are compared on where the user gives none.
+pub const PROBES: [&str; 4] = [
+    "Question: What makes a good neighbour?",
+    "User profile: Age: 35-44, Gender: Female, Birth Country/Region: Kenya.\nQuestion: Should I tell my friend the truth?",
+    "The capital of France is",
+    "def main():",
+];
+
+/// What merged weights are stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// As each tensor of the base is.
+    Base,
+    /// All as this.
+    As(DType),
+}
+
+/// What to merge.
+#[derive(Debug, Clone, Copy)]
+pub struct Merge<'a> {
+    /// Folder of the base model.
+    pub model: &'a Path,
+    /// Folder of the adapter, in PEFT's format.
+    pub adapter: &'a Path,
+    /// Folder to write, which must not be there.
+    pub output: &'a Path,
+    /// What the merged weights are stored as.
+    pub stored: Stored,
+    /// Texts that merged and unmerged logits are compared on; none for no comparison, which loads both models.
+    pub probes: &'a [String],
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merged {
+    /// Tensors of the checkpoint.
+    pub tensors: usize,
+    /// Of those, the ones that the adapter changed.
+    pub changed: usize,
+    /// Its safetensors files.
+    pub files: usize,
+    /// Bytes of all tensors.
+    pub bytes: usize,
+    /// What the changed tensors are stored as.
+    pub dtype: DType,
+    /// The comparison, where there was one.
+    pub difference: Option<Difference>,
+}
+
+/// Merged against unmerged logits of the next token, both computed in f32.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// The largest difference on each probe.
+    pub probes: Vec<f64>,
+    /// The largest logit of all.
+    pub largest_logit: f64,
+    /// The most that a difference may be.
+    pub bound: f64,
+}
+
+impl Difference {
+    /// The largest difference on any probe.
+    pub fn largest(&self) -> f64 {
+        self.probes.iter().copied().fold(0.0, f64::max)
+    }
+}
+
+/// Largest difference of a logit, as a share of the largest logit, that storing the merged weights as `dtype` may cause.
+pub fn bound(dtype: DType) -> f64 {
+    match dtype {
+        DType::BF16 => 5e-2,
+        DType::F16 => 1e-2,
+        _ => 1e-4,
+    }
+}
+
+/// Merges and writes the output folder, aside and renamed; on any error there is none. `tick` is called after each tensor with
+/// the number done and of all.
+///
+/// Refuses an output that exists, an adapter that does not fit, and values that `stored` cannot hold. Fails where the logits
+/// differ by more than [`bound`].
+pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Merged> {
+    let Merge { model, adapter: adapter_folder, output, .. } = *merge;
+    if output.exists() {
+        let error =
+            InputError::new(format!("output folder `{}` is there already", output.display()));
+        return Err(error.hint("give another folder with `--output`").into());
+    }
+    let (config, config_text) = read_config(model)?;
+    let adapter = adapter::load(adapter_folder, &config, None, &Device::Cpu)?;
+    let tokenizer = if merge.probes.is_empty() { None } else { Some(Tokenizer::load(model)?) };
+    let shards: Vec<Shard> =
+        weights::shards(model)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?;
+    let pairs = adapted(&adapter, &config, &shards, model)?;
+
+    atomic_file::fill_folder(output, |folder| {
+        let mut merged = write(merge, &shards, &pairs, adapter.scale(), folder, tick)?;
+        copy(merge, &config_text, merged.bytes, folder)?;
+        if let Some(tokenizer) = &tokenizer {
+            let difference = compare(merge, &adapter, tokenizer, folder, merged.dtype)?;
+            let (largest, bound) = (difference.largest(), difference.bound);
+            // Not `largest > bound`, which would let NaN pass.
+            if largest.is_nan() || largest > bound {
+                anyhow::bail!(
+                    "merged and unmerged logits differ by {largest:.3e}, more than the bound {bound:.3e} for {:?}; nothing is written",
+                    merged.dtype
+                );
+            }
+            merged.difference = Some(difference);
+        }
+        Ok(merged)
+    })
+}
+
+fn read_config(model: &Path) -> Result<(LlamaConfig, String)> {
+    let path = model.join(CONFIG_FILE);
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        InputError::new(format!("cannot read `{}`: {error}", path.display()))
+            .hint("`--model` must be the folder of a Hugging Face checkpoint")
+    })?;
+    Ok((LlamaConfig::parse(&text, &path.display().to_string())?, text))
+}
+
+/// The factors of each tensor that the adapter changes, by name; every one of them must be in the checkpoint.
+fn adapted<'a>(
+    adapter: &'a Adapter,
+    config: &LlamaConfig,
+    shards: &[Shard],
+    model: &Path,
+) -> Result<HashMap<String, &'a LoraPair>> {
+    let entries: HashMap<&str, &Entry> =
+        shards.iter().flat_map(Shard::entries).map(|entry| (&*entry.name, entry)).collect();
+    let mut pairs = HashMap::new();
+    for (layer, of_layer) in adapter.tensors.layers.iter().enumerate() {
+        for (projection, pair) in of_layer.iter() {
+            let name = format!(
+                "model.layers.{layer}.{}.{}.weight",
+                projection.module(),
+                projection.name()
+            );
+            let Some(entry) = entries.get(&*name) else {
+                bail_input!("checkpoint `{}`: `{name}` is missing", model.display())
+            };
+            let (out, from) = lora::shape(config, projection);
+            if entry.shape != [out, from] {
+                bail_input!(
+                    "checkpoint `{}`: `{name}` has shape {:?}, expected [{out}, {from}]",
+                    model.display(),
+                    entry.shape
+                );
+            }
+            float(entry)?;
+            pairs.insert(name, pair);
+        }
+    }
+    Ok(pairs)
+}
+
+/// The dtype of a weight.
+fn float(entry: &Entry) -> Result<DType> {
+    match entry.dtype {
+        Dtype::F32 => Ok(DType::F32),
+        Dtype::F16 => Ok(DType::F16),
+        Dtype::BF16 => Ok(DType::BF16),
+        other => {
+            bail_input!("`{}` is stored as {other:?}, expected F32, F16 or BF16", entry.name)
+        }
+    }
+}
+
+/// What `entry` is stored as. Buffers, which are no weights, stay what they are.
+fn stored_as(stored: Stored, entry: &Entry) -> Dtype {
+    match stored {
+        Stored::As(dtype) if entry.name.ends_with(".weight") => dtype.into(),
+        _ => entry.dtype,
+    }
+}
+
+fn write(
+    merge: &Merge<'_>,
+    shards: &[Shard],
+    pairs: &HashMap<String, &LoraPair>,
+    scale: f64,
+    folder: &Path,
+    tick: &mut dyn FnMut(usize, usize),
+) -> Result<Merged> {
+    let all = shards.iter().map(|shard| shard.entries().len()).sum();
+    let (mut done, mut bytes, mut dtype) = (0, 0, DType::F32);
+    for shard in shards {
+        let name = shard.path().file_name().context("a file without a name")?;
+        let target = |entry: &Entry| stored_as(merge.stored, entry);
+        shard.rewrite(&folder.join(name), target, |entry| {
+            let mut data = shard.read(entry)?;
+            let pair = pairs.get(&entry.name);
+            if pair.is_some() || target(entry) != entry.dtype {
+                let to: DType = target(entry).try_into()?;
+                data = tensor(&data, entry, pair.copied(), scale, to)?;
+                if pair.is_some() {
+                    dtype = to;
+                }
+            }
+            bytes += data.len();
+            done += 1;
+            tick(done, all);
+            Ok(data)
+        })?;
+    }
+    let (tensors, changed, files) = (all, pairs.len(), shards.len());
+    Ok(Merged { tensors, changed, files, bytes, dtype, difference: None })
+}
+
+/// The bytes of `W + scale B A` (or of `W`) as `to`. Refuses values that are not finite or too large for it.
+fn tensor(
+    data: &[u8],
+    entry: &Entry,
+    pair: Option<&LoraPair>,
+    scale: f64,
+    to: DType,
+) -> Result<Vec<u8>> {
+    let mut weight = Tensor::from_raw_buffer(data, float(entry)?, &entry.shape, &Device::Cpu)?
+        .to_dtype(DType::F32)?;
+    if let Some(pair) = pair {
+        weight = (weight + (pair.b.matmul(&pair.a)? * scale)?)?;
+    }
+    let rounded = weight.to_dtype(to)?;
+    drop(weight);
+    if !rounded.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+        let message = format!("`{}` has values that {to:?} cannot hold", entry.name);
+        return Err(InputError::new(message).hint("merge with `--dtype f32`").into());
+    }
+    Ok(rounded.data().into_owned())
+}
+
+/// Everything beside the weights; where their dtype is another, `config.json` and the index say so.
+fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Result<()> {
+    let put = |name: &str, bytes: &[u8]| {
+        atomic_file::write(&folder.join(name), |out| Ok(out.write_all(bytes)?))
+    };
+    let read = |name: &str| -> Result<Option<Vec<u8>>> {
+        let path = merge.model.join(name);
+        let read =
+            || std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()));
+        path.is_file().then(read).transpose()
+    };
+    for name in COPIED {
+        if let Some(bytes) = read(name)? {
+            put(name, &bytes)?;
+        }
+    }
+    let index = read(INDEX_FILE)?.filter(|_| !merge.model.join("model.safetensors").is_file());
+    let Stored::As(dtype) = merge.stored else {
+        put(CONFIG_FILE, config_text.as_bytes())?;
+        return index.map_or(Ok(()), |index| put(INDEX_FILE, &index));
+    };
+    let mut config: Value = serde_json::from_str(config_text)?;
+    let word = match dtype {
+        DType::BF16 => "bfloat16",
+        DType::F16 => "float16",
+        _ => "float32",
+    };
+    let key = if config.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
+    config[key] = word.into();
+    put(CONFIG_FILE, &serde_json::to_vec_pretty(&config)?)?;
+    if let Some(index) = index {
+        let mut index: Value = serde_json::from_slice(&index)?;
+        index["metadata"]["total_size"] = bytes.into();
+        put(INDEX_FILE, &serde_json::to_vec_pretty(&index)?)?;
+    }
+    Ok(())
+}
+
+/// Compares the next token's logits after each probe, one model in memory after the other.
+fn compare(
+    merge: &Merge<'_>,
+    adapter: &Adapter,
+    tokenizer: &Tokenizer,
+    merged: &Path,
+    dtype: DType,
+) -> Result<Difference> {
+    let logits = |folder: &Path, adapter: Option<&Adapter>| -> Result<Vec<Vec<f32>>> {
+        let model = Llama::load(folder, DType::F32, &Device::Cpu)?;
+        let of = |text: &String| {
+            let ids = tokenizer.encode(text, true)?;
+            if ids.is_empty() {
+                bail_input!("the probe `{text}` has no token");
+            }
+            Ok(model.next_logits(&ids, adapter)?.to_vec1::<f32>()?)
+        };
+        merge.probes.iter().map(of).collect()
+    };
+    let (unmerged, merged) = (logits(merge.model, Some(adapter))?, logits(merged, None)?);
+    let largest_logit = unmerged.iter().flatten().map(|x| f64::from(x.abs())).fold(0.0, f64::max);
+    // `f64::max` passes over NaN, which must not pass for a small difference.
+    let worst = |a: &Vec<f32>, b: &Vec<f32>| {
+        let differences = a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs()));
+        differences.fold(0.0, |worst, x| if x.is_nan() || x > worst { x } else { worst })
+    };
+    let probes: Vec<f64> = unmerged.iter().zip(&merged).map(|(a, b)| worst(a, b)).collect();
+    if let Some(nan) = probes.iter().find(|x| x.is_nan()) {
+        anyhow::bail!("logits of the merged model are not finite ({nan})");
+    }
+    Ok(Difference { probes, largest_logit, bound: bound(dtype) * largest_logit })
+}

@@ -1,0 +1,118 @@
+//! The adapter's model card: `README.md` as Hugging Face reads it, front matter first.
+
+use crate::report::cell;
+use crate::report::markdown::{code, fenced, one_line};
+use crate::report::run::RunReport;
+use crate::report::table::Table;
+use crate::report::table1::Table1;
+
+impl RunReport {
+    /// The card: what the adapter is, its results, how it was trained, how to load it with PEFT.
+    ///
+    /// - `base_model`: the base as PEFT finds it, a hub id or a folder.
+    /// - `settings`: name and value of what a reader of the card wants to know of the configuration, which lies beside it whole.
+    pub fn to_model_card(&self, base_model: &str, settings: &[(&str, String)]) -> String {
+        let base = quoted(base_model);
+        let mut page = format!(
+            "---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- dpo\n- {}\n---\n\n# {}\n\n",
+            quoted(&format!("base_model:adapter:{base_model}")),
+            one_line(&self.title)
+        );
+        page += &format!(
+            "A LoRA adapter for {}, trained with DPO by mvpbench {} on {}.\n\n## Results\n\n",
+            code(base_model),
+            env!("CARGO_PKG_VERSION"),
+            one_line(&self.device)
+        );
+        let (before, after) = (self.before.as_ref(), self.after.as_ref());
+        if before.is_some() || after.is_some() {
+            page += &Table1::new(before, after).to_markdown();
+        } else {
+            page += "It was not evaluated.\n";
+        }
+        let mut table = Table::new(["setting", "value"]);
+        let training = &self.training;
+        let seen = format!(
+            "{}, {} pairs, {:.2} epochs",
+            cell::count(training.steps),
+            cell::count(training.pairs),
+            training.epochs
+        );
+        for (name, value) in
+            settings.iter().map(|(name, value)| (*name, value)).chain([("optimizer steps", &seen)])
+        {
+            table.push([name, value]);
+        }
+        page += &format!(
+            "\n## Training\n\n{}\nThe whole configuration is `config.toml` beside this file.\n",
+            table.to_markdown()
+        );
+        let python = format!(
+            "from peft import PeftModel\n\
+             from transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
+             adapter = {adapter}  # this folder\n\
+             base = AutoModelForCausalLM.from_pretrained({base}, dtype=\"auto\")\n\
+             model = PeftModel.from_pretrained(base, adapter)\n\
+             tokenizer = AutoTokenizer.from_pretrained(adapter)\n",
+            adapter = quoted(&self.adapter_dir)
+        );
+        page + &format!("\n## Use\n\n{}", fenced("python", &python))
+    }
+}
+
+/// Text in double quotes with the escapes that YAML, Python and JSON share.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::TrainingSummary;
+    use crate::report::run::sample::evaluations;
+
+    fn report(model: &str) -> RunReport {
+        let (before, after) = evaluations(model, &["UF-P-4"]);
+        RunReport {
+            title: "llama2-7b".into(),
+            model: model.into(),
+            device: "cpu, 8 threads".into(),
+            training: TrainingSummary {
+                steps: 1_234,
+                pairs: 9_872,
+                epochs: 3.0,
+                ..Default::default()
+            },
+            before: Some(before),
+            after: Some(after),
+            adapter_dir: "runs/llama2-7b/adapter".into(),
+            config_toml: String::new(),
+            notes: vec![],
+        }
+    }
+
+    #[test]
+    fn the_front_matter_names_the_base_and_the_results_follow() {
+        let card = report("meta-llama/Llama-2-7b-hf")
+            .to_model_card("meta-llama/Llama-2-7b-hf", &[("rank", "16".into())]);
+        assert!(
+            card.starts_with("---\nbase_model: \"meta-llama/Llama-2-7b-hf\"\nlibrary_name: peft\n")
+        );
+        for line in [
+            "- lora\n- dpo\n",
+            "| Llama2-7b, paper | yes | 54.90 |",
+            "| rank | 16 |",
+            "| optimizer steps | 1,234, 9,872 pairs, 3.00 epochs |",
+            "model = PeftModel.from_pretrained(base, adapter)",
+        ] {
+            assert!(card.contains(line), "`{line}` is not in\n{card}");
+        }
+    }
+
+    #[test]
+    fn a_path_with_quotes_does_not_end_its_string() {
+        let odd = "models/\"odd\": name";
+        let card = report(odd).to_model_card(odd, &[]);
+        assert!(card.contains("base_model: \"models/\\\"odd\\\": name\"\n"), "{card}");
+    }
+}

@@ -1,0 +1,450 @@
+//! What a run will need before it is begun: steps, tokens, FLOP, memory, disk. Everything follows from the configuration, the
+//! token counts and the shape of the model; no weight is read.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::DType;
+
+use super::inputs::{Inputs, ModelSource};
+use super::machine;
+use super::plan::Plan;
+use crate::config::{LoraSection, Projection, RunConfig};
+use crate::data::pack;
+use crate::data::tokenize::TokenPair;
+use crate::model::config::LlamaConfig;
+use crate::model::llama::Keep;
+use crate::model::lora;
+use crate::model::shard::Shard;
+use crate::model::weights;
+use crate::ops::logps;
+use crate::presets;
+
+/// Resident memory of the program itself on Linux: code, threads, allocator. Measured: `VmHWM` of a run on the golden `tiny`
+/// model, less what is counted for it here.
+const PROGRAM_BYTES: f64 = 12.5 * MIB;
+
+/// Memory that CUDA takes on a device for its context and cuBLAS; a round figure, not measured here.
+const CUDA_CONTEXT_BYTES: f64 = 640.0 * MIB;
+
+/// Memory of a tokenizer per byte of its `tokenizer.json`: the parsed JSON and the maps made of it.
+const TOKENIZER_EXPANSION: f64 = 30.0;
+
+/// Memory per byte of the data files: the file, its parsed records and their texts.
+const DATA_EXPANSION: f64 = 3.0;
+
+/// What the allocator holds beyond what is asked of it, as a share of the activations and the working memory.
+const FRAGMENTATION: f64 = 1.08;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Where the run is planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// This machine's processor.
+    Cpu,
+    /// A GPU, which need not be here.
+    Cuda,
+}
+
+/// Bytes at the moment when most is held.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Memory {
+    /// The program, or on a GPU the context.
+    pub program: f64,
+    /// Tokenizer, texts and token ids.
+    pub inputs: f64,
+    /// Frozen weights.
+    pub weights: f64,
+    /// Adapter, moments and gradients.
+    pub adapter: f64,
+    /// Kept from the forward pass for the backward pass.
+    pub activations: f64,
+    /// Made and freed within a layer or the output layer.
+    pub working: f64,
+    /// Of the working memory, a chunk of logits; it is gone when a layer's backward pass needs its own.
+    pub logits: f64,
+    /// While the weights are read: program, inputs, weights and the files they are mapped from, which the system may take back.
+    pub loading: f64,
+}
+
+impl Memory {
+    /// While training.
+    pub fn training(&self) -> f64 {
+        self.program + self.inputs + self.weights + self.adapter + self.activations + self.working
+    }
+
+    /// The largest of loading and training.
+    pub fn peak(&self) -> f64 {
+        self.training().max(self.loading)
+    }
+}
+
+/// Floating-point operations, attention's scores left out as they are in the log's `model_tflops`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Flop {
+    /// The reference's log-probabilities of the training pairs.
+    pub reference: f64,
+    /// All steps, everything kept.
+    pub training: f64,
+    /// What `recompute` adds.
+    pub recomputing: f64,
+    /// The evaluation sets, before and after.
+    pub evaluation: f64,
+}
+
+impl Flop {
+    /// Of the whole run.
+    pub fn total(&self, keep: Keep) -> f64 {
+        let again = if keep == Keep::Inputs { self.recomputing } else { 0.0 };
+        self.reference + self.training + again + self.evaluation
+    }
+}
+
+/// Bytes on disk when the run is over, and while a checkpoint is saved.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Disk {
+    /// Checkpoints: adapter and moments, those kept and the one being written.
+    pub checkpoints: f64,
+    /// The exported adapter with its tokenizer.
+    pub adapter: f64,
+    /// Logs, scores and the reference cache.
+    pub records: f64,
+    /// An embedded base model, unpacked.
+    pub base_model: f64,
+}
+
+impl Disk {
+    /// All of it.
+    pub fn total(&self) -> f64 {
+        self.checkpoints + self.adapter + self.records + self.base_model
+    }
+}
+
+/// What the headers of the weights say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Headers {
+    /// Files and bytes of all tensors.
+    Read {
+        /// Number of safetensors files.
+        files: usize,
+        /// Bytes of their tensors.
+        bytes: f64,
+    },
+    /// Why they were not read.
+    Absent(String),
+}
+
+/// The estimate of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Parameters of the base.
+    pub parameters: usize,
+    /// Parameters of the adapter.
+    pub trained: usize,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Pairs that are visited at all.
+    pub visited: usize,
+    /// Tokens computed in all steps, each prompt once.
+    pub tokens: usize,
+    /// Of those, scored.
+    pub scored: usize,
+    /// Tokens of the largest micro-batch, and the scored ones of it.
+    pub micro_batch: (usize, usize),
+    /// Pairs of all evaluation sets.
+    pub evaluated: usize,
+    /// Operations.
+    pub flop: Flop,
+    /// Memory with everything kept, and with layers computed again.
+    pub memory: [Memory; 2],
+    /// What the engine would do; with `auto` on a GPU, whose memory is not known, that everything is kept.
+    pub chosen: Keep,
+    /// Disk.
+    pub disk: Disk,
+    /// The weights' headers.
+    pub headers: Headers,
+}
+
+/// Elements that a token leaves in a layer for the backward pass, everything kept: before and after the attention's rows are
+/// chosen, since the last layer goes on with the scored rows alone.
+fn kept_elements(config: &LlamaConfig, lora: &LoraSection) -> (f64, f64) {
+    let (query, key) = widths(config);
+    let adapted = |projections: &[Projection]| {
+        lora.rank * lora.target_modules.iter().filter(|p| projections.contains(p)).count()
+    };
+    use Projection::{DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
+    let before = config.hidden
+        + 1
+        + 2 * query
+        + 2 * key
+        + config.heads.heads
+        + adapted(&[QProj, KProj, VProj]);
+    let after =
+        config.hidden + 1 + 2 * config.intermediate + adapted(&[OProj, GateProj, UpProj, DownProj]);
+    (before as f64, after as f64)
+}
+
+fn widths(config: &LlamaConfig) -> (usize, usize) {
+    let heads = config.heads;
+    (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim)
+}
+
+/// Bytes of activations that one token leaves for the backward pass of the whole model, everything kept.
+pub fn activation_bytes(config: &LlamaConfig, lora: &LoraSection, dtype: DType) -> f64 {
+    let (before, after) = kept_elements(config, lora);
+    config.layers as f64 * (before + after) * dtype.size_in_bytes() as f64
+}
+
+/// Parameters of an adapter on `config`.
+pub fn adapter_parameters(config: &LlamaConfig, lora: &LoraSection) -> usize {
+    let of = |&projection: &Projection| {
+        let (out, from) = lora::shape(config, projection);
+        lora.rank * (out + from)
+    };
+    config.layers * lora.target_modules.iter().map(of).sum::<usize>()
+}
+
+/// Bytes kept for the backward pass and bytes of working memory of a micro-batch with `tokens` tokens of which `scored` are
+/// scored, at the moment when both together are most; and the bytes of a chunk of logits.
+fn activations_and_working(
+    config: &LlamaConfig,
+    lora: &LoraSection,
+    dtype: DType,
+    keep: Keep,
+    (tokens, scored): (f64, f64),
+) -> (f64, f64, f64) {
+    let (query, key) = widths(config);
+    let [hidden, inner, query, key] =
+        [config.hidden, config.intermediate, query, key].map(|width| width as f64);
+    let (before, after) = kept_elements(config, lora);
+    let (full, last) = (tokens * (before + after), tokens * before + scored * (after + query));
+    let below = (config.layers - 1) as f64;
+    let kept = match keep {
+        Keep::Everything => below * full + last,
+        Keep::Inputs => config.layers as f64 * tokens * hidden,
+    };
+    let logits = scored.min(logps::chunk_rows(config.vocab) as f64) * config.vocab as f64;
+
+    // The final norm's sum and output, and each scored row's own gradient, stay until the backward pass is over.
+    let end = 4.0 * scored * hidden;
+    let output_layer = end + logits;
+    // A layer's backward pass: gradients of the feed-forward network, of the streams, of the attention with each head's part
+    // before it is put in its place, and the normalised input again with its dropout.
+    let feed_forward = |rows: f64| rows * (3.0 * inner + 3.0 * hidden);
+    let attention = tokens * (2.0 * query + 2.0 * (query + 2.0 * key) + 5.0 * hidden);
+    let again = |layer: f64| match keep {
+        Keep::Everything => 0.0,
+        Keep::Inputs => layer - tokens * hidden,
+    };
+    let last_layer = end + feed_forward(scored) + attention + again(last);
+    // A layer below it, when what the last one kept is gone.
+    let other_layer = end + feed_forward(tokens) + attention + again(full)
+        - match keep {
+            Keep::Everything => last,
+            Keep::Inputs => tokens * hidden,
+        };
+    let forward = tokens * (2.0 * inner + 3.0 * hidden) + again(full);
+    let other_layer = if below > 0.0 { other_layer } else { 0.0 };
+    let working = output_layer.max(last_layer).max(other_layer).max(forward);
+    let size = dtype.size_in_bytes() as f64;
+    (kept * size, working * size, logits * size)
+}
+
+impl Estimate {
+    /// The estimate for `config` and what it names, planned for `place` in `dtype`.
+    pub fn new(config: &RunConfig, inputs: &Inputs, place: Place, dtype: DType) -> Result<Self> {
+        let model = &inputs.model_config;
+        let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
+        let weights = (model.parameters() * dtype.size_in_bytes()) as f64;
+        // A run decides when the weights are loaded; the free memory of a GPU that is not here is not known.
+        let free = match place {
+            Place::Cpu => machine::available_memory_bytes().map(|free| free - weights),
+            Place::Cuda => None,
+        };
+        let engine =
+            machine::engine(&config.train, &config.lora, model, dtype, &inputs.train, free);
+        let budget = engine.micro_batch_tokens;
+        let mut all = Count::default();
+        for (_, step) in plan.steps_from(0) {
+            let pairs: Vec<&TokenPair> = step.pairs.iter().map(|&i| &inputs.train[i]).collect();
+            all.add(&pairs, budget);
+        }
+        let visited = plan.visited();
+        let mut reference = Count::default();
+        reference.add(&visited.iter().map(|&i| &inputs.train[i]).collect::<Vec<_>>(), budget);
+        let mut evaluation = Count::default();
+        for set in &inputs.sets {
+            evaluation.add(&set.pairs.iter().collect::<Vec<_>>(), budget);
+        }
+        // Before: the base, and the adapter to start from where there is one. After: the policy.
+        let passes = if inputs.start.is_some() { 3.0 } else { 2.0 };
+        let forward =
+            |count: &Count| 0.5 * machine::training_flop(model, count.tokens, count.scored);
+        let flop = Flop {
+            reference: forward(&reference),
+            training: 2.0 * forward(&all),
+            recomputing: 0.5 * machine::training_flop(model, all.tokens, 0),
+            evaluation: passes * forward(&evaluation),
+        };
+        let trained = adapter_parameters(model, &config.lora);
+        let headers = headers(&inputs.model);
+        let sizes = Sizes { place, dtype, trained: trained as f64, micro_batch: all.largest };
+        let files = data_bytes(config)?;
+        let memory = [Keep::Everything, Keep::Inputs]
+            .map(|keep| memory(config, inputs, &sizes, keep, files, &headers));
+        Ok(Self {
+            parameters: model.parameters(),
+            trained,
+            steps: plan.steps(),
+            visited: visited.len(),
+            tokens: all.tokens,
+            scored: all.scored,
+            micro_batch: all.largest,
+            evaluated: inputs.sets.iter().map(|set| set.pairs.len()).sum(),
+            flop,
+            memory,
+            chosen: engine.keep,
+            disk: disk(config, inputs, trained as f64, plan.steps(), visited.len()),
+            headers,
+        })
+    }
+
+    /// The memory under `keep`.
+    pub fn memory(&self, keep: Keep) -> &Memory {
+        &self.memory[usize::from(keep == Keep::Inputs)]
+    }
+}
+
+/// Tokens of packs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    tokens: usize,
+    scored: usize,
+    largest: (usize, usize),
+}
+
+impl Count {
+    fn add(&mut self, pairs: &[&TokenPair], budget: usize) {
+        let lengths: Vec<usize> = pairs.iter().map(|pair| pair.tokens()).collect();
+        for range in pack::cut(&lengths, budget) {
+            let tokens = lengths[range.clone()].iter().sum();
+            let scored = pairs[range].iter().map(|pair| pair.tokens() - pair.prompt.len()).sum();
+            self.tokens += tokens;
+            self.scored += scored;
+            self.largest = self.largest.max((tokens, scored));
+        }
+    }
+}
+
+/// What the memory is a function of, beside the model.
+struct Sizes {
+    place: Place,
+    dtype: DType,
+    trained: f64,
+    micro_batch: (usize, usize),
+}
+
+fn memory(
+    config: &RunConfig,
+    inputs: &Inputs,
+    sizes: &Sizes,
+    keep: Keep,
+    data_bytes: f64,
+    headers: &Headers,
+) -> Memory {
+    let model = &inputs.model_config;
+    let (tokens, scored) = sizes.micro_batch;
+    let (activations, working, logits) = activations_and_working(
+        model,
+        &config.lora,
+        sizes.dtype,
+        keep,
+        (tokens as f64, scored as f64),
+    );
+    let weights = (model.parameters() * sizes.dtype.size_in_bytes()) as f64;
+    // Value, two moments, the step's gradient and a micro-batch's, f32, and a copy in the base's dtype where that is another.
+    let copy = if sizes.dtype == DType::F32 { 0.0 } else { sizes.dtype.size_in_bytes() as f64 };
+    let adapter = (20.0 + copy) * sizes.trained;
+    let ids = |pairs: &[TokenPair]| -> usize {
+        pairs.iter().map(|pair| pair.prompt.len() + pair.chosen.len() + pair.rejected.len()).sum()
+    };
+    let all_ids = ids(&inputs.train) + inputs.sets.iter().map(|set| ids(&set.pairs)).sum::<usize>();
+    let tokenizer: usize = inputs
+        .tokenizer_files
+        .iter()
+        .filter(|(name, _)| name == "tokenizer.json")
+        .map(|(_, bytes)| bytes.len())
+        .sum();
+    let on_host =
+        TOKENIZER_EXPANSION * tokenizer as f64 + DATA_EXPANSION * data_bytes + 4.0 * all_ids as f64;
+    let (program, inputs, fragmentation) = match sizes.place {
+        Place::Cpu => (PROGRAM_BYTES, on_host, FRAGMENTATION),
+        Place::Cuda => (CUDA_CONTEXT_BYTES, 0.0, FRAGMENTATION),
+    };
+    let mapped = match (sizes.place, headers) {
+        (Place::Cpu, Headers::Read { bytes, .. }) => *bytes,
+        // As Llama-2 is published: 16 bits a parameter.
+        (Place::Cpu, Headers::Absent(_)) => 2.0 * model.parameters() as f64,
+        (Place::Cuda, _) => 0.0,
+    };
+    Memory {
+        program,
+        inputs,
+        weights,
+        adapter,
+        activations: fragmentation * activations,
+        working: fragmentation * working,
+        logits,
+        loading: program + inputs + weights + mapped,
+    }
+}
+
+/// Bytes of the data files.
+fn data_bytes(config: &RunConfig) -> Result<f64> {
+    let files = config.data.train.iter().chain(config.eval.sets.iter().flat_map(|set| &set.files));
+    let mut total = 0.0;
+    for path in files {
+        let length = std::fs::metadata(path).map(|metadata| metadata.len() as usize);
+        total += length.map_or_else(|_| presets::read(path).map(|bytes| bytes.len()), Ok)? as f64;
+    }
+    Ok(total)
+}
+
+fn disk(config: &RunConfig, inputs: &Inputs, trained: f64, steps: usize, visited: usize) -> Disk {
+    let tokenizer: usize = inputs.tokenizer_files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let scores: usize = inputs.sets.iter().map(|set| set.pairs.len()).sum();
+    // Bytes of a line: of train.jsonl with its TensorBoard events, of the reference cache, of a pair's scores.
+    let (step, pair, score) = (1600.0, 45.0, 450.0);
+    let base_model = match &inputs.model {
+        ModelSource::Folder(_) => 0,
+        ModelSource::Embedded(files) => files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
+    };
+    Disk {
+        checkpoints: 12.0 * trained * (config.train.keep_checkpoints + 1) as f64,
+        adapter: 4.0 * trained + tokenizer as f64,
+        records: step * steps as f64 + pair * visited as f64 + 2.0 * score * scores as f64,
+        base_model: base_model as f64,
+    }
+}
+
+fn headers(source: &ModelSource) -> Headers {
+    let folder = match source {
+        ModelSource::Folder(folder) => folder,
+        ModelSource::Embedded(files) => {
+            let weights = files.iter().filter(|(name, _)| name.ends_with(".safetensors"));
+            let (files, bytes) =
+                weights.fold((0, 0), |(n, total), (_, bytes)| (n + 1, total + bytes.len()));
+            return Headers::Read { files, bytes: bytes as f64 };
+        }
+    };
+    let read = |folder: &Path| -> Result<Headers> {
+        let paths = weights::shards(folder)?;
+        let mut bytes = 0;
+        for path in &paths {
+            bytes += Shard::open(path)?.entries().iter().map(|entry| entry.bytes()).sum::<usize>();
+        }
+        Ok(Headers::Read { files: paths.len(), bytes: bytes as f64 })
+    };
+    read(folder).unwrap_or_else(|error| Headers::Absent(error.to_string()))
+}

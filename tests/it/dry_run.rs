@@ -1,0 +1,97 @@
+//! `train --dry-run`: says what a run will need, close to what it then takes, and writes nothing.
+
+use crate::command::{Place, records};
+use crate::golden::path;
+
+fn place(model: &str) -> Place {
+    let place = Place::new();
+    let (model, pairs) = (path(&format!("models/{model}")), path("pairs.jsonl"));
+    place.write(
+        "config.toml",
+        format!(
+            "[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[train]\nepochs = 2\n\
+             [[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"
+        ),
+    );
+    place
+}
+
+/// The first size in the line that begins with `label`, which is that of `activations = keep`.
+fn mebibytes(plan: &str, label: &str) -> f64 {
+    let line = plan.lines().find(|line| line.starts_with(label)).unwrap();
+    let words: Vec<&str> = line[label.len()..].split_whitespace().collect();
+    let scale = match words[1] {
+        "KiB" => 1.0 / 1024.0,
+        "MiB" => 1.0,
+        "GiB" => 1024.0,
+        other => panic!("{other}"),
+    };
+    words[0].parse::<f64>().unwrap() * scale
+}
+
+#[test]
+fn a_plan_tells_the_runs_own_steps_tokens_and_peak_memory_and_writes_nothing() {
+    let place = place("tiny");
+    let plan = place.succeed(&["--config", "config.toml", "--dry-run"]);
+    assert!(!place.path("run").exists() && !place.path("cache").exists());
+    assert!(plan.contains("166,208 in all, 8,192 trained"), "{plan}");
+    for line in ["of the measured matmul rate", "it fits", "activations = keep", "disk: "] {
+        assert!(plan.contains(line), "`{line}` is not in\n{plan}");
+    }
+    place.succeed(&["--config", "config.toml", "--set", "train.activations=keep"]);
+    let log = records(&place.path("run/train.jsonl"));
+    let tokens: u64 = log.iter().map(|record| record["tokens_computed"].as_u64().unwrap()).sum();
+    assert!(plan.contains(&format!("{} optimizer steps", log.len())), "{plan}");
+    let grouped = mvpbench::report::cell::count(tokens as usize);
+    assert!(plan.contains(&format!("tokens:      {grouped} computed")), "{tokens}: {plan}");
+    if let Some(measured) = log.last().unwrap()["peak_memory_gib"].as_f64() {
+        let (measured, predicted) = (1024.0 * measured, mebibytes(&plan, "peak  "));
+        // Measured within 10 % on two cores; the allocator takes an arena for each thread, so more cores take more.
+        assert!((predicted / measured - 1.0).abs() <= 0.25, "{predicted} for {measured} MiB");
+    }
+}
+
+#[test]
+fn a_plan_needs_no_weights_and_no_gpu() {
+    let place = place("tiny");
+    for name in
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
+    {
+        place
+            .write(&format!("bare/{name}"), std::fs::read(path("models/tiny").join(name)).unwrap());
+    }
+    let arguments =
+        ["--config", "config.toml", "--dry-run", "-q", "--set", "model.path=bare", "--tflops", "2"];
+    let plan = place.succeed(&arguments);
+    assert!(
+        plan.contains("the weights are not there") && plan.contains("given 2 TFLOP/s"),
+        "{plan}"
+    );
+    for more in [["--device", "cuda:1"], ["--set", "model.dtype=bf16"]] {
+        let plan = place.succeed(&[&arguments[..], &more].concat());
+        assert!(plan.contains("on one GPU in BF16") && plan.contains("CUDA context"), "{plan}");
+    }
+    let unknown = place.succeed(&["--config", "config.toml", "--dry-run", "--device", "cuda"]);
+    assert!(unknown.contains("time:        unknown"), "{unknown}");
+    assert!(!place.path("run").exists());
+}
+
+#[test]
+fn a_plan_refuses_what_the_run_would_refuse() {
+    let place = place("tiny");
+    for (arguments, part) in [
+        (&["--set", "model.path=nowhere"][..], "nowhere"),
+        (&["--set", "data.train=[\"nowhere.json\"]"], "nowhere.json"),
+        (&["--device", "abacus"], "abacus"),
+        (&["--device", "cpu", "--set", "model.dtype=bf16"], "bf16"),
+        (&["--tflops", "0"], "positive"),
+    ] {
+        let output = place.run(&[&["--config", "config.toml", "--dry-run"], arguments].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
+    let output = place.run(&["--config", "config.toml", "--tflops", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!place.path("run").exists());
+}

@@ -1,0 +1,138 @@
+//! `mvpbench merge`: the checkpoint it writes computes what base and adapter compute, and is laid out as the base is.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use candle_core::{DType, Device};
+use mvpbench::model::adapter;
+use mvpbench::model::llama::Llama;
+use mvpbench::model::shard::Shard;
+
+use crate::golden::path;
+
+fn merge(model: &Path, adapter: &Path, output: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mvpbench"))
+        .arg("merge")
+        .args([Path::new("--model"), model, Path::new("--adapter"), adapter])
+        .args([Path::new("--output"), output])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn merged(name: &str, adapter: &str, output: &Path, more: &[&str]) -> String {
+    let (model, adapter) = (path(&format!("models/{name}")), path(&format!("adapters/{adapter}")));
+    let done = merge(&model, &adapter, output, more);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[track_caller]
+fn refused(done: &Output, output: &Path, parts: &[&str]) {
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    parts.iter().for_each(|part| assert!(said.contains(part), "`{part}` is not in {said}"));
+    assert!(!output.exists());
+    let beside = std::fs::read_dir(output.parent().unwrap()).unwrap();
+    assert!(!beside.flatten().any(|entry| entry.file_name().to_string_lossy().contains("partial")));
+}
+
+/// Every golden adapter has alpha 32 with rank 16, or another pair of unequal numbers.
+#[test]
+fn merged_equals_unmerged_when_alpha_differs_from_rank() {
+    let folder = tempfile::tempdir().unwrap();
+    // Largest difference of a logit: f32 rounds the order of two sums, f16 the weights themselves.
+    for (model, adapter_name, bound) in [
+        ("tiny", "tiny-nonzero", 1e-5),
+        ("tiny-gqa", "tiny-gqa-nonzero", 1e-5),
+        ("tiny", "tiny-alllinear-nonzero", 1e-5),
+        ("tiny-f16", "tiny-f16-nonzero", 2e-3),
+    ] {
+        let output = folder.path().join(adapter_name);
+        let said = merged(model, adapter_name, &output, &[]);
+        assert!(said.contains("check:"), "{said}");
+        let base =
+            Llama::load(&path(&format!("models/{model}")), DType::F32, &Device::Cpu).unwrap();
+        let after = Llama::load(&output, DType::F32, &Device::Cpu).unwrap();
+        let adapter_folder = path(&format!("adapters/{adapter_name}"));
+        let adapter = adapter::load(&adapter_folder, &base.config, None, &Device::Cpu).unwrap();
+        assert!((adapter.alpha - adapter.rank as f64).abs() > 0.5);
+        let logits = |model: &Llama, adapter| {
+            model.next_logits(&[1, 5, 9, 20, 7], adapter).unwrap().to_vec1::<f32>().unwrap()
+        };
+        let (want, got) = (logits(&base, Some(&adapter)), logits(&after, None));
+        let untouched = logits(&base, None);
+        let worst =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(want.iter().chain(&got).all(|x| x.is_finite()));
+        assert!(worst(&want, &got) <= bound, "{adapter_name}: {:e}", worst(&want, &got));
+        assert!(worst(&want, &untouched) > 100.0 * bound, "the adapter does nothing");
+    }
+}
+
+#[test]
+fn shards_index_names_order_and_dtype_stay_those_of_the_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("merged");
+    let said = merged("tiny-f16", "tiny-f16-nonzero", &output, &["-q"]);
+    assert!(said.contains("4 of 21 tensors changed, F16") && said.contains("in 2 files"), "{said}");
+    let base = path("models/tiny-f16");
+    for name in [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors.index.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+        assert_eq!(read(&output), read(&base), "{name}");
+    }
+    for number in 1..=2 {
+        let name = format!("model-{number:05}-of-00002.safetensors");
+        let (was, is) =
+            (Shard::open(&base.join(&name)).unwrap(), Shard::open(&output.join(&name)).unwrap());
+        assert_eq!(was.entries(), is.entries());
+        for entry in was.entries() {
+            let adapted = entry.name.contains("q_proj") || entry.name.contains("v_proj");
+            let same = was.read(entry).unwrap() == is.read(entry).unwrap();
+            assert_eq!(same, !adapted, "{}", entry.name);
+        }
+    }
+}
+
+#[test]
+fn another_dtype_is_said_in_config_and_index() {
+    let folder = tempfile::tempdir().unwrap();
+    for (dtype, word, bytes) in [("bf16", "bfloat16", 332_416), ("f32", "float32", 664_832)] {
+        let output = folder.path().join(dtype);
+        merged("tiny-f16", "tiny-f16-nonzero", &output, &["--dtype", dtype, "--probe", "Hello"]);
+        let json = |name: &str| -> serde_json::Value {
+            serde_json::from_slice(&std::fs::read(output.join(name)).unwrap()).unwrap()
+        };
+        let config = json("config.json");
+        assert!(config["torch_dtype"] == word || config["dtype"] == word, "{config}");
+        assert_eq!(json("model.safetensors.index.json")["metadata"]["total_size"], bytes);
+        Llama::load(&output, DType::F32, &Device::Cpu).unwrap();
+    }
+}
+
+#[test]
+fn what_cannot_be_merged_is_refused_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("merged");
+    let (tiny, adapter) = (path("models/tiny"), path("adapters/tiny-nonzero"));
+    let other = path("adapters/tiny-gqa-nonzero");
+    refused(&merge(&tiny, &other, &output, &[]), &output, &["another shape"]);
+    let nowhere = folder.path().join("nowhere");
+    refused(&merge(&nowhere, &adapter, &output, &[]), &output, &["config.json", "hint: "]);
+    refused(&merge(&tiny, &nowhere, &output, &[]), &output, &["adapter_config.json"]);
+    refused(&merge(&tiny, &adapter, &output, &["--dtype", "int4"]), &output, &["int4"]);
+    std::fs::create_dir(&output).unwrap();
+    std::fs::write(output.join("thesis.txt"), "x").unwrap();
+    let done = merge(&tiny, &adapter, &output, &[]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("is there already"));
+    assert_eq!(std::fs::read_dir(&output).unwrap().count(), 1);
+}

@@ -1,0 +1,175 @@
+//! What a run leaves beside its numbers: TensorBoard events and the adapter's model card.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::command::{Place, records};
+use crate::golden::path;
+
+fn place() -> Place {
+    let place = Place::new();
+    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
+    place.write(
+        "config.toml",
+        format!(
+            "[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[train]\nepochs = 2\ncheckpoint_every = 1\n\
+             [[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"
+        ),
+    );
+    place
+}
+
+/// CRC-32C by its definition: the remainder of the reflected message by the reflected polynomial.
+fn masked_crc32c(data: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in data {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            let low = crc & 1;
+            crc >>= 1;
+            if low == 1 {
+                crc ^= 0x82f6_3b78;
+            }
+        }
+    }
+    let crc = !crc;
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// The payloads of a TFRecord file, whose checksums must be right and which must end with a record.
+fn payloads(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
+    while !bytes.is_empty() {
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        assert_eq!(number(&bytes[8..12]), masked_crc32c(&bytes[..8]));
+        let data = &bytes[12..12 + length];
+        assert_eq!(number(&bytes[12 + length..16 + length]), masked_crc32c(data));
+        all.push(data.to_vec());
+        bytes = &bytes[16 + length..];
+    }
+    all
+}
+
+/// Fields of a protobuf message: number and bytes (little endian for numbers).
+fn fields(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let mut x = 0;
+        for shift in (0..).step_by(7) {
+            let byte = bytes[0];
+            *bytes = &bytes[1..];
+            x |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        x
+    }
+    let mut all = Vec::new();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes) as u8;
+        let length = match key & 7 {
+            0 => {
+                all.push((key >> 3, varint(&mut bytes).to_le_bytes().to_vec()));
+                continue;
+            }
+            1 => 8,
+            2 => varint(&mut bytes) as usize,
+            5 => 4,
+            other => panic!("wire type {other}"),
+        };
+        all.push((key >> 3, bytes[..length].to_vec()));
+        bytes = &bytes[length..];
+    }
+    all
+}
+
+fn event_file(place: &Place) -> PathBuf {
+    let files: Vec<_> =
+        std::fs::read_dir(place.path("run/tensorboard")).unwrap().flatten().collect();
+    assert_eq!(files.len(), 1, "one file, so that no step is there twice");
+    files[0].path()
+}
+
+/// Step, tag and value of every scalar.
+fn scalars(file: &PathBuf) -> Vec<(u64, String, f32)> {
+    let events = payloads(&std::fs::read(file).unwrap());
+    assert_eq!(fields(&events[0])[1], (3, b"brain.Event:2".to_vec()));
+    let mut all = Vec::new();
+    for event in &events[1..] {
+        let event = fields(event);
+        assert_eq!(event.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 5]);
+        assert!(f64::from_le_bytes(event[0].1[..].try_into().unwrap()) > 1.6e9);
+        let step = u64::from_le_bytes(event[1].1[..].try_into().unwrap());
+        for (_, value) in fields(&event[2].1) {
+            let value = fields(&value);
+            all.push((
+                step,
+                String::from_utf8(value[0].1.clone()).unwrap(),
+                f32::from_le_bytes(value[1].1[..].try_into().unwrap()),
+            ));
+        }
+    }
+    all
+}
+
+#[track_caller]
+fn assert_equals_the_log(place: &Place) {
+    let scalars = scalars(&event_file(place));
+    let log = records(&place.path("run/train.jsonl"));
+    let mut expected = 0;
+    for record in &log {
+        for (name, value) in record.as_object().unwrap() {
+            let Some(value) = value.as_f64().filter(|_| name != "step") else { continue };
+            expected += 1;
+            let (step, tag) = (record["step"].as_u64().unwrap(), format!("train/{name}"));
+            let found: Vec<_> =
+                scalars.iter().filter(|(s, t, _)| (*s, t) == (step, &tag)).collect();
+            assert_eq!(found.len(), 1, "{tag} of step {step}");
+            assert_eq!(found[0].2.to_bits(), (value as f32).to_bits(), "{tag} of step {step}");
+        }
+    }
+    assert_eq!(scalars.len(), expected);
+    for tag in ["train/loss", "train/grad_norm", "train/rewards/margins", "train/learning_rate"] {
+        assert_eq!(scalars.iter().filter(|(_, t, _)| t == tag).count(), log.len(), "{tag}");
+    }
+}
+
+#[test]
+fn events_are_the_logs_numbers_under_trls_names_also_after_a_resume() {
+    let place = place();
+    place.succeed(&["--config", "config.toml"]);
+    assert_equals_the_log(&place);
+    let first = event_file(&place);
+
+    // A run that lost its last checkpoint does those steps again.
+    let last = records(&place.path("run/train.jsonl")).len();
+    std::fs::remove_dir_all(place.path(&format!("run/checkpoints/step-{last:06}"))).unwrap();
+    std::fs::remove_dir_all(place.path("run/eval")).unwrap();
+    place.succeed(&["--config", "config.toml"]);
+    assert_equals_the_log(&place);
+    assert_ne!(event_file(&place), first);
+}
+
+#[test]
+fn the_model_card_and_the_configuration_lie_beside_the_adapter() {
+    let place = place();
+    place.succeed(&["--config", "config.toml"]);
+    let card = String::from_utf8(place.bytes("run/adapter/README.md")).unwrap();
+    let (front, page) = card.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+    for line in ["library_name: peft", "- lora", "- dpo"] {
+        assert!(front.lines().any(|have| have == line), "{front}");
+    }
+    let base = front.lines().find_map(|line| line.strip_prefix("base_model: ")).unwrap();
+    let config: Value =
+        serde_json::from_slice(&place.bytes("run/adapter/adapter_config.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(base).unwrap(), config["base_model_name_or_path"]);
+    for part in
+        ["golden OPA", "| rank, alpha, dropout | 16, 32, 0.05 |", "PeftModel.from_pretrained"]
+    {
+        assert!(page.contains(part), "`{part}` is not in\n{page}");
+    }
+    let toml = String::from_utf8(place.bytes("run/adapter/config.toml")).unwrap();
+    mvpbench::config::RunConfig::parse(&toml, "config.toml").unwrap();
+}
