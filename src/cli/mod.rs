@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::error::InputError;
 use crate::train::interrupt::Interrupted;
 
+pub mod data;
 pub mod train;
 
 /// Turns a verb's outcome into the exit status: 0 done, 2 the user's input was wrong, 1 anything else.

@@ -28,9 +28,57 @@ pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<Pair>> {
 }
 
 fn read(bytes: &[u8], name: &str, counts: &mut LoadCounts) -> Result<Vec<Pair>> {
-    let stem = Path::new(name)
+    let stem = stem(name);
+    let elements = elements(bytes, name)?;
+    let mut pairs = Vec::with_capacity(elements.len());
+    for (place, (line, json)) in elements.into_iter().enumerate() {
+        let record =
+            Record { place: Place { file: name, line }, fields: object(json, name, line)? };
+        pairs.push(record::pair(&record, &stem, place + 1, counts)?);
+    }
+    Ok(pairs)
+}
+
+/// A record as it stands in its file, and whose it is.
+pub(super) struct Owned {
+    /// File and line.
+    pub(super) place: String,
+    /// The record's own text.
+    pub(super) json: String,
+    pub(super) id: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) country: Option<String>,
+}
+
+/// The records of one file, each checked to hold a pair.
+pub(super) fn owned(bytes: &[u8], name: &str) -> Result<Vec<Owned>> {
+    let stem = stem(name);
+    let mut counts = LoadCounts::default();
+    let mut owned = Vec::new();
+    for (place, (line, json)) in elements(bytes, name)?.into_iter().enumerate() {
+        let record =
+            Record { place: Place { file: name, line }, fields: object(json, name, line)? };
+        let mut pair = record::pair(&record, &stem, place + 1, &mut counts)?;
+        owned.push(Owned {
+            place: record.place.to_string(),
+            json: json.trim().to_owned(),
+            id: record.label(&["id"])?,
+            user: pair.user,
+            country: pair.groups.remove("country"),
+        });
+    }
+    Ok(owned)
+}
+
+/// A file's name without folder and ending.
+fn stem(name: &str) -> String {
+    Path::new(name)
         .file_stem()
-        .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned());
+        .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// The records of one file as JSON, at least one, each with the line it begins on.
+fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'a str)>> {
     let text = text(bytes, name)?;
     let elements = match text.trim_start().chars().next() {
         Some('[') => array(text, name)?,
@@ -44,13 +92,7 @@ fn read(bytes: &[u8], name: &str, counts: &mut LoadCounts) -> Result<Vec<Pair>> 
         ))
         .into());
     }
-    let mut pairs = Vec::with_capacity(elements.len());
-    for (place, (line, json)) in elements.into_iter().enumerate() {
-        let record =
-            Record { place: Place { file: name, line }, fields: object(json, name, line)? };
-        pairs.push(record::pair(&record, &stem, place + 1, counts)?);
-    }
-    Ok(pairs)
+    Ok(elements)
 }
 
 /// The file as text, without a byte order mark.

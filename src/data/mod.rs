@@ -5,6 +5,8 @@
 //! - [`file::load`]: bytes of JSON arrays or JSONL -> pairs as text, with the prompt rendered.
 //! - [`tokenizer::Tokenizer`]: `tokenizer.json` and the small files beside it.
 //! - [`tokenize::tokenize`]: pairs -> token ids, cut to the limits.
+//! - [`tokenizer::Tokenizer::pieces`], [`stats::SetStats`]: ids and lengths, to be looked at.
+//! - [`split::Rule`]: records -> a training and a test side.
 //! - [`pack::Pack`]: token ids end to end, each prompt once.
 //!
 //! What was odd, missing, cut or dropped on the way is counted in [`pair::LoadCounts`] and [`tokenize::TokenCounts`], which say it in a line.
@@ -15,7 +17,10 @@ pub mod groups;
 mod limits;
 pub mod pack;
 pub mod pair;
+mod pieces;
 mod record;
+pub mod split;
+pub mod stats;
 pub mod tokenize;
 pub mod tokenizer;
 mod tokenizer_files;
