@@ -73,10 +73,12 @@ choices! {
         Base = "base",
     }
 
-    /// How an MVPBench record becomes a prompt.
+    /// How the prompt of a record becomes that of a pair.
     PromptFormat {
-        /// `User profile: ...\nQuestion: ...`, as the authors train.
+        /// An MVPBench record as `User profile: ...\nQuestion: ...`, as the authors train; a pair file's prompt as it stands.
         Mvpbench = "mvpbench",
+        /// The same text as one user message, and the answer as the assistant's, through the model's own chat template.
+        Chat = "chat",
     }
 
     /// How a prompt and its answers become token ids.
@@ -115,6 +117,12 @@ choices! {
     MetricName {
         /// Share of pairs whose margin is above the base model's (paper, Eq. 3), and its relatives.
         Opa = "opa",
+    }
+}
+
+impl Default for PromptFormat {
+    fn default() -> Self {
+        Self::Mvpbench
     }
 }
 

@@ -8,8 +8,9 @@ use candle_core::Device;
 
 use super::digest;
 use crate::bail_input;
-use crate::config::RunConfig;
-use crate::data::file;
+use crate::config::{DataSection, RunConfig};
+use crate::data::chat::ChatTemplate;
+use crate::data::file::{self, Prompts};
 use crate::data::pair::{Loaded, Pair};
 use crate::data::tokenize::{self, Limits, TokenPair};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
@@ -20,8 +21,13 @@ use crate::model::lora::Adapter;
 use crate::presets;
 
 /// Files that make up a tokenizer, as far as a model folder has them; they are copied beside the adapter.
-const TOKENIZER_FILES: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model"];
+const TOKENIZER_FILES: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "chat_template.jinja",
+];
 
 /// Where the base model comes from.
 #[derive(Debug, Clone)]
@@ -75,6 +81,8 @@ pub struct Base {
     pub config: LlamaConfig,
     /// The tokenizer, held against the model's vocabulary.
     pub tokenizer: Tokenizer,
+    /// The model's chat template, if it has one.
+    pub template: Option<ChatTemplate>,
     /// Tokenizer files by name.
     pub tokenizer_files: Vec<(String, Vec<u8>)>,
 }
@@ -148,16 +156,24 @@ impl Base {
                 tokenizer_files.push((name.to_owned(), bytes.into_owned()));
             }
         }
-        Ok(Self { source, config, tokenizer, tokenizer_files })
+        let file = |name: &str| {
+            let named = tokenizer_files.iter().find(|(known, _)| known == name);
+            named.map(|(_, bytes)| bytes.as_slice())
+        };
+        let (jinja, tokenizer_config) =
+            (file("chat_template.jinja"), file("tokenizer_config.json"));
+        let template = ChatTemplate::find(jinja, tokenizer_config, &tokenizer, path)?;
+        Ok(Self { source, config, tokenizer, template, tokenizer_files })
     }
 
-    /// The pairs of `files` as text.
-    pub fn texts(&self, files: &[String]) -> Result<Loaded> {
+    /// The pairs of `files` as text, in the format that `data` says.
+    pub fn texts(&self, files: &[String], data: &DataSection) -> Result<Loaded> {
         let files: Vec<_> = files
             .iter()
             .map(|path| Ok((path.clone(), presets::read(path)?)))
             .collect::<Result<_>>()?;
-        file::load(&files)
+        let prompts = Prompts { format: data.prompt_format, template: self.template.as_ref() };
+        file::load(&files, &prompts)
     }
 }
 
@@ -175,15 +191,19 @@ impl Inputs {
             )?),
         };
 
-        let limits = Limits::from(&config.data);
         let mut notes = Vec::new();
         let (texts, train) =
-            pairs("training pairs", &config.data.train, &base, &limits, &mut notes)?;
+            pairs("training pairs", &config.data.train, &base, &config.data, &mut notes)?;
         let train_ids = train.iter().map(|pair| texts[pair.row as usize].id.clone()).collect();
         let mut sets = Vec::new();
         for set in &config.eval.sets {
-            let (texts, pairs) =
-                pairs(&format!("eval set `{}`", set.name), &set.files, &base, &limits, &mut notes)?;
+            let (texts, pairs) = pairs(
+                &format!("eval set `{}`", set.name),
+                &set.files,
+                &base,
+                &config.data,
+                &mut notes,
+            )?;
             sets.push(EvalInputs { name: set.name.clone(), texts, pairs });
         }
         let Base { source: model, config: model_config, tokenizer_files, .. } = base;
@@ -210,11 +230,12 @@ fn pairs(
     what: &str,
     files: &[String],
     base: &Base,
-    limits: &Limits,
+    data: &DataSection,
     notes: &mut Vec<String>,
 ) -> Result<(Vec<Pair>, Vec<TokenPair>)> {
-    let loaded = base.texts(files)?;
-    let tokenized = tokenize::tokenize(&loaded.pairs, &base.tokenizer, limits)?;
+    let loaded = base.texts(files, data)?;
+    let limits = Limits::from(data);
+    let tokenized = tokenize::tokenize(&loaded.pairs, &base.tokenizer, &limits)?;
     notes.push(format!("{what}: {}", loaded.counts));
     notes.push(format!("{what}: {}", tokenized.counts));
     if tokenized.pairs.is_empty() {

@@ -254,3 +254,106 @@ fn split_refuses_to_overwrite_and_what_cannot_be_decided() {
     );
     assert!(!place.path("out").exists());
 }
+
+/// The tiny model with Llama-2-chat's template.
+fn chat_place() -> Place {
+    let place = place();
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+        place
+            .write(&format!("chat/{name}"), std::fs::read(path("models/tiny").join(name)).unwrap());
+    }
+    place.write(
+        "chat/chat_template.jinja",
+        "{% for message in messages %}\n{% if message['role'] == 'user' %}\n\
+         {{- bos_token + '[INST] ' + message['content'].strip() + ' [/INST]' -}}\n{% else %}\n\
+         {{- ' ' + message['content'].strip() + ' ' + eos_token -}}\n{% endif %}\n{% endfor %}\n",
+    );
+    place
+}
+
+/// What `inspect` shows with the marks taken out.
+fn plain(shown: &str) -> String {
+    shown.replace("][", "").replace('|', "")
+}
+
+#[test]
+fn the_chat_format_goes_through_the_models_own_template() {
+    let place = chat_place();
+    let record =
+        r#"{"id": "m", "question": " Why? ", "answer_w": "So.", "answer_l": "No.", "age": 34}"#;
+    let (user, so, no) = (
+        r#"{"role": "user", "content": "Why?"}"#,
+        r#"{"role": "assistant", "content": "So."}"#,
+        r#"{"role": "assistant", "content": "No."}"#,
+    );
+    place.write("mvp.jsonl", record);
+    place.write(
+        "messages.jsonl",
+        format!(
+            "{{\"id\": \"x\", \"prompt\": [{user}], \"chosen\": [{so}], \"rejected\": [{no}]}}\n\
+             {{\"id\": \"x\", \"chosen\": [{user}, {so}], \"rejected\": [{user}, {no}]}}\n"
+        ),
+    );
+    let with = |model: &str, file: &str, more: &[&str]| {
+        let (model, file) = (format!("model.path={model}"), format!("data.train=[{file}]"));
+        let arguments =
+            ["data", "inspect", "--config", "config.toml", "--set", &model, "--set", &file];
+        run(&place, &[arguments.as_slice(), more].concat())
+    };
+    let shown = |output: Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        plain(&String::from_utf8(output.stdout).unwrap())
+    };
+    let chat = ["--set", "data.prompt_format=chat"];
+    let mvpbench = shown(with("chat", "mvp.jsonl", &chat));
+    assert!(mvpbench.contains("\n<s> [INST] User profile: Age: 34, Gender: "), "{mvpbench}");
+    assert!(mvpbench.contains("Question:  Why? [/INST]\nchosen:\n[ So. </s>]\n"), "{mvpbench}");
+    // A conversation needs no format to be one, and its prompt may be implied.
+    let messages = shown(with("chat", "messages.jsonl", &[]));
+    let pair = "\nprompt:\n<s> [INST] Why? [/INST]\nchosen:\n[ So. </s>]\nrejected:\n[ No. </s>]\n";
+    assert_eq!(messages.matches(pair).count(), 2, "{messages}");
+
+    let tiny = path("models/tiny");
+    let tiny = tiny.to_str().unwrap();
+    for (file, more, part) in [
+        ("messages.jsonl", &[][..], "messages.jsonl:1: the record is a conversation"),
+        (
+            "mvp.jsonl",
+            &chat[..],
+            "`data.prompt_format` is `chat`, but the model has no chat template",
+        ),
+    ] {
+        let output = with(tiny, file, more);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(part) && said.contains("hint: "), "{said}");
+    }
+}
+
+#[test]
+fn training_on_conversations_counts_them_and_copies_the_template() {
+    let place = chat_place();
+    let arguments = ["train", "--config", "config.toml", "--set", "model.path=chat"];
+    let more = ["--set", "data.prompt_format=chat", "--set", "train.max_steps=1"];
+    let output = run(&place, &[arguments.as_slice(), &more].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("13 through the chat template"), "{said}");
+    assert!(place.path("run/adapter/chat_template.jinja").exists());
+}
+
+#[test]
+fn split_copies_conversations_without_a_template() {
+    let place = Place::new();
+    let messages = |text: &str| format!(r#"[{{"role": "user", "content": "{text}"}}]"#);
+    let records: Vec<String> = (0..40)
+        .map(|i| {
+            let (prompt, chosen, rejected) = (messages(&format!("q{i}")), messages("a"), messages("b"));
+            format!(r#"{{"prompt": {prompt}, "chosen": {chosen}, "rejected": {rejected}, "user_id": {i}}}"#)
+        })
+        .collect();
+    place.write("messages.jsonl", records.join("\n"));
+    let arguments = ["data", "split", "--input", "messages.jsonl", "--test-share", "0.5"];
+    succeed(&place, &[arguments.as_slice(), &["--output", "out"]].concat());
+    assert_eq!(array(&place, "out/train.json").len() + array(&place, "out/test.json").len(), 40);
+}

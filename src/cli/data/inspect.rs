@@ -38,7 +38,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
         Some(name) => set_files(&config, name)?,
     };
     let base = Base::load(&config.model.path)?;
-    let texts = base.texts(files)?.pairs;
+    let texts = base.texts(files, &config.data)?.pairs;
     let rows: Vec<usize> = match &args.id {
         None => (0..texts.len().min(args.rows)).collect(),
         Some(id) => (0..texts.len()).filter(|row| texts[*row].id == *id).collect(),

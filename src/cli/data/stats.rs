@@ -25,7 +25,7 @@ pub(super) fn stats(args: &StatsArgs) -> Result<()> {
     let limits = Limits::from(&config.data);
     let unlimited = Limits { max_prompt_tokens: 0, max_length: 0, ..limits };
     let of = |name: &str, files: &[String], training: Option<&[Pair]>| -> Result<SetStats> {
-        let loaded = base.texts(files)?;
+        let loaded = base.texts(files, &config.data)?;
         let whole = tokenize(&loaded.pairs, &base.tokenizer, &unlimited)?.pairs;
         let counts = tokenize(&loaded.pairs, &base.tokenizer, &limits)?.counts;
         Ok(SetStats::new(name, loaded, &whole, counts, training))
