@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{finish, merge, train};
+use mvpbench::cli::{data, finish, merge, train};
 
 /// LoRA + DPO fine-tuning of Llama-2, with the evaluation of MVPBench.
 #[derive(Parser)]
@@ -16,12 +16,14 @@ struct Mvpbench {
 #[derive(Subcommand)]
 enum Verb {
     Train(train::TrainArgs),
+    Data(data::DataArgs),
     Merge(merge::MergeArgs),
 }
 
 fn main() -> ExitCode {
     finish(match Mvpbench::parse().verb {
         Verb::Train(args) => train::train(args),
+        Verb::Data(args) => data::data(args),
         Verb::Merge(args) => merge::merge(args),
     })
 }

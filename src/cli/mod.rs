@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::error::InputError;
 use crate::train::interrupt::Interrupted;
 
+pub mod data;
 pub mod merge;
 pub mod train;
 

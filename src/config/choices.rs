@@ -106,10 +106,14 @@ choices! {
         Init = "init",
     }
 
-    /// How an MVPBench record becomes a prompt.
+    /// How the prompt of a record becomes that of a pair.
+    #[derive(Default)]
     PromptFormat {
-        /// `User profile: ...\nQuestion: ...`, as the authors train.
+        /// An MVPBench record as `User profile: ...\nQuestion: ...`, as the authors train; a pair file's prompt as it stands.
+        #[default]
         Mvpbench = "mvpbench",
+        /// The same text as one user message, and the answer as the assistant's, through the model's own chat template.
+        Chat = "chat",
     }
 
     /// How a prompt and its answers become token ids.

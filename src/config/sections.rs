@@ -93,7 +93,7 @@ impl Default for DpoSection {
 pub struct DataSection {
     /// Files of MVPBench records or of preference pairs, one after another; it has no default.
     pub train: Vec<String>,
-    /// How an MVPBench record becomes a prompt; a pair file carries its own.
+    /// How the prompt of a record becomes that of a pair.
     pub prompt_format: PromptFormat,
     /// How a prompt and its answers become token ids.
     pub tokenization: Tokenization,

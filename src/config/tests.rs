@@ -149,7 +149,10 @@ fn a_value_out_of_range_is_an_error() {
         ("data.train=[]", "`data.train` must not be empty"),
         ("data.train=[\"\"]", "`data.train[0]` must not be empty"),
         ("model.path=", "`model.path` must not be empty"),
-        ("data.prompt_format=chat", "`data.prompt_format` must be `\"mvpbench\"`, got `\"chat\"`"),
+        (
+            "data.prompt_format=chta",
+            "`data.prompt_format` must be one of `\"mvpbench\"`, `\"chat\"`, got `\"chta\"`",
+        ),
     ] {
         assert_eq!(refused_set(argument), format!("`--set {argument}`: {expected}"));
     }

@@ -36,14 +36,8 @@ impl Record<'_> {
     pub(super) fn text(&self, key: &str) -> Result<&str> {
         match self.get(key) {
             Some(Value::String(text)) => Ok(text),
-            Some(list @ Value::Array(_)) => Err(self
-                .wrong(key, "a string", list)
-                .hint("conversations (lists of `role` and `content`) are not read; give plain strings")
-                .into()),
             Some(other) => Err(self.wrong(key, "a string", other).into()),
-            None => Err(InputError::new(format!("{}: the record has no `{key}`, found {}", self.place, self.names()))
-                .hint(format!("every record needs a string `{key}`; remove the record or fill it in"))
-                .into()),
+            None => Err(self.missing(key, "string").into()),
         }
     }
 
@@ -61,6 +55,16 @@ impl Record<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The error for a field that must be there and is not.
+    pub(super) fn missing(&self, key: &str, what: &str) -> InputError {
+        InputError::new(format!(
+            "{}: the record has no `{key}`, found {}",
+            self.place,
+            self.names()
+        ))
+        .hint(format!("every record needs a {what} `{key}`; remove the record or fill it in"))
     }
 
     /// The error for a field of the wrong type.

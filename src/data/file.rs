@@ -9,28 +9,83 @@ use serde_json::{Map, Value};
 use super::fields::{Place, Record, kind, shorten};
 use super::pair::{LoadCounts, Loaded, Pair};
 use super::record;
+pub use super::record::Prompts;
 use crate::error::InputError;
 
 /// Reads files in order: name, by which messages and [`Pair::source`] call it, and bytes.
-pub fn load<B: AsRef<[u8]>>(files: &[(String, B)]) -> Result<Loaded> {
+pub fn load<B: AsRef<[u8]>>(files: &[(String, B)], prompts: &Prompts<'_>) -> Result<Loaded> {
     let mut counts = LoadCounts { files: files.len(), ..LoadCounts::default() };
     let mut pairs = Vec::new();
     for (name, bytes) in files {
-        pairs.append(&mut read(bytes.as_ref(), name, &mut counts)?);
+        pairs.append(&mut read(bytes.as_ref(), name, prompts, &mut counts)?);
     }
     counts.count(&pairs);
     Ok(Loaded { pairs, counts })
 }
 
-/// The pairs of one file. `name`: by which messages and [`Pair::source`] call it.
+/// The pairs of one file, plain texts as they stand. `name`: by which messages and [`Pair::source`] call it.
 pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<Pair>> {
-    read(bytes, name, &mut LoadCounts::default())
+    read(bytes, name, &Prompts::default(), &mut LoadCounts::default())
 }
 
-fn read(bytes: &[u8], name: &str, counts: &mut LoadCounts) -> Result<Vec<Pair>> {
-    let stem = Path::new(name)
+fn read(
+    bytes: &[u8],
+    name: &str,
+    prompts: &Prompts<'_>,
+    counts: &mut LoadCounts,
+) -> Result<Vec<Pair>> {
+    let stem = stem(name);
+    let elements = elements(bytes, name)?;
+    let mut pairs = Vec::with_capacity(elements.len());
+    for (place, (line, json)) in elements.into_iter().enumerate() {
+        let record =
+            Record { place: Place { file: name, line }, fields: object(json, name, line)? };
+        let draft = record::draft(&record, &stem, place + 1, counts)?;
+        pairs.push(draft.render(record.place, prompts, counts)?);
+    }
+    Ok(pairs)
+}
+
+/// A record as it stands in its file, and whose it is.
+pub(super) struct Owned {
+    /// File and line.
+    pub(super) place: String,
+    /// The record's own text.
+    pub(super) json: String,
+    pub(super) id: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) country: Option<String>,
+}
+
+/// The records of one file, each checked to hold a pair.
+pub(super) fn owned(bytes: &[u8], name: &str) -> Result<Vec<Owned>> {
+    let stem = stem(name);
+    let mut counts = LoadCounts::default();
+    let mut owned = Vec::new();
+    for (place, (line, json)) in elements(bytes, name)?.into_iter().enumerate() {
+        let record =
+            Record { place: Place { file: name, line }, fields: object(json, name, line)? };
+        let mut pair = record::draft(&record, &stem, place + 1, &mut counts)?.pair;
+        owned.push(Owned {
+            place: record.place.to_string(),
+            json: json.trim().to_owned(),
+            id: record.label(&["id"])?,
+            user: pair.user,
+            country: pair.groups.remove("country"),
+        });
+    }
+    Ok(owned)
+}
+
+/// A file's name without folder and ending.
+fn stem(name: &str) -> String {
+    Path::new(name)
         .file_stem()
-        .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned());
+        .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// The records of one file as JSON, at least one, each with the line it begins on.
+fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'a str)>> {
     let text = text(bytes, name)?;
     let elements = match text.trim_start().chars().next() {
         Some('[') => array(text, name)?,
@@ -44,13 +99,7 @@ fn read(bytes: &[u8], name: &str, counts: &mut LoadCounts) -> Result<Vec<Pair>> 
         ))
         .into());
     }
-    let mut pairs = Vec::with_capacity(elements.len());
-    for (place, (line, json)) in elements.into_iter().enumerate() {
-        let record =
-            Record { place: Place { file: name, line }, fields: object(json, name, line)? };
-        pairs.push(record::pair(&record, &stem, place + 1, counts)?);
-    }
-    Ok(pairs)
+    Ok(elements)
 }
 
 /// The file as text, without a byte order mark.
@@ -266,8 +315,11 @@ mod tests {
 
     #[test]
     fn files_are_counted_together() {
-        let loaded =
-            load(&[("x/a.jsonl".to_owned(), RECORD), ("y/b.jsonl".to_owned(), RECORD)]).unwrap();
+        let loaded = load(
+            &[("x/a.jsonl".to_owned(), RECORD), ("y/b.jsonl".to_owned(), RECORD)],
+            &Prompts::default(),
+        )
+        .unwrap();
         assert_eq!(
             loaded.pairs.iter().map(|pair| pair.source.as_str()).collect::<Vec<_>>(),
             ["a", "b"]

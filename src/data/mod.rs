@@ -3,19 +3,27 @@
 //! Feeds [`crate::model`] (packs) and [`crate::eval`] (who a pair belongs to). No tensor and no GPU here.
 //!
 //! - [`file::load`]: bytes of JSON arrays or JSONL -> pairs as text, with the prompt rendered.
+//! - [`chat::ChatTemplate`]: conversations -> text, by the model's own template.
 //! - [`tokenizer::Tokenizer`]: `tokenizer.json` and the small files beside it.
 //! - [`tokenize::tokenize`]: pairs -> token ids, cut to the limits.
+//! - [`tokenizer::Tokenizer::pieces`], [`stats::SetStats`]: ids and lengths, to be looked at.
+//! - [`split::Rule`]: records -> a training and a test side.
 //! - [`pack::Pack`]: token ids end to end, each prompt once.
 //!
 //! What was odd, missing, cut or dropped on the way is counted in [`pair::LoadCounts`] and [`tokenize::TokenCounts`], which say it in a line.
 
+pub mod chat;
+mod conversation;
 mod fields;
 pub mod file;
 pub mod groups;
 mod limits;
 pub mod pack;
 pub mod pair;
+mod pieces;
 mod record;
+pub mod split;
+pub mod stats;
 pub mod tokenize;
 pub mod tokenizer;
 mod tokenizer_files;

@@ -3,6 +3,19 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
+/// Who wrote the special tokens of a pair's texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Markup {
+    /// Nobody: BOS goes before the texts and EOS after the answers, as the tokenization says.
+    #[default]
+    Plain,
+    /// A chat template: it ends the answers its own way.
+    Template {
+        /// Whether it begins the prompt with BOS, so that no other is added.
+        bos: bool,
+    },
+}
+
 /// One preference: a prompt, the answer that was preferred and the one that was not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
@@ -18,6 +31,8 @@ pub struct Pair {
     pub chosen: String,
     /// The other answer, `answer_l` in MVPBench.
     pub rejected: String,
+    /// Who wrote the special tokens of these texts.
+    pub markup: Markup,
     /// Demographic fields present in the record: `age`, `gender`, `country`, `education`, `employment_status`, `marital_status`,
     /// `english_proficiency`; and `value_<dimension>` = `high`, `middle` or `low` where values were stated.
     pub groups: BTreeMap<String, String>,
@@ -47,6 +62,8 @@ pub struct LoadCounts {
     pub duplicate_ids: usize,
     /// Preference records whose `profile` is an object: its fields are groups, its text is not in the prompt.
     pub structured_profiles: usize,
+    /// Pairs whose texts a chat template rendered.
+    pub templated: usize,
     /// Optional fields that are missing, null or blank, by field: the number of records.
     pub missing: BTreeMap<String, usize>,
 }
@@ -64,6 +81,7 @@ impl LoadCounts {
         for pair in pairs {
             self.empty_answers +=
                 usize::from(pair.chosen.is_empty()) + usize::from(pair.rejected.is_empty());
+            self.templated += usize::from(pair.markup != Markup::Plain);
             self.equal_answers += usize::from(pair.chosen == pair.rejected);
             self.duplicate_ids += usize::from(!ids.insert((&pair.source, &pair.id)));
         }
@@ -76,6 +94,7 @@ impl fmt::Display for LoadCounts {
         let plural = if self.files == 1 { "" } else { "s" };
         write!(f, "{} pairs from {} file{plural}", self.pairs, self.files)?;
         let notes = [
+            (self.templated, "through the chat template"),
             (self.empty_answers, "empty answers"),
             (self.equal_answers, "with equal answers"),
             (self.duplicate_ids, "with the id of an earlier pair"),
@@ -104,6 +123,7 @@ mod tests {
             prompt: "p".to_owned(),
             chosen,
             rejected,
+            markup: Markup::Plain,
             groups: BTreeMap::new(),
         }
     }

@@ -1,13 +1,16 @@
-//! A record in either layout -> the pair it holds: an MVPBench record, or `prompt`, `chosen`, `rejected`.
+//! A record in either layout -> the pair it holds: an MVPBench record, or `prompt`, `chosen`, `rejected` as texts or messages.
 
 use std::borrow::Cow;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::chat::ChatTemplate;
+use super::conversation::Conversation;
 use super::fields::{Place, Record};
 use super::groups;
-use super::pair::{LoadCounts, Pair};
+use super::pair::{LoadCounts, Markup, Pair};
+use crate::config::PromptFormat;
 use crate::error::InputError;
 
 /// The fields of the training prompt: the label before each in the prompt, and where it is read from.
@@ -24,19 +27,70 @@ const PROFILE: [(&str, &[&str]); 6] = [
 const MVPBENCH: [&str; 2] = ["answer_w", "answer_l"];
 const PREFERENCE: [&str; 2] = ["chosen", "rejected"];
 
-/// The pair of one record.
+/// How the texts of records become those of pairs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Prompts<'a> {
+    /// What is made of plain texts; conversations go through the template whatever it is.
+    pub format: PromptFormat,
+    /// The model's chat template, if it has one.
+    pub template: Option<&'a ChatTemplate>,
+}
+
+/// A pair as it stands in its record. Of a conversation, the texts of `pair` are empty.
+pub(super) struct Draft {
+    pub(super) pair: Pair,
+    conversation: Option<Conversation>,
+}
+
+impl Draft {
+    /// The pair with its texts rendered. `place`: of its record, for messages.
+    pub(super) fn render(
+        self,
+        place: Place<'_>,
+        prompts: &Prompts<'_>,
+        counts: &mut LoadCounts,
+    ) -> Result<Pair> {
+        let Self { mut pair, conversation } = self;
+        let is_conversation = conversation.is_some();
+        let conversation = match (conversation, prompts.format) {
+            (None, PromptFormat::Mvpbench) => return Ok(pair),
+            (None, PromptFormat::Chat) => {
+                Conversation::of_texts([&pair.prompt, &pair.chosen, &pair.rejected])
+            }
+            (Some(conversation), _) => conversation,
+        };
+        let Some(template) = prompts.template else {
+            let what = if is_conversation {
+                format!("{place}: the record is a conversation")
+            } else {
+                "`data.prompt_format` is `chat`".to_owned()
+            };
+            return Err(InputError::new(format!("{what}, but the model has no chat template"))
+                .hint("take a chat model (`chat_template` in tokenizer_config.json, or chat_template.jinja), or plain texts")
+                .into());
+        };
+        counts.empty_answers += conversation.empty_answers();
+        [pair.prompt, pair.chosen, pair.rejected] =
+            conversation.texts(template).with_context(|| place.to_string())?;
+        pair.markup = Markup::Template { bos: template.writes_bos(&pair.prompt) };
+        Ok(pair)
+    }
+}
+
+/// The pair of one record, before any template.
 ///
 /// - `stem`, `number`: stem of the file and the record's place in it, from 1; they make the id where the record has none.
 /// - `counts`: missing fields are added to it.
-pub(super) fn pair(
+pub(super) fn draft(
     record: &Record<'_>,
     stem: &str,
     number: usize,
     counts: &mut LoadCounts,
-) -> Result<Pair> {
+) -> Result<Draft> {
     let has = |fields: [&str; 2]| fields.iter().any(|field| record.fields.contains_key(*field));
     let mut groups = groups::demographic(record)?;
     let user = record.label(&["user_id"])?;
+    let mut conversation = None;
     let (prompt, chosen, rejected) = match (has(MVPBENCH), has(PREFERENCE)) {
         (true, false) => {
             match groups::values(record)? {
@@ -56,19 +110,27 @@ pub(super) fn pair(
                 let profile = Record { place: record.place, fields: profile.clone() };
                 groups.extend(groups::demographic(&profile)?);
             }
-            (preference_prompt(record, counts)?, record.text("chosen")?, record.text("rejected")?)
+            conversation = Conversation::read(record)?;
+            if conversation.is_some() {
+                (Cow::default(), "", "")
+            } else {
+                let prompt = preference_prompt(record, counts)?;
+                (prompt, record.text("chosen")?, record.text("rejected")?)
+            }
         }
         (both, _) => return Err(unknown_layout(record, both)),
     };
-    Ok(Pair {
+    let pair = Pair {
         id: record.label(&["id"])?.unwrap_or_else(|| format!("{stem}:{number}")),
         user,
         source: stem.to_owned(),
         prompt: prompt.into_owned(),
         chosen: chosen.to_owned(),
         rejected: rejected.to_owned(),
+        markup: Markup::Plain,
         groups,
-    })
+    };
+    Ok(Draft { pair, conversation })
 }
 
 /// The authors' training prompt; the answer follows it directly.
@@ -106,7 +168,7 @@ fn preference_prompt<'a>(record: &'a Record<'_>, counts: &mut LoadCounts) -> Res
 }
 
 /// Python's `str.strip`, which also takes the four ASCII separators.
-fn strip(text: &str) -> &str {
+pub(super) fn strip(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
 }
 
@@ -128,7 +190,8 @@ mod tests {
             fields: serde_json::from_str(json)?,
         };
         let mut counts = LoadCounts::default();
-        Ok((pair(&record, "a", 5, &mut counts)?, counts))
+        let draft = draft(&record, "a", 5, &mut counts)?;
+        Ok((draft.render(record.place, &Prompts::default(), &mut counts)?, counts))
     }
 
     #[test]
@@ -217,12 +280,15 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_is_refused_with_a_hint() {
-        let error = read(
-            r#"{"prompt": [{"role": "user", "content": "Why?"}], "chosen": "a", "rejected": "b"}"#,
-        )
-        .unwrap_err();
-        assert_eq!(error.to_string(), "d/a.json:2: `prompt` must be a string, got a list");
-        assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("plain strings"));
+    fn a_conversation_needs_a_chat_template() {
+        let one = r#"[{"role": "user", "content": "Why?"}]"#;
+        let error = read(&format!(r#"{{"prompt": {one}, "chosen": {one}, "rejected": {one}}}"#))
+            .unwrap_err();
+        let error = InputError::of(&error).unwrap();
+        assert!(
+            error.to_string().starts_with("d/a.json:2: the record is a conversation"),
+            "{error}"
+        );
+        assert!(error.remedy().unwrap().contains("plain texts"));
     }
 }

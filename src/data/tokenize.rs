@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
-use super::pair::Pair;
+use super::pair::{Markup, Pair};
 use super::tokenizer::{Encoder, Tokenizer};
 
 pub use super::limits::{Limits, TokenCounts, Tokenization};
@@ -91,13 +91,19 @@ fn whole(
 }
 
 /// Rules 1 and 2: prompt, chosen and rejected ids, whole.
+///
+/// Of a template's texts the template has written the special tokens: no EOS is added, and no BOS where it wrote one.
 fn joint(pair: &Pair, eos: &str, encoder: &mut Encoder<'_>) -> Result<[Vec<u32>; 3]> {
+    let (special, eos) = match pair.markup {
+        Markup::Plain => (true, eos),
+        Markup::Template { bos } => (!bos, ""),
+    };
     let mut whole = |answer: &str| {
         let end = if answer.ends_with(eos) { "" } else { eos };
-        encoder.encode(&[&pair.prompt, answer, end].concat(), true)
+        encoder.encode(&[&pair.prompt, answer, end].concat(), special)
     };
     let (mut chosen, mut rejected) = (whole(&pair.chosen)?, whole(&pair.rejected)?);
-    let mut prompt = encoder.encode(&pair.prompt, true)?;
+    let mut prompt = encoder.encode(&pair.prompt, special)?;
     let shared = common_prefix(&prompt, &chosen).min(common_prefix(&prompt, &rejected));
     prompt.truncate(shared);
     chosen.drain(..shared);
@@ -109,13 +115,16 @@ fn common_prefix(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// The older rule: prompt, chosen and rejected ids, whole.
+/// The older rule: prompt, chosen and rejected ids, whole. An EOS that a template wrote is not doubled.
 fn separate(pair: &Pair, eos: u32, encoder: &mut Encoder<'_>) -> Result<[Vec<u32>; 3]> {
     let mut ids = |text: &str| encoder.encode(text, false);
     let (prompt, mut chosen, mut rejected) =
         (ids(&pair.prompt)?, ids(&pair.chosen)?, ids(&pair.rejected)?);
-    chosen.push(eos);
-    rejected.push(eos);
+    for answer in [&mut chosen, &mut rejected] {
+        if pair.markup == Markup::Plain || answer.last() != Some(&eos) {
+            answer.push(eos);
+        }
+    }
     Ok([prompt, chosen, rejected])
 }
 
@@ -226,6 +235,31 @@ mod tests {
             (sum(|pair| pair.prompt.len()), sum(|pair| pair.chosen.len() + pair.rejected.len()));
         assert_eq!(tokenized.counts.tokens_packed, prompts + answers);
         assert_eq!(tokenized.counts.tokens_as_sequences, 2 * prompts + answers);
+    }
+
+    #[test]
+    fn a_templates_text_has_one_bos_and_one_eos() {
+        let (pairs, tokenizer, _) = tiny();
+        let [prompt, chosen, rejected] = ["[INST] Why? [/INST]", " So. </s>", " No. </s>"];
+        for (written, bos) in [("<s>", true), ("", false)] {
+            let pair = Pair {
+                prompt: format!("{written}{prompt}"),
+                chosen: chosen.to_owned(),
+                rejected: rejected.to_owned(),
+                markup: Markup::Template { bos },
+                ..pairs[0].clone()
+            };
+            for tokenization in [Tokenization::Joint, Tokenization::Separate] {
+                let limits = Limits { tokenization, ..Limits::default() };
+                let ids = tokenize(std::slice::from_ref(&pair), &tokenizer, &limits).unwrap();
+                let pair = &ids.pairs[0];
+                let expected = usize::from(bos || tokenization == Tokenization::Joint);
+                let count = |ids: &[u32], id| ids.iter().filter(|found| **found == id).count();
+                assert_eq!(count(&pair.prompt, 1), expected, "{tokenization} {written:?}");
+                assert_eq!((count(&pair.chosen, 2), pair.chosen.last()), (1, Some(&2)));
+                assert_eq!((count(&pair.rejected, 2), count(&pair.rejected, 1)), (1, 0));
+            }
+        }
     }
 
     #[test]

@@ -8,9 +8,10 @@ use candle_core::Device;
 
 use super::digest;
 use crate::bail_input;
-use crate::config::RunConfig;
-use crate::data::file;
-use crate::data::pair::Pair;
+use crate::config::{DataSection, RunConfig};
+use crate::data::chat::ChatTemplate;
+use crate::data::file::{self, Prompts};
+use crate::data::pair::{Loaded, Pair};
 use crate::data::tokenize::{self, Limits, TokenPair};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
 use crate::error::InputError;
@@ -20,8 +21,13 @@ use crate::model::lora::Adapter;
 use crate::presets;
 
 /// Files that make up a tokenizer, as far as a model folder has them; they are copied beside the adapter.
-const TOKENIZER_FILES: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model"];
+const TOKENIZER_FILES: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "chat_template.jinja",
+];
 
 /// Where the base model comes from.
 #[derive(Debug, Clone)]
@@ -66,6 +72,21 @@ impl ModelSource {
     }
 }
 
+/// The base model's small files: all that a text needs to become tokens. No weight is read.
+#[derive(Debug, Clone)]
+pub struct Base {
+    /// Where they come from.
+    pub source: ModelSource,
+    /// The model's shape.
+    pub config: LlamaConfig,
+    /// The tokenizer, held against the model's vocabulary.
+    pub tokenizer: Tokenizer,
+    /// The model's chat template, if it has one.
+    pub template: Option<ChatTemplate>,
+    /// Tokenizer files by name.
+    pub tokenizer_files: Vec<(String, Vec<u8>)>,
+}
+
 /// One evaluation set, as text and as tokens.
 #[derive(Debug, Clone)]
 pub struct EvalInputs {
@@ -98,26 +119,25 @@ pub struct Inputs {
     pub notes: Vec<String>,
 }
 
-impl Inputs {
-    /// Reads and checks the files that `config` names.
-    pub fn load(config: &RunConfig) -> Result<Self> {
-        let path = config.model.path.as_str();
-        let model = ModelSource::find(path)?;
-        let Some(config_json) = model.file("config.json")? else {
+impl Base {
+    /// Reads and checks the small files of the model at `path`.
+    pub fn load(path: &str) -> Result<Self> {
+        let source = ModelSource::find(path)?;
+        let Some(config_json) = source.file("config.json")? else {
             return Err(InputError::new(format!("model folder `{path}` has no `config.json`"))
                 .hint("`model.path` must be the folder of a Hugging Face checkpoint")
                 .into());
         };
-        let model_config = LlamaConfig::parse(
+        let config = LlamaConfig::parse(
             &String::from_utf8_lossy(&config_json),
             &Path::new(path).join("config.json").display().to_string(),
         )?;
-        let mut tokenizer = match &model {
+        let mut tokenizer = match &source {
             ModelSource::Folder(folder) => Tokenizer::load(folder)?,
             ModelSource::Embedded(_) => {
                 let [tokenizer, tokenizer_config, special_tokens_map] =
                     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
-                        .map(|name| model.file(name));
+                        .map(|name| source.file(name));
                 let (tokenizer, tokenizer_config, special_tokens_map) =
                     (tokenizer?.unwrap_or_default(), tokenizer_config?, special_tokens_map?);
                 let files = TokenizerFiles {
@@ -129,39 +149,64 @@ impl Inputs {
                 Tokenizer::from_bytes(&files, path)?
             }
         };
-        tokenizer.check_vocab(model_config.vocab)?;
+        tokenizer.check_vocab(config.vocab)?;
         let mut tokenizer_files = Vec::new();
         for name in TOKENIZER_FILES {
-            if let Some(bytes) = model.file(name)? {
+            if let Some(bytes) = source.file(name)? {
                 tokenizer_files.push((name.to_owned(), bytes.into_owned()));
             }
         }
+        let file = |name: &str| {
+            let named = tokenizer_files.iter().find(|(known, _)| known == name);
+            named.map(|(_, bytes)| bytes.as_slice())
+        };
+        let (jinja, tokenizer_config) =
+            (file("chat_template.jinja"), file("tokenizer_config.json"));
+        let template = ChatTemplate::find(jinja, tokenizer_config, &tokenizer, path)?;
+        Ok(Self { source, config, tokenizer, template, tokenizer_files })
+    }
+
+    /// The pairs of `files` as text, in the format that `data` says.
+    pub fn texts(&self, files: &[String], data: &DataSection) -> Result<Loaded> {
+        let files: Vec<_> = files
+            .iter()
+            .map(|path| Ok((path.clone(), presets::read(path)?)))
+            .collect::<Result<_>>()?;
+        let prompts = Prompts { format: data.prompt_format, template: self.template.as_ref() };
+        file::load(&files, &prompts)
+    }
+}
+
+impl Inputs {
+    /// Reads and checks the files that `config` names.
+    pub fn load(config: &RunConfig) -> Result<Self> {
+        let base = Base::load(&config.model.path)?;
         let start = match config.lora.init_from.as_str() {
             "" => None,
             folder => Some(adapter::load(
                 Path::new(folder),
-                &model_config,
+                &base.config,
                 Some(&config.lora),
                 &Device::Cpu,
             )?),
         };
 
-        let limits = Limits::from(&config.data);
         let mut notes = Vec::new();
         let (texts, train) =
-            pairs("training pairs", &config.data.train, &tokenizer, &limits, &mut notes)?;
+            pairs("training pairs", &config.data.train, &base, &config.data, &mut notes)?;
         let train_ids = train.iter().map(|pair| texts[pair.row as usize].id.clone()).collect();
         let mut sets = Vec::new();
         for set in &config.eval.sets {
             let (texts, pairs) = pairs(
                 &format!("eval set `{}`", set.name),
                 &set.files,
-                &tokenizer,
-                &limits,
+                &base,
+                &config.data,
                 &mut notes,
             )?;
             sets.push(EvalInputs { name: set.name.clone(), texts, pairs });
         }
+        let Base { source: model, config: model_config, tokenizer_files, .. } = base;
         Ok(Self { model, model_config, tokenizer_files, train, train_ids, sets, start, notes })
     }
 
@@ -184,14 +229,13 @@ impl Inputs {
 fn pairs(
     what: &str,
     files: &[String],
-    tokenizer: &Tokenizer,
-    limits: &Limits,
+    base: &Base,
+    data: &DataSection,
     notes: &mut Vec<String>,
 ) -> Result<(Vec<Pair>, Vec<TokenPair>)> {
-    let files: Vec<_> =
-        files.iter().map(|path| Ok((path.clone(), presets::read(path)?))).collect::<Result<_>>()?;
-    let loaded = file::load(&files)?;
-    let tokenized = tokenize::tokenize(&loaded.pairs, tokenizer, limits)?;
+    let loaded = base.texts(files, data)?;
+    let limits = Limits::from(data);
+    let tokenized = tokenize::tokenize(&loaded.pairs, &base.tokenizer, &limits)?;
     notes.push(format!("{what}: {}\n{}", loaded.counts, tokenized.counts).replace('\n', "\n  "));
     if tokenized.pairs.is_empty() {
         bail_input!(

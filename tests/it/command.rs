@@ -26,7 +26,16 @@ impl Place {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+        self.program(env!("CARGO_BIN_EXE_train"), arguments)
+    }
+
+    /// The `mvpbench` command.
+    pub(crate) fn mvpbench(&self, arguments: &[&str]) -> Command {
+        self.program(env!("CARGO_BIN_EXE_mvpbench"), arguments)
+    }
+
+    fn program(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .current_dir(self.folder.path())

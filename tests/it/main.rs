@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod command;
+mod data_verbs;
 mod dry_run;
 mod engine;
 mod golden;

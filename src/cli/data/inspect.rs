@@ -1,0 +1,197 @@
+//! `data inspect`: pairs as the tokens that training sees, the scored ones marked.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::ConfigArgs;
+use crate::bail_input;
+use crate::config::{DataSection, RunConfig};
+use crate::data::pair::Pair;
+use crate::data::tokenize::{Limits, TokenPair, tokenize};
+use crate::data::tokenizer::Tokenizer;
+use crate::error::InputError;
+use crate::train::inputs::Base;
+
+/// Print pairs token by token, the scored tokens marked; reads no weights
+#[derive(Debug, Clone, Args)]
+pub(super) struct InspectArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Pairs to print, from the first
+    #[arg(long, default_value_t = 3, conflicts_with = "id")]
+    rows: usize,
+    /// Prints the pairs with this id, and no other
+    #[arg(long)]
+    id: Option<String>,
+    /// Prints pairs of this `[[eval.sets]]` in place of the training pairs
+    #[arg(long, value_name = "EVALSET")]
+    set_name: Option<String>,
+}
+
+/// Runs the verb.
+pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
+    let config = args.config.load()?;
+    let files = match &args.set_name {
+        None => &config.data.train,
+        Some(name) => set_files(&config, name)?,
+    };
+    let base = Base::load(&config.model.path)?;
+    let texts = base.texts(files, &config.data)?.pairs;
+    let rows: Vec<usize> = match &args.id {
+        None => (0..texts.len().min(args.rows)).collect(),
+        Some(id) => (0..texts.len()).filter(|row| texts[*row].id == *id).collect(),
+    };
+    if let (Some(id), []) = (&args.id, rows.as_slice()) {
+        return Err(InputError::new(format!(
+            "no pair has the id `{id}` among the {} of {}",
+            texts.len(),
+            files.join(", ")
+        ))
+        .hint(format!("the first one is `{}`", texts[0].id))
+        .into());
+    }
+
+    let terminal = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let marks = if terminal { Marks::Colours } else { Marks::Brackets };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", marks.legend())?;
+    for row in rows {
+        let place = format!("{}, pair {} of {}", texts[row].source, row + 1, texts.len());
+        write!(out, "\n{}", shown(&texts[row], &place, &base.tokenizer, &config.data, marks)?)?;
+    }
+    Ok(())
+}
+
+/// The files of the evaluation set of that name.
+fn set_files<'a>(config: &'a RunConfig, name: &str) -> Result<&'a [String]> {
+    if let Some(set) = config.eval.sets.iter().find(|set| set.name == name) {
+        return Ok(&set.files);
+    }
+    let names: Vec<_> = config.eval.sets.iter().map(|set| format!("`{}`", set.name)).collect();
+    let error = InputError::new(format!("the configuration has no evaluation set `{name}`"));
+    Err(match names.as_slice() {
+        [] => error.hint("it has none; leave `--set-name` out for the training pairs"),
+        names => error.hint(format!("it has {}", names.join(", "))),
+    }
+    .into())
+}
+
+/// How a token shows whether it is scored.
+#[derive(Clone, Copy)]
+enum Marks {
+    /// `[scored]`, and `|` between the others.
+    Brackets,
+    /// Scored ones in two shades of green, the others in two of grey.
+    Colours,
+}
+
+impl Marks {
+    fn legend(self) -> &'static str {
+        match self {
+            Self::Brackets => "[scored] tokens in brackets, | between those that are not",
+            Self::Colours => {
+                "\x1b[1;32mscored\x1b[0;32m tokens\x1b[0m in green, those that are not in grey"
+            }
+        }
+    }
+
+    /// A run of tokens, all scored or none.
+    fn tokens(self, pieces: &[String], scored: bool) -> String {
+        let mut line = String::new();
+        for (place, piece) in pieces.iter().enumerate() {
+            let text = printable(piece);
+            match (self, scored) {
+                (Self::Brackets, true) => line.push_str(&format!("[{text}]")),
+                (Self::Brackets, false) if place == 0 => line.push_str(&text),
+                (Self::Brackets, false) => line.push_str(&format!("|{text}")),
+                (Self::Colours, scored) => {
+                    let style = match (scored, place % 2) {
+                        (true, 0) => "1;32",
+                        (true, _) => "0;32",
+                        (false, 0) => "0;37",
+                        (false, _) => "0;90",
+                    };
+                    line.push_str(&format!("\x1b[{style}m{text}\x1b[0m"));
+                }
+            }
+            if piece.ends_with('\n') {
+                line.push('\n');
+            }
+        }
+        line
+    }
+}
+
+/// A piece whose control characters can be seen and do nothing to the terminal.
+fn printable(piece: &str) -> String {
+    piece
+        .chars()
+        .map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() })
+        .collect()
+}
+
+/// One pair: who it is, its counts, what was cut, its tokens.
+fn shown(
+    pair: &Pair,
+    place: &str,
+    tokenizer: &Tokenizer,
+    data: &DataSection,
+    marks: Marks,
+) -> Result<String> {
+    let limits = Limits::from(data);
+    let unlimited = Limits { max_prompt_tokens: 0, max_length: 0, ..limits };
+    let one = |limits| -> Result<Option<TokenPair>> {
+        Ok(tokenize(std::slice::from_ref(pair), tokenizer, limits)?.pairs.pop())
+    };
+    let Some(whole) = one(&unlimited)? else { bail_input!("record `{}` has no tokens", pair.id) };
+    let kept = one(&limits)?;
+
+    let user = pair.user.as_ref().map(|user| format!(", user {user}")).unwrap_or_default();
+    let mut text = format!("{} ({place}{user})\n", pair.id);
+    text.push_str(&counts(&whole, kept.as_ref(), data));
+    let tokens = kept.as_ref().unwrap_or(&whole);
+    let prompt = tokenizer.pieces(&tokens.prompt)?;
+    text.push_str(&format!("prompt:\n{}\n", marks.tokens(&prompt, false)));
+    for (side, answer) in [("chosen", &tokens.chosen), ("rejected", &tokens.rejected)] {
+        let pieces = tokenizer.pieces(&[tokens.prompt.as_slice(), answer].concat())?;
+        let answer = marks.tokens(&pieces[tokens.prompt.len()..], kept.is_some());
+        text.push_str(&format!("{side}:\n{answer}\n"));
+    }
+    Ok(text)
+}
+
+/// The counts of ids, and a line for what the limits did.
+fn counts(whole: &TokenPair, kept: Option<&TokenPair>, data: &DataSection) -> String {
+    let lengths = |pair: &TokenPair| [pair.prompt.len(), pair.chosen.len(), pair.rejected.len()];
+    let before = lengths(whole);
+    let Some(pair) = kept else {
+        let [prompt, chosen, rejected] = before;
+        return format!(
+            "dropped: its prompt leaves no room under `data.max_length = {}`; nothing of it is trained on\n\
+             {prompt} prompt tokens, {chosen} chosen, {rejected} rejected\n",
+            data.max_length
+        );
+    };
+    let after @ [prompt, chosen, rejected] = lengths(pair);
+    let computed = pair.tokens();
+    let mut text = format!(
+        "{prompt} prompt tokens, {chosen} chosen and {rejected} rejected scored, {computed} computed\n"
+    );
+    if pair.is_twin() {
+        text.push_str("both answers are the same tokens: they are computed once and always tie\n");
+    }
+    let limits = [
+        ("the beginning of the prompt", "max_prompt_tokens", data.max_prompt_tokens),
+        ("the end of chosen", "max_length", data.max_length),
+        ("the end of rejected", "max_length", data.max_length),
+    ];
+    for (side, (what, key, limit)) in limits.into_iter().enumerate() {
+        if before[side] > after[side] {
+            let lost = before[side] - after[side];
+            text.push_str(&format!("cut: {lost} tokens at {what} (`data.{key} = {limit}`)\n"));
+        }
+    }
+    text
+}

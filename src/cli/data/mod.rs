@@ -1,0 +1,49 @@
+//! `data`: look at the pairs before they are trained on, and split them.
+
+use clap::{Args, Subcommand};
+
+use crate::config::RunConfig;
+
+mod inspect;
+mod split;
+mod stats;
+
+/// Look at preference pairs as training sees them, and split them
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    verb: DataVerb,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum DataVerb {
+    Inspect(inspect::InspectArgs),
+    Stats(stats::StatsArgs),
+    Split(split::SplitArgs),
+}
+
+/// Which configuration names the model and the files.
+#[derive(Debug, Clone, Args)]
+struct ConfigArgs {
+    /// Configuration: a TOML file, or a preset compiled in, as for `train`
+    #[arg(long, value_name = "FILE")]
+    config: String,
+    /// Sets one key over the configuration, as in `data.max_length=512`; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> anyhow::Result<RunConfig> {
+        Ok(RunConfig::load(&self.config, &self.set)?.0)
+    }
+}
+
+/// Runs the verb: results on stdout.
+pub fn data(args: DataArgs) -> anyhow::Result<()> {
+    match args.verb {
+        DataVerb::Inspect(args) => inspect::inspect(&args),
+        DataVerb::Stats(args) => stats::stats(&args),
+        DataVerb::Split(args) => split::split(&args),
+    }
+}

@@ -1,0 +1,142 @@
+//! `data split`: files of records -> `train.json`, `test.json` and a manifest.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::data::split::{By, Rule, Side};
+use crate::error::InputError;
+use crate::train::digest;
+use crate::{atomic_file, bail_input, presets};
+
+/// Split files of records into train.json and test.json, by user unless told otherwise
+#[derive(Debug, Clone, Args)]
+pub(super) struct SplitArgs {
+    /// Files of records: JSON arrays or JSONL
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    input: Vec<String>,
+    /// What is never split between the sides
+    #[arg(long, value_enum, default_value_t = By::User)]
+    by: By,
+    /// Share of the users, records or countries that the test side is drawn with
+    #[arg(long, default_value_t = 0.1, conflicts_with = "countries")]
+    test_share: f64,
+    /// The countries of the test side, with commas between; needs `--by country`
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    countries: Vec<String>,
+    /// Seed of the draw
+    #[arg(long, default_value_t = 12)]
+    seed: u64,
+    /// Folder that the files are written to
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+}
+
+const MANIFEST: &str = "manifest.json";
+const SIDES: [&str; 2] = ["train.json", "test.json"];
+
+/// Runs the verb.
+pub(super) fn split(args: &SplitArgs) -> Result<()> {
+    if !(args.test_share > 0.0 && args.test_share < 1.0) {
+        bail_input!("`--test-share` must be above 0 and below 1, got `{}`", args.test_share);
+    }
+    if !args.countries.is_empty() && args.by != By::Country {
+        return Err(InputError::new(
+            "`--countries` holds whole countries out, which needs `--by country`",
+        )
+        .hint("add `--by country`")
+        .into());
+    }
+    check_output(&args.output)?;
+    let mut files = Vec::new();
+    let mut digests: Vec<String> = Vec::new();
+    for path in &args.input {
+        let bytes = presets::read(path)?;
+        let digest = digest::of_bytes(&bytes);
+        if let Some(twin) = digests.iter().position(|earlier| *earlier == digest) {
+            bail_input!("`{path}` has the same bytes as `{}`", args.input[twin]);
+        }
+        digests.push(digest);
+        files.push((path.clone(), bytes));
+    }
+    let countries = args.countries.iter().map(|country| country.trim().to_owned()).collect();
+    let rule = Rule { by: args.by, test_share: args.test_share, countries, seed: args.seed };
+    let sides = rule.split(&files)?;
+
+    let texts = [array(&sides.train), array(&sides.test)];
+    let manifest = json!({
+        "mvpbench": env!("CARGO_PKG_VERSION"),
+        "by": rule.by,
+        "seed": rule.seed,
+        "test_share": if rule.countries.is_empty() { json!(rule.test_share) } else { Value::Null },
+        "countries": rule.countries,
+        "inputs": (args.input.iter().zip(&digests))
+            .map(|(file, sha256)| json!({"file": file, "sha256": sha256}))
+            .collect::<Vec<_>>(),
+        "train": summary(SIDES[0], &sides.train, &texts[0]),
+        "test": summary(SIDES[1], &sides.test, &texts[1]),
+        "users_on_both_sides": sides.users_on_both(),
+    });
+    let mut manifest = serde_json::to_vec_pretty(&manifest)?;
+    manifest.push(b'\n');
+    // The manifest is last: where it stands, both sides are whole.
+    let contents = texts.iter().map(|text| text.as_bytes()).chain([manifest.as_slice()]);
+    for (name, bytes) in SIDES.into_iter().chain([MANIFEST]).zip(contents) {
+        atomic_file::write(&args.output.join(name), |out| Ok(out.write_all(bytes)?))?;
+    }
+
+    let mut out = std::io::stdout().lock();
+    let all = sides.train.records.len() + sides.test.records.len();
+    for (name, side) in SIDES.into_iter().zip([&sides.train, &sides.test]) {
+        let (records, share) = (side.records.len(), 100.0 * side.records.len() as f64 / all as f64);
+        let (users, countries) = (side.users.len(), side.countries.len());
+        let path = args.output.join(name);
+        writeln!(
+            out,
+            "{}: {records} records ({share:.1} %), {users} users, {countries} countries",
+            path.display()
+        )?;
+    }
+    let both = sides.users_on_both();
+    writeln!(out, "users on both sides: {both}")?;
+    writeln!(out, "manifest: {}", args.output.join(MANIFEST).display())?;
+    Ok(())
+}
+
+/// Refuses a folder that holds a split already.
+fn check_output(output: &Path) -> Result<()> {
+    if output.exists() && !output.is_dir() {
+        bail_input!("output folder `{}` is a file", output.display());
+    }
+    let there = SIDES.into_iter().chain([MANIFEST]).find(|name| output.join(name).exists());
+    match there {
+        None => Ok(()),
+        Some(name) => {
+            let path = output.join(name);
+            Err(InputError::new(format!(
+                "`{}` is there already, and is not overwritten",
+                path.display()
+            ))
+            .hint("give another folder with `--output`")
+            .into())
+        }
+    }
+}
+
+/// A JSON array with a record on each line, or more lines where the record has them.
+fn array(side: &Side) -> String {
+    format!("[\n{}\n]\n", side.records.join(",\n"))
+}
+
+fn summary(file: &str, side: &Side, text: &str) -> Value {
+    json!({
+        "file": file,
+        "sha256": digest::of_bytes(text.as_bytes()),
+        "records": side.records.len(),
+        "users": side.users,
+        "countries": side.countries,
+    })
+}

@@ -1,0 +1,47 @@
+//! `data stats`: lengths, cuts, duplicates and gaps of the training pairs and of every evaluation set.
+
+use std::io::Write;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::ConfigArgs;
+use crate::data::pair::Pair;
+use crate::data::stats::SetStats;
+use crate::data::tokenize::{Limits, tokenize};
+use crate::train::inputs::Base;
+
+/// Print lengths, what is cut or dropped, duplicates and missing fields, set by set; reads no weights
+#[derive(Debug, Clone, Args)]
+pub(super) struct StatsArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Runs the verb.
+pub(super) fn stats(args: &StatsArgs) -> Result<()> {
+    let config = args.config.load()?;
+    let base = Base::load(&config.model.path)?;
+    let limits = Limits::from(&config.data);
+    let unlimited = Limits { max_prompt_tokens: 0, max_length: 0, ..limits };
+    let of = |name: &str, files: &[String], training: Option<&[Pair]>| -> Result<SetStats> {
+        let loaded = base.texts(files, &config.data)?;
+        let whole = tokenize(&loaded.pairs, &base.tokenizer, &unlimited)?.pairs;
+        let counts = tokenize(&loaded.pairs, &base.tokenizer, &limits)?.counts;
+        Ok(SetStats::new(name, loaded, &whole, counts, training))
+    };
+
+    let training = of("training pairs", &config.data.train, None)?;
+    let mut out = std::io::stdout().lock();
+    write!(out, "{training}")?;
+    for set in &config.eval.sets {
+        let name = format!("eval set `{}`", set.name);
+        write!(out, "\n{}", of(&name, &set.files, Some(training.pairs()))?)?;
+    }
+    writeln!(
+        out,
+        "\nlengths are before the limits: data.max_prompt_tokens = {}, data.max_length = {}",
+        limits.max_prompt_tokens, limits.max_length
+    )?;
+    Ok(())
+}

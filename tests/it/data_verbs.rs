@@ -1,0 +1,359 @@
+//! The `mvpbench data` verbs as a user runs them.
+
+use std::collections::BTreeSet;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::command::Place;
+use crate::golden::path;
+
+/// A place with a configuration over the golden pairs, to be changed by `--set`.
+fn place() -> Place {
+    let place = Place::new();
+    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
+    place.write("config.toml", format!("[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[[eval.sets]]\nname = \"held-out\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"));
+    place
+}
+
+fn run(place: &Place, arguments: &[&str]) -> Output {
+    place.mvpbench(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn succeed(place: &Place, arguments: &[&str]) -> String {
+    let output = run(place, arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn assert_refused(place: &Place, arguments: &[&str], parts: &[&str]) {
+    let output = run(place, arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{arguments:?}: expected `{part}` in: {said}");
+    }
+}
+
+#[test]
+fn every_verb_is_in_the_help() {
+    let place = Place::new();
+    let help = succeed(&place, &["data", "--help"]);
+    for verb in ["inspect", "stats", "split"] {
+        assert!(help.contains(&format!("  {verb} ")), "{help}");
+        assert!(succeed(&place, &["data", verb, "--help"]).contains("--"));
+    }
+}
+
+#[test]
+fn inspect_marks_the_answers_and_nothing_of_the_prompt() {
+    let shown = succeed(&place(), &["data", "inspect", "--config", "config.toml", "--id", "s01"]);
+    let part = |from: &str, to: &str| {
+        let (_, rest) = shown.split_once(from).unwrap();
+        rest.split_once(to).map_or(rest, |(part, _)| part).to_owned()
+    };
+    let (prompt, chosen) = (part("\nprompt:\n", "\nchosen:\n"), part("\nchosen:\n", "\nrejected:"));
+    assert!(prompt.starts_with("<s>|") && !prompt.contains('['), "{prompt}");
+    assert!(chosen.starts_with('[') && chosen.ends_with("[</s>]"), "{chosen}");
+    let text: String = chosen.split("][").collect();
+    assert_eq!(text, "[Rain writes the street in small round letters.</s>]");
+    // Counts are those of the golden tokens.
+    let golden = crate::golden::json("cases/tiny/tokens.json");
+    let counts = ["prompt_ids", "chosen_ids", "rejected_ids"]
+        .map(|key| golden["pairs"][1][key].as_array().unwrap().len());
+    let [prompt, chosen, rejected] = counts;
+    let computed = prompt + chosen + rejected;
+    let line = format!(
+        "{prompt} prompt tokens, {chosen} chosen and {rejected} rejected scored, {computed} computed"
+    );
+    assert!(shown.contains(&line), "{shown}");
+}
+
+#[test]
+fn inspect_says_what_was_cut_or_dropped() {
+    let place = place();
+    let inspect = |set: &str| {
+        succeed(
+            &place,
+            &["data", "inspect", "--config", "config.toml", "--rows", "1", "--set", set],
+        )
+    };
+    assert!(!inspect("data.max_length=0").contains("cut:"));
+    let cut = inspect("data.max_prompt_tokens=9");
+    assert!(cut.contains("\n9 prompt tokens") && cut.contains("at the beginning of the prompt"));
+    assert!(inspect("data.max_length=2").contains("\ndropped: its prompt leaves no room"));
+}
+
+#[test]
+fn inspect_reads_no_weights_and_names_what_is_not_there() {
+    let place = place();
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        place.write(
+            &format!("light/{name}"),
+            std::fs::read(path("models/tiny").join(name)).unwrap(),
+        );
+    }
+    let arguments = ["data", "inspect", "--config", "config.toml", "--set", "model.path=light"];
+    let with = |more: &[&'static str]| [arguments.as_slice(), more].concat();
+    let three = succeed(&place, &arguments);
+    assert_eq!(three.matches("\nprompt:\n").count(), 3);
+    assert_eq!(succeed(&place, &with(&["--set-name", "held-out"])), three);
+    assert_refused(&place, &with(&["--set-name", "x"]), &["evaluation set `x`", "`held-out`"]);
+    assert_refused(&place, &with(&["--id", "nobody"]), &["no pair has the id `nobody`", "`s00`"]);
+    assert_refused(&place, &with(&["--rows", "1", "--id", "s00"]), &["--rows"]);
+    assert!(!place.path("run").exists());
+}
+
+#[test]
+fn stats_count_what_is_odd_in_every_set() {
+    let place = place();
+    let pair = |prompt: &str, chosen: &str, rejected: &str| {
+        serde_json::json!({"prompt": prompt, "chosen": chosen, "rejected": rejected}).to_string()
+    };
+    let lines = [
+        pair("p", "a", "b"),
+        pair("p", "a", "b"),
+        pair("p", "b", "a"),
+        pair("q", "c", "c"),
+        pair("r", "", "d"),
+    ];
+    place.write("odd.jsonl", lines.join("\n"));
+    let shown = succeed(
+        &place,
+        &["data", "stats", "--config", "config.toml", "--set", "data.train=[odd.jsonl]"],
+    );
+    let (training, held_out) = shown.split_once("\n\n").unwrap();
+    for part in [
+        "training pairs: 5 pairs from 1 file\n",
+        "duplicates  1 pairs again, 1 the other way round, 0 ids again",
+        "answers     1 pairs with equal answers, 1 empty answers",
+        "missing     `profile` 5",
+        "█",
+    ] {
+        assert!(training.contains(part), "expected `{part}` in: {training}");
+    }
+    assert!(held_out.contains("eval set `held-out`: 13 pairs"), "{held_out}");
+    assert!(held_out.contains("training    has 0 of these pairs"), "{held_out}");
+}
+
+#[test]
+fn stats_see_training_pairs_in_an_evaluation_set_and_what_the_limits_do() {
+    let shown = succeed(
+        &place(),
+        &["data", "stats", "--config", "config.toml", "--set", "data.max_length=64"],
+    );
+    assert!(shown.contains("training    has 13 of these pairs, 13 of their prompts"), "{shown}");
+    let golden = crate::golden::json("cases/tiny/tokens.json");
+    let total = |key: &str| -> usize {
+        let pairs = golden["pairs"].as_array().unwrap();
+        pairs.iter().map(|pair| pair[key].as_array().unwrap().len()).sum()
+    };
+    let row = |name: &str| {
+        let line = shown.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().last().unwrap().parse::<usize>().unwrap()
+    };
+    assert_eq!(row("prompt "), total("prompt_ids"));
+    assert_eq!(row("chosen "), total("chosen_ids"));
+    let dropped = golden["pairs"].as_array().unwrap();
+    let dropped =
+        dropped.iter().filter(|pair| pair["prompt_ids"].as_array().unwrap().len() >= 64).count();
+    assert!(shown.contains(&format!("{dropped} dropped; cut:")), "{shown}");
+}
+
+/// Twenty people of four countries with three records each, as an array.
+fn people(place: &Place) {
+    let records: Vec<String> = (0..60)
+        .map(|i| {
+            format!(
+                "{{\"id\": \"r{i}\", \"question\": \"q{i}\", \"answer_w\": \"a\", \"answer_l\": \"b\",\n  \"user_id\": \"u{}\", \"birth_country/region\": \"{}\", \"score\": 1.50}}",
+                i / 3,
+                ["Chile", "Kenya", "New Zealand", "Peru"][i / 3 % 4]
+            )
+        })
+        .collect();
+    place.write("people.json", format!("[{}]", records.join(", ")));
+}
+
+fn array(place: &Place, name: &str) -> Vec<Value> {
+    serde_json::from_slice(&place.bytes(name)).unwrap()
+}
+
+#[test]
+fn split_keeps_users_apart_and_copies_records_as_they_stand() {
+    let place = Place::new();
+    people(&place);
+    let split = |seed: &str, output: &str| {
+        let arguments = ["data", "split", "--input", "people.json", "--test-share", "0.3"];
+        succeed(&place, &[arguments.as_slice(), &["--seed", seed, "--output", output]].concat())
+    };
+    assert!(split("5", "one").contains("users on both sides: 0"));
+    let (train, test) = (array(&place, "one/train.json"), array(&place, "one/test.json"));
+    assert_eq!(train.len() + test.len(), 60);
+    let users = |records: &[Value]| -> BTreeSet<String> {
+        records.iter().map(|record| record["user_id"].to_string()).collect()
+    };
+    assert!(users(&train).is_disjoint(&users(&test)) && !test.is_empty());
+    let text = String::from_utf8(place.bytes("one/train.json")).unwrap();
+    assert_eq!(text.matches("\"score\": 1.50}").count(), train.len());
+
+    let manifest: Value = serde_json::from_slice(&place.bytes("one/manifest.json")).unwrap();
+    assert_eq!((&manifest["by"], &manifest["seed"]), (&"user".into(), &5.into()));
+    assert_eq!(manifest["test"]["records"], test.len());
+    assert_eq!(manifest["inputs"][0]["sha256"].as_str().unwrap().len(), 64);
+
+    split("5", "two");
+    for name in ["train.json", "test.json", "manifest.json"] {
+        assert_eq!(place.bytes(&format!("one/{name}")), place.bytes(&format!("two/{name}")));
+    }
+    split("6", "three");
+    assert_ne!(place.bytes("one/test.json"), place.bytes("three/test.json"));
+}
+
+#[test]
+fn split_holds_whole_countries_out() {
+    let place = Place::new();
+    people(&place);
+    let arguments = ["data", "split", "--input", "people.json", "--by", "country"];
+    let more = ["--countries", "Peru,New Zealand", "--output", "out"];
+    succeed(&place, &[arguments.as_slice(), &more].concat());
+    let countries = |name: &str| -> BTreeSet<String> {
+        let records = array(&place, name);
+        records.iter().map(|record| record["birth_country/region"].to_string()).collect()
+    };
+    assert_eq!(countries("out/test.json").len(), 2);
+    assert!(countries("out/train.json").is_disjoint(&countries("out/test.json")));
+}
+
+#[test]
+fn split_refuses_to_overwrite_and_what_cannot_be_decided() {
+    let place = Place::new();
+    people(&place);
+    place.write("pairs.json", r#"[{"prompt": "p", "chosen": "a", "rejected": "b"}]"#);
+    place.write("broken.json", "[{\"question\": 1}]");
+    place.write("there/test.json", "mine");
+    let refuse = |more: &[&str], parts: &[&str]| {
+        let arguments = [&["data", "split", "--input"], more].concat();
+        assert_refused(&place, &arguments, parts);
+    };
+    refuse(&["people.json", "--output", "there"], &["`there/test.json` is there already", "hint"]);
+    assert_eq!(place.bytes("there/test.json"), b"mine");
+    let to = ["--output", "out"];
+    let with = |more: &[&'static str]| [more, &to].concat();
+    refuse(&with(&["pairs.json"]), &["pairs.json:1: the record has no `user_id`", "--by record"]);
+    refuse(&with(&["broken.json"]), &["broken.json:1"]);
+    refuse(&with(&["nowhere.json"]), &["nowhere.json"]);
+    refuse(&with(&["people.json", "people.json"]), &["the same bytes"]);
+    refuse(&with(&["people.json", "--test-share", "1"]), &["`--test-share`", "got `1`"]);
+    refuse(&with(&["people.json", "--countries", "Peru"]), &["--by country"]);
+    refuse(
+        &with(&["people.json", "--by", "country", "--countries", "Perú"]),
+        &["`Perú`", "`Peru`"],
+    );
+    assert!(!place.path("out").exists());
+}
+
+/// The tiny model with Llama-2-chat's template.
+fn chat_place() -> Place {
+    let place = place();
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+        place
+            .write(&format!("chat/{name}"), std::fs::read(path("models/tiny").join(name)).unwrap());
+    }
+    place.write(
+        "chat/chat_template.jinja",
+        "{% for message in messages %}\n{% if message['role'] == 'user' %}\n\
+         {{- bos_token + '[INST] ' + message['content'].strip() + ' [/INST]' -}}\n{% else %}\n\
+         {{- ' ' + message['content'].strip() + ' ' + eos_token -}}\n{% endif %}\n{% endfor %}\n",
+    );
+    place
+}
+
+/// What `inspect` shows with the marks taken out.
+fn plain(shown: &str) -> String {
+    shown.replace("][", "").replace('|', "")
+}
+
+#[test]
+fn the_chat_format_goes_through_the_models_own_template() {
+    let place = chat_place();
+    let record =
+        r#"{"id": "m", "question": " Why? ", "answer_w": "So.", "answer_l": "No.", "age": 34}"#;
+    let (user, so, no) = (
+        r#"{"role": "user", "content": "Why?"}"#,
+        r#"{"role": "assistant", "content": "So."}"#,
+        r#"{"role": "assistant", "content": "No."}"#,
+    );
+    place.write("mvp.jsonl", record);
+    place.write(
+        "messages.jsonl",
+        format!(
+            "{{\"id\": \"x\", \"prompt\": [{user}], \"chosen\": [{so}], \"rejected\": [{no}]}}\n\
+             {{\"id\": \"x\", \"chosen\": [{user}, {so}], \"rejected\": [{user}, {no}]}}\n"
+        ),
+    );
+    let with = |model: &str, file: &str, more: &[&str]| {
+        let (model, file) = (format!("model.path={model}"), format!("data.train=[{file}]"));
+        let arguments =
+            ["data", "inspect", "--config", "config.toml", "--set", &model, "--set", &file];
+        run(&place, &[arguments.as_slice(), more].concat())
+    };
+    let shown = |output: Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        plain(&String::from_utf8(output.stdout).unwrap())
+    };
+    let chat = ["--set", "data.prompt_format=chat"];
+    let mvpbench = shown(with("chat", "mvp.jsonl", &chat));
+    assert!(mvpbench.contains("\n<s> [INST] User profile: Age: 34, Gender: "), "{mvpbench}");
+    assert!(mvpbench.contains("Question:  Why? [/INST]\nchosen:\n[ So. </s>]\n"), "{mvpbench}");
+    // A conversation needs no format to be one, and its prompt may be implied.
+    let messages = shown(with("chat", "messages.jsonl", &[]));
+    let pair = "\nprompt:\n<s> [INST] Why? [/INST]\nchosen:\n[ So. </s>]\nrejected:\n[ No. </s>]\n";
+    assert_eq!(messages.matches(pair).count(), 2, "{messages}");
+
+    let tiny = path("models/tiny");
+    let tiny = tiny.to_str().unwrap();
+    for (file, more, part) in [
+        ("messages.jsonl", &[][..], "messages.jsonl:1: the record is a conversation"),
+        (
+            "mvp.jsonl",
+            &chat[..],
+            "`data.prompt_format` is `chat`, but the model has no chat template",
+        ),
+    ] {
+        let output = with(tiny, file, more);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(part) && said.contains("hint: "), "{said}");
+    }
+}
+
+#[test]
+fn training_on_conversations_counts_them_and_copies_the_template() {
+    let place = chat_place();
+    let arguments = ["train", "--config", "config.toml", "--set", "model.path=chat"];
+    let more = ["--set", "data.prompt_format=chat", "--set", "train.max_steps=1"];
+    let output = run(&place, &[arguments.as_slice(), &more].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("13 through the chat template"), "{said}");
+    assert!(place.path("run/adapter/chat_template.jinja").exists());
+}
+
+#[test]
+fn split_copies_conversations_without_a_template() {
+    let place = Place::new();
+    let messages = |text: &str| format!(r#"[{{"role": "user", "content": "{text}"}}]"#);
+    let records: Vec<String> = (0..40)
+        .map(|i| {
+            let (prompt, chosen, rejected) = (messages(&format!("q{i}")), messages("a"), messages("b"));
+            format!(r#"{{"prompt": {prompt}, "chosen": {chosen}, "rejected": {rejected}, "user_id": {i}}}"#)
+        })
+        .collect();
+    place.write("messages.jsonl", records.join("\n"));
+    let arguments = ["data", "split", "--input", "messages.jsonl", "--test-share", "0.5"];
+    succeed(&place, &[arguments.as_slice(), &["--output", "out"]].concat());
+    assert_eq!(array(&place, "out/train.json").len() + array(&place, "out/test.json").len(), 40);
+}
