@@ -7,8 +7,12 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 
 use super::digest;
+use super::hub::Hub;
+use super::hub::model::HubModel;
+use super::hub::name::{self, DataFile};
+use super::progress::Verbosity;
 use crate::bail_input;
-use crate::config::RunConfig;
+use crate::config::{ModelSection, RunConfig};
 use crate::data::file;
 use crate::data::pair::Pair;
 use crate::data::tokenize::{self, Limits, TokenPair};
@@ -28,12 +32,15 @@ const TOKENIZER_FILES: [&str; 4] =
 pub enum ModelSource {
     /// A folder.
     Folder(PathBuf),
+    /// A commit in the hub's cache.
+    Hub(HubModel),
     /// Files of the binary, to be unpacked into the run folder.
     Embedded(Vec<(&'static str, &'static [u8])>),
 }
 
 impl ModelSource {
-    fn find(path: &str) -> Result<Self> {
+    fn find(section: &ModelSection, hub: &Hub) -> Result<Self> {
+        let path = section.path.as_str();
         if let Some(files) = presets::embedded_folder(path) {
             return Ok(Self::Embedded(files));
         }
@@ -41,27 +48,47 @@ impl ModelSource {
             presets::read(&format!("{}/config.json", path.trim_end_matches('/')))?; // its error says what there is
         }
         let folder = PathBuf::from(path);
+        if !folder.exists() && name::is_id(path) {
+            let model = hub
+                .model(path, &section.revision)
+                .with_context(|| format!("there is no folder `{path}`, so the hub was asked"))?;
+            return Ok(Self::Hub(model));
+        }
         if !folder.is_dir() {
             let error = InputError::new(format!("model folder `{path}` does not exist"));
-            return Err(error.hint("`model.path` must be the folder of a Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors").into());
+            return Err(error.hint("`model.path` must be a hub id, `OWNER/NAME`, or the folder of a Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors").into());
         }
         Ok(Self::Folder(folder))
     }
 
-    fn file(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+    /// The folder, unless the model is inside the binary.
+    fn folder(&self) -> Option<&Path> {
         match self {
-            Self::Embedded(files) => Ok(files
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, bytes)| Cow::Borrowed(*bytes))),
-            Self::Folder(folder) if folder.join(name).is_file() => {
-                let path = folder.join(name);
-                Ok(Some(Cow::Owned(
-                    std::fs::read(&path)
-                        .with_context(|| format!("cannot read `{}`", path.display()))?,
-                )))
-            }
-            Self::Folder(_) => Ok(None),
+            Self::Folder(folder) => Some(folder),
+            Self::Hub(model) => Some(&model.folder),
+            Self::Embedded(_) => None,
+        }
+    }
+
+    /// The commit and the revision it was asked for by, of a model on the hub.
+    pub fn commit(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Hub(model) => Some((&model.commit, &model.repository.revision)),
+            Self::Folder(_) | Self::Embedded(_) => None,
+        }
+    }
+
+    fn file(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        if let Self::Embedded(files) = self {
+            let file = files.iter().find(|(known, _)| *known == name);
+            return Ok(file.map(|(_, bytes)| Cow::Borrowed(*bytes)));
+        }
+        match self.folder().map(|folder| folder.join(name)) {
+            Some(path) if path.is_file() => Ok(Some(Cow::Owned(
+                std::fs::read(&path)
+                    .with_context(|| format!("cannot read `{}`", path.display()))?,
+            ))),
+            _ => Ok(None),
         }
     }
 }
@@ -99,10 +126,25 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Reads and checks the files that `config` names.
-    pub fn load(config: &RunConfig) -> Result<Self> {
+    /// Reads and checks the files that `config` names; those on the hub are downloaded, the weights last.
+    pub fn load(config: &RunConfig, say: Verbosity) -> Result<Self> {
         let path = config.model.path.as_str();
-        let model = ModelSource::find(path)?;
+        let hub = Hub::new(say);
+        let model = ModelSource::find(&config.model, &hub)?;
+        let mut notes = Vec::new();
+        match (&model, config.model.revision.as_str()) {
+            (ModelSource::Hub(model), _) => {
+                notes.push(format!("model: {}, commit {}", model.repository, model.commit));
+            }
+            (_, "main") => {}
+            (_, revision) => {
+                let message =
+                    format!("`model.revision` is `{revision}`, but `{path}` is not on the hub");
+                return Err(InputError::new(message)
+                    .hint("leave `model.revision` out for a folder")
+                    .into());
+            }
+        }
         let Some(config_json) = model.file("config.json")? else {
             return Err(InputError::new(format!("model folder `{path}` has no `config.json`"))
                 .hint("`model.path` must be the folder of a Hugging Face checkpoint")
@@ -112,9 +154,9 @@ impl Inputs {
             &String::from_utf8_lossy(&config_json),
             &Path::new(path).join("config.json").display().to_string(),
         )?;
-        let mut tokenizer = match &model {
-            ModelSource::Folder(folder) => Tokenizer::load(folder)?,
-            ModelSource::Embedded(_) => {
+        let mut tokenizer = match model.folder() {
+            Some(folder) => Tokenizer::load(folder)?,
+            None => {
                 let [tokenizer, tokenizer_config, special_tokens_map] =
                     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
                         .map(|name| model.file(name));
@@ -147,20 +189,23 @@ impl Inputs {
         };
 
         let limits = Limits::from(&config.data);
-        let mut notes = Vec::new();
         let (texts, train) =
-            pairs("training pairs", &config.data.train, &tokenizer, &limits, &mut notes)?;
+            pairs("training pairs", &config.data.train, &hub, &tokenizer, &limits, &mut notes)?;
         let train_ids = train.iter().map(|pair| texts[pair.row as usize].id.clone()).collect();
         let mut sets = Vec::new();
         for set in &config.eval.sets {
             let (texts, pairs) = pairs(
                 &format!("eval set `{}`", set.name),
                 &set.files,
+                &hub,
                 &tokenizer,
                 &limits,
                 &mut notes,
             )?;
             sets.push(EvalInputs { name: set.name.clone(), texts, pairs });
+        }
+        if let ModelSource::Hub(model) = &model {
+            hub.weights(model)?;
         }
         Ok(Self { model, model_config, tokenizer_files, train, train_ids, sets, start, notes })
     }
@@ -180,16 +225,31 @@ impl Inputs {
     }
 }
 
+/// The bytes of a data file: of the hub's if `path` begins with `hf://`, otherwise of the file system's or the binary's.
+fn read(path: &str, hub: &Hub, notes: &mut Vec<String>) -> Result<Cow<'static, [u8]>> {
+    if !path.starts_with(name::SCHEME) {
+        return presets::read(path);
+    }
+    let (file, commit) = hub.data_file(&DataFile::parse(path)?)?;
+    notes.push(format!("{path}: commit {commit}"));
+    let bytes =
+        std::fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    Ok(Cow::Owned(bytes))
+}
+
 /// The pairs of `files` as text and as tokens; what was cut, dropped or odd about them is added to `notes`.
 fn pairs(
     what: &str,
     files: &[String],
+    hub: &Hub,
     tokenizer: &Tokenizer,
     limits: &Limits,
     notes: &mut Vec<String>,
 ) -> Result<(Vec<Pair>, Vec<TokenPair>)> {
-    let files: Vec<_> =
-        files.iter().map(|path| Ok((path.clone(), presets::read(path)?))).collect::<Result<_>>()?;
+    let files: Vec<_> = files
+        .iter()
+        .map(|path| Ok((path.clone(), read(path, hub, notes)?)))
+        .collect::<Result<_>>()?;
     let loaded = file::load(&files)?;
     let tokenized = tokenize::tokenize(&loaded.pairs, tokenizer, limits)?;
     notes.push(format!("{what}: {}", loaded.counts));

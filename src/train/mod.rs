@@ -1,6 +1,6 @@
 //! Training: pairs and a model in, a run folder out: adapter, scores, figures, report.
 //!
-//! [`run`] is the recipe, top to bottom. It reads [`inputs`], lays the steps out ([`plan`], [`schedule`]), computes the frozen
+//! [`run`] is the recipe, top to bottom. It reads [`inputs`], from disk or from the [`hub`], lays the steps out ([`plan`], [`schedule`]), computes the frozen
 //! [`reference`], takes each [`step`] under the [`dpo`] loss with the [`optimizer`], saves [`checkpoint`]s and the [`log`], and
 //! scores the evaluation sets ([`scores`]). Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
 
@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod digest;
 pub mod dpo;
 pub mod folder;
+pub mod hub;
 pub mod inputs;
 pub mod interrupt;
 pub mod log;

@@ -4,6 +4,7 @@
 mod command;
 mod engine;
 mod golden;
+mod hub;
 mod mistakes;
 mod resume;
 mod stories;
