@@ -54,6 +54,7 @@ const AT_LEAST_ONE: Kind = Kind::Integer(1..=1_000_000);
 /// Every key but those of `[[eval.sets]]`, in the order of the sections.
 pub(super) const KEYS: &[(&str, Kind)] = &[
     ("model.path", Kind::Text),
+    ("model.revision", Kind::Text),
     ("model.dtype", Kind::Choice(Dtype::NAMES)),
     ("lora.rank", Kind::Integer(1..=1024)),
     ("lora.alpha", POSITIVE),
@@ -99,7 +100,7 @@ pub(super) const SET_KEYS: &[(&str, Kind)] =
 
 /// The keys without a default, with an example of each.
 pub(super) const REQUIRED: &[(&str, &str)] = &[
-    ("model.path", r#"path = "models/Llama-2-7b-hf""#),
+    ("model.path", r#"path = "meta-llama/Llama-2-7b-hf""#),
     ("data.train", r#"train = ["data/MVP_train.json"]"#),
     ("output.dir", r#"dir = "runs/llama2-7b""#),
 ];

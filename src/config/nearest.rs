@@ -140,7 +140,7 @@ mod tests {
         ] {
             assert_eq!(nearest(unknown).as_deref(), Some(expected), "{unknown}");
         }
-        for unknown in ["lora.banana", "eval.spmr", "model.revision", "x", ""] {
+        for unknown in ["lora.banana", "eval.spmr", "model.temperature", "x", ""] {
             assert_eq!(nearest(unknown), None, "{unknown}");
         }
     }

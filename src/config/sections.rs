@@ -13,15 +13,17 @@ use super::choices::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSection {
-    /// A folder with `config.json`, `tokenizer.json` and `*.safetensors`, or `embedded:...`; it has no default.
+    /// A hub id, or a folder with `config.json`, `tokenizer.json` and `*.safetensors`, or `embedded:...`; it has no default.
     pub path: String,
+    /// Branch, tag or commit of a model on the hub.
+    pub revision: String,
     /// Number type of the frozen weights and of the activations; the adapter is f32 whatever this is.
     pub dtype: Dtype,
 }
 
 impl Default for ModelSection {
     fn default() -> Self {
-        Self { path: String::new(), dtype: Dtype::Auto }
+        Self { path: String::new(), revision: "main".into(), dtype: Dtype::Auto }
     }
 }
 

@@ -252,7 +252,7 @@ fn a_syntax_error_names_line_and_column() {
 fn a_missing_key_is_shown_by_example() {
     let (message, hint) = refused(resolve("", &["data.train=[\"a\"]", "output.dir=b"]));
     assert_eq!(message, "configs/run.toml: missing key `model.path`");
-    assert_eq!(hint, "add, for example, `path = \"models/Llama-2-7b-hf\"` under `[model]`");
+    assert_eq!(hint, "add, for example, `path = \"meta-llama/Llama-2-7b-hf\"` under `[model]`");
     let (message, _) = refused(resolve("", &["data.train=[\"a\"]"]));
     assert_eq!(message, "configs/run.toml: missing keys `model.path`, `output.dir`");
 }

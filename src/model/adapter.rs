@@ -143,12 +143,13 @@ fn tensor(
     Ok(tensor.to_device(device)?)
 }
 
-/// `adapter_config.json` with every field that PEFT 0.21 writes.
+/// `adapter_config.json` with every field that PEFT 0.21 writes. `revision`: of a `base_model` on the hub.
 pub fn config_json(
     adapter: &Adapter,
     targets: &[Projection],
     dropout: f64,
     base_model: &str,
+    revision: Option<&str>,
 ) -> Value {
     let names: Vec<_> = targets.iter().map(|projection| projection.name()).collect();
     json!({
@@ -157,7 +158,7 @@ pub fn config_json(
         "exclude_modules": null, "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true, "layer_replication": null,
         "layers_pattern": null, "layers_to_transform": null, "loftq_config": {}, "lora_alpha": number(adapter.alpha), "lora_bias": false,
         "lora_dropout": dropout, "megatron_config": null, "megatron_core": "megatron.core", "modules_to_save": null, "peft_type": "LORA",
-        "peft_version": "0.21.2", "qalora_group_size": 16, "r": adapter.rank, "rank_pattern": {}, "revision": null, "target_modules": names,
+        "peft_version": "0.21.2", "qalora_group_size": 16, "r": adapter.rank, "rank_pattern": {}, "revision": revision, "target_modules": names,
         "target_parameters": null, "task_type": "CAUSAL_LM", "trainable_token_indices": null, "use_dora": false, "use_qalora": false,
         "use_rslora": adapter.use_rslora
     })

@@ -11,6 +11,11 @@ use safetensors::Dtype;
 use crate::bail_input;
 use crate::error::InputError;
 
+/// The weights in one file.
+pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
+/// Which of several files has which weights.
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
+
 /// How many tensors a complaint lists before it only counts.
 const LISTED: usize = 8;
 
@@ -119,12 +124,12 @@ impl Checkpoint {
 }
 
 /// The files that hold the weights: `model.safetensors`, or those that `model.safetensors.index.json` names.
-pub fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
-    let single = folder.join("model.safetensors");
+pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
+    let single = folder.join(WEIGHTS_FILE);
     if single.is_file() {
         return Ok(vec![single]);
     }
-    let index = folder.join("model.safetensors.index.json");
+    let index = folder.join(INDEX_FILE);
     if !index.is_file() {
         let old = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"]
             .into_iter()
@@ -141,26 +146,7 @@ pub fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     let text = std::fs::read_to_string(&index)
         .with_context(|| format!("cannot read `{}`", index.display()))?;
-    let json: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|e| InputError::new(format!("{}: not valid JSON: {e}", index.display())))?;
-    let Some(map) = json.get("weight_map").and_then(|map| map.as_object()) else {
-        bail_input!("{}: `weight_map` is missing", index.display())
-    };
-    let mut names = BTreeSet::new();
-    for (tensor, file) in map {
-        match file.as_str() {
-            Some(name) if Path::new(name).file_name().is_some_and(|last| last == name) => {
-                names.insert(name)
-            }
-            _ => bail_input!(
-                "{}: `weight_map` puts `{tensor}` in `{file}`, expected the name of a file beside it",
-                index.display()
-            ),
-        };
-    }
-    if names.is_empty() {
-        bail_input!("{}: `weight_map` is empty", index.display());
-    }
+    let names = shard_names(&text, &index.display().to_string())?;
     let paths: Vec<_> = names.into_iter().map(|name| folder.join(name)).collect();
     if let Some(absent) = paths.iter().find(|path| !path.is_file()) {
         return Err(InputError::new(format!(
@@ -172,6 +158,30 @@ pub fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
         .into());
     }
     Ok(paths)
+}
+
+/// The files that an index names; all of them must lie beside it. `index`: how messages call it.
+pub(crate) fn shard_names(text: &str, index: &str) -> Result<BTreeSet<String>> {
+    let json: serde_json::Value = serde_json::from_str(text)
+        .map_err(|e| InputError::new(format!("{index}: not valid JSON: {e}")))?;
+    let Some(map) = json.get("weight_map").and_then(|map| map.as_object()) else {
+        bail_input!("{index}: `weight_map` is missing")
+    };
+    let mut names = BTreeSet::new();
+    for (tensor, file) in map {
+        match file.as_str() {
+            Some(name) if Path::new(name).file_name().is_some_and(|last| last == name) => {
+                names.insert(name.to_owned())
+            }
+            _ => bail_input!(
+                "{index}: `weight_map` puts `{tensor}` in `{file}`, expected the name of a file beside it"
+            ),
+        };
+    }
+    if names.is_empty() {
+        bail_input!("{index}: `weight_map` is empty");
+    }
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::data::tokenize::TokenPair;
+use crate::model::weights;
 
 /// SHA-256 of `bytes` in hexadecimal.
 pub fn of_bytes(bytes: &[u8]) -> String {
@@ -38,16 +39,10 @@ pub fn of_pairs<'a>(pairs: impl IntoIterator<Item = &'a TokenPair>) -> String {
     hex(&hasher.finalize())
 }
 
-/// Digest of `config.json` and every safetensors file of a model folder, by name and content.
+/// Digest of `config.json` and the files of the weights, by name and content; what else comes to lie in the folder is not of the model.
 pub fn of_model(folder: &Path) -> Result<String> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot list `{}`", folder.display()))?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    files.retain(|path| {
-        path.file_name().is_some_and(|name| name == "config.json")
-            || path.extension().is_some_and(|extension| extension == "safetensors")
-    });
+    let mut files: Vec<PathBuf> = weights::shards(folder)?;
+    files.push(folder.join("config.json"));
     files.sort();
     let digests: Vec<String> = files.par_iter().map(|path| of_file(path)).collect::<Result<_>>()?;
     let names = files
@@ -57,7 +52,8 @@ pub fn of_model(folder: &Path) -> Result<String> {
     Ok(of_parts(names.chain(digests)))
 }
 
-fn of_file(path: &Path) -> Result<String> {
+/// SHA-256 of a file in hexadecimal.
+pub fn of_file(path: &Path) -> Result<String> {
     let context = || format!("cannot read `{}`", path.display());
     let mut file = File::open(path).with_context(context)?;
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);

@@ -28,7 +28,7 @@ pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Re
         _ => DType::F32,
     };
     folder::check(config, &options.resume)?;
-    let inputs = Inputs::load(config)?;
+    let inputs = Inputs::load(config, options.verbosity)?;
     inputs.notes.iter().for_each(|note| options.verbosity.note(note));
     let estimate = Estimate::new(config, &inputs, place, dtype)?;
     let measured = match (tflops, place) {

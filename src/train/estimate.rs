@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::DType;
 
+use super::hub::model::HubModel;
 use super::inputs::{Inputs, ModelSource};
 use super::machine;
 use super::plan::Plan;
@@ -417,7 +418,7 @@ fn disk(config: &RunConfig, inputs: &Inputs, trained: f64, steps: usize, visited
     // Bytes of a line: of train.jsonl with its TensorBoard events, of the reference cache, of a pair's scores.
     let (step, pair, score) = (1600.0, 45.0, 450.0);
     let base_model = match &inputs.model {
-        ModelSource::Folder(_) => 0,
+        ModelSource::Folder(_) | ModelSource::Hub(_) => 0,
         ModelSource::Embedded(files) => files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
     };
     Disk {
@@ -430,7 +431,7 @@ fn disk(config: &RunConfig, inputs: &Inputs, trained: f64, steps: usize, visited
 
 fn headers(source: &ModelSource) -> Headers {
     let folder = match source {
-        ModelSource::Folder(folder) => folder,
+        ModelSource::Folder(folder) | ModelSource::Hub(HubModel { folder, .. }) => folder,
         ModelSource::Embedded(files) => {
             let weights = files.iter().filter(|(name, _)| name.ends_with(".safetensors"));
             let (files, bytes) =

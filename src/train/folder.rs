@@ -102,7 +102,15 @@ impl RunFolder {
     }
 
     /// Writes `config.toml` for a new run; for one that goes on, refuses inputs that are not those it began with.
-    pub fn begin(&self, config: &RunConfig, inputs_digest: &str, device: &str) -> Result<()> {
+    ///
+    /// `commit`: of a base model on the hub.
+    pub fn begin(
+        &self,
+        config: &RunConfig,
+        inputs_digest: &str,
+        device: &str,
+        commit: Option<&str>,
+    ) -> Result<()> {
         let file = self.path.join(CONFIG_FILE);
         if let Ok(text) = fs::read_to_string(&file) {
             let earlier = text.lines().find_map(|line| line.strip_prefix(INPUTS));
@@ -119,9 +127,10 @@ impl RunFolder {
             }
             return Ok(());
         }
-        let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("MVPBENCH_COMMIT"));
+        let (version, built_from) = (env!("CARGO_PKG_VERSION"), env!("MVPBENCH_COMMIT"));
+        let model = commit.map_or_else(String::new, |commit| format!("# model: commit {commit}\n"));
         let head = format!(
-            "# mvpbench {version}, commit {commit}\n# device: {device}\n{INPUTS}{inputs_digest}\n\n"
+            "# mvpbench {version}, commit {built_from}\n# device: {device}\n{model}{INPUTS}{inputs_digest}\n\n"
         );
         let toml = config.to_toml()?;
         atomic_file::write(&file, |out| Ok(out.write_all(format!("{head}{toml}").as_bytes())?))

@@ -7,8 +7,12 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 
 use super::digest;
+use super::hub::Hub;
+use super::hub::model::HubModel;
+use super::hub::name::{self, DataFile};
+use super::progress::Verbosity;
 use crate::bail_input;
-use crate::config::{DataSection, RunConfig};
+use crate::config::{DataSection, ModelSection, RunConfig};
 use crate::data::chat::ChatTemplate;
 use crate::data::file::{self, Prompts};
 use crate::data::pair::{Loaded, Pair};
@@ -34,12 +38,15 @@ const TOKENIZER_FILES: [&str; 5] = [
 pub enum ModelSource {
     /// A folder.
     Folder(PathBuf),
+    /// A commit in the hub's cache.
+    Hub(HubModel),
     /// Files of the binary, to be unpacked into the run folder.
     Embedded(Vec<(&'static str, &'static [u8])>),
 }
 
 impl ModelSource {
-    fn find(path: &str) -> Result<Self> {
+    fn find(section: &ModelSection, hub: &Hub) -> Result<Self> {
+        let path = section.path.as_str();
         if let Some(files) = presets::embedded_folder(path) {
             return Ok(Self::Embedded(files));
         }
@@ -47,33 +54,52 @@ impl ModelSource {
             presets::read(&format!("{}/config.json", path.trim_end_matches('/')))?; // its error says what there is
         }
         let folder = PathBuf::from(path);
+        if !folder.exists() && name::is_id(path) {
+            let model = hub
+                .model(path, &section.revision)
+                .with_context(|| format!("there is no folder `{path}`, so the hub was asked"))?;
+            return Ok(Self::Hub(model));
+        }
         if !folder.is_dir() {
             let error = InputError::new(format!("model folder `{path}` does not exist"));
-            return Err(error.hint("`model.path` must be the folder of a Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors").into());
+            return Err(error.hint("`model.path` must be a hub id, `OWNER/NAME`, or the folder of a Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors").into());
         }
         Ok(Self::Folder(folder))
     }
 
-    fn file(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+    /// The folder, unless the model is inside the binary.
+    pub fn folder(&self) -> Option<&Path> {
         match self {
-            Self::Embedded(files) => Ok(files
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, bytes)| Cow::Borrowed(*bytes))),
-            Self::Folder(folder) if folder.join(name).is_file() => {
-                let path = folder.join(name);
-                Ok(Some(Cow::Owned(
-                    std::fs::read(&path)
-                        .with_context(|| format!("cannot read `{}`", path.display()))?,
-                )))
-            }
-            Self::Folder(_) => Ok(None),
+            Self::Folder(folder) => Some(folder),
+            Self::Hub(model) => Some(&model.folder),
+            Self::Embedded(_) => None,
+        }
+    }
+
+    /// The commit and the revision it was asked for by, of a model on the hub.
+    pub fn commit(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Hub(model) => Some((&model.commit, &model.repository.revision)),
+            Self::Folder(_) | Self::Embedded(_) => None,
+        }
+    }
+
+    fn file(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        if let Self::Embedded(files) = self {
+            let file = files.iter().find(|(known, _)| *known == name);
+            return Ok(file.map(|(_, bytes)| Cow::Borrowed(*bytes)));
+        }
+        match self.folder().map(|folder| folder.join(name)) {
+            Some(path) if path.is_file() => Ok(Some(Cow::Owned(
+                std::fs::read(&path)
+                    .with_context(|| format!("cannot read `{}`", path.display()))?,
+            ))),
+            _ => Ok(None),
         }
     }
 }
 
 /// The base model's small files: all that a text needs to become tokens. No weight is read.
-#[derive(Debug, Clone)]
 pub struct Base {
     /// Where they come from.
     pub source: ModelSource,
@@ -85,6 +111,9 @@ pub struct Base {
     pub template: Option<ChatTemplate>,
     /// Tokenizer files by name.
     pub tokenizer_files: Vec<(String, Vec<u8>)>,
+    /// What was fetched and must be seen.
+    pub notes: Vec<String>,
+    hub: Hub,
 }
 
 /// One evaluation set, as text and as tokens.
@@ -120,9 +149,25 @@ pub struct Inputs {
 }
 
 impl Base {
-    /// Reads and checks the small files of the model at `path`.
-    pub fn load(path: &str) -> Result<Self> {
-        let source = ModelSource::find(path)?;
+    /// Reads and checks the small files of the model that `section` names; those on the hub are downloaded.
+    pub fn load(section: &ModelSection, say: Verbosity) -> Result<Self> {
+        let path = section.path.as_str();
+        let hub = Hub::new(say);
+        let source = ModelSource::find(section, &hub)?;
+        let mut notes = Vec::new();
+        match (&source, section.revision.as_str()) {
+            (ModelSource::Hub(model), _) => {
+                notes.push(format!("model: {}, commit {}", model.repository, model.commit));
+            }
+            (_, "main") => {}
+            (_, revision) => {
+                let message =
+                    format!("`model.revision` is `{revision}`, but `{path}` is not on the hub");
+                return Err(InputError::new(message)
+                    .hint("leave `model.revision` out for a folder")
+                    .into());
+            }
+        }
         let Some(config_json) = source.file("config.json")? else {
             return Err(InputError::new(format!("model folder `{path}` has no `config.json`"))
                 .hint("`model.path` must be the folder of a Hugging Face checkpoint")
@@ -132,9 +177,9 @@ impl Base {
             &String::from_utf8_lossy(&config_json),
             &Path::new(path).join("config.json").display().to_string(),
         )?;
-        let mut tokenizer = match &source {
-            ModelSource::Folder(folder) => Tokenizer::load(folder)?,
-            ModelSource::Embedded(_) => {
+        let mut tokenizer = match source.folder() {
+            Some(folder) => Tokenizer::load(folder)?,
+            None => {
                 let [tokenizer, tokenizer_config, special_tokens_map] =
                     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
                         .map(|name| source.file(name));
@@ -163,14 +208,19 @@ impl Base {
         let (jinja, tokenizer_config) =
             (file("chat_template.jinja"), file("tokenizer_config.json"));
         let template = ChatTemplate::find(jinja, tokenizer_config, &tokenizer, path)?;
-        Ok(Self { source, config, tokenizer, template, tokenizer_files })
+        Ok(Self { source, config, tokenizer, template, tokenizer_files, notes, hub })
     }
 
-    /// The pairs of `files` as text, in the format that `data` says.
-    pub fn texts(&self, files: &[String], data: &DataSection) -> Result<Loaded> {
+    /// The pairs of `files` as text, in the format that `data` says; what was fetched for it is added to `notes`.
+    pub fn texts(
+        &self,
+        files: &[String],
+        data: &DataSection,
+        notes: &mut Vec<String>,
+    ) -> Result<Loaded> {
         let files: Vec<_> = files
             .iter()
-            .map(|path| Ok((path.clone(), presets::read(path)?)))
+            .map(|path| Ok((path.clone(), read(path, &self.hub, notes)?)))
             .collect::<Result<_>>()?;
         let prompts = Prompts { format: data.prompt_format, template: self.template.as_ref() };
         file::load(&files, &prompts)
@@ -179,8 +229,8 @@ impl Base {
 
 impl Inputs {
     /// Reads and checks the files that `config` names.
-    pub fn load(config: &RunConfig) -> Result<Self> {
-        let base = Base::load(&config.model.path)?;
+    pub fn load(config: &RunConfig, say: Verbosity) -> Result<Self> {
+        let base = Base::load(&config.model, say)?;
         let start = match config.lora.init_from.as_str() {
             "" => None,
             folder => Some(adapter::load(
@@ -191,7 +241,7 @@ impl Inputs {
             )?),
         };
 
-        let mut notes = Vec::new();
+        let mut notes = base.notes.clone();
         let (texts, train) =
             pairs("training pairs", &config.data.train, &base, &config.data, &mut notes)?;
         let train_ids = train.iter().map(|pair| texts[pair.row as usize].id.clone()).collect();
@@ -210,6 +260,14 @@ impl Inputs {
         Ok(Self { model, model_config, tokenizer_files, train, train_ids, sets, start, notes })
     }
 
+    /// Downloads the weights of a model on the hub: last, so that a mistake in the data costs nothing.
+    pub fn fetch_weights(&self, say: Verbosity) -> Result<()> {
+        match &self.model {
+            ModelSource::Hub(model) => Hub::new(say).weights(model),
+            ModelSource::Folder(_) | ModelSource::Embedded(_) => Ok(()),
+        }
+    }
+
     /// Digest of everything here that a result depends on, with the model's own.
     pub fn digest(&self, model_digest: &str) -> Result<String> {
         let start = self
@@ -225,6 +283,18 @@ impl Inputs {
     }
 }
 
+/// The bytes of a data file: of the hub's if `path` begins with `hf://`, otherwise of the file system's or the binary's.
+fn read(path: &str, hub: &Hub, notes: &mut Vec<String>) -> Result<Cow<'static, [u8]>> {
+    if !path.starts_with(name::SCHEME) {
+        return presets::read(path);
+    }
+    let (file, commit) = hub.data_file(&DataFile::parse(path)?)?;
+    notes.push(format!("{path}: commit {commit}"));
+    let bytes =
+        std::fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    Ok(Cow::Owned(bytes))
+}
+
 /// The pairs of `files` as text and as tokens; what was cut, dropped or odd about them is added to `notes`.
 fn pairs(
     what: &str,
@@ -233,7 +303,7 @@ fn pairs(
     data: &DataSection,
     notes: &mut Vec<String>,
 ) -> Result<(Vec<Pair>, Vec<TokenPair>)> {
-    let loaded = base.texts(files, data)?;
+    let loaded = base.texts(files, data, notes)?;
     let limits = Limits::from(data);
     let tokenized = tokenize::tokenize(&loaded.pairs, &base.tokenizer, &limits)?;
     notes.push(format!("{what}: {}\n{}", loaded.counts, tokenized.counts).replace('\n', "\n  "));

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
 use crate::report::cell;
 
@@ -31,12 +31,26 @@ impl Verbosity {
 
     /// A display of work in `total` units, named `title`.
     pub fn progress(self, title: &str, unit: &str, done: u64, total: u64) -> Progress {
+        self.show(title, Unit::Count(unit.to_owned()), done, total)
+    }
+
+    /// A display of a file of `total` bytes that arrives.
+    pub fn download(self, title: &str, done: u64, total: u64) -> Progress {
+        self.show(title, Unit::Bytes, done, total)
+    }
+
+    fn show(self, title: &str, unit: Unit, done: u64, total: u64) -> Progress {
         let view = match self {
             Self::Quiet => View::Nothing,
             Self::Normal if std::io::stderr().is_terminal() => {
                 let bar = ProgressBar::new(total).with_position(done).with_prefix(title.to_owned());
-                let template =
-                    format!("{{prefix}} [{{bar:30}}] {{pos}}/{{len}} {unit}{{msg}}, ETA {{eta}}");
+                let amount = match &unit {
+                    Unit::Count(unit) => format!("{{pos}}/{{len}} {unit}"),
+                    Unit::Bytes => {
+                        "{decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}".to_owned()
+                    }
+                };
+                let template = format!("{{prefix}} [{{bar:30}}] {amount}{{msg}}, ETA {{eta}}");
                 bar.set_style(
                     ProgressStyle::with_template(&template)
                         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -53,7 +67,7 @@ impl Verbosity {
         Progress {
             view,
             title: title.to_owned(),
-            unit: unit.to_owned(),
+            unit,
             begun: Instant::now(),
             first: done,
             done,
@@ -66,11 +80,16 @@ impl Verbosity {
 pub struct Progress {
     view: View,
     title: String,
-    unit: String,
+    unit: Unit,
     begun: Instant,
     first: u64,
     done: u64,
     total: u64,
+}
+
+enum Unit {
+    Count(String),
+    Bytes,
 }
 
 enum View {
@@ -98,10 +117,13 @@ impl Progress {
                     true => cell::duration(self.begun.elapsed().as_secs_f64()),
                     false => format!("ETA {}", cell::duration(left_s)),
                 };
-                Verbosity::Normal.note(format!(
-                    "{} {}/{} {}{message}, {end}",
-                    self.title, self.done, self.total, self.unit
-                ));
+                let amount = match &self.unit {
+                    Unit::Count(unit) => format!("{}/{} {unit}", self.done, self.total),
+                    Unit::Bytes => {
+                        format!("{}/{}", DecimalBytes(self.done), DecimalBytes(self.total))
+                    }
+                };
+                Verbosity::Normal.note(format!("{} {amount}{message}, {end}", self.title));
             }
             View::Lines { .. } | View::Nothing => {}
         }

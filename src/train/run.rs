@@ -10,6 +10,7 @@ use super::checkpoint::{self, Cursor, State};
 use super::dpo::Dpo;
 use super::evaluate::Scoring;
 use super::folder::{self, Resume, RunFolder};
+use super::hub::model::HubModel;
 use super::inputs::{Inputs, ModelSource};
 use super::interrupt::{self, Interrupted};
 use super::log::{Log, StepRecord, finite};
@@ -52,13 +53,15 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let device = machine::device(&options.device)?;
     let dtype = machine::dtype(config.model.dtype, &device)?;
     folder::check(config, &options.resume)?;
-    let inputs = Inputs::load(config)?;
+    let inputs = Inputs::load(config, say)?;
     inputs.notes.iter().for_each(|note| say.note(note));
+    inputs.fetch_weights(say)?;
 
     // The model and the run folder.
     let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
     let model_digest = digest::of_model(&base_path)?;
-    folder.begin(config, &inputs.digest(&model_digest)?, &machine::describe(&device))?;
+    let (commit, revision) = inputs.model.commit().unzip();
+    folder.begin(config, &inputs.digest(&model_digest)?, &machine::describe(&device), commit)?;
     let engine = machine::engine(
         &config.train,
         &config.lora,
@@ -74,7 +77,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     // The state to start from: the newest whole checkpoint, or a fresh adapter.
     let mut state = load_state(config, options, &inputs, &folder, &device)?;
     let base_name = match &inputs.model {
-        ModelSource::Folder(_) => config.model.path.clone(),
+        ModelSource::Folder(_) | ModelSource::Hub(_) => config.model.path.clone(),
         ModelSource::Embedded(_) => std::path::absolute(&base_path)?.display().to_string(),
     };
     let adapter_config = adapter::config_json(
@@ -82,6 +85,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         &config.lora.target_modules,
         config.lora.dropout,
         &base_name,
+        revision,
     );
     let start = start(&inputs, &model)?;
     let scoring = Scoring {
@@ -243,7 +247,7 @@ fn open_model(
     device: &Device,
 ) -> Result<(Llama, std::path::PathBuf, RunFolder)> {
     match &inputs.model {
-        ModelSource::Folder(path) => Ok((
+        ModelSource::Folder(path) | ModelSource::Hub(HubModel { folder: path, .. }) => Ok((
             Llama::load(path, dtype, device)?,
             path.clone(),
             RunFolder::open(&config.output.dir)?,

@@ -6,6 +6,7 @@ mod data_verbs;
 mod dry_run;
 mod engine;
 mod golden;
+mod hub;
 mod losses;
 mod merge;
 mod mistakes;

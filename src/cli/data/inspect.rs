@@ -13,6 +13,7 @@ use crate::data::tokenize::{Limits, TokenPair, tokenize};
 use crate::data::tokenizer::Tokenizer;
 use crate::error::InputError;
 use crate::train::inputs::Base;
+use crate::train::progress::Verbosity;
 
 /// Print pairs token by token, the scored tokens marked; reads no weights
 #[derive(Debug, Clone, Args)]
@@ -37,8 +38,8 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
         None => &config.data.train,
         Some(name) => set_files(&config, name)?,
     };
-    let base = Base::load(&config.model.path)?;
-    let texts = base.texts(files, &config.data)?.pairs;
+    let base = Base::load(&config.model, Verbosity::Normal)?;
+    let texts = base.texts(files, &config.data, &mut Vec::new())?.pairs;
     let rows: Vec<usize> = match &args.id {
         None => (0..texts.len().min(args.rows)).collect(),
         Some(id) => (0..texts.len()).filter(|row| texts[*row].id == *id).collect(),

@@ -10,6 +10,7 @@ use crate::data::pair::Pair;
 use crate::data::stats::SetStats;
 use crate::data::tokenize::{Limits, tokenize};
 use crate::train::inputs::Base;
+use crate::train::progress::Verbosity;
 
 /// Print lengths, what is cut or dropped, duplicates and missing fields, set by set; reads no weights
 #[derive(Debug, Clone, Args)]
@@ -21,11 +22,11 @@ pub(super) struct StatsArgs {
 /// Runs the verb.
 pub(super) fn stats(args: &StatsArgs) -> Result<()> {
     let config = args.config.load()?;
-    let base = Base::load(&config.model.path)?;
+    let base = Base::load(&config.model, Verbosity::Normal)?;
     let limits = Limits::from(&config.data);
     let unlimited = Limits { max_prompt_tokens: 0, max_length: 0, ..limits };
     let of = |name: &str, files: &[String], training: Option<&[Pair]>| -> Result<SetStats> {
-        let loaded = base.texts(files, &config.data)?;
+        let loaded = base.texts(files, &config.data, &mut Vec::new())?;
         let whole = tokenize(&loaded.pairs, &base.tokenizer, &unlimited)?.pairs;
         let counts = tokenize(&loaded.pairs, &base.tokenizer, &limits)?.counts;
         Ok(SetStats::new(name, loaded, &whole, counts, training))

@@ -1,0 +1,127 @@
+//! What the environment says about the hub, in the variables of the Python tools.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::bail_input;
+use crate::error::InputError;
+
+/// How the hub is asked.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where it is, without a `/` at the end: `HF_ENDPOINT`, or the address that the hf-hub library knows.
+    pub endpoint: String,
+    /// Who asks: `HF_TOKEN`, or what is in the file `HF_TOKEN_PATH` or `$HF_HOME/token`.
+    pub token: Option<String>,
+    /// The shared cache: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or in `huggingface` of the user's cache folder.
+    pub cache: PathBuf,
+    /// Whether only the cache may be used: `HF_HUB_OFFLINE`.
+    pub offline: bool,
+    /// Certificates to trust in place of Mozilla's, a PEM file: `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE`.
+    pub certificates: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Reads the environment.
+    pub fn from_environment() -> Result<Self> {
+        Self::read(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))
+    }
+
+    fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let path = |name: &str| get(name).map(PathBuf::from);
+        let home = path("HF_HOME")
+            .or_else(|| Some(path("XDG_CACHE_HOME")?.join("huggingface")))
+            .or_else(|| Some(path("HOME")?.join(".cache/huggingface")));
+        let cache = path("HF_HUB_CACHE")
+            .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
+            .or_else(|| Some(home.as_ref()?.join("hub")));
+        let Some(cache) = cache else {
+            return Err(InputError::new("there is no folder for files of the hub")
+                .hint("set HF_HOME to one")
+                .into());
+        };
+        let token = match get("HF_TOKEN").or_else(|| get("HUGGING_FACE_HUB_TOKEN")) {
+            Some(token) => Some(token),
+            None => path("HF_TOKEN_PATH")
+                .or_else(|| Some(home?.join("token")))
+                .and_then(|file| std::fs::read_to_string(file).ok()),
+        };
+        let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+        if token.as_ref().is_some_and(|token| !token.chars().all(|c| c.is_ascii_graphic())) {
+            return Err(InputError::new(
+                "the hub token has characters that no token has, such as spaces",
+            )
+            .hint("set HF_TOKEN to the token alone, or run `hf auth login` again")
+            .into());
+        }
+        let endpoint = match get("HF_ENDPOINT") {
+            Some(endpoint) => endpoint.trim().trim_end_matches('/').to_owned(),
+            None => library_endpoint(&cache)?,
+        };
+        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+            bail_input!("HF_ENDPOINT must begin with `https://` or `http://`, got `{endpoint}`");
+        }
+        let offline = get("HF_HUB_OFFLINE").is_some_and(|value| {
+            ["1", "on", "yes", "true"].contains(&value.trim().to_ascii_lowercase().as_str())
+        });
+        let certificates = path("SSL_CERT_FILE").or_else(|| path("REQUESTS_CA_BUNDLE"));
+        Ok(Self { endpoint, token, cache, offline, certificates })
+    }
+}
+
+/// The hub's own address, which the library knows and this program does not.
+fn library_endpoint(cache: &std::path::Path) -> Result<String> {
+    let api = hf_hub::api::sync::ApiBuilder::from_cache(hf_hub::Cache::new(cache.to_owned()))
+        .with_progress(false)
+        .build()?;
+    let address = api.model("a/b".into()).url("c");
+    address
+        .strip_suffix("/a/b/resolve/main/c")
+        .map(str::to_owned)
+        .with_context(|| format!("`{address}` is not an address of the form the hub has"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings> {
+        Settings::read(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_cache_is_where_the_python_tools_have_it() {
+        for (variables, cache) in [
+            (&[("HOME", "/h")][..], "/h/.cache/huggingface/hub"),
+            (&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")], "/x/huggingface/hub"),
+            (&[("HF_HOME", "/f"), ("XDG_CACHE_HOME", "/x")], "/f/hub"),
+            (&[("HF_HOME", "/f"), ("HF_HUB_CACHE", "/c")], "/c"),
+        ] {
+            assert_eq!(read(variables).unwrap().cache, PathBuf::from(cache), "{variables:?}");
+        }
+        assert!(InputError::of(&read(&[]).err().unwrap()).is_some());
+    }
+
+    #[test]
+    fn the_token_of_the_environment_comes_before_that_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap();
+        assert_eq!(read(&[("HF_HOME", home)]).unwrap().token, None);
+        std::fs::write(folder.path().join("token"), "of-the-file\n").unwrap();
+        assert_eq!(read(&[("HF_HOME", home)]).unwrap().token.as_deref(), Some("of-the-file"));
+        let both = [("HF_HOME", home), ("HF_TOKEN", " mine ")];
+        assert_eq!(read(&both).unwrap().token.as_deref(), Some("mine"));
+        assert!(read(&[("HF_HOME", home), ("HF_TOKEN", "two words")]).is_err());
+    }
+
+    #[test]
+    fn the_endpoint_is_the_environments_or_the_librarys() {
+        let set = |endpoint| read(&[("HF_HOME", "/f"), ("HF_ENDPOINT", endpoint)]);
+        assert_eq!(set("http://localhost:1/").unwrap().endpoint, "http://localhost:1");
+        assert!(InputError::of(&set("localhost").err().unwrap()).is_some());
+        assert!(read(&[("HF_HOME", "/f")]).unwrap().endpoint.starts_with("https://"));
+    }
+}
