@@ -23,7 +23,7 @@ use crate::presets;
 
 /// Resident memory of the program itself on Linux: code, threads, allocator. Measured: `VmHWM` of a run on the golden `tiny`
 /// model, less what is counted for it here.
-const PROGRAM_BYTES: f64 = 12.5 * MIB;
+const PROGRAM_BYTES: f64 = 11.5 * MIB;
 
 /// Memory that CUDA takes on a device for its context and cuBLAS; a round figure, not measured here.
 const CUDA_CONTEXT_BYTES: f64 = 640.0 * MIB;
