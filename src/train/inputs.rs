@@ -128,7 +128,6 @@ pub struct EvalInputs {
 }
 
 /// What a run reads.
-#[derive(Debug, Clone)]
 pub struct Inputs {
     /// The base model's files.
     pub model: ModelSource,
@@ -146,6 +145,7 @@ pub struct Inputs {
     pub start: Option<Adapter>,
     /// What was counted on the way and must be seen.
     pub notes: Vec<String>,
+    hub: Hub,
 }
 
 impl Base {
@@ -256,14 +256,14 @@ impl Inputs {
             )?;
             sets.push(EvalInputs { name: set.name.clone(), texts, pairs });
         }
-        let Base { source: model, config: model_config, tokenizer_files, .. } = base;
-        Ok(Self { model, model_config, tokenizer_files, train, train_ids, sets, start, notes })
+        let Base { source: model, config: model_config, tokenizer_files, hub, .. } = base;
+        Ok(Self { model, model_config, tokenizer_files, train, train_ids, sets, start, notes, hub })
     }
 
     /// Downloads the weights of a model on the hub: last, so that a mistake in the data costs nothing.
-    pub fn fetch_weights(&self, say: Verbosity) -> Result<()> {
+    pub fn fetch_weights(&self) -> Result<()> {
         match &self.model {
-            ModelSource::Hub(model) => Hub::new(say).weights(model),
+            ModelSource::Hub(model) => self.hub.weights(model),
             ModelSource::Folder(_) | ModelSource::Embedded(_) => Ok(()),
         }
     }

@@ -55,7 +55,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     folder::check(config, &options.resume)?;
     let inputs = Inputs::load(config, say)?;
     inputs.notes.iter().for_each(|note| say.note(note));
-    inputs.fetch_weights(say)?;
+    inputs.fetch_weights()?;
 
     // The model and the run folder.
     let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
