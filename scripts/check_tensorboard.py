@@ -1,6 +1,6 @@
 """Reads a run's event file with TensorBoard itself and holds it against train.jsonl: python check_tensorboard.py RUN_FOLDER
 
-Needs the tensorboard package (2.20 was tried); prints the number of tags and steps, or what differs, with exit status 1.
+Needs the tensorboard package; prints the number of tags and steps, or what differs, with exit status 1.
 """
 import json
 import sys
