@@ -50,7 +50,7 @@ pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<
 
 /// Makes the folder `path` out of what `fill` puts into the empty folder it is given, aside and renamed; `path` must not be there.
 ///
-/// `fill` flushes its files itself, as [`write`] does. When it fails, neither folder is left.
+/// `fill` flushes its files itself, as [`write()`] does. When it fails, neither folder is left.
 pub fn fill_folder<T>(
     path: &Path,
     fill: impl FnOnce(&Path) -> anyhow::Result<T>,
