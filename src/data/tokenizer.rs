@@ -209,7 +209,7 @@ fn mentions_eos(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const TOKENIZER: &[u8] = include_bytes!(concat!(
@@ -218,7 +218,10 @@ mod tests {
     ));
 
     /// The tiny tokenizer with its JSON changed.
-    fn changed(change: impl FnOnce(&mut Value), tokenizer_config: &str) -> Result<Tokenizer> {
+    pub(in crate::data) fn changed(
+        change: impl FnOnce(&mut Value),
+        tokenizer_config: &str,
+    ) -> Result<Tokenizer> {
         let mut tokenizer: Value = serde_json::from_slice(TOKENIZER).unwrap();
         change(&mut tokenizer);
         let bytes = serde_json::to_vec(&tokenizer).unwrap();

@@ -142,6 +142,7 @@ fn token_text(token: &Value) -> Option<String> {
 mod tests {
     use super::super::tokenizer::Tokenizer;
     use super::*;
+    use crate::data::tokenizer::tests::changed;
 
     const TOKENIZER: &[u8] = include_bytes!(concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -154,19 +155,6 @@ mod tests {
             tokenizer_config: Some(tokenizer_config.as_bytes()),
             special_tokens_map: Some(special_tokens_map.as_bytes()),
             config: Some(config.as_bytes()),
-        };
-        Tokenizer::from_bytes(&files, "tiny")
-    }
-
-    /// The tiny tokenizer with its JSON changed.
-    fn changed(change: impl FnOnce(&mut Value), tokenizer_config: &str) -> Result<Tokenizer> {
-        let mut tokenizer: Value = serde_json::from_slice(TOKENIZER).unwrap();
-        change(&mut tokenizer);
-        let bytes = serde_json::to_vec(&tokenizer).unwrap();
-        let files = TokenizerFiles {
-            tokenizer: &bytes,
-            tokenizer_config: Some(tokenizer_config.as_bytes()),
-            ..Default::default()
         };
         Tokenizer::from_bytes(&files, "tiny")
     }

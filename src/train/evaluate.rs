@@ -80,15 +80,7 @@ impl Scoring<'_> {
             )?);
         }
         let adapter = self.inputs.start.as_ref().map(|_| self.config.lora.init_from.clone());
-        let evaluation = Evaluation::new(
-            &self.config.model.path,
-            adapter,
-            self.config.dpo.beta,
-            self.config.train.seed,
-            results,
-        );
-        evaluation.write(&self.folder.evaluation("before"))?;
-        Ok(Some(evaluation))
+        self.finish("before", adapter, results).map(Some)
     }
 
     /// Scores of the trained policy beside those of the reference that [`Scoring::before`] wrote.
@@ -128,14 +120,19 @@ impl Scoring<'_> {
             )?);
         }
         let adapter = Some(self.folder.adapter().display().to_string());
-        let evaluation = Evaluation::new(
-            &self.config.model.path,
-            adapter,
-            self.config.dpo.beta,
-            self.config.train.seed,
-            results,
-        );
-        evaluation.write(&self.folder.evaluation("after"))?;
-        Ok(Some(evaluation))
+        self.finish("after", adapter, results).map(Some)
+    }
+
+    /// Writes the figures of all sets beside their scores.
+    fn finish(
+        &self,
+        when: &str,
+        adapter: Option<String>,
+        results: Vec<SetResult>,
+    ) -> Result<Evaluation> {
+        let (beta, seed) = (self.config.dpo.beta, self.config.train.seed);
+        let evaluation = Evaluation::new(&self.config.model.path, adapter, beta, seed, results);
+        evaluation.write(&self.folder.evaluation(when))?;
+        Ok(evaluation)
     }
 }
