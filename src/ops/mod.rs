@@ -8,6 +8,7 @@
 
 pub mod adamw;
 pub mod attention;
+mod block;
 mod cpu;
 pub mod dropout;
 mod gemm;
