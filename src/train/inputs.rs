@@ -11,12 +11,13 @@ use super::hub::Hub;
 use super::hub::model::HubModel;
 use super::hub::name::{self, DataFile};
 use super::progress::Verbosity;
+use super::token_cache::{self, Unsaved};
 use crate::bail_input;
 use crate::config::{DataSection, ModelSection, RunConfig};
 use crate::data::chat::ChatTemplate;
 use crate::data::file::{self, Prompts};
 use crate::data::pair::{Loaded, Pair};
-use crate::data::tokenize::{self, Limits, TokenPair};
+use crate::data::tokenize::{Limits, TokenPair};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
 use crate::error::InputError;
 use crate::model::adapter;
@@ -145,6 +146,8 @@ pub struct Inputs {
     pub start: Option<Adapter>,
     /// What was counted on the way and must be seen.
     pub notes: Vec<String>,
+    /// Token ids that no cache has yet.
+    unsaved: Vec<Unsaved>,
     hub: Hub,
 }
 
@@ -211,6 +214,13 @@ impl Base {
         Ok(Self { source, config, tokenizer, template, tokenizer_files, notes, hub })
     }
 
+    /// Digest of the files that the tokenizer was made of.
+    fn tokenizer_digest(&self) -> Result<String> {
+        let config = self.source.file("config.json")?.unwrap_or_default(); // it may name the special tokens
+        let files = self.tokenizer_files.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
+        Ok(digest::of_parts(files.chain([&config[..]])))
+    }
+
     /// The pairs of `files` as text, in the format that `data` says; what was fetched for it is added to `notes`.
     pub fn texts(
         &self,
@@ -241,9 +251,15 @@ impl Inputs {
             )?),
         };
 
-        let mut notes = base.notes.clone();
-        let (texts, train) =
-            pairs("training pairs", &config.data.train, &base, &config.data, &mut notes)?;
+        let (mut notes, mut unsaved) = (base.notes.clone(), Vec::new());
+        let (texts, train) = pairs(
+            "training pairs",
+            &config.data.train,
+            &base,
+            &config.data,
+            &mut notes,
+            (&mut unsaved, say),
+        )?;
         let train_ids = train.iter().map(|pair| texts[pair.row as usize].id.clone()).collect();
         let mut sets = Vec::new();
         for set in &config.eval.sets {
@@ -253,11 +269,23 @@ impl Inputs {
                 &base,
                 &config.data,
                 &mut notes,
+                (&mut unsaved, say),
             )?;
             sets.push(EvalInputs { name: set.name.clone(), texts, pairs });
         }
         let Base { source: model, config: model_config, tokenizer_files, hub, .. } = base;
-        Ok(Self { model, model_config, tokenizer_files, train, train_ids, sets, start, notes, hub })
+        Ok(Self {
+            model,
+            model_config,
+            tokenizer_files,
+            train,
+            train_ids,
+            sets,
+            start,
+            notes,
+            unsaved,
+            hub,
+        })
     }
 
     /// Downloads the weights of a model on the hub: last, so that a mistake in the data costs nothing.
@@ -266,6 +294,11 @@ impl Inputs {
             ModelSource::Hub(model) => self.hub.weights(model),
             ModelSource::Folder(_) | ModelSource::Embedded(_) => Ok(()),
         }
+    }
+
+    /// Caches the token ids for the next run.
+    pub fn save_tokens(&mut self, say: Verbosity) {
+        self.unsaved.drain(..).for_each(|cache| cache.save(say));
     }
 
     /// Digest of everything here that a result depends on, with the model's own.
@@ -302,10 +335,18 @@ fn pairs(
     base: &Base,
     data: &DataSection,
     notes: &mut Vec<String>,
+    (unsaved, say): (&mut Vec<Unsaved>, Verbosity),
 ) -> Result<(Vec<Pair>, Vec<TokenPair>)> {
     let loaded = base.texts(files, data, notes)?;
     let limits = Limits::from(data);
-    let tokenized = tokenize::tokenize(&loaded.pairs, &base.tokenizer, &limits)?;
+    let (tokenized, cache) = token_cache::tokenize(
+        &loaded.pairs,
+        &base.tokenizer,
+        &base.tokenizer_digest()?,
+        &limits,
+        say,
+    )?;
+    unsaved.extend(cache);
     notes.push(format!("{what}: {}\n{}", loaded.counts, tokenized.counts).replace('\n', "\n  "));
     if tokenized.pairs.is_empty() {
         bail_input!(

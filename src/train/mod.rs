@@ -4,6 +4,7 @@
 //! [`mod@reference`], takes each [`step`] under the [`dpo`] loss with the [`optimizer`], saves [`checkpoint`]s and the [`log`], and
 //! scores the evaluation sets ([`evaluate`]). Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
 
+mod cache;
 pub mod checkpoint;
 pub mod digest;
 pub mod dpo;
@@ -26,3 +27,4 @@ pub mod schedule;
 pub mod scores;
 pub mod step;
 pub mod tensorboard;
+mod token_cache;

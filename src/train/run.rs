@@ -53,13 +53,14 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let device = machine::device(&options.device)?;
     let dtype = machine::dtype(config.model.dtype, &device)?;
     folder::check(config, &options.resume)?;
-    let inputs = Inputs::load(config, say)?;
+    let mut inputs = Inputs::load(config, say)?;
     inputs.notes.iter().for_each(|note| say.note(note));
     inputs.fetch_weights()?;
 
     // The model and the run folder.
     let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
     let model_digest = digest::of_model(&base_path)?;
+    inputs.save_tokens(say);
     let (commit, revision) = inputs.model.commit().unzip();
     folder.begin(config, &inputs.digest(&model_digest)?, &machine::describe(&device), commit)?;
     let engine = machine::engine(
