@@ -8,10 +8,12 @@
 
 pub mod bootstrap;
 pub mod difference;
+pub mod embedder;
 pub mod metric;
 pub mod metrics;
 pub mod result;
 pub mod score;
+pub mod sentence_transformer;
 
 pub use difference::difference;
 pub use metric::Metric;

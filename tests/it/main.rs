@@ -4,6 +4,7 @@
 mod command;
 mod data_verbs;
 mod dry_run;
+mod encoder;
 mod engine;
 mod golden;
 mod hub;
