@@ -24,7 +24,7 @@ pub use choices::{
 };
 pub use sections::{
     DataSection, DpoSection, EvalSection, EvalSet, LoraSection, ModelSection, OutputSection,
-    TrainSection,
+    SpmrSection, TrainSection,
 };
 use typed::Entry;
 
@@ -167,10 +167,15 @@ fn find(path_or_preset: &str) -> anyhow::Result<(String, ConfigOrigin)> {
 fn tables(entries: Vec<Entry<'_>>) -> Table {
     let mut tables = Table::new();
     for Entry { key, value, .. } in entries {
-        if let Some((section, name)) = key.split_once('.')
-            && let Value::Table(table) =
-                tables.entry(section).or_insert_with(|| Value::Table(Table::new()))
-        {
+        let mut path: Vec<&str> = key.split('.').collect();
+        let Some(name) = path.pop() else { continue };
+        let mut table = Some(&mut tables);
+        for section in path {
+            table = table.and_then(|table| {
+                table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+            });
+        }
+        if let Some(table) = table {
             table.insert(name.to_owned(), value);
         }
     }

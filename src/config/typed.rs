@@ -62,16 +62,15 @@ pub(super) fn file<'a>(text: &'a str, name: &'a str) -> anyhow::Result<Vec<Entry
     let source = Source::File { name, text };
     let table: Table = toml::from_str(text).map_err(|error| syntax_error(text, name, &error))?;
     let mut entries = Vec::new();
-    for (section, value) in table {
+    let mut values: Vec<(String, Value)> = table.into_iter().collect();
+    while let Some((key, value)) = values.pop() {
         match value {
-            Value::Table(table) if SECTIONS.contains(&section.as_str()) => {
-                entries.extend(table.into_iter().map(|(key, value)| Entry {
-                    key: format!("{section}.{key}"),
-                    value,
-                    source,
-                }));
+            Value::Table(table) if SECTIONS.contains(&key.as_str()) => {
+                values.extend(
+                    table.into_iter().map(|(name, value)| (format!("{key}.{name}"), value)),
+                );
             }
-            value => entries.push(Entry { key: section, value, source }),
+            value => entries.push(Entry { key, value, source }),
         }
     }
     entries.sort_by_key(|entry| offset(text, &entry.key));

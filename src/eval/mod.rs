@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod result;
 pub mod score;
 pub mod sentence_transformer;
+pub mod spmr;
 
 pub use difference::difference;
 pub use metric::Metric;
