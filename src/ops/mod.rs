@@ -9,10 +9,12 @@
 pub mod adamw;
 pub mod attention;
 mod cpu;
+pub mod decode;
 pub mod dropout;
 mod gemm;
 pub mod linear;
 pub mod logps;
+pub mod matvec;
 pub mod philox;
 pub mod rms_norm;
 pub mod rope;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::Device;
+use serde_json::Value;
 
 use super::digest;
 use super::hub::Hub;
@@ -209,6 +210,32 @@ impl Base {
             (file("chat_template.jinja"), file("tokenizer_config.json"));
         let template = ChatTemplate::find(jinja, tokenizer_config, &tokenizer, path)?;
         Ok(Self { source, config, tokenizer, template, tokenizer_files, notes, hub })
+    }
+
+    /// The tokens that end an answer: `eos_token_id`, a number or a list, of generation_config.json, else of config.json; else
+    /// the tokenizer's.
+    pub fn eos_ids(&self) -> Result<Vec<u32>> {
+        for name in ["generation_config.json", "config.json"] {
+            let Some(bytes) = self.source.file(name)? else { continue };
+            let config: Value = serde_json::from_slice(&bytes)
+                .map_err(|e| InputError::new(format!("{name}: not valid JSON: {e}")))?;
+            let eos = match &config["eos_token_id"] {
+                Value::Null => continue,
+                Value::Array(ids) => ids.iter().map(Value::as_u64).collect::<Option<Vec<_>>>(),
+                id => id.as_u64().map(|id| vec![id]),
+            };
+            let vocab = self.config.vocab as u64;
+            return match eos {
+                Some(ids) if ids.iter().all(|&id| id < vocab) => {
+                    Ok(ids.into_iter().map(|id| id as u32).collect())
+                }
+                _ => bail_input!(
+                    "{name}: `eos_token_id` must be a token id below {vocab} or a list of them, got `{}`",
+                    config["eos_token_id"]
+                ),
+            };
+        }
+        Ok(vec![self.tokenizer.eos_id()])
     }
 
     /// The pairs of `files` as text, in the format that `data` says; what was fetched for it is added to `notes`.

@@ -6,6 +6,7 @@ mod data_verbs;
 mod dry_run;
 mod encoder;
 mod engine;
+mod generation;
 mod golden;
 mod hub;
 mod losses;
