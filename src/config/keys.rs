@@ -101,6 +101,28 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("output.dir", Kind::Text),
 ];
 
+/// The keys that `mvpbench eval` reads: all that a figure depends on but training.
+pub(super) const EVALUATION_KEYS: &[&str] = &[
+    "model.path",
+    "model.revision",
+    "model.dtype",
+    "lora.init_from",
+    "dpo.beta",
+    "data.prompt_format",
+    "data.tokenization",
+    "data.max_prompt_tokens",
+    "data.max_length",
+    "train.seed",
+    "train.micro_batch_tokens",
+    "eval.sets",
+    "eval.spmr.embedder",
+    "eval.spmr.threshold",
+    "eval.spmr.max_new_tokens",
+    "eval.spmr.embed_prompt",
+    "eval.spmr.max_prompts",
+    "output.dir",
+];
+
 /// The keys of one `[[eval.sets]]`.
 pub(super) const SET_KEYS: &[(&str, Kind)] =
     &[("name", Kind::Text), ("files", Kind::Files), ("metrics", Kind::Choices(MetricName::NAMES))];

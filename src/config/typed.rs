@@ -32,6 +32,8 @@ pub(super) enum Source<'a> {
     },
     /// In the argument of a `--set`.
     Argument(&'a str),
+    /// In other options, as they were typed.
+    Options(&'a str),
 }
 
 impl fmt::Display for Source<'_> {
@@ -39,6 +41,7 @@ impl fmt::Display for Source<'_> {
         match self {
             Self::File { name, .. } => f.write_str(name),
             Self::Argument(argument) => write!(f, "`--set {argument}`"),
+            Self::Options(options) => write!(f, "`{options}`"),
         }
     }
 }
@@ -51,7 +54,7 @@ impl Source<'_> {
                 Some(offset) => format!("{name}:{}", place(text, offset).0),
                 None => (*name).to_owned(),
             },
-            Self::Argument(_) => self.to_string(),
+            Self::Argument(_) | Self::Options(_) => self.to_string(),
         }
     }
 }

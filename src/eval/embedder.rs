@@ -12,11 +12,13 @@ use candle_transformers::models::bert::{self, BertModel};
 use rayon::prelude::*;
 use tokenizers::{Tokenizer, TruncationParams};
 
-use super::sentence_transformer::{Layout, Pooling, Step, WEIGHTS_FILE};
+use super::sentence_transformer::{
+    CONFIG_FILE, Layout, Pooling, Step, TOKENIZER_FILE, WEIGHTS_FILE,
+};
 use crate::error::InputError;
 
 /// Tokens of a batch, padding included.
-const BATCH_TOKENS: usize = 4096;
+const BATCH_TOKENS: usize = 2048;
 
 /// Batches between two reports of progress.
 const BATCHES_A_TIME: usize = 16;
@@ -43,7 +45,7 @@ impl Embedder {
         let tokenizer = tokenizer(&layout)?;
         let config: bert::Config =
             serde_json::from_value(layout.config.clone()).map_err(|error| {
-                let file = layout.transformer.join("config.json");
+                let file = layout.transformer.join(CONFIG_FILE);
                 InputError::new(format!(
                     "{}: not the configuration of a BERT: {error}",
                     file.display()
@@ -170,7 +172,7 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
 
 /// The tokenizer, cutting at the folder's length and padding nothing, whatever its own file says (MiniLM's has 128 for both).
 fn tokenizer(layout: &Layout) -> Result<Tokenizer> {
-    let path = layout.transformer.join("tokenizer.json");
+    let path = layout.transformer.join(TOKENIZER_FILE);
     let wrong = |what: String| {
         InputError::new(format!("sentence encoder: `{}` {what}", path.display()))
             .hint("a sentence-transformers folder with a fast tokenizer has this file")

@@ -16,6 +16,10 @@ pub const MODULES_FILE: &str = "modules.json";
 pub const SETTINGS_FILE: &str = "config_sentence_transformers.json";
 /// Settings of the Transformer module.
 pub const TRANSFORMER_FILE: &str = "sentence_bert_config.json";
+/// The tokenizer of the Transformer module.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+/// Its settings: the longest text, where nothing else says it.
+pub const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 /// Configuration of any module.
 pub const CONFIG_FILE: &str = "config.json";
 /// Weights of a module that has some.
@@ -67,6 +71,8 @@ pub struct Layout {
     pub pooling: Pooling,
     /// What comes after.
     pub steps: Vec<Step>,
+    /// Every file that an embedding depends on, weights included.
+    pub files: Vec<PathBuf>,
 }
 
 impl Layout {
@@ -90,29 +96,33 @@ impl Layout {
         let config = Fields::read(&transformer.join(CONFIG_FILE), "the encoder's configuration")?;
         let hidden = bert(&config)?;
         let (max_tokens, lower_case) = length(transformer, &config)?;
-        let fields = Fields::read(&pooling.join(CONFIG_FILE), "how tokens are pooled")?;
-        let pooling = pooling_mode(&fields, hidden)?;
+        let file = pooling.join(CONFIG_FILE);
+        let pooling = pooling_mode(&Fields::read(&file, "how tokens are pooled")?, hidden)?;
+        let mut files = vec![folder.join(MODULES_FILE), file];
+        let optional = [TRANSFORMER_FILE, TOKENIZER_CONFIG_FILE].map(|name| transformer.join(name));
+        files.extend(optional.into_iter().filter(|path| path.is_file()));
+        files
+            .extend([CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE].map(|name| transformer.join(name)));
         let mut width = hidden;
         let mut steps = Vec::new();
         for (kind, path) in rest {
             steps.push(match kind.as_str() {
                 "Normalize" => Step::Normalize,
-                "Dense" => dense(path, &mut width)?,
+                "Dense" => {
+                    files.extend([CONFIG_FILE, WEIGHTS_FILE].map(|name| path.join(name)));
+                    dense(path, &mut width)?
+                }
                 _ => return Err(order(folder, &types)),
             });
         }
         let transformer = transformer.clone();
         let config = Value::Object(config.fields);
-        Ok(Self { name, transformer, config, max_tokens, lower_case, pooling, steps })
+        Ok(Self { name, transformer, config, max_tokens, lower_case, pooling, steps, files })
     }
 
     /// The files that hold weights.
     pub fn weight_files(&self) -> Vec<PathBuf> {
-        let dense = self.steps.iter().filter_map(|step| match step {
-            Step::Dense { folder, .. } => Some(folder),
-            Step::Normalize => None,
-        });
-        [&self.transformer].into_iter().chain(dense).map(|path| path.join(WEIGHTS_FILE)).collect()
+        self.files.iter().filter(|path| path.ends_with(WEIGHTS_FILE)).cloned().collect()
     }
 }
 
@@ -199,7 +209,7 @@ fn length(transformer: &Path, config: &Fields) -> Result<(usize, bool)> {
         path if path.is_file() => Fields::read(&path, "settings").map(Some),
         _ => Ok(None),
     };
-    let (settings, tokenizer) = (optional(TRANSFORMER_FILE)?, optional("tokenizer_config.json")?);
+    let (settings, tokenizer) = (optional(TRANSFORMER_FILE)?, optional(TOKENIZER_CONFIG_FILE)?);
     let lower_case = settings.as_ref().and_then(|s| s.get("do_lower_case")) == Some(&true.into());
     if let Some(settings) = settings.filter(|settings| settings.get("max_seq_length").is_some()) {
         let most = settings.count("max_seq_length")?;

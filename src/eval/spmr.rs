@@ -23,7 +23,7 @@ const BINS: usize = 40;
 
 /// One line of `eval/generations-<set>-{before,after}.jsonl`: a prompt, what the model answered, and how near that is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Generation {
+pub struct Answer {
     /// The pair's id.
     pub id: String,
     /// Who stated the preference.
@@ -150,18 +150,18 @@ impl Spmr {
     ///
     /// Refuses no answers at all and a cosine that is not finite.
     pub fn measure(
-        generations: &[Generation],
+        answers: &[Answer],
         settings: &SpmrSection,
         left_out: LeftOut,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let all: Vec<&Generation> = generations.iter().collect();
+        let all: Vec<&Answer> = answers.iter().collect();
         let rows = rows(&all, settings.threshold)?;
         let intervals = bootstrap::intervals(&rows, &clusters_of(&all), seed);
         let similarity = |first: usize| {
             let mut sorted: Vec<f64> = rows.iter().map(|row| row[first + 1]).collect();
             sorted.sort_by(f64::total_cmp);
-            let ties = sorted.iter().filter(|c| c.total_cmp(&&settings.threshold).is_eq()).count();
+            let ties = sorted.iter().filter(|c| c.total_cmp(&settings.threshold).is_eq()).count();
             let figure = |column| figure(&rows, intervals.as_ref(), column);
             Similarity {
                 spmr: Figure { ties: Some(ties), ..figure(first) },
@@ -171,7 +171,7 @@ impl Spmr {
             }
         };
         let chosen = if settings.embed_prompt { 2 } else { 0 };
-        let mut sources: BTreeMap<&str, Vec<&Generation>> = BTreeMap::new();
+        let mut sources: BTreeMap<&str, Vec<&Answer>> = BTreeMap::new();
         all.iter().for_each(|&one| sources.entry(&one.source).or_default().push(one));
         let sources = sources
             .into_iter()
@@ -201,8 +201,8 @@ impl Spmr {
     /// The same with its paired difference to the answers to the same prompts `before`.
     pub fn with_change(
         self,
-        before: &[Generation],
-        after: &[Generation],
+        before: &[Answer],
+        after: &[Answer],
         seed: u64,
     ) -> anyhow::Result<Self> {
         let same = before.len() == after.len()
@@ -240,22 +240,22 @@ impl Spmr {
     }
 }
 
-fn clusters_of(generations: &[&Generation]) -> Clusters {
-    Clusters::by_user(generations.iter().map(|one| one.user.as_deref()))
+fn clusters_of(answers: &[&Answer]) -> Clusters {
+    Clusters::by_user(answers.iter().map(|one| one.user.as_deref()))
 }
 
 /// Of each answer: whether its cosine is above the threshold and the cosine, alone and with the prompt.
-fn rows(generations: &[&Generation], threshold: f64) -> anyhow::Result<Vec<[f64; 4]>> {
-    if generations.is_empty() {
+fn rows(answers: &[&Answer], threshold: f64) -> anyhow::Result<Vec<[f64; 4]>> {
+    if answers.is_empty() {
         bail_input!("no prompt was answered, so there is no SPMR to measure");
     }
-    let row = |one: &&Generation| {
+    let row = |one: &&Answer| {
         one.check_finite()?;
         let above = |cosine: f64| f64::from(u8::from(cosine > threshold));
         let (alone, with) = (one.cosine, one.cosine_with_prompt);
         Ok([above(alone), alone, above(with), with])
     };
-    generations.iter().map(row).collect()
+    answers.iter().map(row).collect()
 }
 
 fn figure(
@@ -294,7 +294,7 @@ fn histogram(cosines: &[f64]) -> Histogram {
     Histogram { low: -1.0, width: 1.0 / per_unit, counts }
 }
 
-impl Generation {
+impl Answer {
     fn check_finite(&self) -> anyhow::Result<()> {
         for (field, value) in
             [("cosine", self.cosine), ("cosine_with_prompt", self.cosine_with_prompt)]
@@ -308,10 +308,10 @@ impl Generation {
 }
 
 /// Writes one JSON line per answer, in order. The file appears whole or not at all.
-pub fn write_generations(path: &Path, generations: &[Generation]) -> anyhow::Result<()> {
-    generations.iter().try_for_each(Generation::check_finite)?;
+pub fn write_answers(path: &Path, answers: &[Answer]) -> anyhow::Result<()> {
+    answers.iter().try_for_each(Answer::check_finite)?;
     atomic_file::write(path, |out| {
-        for one in generations {
+        for one in answers {
             serde_json::to_writer(&mut *out, one)?;
             out.write_all(b"\n")?;
         }
@@ -319,16 +319,17 @@ pub fn write_generations(path: &Path, generations: &[Generation]) -> anyhow::Res
     })
 }
 
-/// Reads what [`write_generations`] wrote. An unreadable line is an [`InputError`] that names the file and the line.
-pub fn read_generations(path: &Path) -> anyhow::Result<Vec<Generation>> {
+/// Reads what [`write_answers`] wrote. An unreadable line is an [`InputError`] that names the file and the line.
+pub fn read_answers(path: &Path) -> anyhow::Result<Vec<Answer>> {
     let file = std::fs::File::open(path)
         .map_err(|error| InputError::new(format!("cannot open `{}`: {error}", path.display())))?;
     let mut all = Vec::new();
     for (index, line) in BufReader::new(file).lines().enumerate() {
         let place = || format!("{}:{}", path.display(), index + 1);
         let line = line.map_err(|error| InputError::new(format!("{}: {error}", place())))?;
-        let one: Generation = serde_json::from_str(&line)
-            .map_err(|error| InputError::new(format!("{}: not a generation: {error}", place())))?;
+        let one: Answer = serde_json::from_str(&line).map_err(|error| {
+            InputError::new(format!("{}: not a generated answer: {error}", place()))
+        })?;
         one.check_finite().with_context(place)?;
         all.push(one);
     }
@@ -337,8 +338,8 @@ pub fn read_generations(path: &Path) -> anyhow::Result<Vec<Generation>> {
 
 /// An answer for tests.
 #[cfg(test)]
-pub(crate) fn generation_of(id: &str, user: Option<&str>, cosines: [f64; 2]) -> Generation {
-    Generation {
+pub(crate) fn answer_of(id: &str, user: Option<&str>, cosines: [f64; 2]) -> Answer {
+    Answer {
         id: id.into(),
         user: user.map(Into::into),
         source: "test".into(),
@@ -363,12 +364,12 @@ mod tests {
     }
 
     /// Cosines alone 0.9, 0.8, 0.8 and the least above it, -0.1; with the prompt 0.95, 0.85, 0.7, 0.8.
-    fn answers() -> Vec<Generation> {
+    fn answers() -> Vec<Answer> {
         let above = 0.8f64.next_up();
         [("a", [0.9, 0.95]), ("b", [0.8, 0.85]), ("b", [above, 0.7]), ("c", [-0.1, 0.8])]
             .into_iter()
             .enumerate()
-            .map(|(i, (user, cosines))| generation_of(&i.to_string(), Some(user), cosines))
+            .map(|(i, (user, cosines))| answer_of(&i.to_string(), Some(user), cosines))
             .collect()
     }
 
@@ -408,10 +409,10 @@ mod tests {
         let mut twelve = Vec::new();
         for user in 0..12 {
             let cosine = if user % 3 == 0 { 0.9 } else { 0.1 };
-            twelve.push(generation_of(&user.to_string(), Some(&format!("u{user}")), [cosine; 2]));
+            twelve.push(answer_of(&user.to_string(), Some(&format!("u{user}")), [cosine; 2]));
         }
         let tenfold: Vec<_> = twelve.iter().flat_map(|one| vec![one.clone(); 10]).collect();
-        let measure = |some: &[Generation]| {
+        let measure = |some: &[Answer]| {
             let spmr = Spmr::measure(some, &settings(), LeftOut::default(), 1).unwrap();
             (*spmr.figure(), spmr.answer_alone.cosine_mean)
         };
@@ -425,7 +426,7 @@ mod tests {
         let before = answers();
         let mut after = before.clone();
         after[3].cosine = 0.99;
-        let measure = |some: &[Generation]| {
+        let measure = |some: &[Answer]| {
             let spmr = Spmr::measure(some, &settings(), LeftOut::default(), 12).unwrap();
             spmr.with_change(&before, some, 12).unwrap()
         };
@@ -444,22 +445,22 @@ mod tests {
     fn nothing_answered_and_a_nan_are_errors() {
         let none = Spmr::measure(&[], &settings(), LeftOut::default(), 0).unwrap_err();
         assert!(InputError::of(&none).is_some());
-        let odd = [generation_of("odd", None, [f64::NAN, 0.0])];
+        let odd = [answer_of("odd", None, [f64::NAN, 0.0])];
         let error = Spmr::measure(&odd, &settings(), LeftOut::default(), 0).unwrap_err();
         assert!(error.to_string().contains("pair `odd`: `cosine`"), "{error}");
     }
 
     #[test]
-    fn generations_survive_their_file_and_a_broken_line_is_named() {
+    fn answers_survive_their_file_and_a_broken_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("eval/generations-a-before.jsonl");
         let mut all = answers();
         all[1].generation = "a \"quoted\"\nline\u{2028}".into();
-        write_generations(&path, &all).unwrap();
-        assert_eq!(read_generations(&path).unwrap(), all);
+        write_answers(&path, &all).unwrap();
+        assert_eq!(read_answers(&path).unwrap(), all);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, &text[..text.len() - 20]).unwrap();
-        let error = read_generations(&path).unwrap_err();
-        assert!(error.to_string().contains("before.jsonl:4: not a generation"), "{error}");
+        let error = read_answers(&path).unwrap_err();
+        assert!(error.to_string().contains("before.jsonl:4: not a generated answer"), "{error}");
     }
 }

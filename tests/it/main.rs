@@ -14,5 +14,6 @@ mod merge;
 mod mistakes;
 mod outputs;
 mod resume;
+mod spmr;
 mod stories;
 mod trajectories;
