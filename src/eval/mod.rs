@@ -4,6 +4,7 @@
 //! - Each [`Metric`] is a mean over pairs; [`bootstrap`] gives it an interval, clustered by user.
 //! - Out: one [`SetResult`] per evaluation set, together an [`Evaluation`], the content of `eval/{before,after}.json`.
 //!
+//! [`harness`] says the same as lm-evaluation-harness does.
 //!
 //! Fed by [`crate::train`] and feeds [`crate::report`]. No tensor here but in [`embedder`], the sentence encoder that gives answers
 //! their cosines ([`sentence_transformer`] reads its small files): scores and answers can be re-evaluated without a model.
@@ -11,6 +12,7 @@
 pub mod bootstrap;
 pub mod difference;
 pub mod embedder;
+pub mod harness;
 pub mod metric;
 pub mod metrics;
 pub mod result;

@@ -2,7 +2,7 @@
 //!
 //! [`run`] is the recipe, top to bottom. It reads [`inputs`] from disk or the [`hub`], lays the steps out ([`plan`], [`schedule`]), computes the frozen
 //! [`mod@reference`], takes each [`step`] under the [`dpo`] loss with the [`optimizer`], saves [`checkpoint`]s and the [`log`], and
-//! scores the evaluation sets ([`evaluate`]), with answers that an [`encoder`] compares. Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
+//! scores the evaluation sets ([`evaluate`]; by itself in [`standalone`]), with answers that an [`encoder`] compares. Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
 
 mod answers;
 pub mod checkpoint;
@@ -27,5 +27,6 @@ pub mod reference;
 pub mod run;
 pub mod schedule;
 pub mod scores;
+pub mod standalone;
 pub mod step;
 pub mod tensorboard;

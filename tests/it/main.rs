@@ -6,6 +6,7 @@ mod data_verbs;
 mod dry_run;
 mod encoder;
 mod engine;
+mod eval_verb;
 mod generation;
 mod golden;
 mod hub;
