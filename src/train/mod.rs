@@ -2,7 +2,7 @@
 //!
 //! [`run`] is the recipe, top to bottom. It reads [`inputs`] from disk or the [`hub`], lays the steps out ([`plan`], [`schedule`]), computes the frozen
 //! [`mod@reference`], takes each [`step`] under the [`dpo`] loss with the [`optimizer`], saves [`checkpoint`]s and the [`log`], and
-//! scores the evaluation sets ([`evaluate`]). Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
+//! scores the evaluation sets ([`evaluate`]). [`generations`] answers prompts. Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
 
 pub mod checkpoint;
 pub mod digest;
@@ -11,6 +11,7 @@ pub mod dry_run;
 pub mod estimate;
 pub mod evaluate;
 pub mod folder;
+pub mod generations;
 pub mod hub;
 pub mod inputs;
 pub mod interrupt;
