@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{data, eval, finish, merge, train};
+use mvpbench::cli::{data, eval, finish, generate, merge, train};
 
 /// LoRA + DPO fine-tuning of Llama-2, with the evaluation of MVPBench.
 #[derive(Parser)]
@@ -19,6 +19,7 @@ enum Verb {
     Eval(eval::EvalArgs),
     Data(data::DataArgs),
     Merge(merge::MergeArgs),
+    Generate(generate::GenerateArgs),
 }
 
 fn main() -> ExitCode {
@@ -27,5 +28,6 @@ fn main() -> ExitCode {
         Verb::Eval(args) => eval::eval(args),
         Verb::Data(args) => data::data(args),
         Verb::Merge(args) => merge::merge(args),
+        Verb::Generate(args) => generate::generate(&args),
     })
 }

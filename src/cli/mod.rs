@@ -7,6 +7,7 @@ use crate::train::interrupt::Interrupted;
 
 pub mod data;
 pub mod eval;
+pub mod generate;
 pub mod merge;
 pub mod train;
 

@@ -5,16 +5,14 @@
 use anyhow::{Context, Result};
 
 use super::evaluate::Scoring;
+use super::generations::Work;
 use super::inputs::EvalInputs;
 use super::interrupt;
-use super::journal::Journal;
-use super::{digest, reference};
 use crate::data::pair::{Markup, Pair};
 use crate::eval::embedder::{Embedder, cosine};
 use crate::eval::spmr::{Answer, LeftOut, read_answers, write_answers};
-use crate::model::generation::{
-    Event, Generation, GenerationSettings, Generator, Stop, StopStrings,
-};
+use crate::model::generation::journal::Journal;
+use crate::model::generation::{Generation, GenerationSettings, Stop, StopStrings};
 use crate::model::lora::Adapter;
 
 /// The prompts of a set that are answered.
@@ -43,10 +41,34 @@ impl Scoring<'_> {
         {
             return Ok((written, asked.left_out));
         }
-        let generations = self.generate(&asked, set, when, adapter)?;
+        let spmr = &self.config.eval.spmr;
+        let settings = GenerationSettings {
+            max_new_tokens: spmr.max_new_tokens,
+            eos: self.inputs.eos.clone(),
+            ..GenerationSettings::default()
+        };
+        let work = Work {
+            model: self.model,
+            adapter,
+            prompts: &asked.prompts,
+            settings: &settings,
+            stop: &StopStrings::none(&self.inputs.tokenizer),
+        };
+        let key = work.key(self.model_digest)?;
+        let journal = self.folder.journal(&set.name, when);
+        let blank = match asked.left_out.blank_references {
+            0 => String::new(),
+            blank => format!("; {blank} pairs are left out, their preferred answer is blank"),
+        };
+        self.say.note(format!(
+            "{when} {}: answers to {} prompts{blank}",
+            set.name,
+            asked.prompts.len()
+        ));
+        let (generations, journal) = work.run(Some((&journal, &key)), self.say)?;
         let answers = self.compare(embedder, &asked, &generations, &set.name)?;
         write_answers(&path, &answers)?;
-        Journal::remove(&self.folder.journal(&set.name, when))?;
+        journal.map_or(Ok(()), Journal::remove)?;
         Ok((answers, asked.left_out))
     }
 
@@ -98,50 +120,6 @@ impl Scoring<'_> {
                 tokenizer.decode(&tokenizer.encode(&pair.chosen, false)?, true)
             }
         }
-    }
-
-    fn generate(
-        &self,
-        asked: &Asked<'_>,
-        set: &EvalInputs,
-        when: &str,
-        adapter: Option<&Adapter>,
-    ) -> Result<Vec<Generation>> {
-        let max_new_tokens = self.config.eval.spmr.max_new_tokens;
-        let key = digest::of_parts([
-            adapter.map(reference::digest_of).transpose()?.unwrap_or_default(),
-            digest::of_ids(&asked.prompts),
-            format!("{max_new_tokens} {:?}", self.inputs.eos),
-        ]);
-        let (mut journal, done) =
-            Journal::open(&self.folder.journal(&set.name, when), &key, asked.prompts.len())?;
-        let settings = GenerationSettings {
-            max_new_tokens,
-            eos: self.inputs.eos.clone(),
-            ..GenerationSettings::default()
-        };
-        let generator = Generator::new(self.model, adapter, settings)?;
-        let already = done.iter().flatten().count() as u64;
-        if already > 0 {
-            let all = asked.prompts.len();
-            self.say.note(format!("journal: {already} of {all} prompts are done"));
-        }
-        let title = format!("{when} {} answers", set.name);
-        let mut progress =
-            self.say.progress(&title, "prompts", already, asked.prompts.len() as u64);
-        let (begun, mut tokens) = (std::time::Instant::now(), 0);
-        generator.resume(&asked.prompts, done, |event| match event {
-            Event::Step { rows } => {
-                tokens += rows;
-                interrupt::check()
-            }
-            Event::Finished { row, generation } => {
-                journal.push(row, generation)?;
-                let rate = tokens as f64 / begun.elapsed().as_secs_f64();
-                progress.advance(1, format!("{rate:.0} tokens/s"));
-                Ok(())
-            }
-        })
     }
 
     /// Embeds answers, with and without their prompts, and the preferred answers.

@@ -39,13 +39,6 @@ pub fn of_pairs<'a>(pairs: impl IntoIterator<Item = &'a TokenPair>) -> String {
     hex(&hasher.finalize())
 }
 
-/// Digest of token ids, text by text.
-pub fn of_ids(texts: &[Vec<u32>]) -> String {
-    of_parts(
-        texts.iter().map(|ids| ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>()),
-    )
-}
-
 /// Digest of `config.json` and the files of the weights, by name and content; what else comes to lie in the folder is not of the model.
 pub fn of_model(folder: &Path) -> Result<String> {
     let mut files: Vec<PathBuf> = weights::shards(folder)?;

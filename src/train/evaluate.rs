@@ -25,6 +25,8 @@ pub struct Scoring<'a> {
     pub model: &'a Llama,
     /// The adapter that the policy starts with, if it is not a fresh one, in the dtype of the base.
     pub start: Option<&'a Adapter>,
+    /// Digest of the base model's files.
+    pub model_digest: &'a str,
     /// What results call the adapter that is scored after training: its folder.
     pub tuned: &'a str,
     /// The sentence encoder of SPMR; without one it is left out.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use serde_json::Value;
 
 use super::digest;
@@ -13,16 +13,19 @@ use super::hub::Hub;
 use super::hub::model::HubModel;
 use super::hub::name::{self, DataFile};
 use super::progress::Verbosity;
+use crate::atomic_file;
 use crate::bail_input;
-use crate::config::{DataSection, LoraSection, MetricName, ModelSection, RunConfig};
+use crate::config::{DataSection, LoraSection, MetricName, ModelSection, PromptFormat, RunConfig};
 use crate::data::chat::ChatTemplate;
 use crate::data::file::{self, Prompts};
 use crate::data::pair::{Loaded, Pair};
+use crate::data::prompt::{self, Prompt};
 use crate::data::tokenize::{self, Limits, TokenPair};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
 use crate::error::InputError;
 use crate::model::adapter;
 use crate::model::config::LlamaConfig;
+use crate::model::llama::Llama;
 use crate::model::lora::Adapter;
 use crate::presets;
 
@@ -245,6 +248,44 @@ impl Base {
             };
         }
         Ok(vec![self.tokenizer.eos_id()])
+    }
+
+    /// The prompts of `file` by themselves; what was fetched for it is added to `notes`.
+    pub fn prompts(
+        &self,
+        file: &str,
+        format: PromptFormat,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Prompt>> {
+        let bytes = read(file, &self.hub, notes)?;
+        prompt::load(&bytes, file, &Prompts { format, template: self.template.as_ref() })
+    }
+
+    /// The model with its weights, and the digest of its files. Those on the hub are downloaded; those in the binary are unpacked
+    /// into a folder of the system's for temporary files, which is gone afterwards.
+    pub fn open(&self, dtype: DType, device: &Device) -> Result<(Llama, String)> {
+        let load =
+            |folder: &Path| Ok((Llama::load(folder, dtype, device)?, digest::of_model(folder)?));
+        match &self.source {
+            ModelSource::Folder(folder) => load(folder),
+            ModelSource::Hub(model) => {
+                self.hub.weights(model)?;
+                load(&model.folder)
+            }
+            ModelSource::Embedded(files) => {
+                let name = format!("mvpbench-embedded-{}", std::process::id());
+                let folder = std::env::temp_dir().join(name);
+                let files: Vec<_> = files
+                    .iter()
+                    .map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()))
+                    .collect();
+                atomic_file::write_folder(&folder, &files)?;
+                let opened = load(&folder);
+                std::fs::remove_dir_all(&folder)
+                    .with_context(|| format!("cannot remove `{}`", folder.display()))?;
+                opened
+            }
+        }
     }
 
     /// The pairs of `files` as text, in the format that `data` says; what was fetched for it is added to `notes`.

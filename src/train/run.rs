@@ -97,6 +97,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         inputs: &inputs,
         model: &model,
         start: start.as_ref(),
+        model_digest: &model_digest,
         tuned: &adapter_dir,
         encoder: encoder.as_ref(),
         folder: &folder,

@@ -40,7 +40,8 @@ pub fn evaluate(config: &RunConfig, device: &str, say: Verbosity) -> Result<Eval
     inputs.fetch_weights()?;
     let encoder = inputs.encoder.as_ref().map(EncoderSource::load).transpose()?;
     let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
-    let inputs_digest = inputs.digest(&digest::of_model(&base_path)?)?;
+    let model_digest = digest::of_model(&base_path)?;
+    let inputs_digest = inputs.digest(&model_digest)?;
     let (place, commit) = (machine::describe(&device), inputs.model.commit());
     folder.begin(
         Purpose::Evaluation,
@@ -56,6 +57,7 @@ pub fn evaluate(config: &RunConfig, device: &str, say: Verbosity) -> Result<Eval
         inputs: &inputs,
         model: &model,
         start: None,
+        model_digest: &model_digest,
         tuned: &config.lora.init_from,
         encoder: encoder.as_ref(),
         folder: &folder,

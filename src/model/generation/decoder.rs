@@ -148,3 +148,101 @@ fn angles(model: &Llama, caches: &[Cache]) -> Result<(Tensor, Tensor)> {
     let config = &model.config;
     config.rope.angles(&positions, config.heads.head_dim, model.dtype, &model.device)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LoraSection;
+    use crate::ops::testing::random;
+    use candle_core::{DType, Device};
+
+    /// A model wide enough that `gemm` cuts its sums in blocks, and an adapter whose B is not zero.
+    fn wide() -> (Llama, Adapter) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = r#"{"model_type": "llama", "vocab_size": 50, "hidden_size": 640, "intermediate_size": 700,
+            "num_hidden_layers": 2, "num_attention_heads": 10, "num_key_value_heads": 5, "rms_norm_eps": 1e-5,
+            "max_position_embeddings": 256, "tie_word_embeddings": true, "rope_theta": 10000.0}"#;
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let mut tensors = std::collections::HashMap::new();
+        let mut add = |name: String, shape: &[usize]| {
+            let seed = tensors.len() as u64;
+            tensors.insert(name, (random(shape, seed, DType::F32) * 0.05).unwrap());
+        };
+        add("model.embed_tokens.weight".to_owned(), &[50, 640]);
+        add("model.norm.weight".to_owned(), &[640]);
+        for layer in 0..2 {
+            for (name, shape) in [
+                ("input_layernorm", &[640][..]),
+                ("post_attention_layernorm", &[640]),
+                ("self_attn.q_proj", &[640, 640]),
+                ("self_attn.k_proj", &[320, 640]),
+                ("self_attn.v_proj", &[320, 640]),
+                ("self_attn.o_proj", &[640, 640]),
+                ("mlp.gate_proj", &[700, 640]),
+                ("mlp.up_proj", &[700, 640]),
+                ("mlp.down_proj", &[640, 700]),
+            ] {
+                add(format!("model.layers.{layer}.{name}.weight"), shape);
+            }
+        }
+        let path = folder.path().join("model.safetensors");
+        candle_core::safetensors::save(&tensors, path).unwrap();
+        let model = Llama::load(folder.path(), DType::F32, &Device::Cpu).unwrap();
+        let section =
+            LoraSection { target_modules: Projection::ALL.to_vec(), ..Default::default() };
+        let mut adapter = Adapter::fresh(&model.config, &section, 1, &Device::Cpu).unwrap();
+        let fill = |t: &Tensor| random(t.dims(), 7, t.dtype()) * 0.1;
+        adapter.tensors = adapter.tensors.map(fill).unwrap();
+        (model, adapter)
+    }
+
+    fn rows(logits: &Tensor) -> Vec<Vec<f32>> {
+        logits.to_vec2().unwrap()
+    }
+
+    fn prompt(length: usize) -> Vec<u32> {
+        (0..length as u32).map(|i| (i * i + length as u32) % 50).collect()
+    }
+
+    #[test]
+    fn a_prompts_logits_have_the_same_bits_in_any_pack() {
+        let (model, adapter) = wide();
+        let prompts: Vec<_> = [1, 2, 7, 30, 64, 65, 70, 129].map(prompt).into();
+        for adapter in [None, Some(&adapter)] {
+            let pack = |members: &[usize]| {
+                let packed: Vec<_> =
+                    (0..).zip(members).map(|(slot, &i)| (slot, prompts[i].as_slice())).collect();
+                let mut decoder = Decoder::new(&model, adapter, members.len(), 1).unwrap();
+                rows(&decoder.prefill(&packed).unwrap())
+            };
+            let together = pack(&[0, 1, 2, 3, 4, 5, 6, 7]);
+            for (i, together) in together.iter().enumerate() {
+                assert_eq!(&pack(&[i])[0], together, "prompt {i} alone, {}", adapter.is_some());
+                let other = (i + 3) % prompts.len();
+                assert_eq!(&pack(&[other, i])[1], together, "prompts {other} and {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn steps_over_the_cache_give_the_logits_of_the_whole_sequence() {
+        let (model, adapter) = wide();
+        for adapter in [None, Some(&adapter)] {
+            let mut decoder = Decoder::new(&model, adapter, 2, 1).unwrap();
+            let all = prompt(100);
+            decoder.prefill(&[(1, &all[..3])]).unwrap();
+            let mut sequence = Sequence { row: 0, slot: 1, prompt_tokens: 3, new: vec![] };
+            for &token in &all[3..] {
+                sequence.new.push(token);
+                let got = rows(&decoder.step(std::slice::from_ref(&sequence)).unwrap()).remove(0);
+                let seen = 3 + sequence.new.len();
+                if seen.is_multiple_of(16) || seen == 100 {
+                    let want = model.next_logits(&all[..seen], adapter).unwrap();
+                    for (got, want) in got.iter().zip(want.to_vec1::<f32>().unwrap()) {
+                        assert!((got - want).abs() <= 1e-4, "{seen} tokens: {got} {want}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -18,6 +18,7 @@
 //! ([`crate::ops::matvec`]), and a sampled token is a function of logits, seed, row and position.
 
 mod decoder;
+pub mod journal;
 mod sampler;
 mod settings;
 mod stop;

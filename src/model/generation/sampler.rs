@@ -99,3 +99,124 @@ fn nucleus(tokens: &mut Vec<(u32, f64)>, enough: f64) {
     });
     tokens.truncate(reached.map_or(tokens.len(), |last| last + 1));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    const LOGITS: [f32; 7] = [1.0, -0.5, 2.0, 0.25, 1.0, f32::NEG_INFINITY, 0.0];
+
+    fn sampling(temperature: f64, top_p: f64, top_k: usize) -> Sampling {
+        Sampling { temperature, top_p, top_k, seed: 3 }
+    }
+
+    fn draws(n: u32, sampling: &Sampling) -> Vec<u32> {
+        let logits = Tensor::new(&[LOGITS], &Device::Cpu).unwrap();
+        (0..n)
+            .map(|position| choose(&logits, Some(sampling), &[(4, position)]).unwrap()[0])
+            .collect()
+    }
+
+    /// The distribution by its definition, token by token: temperature, then the `top_k` first, then the first that reach `top_p`.
+    fn probabilities(logits: &[f32], sampling: &Sampling) -> Vec<f64> {
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+        if sampling.top_k > 0 {
+            order.truncate(sampling.top_k);
+        }
+        let weight = |token: usize| (f64::from(logits[token]) / sampling.temperature).exp();
+        let total: f64 = order.iter().map(|&token| weight(token)).sum();
+        let mut kept = vec![0.0; logits.len()];
+        let mut sum = 0.0;
+        for &token in &order {
+            kept[token] = weight(token);
+            sum += weight(token);
+            if sum >= sampling.top_p * total {
+                break;
+            }
+        }
+        kept.iter().map(|weight| weight / sum).collect()
+    }
+
+    #[test]
+    fn draws_follow_the_distribution() {
+        // Largest chi-square that 1 in 10,000 samples reaches, by degrees of freedom.
+        const CHI_SQUARE: [f64; 6] = [0.0, 15.14, 18.42, 21.11, 23.51, 25.74];
+        const DRAWS: u32 = 20_000;
+        for sampling in [
+            sampling(1.0, 1.0, 0),
+            sampling(0.4, 1.0, 0),
+            sampling(3.0, 1.0, 0),
+            sampling(1.0, 1.0, 3),
+            sampling(0.8, 0.9, 0),
+            sampling(1.5, 0.8, 5),
+        ] {
+            let want = probabilities(&LOGITS, &sampling);
+            let mut counts = vec![0.0; want.len()];
+            draws(DRAWS, &sampling).iter().for_each(|&token| counts[token as usize] += 1.0);
+            let possible = want.iter().filter(|p| **p > 0.0).count();
+            let mut chi_square = 0.0;
+            for (count, p) in counts.iter().zip(&want) {
+                if *p > 0.0 {
+                    let expected = f64::from(DRAWS) * p;
+                    chi_square += (count - expected).powi(2) / expected;
+                } else {
+                    assert!(*count < 0.5, "{sampling:?} drew a token that it leaves out");
+                }
+            }
+            assert!(chi_square <= CHI_SQUARE[possible - 1], "{sampling:?}: {chi_square}");
+        }
+    }
+
+    #[test]
+    fn one_candidate_is_the_most_probable_token() {
+        for one in [sampling(1.0, 1.0, 1), sampling(1.0, 1e-12, 0), sampling(1e-6, 1.0, 0)] {
+            assert_eq!(draws(50, &one), [2; 50], "{one:?}");
+        }
+    }
+
+    #[test]
+    fn of_equal_tokens_the_lower_id_is_kept() {
+        let ids = |logits: &[f32], sampling: &Sampling| {
+            candidates(logits, sampling).iter().map(|(token, _)| *token).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&LOGITS, &sampling(1.0, 1.0, 2)), [2, 0]);
+        assert_eq!(ids(&[0.5; 9], &sampling(1.0, 1.0, 4)), [0, 1, 2, 3]);
+        assert_eq!(ids(&[0.5; 10], &sampling(1.0, 0.35, 0)), [0, 1, 2, 3]);
+        assert_eq!(most_probable(&[0.5, 1.0, 1.0]), 1);
+    }
+
+    #[test]
+    fn tokens_passed_over_early_are_never_in_the_nucleus() {
+        let philox = Philox::new(9, 0);
+        let logits: Vec<f32> = (0..1000).map(|i| (8.0 * philox.uniform(i)) as f32).collect();
+        for top_p in [1e-3, 0.1, 0.5, 0.9, 0.99, 0.9999] {
+            let sampling = sampling(1.0, top_p, 0);
+            let want = probabilities(&logits, &sampling).iter().filter(|p| **p > 0.0).count();
+            assert_eq!(candidates(&logits, &sampling).len(), want, "top_p {top_p}");
+        }
+    }
+
+    #[test]
+    fn a_draw_depends_on_seed_row_and_position() {
+        let drawn = |seed, row| -> Vec<u32> {
+            let sampling = Sampling { seed, ..sampling(1.0, 1.0, 0) };
+            let logits = Tensor::new(&[LOGITS], &Device::Cpu).unwrap();
+            let one = |position| choose(&logits, Some(&sampling), &[(row, position)]).unwrap()[0];
+            (0..40).map(one).collect()
+        };
+        assert_eq!(drawn(1, 5), drawn(1, 5));
+        assert!(drawn(1, 5) != drawn(2, 5) && drawn(1, 5) != drawn(1, 6));
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_are_an_error() {
+        for bad in [[f32::NAN, 1.0], [1.0, f32::NAN], [f32::NEG_INFINITY; 2], [f32::INFINITY, 0.0]]
+        {
+            let logits = Tensor::new(&[bad], &Device::Cpu).unwrap();
+            let error = choose(&logits, None, &[(2, 9)]).unwrap_err().to_string();
+            assert_eq!(error, "the model's logits for prompt 3 are not finite");
+        }
+    }
+}

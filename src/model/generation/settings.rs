@@ -62,7 +62,7 @@ pub enum Stop {
 
 impl GenerationSettings {
     /// Refuses values that mean nothing.
-    pub(super) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if self.max_new_tokens == 0 {
             bail_input!("`max_new_tokens` must be at least 1, got `0`");
         }

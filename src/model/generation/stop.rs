@@ -24,6 +24,11 @@ impl<'a> StopStrings<'a> {
         Self::new(tokenizer, &[])
     }
 
+    /// The strings.
+    pub fn strings(&self) -> &[String] {
+        &self.strings
+    }
+
     /// Whether the text of `ids` has one of the strings.
     pub(super) fn found(&self, ids: &[u32]) -> Result<bool> {
         if self.strings.is_empty() {
