@@ -80,12 +80,17 @@ impl Work<'_> {
                         journal.append(row, generation)?;
                     }
                     let rate = tokens as f64 / begun.elapsed().as_secs_f64();
-                    progress.advance(1, format!("{rate:.0} tokens/s"));
+                    progress.advance(1, format_args!("{rate:.0} tokens/s"));
                 }
             }
             interrupt::check()
         })?;
         drop(progress);
+        let elapsed_s = begun.elapsed().as_secs_f64();
+        say.note(format!(
+            "generated: {tokens} tokens in {elapsed_s:.3} s, {:.1} tokens/s",
+            tokens as f64 / elapsed_s
+        ));
         let full = generations.iter().filter(|g| g.stop == Stop::Context).count();
         if full > 0 {
             say.note(format!(
