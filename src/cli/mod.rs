@@ -6,6 +6,8 @@ use crate::error::InputError;
 use crate::train::interrupt::Interrupted;
 
 pub mod data;
+pub mod eval;
+pub mod generate;
 pub mod merge;
 pub mod train;
 

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::choices::LossType;
+use super::choices::{LossType, MetricName};
 use super::keys::{Kind, REQUIRED, SET_KEYS, SET_REQUIRED, kind, quoted};
 use super::sections::DpoSection;
 use super::typed::{Entry, Source};
@@ -187,6 +187,17 @@ fn sets(at: &At<'_>, found: &Value) -> anyhow::Result<()> {
                 }
                 None => {}
             }
+        }
+        if let Some(Value::Array(metrics)) = table.get("metrics")
+            && !metrics.iter().any(|metric| metric.as_str() == Some(MetricName::Opa.name()))
+        {
+            let metrics = at.inside(".metrics");
+            return Err(metrics
+                .wrong_value("a list with `\"opa\"` in it", &table["metrics"])
+                .hint(
+                    "it costs a small part of what generation costs, and the report is built on it",
+                )
+                .into());
         }
         let name = name(table);
         let at = at.inside(".name");

@@ -154,6 +154,8 @@ choices! {
     MetricName {
         /// Share of pairs whose margin is above the reference's (paper, Eq. 3), and its relatives.
         Opa = "opa",
+        /// Share of prompts whose generated answer is near the preferred one (paper, Eq. 4); see `[eval.spmr]`.
+        Spmr = "spmr",
     }
 }
 

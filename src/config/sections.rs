@@ -187,6 +187,36 @@ impl Default for TrainSection {
 pub struct EvalSection {
     /// The data sets, each a `[[eval.sets]]`; none for no evaluation.
     pub sets: Vec<EvalSet>,
+    /// How SPMR is measured.
+    pub spmr: SpmrSection,
+}
+
+/// `[eval.spmr]`: answers are generated and held against the preferred ones, for sets with `spmr` among their metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpmrSection {
+    /// The sentence encoder, a sentence-transformers folder or hub id; without one SPMR is left out, and that is said.
+    pub embedder: String,
+    /// Cosine that an answer must exceed.
+    pub threshold: f64,
+    /// Tokens after which an answer is cut.
+    pub max_new_tokens: usize,
+    /// Whether the prompt is embedded before the answer, as the authors left it in; the figure without it is given too.
+    pub embed_prompt: bool,
+    /// Prompts of a set that are answered, spread evenly over it; 0 for all.
+    pub max_prompts: usize,
+}
+
+impl Default for SpmrSection {
+    fn default() -> Self {
+        Self {
+            embedder: String::new(),
+            threshold: 0.8,
+            max_new_tokens: 512,
+            embed_prompt: false,
+            max_prompts: 0,
+        }
+    }
 }
 
 /// `[[eval.sets]]`: one data set of the evaluation.

@@ -52,9 +52,9 @@ fn unknown_config_key_is_an_error() {
     assert_eq!(message, "configs/run.toml: unknown key `lora.rnak`");
     assert_eq!(hint, "did you mean `lora.rank`?");
 
-    let (message, hint) = refused(resolve(&format!("{SMALL}[eval.spmr]\nthreshold = 0.8\n"), &[]));
-    assert_eq!(message, "configs/run.toml: unknown key `eval.spmr`");
-    assert_eq!(hint, "the keys of `[eval]` are `sets`");
+    let (message, hint) = refused(resolve(&format!("{SMALL}[eval.paa]\njudges = 3\n"), &[]));
+    assert_eq!(message, "configs/run.toml: unknown key `eval.paa`");
+    assert_eq!(hint, "the keys of `[eval]` are `sets`, `spmr`");
 
     let (message, hint) = refused(resolve(&format!("zebra = 1\n{SMALL}"), &[]));
     assert_eq!(message, "configs/run.toml: unknown key `zebra`");
@@ -231,7 +231,7 @@ fn evaluation_sets_need_names_of_their_own_that_fit_a_file_name() {
     let spmr = "[[eval.sets]]\nname = \"a\"\nfiles = [\"a\"]\nmetrics = [\"spmr\"]";
     assert_eq!(
         refused_with(spmr),
-        "configs/run.toml: `eval.sets[0].metrics[0]` must be `\"opa\"`, got `\"spmr\"`"
+        "configs/run.toml: `eval.sets[0].metrics` must be a list with `\"opa\"` in it, got `[\"spmr\"]`"
     );
 }
 
@@ -373,4 +373,26 @@ fn neither_file_nor_preset_lists_the_presets() {
         hint,
         "the presets are `llama2-7b.toml`, `llama2-13b.toml`, `llama2-7b-chat.toml`, `llama2-13b-chat.toml`, `tiny.toml`"
     );
+}
+
+#[test]
+fn a_table_in_a_table_is_read_set_and_checked_like_any_other() {
+    let text = format!("{SMALL}[eval.spmr]\nthreshold = 0.5\nembedder = \"minilm\"\n");
+    let config = resolve(&text, &["eval.spmr.threshold=0.75", "eval.spmr.max_prompts=9"]).unwrap();
+    let spmr = &config.eval.spmr;
+    assert_eq!((spmr.embedder.as_str(), spmr.max_prompts, spmr.max_new_tokens), ("minilm", 9, 512));
+    assert!((spmr.threshold - 0.75).abs() <= 0.0);
+    assert_eq!(resolve(&config.to_toml().unwrap(), &[]).unwrap(), config);
+    for (set, expected) in [
+        ("eval.spmr.threshold=1.5", "`eval.spmr.threshold` must be in -1..=1, got `1.5`"),
+        (
+            "eval.spmr.max_new_tokens=0",
+            "`eval.spmr.max_new_tokens` must be in 1..=1000000, got `0`",
+        ),
+        ("eval.spmr={}", "expected `section.key=value`, `eval.spmr` is a section"),
+    ] {
+        assert_eq!(refused(resolve(&text, &[set])).0, format!("`--set {set}`: {expected}"));
+    }
+    let (message, _) = refused(resolve(&format!("{SMALL}[eval]\nspmr = 3\n"), &[]));
+    assert_eq!(message, "configs/run.toml:8: `eval.spmr` must be a table, got `3`");
 }

@@ -79,7 +79,7 @@ pub(super) fn owned(bytes: &[u8], name: &str) -> Result<Vec<Owned>> {
 }
 
 /// A file's name without folder and ending.
-fn stem(name: &str) -> String {
+pub(super) fn stem(name: &str) -> String {
     Path::new(name)
         .file_stem()
         .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
@@ -94,7 +94,7 @@ fn json<'a>(bytes: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>> {
 }
 
 /// The records of one file as JSON, at least one, each with the line it begins on.
-fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'a str)>> {
+pub(super) fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'a str)>> {
     let text = text(bytes, name)?;
     let elements = match text.trim_start().chars().next() {
         Some('[') => array(text, name)?,
@@ -112,7 +112,7 @@ fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'a str)>> {
 }
 
 /// The file as text, without a byte order mark.
-fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
+pub(super) fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
     let foreign: [(&[u8], &str, &str); 6] = [
         (b"PARE", "an encrypted Parquet file", "write it without encryption"),
         (b"\x1f\x8b", "gzip data", "unpack it with `gunzip`"),
@@ -157,7 +157,7 @@ fn array<'a>(text: &'a str, name: &str) -> Result<Vec<(usize, &'a str)>> {
 }
 
 /// The lines that are not blank, each with its number.
-fn lines(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn lines(text: &str) -> Vec<(usize, &str)> {
     text.split('\n')
         .enumerate()
         .map(|(i, line)| (i + 1, line))
@@ -166,7 +166,7 @@ fn lines(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// The fields of one record that begins on `line`.
-fn object(json: &str, name: &str, line: usize) -> Result<Map<String, Value>> {
+pub(super) fn object(json: &str, name: &str, line: usize) -> Result<Map<String, Value>> {
     match serde_json::from_str(json).map_err(|error| broken(&error, name, line))? {
         Value::Object(fields) => Ok(fields),
         other => Err(InputError::new(format!(

@@ -12,6 +12,7 @@ use crate::eval::bootstrap::RESAMPLES;
 use crate::eval::difference::difference;
 use crate::eval::metrics::{self, Metrics};
 use crate::eval::score::PairScore;
+use crate::eval::spmr::Spmr;
 
 /// The figures of one evaluation set, together and per source file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct SetResult {
     /// What has changed since the evaluation before tuning, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
+    /// SPMR, where it was asked for and a sentence encoder was configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spmr: Option<Spmr>,
 }
 
 /// Paired differences, after less before.
@@ -70,6 +74,7 @@ impl SetResult {
             overall,
             sources,
             change: None,
+            spmr: None,
         })
     }
 

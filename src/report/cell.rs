@@ -10,6 +10,16 @@ pub fn figure(metric: Metric, figure: &Figure) -> String {
     with_interval(figure, |value| number(metric, value))
 }
 
+/// A share in percent with its interval, as [`figure`] prints one.
+pub fn share(share: &Figure) -> String {
+    figure(Metric::Opa, share)
+}
+
+/// A difference of shares in percent, as [`change`] prints one.
+pub fn share_change(share: &Figure) -> String {
+    change(Metric::Opa, share)
+}
+
 /// The same for a difference, with its sign: `+3.21 [+1.10, +5.40]`.
 pub fn change(metric: Metric, figure: &Figure) -> String {
     with_interval(figure, |value| {

@@ -3,12 +3,14 @@
 use anyhow::{Context, Result};
 
 use super::folder::RunFolder;
-use super::inputs::Inputs;
+use super::inputs::{EvalInputs, Inputs};
 use super::progress::Verbosity;
 use super::scores;
 use super::step::Engine;
-use crate::config::{Reference, RunConfig};
+use crate::config::{MetricName, Reference, RunConfig};
+use crate::eval::embedder::Embedder;
 use crate::eval::score::{PairScore, read_scores, write_scores};
+use crate::eval::spmr::{Spmr, read_answers};
 use crate::eval::{Evaluation, SetResult};
 use crate::model::llama::Llama;
 use crate::model::lora::Adapter;
@@ -23,6 +25,12 @@ pub struct Scoring<'a> {
     pub model: &'a Llama,
     /// The adapter that the policy starts with, if it is not a fresh one, in the dtype of the base.
     pub start: Option<&'a Adapter>,
+    /// Digest of the base model's files.
+    pub model_digest: &'a str,
+    /// What results call the adapter that is scored after training: its folder.
+    pub tuned: &'a str,
+    /// The sentence encoder of SPMR; without one it is left out.
+    pub encoder: Option<&'a Embedder>,
     /// Where scores and figures go.
     pub folder: &'a RunFolder,
     /// How much is computed at once.
@@ -46,7 +54,8 @@ impl Scoring<'_> {
         let mut all = Vec::new();
         for set in &self.inputs.sets {
             let scores = read_scores(&self.folder.scores(&set.name, when)).ok()?;
-            let whole = scores.len() == set.pairs.len() && evaluation.set(&set.name).is_some();
+            let spmr = evaluation.set(&set.name)?.spmr.is_some();
+            let whole = scores.len() == set.pairs.len() && spmr == self.embedder(set).is_some();
             all.push(whole.then_some(scores)?);
         }
         Some((evaluation, all))
@@ -72,14 +81,11 @@ impl Scoring<'_> {
             };
             let scores = scores::scores(&set.texts, &set.pairs, &policy, &reference);
             write_scores(&self.folder.scores(&set.name, "before"), &scores)?;
-            results.push(SetResult::measure(
-                &set.name,
-                &scores,
-                self.config.dpo.beta,
-                self.config.train.seed,
-            )?);
+            let (beta, seed) = (self.config.dpo.beta, self.config.train.seed);
+            let spmr = self.spmr(set, "before", self.start)?;
+            results.push(SetResult { spmr, ..SetResult::measure(&set.name, &scores, beta, seed)? });
         }
-        let adapter = self.inputs.start.as_ref().map(|_| self.config.lora.init_from.clone());
+        let adapter = self.start.map(|_| self.config.lora.init_from.clone());
         self.finish("before", adapter, results).map(Some)
     }
 
@@ -111,16 +117,39 @@ impl Scoring<'_> {
                 &reference,
             );
             write_scores(&self.folder.scores(&set.name, "after"), &scores)?;
-            results.push(SetResult::measure_change(
-                &set.name,
-                before,
-                &scores,
-                self.config.dpo.beta,
-                self.config.train.seed,
-            )?);
+            let (beta, seed) = (self.config.dpo.beta, self.config.train.seed);
+            let spmr = self.spmr(set, "after", Some(adapter))?;
+            results.push(SetResult {
+                spmr,
+                ..SetResult::measure_change(&set.name, before, &scores, beta, seed)?
+            });
         }
-        let adapter = Some(self.folder.adapter().display().to_string());
-        self.finish("after", adapter, results).map(Some)
+        self.finish("after", Some(self.tuned.to_owned()), results).map(Some)
+    }
+
+    /// The encoder, if SPMR of `set` is asked for.
+    fn embedder(&self, set: &EvalInputs) -> Option<&Embedder> {
+        self.encoder.filter(|_| set.metrics.contains(&MetricName::Spmr))
+    }
+
+    /// SPMR of `set` under `adapter`, with its change where there are answers from before.
+    fn spmr(
+        &self,
+        set: &EvalInputs,
+        when: &str,
+        adapter: Option<&Adapter>,
+    ) -> Result<Option<Spmr>> {
+        let Some(embedder) = self.embedder(set) else { return Ok(None) };
+        let place = || format!("evaluation set `{}`", set.name);
+        let seed = self.config.train.seed;
+        let (answers, left_out) = self.answers(embedder, set, when, adapter)?;
+        let spmr =
+            Spmr::measure(&answers, &self.config.eval.spmr, left_out, seed).with_context(place)?;
+        if when == "before" {
+            return Ok(Some(spmr));
+        }
+        let before = read_answers(&self.folder.generations(&set.name, "before"))?;
+        spmr.with_change(&before, &answers, seed).with_context(place).map(Some)
     }
 
     /// Writes the figures of all sets beside their scores.

@@ -84,7 +84,7 @@ pub fn logps(
 }
 
 /// Digest of an adapter's weights and of how they are scaled.
-fn digest_of(adapter: &Adapter) -> Result<String> {
+pub(super) fn digest_of(adapter: &Adapter) -> Result<String> {
     let weights = adapter::to_safetensors(&adapter.tensors)?;
     Ok(digest::of_parts([&weights[..], &adapter.scale().to_le_bytes()]))
 }

@@ -8,8 +8,9 @@ use candle_core::{DType, Device};
 
 use super::checkpoint::{self, Cursor, State};
 use super::dpo::Dpo;
+use super::encoder::EncoderSource;
 use super::evaluate::Scoring;
-use super::folder::{self, Resume, RunFolder};
+use super::folder::{self, Purpose, Resume, RunFolder};
 use super::hub::model::HubModel;
 use super::inputs::{Inputs, ModelSource};
 use super::interrupt::{self, Interrupted};
@@ -52,17 +53,19 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     // What the user gave.
     let device = machine::device(&options.device)?;
     let dtype = machine::dtype(config.model.dtype, &device)?;
-    folder::check(config, &options.resume)?;
+    folder::check(Purpose::Run, config, &options.resume)?;
     let mut inputs = Inputs::load(config, say)?;
     inputs.notes.iter().for_each(|note| say.note(note));
     inputs.fetch_weights()?;
+    let encoder = inputs.encoder.as_ref().map(EncoderSource::load).transpose()?;
 
     // The model and the run folder.
     let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
     let model_digest = digest::of_model(&base_path)?;
     inputs.save_tokens(say);
     let (commit, revision) = inputs.model.commit().unzip();
-    folder.begin(config, &inputs.digest(&model_digest)?, &machine::describe(&device), commit)?;
+    let inputs_digest = inputs.digest(&model_digest)?;
+    folder.begin(Purpose::Run, config, &inputs_digest, &machine::describe(&device), commit)?;
     let engine = machine::engine(
         &config.train,
         &config.lora,
@@ -89,11 +92,15 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         revision,
     );
     let start = start(&inputs, &model)?;
+    let adapter_dir = folder.adapter().display().to_string();
     let scoring = Scoring {
         config,
         inputs: &inputs,
         model: &model,
         start: start.as_ref(),
+        model_digest: &model_digest,
+        tuned: &adapter_dir,
+        encoder: encoder.as_ref(),
         folder: &folder,
         engine,
         say,
@@ -231,7 +238,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         training: log.summary(begun.elapsed().as_secs_f64()),
         before,
         after,
-        adapter_dir: folder.adapter().display().to_string(),
+        adapter_dir,
         config_toml: config.to_toml()?,
         notes: inputs.notes.clone(),
     };
@@ -241,7 +248,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
 }
 
 /// Loads the model, then opens the run folder; a model of the binary is unpacked into it, so there the order is the other one.
-fn open_model(
+pub(super) fn open_model(
     config: &RunConfig,
     inputs: &Inputs,
     dtype: DType,

@@ -4,7 +4,10 @@
 mod command;
 mod data_verbs;
 mod dry_run;
+mod encoder;
 mod engine;
+mod eval_verb;
+mod generation;
 mod golden;
 mod hub;
 mod losses;
@@ -12,5 +15,6 @@ mod merge;
 mod mistakes;
 mod outputs;
 mod resume;
+mod spmr;
 mod stories;
 mod trajectories;

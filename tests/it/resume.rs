@@ -89,7 +89,7 @@ fn cached_reference_changes_nothing_and_a_broken_cache_is_computed_again() {
             said.contains(if broken {
                 "computed again"
             } else {
-                "reference: 25 pairs from the cache"
+                "reference: 13 pairs from the cache"
             }),
             "{said}"
         );
