@@ -162,12 +162,13 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                 state.cursor.skipped_in_a_row += 1;
                 let ids: Vec<_> =
                     planned.pairs.iter().map(|&i| inputs.train_ids[i].as_str()).collect();
-                progress.note(format!(
-                    "warning: step {} skipped, loss {} and gradient norm {norm}; pairs {}",
+                let warning = format!(
+                    "step {} skipped, loss {} and gradient norm {norm}; pairs {}",
                     step + 1,
                     output.loss,
                     ids.join(", ")
-                ));
+                );
+                progress.suspend(|| say.warn(warning));
             } else {
                 state.cursor.skipped_in_a_row = 0;
                 state.adapter.tensors = state.optimizer.step(
@@ -284,10 +285,9 @@ fn load_state(
                 options.verbosity.note(format!("resumed after step {step}"));
                 return Ok(state);
             }
-            Err(error) => options.verbosity.note(format!(
-                "warning: checkpoint `{}` is passed over: {error:#}",
-                path.display()
-            )),
+            Err(error) => options
+                .verbosity
+                .warn(format!("checkpoint `{}` is passed over: {error:#}", path.display())),
         }
     }
     let adapter = match &inputs.start {
