@@ -1,7 +1,9 @@
-//! Evaluation before and after training: scores of every set into `eval/`, figures out.
+//! Evaluation before, during and after training: scores of every set into `eval/`, figures out.
 
 use anyhow::{Context, Result};
 
+use super::checkpoint;
+use super::digest;
 use super::folder::RunFolder;
 use super::inputs::Inputs;
 use super::progress::Verbosity;
@@ -10,10 +12,11 @@ use super::step::Engine;
 use crate::config::{Reference, RunConfig};
 use crate::eval::score::{PairScore, read_scores, write_scores};
 use crate::eval::{Evaluation, SetResult};
+use crate::model::adapter;
 use crate::model::llama::Llama;
 use crate::model::lora::Adapter;
 
-/// Evaluation before and after training, one forward pass for each set and model.
+/// Evaluation before, during and after training, one forward pass for each set and model.
 pub struct Scoring<'a> {
     /// What the user chose.
     pub config: &'a RunConfig,
@@ -80,25 +83,66 @@ impl Scoring<'_> {
             )?);
         }
         let adapter = self.inputs.start.as_ref().map(|_| self.config.lora.init_from.clone());
-        self.finish("before", adapter, results).map(Some)
+        self.finish("before", adapter, None, results).map(Some)
     }
 
-    /// Scores of the trained policy beside those of the reference that [`Scoring::before`] wrote.
+    /// Whether the policy is evaluated after `step` of the run's `last` steps.
+    pub fn is_due(&self, step: usize, last: usize) -> bool {
+        let every = self.config.eval.every;
+        every > 0 && step > 0 && (step.is_multiple_of(every) || step == last)
+    }
+
+    /// The evaluation and the scores of [`Scoring::before`], which wrote them.
+    pub fn start(&self) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+        self.written("before").context("the scores from before training are gone")
+    }
+
+    /// Scores of the policy after `step` steps, with what has changed since the start.
+    ///
+    /// What an interrupted run has already written of the same adapter is read, not computed again.
+    pub fn during(
+        &self,
+        step: usize,
+        adapter: &Adapter,
+    ) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+        let name = format!("the adapter after step {step}");
+        self.trained(&checkpoint::name(step), name, adapter, None)
+    }
+
+    /// Scores of the exported policy, which was that after `step` steps, beside those of the reference that [`Scoring::before`] wrote.
     pub fn after(
         &self,
+        step: usize,
         adapter: &Adapter,
-        before: Option<&Evaluation>,
-    ) -> Result<Option<Evaluation>> {
-        if before.is_none() {
-            return Ok(None);
+    ) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+        let name = self.folder.adapter().display().to_string();
+        self.trained("after", name, adapter, Some(&checkpoint::name(step)))
+    }
+
+    /// Scores of a trained adapter as `when`; those of the same adapter that are already there, as `when` or as `twin`, are taken.
+    fn trained(
+        &self,
+        when: &str,
+        name: String,
+        adapter: &Adapter,
+        twin: Option<&str>,
+    ) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+        let digest = digest::of_bytes(&adapter::to_safetensors(&adapter.tensors)?);
+        let same = |when: &str| {
+            self.written(when).filter(|(there, _)| there.adapter_sha256.as_ref() == Some(&digest))
+        };
+        if let Some(there) = same(when) {
+            return Ok(there);
         }
-        if let Some((evaluation, _)) = self.written("after") {
-            return Ok(Some(evaluation));
+        if let Some((there, scores)) = twin.and_then(same) {
+            for (set, scores) in self.inputs.sets.iter().zip(&scores) {
+                write_scores(&self.folder.scores(&set.name, when), scores)?;
+            }
+            return Ok((self.finish(when, Some(name), Some(digest), there.sets)?, scores));
         }
-        let (_, before) =
-            self.written("before").context("the scores from before training are gone")?;
+        let (_, before) = self.start()?;
         let policy = adapter.to_dtype(self.model.dtype)?;
-        let mut results = Vec::new();
+        let (mut results, mut all) = (Vec::new(), Vec::new());
         for (i, (set, before)) in self.inputs.sets.iter().zip(&before).enumerate() {
             let reference: Vec<_> = before
                 .iter()
@@ -107,10 +151,10 @@ impl Scoring<'_> {
             let scores = scores::scores(
                 &set.texts,
                 &set.pairs,
-                &self.sums("after", Some(&policy), i)?,
+                &self.sums(when, Some(&policy), i)?,
                 &reference,
             );
-            write_scores(&self.folder.scores(&set.name, "after"), &scores)?;
+            write_scores(&self.folder.scores(&set.name, when), &scores)?;
             results.push(SetResult::measure_change(
                 &set.name,
                 before,
@@ -118,9 +162,9 @@ impl Scoring<'_> {
                 self.config.dpo.beta,
                 self.config.train.seed,
             )?);
+            all.push(scores);
         }
-        let adapter = Some(self.folder.adapter().display().to_string());
-        self.finish("after", adapter, results).map(Some)
+        Ok((self.finish(when, Some(name), Some(digest), results)?, all))
     }
 
     /// Writes the figures of all sets beside their scores.
@@ -128,10 +172,14 @@ impl Scoring<'_> {
         &self,
         when: &str,
         adapter: Option<String>,
+        adapter_sha256: Option<String>,
         results: Vec<SetResult>,
     ) -> Result<Evaluation> {
         let (beta, seed) = (self.config.dpo.beta, self.config.train.seed);
-        let evaluation = Evaluation::new(&self.config.model.path, adapter, beta, seed, results);
+        let evaluation = Evaluation {
+            adapter_sha256,
+            ..Evaluation::new(&self.config.model.path, adapter, beta, seed, results)
+        };
         evaluation.write(&self.folder.evaluation(when))?;
         Ok(evaluation)
     }

@@ -4,11 +4,13 @@
 //! [`mod@reference`], takes each [`step`] under the [`dpo`] loss with the [`optimizer`], saves [`checkpoint`]s and the [`log`], and
 //! scores the evaluation sets ([`evaluate`]). Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
 
+pub mod best;
 pub mod checkpoint;
 pub mod digest;
 pub mod dpo;
 pub mod dry_run;
 pub mod estimate;
+pub mod eval_log;
 pub mod evaluate;
 pub mod folder;
 pub mod hub;

@@ -5,6 +5,7 @@ mod command;
 mod data_verbs;
 mod dry_run;
 mod engine;
+mod evaluations;
 mod golden;
 mod hub;
 mod losses;
