@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::choices::{
-    Activations, Dtype, LossType, MetricName, Projection, PromptFormat, Reference, Scheduler,
-    Tokenization,
+    Activations, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat, Reference,
+    Scheduler, Tokenization,
 };
 
 /// Which values a key accepts.
@@ -92,6 +92,11 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("train.checkpoint_every", AT_LEAST_ONE),
     ("train.keep_checkpoints", AT_LEAST_ONE),
     ("train.max_skipped_steps", AT_LEAST_ONE),
+    ("eval.every", ANY_COUNT),
+    ("eval.best_metric", Kind::Choice(BestMetric::NAMES)),
+    ("eval.best_set", Kind::OptionalText),
+    ("eval.patience", ANY_COUNT),
+    ("eval.min_delta", NOT_NEGATIVE),
     ("eval.sets", Kind::Sets),
     ("eval.spmr.embedder", Kind::OptionalText),
     ("eval.spmr.threshold", COSINE),

@@ -19,8 +19,8 @@ use toml::{Table, Value};
 use crate::error::InputError;
 use crate::{bail_input, presets};
 pub use choices::{
-    Activations, Dtype, LossType, MetricName, Projection, PromptFormat, Reference, Scheduler,
-    Tokenization,
+    Activations, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat, Reference,
+    Scheduler, Tokenization,
 };
 pub use sections::{
     DataSection, DpoSection, EvalSection, EvalSet, LoraSection, ModelSection, OutputSection,
@@ -189,6 +189,7 @@ impl RunConfig {
                 InputError::new(format!("{name}: {}", error.message()))
             })?;
         check::loss(&config.dpo, name)?;
+        check::evaluation(&config.eval, name)?;
         config.lora.target_modules.sort();
         Ok(config)
     }

@@ -101,6 +101,13 @@ fn most_alike(
         .map(|(_, path)| path)
 }
 
+/// The one of `words` that `typed` may have meant.
+pub(super) fn nearest_word(typed: &str, words: &[&str]) -> Option<String> {
+    most_alike(words.iter().map(|word| (*word).to_owned()), |word| {
+        likeness(typed, &word.to_lowercase())
+    })
+}
+
 /// How alike two names are, up to 1; a name that holds the other, as `batch_size` in `per_device_batch_size`, is alike.
 fn likeness(a: &str, b: &str) -> f64 {
     let a = a.to_lowercase().replace('-', "_");

@@ -54,7 +54,10 @@ fn unknown_config_key_is_an_error() {
 
     let (message, hint) = refused(resolve(&format!("{SMALL}[eval.paa]\njudges = 3\n"), &[]));
     assert_eq!(message, "configs/run.toml: unknown key `eval.paa`");
-    assert_eq!(hint, "the keys of `[eval]` are `sets`, `spmr`");
+    assert_eq!(
+        hint,
+        "the keys of `[eval]` are `every`, `best_metric`, `best_set`, `patience`, `min_delta`, `sets`, `spmr`"
+    );
 
     let (message, hint) = refused(resolve(&format!("zebra = 1\n{SMALL}"), &[]));
     assert_eq!(message, "configs/run.toml: unknown key `zebra`");
@@ -188,6 +191,38 @@ fn a_key_that_the_loss_ignores_or_misses_is_an_error() {
     );
     assert_eq!(hint, "its paper sets 0.001");
     resolve(SMALL, &["dpo.loss=exo_pair", "dpo.label_smoothing=1e-3"]).unwrap();
+}
+
+#[test]
+fn evaluations_during_training_need_what_they_compare() {
+    let sets = "[[eval.sets]]\nname = \"MVP_test\"\nfiles = [\"a\"]\n";
+    let refused = |text: &str, set: &[&str]| refused(resolve(&format!("{SMALL}{text}"), set));
+    let metric = "eval.best_metric=opa";
+    for (text, set, message, hint) in [
+        ("", &["eval.every=5"][..], "`eval.every` needs a set", "add `[[eval.sets]]`"),
+        (sets, &[metric], "`eval.best_metric` needs evaluations", "set `eval.every`"),
+        (sets, &["eval.patience=2"], "`eval.patience` needs a metric", "set `eval.best_metric`"),
+        (sets, &["eval.best_set=x"], "`eval.best_set` needs a metric", "set `eval.best_metric`"),
+        (sets, &["eval.min_delta=1"], "`eval.min_delta` needs `eval.patience`", "leave it out"),
+        (
+            sets,
+            &[metric, "eval.every=5", "eval.best_set=MVP_tset"],
+            "`eval.best_set` names no set, got `\"MVP_tset\"`",
+            "did you mean `\"MVP_test\"`?",
+        ),
+        (
+            sets,
+            &["eval.best_metric=loss"],
+            "`eval.best_metric` must be one of `\"none\"`, `\"opa\"`",
+            "did you mean `\"dpo_loss\"`?",
+        ),
+    ] {
+        let (said, remedy) = refused(text, set);
+        assert!(said.contains(message) && remedy.contains(hint), "{said}; {remedy}");
+    }
+    let all =
+        ["eval.every=5", metric, "eval.best_set=MVP_test", "eval.patience=1", "eval.min_delta=0.1"];
+    resolve(&format!("{SMALL}{sets}"), &all).unwrap();
 }
 
 #[test]

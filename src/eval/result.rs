@@ -124,6 +124,9 @@ pub struct Evaluation {
     pub model: String,
     /// The adapter that was on, in words or as a folder; none for the untuned model.
     pub adapter: Option<String>,
+    /// SHA-256 of the weights of an adapter that was trained here: whose results these are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_sha256: Option<String>,
     /// DPO's beta, behind the rewards and the loss.
     pub beta: f64,
     /// Seed of the bootstrap.
@@ -144,7 +147,16 @@ impl Evaluation {
         sets: Vec<SetResult>,
     ) -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { version, model: model.to_owned(), adapter, beta, seed, resamples: RESAMPLES, sets }
+        Self {
+            version,
+            model: model.to_owned(),
+            adapter,
+            adapter_sha256: None,
+            beta,
+            seed,
+            resamples: RESAMPLES,
+            sets,
+        }
     }
 
     /// The result of the set called `name`.

@@ -28,6 +28,12 @@ pub fn change(metric: Metric, figure: &Figure) -> String {
     })
 }
 
+/// `48.21 %`, or `0.4821` of what is no share.
+pub fn value(metric: Metric, value: f64) -> String {
+    let unit = if metric.is_share() { " %" } else { "" };
+    format!("{}{unit}", number(metric, value))
+}
+
 /// The metric's key and, for a share, its unit: `opa (%)`.
 pub fn label(metric: Metric) -> String {
     if metric.is_share() { format!("{} (%)", metric.name()) } else { metric.name().to_owned() }

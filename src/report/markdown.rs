@@ -208,6 +208,13 @@ fn training_section(training: &TrainingSummary, notes: &[String]) -> String {
     ] {
         table.push([name, &value]);
     }
+    for (name, value) in
+        [("stopped early", &training.stopped_early), ("adapter exported", &training.exported)]
+    {
+        if let Some(value) = value {
+            table.push([name, value]);
+        }
+    }
     let mut section = format!("\n## Training\n\n{}", table.to_markdown());
     if !notes.is_empty() {
         section.push('\n');

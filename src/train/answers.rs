@@ -1,6 +1,7 @@
 //! Answers of a model to the prompts of a set, and how near each is to the preferred one: what SPMR is measured on.
 //!
-//! Every answer is written down as soon as it is finished, so that a program that was stopped goes on with the prompts that are left.
+//! Every answer goes to a journal as soon as it is finished, so that a program that was stopped goes on with the prompts that are left;
+//! the journal, which knows its model and adapter, is removed with the figures written ([`Scoring`]).
 
 use anyhow::{Context, Result};
 
@@ -9,9 +10,9 @@ use super::generations::Work;
 use super::inputs::EvalInputs;
 use super::interrupt;
 use crate::data::pair::{Markup, Pair};
+use crate::error::InputError;
 use crate::eval::embedder::{Embedder, cosine};
-use crate::eval::spmr::{Answer, LeftOut, read_answers, write_answers};
-use crate::model::generation::journal::Journal;
+use crate::eval::spmr::{Answer, LeftOut, write_answers};
 use crate::model::generation::{Generation, GenerationSettings, Stop, StopStrings};
 use crate::model::lora::Adapter;
 
@@ -35,12 +36,6 @@ impl Scoring<'_> {
         adapter: Option<&Adapter>,
     ) -> Result<(Vec<Answer>, LeftOut)> {
         let asked = self.asked(set)?;
-        let path = self.folder.generations(&set.name, when);
-        if let Ok(written) = read_answers(&path)
-            && written.len() == asked.pairs.len()
-        {
-            return Ok((written, asked.left_out));
-        }
         let spmr = &self.config.eval.spmr;
         let settings = GenerationSettings {
             max_new_tokens: spmr.max_new_tokens,
@@ -65,10 +60,16 @@ impl Scoring<'_> {
             set.name,
             asked.prompts.len()
         ));
-        let (generations, journal) = work.run(Some((&journal, &key)), self.say)?;
+        let (generations, _) = match work.run(Some((&journal, &key)), self.say) {
+            Err(error) if error.is::<InputError>() => {
+                self.say.warn(format!("{error}; answered again"));
+                std::fs::remove_file(&journal)?;
+                work.run(Some((&journal, &key)), self.say)?
+            }
+            run => run?,
+        };
         let answers = self.compare(embedder, &asked, &generations, &set.name)?;
-        write_answers(&path, &answers)?;
-        journal.map_or(Ok(()), Journal::remove)?;
+        write_answers(&self.folder.generations(&set.name, when), &answers)?;
         Ok((answers, asked.left_out))
     }
 

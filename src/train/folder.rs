@@ -206,7 +206,12 @@ impl RunFolder {
         self.path.join("tensorboard")
     }
 
-    /// Figures of all sets; `when` is `before` or `after`.
+    /// The figures of every evaluation, step by step.
+    pub fn eval_log(&self) -> PathBuf {
+        self.path.join("eval.jsonl")
+    }
+
+    /// Figures of all sets; `when` is `before`, `after` or such as `step-000100`.
     pub fn evaluation(&self, when: &str) -> PathBuf {
         self.path.join("eval").join(format!("{when}.json"))
     }

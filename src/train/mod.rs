@@ -6,6 +6,7 @@
 //! Fed by [`crate::data`] and [`crate::model`]; feeds [`crate::eval`] and [`crate::report`].
 
 mod answers;
+pub mod best;
 mod cache;
 pub mod checkpoint;
 pub mod digest;
@@ -13,6 +14,7 @@ pub mod dpo;
 pub mod dry_run;
 pub mod encoder;
 pub mod estimate;
+pub mod eval_log;
 pub mod evaluate;
 pub mod folder;
 pub mod generations;

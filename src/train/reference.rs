@@ -49,8 +49,8 @@ pub fn logps(
     let cached = path.as_deref().filter(|path| path.exists()).and_then(|path| {
         let read = read(path, &key, members.len());
         if read.is_none() {
-            verbosity.note(format!(
-                "warning: reference cache `{}` is broken or of other pairs; it is computed again",
+            verbosity.warn(format!(
+                "reference cache `{}` is broken or of other pairs; it is computed again",
                 path.display()
             ));
         }
@@ -70,7 +70,7 @@ pub fn logps(
                 let written =
                     atomic_file::write(path, |out| Ok(serde_json::to_writer(out, &cached)?));
                 if let Err(error) = written {
-                    verbosity.note(format!("warning: the reference is not cached: {error:#}"));
+                    verbosity.warn(format!("the reference is not cached: {error:#}"));
                 }
                 cached.logps
             } else {

@@ -7,6 +7,7 @@ mod dry_run;
 mod encoder;
 mod engine;
 mod eval_verb;
+mod evaluations;
 mod generation;
 mod golden;
 mod hub;

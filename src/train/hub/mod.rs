@@ -102,7 +102,7 @@ impl Hub {
                 (Err(error), Some(commit)) if error.is::<Unreachable>() => {
                     let error = error.to_string();
                     let first = error.lines().next().unwrap_or_default();
-                    self.say.note(format!("warning: {first}; the cache is used"));
+                    self.say.warn(format!("{first}; the cache is used"));
                     (commit, Files::Cached("the hub cannot be reached".into()))
                 }
                 (Err(error), _) => return Err(error),
