@@ -7,6 +7,7 @@ use crate::train::interrupt::Interrupted;
 
 pub mod data;
 pub mod merge;
+pub mod report;
 pub mod train;
 
 /// Turns a verb's outcome into the exit status: 0 done, 2 the user's input was wrong, 1 anything else.

@@ -1,21 +1,15 @@
 //! `report.md`: a run on one page.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use crate::atomic_file;
 use crate::eval::{Metric, Metrics, SetResult};
 use crate::report::cell;
+use crate::report::groups;
 use crate::report::run::{RunReport, TrainingSummary};
 use crate::report::table::Table;
 use crate::report::table1::{Table1, set_names};
 
 impl RunReport {
-    /// Writes the page; the file appears whole or not at all.
-    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        atomic_file::write(path, |out| Ok(out.write_all(self.to_markdown().as_bytes())?))
-    }
-
     /// The page: Table 1, every figure of every set, the training, how to use the adapter, the configuration.
     pub fn to_markdown(&self) -> String {
         let title = one_line(&self.title);
@@ -69,6 +63,7 @@ fn set_section(name: &str, before: Option<&SetResult>, after: Option<&SetResult>
         after.map(|set| &set.overall),
         change.map(|change| &change.overall),
     );
+    section += &groups::markdown(set);
     if set.sources.len() < 2 {
         return section;
     }
@@ -268,13 +263,5 @@ mod tests {
     fn backticks_in_the_configuration_do_not_end_its_block() {
         let page = RunReport { config_toml: "a = '''\n```\n'''".into(), ..report() }.to_markdown();
         assert!(page.ends_with("````toml\na = '''\n```\n'''\n````\n"));
-    }
-
-    #[test]
-    fn the_page_is_written_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("report.md");
-        report().write(&path).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), report().to_markdown());
     }
 }

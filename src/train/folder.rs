@@ -175,9 +175,4 @@ impl RunFolder {
     pub fn scores(&self, set: &str, when: &str) -> PathBuf {
         self.path.join("eval").join(format!("scores-{set}-{when}.jsonl"))
     }
-
-    /// The report.
-    pub fn report(&self) -> PathBuf {
-        self.path.join("report.md")
-    }
 }

@@ -11,6 +11,7 @@ mod losses;
 mod merge;
 mod mistakes;
 mod outputs;
+mod report;
 mod resume;
 mod stories;
 mod trajectories;
