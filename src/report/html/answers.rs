@@ -52,7 +52,7 @@ pub fn cosines(run: &Run, files: &SetFiles) -> String {
     figure(caption, "", &drawn.svg, &reading)
 }
 
-/// Up to [`SAMPLES`] prompts with the preferred answer and what the model wrote before and after; a sentence where there is none.
+/// Up to twenty prompts with the preferred answer and what the model wrote before and after; a sentence where there is none.
 pub fn samples(run: &Run) -> String {
     let with_answers: Vec<&SetFiles> = run
         .sets
