@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{data, eval, finish, generate, merge, train};
+use mvpbench::cli::{data, eval, finish, generate, merge, report, train};
 
 /// LoRA + DPO fine-tuning of Llama-2, with the evaluation of MVPBench.
 #[derive(Parser)]
@@ -20,6 +20,7 @@ enum Verb {
     Data(data::DataArgs),
     Merge(merge::MergeArgs),
     Generate(generate::GenerateArgs),
+    Report(report::ReportArgs),
 }
 
 fn main() -> ExitCode {
@@ -29,5 +30,6 @@ fn main() -> ExitCode {
         Verb::Data(args) => data::data(args),
         Verb::Merge(args) => merge::merge(args),
         Verb::Generate(args) => generate::generate(&args),
+        Verb::Report(args) => report::report(&args),
     })
 }

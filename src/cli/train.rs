@@ -71,7 +71,7 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     }
     let dir = config.output.dir.display();
     writeln!(out, "adapter: {}", report.adapter_dir)?;
-    writeln!(out, "report:  {dir}/report.md")?;
+    writeln!(out, "report:  {dir}/report.html")?;
     writeln!(out, "next:    {next} --output {dir}-attention")?;
     Ok(())
 }

@@ -235,9 +235,4 @@ impl RunFolder {
     pub fn results(&self) -> PathBuf {
         self.path.join("results.json")
     }
-
-    /// The report.
-    pub fn report(&self) -> PathBuf {
-        self.path.join("report.md")
-    }
 }

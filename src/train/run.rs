@@ -315,7 +315,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         config_toml: config.to_toml()?,
         notes: inputs.notes.clone(),
     };
-    report.write(&folder.report())?;
+    report.write(folder.path())?;
     describe(&folder, &report, &base_name, config)?;
     Ok(report)
 }

@@ -15,6 +15,7 @@ mod losses;
 mod merge;
 mod mistakes;
 mod outputs;
+mod report;
 mod resume;
 mod spmr;
 mod stories;
