@@ -9,10 +9,11 @@ use crate::report::html::{
 };
 use crate::report::markdown::one_line;
 use crate::report::markup::{escape, paragraph};
+use crate::report::table::Table;
 use crate::report::table1::Table1;
 
 /// Names of the two pages.
-const FILES: [&str; 2] = ["report.html", "report.md"];
+pub const FILES: [&str; 2] = ["report.html", "report.md"];
 
 /// What the bootstrap cannot say.
 const NO_WIDTH: &str =
@@ -25,6 +26,8 @@ pub struct Written {
     pub files: Vec<PathBuf>,
     /// Lines and files that could not be read, one sentence each.
     pub left_out: Vec<String>,
+    /// Several runs side by side.
+    pub comparison: Option<Table>,
 }
 
 /// Reads the run `folders` and writes both pages into `output`; `minimum_n` as in [`crate::eval::groups::measure`].
@@ -43,7 +46,10 @@ pub fn write(folders: &[PathBuf], output: &Path, minimum_n: usize) -> anyhow::Re
         atomic_file::write(&path, |out| Ok(out.write_all(page.as_bytes())?))?;
         files.push(path);
     }
-    Ok(Written { files, left_out: runs.into_iter().flat_map(|run| run.left_out).collect() })
+    let all: Vec<&Run> = runs.iter().collect();
+    let comparison = (all.len() > 1).then(|| compare::comparison(&all));
+    let left_out = runs.into_iter().flat_map(|run| run.left_out).collect();
+    Ok(Written { files, left_out, comparison })
 }
 
 /// Runs of one name get the paths of their folders, so that a reader can tell them apart.

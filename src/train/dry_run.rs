@@ -27,7 +27,7 @@ pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Re
         (Dtype::Auto, Place::Cuda) | (Dtype::Bf16, _) => DType::BF16,
         _ => DType::F32,
     };
-    folder::check(Purpose::Run, config, &options.resume)?;
+    folder::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
     let inputs = Inputs::load(config, options.verbosity)?;
     inputs.notes.iter().for_each(|note| options.verbosity.note(note));
     let estimate = Estimate::new(config, &inputs, place, dtype)?;

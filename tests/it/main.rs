@@ -17,6 +17,7 @@ mod mistakes;
 mod outputs;
 mod report;
 mod resume;
+mod seeds;
 mod spmr;
 mod stories;
 mod trajectories;
