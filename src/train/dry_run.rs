@@ -82,10 +82,14 @@ fn text(
     )?;
     writeln!(
         text,
-        "steps:       {} optimizer steps over {} pairs; {} pairs to evaluate, before and after",
+        "steps:       {} optimizer steps over {} pairs; {} pairs to evaluate, before and {}",
         count(estimate.steps),
         count(estimate.visited),
-        count(estimate.evaluated)
+        count(estimate.evaluated),
+        match estimate.evaluations {
+            1 => "after".to_owned(),
+            more => format!("{} times during training", count(more)),
+        }
     )?;
     writeln!(
         text,
