@@ -7,6 +7,7 @@ mod dry_run;
 mod engine;
 mod golden;
 mod hub;
+mod kernels;
 mod losses;
 mod merge;
 mod mistakes;
