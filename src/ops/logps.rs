@@ -2,7 +2,7 @@
 //!
 //! Never a `[tokens, vocab]` matrix: a chunk's logits are overwritten by their own gradient and dropped.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::cpu::{self, Real, on_device, vectorised};
@@ -15,8 +15,17 @@ const CHUNK_ELEMENTS: usize = 4 << 20;
 const CHUNK_ROWS: (usize, usize) = (256, 1024);
 
 /// Rows of logits that exist at one time.
-pub(crate) fn chunk_rows(vocab: usize) -> usize {
+fn chunk_rows(vocab: usize) -> usize {
     (CHUNK_ELEMENTS / vocab.max(1)).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
+}
+
+/// Memory of a chunk of the logits of `scored` rows and of their gradient, in elements of `dtype`: on a GPU in bf16, whose logits are
+/// f32, three times the chunk.
+pub(crate) fn chunk_elements(scored: usize, vocab: usize, dtype: DType) -> usize {
+    match dtype {
+        DType::BF16 => 3 * scored.min(CHUNK_ROWS.1) * vocab,
+        _ => scored.min(chunk_rows(vocab)) * vocab,
+    }
 }
 
 /// Log-probability of each completion token under the model, in nats.
@@ -200,7 +209,7 @@ mod launch {
 mod tests {
     use super::*;
     use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     fn reference(hidden: &Tensor, lm_head: &Tensor, targets: &Tensor) -> Result<Tensor> {
         let all = candle_nn::ops::log_softmax(&hidden.matmul(&lm_head.t()?)?, 1)?;
