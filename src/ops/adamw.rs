@@ -235,6 +235,7 @@ mod launch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reference;
     use crate::ops::testing::{assert_close, random};
     use candle_core::{DType, Var};
     use candle_nn::{AdamW, Optimizer, ParamsAdamW};
@@ -257,6 +258,19 @@ mod tests {
             ours = update(&ours, &gradient, &step).unwrap();
         }
         assert_close("parameter", &ours.value, variable.as_tensor(), 1e-12);
+    }
+
+    #[test]
+    fn a_step_agrees_with_the_reference() {
+        let [value, first, gradient] = [1, 2, 3].map(|seed| random(&[4, 9], seed, DType::F64));
+        let second = first.sqr().unwrap();
+        let parameter = Parameter { value, first_moment: first, second_moment: second };
+        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, gradient_scale: 0.5, count: 3 };
+        let got = update(&parameter, &gradient, &step).unwrap();
+        let want = reference::adamw(&parameter, &gradient, &step).unwrap();
+        assert_close("value", &got.value, &want.value, 1e-12);
+        assert_close("first moment", &got.first_moment, &want.first_moment, 1e-12);
+        assert_close("second moment", &got.second_moment, &want.second_moment, 1e-12);
     }
 
     #[test]

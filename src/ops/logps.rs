@@ -208,12 +208,12 @@ mod launch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reference;
     use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
     use candle_core::Device;
 
     fn reference(hidden: &Tensor, lm_head: &Tensor, targets: &Tensor) -> Result<Tensor> {
-        let all = candle_nn::ops::log_softmax(&hidden.matmul(&lm_head.t()?)?, 1)?;
-        all.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)
+        reference::logps(&hidden.matmul(&lm_head.t()?)?, targets)
     }
 
     fn targets(scored: usize, vocab: usize) -> Tensor {

@@ -17,6 +17,7 @@ mod gemm;
 pub mod linear;
 pub mod logps;
 pub mod philox;
+pub mod reference;
 pub mod rms_norm;
 pub mod rope;
 pub mod rows;

@@ -263,14 +263,14 @@ mod launch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reference;
     use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
-    use candle_core::{D, DType};
+    use candle_core::DType;
 
     const EPS: f64 = 1e-5;
 
     fn reference(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        let inv = (x.sqr()?.mean_keepdim(D::Minus1)? + EPS)?.sqrt()?.recip()?;
-        x.broadcast_mul(&inv)?.broadcast_mul(weight)
+        reference::rms_norm(x, weight, EPS)
     }
 
     #[test]

@@ -128,6 +128,7 @@ mod launch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reference;
     use crate::ops::testing::{assert_close, random, tape, tolerance};
     use candle_core::{DType, Device};
 
@@ -139,16 +140,6 @@ mod tests {
         )
     }
 
-    fn reference(x: &Tensor, cos: &Tensor, sin: &Tensor, heads: usize) -> Result<Tensor> {
-        let (tokens, half) = cos.dims2()?;
-        let x = x.reshape((tokens, heads, 2 * half))?;
-        let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
-        let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
-        let left = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-        let right = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-        Tensor::cat(&[left, right], 2)?.reshape((tokens, heads * 2 * half))
-    }
-
     #[test]
     fn values_and_gradients_agree_with_the_reference() {
         for dtype in [DType::F32, DType::F64] {
@@ -158,8 +149,8 @@ mod tests {
                     random(&[tokens, heads * 2 * half], 1, dtype),
                     random(&[tokens, heads * 2 * half], 2, dtype),
                 );
-                let want = reference(&x, &cos, &sin, heads).unwrap();
-                let gradient = tape(&[&x], &dy, |t| reference(&t[0], &cos, &sin, heads));
+                let want = reference::rope(&x, &cos, &sin).unwrap();
+                let gradient = tape(&[&x], &dy, |t| reference::rope(&t[0], &cos, &sin));
                 assert_close(
                     "y",
                     &forward(x.copy().unwrap(), &cos, &sin).unwrap(),

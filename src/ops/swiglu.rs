@@ -123,12 +123,9 @@ mod launch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reference;
     use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
     use candle_core::DType;
-
-    fn reference(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-        gate.silu()? * up
-    }
 
     #[test]
     fn values_and_gradients_agree_with_the_reference() {
@@ -139,11 +136,11 @@ mod tests {
                 assert_close(
                     "y",
                     &forward(&gate, &up).unwrap(),
-                    &reference(&gate, &up).unwrap(),
+                    &reference::swiglu(&gate, &up).unwrap(),
                     tolerance(dtype),
                 );
                 let (dgate, dup) = backward(&dy, &gate, &up).unwrap();
-                let want = tape(&[&gate, &up], &dy, |t| reference(&t[0], &t[1]));
+                let want = tape(&[&gate, &up], &dy, |t| reference::swiglu(&t[0], &t[1]));
                 assert_close("dgate", &dgate, &want[0], tolerance(dtype));
                 assert_close("dup", &dup, &want[1], tolerance(dtype));
             }
