@@ -14,7 +14,7 @@ use crate::config::Projection;
 use crate::data::pack::Pack;
 use crate::data::tokenize::TokenPair;
 use crate::error::InputError;
-use crate::ops::{logps, rms_norm};
+use crate::ops::{logps, rms_norm, rows};
 
 /// A frozen Llama.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ impl Llama {
     }
 
     fn embed(&self, batch: &Batch) -> Result<Stream> {
-        Ok(Stream { base: self.embed_tokens.index_select(&batch.ids, 0)?, delta: None })
+        Ok(Stream { base: rows::forward(&self.embed_tokens, &batch.ids)?, delta: None })
     }
 
     fn last_norm(&self, stream: &Stream) -> Result<rms_norm::Normed> {
@@ -119,7 +119,7 @@ impl Llama {
 
     /// Log-probability of each scored token in nats, `[scored]`; without an `adapter`, those of the base model.
     pub fn logps(&self, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
-        let hidden = self.last_hidden(batch, adapter)?.index_select(&batch.rows, 0)?;
+        let hidden = rows::forward(&self.last_hidden(batch, adapter)?, &batch.rows)?;
         logps::forward(&hidden, &self.lm_head, &batch.targets)
     }
 
@@ -167,7 +167,7 @@ impl Llama {
         }
         let last = self.last_norm(&stream)?;
         let (logps, own) = logps::forward_for_backward(
-            &last.y.index_select(&batch.rows, 0)?,
+            &rows::forward(&last.y, &batch.rows)?,
             &self.lm_head,
             &batch.targets,
         )?;
@@ -184,7 +184,7 @@ impl Llama {
         dropout: Option<Dropout>,
     ) -> Result<LoraTensors> {
         let dscored = logps::backward(dlogps, &tape.own)?;
-        let dnormed = tape.last.y.zeros_like()?.index_add(&batch.rows, &dscored, 0)?;
+        let dnormed = rows::backward(&dscored, &batch.rows, tape.last.y.dim(0)?)?;
         let mut dx =
             rms_norm::backward(&dnormed, &tape.last.sum, &tape.last.inv, &self.norm, None)?;
         let mut gradients = LoraTensors::default();

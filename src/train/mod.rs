@@ -11,6 +11,8 @@ pub mod dry_run;
 pub mod estimate;
 pub mod evaluate;
 pub mod folder;
+#[cfg(feature = "cuda")]
+mod gpu;
 pub mod hub;
 pub mod inputs;
 pub mod interrupt;

@@ -68,7 +68,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         &model.config,
         dtype,
         &inputs.train,
-        machine::available_memory_bytes(),
+        (machine::place(&device), machine::free_bytes(&device)),
     );
     let (parameters, device_name) =
         (model.config.parameters() as f64 / 1e6, machine::describe(&device));
@@ -354,7 +354,7 @@ fn record(
         tokens_per_second: output.tokens_computed as f64 / step_time_s,
         model_tflops,
         mfu: model_tflops / ceiling_tflops,
-        peak_memory_gib: machine::peak_memory_gib(),
+        peak_memory_gib: machine::peak_memory_gib(&model.device),
         skipped,
     }
 }
