@@ -183,8 +183,10 @@ pub(super) fn of(device: &Device) -> Result<&CudaDevice> {
 #[expect(unsafe_code, reason = "clearing what is overwritten costs a pass over it")]
 pub(super) fn empty(device: &Device, dtype: DType, shape: impl Into<Shape>) -> Result<Tensor> {
     let shape = shape.into();
+    // The driver is not asked for nothing.
+    let memory = if shape.elem_count() == 0 { Shape::from(1) } else { shape.clone() };
     // SAFETY: every bit pattern is a number, and the caller launches a kernel that writes every element before any is read.
-    let storage = unsafe { of(device)?.alloc_uninit(&shape, dtype) }?;
+    let storage = unsafe { of(device)?.alloc_uninit(&memory, dtype) }?;
     Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))
 }
 

@@ -263,14 +263,8 @@ impl Estimate {
             Place::Cpu => machine::available_memory_bytes().map(|free| free - weights),
             Place::Cuda => None,
         };
-        let engine = machine::engine(
-            &config.train,
-            &config.lora,
-            model,
-            dtype,
-            &inputs.train,
-            (place, free),
-        );
+        let engine =
+            machine::engine(&config.train, &config.lora, model, dtype, &inputs.train, free);
         let budget = engine.micro_batch_tokens;
         let mut all = Count::default();
         for (_, step) in plan.steps_from(0) {

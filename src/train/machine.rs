@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
-use super::estimate::{self, Place};
+use super::estimate;
 #[cfg(feature = "cuda")]
 use super::gpu;
 use super::step::Engine;
@@ -16,14 +16,9 @@ use crate::error::InputError;
 use crate::model::config::LlamaConfig;
 use crate::model::llama::Keep;
 
-/// Tokens computed at once on a CPU unless the user says otherwise: enough that packing the weights for each product costs
-/// little beside the product. It is a constant, and not by the free memory, so that a run gives the same bits when it goes on.
-const CPU_MICRO_BATCH_TOKENS: usize = 4096;
-
-/// The same on a GPU: a step of eight pairs of the paper's lengths in one piece, more than which does not raise the matmul rate. Not
-/// made to fit the card, since results depend on the cut by rounding and a run must go on with the same bits; a card too small for
-/// all activations of this many recomputes them.
-const GPU_MICRO_BATCH_TOKENS: usize = 4096;
+/// Tokens computed at once unless the user says otherwise: enough that packing the weights for each product costs little beside
+/// the product on a CPU, and for the full matmul rate of a GPU. It is a constant, and not by the free memory, so that a run gives the same bits when it goes on.
+const MICRO_BATCH_TOKENS: usize = 4096;
 
 /// Share of the free memory that activations may take before they are recomputed.
 const ACTIVATION_SHARE: f64 = 0.7;
@@ -105,7 +100,7 @@ pub fn describe(device: &Device) -> String {
     }
 }
 
-/// Tokens computed at once at `place` and what is kept of them, for pairs of these lengths beside weights that are in memory
+/// Tokens computed at once and what is kept of them, for pairs of these lengths beside weights that are in memory
 /// already; `free_bytes`: what activations may take a share of, where that is known.
 pub fn engine(
     train: &TrainSection,
@@ -113,14 +108,11 @@ pub fn engine(
     config: &LlamaConfig,
     dtype: DType,
     pairs: &[TokenPair],
-    (place, free_bytes): (Place, Option<f64>),
+    free_bytes: Option<f64>,
 ) -> Engine {
     let longest = pairs.iter().map(TokenPair::tokens).max().unwrap_or(1);
-    let micro_batch_tokens = match (train.micro_batch_tokens, place) {
-        (0, Place::Cpu) => CPU_MICRO_BATCH_TOKENS,
-        (0, Place::Cuda) => GPU_MICRO_BATCH_TOKENS,
-        (tokens, _) => tokens,
-    };
+    let micro_batch_tokens =
+        if train.micro_batch_tokens > 0 { train.micro_batch_tokens } else { MICRO_BATCH_TOKENS };
     let keep = match train.activations {
         Activations::Keep => Keep::Everything,
         Activations::Recompute => Keep::Inputs,
@@ -132,11 +124,6 @@ pub fn engine(
         }
     };
     Engine { micro_batch_tokens, keep }
-}
-
-/// Where `device` is.
-pub fn place(device: &Device) -> Place {
-    if device.is_cpu() { Place::Cpu } else { Place::Cuda }
 }
 
 /// Memory that a new tensor on `device` can have, where the system says.
@@ -180,7 +167,7 @@ fn kibibytes(file: &str, field: &str) -> Option<f64> {
 
 /// The rate of a plain matmul at the model's own feed-forward shape, TFLOP/s: the ceiling that `mfu` is a share of.
 pub fn matmul_tflops(config: &LlamaConfig, dtype: DType, device: &Device) -> Result<f64> {
-    let rows = if device.is_cpu() { 1024 } else { GPU_MICRO_BATCH_TOKENS };
+    let rows = if device.is_cpu() { 1024 } else { MICRO_BATCH_TOKENS };
     let x = Tensor::ones((rows, config.hidden), dtype, device)?;
     let weight = Tensor::ones((config.intermediate, config.hidden), dtype, device)?;
     let flop = 2.0 * (rows * config.hidden * config.intermediate) as f64;

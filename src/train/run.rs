@@ -68,7 +68,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         &model.config,
         dtype,
         &inputs.train,
-        (machine::place(&device), machine::free_bytes(&device)),
+        machine::free_bytes(&device),
     );
     let (parameters, device_name) =
         (model.config.parameters() as f64 / 1e6, machine::describe(&device));
