@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{data, finish, merge, train};
+use mvpbench::cli::{data, doctor, finish, merge, train};
 
 /// LoRA + DPO fine-tuning of Llama-2, with the evaluation of MVPBench.
 #[derive(Parser)]
@@ -18,6 +18,7 @@ enum Verb {
     Train(train::TrainArgs),
     Data(data::DataArgs),
     Merge(merge::MergeArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
@@ -25,5 +26,6 @@ fn main() -> ExitCode {
         Verb::Train(args) => train::train(args),
         Verb::Data(args) => data::data(args),
         Verb::Merge(args) => merge::merge(args),
+        Verb::Doctor(args) => doctor::doctor(args),
     })
 }

@@ -1,5 +1,5 @@
 //! The obvious version of each operation: a composition of candle primitives whose graph candle's tape can follow. What the
-//! bodies and the kernels are compared with; nothing trains with it.
+//! bodies and the kernels are compared with, in tests and by `mvpbench doctor`; nothing trains with it.
 
 use candle_core::{D, Result, Tensor, Var};
 

@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 pub mod digest;
+pub mod doctor;
 pub mod dpo;
 pub mod dry_run;
 pub mod estimate;
