@@ -4,6 +4,8 @@
 //! made of. [`Kernels::launch`] runs one kernel as the driver would: by name, with a grid, a block, dynamic shared memory and the
 //! arguments in order. Where there is no C++ compiler the tests say so and pass.
 
+mod attention;
+mod elements;
 mod harness;
 
 use std::collections::HashMap;
