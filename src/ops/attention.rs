@@ -7,9 +7,9 @@
 
 use std::ops::Range;
 
-use candle_core::{Device, Result, Tensor, bail};
-use rayon::prelude::*;
+use candle_core::{Result, Tensor, bail};
 
+use super::block::{Block, matrices};
 use super::cpu::{self, Real, on_cpu, vectorised};
 use super::gemm::{Into, Threads, Tile, gemm};
 
@@ -85,6 +85,12 @@ impl Mask {
         }
         Ok(Self { pairs, tokens: start.len() })
     }
+
+    /// The rows of each pair.
+    fn bands(&self) -> Vec<Range<usize>> {
+        let last = |runs: &[Run]| runs.last().map_or(0, |run| run.rows.end);
+        self.pairs.iter().map(|runs| runs[0].start..last(runs)).collect()
+    }
 }
 
 /// Returns `o` `[tokens, heads * head_dim]` and the log-sum-exp of each row's scaled scores, `[tokens, heads]`.
@@ -114,14 +120,14 @@ pub fn backward(
     on_cpu!("attention backward", d_o, T => backward_cpu::<T>(d_o, (q, k, v), o, lse, mask, heads))
 }
 
-/// One block of query rows and the two stretches of key rows it sees: `dense` wholly, `causal` up to the row itself.
-struct Block {
+/// Some query rows and the two stretches of key rows they see: `dense` wholly, `causal` up to the row itself.
+struct Queries {
     rows: Range<usize>,
     dense: Range<usize>,
     causal: Range<usize>,
 }
 
-impl Block {
+impl Queries {
     fn of(runs: &[Run]) -> impl Iterator<Item = Self> {
         runs.iter().flat_map(|run| {
             run.rows.clone().step_by(BLOCK).map(|from| {
@@ -145,7 +151,13 @@ impl Block {
         self.dense.len() + row + 1 - self.causal.start
     }
 
-    /// `out [rows, keys] = a b` over both stretches; `a` are the block's rows, `b` is [`transposed`] and begins at row `start`.
+    /// The stretches that are not empty, each with the place of its first key among the block's.
+    fn stretches(&self) -> impl Iterator<Item = (&Range<usize>, usize)> {
+        let both = [(&self.dense, 0), (&self.causal, self.dense.len())];
+        both.into_iter().filter(|(stretch, _)| !stretch.is_empty())
+    }
+
+    /// `out [rows, keys] = a b`; `a` are the block's rows, `b [head_dim, pair rows]` begins at row `start`.
     fn scores<T: Real>(
         &self,
         out: &mut [T],
@@ -154,63 +166,30 @@ impl Block {
         b: Tile<T>,
         head_dim: usize,
     ) {
-        let keys = self.keys();
-        for (stretch, column) in [(&self.dense, 0), (&self.causal, self.dense.len())] {
-            if !stretch.is_empty() {
-                let b = Tile { data: &b.data[stretch.start - start..], ..b };
-                gemm(
-                    (self.rows.len(), head_dim, stretch.len()),
-                    (&mut out[column..], keys, Into::Replace),
-                    a,
-                    b,
-                    T::one(),
-                    Threads::One,
-                );
-            }
+        let mut out = Block::of(out, self.keys());
+        for (stretch, key) in self.stretches() {
+            let out = out.part(0..self.rows.len(), key..key + stretch.len());
+            let b = Tile { data: &b.data[stretch.start - start..], ..b };
+            gemm(head_dim, (out, Into::Replace), a, b, T::one(), Threads::One);
         }
     }
 
-    /// `out [rows, head_dim] = weights b` over both stretches.
-    fn combine<T: Real>(&self, out: &mut [T], weights: &[T], b: Tile<T>, head_dim: usize) {
-        let (keys, mut into) = (self.keys(), Into::Replace);
-        for (stretch, column) in [(&self.dense, 0), (&self.causal, self.dense.len())] {
-            if !stretch.is_empty() {
-                let b = Tile { data: &b.data[stretch.start * b.row..], ..b };
-                gemm(
-                    (self.rows.len(), stretch.len(), head_dim),
-                    (out, head_dim, into),
-                    Tile::rows(&weights[column..], keys),
-                    b,
-                    T::one(),
-                    Threads::One,
-                );
-                into = Into::Add;
-            }
+    /// `out [rows, head_dim] += weights b`; `b` are all rows.
+    fn combine<T: Real>(&self, mut out: Block<T>, weights: &[T], b: Tile<T>) {
+        for (stretch, key) in self.stretches() {
+            let out = out.part(0..self.rows.len(), 0..out.columns());
+            let weights = Tile::rows(&weights[key..], self.keys());
+            let b = Tile { data: &b.data[stretch.start * b.row..], ..b };
+            gemm(stretch.len(), (out, Into::Add), weights, b, T::one(), Threads::One);
         }
     }
 
-    /// `out[key] += weights^T a` over both stretches; `out [pair rows, head_dim]` begins at row `start`.
-    fn scatter<T: Real>(
-        &self,
-        out: &mut [T],
-        start: usize,
-        weights: &[T],
-        a: Tile<T>,
-        head_dim: usize,
-    ) {
-        let keys = self.keys();
-        for (stretch, column) in [(&self.dense, 0), (&self.causal, self.dense.len())] {
-            if !stretch.is_empty() {
-                let out = &mut out[(stretch.start - start) * head_dim..];
-                gemm(
-                    (stretch.len(), self.rows.len(), head_dim),
-                    (out, head_dim, Into::Add),
-                    Tile::rows(&weights[column..], keys).t(),
-                    a,
-                    T::one(),
-                    Threads::One,
-                );
-            }
+    /// `out[key] += weights^T a`; `out [pair rows, head_dim]` begins at row `start`.
+    fn scatter<T: Real>(&self, out: &mut Block<T>, start: usize, weights: &[T], a: Tile<T>) {
+        for (stretch, key) in self.stretches() {
+            let out = out.part(stretch.start - start..stretch.end - start, 0..out.columns());
+            let weights = Tile::rows(&weights[key..], self.keys()).t();
+            gemm(self.rows.len(), (out, Into::Add), weights, a, T::one(), Threads::One);
         }
     }
 }
@@ -221,39 +200,60 @@ fn head_rows<T>(data: &[T], row: usize, head: usize, heads: usize, head_dim: usi
 }
 
 /// The transpose `[head_dim, rows]` of the first `rows` rows of `from`, which spares every block of queries to make its own.
-fn transposed<T: Real>(from: Tile<T>, rows: usize, head_dim: usize) -> Vec<T> {
-    /// Rows turned together, so that writes fill whole cache lines.
-    const TOGETHER: usize = 16;
-    let mut to = vec![T::zero(); rows * head_dim];
-    for first in (0..rows).step_by(TOGETHER) {
-        let last = (first + TOGETHER).min(rows);
-        for d in 0..head_dim {
-            let line = &mut to[d * rows + first..d * rows + last];
-            for (x, row) in line.iter_mut().zip(first..) {
-                *x = from.data[row * from.row + d];
+fn transpose<T: Real>(to: &mut Vec<T>, from: Tile<T>, rows: usize, head_dim: usize) {
+    /// Rows and columns turned together, in registers.
+    const SQUARE: usize = 16;
+    to.resize(rows * head_dim, T::zero());
+    vectorised(
+        #[inline(always)]
+        || {
+            for first in (0..rows).step_by(SQUARE) {
+                let n = SQUARE.min(rows - first);
+                let mut d = 0;
+                while n == SQUARE && d + SQUARE <= head_dim {
+                    let mut square = [[T::zero(); SQUARE]; SQUARE];
+                    for (row, line) in (first..).zip(&mut square) {
+                        line.copy_from_slice(&from.data[row * from.row + d..][..SQUARE]);
+                    }
+                    for column in 0..SQUARE {
+                        let line = &mut to[(d + column) * rows + first..][..SQUARE];
+                        for row in 0..SQUARE {
+                            line[row] = square[row][column];
+                        }
+                    }
+                    d += SQUARE;
+                }
+                for d in d..head_dim {
+                    let line = &mut to[d * rows + first..][..n];
+                    for (x, row) in line.iter_mut().zip(first..) {
+                        *x = from.data[row * from.row + d];
+                    }
+                }
             }
-        }
-    }
-    to
+        },
+    );
 }
 
-/// Splits `data`, `width` elements a row, into the rows of each pair.
-fn by_pair<'a, T>(mut data: &'a mut [T], width: usize, pairs: &[Vec<Run>]) -> Vec<&'a mut [T]> {
-    let mut parts = Vec::with_capacity(pairs.len());
-    for runs in pairs {
-        let rows: usize = runs.iter().map(|run| run.rows.len()).sum();
-        let (part, rest) = data.split_at_mut(rows * width);
-        parts.push(part);
-        data = rest;
-    }
-    parts
+/// Buffers of a thread, left as they are from one head to the next.
+struct Scratch<T> {
+    scores: Vec<T>,
+    slopes: Vec<T>,
+    keys: Vec<T>,
+    values: Vec<T>,
 }
 
-/// Writes `from [rows, width]` as column block `head` of `to [rows, heads * width]`.
-fn place<T: Copy>(to: &mut [T], from: &[T], head: usize, heads: usize, width: usize) {
-    for (to, from) in to.chunks_exact_mut(heads * width).zip(from.chunks_exact(width)) {
-        to[head * width..][..width].copy_from_slice(from);
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        Self { scores: Vec::new(), slopes: Vec::new(), keys: Vec::new(), values: Vec::new() }
     }
+}
+
+/// The first `n` elements, whatever they are.
+fn first<T: Real>(buffer: &mut Vec<T>, n: usize) -> &mut [T] {
+    if buffer.len() < n {
+        buffer.resize(n, T::zero());
+    }
+    &mut buffer[..n]
 }
 
 fn check(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, heads: Heads) -> Result<()> {
@@ -290,33 +290,19 @@ fn forward_cpu<T: Real>(
     let (q, k, v) = (cpu::elements::<T>(q)?, cpu::elements::<T>(k)?, cpu::elements::<T>(v)?);
     let (q, k, v) = (&q[..], &k[..], &v[..]);
     let scale = T::from_f64(shape.scale());
-    let mut o = vec![T::zero(); mask.tokens * heads * head_dim];
-    let mut lse = vec![T::zero(); mask.tokens * heads];
-    let parts = by_pair(&mut o, heads * head_dim, &mask.pairs).into_par_iter().zip(by_pair(
-        &mut lse,
-        heads,
-        &mask.pairs,
-    ));
-    parts.zip(&mask.pairs).for_each(|((o, lse), runs)| {
-        let (start, rows) = (runs[0].start, lse.len() / heads);
-        let each = (0..heads).into_par_iter().map(|head| {
+    let widths = [head_dim, 1];
+    let [o, lse] =
+        matrices(&mask.bands(), heads, widths, |pair, head, scratch, [mut o, mut lse]| {
+            let Scratch { scores, keys, .. } = scratch;
+            let (runs, start, rows) = (&mask.pairs[pair], mask.pairs[pair][0].start, o.rows());
             let kv = head / (heads / kv_heads);
             let values = head_rows(v, 0, kv, kv_heads, head_dim);
-            let keys = transposed(head_rows(k, start, kv, kv_heads, head_dim), rows, head_dim);
-            let keys = Tile::rows(&keys, rows);
-            let (mut o, mut lse) = (vec![T::zero(); rows * head_dim], vec![T::zero(); rows]);
-            let mut scores = vec![T::zero(); BLOCK * rows];
-            for block in Block::of(runs) {
+            transpose(keys, head_rows(k, start, kv, kv_heads, head_dim), rows, head_dim);
+            for block in Queries::of(runs) {
                 let (at, n, keys_seen) = (block.rows.start - start, block.rows.len(), block.keys());
-                let scores = &mut scores[..n * keys_seen];
-                block.scores(
-                    scores,
-                    start,
-                    head_rows(q, block.rows.start, head, heads, head_dim),
-                    keys,
-                    head_dim,
-                );
-                let (o, lse) = (&mut o[at * head_dim..][..n * head_dim], &mut lse[at..][..n]);
+                let queries = head_rows(q, block.rows.start, head, heads, head_dim);
+                let scores = first(scores, n * keys_seen);
+                block.scores(scores, start, queries, Tile::rows(keys, rows), head_dim);
                 let mut sums = [T::one(); BLOCK];
                 vectorised(
                     #[inline(always)]
@@ -325,23 +311,17 @@ fn forward_cpu<T: Real>(
                             let (row, unseen) = row.split_at_mut(block.seen(block.rows.start + i));
                             let largest = cpu::max_of(row) * scale;
                             sums[i] = cpu::exp_in_place(row, scale, largest);
-                            lse[i] = largest + T::from_f64(sums[i].to_f64().ln());
+                            lse.row(at + i)[0] = largest + T::from_f64(sums[i].to_f64().ln());
                             unseen.fill(T::zero());
                         }
                     },
                 );
-                block.combine(o, scores, values, head_dim);
-                for (o, &sum) in o.chunks_exact_mut(head_dim).zip(&sums) {
-                    o.iter_mut().for_each(|o| *o /= sum);
+                block.combine(o.part(at..at + n, 0..head_dim), scores, values);
+                for (i, &sum) in (at..at + n).zip(&sums) {
+                    o.row(i).iter_mut().for_each(|o| *o /= sum);
                 }
             }
-            (o, lse)
         });
-        for (head, (head_o, head_lse)) in each.collect::<Vec<_>>().into_iter().enumerate() {
-            place(o, &head_o, head, heads, head_dim);
-            place(lse, &head_lse, head, heads, 1);
-        }
-    });
     Ok((cpu::tensor(o, (mask.tokens, heads * head_dim))?, cpu::tensor(lse, (mask.tokens, heads))?))
 }
 
@@ -361,43 +341,33 @@ fn backward_cpu<T: Real>(
         (cpu::elements::<T>(d_o)?, cpu::elements::<T>(o)?, cpu::elements::<T>(lse)?);
     let (q, k, v, d_o, o, lse) = (&q[..], &k[..], &v[..], &d_o[..], &o[..], &lse[..]);
     let scale = T::from_f64(shape.scale());
-    let [mut dq, mut dk, mut dv] =
-        [heads, kv_heads, kv_heads].map(|heads| vec![T::zero(); mask.tokens * heads * head_dim]);
-    let parts = by_pair(&mut dq, heads * head_dim, &mask.pairs)
-        .into_par_iter()
-        .zip(by_pair(&mut dk, kv_heads * head_dim, &mask.pairs))
-        .zip(by_pair(&mut dv, kv_heads * head_dim, &mask.pairs));
-    parts.zip(&mask.pairs).for_each(|(((dq, dk), dv), runs)| {
-        let (start, rows) = (runs[0].start, dk.len() / (kv_heads * head_dim));
-        let each = (0..kv_heads).into_par_iter().map(|kv| {
+    let widths = [group * head_dim, head_dim, head_dim];
+    let bands = mask.bands();
+    let [dq, dk, dv] =
+        matrices(&bands, kv_heads, widths, |pair, kv, scratch, [mut dq, mut dk, mut dv]| {
+            let Scratch { scores, slopes, keys: across_keys, values: across_values } = scratch;
+            let (runs, start, rows) = (&mask.pairs[pair], mask.pairs[pair][0].start, dk.rows());
             let keys = head_rows(k, 0, kv, kv_heads, head_dim);
-            let [across_keys, across_values] = [k, v]
-                .map(|t| transposed(head_rows(t, start, kv, kv_heads, head_dim), rows, head_dim));
-            let [mut dq, mut dk, mut dv] =
-                [group, 1, 1].map(|heads| vec![T::zero(); heads * rows * head_dim]);
-            let [mut scores, mut slopes] = [(); 2].map(|()| vec![T::zero(); BLOCK * rows]);
-            for (head, dq) in (kv * group..).zip(dq.chunks_exact_mut(rows * head_dim)) {
-                for block in Block::of(runs) {
-                    let (first, n, keys_seen) = (block.rows.start, block.rows.len(), block.keys());
-                    let (scores, slopes) =
-                        (&mut scores[..n * keys_seen], &mut slopes[..n * keys_seen]);
-                    let (queries, d_out) = (
-                        head_rows(q, first, head, heads, head_dim),
-                        head_rows(d_o, first, head, heads, head_dim),
-                    );
-                    block.scores(scores, start, queries, Tile::rows(&across_keys, rows), head_dim);
-                    block.scores(slopes, start, d_out, Tile::rows(&across_values, rows), head_dim);
+            for (across, t) in [(&mut *across_keys, k), (&mut *across_values, v)] {
+                transpose(across, head_rows(t, start, kv, kv_heads, head_dim), rows, head_dim);
+            }
+            for (member, head) in (kv * group..(kv + 1) * group).enumerate() {
+                for block in Queries::of(runs) {
+                    let (at, n, keys_seen) = (block.rows.start, block.rows.len(), block.keys());
+                    let (p, ds) = (first(scores, n * keys_seen), first(slopes, n * keys_seen));
+                    let queries = head_rows(q, at, head, heads, head_dim);
+                    let d_out = head_rows(d_o, at, head, heads, head_dim);
+                    block.scores(p, start, queries, Tile::rows(across_keys, rows), head_dim);
+                    block.scores(ds, start, d_out, Tile::rows(across_values, rows), head_dim);
                     vectorised(
                         #[inline(always)]
                         || {
-                            for (i, (p, ds)) in scores
-                                .chunks_exact_mut(keys_seen)
-                                .zip(slopes.chunks_exact_mut(keys_seen))
-                                .enumerate()
-                            {
-                                let row = first + i;
-                                let at = (row * heads + head) * head_dim;
-                                let pull = cpu::dot(&d_o[at..][..head_dim], &o[at..][..head_dim]);
+                            let lines =
+                                p.chunks_exact_mut(keys_seen).zip(ds.chunks_exact_mut(keys_seen));
+                            for ((p, ds), row) in lines.zip(at..) {
+                                let place = (row * heads + head) * head_dim;
+                                let pull =
+                                    cpu::dot(&d_o[place..][..head_dim], &o[place..][..head_dim]);
                                 let seen = block.seen(row);
                                 cpu::exp_in_place(&mut p[..seen], scale, lse[row * heads + head]);
                                 p[seen..].fill(T::zero());
@@ -407,28 +377,14 @@ fn backward_cpu<T: Real>(
                             }
                         },
                     );
-                    block.combine(
-                        &mut dq[(first - start) * head_dim..][..n * head_dim],
-                        slopes,
-                        keys,
-                        head_dim,
-                    );
-                    block.scatter(&mut dk, start, slopes, queries, head_dim);
-                    block.scatter(&mut dv, start, scores, d_out, head_dim);
+                    let columns = member * head_dim..(member + 1) * head_dim;
+                    block.combine(dq.part(at - start..at - start + n, columns), ds, keys);
+                    block.scatter(&mut dk, start, ds, queries);
+                    block.scatter(&mut dv, start, p, d_out);
                 }
             }
-            (dq, dk, dv)
         });
-        for (kv, (head_dq, head_dk, head_dv)) in each.collect::<Vec<_>>().into_iter().enumerate() {
-            for (i, head_dq) in head_dq.chunks_exact(rows * head_dim).enumerate() {
-                place(dq, head_dq, kv * group + i, heads, head_dim);
-            }
-            place(dk, &head_dk, kv, kv_heads, head_dim);
-            place(dv, &head_dv, kv, kv_heads, head_dim);
-        }
-    });
-    let shaped =
-        |data, heads: usize| Tensor::from_vec(data, (mask.tokens, heads * head_dim), &Device::Cpu);
+    let shaped = |data, heads: usize| cpu::tensor(data, (mask.tokens, heads * head_dim));
     Ok((shaped(dq, heads)?, shaped(dk, kv_heads)?, shaped(dv, kv_heads)?))
 }
 

@@ -285,6 +285,12 @@ fn exp_block<T: Real>(block: &mut [T; LANES], lanes: &mut [T; LANES], scale: T, 
     }
 }
 
+/// Row `i` of a matrix with rows of `width` elements.
+#[inline(always)]
+pub(super) fn row<T>(matrix: &[T], i: usize, width: usize) -> &[T] {
+    &matrix[i * width..][..width]
+}
+
 /// How many rows of `width` elements one parallel task takes: about 32 Ki elements, so that a task outlasts its scheduling.
 pub(super) fn rows_per_task(width: usize) -> usize {
     (32 * 1024 / width.max(1)).max(1)

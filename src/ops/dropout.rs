@@ -6,9 +6,9 @@
 //! What is kept is divided by `1 - p`. The same data, step and seed give the same mask in any pack, micro-batch, resume or device.
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
-use super::cpu::{self, Real, on_device, vectorised};
+use super::block::by_row;
+use super::cpu::{self, Real, on_device};
 use super::philox;
 
 /// One mask of one adapted module at one optimizer step.
@@ -68,24 +68,23 @@ impl Mask<'_> {
         }
         let data = cpu::elements::<T>(x)?;
         let data = &data[..];
-        let mut y = vec![T::zero(); data.len()];
         let (key, threshold, scale) = (self.key(), self.threshold(), T::from_f64(self.scale()));
-        y.par_chunks_mut(columns.max(1)).enumerate().for_each(|(t, y)| {
-            let x = &data[t * columns..][..columns];
-            let address = [offsets[t], pair_rows[t], self.step];
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (quad, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
-                        let words =
-                            philox::block(key, [quad as u32, address[0], address[1], address[2]]);
-                        for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
-                            *y = if word >= threshold { x * scale } else { T::zero() };
-                        }
+        let [y] = by_row(
+            tokens,
+            [columns],
+            #[inline(always)]
+            |t: usize, [y]: [&mut [T]; 1]| {
+                let address = [offsets[t], pair_rows[t], self.step];
+                let quads = y.chunks_mut(4).zip(cpu::row(data, t, columns).chunks(4));
+                for (quad, (y, x)) in quads.enumerate() {
+                    let words =
+                        philox::block(key, [quad as u32, address[0], address[1], address[2]]);
+                    for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
+                        *y = if word >= threshold { x * scale } else { T::zero() };
                     }
-                },
-            );
-        });
+                }
+            },
+        );
         cpu::tensor(y, (tokens, columns))
     }
 }

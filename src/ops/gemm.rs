@@ -1,5 +1,8 @@
 //! A bounds-checked view of the `gemm` crate for tiles inside a CPU body, where a candle matmul would have to copy.
 
+use rayon::prelude::*;
+
+use super::block::Block;
 use super::cpu::Real;
 
 /// A strided matrix within a slice: element `(i, j)` is at `i * row + j * column`.
@@ -47,101 +50,106 @@ pub(super) enum Into {
     Add,
 }
 
-/// `out = scale a b` or `out += scale a b`; `a [m, k]`, `b [k, n]`, `out [m, n]` with rows `out_row` apart.
+/// `out = scale a b` or `out += scale a b`; `a [out.rows, k]`, `b [k, out.columns]`.
 ///
-/// Panics if a matrix does not fit its slice: an error of the calling operation, not of its input.
+/// Panics if a factor does not fit its slice: an error of the calling operation, not of its input.
 pub(super) fn gemm<T: Real>(
-    (m, k, n): (usize, usize, usize),
-    (out, out_row, into): (&mut [T], usize, Into),
+    k: usize,
+    (out, into): (Block<T>, Into),
     a: Tile<T>,
     b: Tile<T>,
     scale: T,
     threads: Threads,
 ) {
+    let (m, n) = (out.rows(), out.columns());
     if m == 0 || n == 0 || k == 0 {
         return;
     }
-    assert!(n <= out_row && (m - 1) * out_row + n <= out.len(), "a product reaches past its slice");
-    let out = Out { data: out.as_mut_ptr(), row: out_row, into };
-    // SAFETY: `out` holds the product by the line above and is borrowed mutably, so it overlaps neither factor.
-    #[expect(unsafe_code, reason = "the gemm crate takes pointers")]
-    unsafe {
-        call((m, k, n), out, a, b, scale, threads);
+    assert!(a.holds(m, k) && b.holds(k, n), "a matrix reaches past its slice");
+    let cut = match threads {
+        Threads::One => (1, 1),
+        Threads::All => cut((m, k, n), rayon::current_num_threads()),
+    };
+    if cut == (1, 1) {
+        return one(k, (out, into), a, b, scale);
     }
+    // The grains of the gemm crate's kernels: six rows, sixteen columns.
+    out.cut(cut, (6, 16)).into_par_iter().for_each(|(row, column, out)| {
+        let a = Tile { data: &a.data[row * a.row..], ..a };
+        let b = Tile { data: &b.data[column * b.column..], ..b };
+        one(k, (out, into), a, b, scale);
+    });
 }
 
 /// `a b` in new memory, which is not cleared first.
 pub(super) fn product<T: Real>((m, k, n): (usize, usize, usize), a: Tile<T>, b: Tile<T>) -> Vec<T> {
-    if k == 0 {
+    if k == 0 || m == 0 || n == 0 {
         return vec![T::zero(); m * n];
     }
     let mut out = Box::<[T]>::new_uninit_slice(m * n);
-    if m == 0 || n == 0 {
-        return Vec::new();
-    }
-    let place = Out { data: out.as_mut_ptr().cast(), row: n, into: Into::Replace };
-    // SAFETY: `out` holds the product, whose every element is written and none is read before.
+    // SAFETY: the block is written and not read: a product that replaces what is there writes every element.
     #[expect(
         unsafe_code,
         reason = "clearing memory that is overwritten costs a tenth of a product"
     )]
     unsafe {
-        call((m, k, n), place, a, b, T::one(), Threads::All);
+        gemm(k, (Block::uncleared(&mut out, n), Into::Replace), a, b, T::one(), Threads::All);
         out.assume_init().into_vec()
     }
 }
 
-/// Where a product goes.
-struct Out<T> {
-    data: *mut T,
-    row: usize,
-    into: Into,
+/// Columns of a block from which on each row of `a` pays for its way into the cache.
+const WIDE: usize = 512;
+
+/// Rows of a block whose product is worth a thread of its own.
+const BLOCK_ROWS: usize = 96;
+
+/// Columns of such a block where rows do not suffice: the widest panel of the gemm crate.
+const BLOCK_COLUMNS: usize = 64;
+
+/// Multiply-adds below which a second thread costs more than it brings.
+const WORTH_A_THREAD: usize = 1 << 19;
+
+/// How many blocks of rows and of columns a product is cut into, one for each thread: columns as far as they stay [`WIDE`],
+/// since every thread packs the columns of `b` that it reads; then rows; then columns again.
+///
+/// The gemm crate's own threads would wait while one of them packs `b`, and for one another after each stretch of `k`.
+fn cut((m, k, n): (usize, usize, usize), threads: usize) -> (usize, usize) {
+    let threads = threads.min((m * n).saturating_mul(k) / WORTH_A_THREAD).max(1);
+    let most = |of: usize, size: usize, least: usize| {
+        (1..=of).rev().find(|parts| of.is_multiple_of(*parts) && size / parts >= least).unwrap_or(1)
+    };
+    let columns = most(threads, n, WIDE);
+    let rows = most(threads / columns, m, BLOCK_ROWS);
+    (rows, columns * most(threads / columns / rows, n / columns, BLOCK_COLUMNS))
 }
 
-/// # Safety
-///
-/// `out` is valid for `m` rows of `n` elements `out.row` apart, and overlaps neither factor; it is initialised if it is added to.
-#[expect(unsafe_code, reason = "the gemm crate takes pointers")]
-unsafe fn call<T: Real>(
-    (m, k, n): (usize, usize, usize),
-    out: Out<T>,
-    a: Tile<T>,
-    b: Tile<T>,
-    scale: T,
-    threads: Threads,
-) {
-    assert!(a.holds(m, k) && b.holds(k, n), "a matrix reaches past its slice");
-    let parallelism = match threads {
-        Threads::All if rayon::current_num_threads() > 1 => {
-            gemm::Parallelism::Rayon(rayon::current_num_threads())
-        }
-        _ => gemm::Parallelism::None,
-    };
-    let (a_strides, b_strides) =
-        ((a.column as isize, a.row as isize), (b.column as isize, b.row as isize));
-    let add = out.into == Into::Add;
-    // SAFETY: the factors lie within their slices by the assertion, the product where the caller says it does.
+/// The product on the calling thread; `a` and `b` hold their factors.
+fn one<T: Real>(k: usize, (mut out, into): (Block<T>, Into), a: Tile<T>, b: Tile<T>, scale: T) {
+    // SAFETY: the factors lie within their slices by the assertion of `gemm`; the product is a block, which is borrowed mutably
+    // and so overlaps neither factor.
+    #[expect(unsafe_code, reason = "the gemm crate takes pointers")]
     unsafe {
         gemm::gemm(
-            m,
-            n,
+            out.rows(),
+            out.columns(),
             k,
-            out.data,
+            out.as_mut_ptr(),
             1,
-            out.row as isize,
-            add,
+            out.stride() as isize,
+            into == Into::Add,
             a.data.as_ptr(),
-            a_strides.0,
-            a_strides.1,
+            a.column as isize,
+            a.row as isize,
             b.data.as_ptr(),
-            b_strides.0,
-            b_strides.1,
+            b.column as isize,
+            b.row as isize,
             T::one(),
             scale,
             false,
             false,
             false,
-            parallelism,
+            gemm::Parallelism::None,
         );
     }
 }

@@ -4,6 +4,7 @@
 
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 
+use super::block::Block;
 use super::cpu::{self, InPlace, Real, on_cpu};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, Factor};
@@ -132,7 +133,8 @@ impl AddProduct {
         let b = Tile::rows(&T::cpu_storage_as_slice(b)?[b_from..b_to], b_columns);
         let b = if self.transposed { b.t() } else { b };
         let out = cpu::elements_mut::<T>(out, out_layout)?;
-        gemm((m, k, n), (out, n, Into::Add), a, b, T::from_f64(self.scale), Threads::All);
+        let out = (Block::of(out, n), Into::Add);
+        gemm(k, out, a, b, T::from_f64(self.scale), Threads::All);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::cpu::{self, Real, on_device, vectorised};
-use super::gemm::{Into, Threads, Tile, gemm};
+use super::gemm::{Tile, product};
 
 /// Elements of logits that exist at one time, as far as [`CHUNK_ROWS`] allows.
 const CHUNK_ELEMENTS: usize = 4 << 20;
@@ -86,20 +86,12 @@ fn chunks_cpu<T: Real>(
         bail!("logps: token id {target} with a vocabulary of {vocab}");
     }
     let chunk = chunk_rows(vocab);
-    let mut logits = vec![T::zero(); scored.min(chunk) * vocab];
     let mut logps = vec![T::zero(); scored];
-    let mut own = vec![T::zero(); if gradient { scored * width } else { 0 }];
+    let mut own = Vec::new();
     for from in (0..scored).step_by(chunk) {
         let rows = chunk.min(scored - from);
-        let logits = &mut logits[..rows * vocab];
-        gemm(
-            (rows, width, vocab),
-            (logits, vocab, Into::Replace),
-            Tile::rows(&h[from * width..], width),
-            Tile::rows(w, width).t(),
-            T::one(),
-            Threads::All,
-        );
+        let hidden = Tile::rows(&h[from * width..], width);
+        let mut logits = product((rows, width, vocab), hidden, Tile::rows(w, width).t());
         let (logps, targets) = (&mut logps[from..][..rows], &targets[from..][..rows]);
         (logits.par_chunks_mut(vocab), logps, targets).into_par_iter().for_each(
             |(z, logp, &target)| {
@@ -120,20 +112,13 @@ fn chunks_cpu<T: Real>(
             },
         );
         if gradient {
-            let own = &mut own[from * width..][..rows * width];
-            gemm(
-                (rows, vocab, width),
-                (own, width, Into::Replace),
-                Tile::rows(logits, vocab),
-                Tile::rows(w, width),
-                T::one(),
-                Threads::All,
-            );
+            let rows =
+                product((rows, vocab, width), Tile::rows(&logits, vocab), Tile::rows(w, width));
+            if own.is_empty() { own = rows } else { own.extend(rows) }
         }
     }
-    let own =
-        if gradient { cpu::tensor(own, (scored, width))? } else { cpu::tensor(own, (0, width))? };
-    Ok((cpu::tensor(logps, scored)?, own))
+    let rows = if gradient { scored } else { 0 };
+    Ok((cpu::tensor(logps, scored)?, cpu::tensor(own, (rows, width))?))
 }
 
 #[cfg(feature = "cuda")]

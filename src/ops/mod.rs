@@ -9,6 +9,7 @@
 
 pub mod adamw;
 pub mod attention;
+mod block;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;

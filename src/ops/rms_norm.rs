@@ -1,9 +1,9 @@
 //! RMSNorm, fused with the residual addition before it: `h = x + delta`, `y = h * inv * w`, `inv = 1 / sqrt(mean(h^2) + eps)`.
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
-use super::cpu::{self, Real, on_device, vectorised};
+use super::block::by_row;
+use super::cpu::{self, Real, on_device};
 
 /// What [`forward`] returns.
 #[derive(Debug, Clone)]
@@ -66,31 +66,42 @@ fn forward_cpu<T: Real>(
     eps: f64,
 ) -> Result<Normed> {
     let (tokens, hidden) = x.dims2()?;
-    let added = delta.map(|delta| added_cpu::<T>(x, delta)).transpose()?;
-    let sum = added.unwrap_or_else(|| x.clone());
-    let (h, w) = (cpu::elements::<T>(&sum)?, cpu::elements::<T>(weight)?);
-    let (h, w) = (&h[..], &w[..]);
-    let mut inv = vec![T::zero(); tokens];
-    let mut y = vec![T::zero(); tokens * hidden];
-    let rows = cpu::rows_per_task(hidden);
-    (y.par_chunks_mut(rows * hidden), inv.par_chunks_mut(rows), h.par_chunks(rows * hidden))
-        .into_par_iter()
-        .for_each(|(y, inv, h)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for ((y, inv), h) in
-                        y.chunks_exact_mut(hidden).zip(inv).zip(h.chunks_exact(hidden))
-                    {
-                        let mean = cpu::dot(h, h) / T::from_f64(hidden as f64);
-                        *inv = T::one() / Real::sqrt(mean + T::from_f64(eps));
-                        scale_row(y, h, *inv, w);
-                    }
-                },
-            );
-        });
-    let (y, inv) = (cpu::tensor(y, (tokens, hidden))?, cpu::tensor(inv, tokens)?);
-    Ok(Normed { sum: sum.clone(), y, inv })
+    let w = cpu::elements::<T>(weight)?;
+    let w = &w[..];
+    let eps = T::from_f64(eps);
+    let a = cpu::elements::<T>(x)?;
+    let a = &a[..];
+    let Some(delta) = delta else {
+        let [y, inv] = by_row(
+            tokens,
+            [hidden, 1],
+            #[inline(always)]
+            |t: usize, [y, inv]: [&mut [T]; 2]| norm(y, inv, cpu::row(a, t, hidden), w, eps),
+        );
+        let (y, inv) = (cpu::tensor(y, (tokens, hidden))?, cpu::tensor(inv, tokens)?);
+        return Ok(Normed { sum: x.clone(), y, inv });
+    };
+    let b = cpu::elements::<T>(delta)?;
+    let b = &b[..];
+    let [sum, y, inv] = by_row(
+        tokens,
+        [hidden, hidden, 1],
+        #[inline(always)]
+        |t: usize, [sum, y, inv]: [&mut [T]; 3]| {
+            let (a, b) = (cpu::row(a, t, hidden), cpu::row(b, t, hidden));
+            sum.iter_mut().zip(a).zip(b).for_each(|((sum, &a), &b)| *sum = a + b);
+            norm(y, inv, sum, w, eps);
+        },
+    );
+    let [sum, y] = [sum, y].map(|data| cpu::tensor(data, (tokens, hidden)));
+    Ok(Normed { sum: sum?, y: y?, inv: cpu::tensor(inv, tokens)? })
+}
+
+#[inline(always)]
+fn norm<T: Real>(y: &mut [T], inv: &mut [T], h: &[T], w: &[T], eps: T) {
+    let mean = cpu::dot(h, h) / T::from_f64(h.len() as f64);
+    inv[0] = T::one() / Real::sqrt(mean + eps);
+    scale_row(y, h, inv[0], w);
 }
 
 fn apply_cpu<T: Real>(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Tensor> {
@@ -98,22 +109,12 @@ fn apply_cpu<T: Real>(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Ten
     let (h, inv, w) =
         (cpu::elements::<T>(sum)?, cpu::elements::<T>(inv)?, cpu::elements::<T>(weight)?);
     let (h, inv, w) = (&h[..], &inv[..], &w[..]);
-    let mut y = vec![T::zero(); tokens * hidden];
-    let rows = cpu::rows_per_task(hidden);
-    (y.par_chunks_mut(rows * hidden), inv.par_chunks(rows), h.par_chunks(rows * hidden))
-        .into_par_iter()
-        .for_each(|(y, inv, h)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for ((y, &inv), h) in
-                        y.chunks_exact_mut(hidden).zip(inv).zip(h.chunks_exact(hidden))
-                    {
-                        scale_row(y, h, inv, w);
-                    }
-                },
-            );
-        });
+    let [y] = by_row(
+        tokens,
+        [hidden],
+        #[inline(always)]
+        |t: usize, [y]: [&mut [T]; 1]| scale_row(y, cpu::row(h, t, hidden), inv[t], w),
+    );
     cpu::tensor(y, (tokens, hidden))
 }
 
@@ -122,22 +123,6 @@ fn scale_row<T: Real>(y: &mut [T], h: &[T], inv: T, w: &[T]) {
     for ((y, &h), &w) in y.iter_mut().zip(h).zip(w) {
         *y = h * inv * w;
     }
-}
-
-fn added_cpu<T: Real>(x: &Tensor, delta: &Tensor) -> Result<Tensor> {
-    let (a, b) = (cpu::elements::<T>(x)?, cpu::elements::<T>(delta)?);
-    let (a, b) = (&a[..], &b[..]);
-    let mut sum = vec![T::zero(); a.len()];
-    let width = cpu::rows_per_task(1);
-    (sum.par_chunks_mut(width), a.par_chunks(width), b.par_chunks(width)).into_par_iter().for_each(
-        |(sum, a, b)| {
-            vectorised(
-                #[inline(always)]
-                || sum.iter_mut().zip(a).zip(b).for_each(|((sum, &a), &b)| *sum = a + b),
-            );
-        },
-    );
-    cpu::tensor(sum, x.dims2()?)
 }
 
 fn backward_cpu<T: Real>(
@@ -152,32 +137,26 @@ fn backward_cpu<T: Real>(
     let (inv, w) = (cpu::elements::<T>(inv)?, cpu::elements::<T>(weight)?);
     let residual = residual.map(cpu::elements::<T>).transpose()?;
     let (dy, h, inv, w, residual) = (&dy[..], &h[..], &inv[..], &w[..], residual.as_deref());
-    let mut dx = vec![T::zero(); tokens * hidden];
-    let rows = cpu::rows_per_task(hidden);
-    dx.par_chunks_mut(rows * hidden).enumerate().for_each(|(task, dx)| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for (i, dx) in dx.chunks_exact_mut(hidden).enumerate() {
-                    let t = task * rows + i;
-                    let (dy, h, inv) =
-                        (&dy[t * hidden..][..hidden], &h[t * hidden..][..hidden], inv[t]);
-                    for ((dx, &dy), &w) in dx.iter_mut().zip(dy).zip(w) {
-                        *dx = dy * w;
-                    }
-                    let pull = cpu::dot(dx, h) / T::from_f64(hidden as f64) * inv * inv * inv;
-                    for (dx, &h) in dx.iter_mut().zip(h) {
-                        *dx = *dx * inv - h * pull;
-                    }
-                    if let Some(residual) = residual {
-                        for (dx, &r) in dx.iter_mut().zip(&residual[t * hidden..][..hidden]) {
-                            *dx += r;
-                        }
-                    }
+    let [dx] = by_row(
+        tokens,
+        [hidden],
+        #[inline(always)]
+        |t: usize, [dx]: [&mut [T]; 1]| {
+            let (dy, h, inv) = (cpu::row(dy, t, hidden), cpu::row(h, t, hidden), inv[t]);
+            for ((dx, &dy), &w) in dx.iter_mut().zip(dy).zip(w) {
+                *dx = dy * w;
+            }
+            let pull = cpu::dot(dx, h) / T::from_f64(hidden as f64) * inv * inv * inv;
+            for (dx, &h) in dx.iter_mut().zip(h) {
+                *dx = *dx * inv - h * pull;
+            }
+            if let Some(residual) = residual {
+                for (dx, &r) in dx.iter_mut().zip(cpu::row(residual, t, hidden)) {
+                    *dx += r;
                 }
-            },
-        );
-    });
+            }
+        },
+    );
     cpu::tensor(dx, (tokens, hidden))
 }
 

@@ -52,7 +52,6 @@ __device__ void spread(const T *part, const unsigned *rows, T *y, unsigned count
             store<N>(to + i, out);
         }
         first = false;
-        __syncthreads(); // `found` has been read
     } while (from < count);
 }
 

@@ -1,9 +1,9 @@
 //! SwiGLU: `y = silu(gate) * up`, `silu(z) = z * s` with `s = 1 / (1 + exp(-z))`.
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
-use super::cpu::{self, Real, on_device, vectorised};
+use super::block::by_row;
+use super::cpu::{self, Real, on_device};
 
 /// `silu(gate) * up`; `gate`, `up` and the result are `[tokens, intermediate]`.
 pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -30,52 +30,45 @@ fn sigmoid<T: Real>(z: T) -> T {
 }
 
 fn forward_cpu<T: Real>(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    let shape = gate.dims2()?;
+    let (tokens, width) = gate.dims2()?;
     let (gate, up) = (cpu::elements::<T>(gate)?, cpu::elements::<T>(up)?);
     let (gate, up) = (&gate[..], &up[..]);
-    let mut y = vec![T::zero(); gate.len()];
-    let width = cpu::rows_per_task(1);
-    (y.par_chunks_mut(width), gate.par_chunks(width), up.par_chunks(width))
-        .into_par_iter()
-        .for_each(|(y, gate, up)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
-                        *y = gate * sigmoid(gate) * up;
-                    }
-                },
-            );
-        });
-    cpu::tensor(y, shape)
+    let [y] = by_row(
+        tokens,
+        [width],
+        #[inline(always)]
+        |t: usize, [y]: [&mut [T]; 1]| {
+            let (gate, up) = (cpu::row(gate, t, width), cpu::row(up, t, width));
+            for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
+                *y = gate * sigmoid(gate) * up;
+            }
+        },
+    );
+    cpu::tensor(y, (tokens, width))
 }
 
 fn backward_cpu<T: Real>(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Tensor, Tensor)> {
-    let shape = gate.dims2()?;
+    let (tokens, width) = gate.dims2()?;
     let (dy, gate, up) =
         (cpu::elements::<T>(dy)?, cpu::elements::<T>(gate)?, cpu::elements::<T>(up)?);
     let (dy, gate, up) = (&dy[..], &gate[..], &up[..]);
-    let (mut dgate, mut dup) = (vec![T::zero(); gate.len()], vec![T::zero(); gate.len()]);
-    let width = cpu::rows_per_task(1);
-    let inputs =
-        (dy.par_chunks(width), gate.par_chunks(width), up.par_chunks(width)).into_par_iter();
-    (dgate.par_chunks_mut(width), dup.par_chunks_mut(width)).into_par_iter().zip(inputs).for_each(
-        |((dgate, dup), (dy, gate, up))| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for ((((dgate, dup), &dy), &gate), &up) in
-                        dgate.iter_mut().zip(dup).zip(dy).zip(gate).zip(up)
-                    {
-                        let s = sigmoid(gate);
-                        *dgate = dy * up * s * (T::one() + gate * (T::one() - s));
-                        *dup = dy * gate * s;
-                    }
-                },
-            );
+    let [dgate, dup] = by_row(
+        tokens,
+        [width; 2],
+        #[inline(always)]
+        |t, [dgate, dup]: [&mut [T]; 2]| {
+            let (dy, gate, up) =
+                (cpu::row(dy, t, width), cpu::row(gate, t, width), cpu::row(up, t, width));
+            for ((((dgate, dup), &dy), &gate), &up) in
+                dgate.iter_mut().zip(dup).zip(dy).zip(gate).zip(up)
+            {
+                let s = sigmoid(gate);
+                *dgate = dy * up * s * (T::one() + gate * (T::one() - s));
+                *dup = dy * gate * s;
+            }
         },
     );
-    Ok((cpu::tensor(dgate, shape)?, cpu::tensor(dup, shape)?))
+    Ok((cpu::tensor(dgate, (tokens, width))?, cpu::tensor(dup, (tokens, width))?))
 }
 
 #[cfg(feature = "cuda")]

@@ -1,14 +1,14 @@
 //! The engine against TRL, PEFT and the float64 golden values, and the equalities that packing, sharing and recomputing promise.
 
 use candle_core::safetensors::load;
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use mvpbench::config::{LoraSection, Projection};
 use mvpbench::data::pack::Pack;
 use mvpbench::data::tokenize::TokenPair;
 use mvpbench::model::adapter::key;
-use mvpbench::model::layer::Dropout;
+use mvpbench::model::layer::{Dropout, Layer, LayerLora, Pass, Rows, Stream};
 use mvpbench::model::llama::{Keep, Llama};
-use mvpbench::model::lora::{Adapter, LoraTensors};
+use mvpbench::model::lora::{Adapter, InputGradient, LoraTensors};
 use mvpbench::train::dpo::Dpo;
 use mvpbench::train::plan::PlannedStep;
 use mvpbench::train::step::{Engine, StepOutput, loss_and_gradients};
@@ -228,6 +228,72 @@ fn micro_batches_equal_one_big_batch() {
                 t.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt()
             };
             assert!(norm(&(a - b).unwrap()) <= 1e-10 * norm(a));
+        }
+    }
+}
+
+/// `name` of the layer fixture of `case`, which scripts/make_layer_fixture.py wrote from the engine's specification.
+fn layer_fixture(case: &str) -> impl Fn(&str) -> Tensor {
+    let prefix = format!("{case}.");
+    let all = load(path("layer.safetensors"), &Device::Cpu).unwrap();
+    move |name| all[&format!("{prefix}{name}")].clone()
+}
+
+#[track_caller]
+fn assert_to_rounding(what: &str, got: &Tensor, want: &Tensor) {
+    assert_eq!(got.dims(), want.dims(), "{what}");
+    let largest = |t: &Tensor| {
+        t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap()
+    };
+    let distance = largest(&(got - want).unwrap()) / largest(want);
+    assert!(distance <= 1e-13, "{what}: {distance:e} of its largest element");
+}
+
+#[test]
+fn a_layer_and_its_gradients_equal_the_specification_in_f64() {
+    for (name, number) in [("tiny-gqa", 0), ("tiny-alllinear", 1)] {
+        let (case, fixture) = (Case::load(name, DType::F64), layer_fixture(name));
+        let folder = path(case.logps["model"].as_str().unwrap());
+        let weights = load(folder.join("model.safetensors"), &Device::Cpu).unwrap();
+        let weight = |part: &str| {
+            let key = format!("model.layers.{number}.{part}.weight");
+            weights[&key].to_dtype(DType::F64).unwrap()
+        };
+        let layer = Layer {
+            input_layernorm: weight("input_layernorm"),
+            projections: Projection::ALL.map(|p| weight(&format!("{}.{}", p.module(), p.name()))),
+            post_attention_layernorm: weight("post_attention_layernorm"),
+        };
+        let ids = |part: &str, pair: u32| fixture(&format!("{part}.{pair}")).to_vec1().unwrap();
+        let pairs = [0, 1, 2].map(|row| TokenPair {
+            row,
+            prompt: ids("prompt", row),
+            chosen: ids("chosen", row),
+            rejected: ids("rejected", row),
+        });
+        let batch = case.model.batch(&Pack::new(&pairs)).unwrap();
+        let stream = Stream { base: fixture("x"), delta: None };
+        let lora = LayerLora { layer: number, adapter: Some(&case.adapter), dropout: None };
+        for (rows, prefix) in [(Rows::All, ""), (Rows::Kept, "kept.")] {
+            let pass = Pass { batch: &batch, config: &case.model.config, lora, rows };
+            let of_rows = |t: Tensor| match rows {
+                Rows::All => t,
+                Rows::Kept => t.index_select(&batch.kept, 0).unwrap(),
+            };
+            let (out, saved) = layer.forward(&stream, pass).unwrap();
+            let y = (out.base + out.delta.unwrap()).unwrap();
+            assert_to_rounding(&format!("{name} {prefix}y"), &y, &of_rows(fixture("y")));
+            let dy = of_rows(fixture("dy"));
+            let (dx, gradients) = layer.backward(&dy, &saved, pass, InputGradient::Wanted).unwrap();
+            let want = fixture(&format!("{prefix}dx"));
+            assert_to_rounding(&format!("{name} {prefix}dx"), &dx.unwrap(), &want);
+            assert_eq!(gradients.iter().count(), if name == "tiny-gqa" { 2 } else { 7 });
+            for (projection, pair) in gradients.iter() {
+                for (letter, got) in [('A', &pair.a), ('B', &pair.b)] {
+                    let key = format!("{prefix}{}.{letter}", projection.name());
+                    assert_to_rounding(&format!("{name} {key}"), got, &fixture(&key));
+                }
+            }
         }
     }
 }

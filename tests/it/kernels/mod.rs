@@ -4,9 +4,16 @@
 //! made of. [`Kernels::launch`] runs one kernel as the driver would: by name, with a grid, a block, dynamic shared memory and the
 //! arguments in order. Where there is no C++ compiler the tests say so and pass.
 
+mod adamw;
 mod attention;
+mod dropout;
 mod elements;
 mod harness;
+mod logps;
+mod rms_norm;
+mod rope;
+mod rows;
+mod swiglu;
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_void};

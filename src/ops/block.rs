@@ -1,0 +1,265 @@
+//! Results that several threads write at once: matrices cut into blocks of rows and columns.
+//!
+//! A result's memory is cleared by the thread that then writes it, while it is in that thread's cache. Clearing it all at once
+//! would keep one thread busy and the others waiting: a twentieth of a training step.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::cpu::{Real, vectorised};
+
+/// A block of a matrix: `rows` times `columns` elements, nobody else's.
+pub(super) struct Block<'a, T> {
+    data: *mut T,
+    /// Elements from one row to the next.
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    matrix: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a block is the only way to its elements, like a `&mut [T]`.
+#[expect(unsafe_code, reason = "the blocks of one matrix are written by several threads")]
+unsafe impl<T: Send> Send for Block<'_, T> {}
+
+impl<'a, T> Block<'a, T> {
+    /// All of `data`, in rows of `columns` elements.
+    ///
+    /// Panics if `data` is not whole rows: an error of the calling operation, not of its input.
+    pub(super) fn of(data: &'a mut [T], columns: usize) -> Self {
+        let rows = data.len() / columns.max(1);
+        assert_eq!(rows * columns, data.len(), "a matrix is whole rows");
+        Self { data: data.as_mut_ptr(), stride: columns, rows, columns, matrix: PhantomData }
+    }
+
+    /// All of `memory`, in rows of `columns` elements.
+    ///
+    /// # Safety
+    ///
+    /// Whoever gets the block writes each element before reading it.
+    #[expect(
+        unsafe_code,
+        reason = "clearing memory that is overwritten costs a tenth of a product"
+    )]
+    pub(super) unsafe fn uncleared(memory: &'a mut [MaybeUninit<T>], columns: usize) -> Self {
+        let rows = memory.len() / columns.max(1);
+        let data = memory.as_mut_ptr().cast();
+        Self { data, stride: columns, rows, columns, matrix: PhantomData }
+    }
+
+    /// Number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Elements of a row.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Elements from one row to the next.
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The first element; those of row `i` begin `i * stride` after it.
+    pub(super) fn as_mut_ptr(&mut self) -> *mut T {
+        self.data
+    }
+
+    /// Row `i`.
+    #[inline(always)]
+    pub(super) fn row(&mut self, i: usize) -> &mut [T] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        // SAFETY: the row lies within the block, which is borrowed mutably.
+        #[expect(unsafe_code, reason = "a row of a block that is not the whole width")]
+        unsafe {
+            std::slice::from_raw_parts_mut(self.data.add(i * self.stride), self.columns)
+        }
+    }
+
+    /// A block of the block.
+    pub(super) fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> Block<'_, T> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        assert!(columns.start <= columns.end && columns.end <= self.columns, "columns {columns:?}");
+        Block {
+            data: self.data.wrapping_add(rows.start * self.stride + columns.start),
+            stride: self.stride,
+            rows: rows.len(),
+            columns: columns.len(),
+            matrix: PhantomData,
+        }
+    }
+
+    /// Cut along rows and columns into about equal blocks, at multiples of `grain`; each with the place of its first element.
+    pub(super) fn cut(
+        self,
+        (rows, columns): (usize, usize),
+        grain: (usize, usize),
+    ) -> Vec<(usize, usize, Self)> {
+        let mut blocks = Vec::with_capacity(rows * columns);
+        for rows in cuts(self.rows, rows, grain.0) {
+            for columns in cuts(self.columns, columns, grain.1) {
+                let data = self.data.wrapping_add(rows.start * self.stride + columns.start);
+                let block = Block { data, rows: rows.len(), columns: columns.len(), ..self };
+                blocks.push((rows.start, columns.start, block));
+            }
+        }
+        blocks
+    }
+}
+
+/// `0..length` in at most `parts` ranges, cut at multiples of `grain`; none is empty.
+fn cuts(length: usize, parts: usize, grain: usize) -> impl Iterator<Item = Range<usize>> {
+    let cut = move |part: usize| (length * part / parts).next_multiple_of(grain).min(length);
+    (0..parts).map(move |part| cut(part)..cut(part + 1)).filter(|range| !range.is_empty())
+}
+
+/// Matrices of as many rows as `bands` have, made by `write(band, part, scratch, blocks)` in parallel: matrix `i` has
+/// `parts * widths[i]` columns, and a call gets the rows `bands[band]` and the columns of `part` of each, all zero.
+///
+/// `scratch` is a thread's own, as an earlier call left it. Panics unless the bands follow one another from 0 on.
+pub(super) fn matrices<T: Real, S: Default, const N: usize>(
+    bands: &[Range<usize>],
+    parts: usize,
+    widths: [usize; N],
+    write: impl Fn(usize, usize, &mut S, [Block<'_, T>; N]) + Sync,
+) -> [Vec<T>; N] {
+    let rows = bands.iter().fold(0, |from, band| {
+        assert!(band.start == from && band.end >= from, "bands follow one another");
+        band.end
+    });
+    let (memory, places) = Place::of(rows, parts, widths);
+    let call = |scratch: &mut S, task: usize| {
+        let (band, part) = (task / parts, task % parts);
+        write(band, part, scratch, places.map(|place| place.cleared(&bands[band], part)));
+    };
+    (0..bands.len() * parts).into_par_iter().for_each_init(S::default, call);
+    // SAFETY: every task cleared its blocks, and these are all rows and all columns of each matrix.
+    #[expect(unsafe_code, reason = "each thread clears what it writes")]
+    memory.map(|memory| unsafe { memory.assume_init() }.into_vec())
+}
+
+/// Matrices of `rows` rows, made by `write(row, [that row of each])` in parallel and [`vectorised`]; the rows start as zeros.
+#[inline(always)]
+pub(super) fn by_row<T: Real, const N: usize>(
+    rows: usize,
+    widths: [usize; N],
+    write: impl Fn(usize, [&mut [T]; N]) + Sync,
+) -> [Vec<T>; N] {
+    /// Elements of a task, so that it outlasts its scheduling.
+    const TASK: usize = 32 * 1024;
+    let width = widths.iter().copied().max().unwrap_or(0);
+    let step = (TASK / width.max(1)).max(1);
+    let (memory, places) = Place::of(rows, 1, widths);
+    (0..rows.div_ceil(step)).into_par_iter().for_each(|task| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for i in task * step..rows.min((task + 1) * step) {
+                    let mut row = places.map(|place| place.cleared(&(i..i + 1), 0));
+                    write(i, row.each_mut().map(|row| row.row(0)));
+                }
+            },
+        );
+    });
+    // SAFETY: every row of every matrix was cleared.
+    #[expect(unsafe_code, reason = "each thread clears what it writes")]
+    memory.map(|memory| unsafe { memory.assume_init() }.into_vec())
+}
+
+/// A result before it is written.
+type Memory<T> = Box<[MaybeUninit<T>]>;
+
+/// Where a matrix of `parts` times `width` columns lies that is not cleared yet.
+#[derive(Clone, Copy)]
+struct Place<T> {
+    data: *mut T,
+    parts: usize,
+    width: usize,
+}
+
+// SAFETY: the callers of `cleared` give each block to one task.
+#[expect(unsafe_code, reason = "the blocks of one matrix are written by several threads")]
+unsafe impl<T: Send> Sync for Place<T> {}
+
+impl<T: Real> Place<T> {
+    /// Memory for `rows` rows of each matrix, and where it is.
+    fn of<const N: usize>(
+        rows: usize,
+        parts: usize,
+        widths: [usize; N],
+    ) -> ([Memory<T>; N], [Self; N]) {
+        let mut memory = widths.map(|width| Box::new_uninit_slice(rows * parts * width));
+        let mut widths = widths.into_iter();
+        let places = memory.each_mut().map(|memory| Self {
+            data: memory.as_mut_ptr().cast(),
+            parts,
+            width: widths.next().unwrap_or_default(),
+        });
+        (memory, places)
+    }
+
+    /// The block of `rows` and the columns of `part`, cleared.
+    #[inline(always)]
+    fn cleared<'a>(self, rows: &Range<usize>, part: usize) -> Block<'a, T> {
+        let stride = self.parts * self.width;
+        let data = self.data.wrapping_add(rows.start * stride + part * self.width);
+        for i in 0..rows.len() {
+            // SAFETY: the row lies within the matrix, and zero bits are the number 0.
+            #[expect(unsafe_code, reason = "each thread clears what it writes")]
+            unsafe {
+                data.add(i * stride).write_bytes(0, self.width);
+            }
+        }
+        Block { data, stride, rows: rows.len(), columns: self.width, matrix: PhantomData }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_lands_in_its_place_and_starts_cleared() {
+        let bands = [0..2, 2..2, 2..5];
+        let [a, b] =
+            matrices(&bands, 3, [2, 1], |band, part, calls: &mut usize, [mut a, mut b]| {
+                *calls += 1;
+                for i in 0..a.rows() {
+                    assert!(
+                        a.row(i).iter().chain(b.row(i).iter()).all(|&x: &f64| x.to_bits() == 0)
+                    );
+                    a.part(i..i + 1, 1..2).row(0)[0] = (100 * band + 10 * part + i) as f64;
+                    b.row(i)[0] = 1.0;
+                }
+            });
+        let want = |row: usize, part: usize| {
+            let (band, i) = if row < 2 { (0, row) } else { (2, row - 2) };
+            [0.0, (100 * band + 10 * part + i) as f64]
+        };
+        let want: Vec<f64> =
+            (0..5).flat_map(|row| (0..3).flat_map(move |part| want(row, part))).collect();
+        assert_eq!((a, b), (want, vec![1.0; 15]));
+    }
+
+    #[test]
+    fn a_cut_block_has_every_element_once() {
+        for (rows, columns) in [(1, 1), (7, 40), (100, 3)] {
+            let mut data = vec![0u32; rows * columns];
+            for (from_row, from_column, mut block) in
+                Block::of(&mut data, columns).cut((2, 3), (6, 16))
+            {
+                for i in 0..block.rows() {
+                    for (j, x) in block.row(i).iter_mut().enumerate() {
+                        *x += ((from_row + i) * columns + from_column + j) as u32 + 1;
+                    }
+                }
+            }
+            assert!(data.iter().zip(1..).all(|(&x, i)| x == i), "{rows} {columns}: {data:?}");
+        }
+    }
+}
