@@ -5,6 +5,7 @@
 
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::cudarc::cublas::{result::gemm_ex, sys as cublas};
+use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, DevicePtr, LaunchConfig, PushKernelArg,
 };
@@ -17,6 +18,9 @@ pub(super) const THREADS: u32 = 256;
 
 /// Blocks of kernels whose threads step over their elements: several for each of the largest card's processors.
 const MOST_BLOCKS: usize = 2048;
+
+/// Bytes of dynamic shared memory that a kernel may have without asking.
+const FREE_SHARED: usize = 48 * 1024;
 
 /// The kernels of one `.cu` file, compiled.
 pub(super) struct Module {
@@ -58,7 +62,13 @@ impl Module {
     /// Begins a launch of a kernel that exists once.
     pub(super) fn launch_untyped(&self, kernel: &str, like: &Tensor) -> Result<Launch<'_>> {
         let device = of(like.device())?.clone();
-        Ok(Launch { module: self, kernel: kernel.to_owned(), device, arguments: Vec::new() })
+        Ok(Launch {
+            module: self,
+            kernel: kernel.to_owned(),
+            device,
+            arguments: Vec::new(),
+            shared: 0,
+        })
     }
 }
 
@@ -68,6 +78,7 @@ pub(super) struct Launch<'m> {
     kernel: String,
     device: CudaDevice,
     arguments: Vec<Argument>,
+    shared: usize,
 }
 
 impl Launch<'_> {
@@ -126,6 +137,12 @@ impl Launch<'_> {
         self
     }
 
+    /// Bytes of dynamic shared memory.
+    pub(super) fn shared(mut self, bytes: usize) -> Self {
+        self.shared = bytes;
+        self
+    }
+
     /// Queues the kernel over `grid` blocks of `threads`; without a block there is nothing to do.
     ///
     /// # Safety
@@ -143,8 +160,13 @@ impl Launch<'_> {
         if y > 65_535 {
             bail!("{}: {y} rows at once; at most 65535", self.kernel);
         }
-        let Self { module, kernel, device, arguments } = self;
+        let Self { module, kernel, device, arguments, shared } = self;
         let function = device.get_or_load_custom_func(&kernel, module.name, module.ptx)?;
+        let shared_mem_bytes = u32::try_from(shared).map_err(candle_core::Error::wrap)?;
+        if shared > FREE_SHARED {
+            let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, shared as i32).w()?;
+        }
         let mut builder = function.builder();
         for argument in &arguments {
             match argument {
@@ -154,7 +176,7 @@ impl Launch<'_> {
             };
         }
         let config =
-            LaunchConfig { grid_dim: (x, y, 1), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
+            LaunchConfig { grid_dim: (x, y, 1), block_dim: (threads, 1, 1), shared_mem_bytes };
         // SAFETY: the caller's promise; the addresses are of tensors that outlive the queueing, and memory is freed in stream order.
         unsafe { builder.launch(config) }.w()?;
         Ok(())

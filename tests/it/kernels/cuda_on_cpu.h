@@ -1,7 +1,7 @@
 // Gives CUDA's words a meaning in C++, so that a kernel's own source runs on the CPU: one fibre per CUDA thread, blocks one after
 // another. The order in which warps run between two __syncthreads, and lanes between two warp-wide operations, is drawn from a
-// seed: a result that depends on it has a race. Shared memory is NaN before each block, and what lies behind it is watched. An
-// asynchronous copy lands when it is waited for, not before. What a GPU leaves undefined (a lane missing from a shuffle, a
+// seed: a result that depends on it has a race. Shared memory is NaN before each block, and what lies behind it is watched. The
+// seed also says which asynchronous copies land at once and which not before they are waited for. What a GPU leaves undefined (a lane missing from a shuffle, a
 // thread missing from a barrier) ends the launch with a message.
 //
 // The file that includes this, the kernels and a table `emulation::kernels` is compiled as one C++17 library with
@@ -163,6 +163,13 @@ template <class T> T shuffle(const char *operation, T value, unsigned from) {
     return from_lane<T>(exchange(operation, &value, sizeof(T)), from);
 }
 
+inline unsigned random_below(unsigned n) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (unsigned)((random_state >> 32) * n >> 32);
+}
+
 // ---- The tensor core and the asynchronous copies, as src/ops/tensor_core.cuh names them ----
 
 inline float bf16_value(uint32_t pair, unsigned high) {
@@ -204,32 +211,29 @@ inline void ldmatrix_x4(uint32_t (&d)[4], const void *row, bool transposed) {
     }
     warp_wait("ldmatrix's end"); // no lane writes before all have read
 }
+inline void land(const Copy &copy) {
+    std::memset(copy.to, 0, 16);
+    if (copy.bytes) std::memcpy(copy.to, copy.from, copy.bytes);
+}
 inline void copy_async_16(void *to, const void *from, unsigned bytes) {
     if (reinterpret_cast<uintptr_t>(to) % 16 != 0 || (bytes && reinterpret_cast<uintptr_t>(from) % 16 != 0))
         fail("cp.async: an address is not a multiple of 16");
-    thread->copies.back().push_back({to, from, bytes});
+    const Copy copy{to, from, bytes};
+    if (random_below(2)) land(copy);
+    else thread->copies.back().push_back(copy);
 }
 inline void copy_commit() { thread->copies.emplace_back(); }
 // Lands all groups but the `pending` youngest.
 inline void copy_wait(unsigned pending) {
     auto &groups = thread->copies;
     while (groups.size() - 1 > pending) {
-        for (const Copy &copy : groups.front()) {
-            std::memset(copy.to, 0, 16);
-            if (copy.bytes) std::memcpy(copy.to, copy.from, copy.bytes);
-        }
+        for (const Copy &copy : groups.front()) land(copy);
         groups.erase(groups.begin());
     }
 }
 
 // ---- The scheduler ----
 
-inline unsigned random_below(unsigned n) {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (unsigned)((random_state >> 32) * n >> 32);
-}
 inline void shuffle_order(std::vector<unsigned> &order) {
     for (unsigned i = (unsigned)order.size(); i > 1; i--) std::swap(order[i - 1], order[random_below(i)]);
 }

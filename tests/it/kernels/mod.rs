@@ -5,6 +5,7 @@
 //! arguments in order. Where there is no C++ compiler the tests say so and pass.
 
 mod adamw;
+mod attention;
 mod dropout;
 mod elements;
 mod harness;
