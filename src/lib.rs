@@ -6,7 +6,7 @@
 //! 2. [`model`]: a frozen Llama and its LoRA [`model::adapter`]; forward and backward written out, no tape.
 //!    It is composed of [`ops`]: every operation is a `forward` and a `backward` over plain candle tensors.
 //! 3. [`train`]: completion log-probabilities -> the DPO loss -> AdamW -> checkpoints. [`train::run`] reads as the recipe.
-//! 4. [`eval`]: the same log-probabilities -> OPA and its relatives, with intervals.
+//! 4. [`eval`]: the same log-probabilities -> OPA and its relatives; generated answers -> sentence embeddings -> SPMR; with intervals.
 //! 5. [`report`]: the figures beside the paper's Table 1.
 //!
 //! [`config`] is what the user chose; [`cli`] is how they said it.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{data, doctor, finish, merge, train};
+use mvpbench::cli::{data, doctor, eval, finish, generate, merge, train};
 
 /// LoRA + DPO fine-tuning of Llama-2, with the evaluation of MVPBench.
 #[derive(Parser)]
@@ -16,16 +16,20 @@ struct Mvpbench {
 #[derive(Subcommand)]
 enum Verb {
     Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
     Data(data::DataArgs),
     Merge(merge::MergeArgs),
     Doctor(doctor::DoctorArgs),
+    Generate(generate::GenerateArgs),
 }
 
 fn main() -> ExitCode {
     finish(match Mvpbench::parse().verb {
         Verb::Train(args) => train::train(args),
+        Verb::Eval(args) => eval::eval(args),
         Verb::Data(args) => data::data(args),
         Verb::Merge(args) => merge::merge(args),
         Verb::Doctor(args) => doctor::doctor(args),
+        Verb::Generate(args) => generate::generate(&args),
     })
 }

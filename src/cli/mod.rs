@@ -7,6 +7,8 @@ use crate::train::interrupt::Interrupted;
 
 pub mod data;
 pub mod doctor;
+pub mod eval;
+pub mod generate;
 pub mod merge;
 pub mod train;
 

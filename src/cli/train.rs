@@ -39,7 +39,7 @@ pub struct TrainArgs {
     /// Sustained TFLOP/s that `--dry-run` takes for its time, in place of the measured rate
     #[arg(long, value_name = "X", requires = "dry_run", value_parser = positive)]
     tflops: Option<f64>,
-    /// Says nothing but errors and the results
+    /// Says nothing but warnings, errors and the results
     #[arg(short, long)]
     quiet: bool,
 }

@@ -2,9 +2,10 @@
 
 use toml::{Table, Value};
 
-use super::choices::LossType;
+use super::choices::{BestMetric, LossType, MetricName};
 use super::keys::{Kind, REQUIRED, SET_KEYS, SET_REQUIRED, kind, quoted};
-use super::sections::DpoSection;
+use super::nearest::nearest_word;
+use super::sections::{DpoSection, EvalSection};
 use super::typed::{Entry, Source};
 use crate::bail_input;
 use crate::error::InputError;
@@ -65,6 +66,43 @@ pub(super) fn loss(dpo: &DpoSection, name: &str) -> anyhow::Result<()> {
         let message =
             format!("{name}: `dpo.loss = \"{word}\"` needs `dpo.label_smoothing` above 0");
         return Err(InputError::new(message).hint("its paper sets 0.001").into());
+    }
+    Ok(())
+}
+
+/// Checks that what is set for evaluations during training has what it needs.
+pub(super) fn evaluation(eval: &EvalSection, name: &str) -> anyhow::Result<()> {
+    let needs = |key: &str, needed: &str, hint: &str| {
+        InputError::new(format!("{name}: `eval.{key}` needs {needed}")).hint(hint)
+    };
+    if eval.every > 0 && eval.sets.is_empty() {
+        return Err(needs("every", "a set to evaluate", "add `[[eval.sets]]`").into());
+    }
+    let judged = eval.best_metric != BestMetric::None;
+    if judged && eval.every == 0 {
+        let hint = "set `eval.every` to the optimizer steps between two evaluations";
+        return Err(needs("best_metric", "evaluations during training", hint).into());
+    }
+    if !judged {
+        for (key, set) in [("best_set", !eval.best_set.is_empty()), ("patience", eval.patience > 0)]
+        {
+            if set {
+                let hint = "set `eval.best_metric`, for example to `\"preference_accuracy\"`, and `eval.every`";
+                return Err(needs(key, "a metric to compare", hint).into());
+            }
+        }
+    }
+    if eval.min_delta > 0.0 && eval.patience == 0 {
+        return Err(needs("min_delta", "`eval.patience`", "leave it out, or set both").into());
+    }
+    let names: Vec<&str> = eval.sets.iter().map(|set| set.name.as_str()).collect();
+    if !eval.best_set.is_empty() && !names.contains(&eval.best_set.as_str()) {
+        let message = format!("{name}: `eval.best_set` names no set, got `\"{}\"`", eval.best_set);
+        let hint = match nearest_word(&eval.best_set, &names) {
+            Some(nearest) => format!("did you mean `\"{nearest}\"`?"),
+            None => format!("the sets are {}", quoted(names)),
+        };
+        return Err(InputError::new(message).hint(hint).into());
     }
     Ok(())
 }
@@ -166,9 +204,14 @@ fn choice(at: &At<'_>, words: &[&str], found: &Value) -> Result<(), InputError> 
     if words.contains(&text) {
         return Ok(());
     }
+    let nearest = nearest_word(text, words);
     let words: Vec<_> = words.iter().map(|word| Value::from(*word).to_string()).collect();
     let one_of = if words.len() == 1 { "" } else { "one of " };
-    Err(at.wrong_value(&format!("{one_of}{}", quoted(&words)), found))
+    let error = at.wrong_value(&format!("{one_of}{}", quoted(&words)), found);
+    Err(match nearest {
+        Some(nearest) => error.hint(format!("did you mean `{}`?", Value::from(nearest))),
+        None => error,
+    })
 }
 
 /// Checks the list of `[[eval.sets]]`, which may be empty.
@@ -187,6 +230,17 @@ fn sets(at: &At<'_>, found: &Value) -> anyhow::Result<()> {
                 }
                 None => {}
             }
+        }
+        if let Some(Value::Array(metrics)) = table.get("metrics")
+            && !metrics.iter().any(|metric| metric.as_str() == Some(MetricName::Opa.name()))
+        {
+            let metrics = at.inside(".metrics");
+            return Err(metrics
+                .wrong_value("a list with `\"opa\"` in it", &table["metrics"])
+                .hint(
+                    "it costs a small part of what generation costs, and the report is built on it",
+                )
+                .into());
         }
         let name = name(table);
         let at = at.inside(".name");

@@ -150,10 +150,32 @@ choices! {
         Recompute = "recompute",
     }
 
+    /// The figure by which one evaluation during training is better than another.
+    #[derive(Default)]
+    BestMetric {
+        /// None: the adapter of the last step is exported.
+        #[default]
+        None = "none",
+        /// [`crate::eval::Metric::Opa`]; higher is better, as for all but the loss.
+        Opa = "opa",
+        /// [`crate::eval::Metric::PreferenceAccuracy`].
+        PreferenceAccuracy = "preference_accuracy",
+        /// [`crate::eval::Metric::PreferenceAccuracyNormalized`].
+        PreferenceAccuracyNormalized = "preference_accuracy_normalized",
+        /// [`crate::eval::Metric::OpaMarginMean`].
+        OpaMarginMean = "opa_margin_mean",
+        /// [`crate::eval::Metric::RewardMarginMean`].
+        RewardMarginMean = "reward_margin_mean",
+        /// [`crate::eval::Metric::DpoLoss`]; lower is better.
+        DpoLoss = "dpo_loss",
+    }
+
     /// A figure of the evaluation.
     MetricName {
         /// Share of pairs whose margin is above the reference's (paper, Eq. 3), and its relatives.
         Opa = "opa",
+        /// Share of prompts whose generated answer is near the preferred one (paper, Eq. 4); see `[eval.spmr]`.
+        Spmr = "spmr",
     }
 }
 

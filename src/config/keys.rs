@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::choices::{
-    Activations, Dtype, LossType, MetricName, Projection, PromptFormat, Reference, Scheduler,
-    Tokenization,
+    Activations, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat, Reference,
+    Scheduler, Tokenization,
 };
 
 /// Which values a key accepts.
@@ -47,6 +47,8 @@ const BELOW_ONE: Kind =
     Kind::Number(Interval { text: "in 0..1", holds: |x| (0.0..1.0).contains(&x) });
 const BELOW_HALF: Kind =
     Kind::Number(Interval { text: "in 0..0.5", holds: |x| (0.0..0.5).contains(&x) });
+const COSINE: Kind =
+    Kind::Number(Interval { text: "in -1..=1", holds: |x| (-1.0..=1.0).contains(&x) });
 const ANY_COUNT: Kind = Kind::Integer(0..=i64::MAX);
 /// Bounded, so that products of two of them stay far from overflow.
 const AT_LEAST_ONE: Kind = Kind::Integer(1..=1_000_000);
@@ -90,8 +92,40 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("train.checkpoint_every", AT_LEAST_ONE),
     ("train.keep_checkpoints", AT_LEAST_ONE),
     ("train.max_skipped_steps", AT_LEAST_ONE),
+    ("eval.every", ANY_COUNT),
+    ("eval.best_metric", Kind::Choice(BestMetric::NAMES)),
+    ("eval.best_set", Kind::OptionalText),
+    ("eval.patience", ANY_COUNT),
+    ("eval.min_delta", NOT_NEGATIVE),
     ("eval.sets", Kind::Sets),
+    ("eval.spmr.embedder", Kind::OptionalText),
+    ("eval.spmr.threshold", COSINE),
+    ("eval.spmr.max_new_tokens", AT_LEAST_ONE),
+    ("eval.spmr.embed_prompt", Kind::Flag),
+    ("eval.spmr.max_prompts", ANY_COUNT),
     ("output.dir", Kind::Text),
+];
+
+/// The keys that `mvpbench eval` reads: all that a figure depends on but training.
+pub(super) const EVALUATION_KEYS: &[&str] = &[
+    "model.path",
+    "model.revision",
+    "model.dtype",
+    "lora.init_from",
+    "dpo.beta",
+    "data.prompt_format",
+    "data.tokenization",
+    "data.max_prompt_tokens",
+    "data.max_length",
+    "train.seed",
+    "train.micro_batch_tokens",
+    "eval.sets",
+    "eval.spmr.embedder",
+    "eval.spmr.threshold",
+    "eval.spmr.max_new_tokens",
+    "eval.spmr.embed_prompt",
+    "eval.spmr.max_prompts",
+    "output.dir",
 ];
 
 /// The keys of one `[[eval.sets]]`.
@@ -108,8 +142,9 @@ pub(super) const REQUIRED: &[(&str, &str)] = &[
 /// The keys of one `[[eval.sets]]` without a default.
 pub(super) const SET_REQUIRED: &[&str] = &["name", "files"];
 
-/// The section names, in order.
-pub(super) const SECTIONS: &[&str] = &["model", "lora", "dpo", "data", "train", "eval", "output"];
+/// The section names, in order; one with a dot lies inside another.
+pub(super) const SECTIONS: &[&str] =
+    &["model", "lora", "dpo", "data", "train", "eval", "eval.spmr", "output"];
 
 /// The kind of a dotted key, if there is such a key.
 pub(super) fn kind(key: &str) -> Option<&'static Kind> {
@@ -128,18 +163,23 @@ mod tests {
 
     #[test]
     fn the_table_has_every_key_and_no_other() {
-        let toml = toml::Table::try_from(RunConfig::default()).unwrap();
-        let mut fields: Vec<_> = toml
-            .iter()
-            .flat_map(|(section, table)| {
-                table.as_table().unwrap().keys().map(move |key| format!("{section}.{key}"))
-            })
-            .collect();
+        let mut fields = Vec::new();
+        let mut tables =
+            vec![(String::new(), toml::Table::try_from(RunConfig::default()).unwrap())];
+        while let Some((section, table)) = tables.pop() {
+            assert!(section.is_empty() || SECTIONS.contains(&section.as_str()), "{section}");
+            for (key, value) in table {
+                let path = if section.is_empty() { key } else { format!("{section}.{key}") };
+                match value {
+                    toml::Value::Table(table) => tables.push((path, table)),
+                    _ => fields.push(path),
+                }
+            }
+        }
         let mut keys: Vec<_> = KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
         fields.sort();
         keys.sort();
         assert_eq!(fields, keys);
-        assert!(toml.keys().all(|section| SECTIONS.contains(&section.as_str())));
 
         let set = EvalSet {
             name: "a".into(),

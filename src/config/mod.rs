@@ -19,12 +19,12 @@ use toml::{Table, Value};
 use crate::error::InputError;
 use crate::{bail_input, presets};
 pub use choices::{
-    Activations, Dtype, LossType, MetricName, Projection, PromptFormat, Reference, Scheduler,
-    Tokenization,
+    Activations, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat, Reference,
+    Scheduler, Tokenization,
 };
 pub use sections::{
     DataSection, DpoSection, EvalSection, EvalSet, LoraSection, ModelSection, OutputSection,
-    TrainSection,
+    SpmrSection, TrainSection,
 };
 use typed::Entry;
 
@@ -87,6 +87,64 @@ impl RunConfig {
         Self::resolve(text, name, &[])
     }
 
+    /// Reads what `mvpbench eval` was given: keys with their values and the options that said so, under `overrides`. Nothing of
+    /// training is read: an override of it is refused.
+    pub fn for_evaluation(
+        options: &[(&str, Value, String)],
+        overrides: &[String],
+    ) -> anyhow::Result<Self> {
+        let mut entries = Vec::new();
+        for argument in overrides {
+            let entry = typed::argument(argument)?;
+            entries.retain(|earlier: &Entry<'_>| earlier.key != entry.key);
+            entries.push(entry);
+        }
+        nearest::refuse_unknown(&entries)?;
+        let given = options.iter().find(|(key, ..)| entries.iter().any(|entry| entry.key == *key));
+        if let Some((key, _, option)) = given {
+            bail_input!("`--set {key}=...` and `{option}` say the same; give one of them");
+        }
+        if let Some(entry) = entries.iter().find(|e| !keys::EVALUATION_KEYS.contains(&&*e.key)) {
+            let message = format!("{}: an evaluation does not read `{}`", entry.source, entry.key);
+            let read = keys::quoted(keys::EVALUATION_KEYS);
+            return Err(InputError::new(message).hint(format!("it reads {read}")).into());
+        }
+        entries.extend(options.iter().map(|(key, value, option)| Entry {
+            key: (*key).to_owned(),
+            value: value.clone(),
+            source: typed::Source::Options(option),
+        }));
+        entries.iter().try_for_each(check::entry)?;
+        Self::of_entries(entries, "the command line")
+    }
+
+    /// Reads what [`RunConfig::to_evaluation_toml`] wrote; `name` stands for it in messages.
+    pub fn parse_evaluation(text: &str, name: &str) -> anyhow::Result<Self> {
+        let entries = typed::file(text, name)?;
+        nearest::refuse_unknown(&entries)?;
+        entries.iter().try_for_each(check::entry)?;
+        Self::of_entries(entries, name)
+    }
+
+    /// What an evaluation reads of the configuration, as TOML.
+    pub fn to_evaluation_toml(&self) -> anyhow::Result<String> {
+        fn keep(table: &mut Table, path: &str) {
+            table.retain(|name, value| {
+                let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                match value {
+                    Value::Table(table) => {
+                        keep(table, &path);
+                        !table.is_empty()
+                    }
+                    _ => keys::EVALUATION_KEYS.contains(&&*path),
+                }
+            });
+        }
+        let mut table = Table::try_from(self)?;
+        keep(&mut table, "");
+        Ok(toml::to_string(&table)?)
+    }
+
     /// The configuration as TOML, every key written out; [`RunConfig::parse`] reads the same value back.
     pub fn to_toml(&self) -> anyhow::Result<String> {
         Ok(toml::to_string(self)?)
@@ -121,12 +179,17 @@ impl RunConfig {
         nearest::refuse_unknown(&entries)?;
         entries.iter().try_for_each(check::entry)?;
         check::nothing_missing(&entries, name)?;
+        Self::of_entries(entries, name)
+    }
 
+    /// The configuration of checked entries; what is not there has its default.
+    fn of_entries(entries: Vec<Entry<'_>>, name: &str) -> anyhow::Result<Self> {
         let mut config: Self =
             Value::Table(tables(entries)).try_into().map_err(|error: toml::de::Error| {
                 InputError::new(format!("{name}: {}", error.message()))
             })?;
         check::loss(&config.dpo, name)?;
+        check::evaluation(&config.eval, name)?;
         config.lora.target_modules.sort();
         Ok(config)
     }
@@ -167,10 +230,15 @@ fn find(path_or_preset: &str) -> anyhow::Result<(String, ConfigOrigin)> {
 fn tables(entries: Vec<Entry<'_>>) -> Table {
     let mut tables = Table::new();
     for Entry { key, value, .. } in entries {
-        if let Some((section, name)) = key.split_once('.')
-            && let Value::Table(table) =
-                tables.entry(section).or_insert_with(|| Value::Table(Table::new()))
-        {
+        let mut path: Vec<&str> = key.split('.').collect();
+        let Some(name) = path.pop() else { continue };
+        let mut table = Some(&mut tables);
+        for section in path {
+            table = table.and_then(|table| {
+                table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+            });
+        }
+        if let Some(table) = table {
             table.insert(name.to_owned(), value);
         }
     }

@@ -75,13 +75,18 @@ fn split(key: &str) -> (&str, &str) {
 /// The full paths of what a table may hold; the sections themselves for the root.
 fn in_table(table: &str) -> Vec<String> {
     match table {
-        "" => SECTIONS.iter().map(|section| (*section).to_owned()).collect(),
+        "" => sections().map(str::to_owned).collect(),
         "eval.sets" => SET_KEYS.iter().map(|(key, _)| format!("eval.sets.{key}")).collect(),
         _ => {
-            let keys = KEYS.iter().map(|(key, _)| *key);
+            let keys = KEYS.iter().map(|(key, _)| *key).chain(SECTIONS.iter().copied());
             keys.filter(|key| split(key).0 == table).map(str::to_owned).collect()
         }
     }
+}
+
+/// The sections that lie inside no other.
+fn sections() -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().copied().filter(|section| !section.contains('.'))
 }
 
 fn most_alike(
@@ -96,6 +101,13 @@ fn most_alike(
         .map(|(_, path)| path)
 }
 
+/// The one of `words` that `typed` may have meant.
+pub(super) fn nearest_word(typed: &str, words: &[&str]) -> Option<String> {
+    most_alike(words.iter().map(|word| (*word).to_owned()), |word| {
+        likeness(typed, &word.to_lowercase())
+    })
+}
+
 /// How alike two names are, up to 1; a name that holds the other, as `batch_size` in `per_device_batch_size`, is alike.
 fn likeness(a: &str, b: &str) -> f64 {
     let a = a.to_lowercase().replace('-', "_");
@@ -108,7 +120,7 @@ fn known_beside(unknown: &str) -> String {
     let (table, _) = split(unknown);
     match in_table(table).as_slice() {
         keys if table.is_empty() || keys.is_empty() => {
-            format!("the sections are {}", quoted(SECTIONS))
+            format!("the sections are {}", quoted(sections()))
         }
         keys => format!(
             "the keys of `[{table}]` are {}",
@@ -137,10 +149,14 @@ mod tests {
             ("eval.set", "eval.sets"),
             ("eval.sets.nmae", "eval.sets.name"),
             ("eval.sets.file", "eval.sets.files"),
+            ("eval.smpr", "eval.spmr"),
+            ("eval.spmr.treshold", "eval.spmr.threshold"),
+            ("eval.spmr.max_tokens", "eval.spmr.max_new_tokens"),
+            ("eval.embedder", "eval.spmr.embedder"),
         ] {
             assert_eq!(nearest(unknown).as_deref(), Some(expected), "{unknown}");
         }
-        for unknown in ["lora.banana", "eval.spmr", "model.temperature", "x", ""] {
+        for unknown in ["lora.banana", "model.temperature", "x", ""] {
             assert_eq!(nearest(unknown), None, "{unknown}");
         }
     }

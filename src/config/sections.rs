@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    Activations, Dtype, LossType, MetricName, Projection, PromptFormat, Reference, Scheduler,
-    Tokenization,
+    Activations, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat, Reference,
+    Scheduler, Tokenization,
 };
 
 /// `[model]`: the frozen base model.
@@ -181,12 +181,52 @@ impl Default for TrainSection {
     }
 }
 
-/// `[eval]`: what is measured before and after training.
+/// `[eval]`: what is measured before and after training, and during it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvalSection {
+    /// Optimizer steps between two evaluations during training, the last step has one too; 0 for none.
+    pub every: usize,
+    /// The figure by which the best evaluation during training is chosen: its adapter is kept, and exported in the end.
+    pub best_metric: BestMetric,
+    /// Name of the set whose figure that is; empty for the first.
+    pub best_set: String,
+    /// Evaluations in a row without a better figure after which training stops; 0 for never.
+    pub patience: usize,
+    /// By more than this a figure must be better to count for `patience`.
+    pub min_delta: f64,
     /// The data sets, each a `[[eval.sets]]`; none for no evaluation.
     pub sets: Vec<EvalSet>,
+    /// How SPMR is measured.
+    pub spmr: SpmrSection,
+}
+
+/// `[eval.spmr]`: answers are generated and held against the preferred ones, for sets with `spmr` among their metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpmrSection {
+    /// The sentence encoder, a sentence-transformers folder or hub id; without one SPMR is left out, and that is said.
+    pub embedder: String,
+    /// Cosine that an answer must exceed.
+    pub threshold: f64,
+    /// Tokens after which an answer is cut.
+    pub max_new_tokens: usize,
+    /// Whether the prompt is embedded before the answer, as the authors left it in; the figure without it is given too.
+    pub embed_prompt: bool,
+    /// Prompts of a set that are answered, spread evenly over it; 0 for all.
+    pub max_prompts: usize,
+}
+
+impl Default for SpmrSection {
+    fn default() -> Self {
+        Self {
+            embedder: String::new(),
+            threshold: 0.8,
+            max_new_tokens: 512,
+            embed_prompt: false,
+            max_prompts: 0,
+        }
+    }
 }
 
 /// `[[eval.sets]]`: one data set of the evaluation.

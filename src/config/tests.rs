@@ -52,9 +52,12 @@ fn unknown_config_key_is_an_error() {
     assert_eq!(message, "configs/run.toml: unknown key `lora.rnak`");
     assert_eq!(hint, "did you mean `lora.rank`?");
 
-    let (message, hint) = refused(resolve(&format!("{SMALL}[eval.spmr]\nthreshold = 0.8\n"), &[]));
-    assert_eq!(message, "configs/run.toml: unknown key `eval.spmr`");
-    assert_eq!(hint, "the keys of `[eval]` are `sets`");
+    let (message, hint) = refused(resolve(&format!("{SMALL}[eval.paa]\njudges = 3\n"), &[]));
+    assert_eq!(message, "configs/run.toml: unknown key `eval.paa`");
+    assert_eq!(
+        hint,
+        "the keys of `[eval]` are `every`, `best_metric`, `best_set`, `patience`, `min_delta`, `sets`, `spmr`"
+    );
 
     let (message, hint) = refused(resolve(&format!("zebra = 1\n{SMALL}"), &[]));
     assert_eq!(message, "configs/run.toml: unknown key `zebra`");
@@ -191,6 +194,38 @@ fn a_key_that_the_loss_ignores_or_misses_is_an_error() {
 }
 
 #[test]
+fn evaluations_during_training_need_what_they_compare() {
+    let sets = "[[eval.sets]]\nname = \"MVP_test\"\nfiles = [\"a\"]\n";
+    let refused = |text: &str, set: &[&str]| refused(resolve(&format!("{SMALL}{text}"), set));
+    let metric = "eval.best_metric=opa";
+    for (text, set, message, hint) in [
+        ("", &["eval.every=5"][..], "`eval.every` needs a set", "add `[[eval.sets]]`"),
+        (sets, &[metric], "`eval.best_metric` needs evaluations", "set `eval.every`"),
+        (sets, &["eval.patience=2"], "`eval.patience` needs a metric", "set `eval.best_metric`"),
+        (sets, &["eval.best_set=x"], "`eval.best_set` needs a metric", "set `eval.best_metric`"),
+        (sets, &["eval.min_delta=1"], "`eval.min_delta` needs `eval.patience`", "leave it out"),
+        (
+            sets,
+            &[metric, "eval.every=5", "eval.best_set=MVP_tset"],
+            "`eval.best_set` names no set, got `\"MVP_tset\"`",
+            "did you mean `\"MVP_test\"`?",
+        ),
+        (
+            sets,
+            &["eval.best_metric=loss"],
+            "`eval.best_metric` must be one of `\"none\"`, `\"opa\"`",
+            "did you mean `\"dpo_loss\"`?",
+        ),
+    ] {
+        let (said, remedy) = refused(text, set);
+        assert!(said.contains(message) && remedy.contains(hint), "{said}; {remedy}");
+    }
+    let all =
+        ["eval.every=5", metric, "eval.best_set=MVP_test", "eval.patience=1", "eval.min_delta=0.1"];
+    resolve(&format!("{SMALL}{sets}"), &all).unwrap();
+}
+
+#[test]
 fn ranges_hold_their_ends() {
     for argument in [
         "lora.rank=1",
@@ -231,7 +266,7 @@ fn evaluation_sets_need_names_of_their_own_that_fit_a_file_name() {
     let spmr = "[[eval.sets]]\nname = \"a\"\nfiles = [\"a\"]\nmetrics = [\"spmr\"]";
     assert_eq!(
         refused_with(spmr),
-        "configs/run.toml: `eval.sets[0].metrics[0]` must be `\"opa\"`, got `\"spmr\"`"
+        "configs/run.toml: `eval.sets[0].metrics` must be a list with `\"opa\"` in it, got `[\"spmr\"]`"
     );
 }
 
@@ -373,4 +408,26 @@ fn neither_file_nor_preset_lists_the_presets() {
         hint,
         "the presets are `llama2-7b.toml`, `llama2-13b.toml`, `llama2-7b-chat.toml`, `llama2-13b-chat.toml`, `tiny.toml`"
     );
+}
+
+#[test]
+fn a_table_in_a_table_is_read_set_and_checked_like_any_other() {
+    let text = format!("{SMALL}[eval.spmr]\nthreshold = 0.5\nembedder = \"minilm\"\n");
+    let config = resolve(&text, &["eval.spmr.threshold=0.75", "eval.spmr.max_prompts=9"]).unwrap();
+    let spmr = &config.eval.spmr;
+    assert_eq!((spmr.embedder.as_str(), spmr.max_prompts, spmr.max_new_tokens), ("minilm", 9, 512));
+    assert!((spmr.threshold - 0.75).abs() <= 0.0);
+    assert_eq!(resolve(&config.to_toml().unwrap(), &[]).unwrap(), config);
+    for (set, expected) in [
+        ("eval.spmr.threshold=1.5", "`eval.spmr.threshold` must be in -1..=1, got `1.5`"),
+        (
+            "eval.spmr.max_new_tokens=0",
+            "`eval.spmr.max_new_tokens` must be in 1..=1000000, got `0`",
+        ),
+        ("eval.spmr={}", "expected `section.key=value`, `eval.spmr` is a section"),
+    ] {
+        assert_eq!(refused(resolve(&text, &[set])).0, format!("`--set {set}`: {expected}"));
+    }
+    let (message, _) = refused(resolve(&format!("{SMALL}[eval]\nspmr = 3\n"), &[]));
+    assert_eq!(message, "configs/run.toml:8: `eval.spmr` must be a table, got `3`");
 }

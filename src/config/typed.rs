@@ -32,6 +32,8 @@ pub(super) enum Source<'a> {
     },
     /// In the argument of a `--set`.
     Argument(&'a str),
+    /// In other options, as they were typed.
+    Options(&'a str),
 }
 
 impl fmt::Display for Source<'_> {
@@ -39,6 +41,7 @@ impl fmt::Display for Source<'_> {
         match self {
             Self::File { name, .. } => f.write_str(name),
             Self::Argument(argument) => write!(f, "`--set {argument}`"),
+            Self::Options(options) => write!(f, "`{options}`"),
         }
     }
 }
@@ -51,7 +54,7 @@ impl Source<'_> {
                 Some(offset) => format!("{name}:{}", place(text, offset).0),
                 None => (*name).to_owned(),
             },
-            Self::Argument(_) => self.to_string(),
+            Self::Argument(_) | Self::Options(_) => self.to_string(),
         }
     }
 }
@@ -62,16 +65,15 @@ pub(super) fn file<'a>(text: &'a str, name: &'a str) -> anyhow::Result<Vec<Entry
     let source = Source::File { name, text };
     let table: Table = toml::from_str(text).map_err(|error| syntax_error(text, name, &error))?;
     let mut entries = Vec::new();
-    for (section, value) in table {
+    let mut values: Vec<(String, Value)> = table.into_iter().collect();
+    while let Some((key, value)) = values.pop() {
         match value {
-            Value::Table(table) if SECTIONS.contains(&section.as_str()) => {
-                entries.extend(table.into_iter().map(|(key, value)| Entry {
-                    key: format!("{section}.{key}"),
-                    value,
-                    source,
-                }));
+            Value::Table(table) if SECTIONS.contains(&key.as_str()) => {
+                values.extend(
+                    table.into_iter().map(|(name, value)| (format!("{key}.{name}"), value)),
+                );
             }
-            value => entries.push(Entry { key: section, value, source }),
+            value => entries.push(Entry { key, value, source }),
         }
     }
     entries.sort_by_key(|entry| offset(text, &entry.key));

@@ -50,6 +50,16 @@ impl Conversation {
         Ok(Some(conversation))
     }
 
+    /// The list `prompt` of a record that has no answers, after its profile.
+    pub(super) fn prompt_alone(record: &Record<'_>) -> Result<Self> {
+        let prompt = messages(record, "prompt")?;
+        let mut conversation = Self { prompt, chosen: Vec::new(), rejected: Vec::new() };
+        if let Some(Value::String(profile)) = record.get("profile") {
+            conversation.add_profile(profile);
+        }
+        Ok(conversation)
+    }
+
     /// One question and its answers.
     pub(super) fn of_texts([prompt, chosen, rejected]: [&str; 3]) -> Self {
         Self {
@@ -73,6 +83,11 @@ impl Conversation {
     pub(super) fn empty_answers(&self) -> usize {
         let empty = |answer: &[Value]| answer.iter().all(|message| message["content"] == "");
         usize::from(empty(&self.chosen)) + usize::from(empty(&self.rejected))
+    }
+
+    /// The prompt as the template writes it, up to where an answer begins.
+    pub(super) fn prompt_text(&self, template: &ChatTemplate) -> Result<String> {
+        template.render(&self.prompt, true)
     }
 
     /// Prompt, chosen and rejected answer as the template writes them.

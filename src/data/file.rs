@@ -1,5 +1,6 @@
-//! The bytes of a data file -> its pairs. A JSON array or JSONL, told apart by what is in it.
+//! The bytes of a data file -> its pairs. A JSON array, JSONL or Parquet, told apart by what is in it.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::Result;
@@ -8,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::fields::{Place, Record, kind, shorten};
 use super::pair::{LoadCounts, Loaded, Pair};
-use super::record;
 pub use super::record::Prompts;
+use super::{parquet, record};
 use crate::error::InputError;
 
 /// Reads files in order: name, by which messages and [`Pair::source`] call it, and bytes.
@@ -34,8 +35,8 @@ fn read(
     prompts: &Prompts<'_>,
     counts: &mut LoadCounts,
 ) -> Result<Vec<Pair>> {
-    let stem = stem(name);
-    let elements = elements(bytes, name)?;
+    let (stem, bytes) = (stem(name), json(bytes, name)?);
+    let elements = elements(&bytes, name)?;
     let mut pairs = Vec::with_capacity(elements.len());
     for (place, (line, json)) in elements.into_iter().enumerate() {
         let record =
@@ -59,10 +60,10 @@ pub(super) struct Owned {
 
 /// The records of one file, each checked to hold a pair.
 pub(super) fn owned(bytes: &[u8], name: &str) -> Result<Vec<Owned>> {
-    let stem = stem(name);
+    let (stem, bytes) = (stem(name), json(bytes, name)?);
     let mut counts = LoadCounts::default();
     let mut owned = Vec::new();
-    for (place, (line, json)) in elements(bytes, name)?.into_iter().enumerate() {
+    for (place, (line, json)) in elements(&bytes, name)?.into_iter().enumerate() {
         let record =
             Record { place: Place { file: name, line }, fields: object(json, name, line)? };
         let mut pair = record::draft(&record, &stem, place + 1, &mut counts)?.pair;
@@ -78,14 +79,22 @@ pub(super) fn owned(bytes: &[u8], name: &str) -> Result<Vec<Owned>> {
 }
 
 /// A file's name without folder and ending.
-fn stem(name: &str) -> String {
+pub(super) fn stem(name: &str) -> String {
     Path::new(name)
         .file_stem()
         .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
+/// The file in JSON: as it is, or the lines that a Parquet file stands for.
+fn json<'a>(bytes: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>> {
+    Ok(match parquet::is_parquet(bytes) {
+        true => Cow::Owned(parquet::to_lines(bytes, name)?.into_bytes()),
+        false => Cow::Borrowed(bytes),
+    })
+}
+
 /// The records of one file as JSON, at least one, each with the line it begins on.
-fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'a str)>> {
+pub(super) fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'a str)>> {
     let text = text(bytes, name)?;
     let elements = match text.trim_start().chars().next() {
         Some('[') => array(text, name)?,
@@ -103,13 +112,9 @@ fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'a str)>> {
 }
 
 /// The file as text, without a byte order mark.
-fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
+pub(super) fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
     let foreign: [(&[u8], &str, &str); 6] = [
-        (
-            b"PAR1",
-            "a Parquet file",
-            "convert it to JSONL, for instance with pandas: `read_parquet(a).to_json(b, orient=\"records\", lines=True)`",
-        ),
+        (b"PARE", "an encrypted Parquet file", "write it without encryption"),
         (b"\x1f\x8b", "gzip data", "unpack it with `gunzip`"),
         (b"\x28\xb5\x2f\xfd", "zstd data", "unpack it with `unzstd`"),
         (b"PK\x03\x04", "a zip archive", "unpack it with `unzip`"),
@@ -152,7 +157,7 @@ fn array<'a>(text: &'a str, name: &str) -> Result<Vec<(usize, &'a str)>> {
 }
 
 /// The lines that are not blank, each with its number.
-fn lines(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn lines(text: &str) -> Vec<(usize, &str)> {
     text.split('\n')
         .enumerate()
         .map(|(i, line)| (i + 1, line))
@@ -161,7 +166,7 @@ fn lines(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// The fields of one record that begins on `line`.
-fn object(json: &str, name: &str, line: usize) -> Result<Map<String, Value>> {
+pub(super) fn object(json: &str, name: &str, line: usize) -> Result<Map<String, Value>> {
     match serde_json::from_str(json).map_err(|error| broken(&error, name, line))? {
         Value::Object(fields) => Ok(fields),
         other => Err(InputError::new(format!(
@@ -282,7 +287,8 @@ mod tests {
     #[test]
     fn another_format_is_named() {
         assert!(error("<!DOCTYPE html>").contains("HTML"));
-        assert!(error(b"PAR1\x15\x04").contains("a Parquet file"));
+        assert!(error(b"PARE\x15\x04").contains("an encrypted Parquet file"));
+        assert!(error(b"PAR1\x15\x04").contains("not a whole Parquet file"));
         assert!(error(b"\x1f\x8b\x08\x00").contains("gzip"));
         assert_eq!(
             error("prompt,chosen\n1,2"),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::tokenize::TokenPair;
 use crate::config::DataSection;
 pub use crate::config::Tokenization;
@@ -28,7 +30,7 @@ impl From<&DataSection> for Limits {
 }
 
 /// What the limits did. Nothing of it stops a run; all of it is shown.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenCounts {
     /// Pairs kept.
     pub pairs: usize,

@@ -2,7 +2,8 @@
 //!
 //! Feeds [`crate::model`] (packs) and [`crate::eval`] (who a pair belongs to). No tensor and no GPU here.
 //!
-//! - [`file::load`]: bytes of JSON arrays or JSONL -> pairs as text, with the prompt rendered.
+//! - [`file::load`]: bytes of JSON arrays, JSONL or Parquet -> pairs as text, with the prompt rendered.
+//! - [`prompt::load`]: prompts by themselves, to be gone on from.
 //! - [`chat::ChatTemplate`]: conversations -> text, by the model's own template.
 //! - [`tokenizer::Tokenizer`]: `tokenizer.json` and the small files beside it.
 //! - [`tokenize::tokenize`]: pairs -> token ids, cut to the limits.
@@ -20,7 +21,9 @@ pub mod groups;
 mod limits;
 pub mod pack;
 pub mod pair;
+mod parquet;
 mod pieces;
+pub mod prompt;
 mod record;
 pub mod split;
 pub mod stats;

@@ -136,7 +136,10 @@ pub(super) fn draft(
 /// The authors' training prompt; the answer follows it directly.
 ///
 /// A field that is missing, null or blank leaves nothing after its label (`Age: , Gender: Female, ...`) and is counted.
-fn mvpbench_prompt(record: &Record<'_>, counts: &mut LoadCounts) -> Result<Cow<'static, str>> {
+pub(super) fn mvpbench_prompt(
+    record: &Record<'_>,
+    counts: &mut LoadCounts,
+) -> Result<Cow<'static, str>> {
     let mut prompt = String::from("User profile: ");
     for (place, (label, fields)) in PROFILE.into_iter().enumerate() {
         let value = record.label(fields)?;
@@ -154,7 +157,10 @@ fn mvpbench_prompt(record: &Record<'_>, counts: &mut LoadCounts) -> Result<Cow<'
 /// The prompt of a preference record: as it stands, or both stripped and a line break between where there is a profile.
 ///
 /// A profile that is an object is a person's fields, not text: they become groups, and the prompt is taken as it stands.
-fn preference_prompt<'a>(record: &'a Record<'_>, counts: &mut LoadCounts) -> Result<Cow<'a, str>> {
+pub(super) fn preference_prompt<'a>(
+    record: &'a Record<'_>,
+    counts: &mut LoadCounts,
+) -> Result<Cow<'a, str>> {
     let prompt = record.text("prompt")?;
     match record.get("profile") {
         Some(Value::Object(_)) => counts.structured_profiles += 1,

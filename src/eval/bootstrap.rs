@@ -139,7 +139,8 @@ fn mix(state: u64) -> u64 {
     state ^ (state >> 31)
 }
 
-fn percentile(sorted: &[f64], share: f64) -> f64 {
+/// The value below which the share `share` of `sorted`, ascending and not empty, lies.
+pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let below = sorted[place.floor() as usize];
     let above = sorted[place.ceil() as usize];

@@ -12,6 +12,7 @@ use crate::eval::bootstrap::RESAMPLES;
 use crate::eval::difference::difference;
 use crate::eval::metrics::{self, Metrics};
 use crate::eval::score::PairScore;
+use crate::eval::spmr::Spmr;
 
 /// The figures of one evaluation set, together and per source file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct SetResult {
     /// What has changed since the evaluation before tuning, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
+    /// SPMR, where it was asked for and a sentence encoder was configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spmr: Option<Spmr>,
 }
 
 /// Paired differences, after less before.
@@ -70,6 +74,7 @@ impl SetResult {
             overall,
             sources,
             change: None,
+            spmr: None,
         })
     }
 
@@ -119,6 +124,9 @@ pub struct Evaluation {
     pub model: String,
     /// The adapter that was on, in words or as a folder; none for the untuned model.
     pub adapter: Option<String>,
+    /// SHA-256 of the weights of an adapter that was trained here: whose results these are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_sha256: Option<String>,
     /// DPO's beta, behind the rewards and the loss.
     pub beta: f64,
     /// Seed of the bootstrap.
@@ -139,7 +147,16 @@ impl Evaluation {
         sets: Vec<SetResult>,
     ) -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { version, model: model.to_owned(), adapter, beta, seed, resamples: RESAMPLES, sets }
+        Self {
+            version,
+            model: model.to_owned(),
+            adapter,
+            adapter_sha256: None,
+            beta,
+            seed,
+            resamples: RESAMPLES,
+            sets,
+        }
     }
 
     /// The result of the set called `name`.

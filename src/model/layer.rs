@@ -114,6 +114,11 @@ impl Saved {
     pub fn input(&self) -> &Tensor {
         &self.x
     }
+
+    /// Keys (turned to their positions) and values, each `[tokens, kv_heads * head_dim]`: what later tokens read.
+    pub fn keys_values(&self) -> (&Tensor, &Tensor) {
+        (&self.k, &self.v)
+    }
 }
 
 /// A layer's output in two parts, whose sum is the residual stream.

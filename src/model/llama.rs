@@ -14,7 +14,7 @@ use crate::config::Projection;
 use crate::data::pack::Pack;
 use crate::data::tokenize::TokenPair;
 use crate::error::InputError;
-use crate::ops::{logps, rms_norm, rows};
+use crate::ops::{linear, logps, rms_norm, rows};
 
 /// A frozen Llama.
 #[derive(Debug, Clone)]
@@ -25,10 +25,10 @@ pub struct Llama {
     pub dtype: DType,
     /// Where it lies.
     pub device: Device,
-    embed_tokens: Tensor,
-    layers: Vec<Layer>,
-    norm: Tensor,
-    lm_head: Tensor,
+    pub(super) embed_tokens: Tensor,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Tensor,
+    pub(super) lm_head: Tensor,
 }
 
 /// What is kept of each layer between forward and backward.
@@ -97,23 +97,37 @@ impl Llama {
         Ok(Self { config, dtype, device: device.clone(), embed_tokens, layers, norm, lm_head })
     }
 
+    /// The model with `adapter` in its weights: `W + scale B A` of each adapted projection, the others shared with this one.
+    pub fn merged(&self, adapter: &Adapter) -> Result<Self> {
+        let adapter = adapter.to_dtype(self.dtype)?;
+        let mut merged = self.clone();
+        for (layer, pairs) in merged.layers.iter_mut().zip(&adapter.tensors.layers) {
+            for (projection, pair) in pairs.iter() {
+                let weight = layer.projections[projection as usize].copy()?;
+                linear::add_product(&weight, &pair.b, &pair.a, adapter.scale())?;
+                layer.projections[projection as usize] = weight;
+            }
+        }
+        Ok(merged)
+    }
+
     /// Lays a pack out for this model.
     pub fn batch(&self, pack: &Pack) -> Result<Batch> {
         Batch::new(pack, &self.config, self.dtype, &self.device)
     }
 
     /// One layer's pass; after the last layer's attention nothing reads the rows that predict nothing.
-    fn pass<'a>(&'a self, batch: &'a Batch, lora: LayerLora<'a>) -> Pass<'a> {
+    pub(super) fn pass<'a>(&'a self, batch: &'a Batch, lora: LayerLora<'a>) -> Pass<'a> {
         let last = lora.layer + 1 == self.layers.len();
         let rows = if last { Rows::Kept } else { Rows::All };
         Pass { batch, config: &self.config, lora, rows }
     }
 
-    fn embed(&self, batch: &Batch) -> Result<Stream> {
+    pub(super) fn embed(&self, batch: &Batch) -> Result<Stream> {
         Ok(Stream { base: rows::forward(&self.embed_tokens, &batch.ids)?, delta: None })
     }
 
-    fn last_norm(&self, stream: &Stream) -> Result<rms_norm::Normed> {
+    pub(super) fn last_norm(&self, stream: &Stream) -> Result<rms_norm::Normed> {
         rms_norm::forward(&stream.base, stream.delta.as_ref(), &self.norm, self.config.rms_norm_eps)
     }
 

@@ -148,6 +148,11 @@ impl Adapter {
         Ok(Self { tensors: self.tensors.map(|tensor| tensor.to_dtype(dtype))?, ..*self })
     }
 
+    /// The adapter on `device`.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { tensors: self.tensors.map(|tensor| tensor.to_device(device))?, ..*self })
+    }
+
     /// What the product of the factors is scaled by: `alpha / rank`, or `alpha / sqrt(rank)` as rsLoRA (Kalajdzievski 2023).
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;

@@ -3,10 +3,12 @@
 //! [`config`] and [`weights`] read a Hugging Face folder; [`layer`] composes [`crate::ops`] into a decoder layer, forward and
 //! backward written out; [`llama`] stacks the layers; [`lora`] is the adapter; [`adapter`] reads and writes it in PEFT's format.
 //! [`shard`] reads a safetensors file tensor by tensor, for [`merge`]. Feeds [`crate::train`] and evaluation.
+//! [`generation`] goes on from prompts.
 
 pub mod adapter;
 pub mod batch;
 pub mod config;
+pub mod generation;
 pub mod layer;
 pub mod llama;
 pub mod lora;

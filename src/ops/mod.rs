@@ -13,10 +13,12 @@ mod block;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
+pub mod decode;
 pub mod dropout;
 mod gemm;
 pub mod linear;
 pub mod logps;
+pub mod matvec;
 pub mod philox;
 pub mod reference;
 pub mod rms_norm;

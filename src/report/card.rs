@@ -43,6 +43,9 @@ impl RunReport {
         {
             table.push([name, value]);
         }
+        if let Some(exported) = &training.exported {
+            table.push(["adapter", exported]);
+        }
         page += &format!(
             "\n## Training\n\n{}\nThe whole configuration is `config.toml` beside this file.\n",
             table.to_markdown()

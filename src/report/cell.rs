@@ -10,12 +10,28 @@ pub fn figure(metric: Metric, figure: &Figure) -> String {
     with_interval(figure, |value| number(metric, value))
 }
 
+/// A share in percent with its interval, as [`figure`] prints one.
+pub fn share(share: &Figure) -> String {
+    figure(Metric::Opa, share)
+}
+
+/// A difference of shares in percent, as [`change`] prints one.
+pub fn share_change(share: &Figure) -> String {
+    change(Metric::Opa, share)
+}
+
 /// The same for a difference, with its sign: `+3.21 [+1.10, +5.40]`.
 pub fn change(metric: Metric, figure: &Figure) -> String {
     with_interval(figure, |value| {
         let number = number(metric, value);
         if number.starts_with('-') { number } else { format!("+{number}") }
     })
+}
+
+/// `48.21 %`, or `0.4821` of what is no share.
+pub fn value(metric: Metric, value: f64) -> String {
+    let unit = if metric.is_share() { " %" } else { "" };
+    format!("{}{unit}", number(metric, value))
 }
 
 /// The metric's key and, for a share, its unit: `opa (%)`.

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::atomic_file;
-use crate::eval::{Metric, Metrics, SetResult};
+use crate::eval::spmr::Similarity;
+use crate::eval::{Figure, Metric, Metrics, SetResult, Spmr};
 use crate::report::cell;
 use crate::report::run::{RunReport, TrainingSummary};
 use crate::report::table::Table;
@@ -69,6 +70,10 @@ fn set_section(name: &str, before: Option<&SetResult>, after: Option<&SetResult>
         after.map(|set| &set.overall),
         change.map(|change| &change.overall),
     );
+    section += &spmr_section(
+        before.and_then(|set| set.spmr.as_ref()),
+        after.and_then(|set| set.spmr.as_ref()),
+    );
     if set.sources.len() < 2 {
         return section;
     }
@@ -86,6 +91,64 @@ fn set_section(name: &str, before: Option<&SetResult>, after: Option<&SetResult>
         );
     }
     section
+}
+
+/// SPMR both ways, the cosines behind it, and what was generated; nothing where it was not measured.
+fn spmr_section(before: Option<&Spmr>, after: Option<&Spmr>) -> String {
+    let Some(spmr) = after.or(before) else { return String::new() };
+    let mut table = Table::new(["SPMR", "before", "after", "change"]);
+    let mut row = |name: &str, of: &dyn Fn(&Spmr) -> String, change: Option<String>| {
+        let [before, after] =
+            [before, after].map(|spmr| spmr.map_or_else(|| cell::NONE.to_owned(), of));
+        table.push([
+            name.to_owned(),
+            before,
+            after,
+            change.unwrap_or_else(|| cell::NONE.to_owned()),
+        ]);
+    };
+    let change = after.and_then(|after| after.change.as_ref());
+    type Which = fn(&Spmr) -> &Similarity;
+    let ways: [(&str, Which, Option<&Figure>); 2] = [
+        ("the answer alone", |spmr| &spmr.answer_alone, change.map(|change| &change.answer_alone)),
+        ("prompt and answer", |spmr| &spmr.with_prompt, change.map(|change| &change.with_prompt)),
+    ];
+    for (name, which, change) in ways {
+        row(
+            &format!("spmr (%), {name}"),
+            &|spmr| cell::share(&which(spmr).spmr),
+            change.map(cell::share_change),
+        );
+        row(
+            &format!("mean cosine, {name}"),
+            &|spmr| cell::figure(Metric::DpoLoss, &which(spmr).cosine_mean),
+            None,
+        );
+        let quantiles = |spmr: &Spmr| {
+            let q = which(spmr).quantiles;
+            [q.p05, q.p25, q.median, q.p75, q.p95].map(|cosine| format!("{cosine:.2}")).join(" / ")
+        };
+        row(&format!("cosine at 5 / 25 / 50 / 75 / 95 %, {name}"), &quantiles, None);
+    }
+    row("tokens generated", &|spmr| cell::count(spmr.generated_tokens), None);
+    row("answers cut at the limit", &|spmr| cell::count(spmr.cut_answers), None);
+    row("blank answers", &|spmr| cell::count(spmr.blank_answers), None);
+    let mut section = format!(
+        "\nSPMR over {} prompts: cosine above {} under {}, answers of at most {} tokens.",
+        cell::count(spmr.figure().n),
+        spmr.threshold,
+        code(&spmr.embedder),
+        cell::count(spmr.max_new_tokens)
+    );
+    for (count, why) in [
+        (spmr.blank_references, "left out because their preferred answer is blank"),
+        (spmr.unasked, "left out by `eval.spmr.max_prompts`"),
+    ] {
+        if count > 0 {
+            let _ = write!(section, " {} pairs were {why}.", cell::count(count));
+        }
+    }
+    section + "\n\n" + &table.to_markdown()
 }
 
 /// One row per metric: before, after, the paired difference, and the ties of strict comparisons.
@@ -144,6 +207,13 @@ fn training_section(training: &TrainingSummary, notes: &[String]) -> String {
         ("wall time, evaluation included", cell::duration(training.wall_time_s)),
     ] {
         table.push([name, &value]);
+    }
+    for (name, value) in
+        [("stopped early", &training.stopped_early), ("adapter exported", &training.exported)]
+    {
+        if let Some(value) = value {
+            table.push([name, value]);
+        }
     }
     let mut section = format!("\n## Training\n\n{}", table.to_markdown());
     if !notes.is_empty() {

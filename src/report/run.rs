@@ -48,6 +48,10 @@ pub struct TrainingSummary {
     pub pairs_per_second: Option<f64>,
     /// Most memory in use at once, where it is known.
     pub peak_memory_gib: Option<f64>,
+    /// Why training ended before the last step of its plan, if it did.
+    pub stopped_early: Option<String>,
+    /// Which step's adapter was exported and why, where the best one was chosen.
+    pub exported: Option<String>,
     /// The whole command, evaluation included.
     pub wall_time_s: f64,
 }

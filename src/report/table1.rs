@@ -15,7 +15,7 @@ pub struct Table1 {
 /// A column after the first two.
 enum Column<'a> {
     Opa(&'a str),
-    Spmr,
+    Spmr(&'a str),
 }
 
 impl Table1 {
@@ -25,10 +25,14 @@ impl Table1 {
     /// [`paper_base_model`]), all of them beneath ours where it is not, and not at all where no set has one of the paper's names.
     pub fn new(before: Option<&Evaluation>, after: Option<&Evaluation>) -> Self {
         let names = set_names(before, after);
-        let columns = columns(&names);
+        let has_spmr = |name: &str| {
+            let sets = before.into_iter().chain(after).filter_map(|e| e.set(name));
+            sets.into_iter().any(|set| set.spmr.is_some())
+        };
+        let columns = columns(&names, has_spmr);
         let header = columns.iter().map(|column| match column {
             Column::Opa(name) => format!("{name} OPA"),
-            Column::Spmr => format!("{MVP_TEST} SPMR"),
+            Column::Spmr(name) => format!("{name} SPMR"),
         });
         let mut table =
             Table::new(["base model".to_owned(), "tuned".to_owned()].into_iter().chain(header));
@@ -101,9 +105,10 @@ pub(super) fn set_names<'a>(
     names
 }
 
-fn columns<'a>(names: &[&'a str]) -> Vec<Column<'a>> {
+/// SPMR has a column where it was measured or the paper has a figure.
+fn columns<'a>(names: &[&'a str], has_spmr: impl Fn(&str) -> bool) -> Vec<Column<'a>> {
     let column = |&name: &&'a str| {
-        let spmr = (name == MVP_TEST).then_some(Column::Spmr);
+        let spmr = (name == MVP_TEST || has_spmr(name)).then_some(Column::Spmr(name));
         std::iter::once(Column::Opa(name)).chain(spmr)
     };
     names.iter().flat_map(column).collect()
@@ -113,8 +118,8 @@ fn paper_cells(row: &PaperRow, columns: &[Column<'_>]) -> Vec<String> {
     let cell = |column: &Column<'_>| match column {
         Column::Opa(MVP_TEST) => format!("{:.2}", row.mvp_test_opa),
         Column::Opa(UFP4) => format!("{:.2}", row.ufp4_opa),
-        Column::Opa(_) => cell::NONE.to_owned(),
-        Column::Spmr => format!("{:.2}", row.mvp_test_spmr),
+        Column::Spmr(MVP_TEST) => format!("{:.2}", row.mvp_test_spmr),
+        Column::Opa(_) | Column::Spmr(_) => cell::NONE.to_owned(),
     };
     let tuned = if row.tuned { "yes" } else { "no" };
     [format!("{}, paper", row.base_model), tuned.to_owned()]
@@ -135,7 +140,10 @@ fn run_cells(
             || cell::NONE.to_owned(),
             |set| cell::figure(metric, set.overall.get(metric)),
         ),
-        Column::Spmr => cell::NONE.to_owned(),
+        Column::Spmr(name) => evaluation
+            .set(name)
+            .and_then(|set| set.spmr.as_ref())
+            .map_or_else(|| cell::NONE.to_owned(), |spmr| cell::share(spmr.figure())),
     };
     [label.to_owned(), tuned.to_owned()].into_iter().chain(columns.iter().map(cell)).collect()
 }
@@ -170,7 +178,8 @@ fn notes(
             evaluation.seed
         )
     });
-    notes.push(format!("All figures in percent{figures}. SPMR is not computed in this version."));
+    notes.push(format!("All figures in percent{figures}."));
+    notes.extend(spmr_note(after.or(before)));
     if before.is_some_and(|before| before.adapter.is_some()) {
         notes.push("`start`: with the adapter that tuning began from.".to_owned());
     }
@@ -183,6 +192,23 @@ fn notes(
             .push(format!("The paper has no row for `{model}`; its rows are shown for reference."));
     }
     notes
+}
+
+/// What SPMR is here, or why there is none.
+fn spmr_note(evaluation: Option<&Evaluation>) -> Option<String> {
+    let sets = &evaluation?.sets;
+    let Some(spmr) = sets.iter().find_map(|set| set.spmr.as_ref()) else {
+        return sets.iter().any(|set| set.name == MVP_TEST).then(|| {
+            "SPMR was not computed: that takes `spmr` among the metrics of a set and a sentence encoder, `eval.spmr.embedder`."
+                .to_owned()
+        });
+    };
+    let prompt = if spmr.embed_prompt { "after its prompt" } else { "without its prompt" };
+    Some(format!(
+        "SPMR: share of prompts whose generated answer (greedy, at most {} tokens, embedded {prompt}) and preferred answer have a \
+         cosine above {} under `{}`, the paper's Eq. 4; its authors embedded the answer after its prompt.",
+        spmr.max_new_tokens, spmr.threshold, spmr.embedder
+    ))
 }
 
 #[cfg(test)]

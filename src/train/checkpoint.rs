@@ -46,16 +46,23 @@ pub struct State {
 }
 
 /// Name of the checkpoint after `step` steps.
-fn name(step: usize) -> String {
+pub fn name(step: usize) -> String {
     format!("step-{step:06}")
 }
 
+/// What goes before the name of a checkpoint that is kept because its evaluation was the best.
+const BEST: &str = "best-";
+
 /// The steps for which `folder` holds a checkpoint, newest first; whether they are whole shows when they are loaded.
 pub fn list(folder: &Path) -> Vec<(usize, PathBuf)> {
+    list_of(folder, "step-")
+}
+
+fn list_of(folder: &Path, prefix: &str) -> Vec<(usize, PathBuf)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
         .filter_map(|entry| {
-            Some((entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?, entry.path()))
+            Some((entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?, entry.path()))
         })
         .collect();
     found.sort_by(|a, b| b.cmp(a));
@@ -69,6 +76,37 @@ pub fn save(
     keep: usize,
     adapter_config: &serde_json::Value,
 ) -> Result<PathBuf> {
+    let path = folder.join(name(state.cursor.step));
+    write(&path, state, adapter_config)?;
+    for (_, old) in list(folder).into_iter().skip(keep) {
+        fs::remove_dir_all(&old).with_context(|| format!("cannot remove `{}`", old.display()))?;
+    }
+    Ok(path)
+}
+
+/// The checkpoint that [`save_best`] made of the state after `step` steps.
+pub fn best_path(folder: &Path, step: usize) -> PathBuf {
+    folder.join(format!("{BEST}{}", name(step)))
+}
+
+/// Saves `state` under `folder` as a best one, which [`save`] never removes.
+pub fn save_best(folder: &Path, state: &State, adapter_config: &serde_json::Value) -> Result<()> {
+    write(&best_path(folder, state.cursor.step), state, adapter_config)
+}
+
+/// Removes the best checkpoints of `folder` but those after one of the steps `needed`.
+pub fn prune_best(folder: &Path, needed: &[usize]) -> Result<()> {
+    for (step, old) in list_of(folder, "best-step-") {
+        if !needed.contains(&step) {
+            fs::remove_dir_all(&old)
+                .with_context(|| format!("cannot remove `{}`", old.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes `state` as the folder `path`; one that holds it already stays as it is, so that no moment has none.
+fn write(path: &Path, state: &State, adapter_config: &serde_json::Value) -> Result<()> {
     let mut files = vec![
         (WEIGHTS_FILE.to_owned(), adapter::to_safetensors(&state.adapter.tensors)?),
         (adapter::CONFIG_FILE.to_owned(), serde_json::to_vec_pretty(adapter_config)?),
@@ -79,12 +117,10 @@ pub fn save(
     let manifest: BTreeMap<_, _> =
         files.iter().map(|(name, bytes)| (name.clone(), digest::of_bytes(bytes))).collect();
     files.push((MANIFEST_FILE.to_owned(), serde_json::to_vec_pretty(&manifest)?));
-    let path = folder.join(name(state.cursor.step));
-    atomic_file::write_folder(&path, &files)?;
-    for (_, old) in list(folder).into_iter().skip(keep) {
-        fs::remove_dir_all(&old).with_context(|| format!("cannot remove `{}`", old.display()))?;
-    }
-    Ok(path)
+    let there = |(name, bytes): &(String, Vec<u8>)| {
+        fs::read(path.join(name)).is_ok_and(|there| there == *bytes)
+    };
+    if files.iter().all(there) { Ok(()) } else { atomic_file::write_folder(path, &files) }
 }
 
 /// Loads the checkpoint in `folder`, refusing one with a missing or altered file.

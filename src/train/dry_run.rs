@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 
 use super::estimate::{Estimate, Headers, Place};
-use super::folder;
+use super::folder::{self, Purpose};
 use super::inputs::Inputs;
 use super::machine;
 use super::run::Options;
@@ -27,7 +27,7 @@ pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Re
         (Dtype::Auto, Place::Cuda) | (Dtype::Bf16, _) => DType::BF16,
         _ => DType::F32,
     };
-    folder::check(config, &options.resume)?;
+    folder::check(Purpose::Run, config, &options.resume)?;
     let inputs = Inputs::load(config, options.verbosity)?;
     inputs.notes.iter().for_each(|note| options.verbosity.note(note));
     let estimate = Estimate::new(config, &inputs, place, dtype)?;
@@ -94,6 +94,13 @@ fn text(
         count(estimate.scored),
         count(estimate.micro_batch.0)
     )?;
+    if estimate.generated > 0 {
+        writeln!(
+            text,
+            "generation:  at most {} tokens for SPMR, before and after; not in the compute and the time below",
+            count(estimate.generated)
+        )?;
+    }
     let keeps = match (config.train.activations, place) {
         (Activations::Auto, Place::Cuda) => "auto: the run decides from the GPU's free memory",
         _ if estimate.chosen == Keep::Everything => "keep",

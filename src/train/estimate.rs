@@ -10,7 +10,7 @@ use super::hub::model::HubModel;
 use super::inputs::{Inputs, ModelSource};
 use super::machine;
 use super::plan::Plan;
-use crate::config::{LoraSection, Projection, RunConfig};
+use crate::config::{LoraSection, MetricName, Projection, RunConfig};
 use crate::data::pack;
 use crate::data::tokenize::TokenPair;
 use crate::model::config::LlamaConfig;
@@ -155,6 +155,8 @@ pub struct Estimate {
     pub micro_batch: (usize, usize),
     /// Pairs of all evaluation sets.
     pub evaluated: usize,
+    /// Tokens that SPMR generates at most, before and after training together; not counted in the operations.
+    pub generated: usize,
     /// Operations.
     pub flop: Flop,
     /// Memory with everything kept, and with layers computed again.
@@ -303,6 +305,7 @@ impl Estimate {
             scored: all.scored,
             micro_batch: all.largest,
             evaluated: inputs.sets.iter().map(|set| set.pairs.len()).sum(),
+            generated: generated(config, inputs),
             flop,
             memory,
             chosen: engine.keep,
@@ -315,6 +318,22 @@ impl Estimate {
     pub fn memory(&self, keep: Keep) -> &Memory {
         &self.memory[usize::from(keep == Keep::Inputs)]
     }
+}
+
+/// Tokens of the answers to every prompt, twice, if none ends early.
+fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
+    let spmr = &config.eval.spmr;
+    let asked = inputs
+        .sets
+        .iter()
+        .filter(|set| inputs.encoder.is_some() && set.metrics.contains(&MetricName::Spmr));
+    let prompts: usize = asked
+        .map(|set| match spmr.max_prompts {
+            0 => set.pairs.len(),
+            most => most.min(set.pairs.len()),
+        })
+        .sum();
+    2 * prompts * spmr.max_new_tokens
 }
 
 /// Tokens of packs.

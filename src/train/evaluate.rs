@@ -1,19 +1,30 @@
-//! Evaluation before and after training: scores of every set into `eval/`, figures out.
+//! Evaluation before, during and after training: scores of every set into `eval/`, figures out.
+
+use std::io::ErrorKind;
 
 use anyhow::{Context, Result};
 
+use super::checkpoint;
+use super::digest;
 use super::folder::RunFolder;
-use super::inputs::Inputs;
+use super::inputs::{EvalInputs, Inputs};
 use super::progress::Verbosity;
 use super::scores;
 use super::step::Engine;
-use crate::config::{Reference, RunConfig};
+use crate::config::{MetricName, Reference, RunConfig};
+use crate::eval::embedder::Embedder;
 use crate::eval::score::{PairScore, read_scores, write_scores};
+use crate::eval::spmr::{Spmr, read_answers};
 use crate::eval::{Evaluation, SetResult};
+use crate::model::adapter;
 use crate::model::llama::Llama;
 use crate::model::lora::Adapter;
 
-/// Evaluation before and after training, one forward pass for each set and model.
+/// Names of the evaluations before training and of what is exported; those between them are named after their step.
+const BEFORE: &str = "before";
+const AFTER: &str = "after";
+
+/// Evaluation before, during and after training, one forward pass for each set and model.
 pub struct Scoring<'a> {
     /// What the user chose.
     pub config: &'a RunConfig,
@@ -23,6 +34,12 @@ pub struct Scoring<'a> {
     pub model: &'a Llama,
     /// The adapter that the policy starts with, if it is not a fresh one, in the dtype of the base.
     pub start: Option<&'a Adapter>,
+    /// Digest of the base model's files.
+    pub model_digest: &'a str,
+    /// What results call the adapter that is scored after training: its folder.
+    pub tuned: &'a str,
+    /// The sentence encoder of SPMR; without one it is left out.
+    pub encoder: Option<&'a Embedder>,
     /// Where scores and figures go.
     pub folder: &'a RunFolder,
     /// How much is computed at once.
@@ -46,7 +63,9 @@ impl Scoring<'_> {
         let mut all = Vec::new();
         for set in &self.inputs.sets {
             let scores = read_scores(&self.folder.scores(&set.name, when)).ok()?;
-            let whole = scores.len() == set.pairs.len() && evaluation.set(&set.name).is_some();
+            let generated = evaluation.set(&set.name)?.spmr.is_some();
+            let wanted = [BEFORE, AFTER].contains(&when) && self.embedder(set).is_some();
+            let whole = scores.len() == set.pairs.len() && generated == wanted;
             all.push(whole.then_some(scores)?);
         }
         Some((evaluation, all))
@@ -59,46 +78,86 @@ impl Scoring<'_> {
         if self.inputs.sets.is_empty() {
             return Ok(None);
         }
-        if let Some((evaluation, _)) = self.written("before") {
+        if let Some((evaluation, _)) = self.written(BEFORE) {
             return Ok(Some(evaluation));
         }
         let mut results = Vec::new();
         for (i, set) in self.inputs.sets.iter().enumerate() {
-            let policy = self.sums("before", self.start, i)?;
+            let policy = self.sums(BEFORE, self.start, i)?;
             let reference = match (self.start, self.config.dpo.reference) {
                 (Some(_), Reference::Base) => self.sums("reference", None, i)?,
                 // The reference is the policy as it starts, or a fresh adapter is the identity: the same scores, to the bit.
                 _ => policy.clone(),
             };
             let scores = scores::scores(&set.texts, &set.pairs, &policy, &reference);
-            write_scores(&self.folder.scores(&set.name, "before"), &scores)?;
-            results.push(SetResult::measure(
-                &set.name,
-                &scores,
-                self.config.dpo.beta,
-                self.config.train.seed,
-            )?);
+            write_scores(&self.folder.scores(&set.name, BEFORE), &scores)?;
+            let (beta, seed) = (self.config.dpo.beta, self.config.train.seed);
+            let spmr = self.spmr(set, BEFORE, self.start)?;
+            results.push(SetResult { spmr, ..SetResult::measure(&set.name, &scores, beta, seed)? });
         }
-        let adapter = self.inputs.start.as_ref().map(|_| self.config.lora.init_from.clone());
-        self.finish("before", adapter, results).map(Some)
+        let adapter = self.start.map(|_| self.config.lora.init_from.clone());
+        self.finish(BEFORE, adapter, None, results).map(Some)
     }
 
-    /// Scores of the trained policy beside those of the reference that [`Scoring::before`] wrote.
+    /// Whether the policy is evaluated after `step` of the run's `last` steps.
+    pub fn is_due(&self, step: usize, last: usize) -> bool {
+        let every = self.config.eval.every;
+        every > 0 && step > 0 && (step.is_multiple_of(every) || step == last)
+    }
+
+    /// The evaluation and the scores of [`Scoring::before`], which wrote them.
+    pub fn start(&self) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+        self.written(BEFORE).context("the scores from before training are gone")
+    }
+
+    /// Scores of the policy after `step` steps, with what has changed since the start.
+    ///
+    /// What an interrupted run has already written of the same adapter is read, not computed again.
+    pub fn during(
+        &self,
+        step: usize,
+        adapter: &Adapter,
+    ) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+        let name = format!("the adapter after step {step}");
+        self.trained(&checkpoint::name(step), name, adapter, None)
+    }
+
+    /// Scores of the exported policy, which was that after `step` steps, beside those of the reference that [`Scoring::before`] wrote.
     pub fn after(
         &self,
+        step: usize,
         adapter: &Adapter,
-        before: Option<&Evaluation>,
-    ) -> Result<Option<Evaluation>> {
-        if before.is_none() {
-            return Ok(None);
+    ) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+        let name = self.tuned.to_owned();
+        self.trained(AFTER, name, adapter, Some(&checkpoint::name(step)))
+    }
+
+    /// Scores of a trained adapter as `when`; those of the same adapter that are already there, as `when` or as `twin`, are taken.
+    fn trained(
+        &self,
+        when: &str,
+        name: String,
+        adapter: &Adapter,
+        twin: Option<&str>,
+    ) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+        let digest = digest::of_bytes(&adapter::to_safetensors(&adapter.tensors)?);
+        let same = |when: &str| {
+            self.written(when).filter(|(there, _)| there.adapter_sha256.as_ref() == Some(&digest))
+        };
+        if let Some(there) = same(when) {
+            return Ok(there);
         }
-        if let Some((evaluation, _)) = self.written("after") {
-            return Ok(Some(evaluation));
+        if let Some((there, scores)) = twin.and_then(same) {
+            let mut results = there.sets;
+            for ((set, scores), result) in self.inputs.sets.iter().zip(&scores).zip(&mut results) {
+                write_scores(&self.folder.scores(&set.name, when), scores)?;
+                result.spmr = self.spmr(set, when, Some(adapter))?;
+            }
+            return Ok((self.finish(when, Some(name), Some(digest), results)?, scores));
         }
-        let (_, before) =
-            self.written("before").context("the scores from before training are gone")?;
+        let (_, before) = self.start()?;
         let policy = adapter.to_dtype(self.model.dtype)?;
-        let mut results = Vec::new();
+        let (mut results, mut all) = (Vec::new(), Vec::new());
         for (i, (set, before)) in self.inputs.sets.iter().zip(&before).enumerate() {
             let reference: Vec<_> = before
                 .iter()
@@ -107,20 +166,44 @@ impl Scoring<'_> {
             let scores = scores::scores(
                 &set.texts,
                 &set.pairs,
-                &self.sums("after", Some(&policy), i)?,
+                &self.sums(when, Some(&policy), i)?,
                 &reference,
             );
-            write_scores(&self.folder.scores(&set.name, "after"), &scores)?;
-            results.push(SetResult::measure_change(
-                &set.name,
-                before,
-                &scores,
-                self.config.dpo.beta,
-                self.config.train.seed,
-            )?);
+            write_scores(&self.folder.scores(&set.name, when), &scores)?;
+            let (beta, seed) = (self.config.dpo.beta, self.config.train.seed);
+            let spmr = if twin.is_some() { self.spmr(set, when, Some(adapter))? } else { None };
+            results.push(SetResult {
+                spmr,
+                ..SetResult::measure_change(&set.name, before, &scores, beta, seed)?
+            });
+            all.push(scores);
         }
-        let adapter = Some(self.folder.adapter().display().to_string());
-        self.finish("after", adapter, results).map(Some)
+        Ok((self.finish(when, Some(name), Some(digest), results)?, all))
+    }
+
+    /// The encoder, if SPMR of `set` is asked for.
+    fn embedder(&self, set: &EvalInputs) -> Option<&Embedder> {
+        self.encoder.filter(|_| set.metrics.contains(&MetricName::Spmr))
+    }
+
+    /// SPMR of `set` under `adapter`, with its change where there are answers from before.
+    fn spmr(
+        &self,
+        set: &EvalInputs,
+        when: &str,
+        adapter: Option<&Adapter>,
+    ) -> Result<Option<Spmr>> {
+        let Some(embedder) = self.embedder(set) else { return Ok(None) };
+        let place = || format!("evaluation set `{}`", set.name);
+        let seed = self.config.train.seed;
+        let (answers, left_out) = self.answers(embedder, set, when, adapter)?;
+        let spmr =
+            Spmr::measure(&answers, &self.config.eval.spmr, left_out, seed).with_context(place)?;
+        if when == BEFORE {
+            return Ok(Some(spmr));
+        }
+        let before = read_answers(&self.folder.generations(&set.name, BEFORE))?;
+        spmr.with_change(&before, &answers, seed).with_context(place).map(Some)
     }
 
     /// Writes the figures of all sets beside their scores.
@@ -128,11 +211,23 @@ impl Scoring<'_> {
         &self,
         when: &str,
         adapter: Option<String>,
+        adapter_sha256: Option<String>,
         results: Vec<SetResult>,
     ) -> Result<Evaluation> {
         let (beta, seed) = (self.config.dpo.beta, self.config.train.seed);
-        let evaluation = Evaluation::new(&self.config.model.path, adapter, beta, seed, results);
+        let evaluation = Evaluation {
+            adapter_sha256,
+            ..Evaluation::new(&self.config.model.path, adapter, beta, seed, results)
+        };
         evaluation.write(&self.folder.evaluation(when))?;
+        for set in &self.inputs.sets {
+            match std::fs::remove_file(self.folder.journal(&set.name, when)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).context("cannot remove a journal of generated answers");
+                }
+                _ => {}
+            }
+        }
         Ok(evaluation)
     }
 }

@@ -9,9 +9,47 @@ use crate::atomic_file;
 use crate::config::RunConfig;
 use crate::error::InputError;
 
-const CONFIG_FILE: &str = "config.toml";
 const LOCK_FILE: &str = "run.lock";
 const INPUTS: &str = "# inputs: sha256 ";
+
+/// What a folder is for; each has a file of its own that says with which settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A run of `train`.
+    Run,
+    /// An evaluation alone, of `mvpbench eval`.
+    Evaluation,
+}
+
+impl Purpose {
+    fn config_file(self) -> &'static str {
+        match self {
+            Self::Run => "config.toml",
+            Self::Evaluation => "evaluation.toml",
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Evaluation => "evaluation",
+        }
+    }
+
+    fn to_toml(self, config: &RunConfig) -> Result<String> {
+        match self {
+            Self::Run => config.to_toml(),
+            Self::Evaluation => config.to_evaluation_toml(),
+        }
+    }
+
+    fn parse(self, text: &str, name: &str) -> Result<RunConfig> {
+        match self {
+            Self::Run => RunConfig::parse(text, name),
+            Self::Evaluation => RunConfig::parse_evaluation(text, name),
+        }
+    }
+}
 
 /// What to do about a run that is already there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,15 +69,16 @@ pub struct RunFolder {
     _lock: File,
 }
 
-/// Refuses a folder that is not empty and not this run's. Writes nothing.
-pub fn check(config: &RunConfig, resume: &Resume) -> Result<()> {
-    let path = &config.output.dir;
+/// Refuses a folder that is not empty and not this configuration's. Writes nothing.
+pub fn check(purpose: Purpose, config: &RunConfig, resume: &Resume) -> Result<()> {
+    let (path, noun) = (&config.output.dir, purpose.noun());
+    let article = if purpose == Purpose::Run { "a" } else { "an" };
     if path.exists() && !path.is_dir() {
         return Err(InputError::new(format!("output folder `{}` is a file", path.display()))
             .hint("give another folder with `--output`")
             .into());
     }
-    let file = path.join(CONFIG_FILE);
+    let file = path.join(purpose.config_file());
     if !file.exists() {
         let strange = fs::read_dir(path)
             .into_iter()
@@ -49,7 +88,7 @@ pub fn check(config: &RunConfig, resume: &Resume) -> Result<()> {
         return match strange {
             Some(entry) => {
                 let message = format!(
-                    "output folder `{}` holds `{}` and is not the folder of a run",
+                    "output folder `{}` holds `{}` and is not the folder of {article} {noun}",
                     path.display(),
                     entry.file_name().to_string_lossy()
                 );
@@ -59,23 +98,23 @@ pub fn check(config: &RunConfig, resume: &Resume) -> Result<()> {
         };
     }
     if *resume == Resume::Never {
-        let message = format!("output folder `{}` holds a run already", path.display());
+        let message = format!("output folder `{}` holds {article} {noun} already", path.display());
         return Err(InputError::new(message).hint("leave `--resume never` out to go on with it, or give another folder with `--output`").into());
     }
     let text =
         fs::read_to_string(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    let earlier = RunConfig::parse(&text, &file.display().to_string())?;
+    let earlier = purpose.parse(&text, &file.display().to_string())?;
     let differences = config.differences(&earlier)?;
     if !differences.is_empty() {
         let message = format!(
-            "output folder `{}` holds another run: {}",
+            "output folder `{}` holds another {noun}: {}",
             path.display(),
             differences.join("; ")
         );
         return Err(InputError::new(message)
-            .hint(
-                "give another folder with `--output`, or the configuration that the run began with",
-            )
+            .hint(format!(
+                "give another folder with `--output`, or the configuration that the {noun} began with"
+            ))
             .into());
     }
     Ok(())
@@ -101,28 +140,29 @@ impl RunFolder {
         }
     }
 
-    /// Writes `config.toml` for a new run; for one that goes on, refuses inputs that are not those it began with.
+    /// Writes the configuration of something new; for what goes on, refuses inputs that are not those it began with.
     ///
     /// `commit`: of a base model on the hub.
     pub fn begin(
         &self,
+        purpose: Purpose,
         config: &RunConfig,
         inputs_digest: &str,
         device: &str,
         commit: Option<&str>,
     ) -> Result<()> {
-        let file = self.path.join(CONFIG_FILE);
+        let (file, noun) = (self.path.join(purpose.config_file()), purpose.noun());
         if let Ok(text) = fs::read_to_string(&file) {
             let earlier = text.lines().find_map(|line| line.strip_prefix(INPUTS));
             if earlier.is_some_and(|earlier| earlier != inputs_digest) {
                 let message = format!(
-                    "the model, the data or the start adapter is not what the run in `{}` began with, though the configuration is",
+                    "the model, the data or the start adapter is not what the {noun} in `{}` began with, though the configuration is",
                     self.path.display()
                 );
                 return Err(InputError::new(message)
-                    .hint(
-                        "give another folder with `--output`, or the files that the run began with",
-                    )
+                    .hint(format!(
+                        "give another folder with `--output`, or the files that the {noun} began with"
+                    ))
                     .into());
             }
             return Ok(());
@@ -132,7 +172,7 @@ impl RunFolder {
         let head = format!(
             "# mvpbench {version}, commit {built_from}\n# device: {device}\n{model}{INPUTS}{inputs_digest}\n\n"
         );
-        let toml = config.to_toml()?;
+        let toml = purpose.to_toml(config)?;
         atomic_file::write(&file, |out| Ok(out.write_all(format!("{head}{toml}").as_bytes())?))
     }
 
@@ -166,7 +206,12 @@ impl RunFolder {
         self.path.join("tensorboard")
     }
 
-    /// Figures of all sets; `when` is `before` or `after`.
+    /// The figures of every evaluation, step by step.
+    pub fn eval_log(&self) -> PathBuf {
+        self.path.join("eval.jsonl")
+    }
+
+    /// Figures of all sets; `when` is `before`, `after` or such as `step-000100`.
     pub fn evaluation(&self, when: &str) -> PathBuf {
         self.path.join("eval").join(format!("{when}.json"))
     }
@@ -174,6 +219,21 @@ impl RunFolder {
     /// Scores of one set.
     pub fn scores(&self, set: &str, when: &str) -> PathBuf {
         self.path.join("eval").join(format!("scores-{set}-{when}.jsonl"))
+    }
+
+    /// Generated answers of one set.
+    pub fn generations(&self, set: &str, when: &str) -> PathBuf {
+        self.path.join("eval").join(format!("generations-{set}-{when}.jsonl"))
+    }
+
+    /// Answers of a set of which not all are generated yet.
+    pub fn journal(&self, set: &str, when: &str) -> PathBuf {
+        self.path.join("eval").join(format!(".generations-{set}-{when}.journal"))
+    }
+
+    /// Figures in the form of lm-evaluation-harness.
+    pub fn results(&self) -> PathBuf {
+        self.path.join("results.json")
     }
 
     /// The report.

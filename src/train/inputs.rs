@@ -4,23 +4,29 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use candle_core::Device;
+use candle_core::{DType, Device};
+use serde_json::Value;
 
 use super::digest;
+use super::encoder::EncoderSource;
 use super::hub::Hub;
 use super::hub::model::HubModel;
 use super::hub::name::{self, DataFile};
 use super::progress::Verbosity;
+use super::token_cache::{self, Unsaved};
+use crate::atomic_file;
 use crate::bail_input;
-use crate::config::{DataSection, ModelSection, RunConfig};
+use crate::config::{DataSection, LoraSection, MetricName, ModelSection, PromptFormat, RunConfig};
 use crate::data::chat::ChatTemplate;
 use crate::data::file::{self, Prompts};
 use crate::data::pair::{Loaded, Pair};
-use crate::data::tokenize::{self, Limits, TokenPair};
+use crate::data::prompt::{self, Prompt};
+use crate::data::tokenize::{Limits, TokenPair};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
 use crate::error::InputError;
 use crate::model::adapter;
 use crate::model::config::LlamaConfig;
+use crate::model::llama::Llama;
 use crate::model::lora::Adapter;
 use crate::presets;
 
@@ -125,6 +131,8 @@ pub struct EvalInputs {
     pub texts: Vec<Pair>,
     /// Those that were kept; `row` is the place in `texts`.
     pub pairs: Vec<TokenPair>,
+    /// The figures to compute.
+    pub metrics: Vec<MetricName>,
 }
 
 /// What a run reads.
@@ -143,8 +151,16 @@ pub struct Inputs {
     pub sets: Vec<EvalInputs>,
     /// The adapter to start from, where one was named.
     pub start: Option<Adapter>,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Tokens that end a generated answer; none where none is generated.
+    pub eos: Vec<u32>,
+    /// The sentence encoder, where SPMR is asked for and one was named.
+    pub encoder: Option<EncoderSource>,
     /// What was counted on the way and must be seen.
     pub notes: Vec<String>,
+    /// Token ids that no cache has yet.
+    unsaved: Vec<Unsaved>,
     hub: Hub,
 }
 
@@ -211,6 +227,77 @@ impl Base {
         Ok(Self { source, config, tokenizer, template, tokenizer_files, notes, hub })
     }
 
+    /// Digest of the files that the tokenizer was made of.
+    fn tokenizer_digest(&self) -> Result<String> {
+        let config = self.source.file("config.json")?.unwrap_or_default(); // it may name the special tokens
+        let files = self.tokenizer_files.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
+        Ok(digest::of_parts(files.chain([&config[..]])))
+    }
+
+    /// The tokens that end an answer: `eos_token_id`, a number or a list, of generation_config.json, else of config.json; else
+    /// the tokenizer's.
+    pub fn eos_ids(&self) -> Result<Vec<u32>> {
+        for name in ["generation_config.json", "config.json"] {
+            let Some(bytes) = self.source.file(name)? else { continue };
+            let config: Value = serde_json::from_slice(&bytes)
+                .map_err(|e| InputError::new(format!("{name}: not valid JSON: {e}")))?;
+            let eos = match &config["eos_token_id"] {
+                Value::Null => continue,
+                Value::Array(ids) => ids.iter().map(Value::as_u64).collect::<Option<Vec<_>>>(),
+                id => id.as_u64().map(|id| vec![id]),
+            };
+            let vocab = self.config.vocab as u64;
+            return match eos {
+                Some(ids) if ids.iter().all(|&id| id < vocab) => {
+                    Ok(ids.into_iter().map(|id| id as u32).collect())
+                }
+                _ => bail_input!(
+                    "{name}: `eos_token_id` must be a token id below {vocab} or a list of them, got `{}`",
+                    config["eos_token_id"]
+                ),
+            };
+        }
+        Ok(vec![self.tokenizer.eos_id()])
+    }
+
+    /// The prompts of `file` by themselves; what was fetched for it is added to `notes`.
+    pub fn prompts(
+        &self,
+        file: &str,
+        format: PromptFormat,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Prompt>> {
+        let bytes = read(file, &self.hub, notes)?;
+        prompt::load(&bytes, file, &Prompts { format, template: self.template.as_ref() })
+    }
+
+    /// The model with its weights, and the digest of its files. Those on the hub are downloaded; those in the binary are unpacked
+    /// into a folder of the system's for temporary files, which is gone afterwards.
+    pub fn open(&self, dtype: DType, device: &Device) -> Result<(Llama, String)> {
+        let load =
+            |folder: &Path| Ok((Llama::load(folder, dtype, device)?, digest::of_model(folder)?));
+        match &self.source {
+            ModelSource::Folder(folder) => load(folder),
+            ModelSource::Hub(model) => {
+                self.hub.weights(model)?;
+                load(&model.folder)
+            }
+            ModelSource::Embedded(files) => {
+                let name = format!("mvpbench-embedded-{}", std::process::id());
+                let folder = std::env::temp_dir().join(name);
+                let files: Vec<_> = files
+                    .iter()
+                    .map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()))
+                    .collect();
+                atomic_file::write_folder(&folder, &files)?;
+                let opened = load(&folder);
+                std::fs::remove_dir_all(&folder)
+                    .with_context(|| format!("cannot remove `{}`", folder.display()))?;
+                opened
+            }
+        }
+    }
+
     /// The pairs of `files` as text, in the format that `data` says; what was fetched for it is added to `notes`.
     pub fn texts(
         &self,
@@ -230,21 +317,32 @@ impl Base {
 impl Inputs {
     /// Reads and checks the files that `config` names.
     pub fn load(config: &RunConfig, say: Verbosity) -> Result<Self> {
+        Self::read(config, Some(&config.lora), say)
+    }
+
+    /// Reads and checks the files of an evaluation: no training pairs, and `lora.init_from` may be any adapter that fits the model.
+    pub fn for_evaluation(config: &RunConfig, say: Verbosity) -> Result<Self> {
+        Self::read(config, None, say)
+    }
+
+    /// `training`: the `[lora]` section that the adapter must agree with, if training pairs are wanted.
+    fn read(config: &RunConfig, training: Option<&LoraSection>, say: Verbosity) -> Result<Self> {
         let base = Base::load(&config.model, say)?;
         let start = match config.lora.init_from.as_str() {
             "" => None,
-            folder => Some(adapter::load(
-                Path::new(folder),
-                &base.config,
-                Some(&config.lora),
-                &Device::Cpu,
-            )?),
+            folder => Some(adapter::load(Path::new(folder), &base.config, training, &Device::Cpu)?),
         };
 
-        let mut notes = base.notes.clone();
-        let (texts, train) =
-            pairs("training pairs", &config.data.train, &base, &config.data, &mut notes)?;
-        let train_ids = train.iter().map(|pair| texts[pair.row as usize].id.clone()).collect();
+        let (mut notes, mut unsaved) = (base.notes.clone(), Vec::new());
+        let (mut train, mut train_ids) = (Vec::new(), Vec::new());
+        if training.is_some() {
+            let files = &config.data.train;
+            let cache = (&mut unsaved, say);
+            let (texts, kept) =
+                pairs("training pairs", files, &base, &config.data, &mut notes, cache)?;
+            train_ids = kept.iter().map(|pair| texts[pair.row as usize].id.clone()).collect();
+            train = kept;
+        }
         let mut sets = Vec::new();
         for set in &config.eval.sets {
             let (texts, pairs) = pairs(
@@ -253,19 +351,43 @@ impl Inputs {
                 &base,
                 &config.data,
                 &mut notes,
+                (&mut unsaved, say),
             )?;
-            sets.push(EvalInputs { name: set.name.clone(), texts, pairs });
+            let (name, metrics) = (set.name.clone(), set.metrics.clone());
+            sets.push(EvalInputs { name, texts, pairs, metrics });
         }
-        let Base { source: model, config: model_config, tokenizer_files, hub, .. } = base;
-        Ok(Self { model, model_config, tokenizer_files, train, train_ids, sets, start, notes, hub })
+        let encoder = encoder(config, &base.hub, &mut notes)?;
+        let eos = if encoder.is_some() { base.eos_ids()? } else { Vec::new() };
+        let Base { source: model, config: model_config, tokenizer, tokenizer_files, hub, .. } =
+            base;
+        Ok(Self {
+            model,
+            model_config,
+            tokenizer_files,
+            train,
+            train_ids,
+            sets,
+            start,
+            tokenizer,
+            eos,
+            encoder,
+            notes,
+            unsaved,
+            hub,
+        })
     }
 
-    /// Downloads the weights of a model on the hub: last, so that a mistake in the data costs nothing.
+    /// Downloads the weights of a model and of an encoder on the hub: last, so that a mistake in the data costs nothing.
     pub fn fetch_weights(&self) -> Result<()> {
-        match &self.model {
-            ModelSource::Hub(model) => self.hub.weights(model),
-            ModelSource::Folder(_) | ModelSource::Embedded(_) => Ok(()),
+        if let ModelSource::Hub(model) = &self.model {
+            self.hub.weights(model)?;
         }
+        self.encoder.as_ref().map_or(Ok(()), |encoder| encoder.fetch_weights(&self.hub))
+    }
+
+    /// Caches the token ids for the next run.
+    pub fn save_tokens(&mut self, say: Verbosity) {
+        self.unsaved.drain(..).for_each(|cache| cache.save(say));
     }
 
     /// Digest of everything here that a result depends on, with the model's own.
@@ -277,9 +399,9 @@ impl Inputs {
             .transpose()?;
         let start = digest::of_bytes(&start.unwrap_or_default());
         let sets = self.sets.iter().map(|set| digest::of_pairs(&set.pairs));
-        Ok(digest::of_parts(
-            [model_digest.to_owned(), digest::of_pairs(&self.train), start].into_iter().chain(sets),
-        ))
+        let encoder = self.encoder.as_ref().map(EncoderSource::digest).transpose()?;
+        let first = [model_digest.to_owned(), digest::of_pairs(&self.train), start];
+        Ok(digest::of_parts(first.into_iter().chain(sets).chain(encoder)))
     }
 }
 
@@ -295,6 +417,30 @@ fn read(path: &str, hub: &Hub, notes: &mut Vec<String>) -> Result<Cow<'static, [
     Ok(Cow::Owned(bytes))
 }
 
+/// The encoder that SPMR needs, if any set asks for it; `notes` says so where none is named.
+fn encoder(
+    config: &RunConfig,
+    hub: &Hub,
+    notes: &mut Vec<String>,
+) -> Result<Option<EncoderSource>> {
+    let sets = config.eval.sets.iter().filter(|set| set.metrics.contains(&MetricName::Spmr));
+    let names: Vec<_> = sets.map(|set| format!("`{}`", set.name)).collect();
+    let embedder = config.eval.spmr.embedder.as_str();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    if embedder.is_empty() {
+        notes.push(format!(
+            "SPMR of {} is left out: `eval.spmr.embedder` names no sentence encoder",
+            names.join(", ")
+        ));
+        return Ok(None);
+    }
+    let source = EncoderSource::find(embedder, hub)?;
+    notes.extend(source.note());
+    Ok(Some(source))
+}
+
 /// The pairs of `files` as text and as tokens; what was cut, dropped or odd about them is added to `notes`.
 fn pairs(
     what: &str,
@@ -302,10 +448,18 @@ fn pairs(
     base: &Base,
     data: &DataSection,
     notes: &mut Vec<String>,
+    (unsaved, say): (&mut Vec<Unsaved>, Verbosity),
 ) -> Result<(Vec<Pair>, Vec<TokenPair>)> {
     let loaded = base.texts(files, data, notes)?;
     let limits = Limits::from(data);
-    let tokenized = tokenize::tokenize(&loaded.pairs, &base.tokenizer, &limits)?;
+    let (tokenized, cache) = token_cache::tokenize(
+        &loaded.pairs,
+        &base.tokenizer,
+        &base.tokenizer_digest()?,
+        &limits,
+        say,
+    )?;
+    unsaved.extend(cache);
     notes.push(format!("{what}: {}\n{}", loaded.counts, tokenized.counts).replace('\n', "\n  "));
     if tokenized.pairs.is_empty() {
         bail_input!(

@@ -131,6 +131,8 @@ impl Log {
                 .iter()
                 .filter_map(|record| record.peak_memory_gib)
                 .reduce(f64::max),
+            stopped_early: None,
+            exported: None,
             wall_time_s,
         }
     }

@@ -96,6 +96,11 @@ impl Plan {
         PlannedStep { pairs, weights, epoch: epoch as f64 + done }
     }
 
+    /// Epochs done after `steps` steps.
+    pub fn epochs_after(&self, steps: usize) -> f64 {
+        steps.checked_sub(1).map_or(0.0, |last| self.step(last).epoch)
+    }
+
     /// The pairs that the run visits at all, ascending.
     pub fn visited(&self) -> Vec<usize> {
         if self.steps >= self.steps_per_epoch() {

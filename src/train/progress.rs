@@ -1,4 +1,5 @@
-//! What is shown while the program works: a bar on a terminal, a line now and then elsewhere, nothing when quiet. All on stderr.
+//! What is shown while the program works: a bar on a terminal, a line now and then elsewhere, only warnings when quiet. All on
+//! stderr.
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -16,7 +17,7 @@ const LINE_EVERY_S: u64 = 10;
 pub enum Verbosity {
     /// Notes and progress.
     Normal,
-    /// Errors only.
+    /// Warnings and errors only.
     Quiet,
 }
 
@@ -27,6 +28,12 @@ impl Verbosity {
         if self == Self::Normal {
             eprintln!("{line}");
         }
+    }
+
+    /// Says one line of something amiss, also when quiet; `warning: ` goes before it.
+    #[expect(clippy::print_stderr, reason = "warnings go to stderr, results to stdout")]
+    pub fn warn(self, line: impl Display) {
+        eprintln!("warning: {line}");
     }
 
     /// A display of work in `total` units, named `title`.
@@ -129,12 +136,11 @@ impl Progress {
         }
     }
 
-    /// Says one line without tearing the bar.
-    pub fn note(&self, line: impl Display) {
+    /// Runs `say`, which writes lines to stderr, without tearing the bar.
+    pub fn suspend<T>(&self, say: impl FnOnce() -> T) -> T {
         match &self.view {
-            View::Bar(bar) => bar.suspend(|| Verbosity::Normal.note(line)),
-            View::Lines { .. } => Verbosity::Normal.note(line),
-            View::Nothing => {}
+            View::Bar(bar) => bar.suspend(say),
+            View::Lines { .. } | View::Nothing => say(),
         }
     }
 }

@@ -1,13 +1,10 @@
 //! The reference's log-probabilities of the training pairs: computed once, cached on disk, never trusted without a check.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::digest;
 use super::progress::Verbosity;
-use super::scores;
+use super::{cache, digest, scores};
 use crate::atomic_file;
 use crate::data::tokenize::TokenPair;
 use crate::model::adapter;
@@ -23,19 +20,6 @@ struct Cached {
     key: String,
     check: String,
     logps: Vec<[f64; 2]>,
-}
-
-/// Folder of the caches: `$MVPBENCH_CACHE`, else `mvpbench/reference` in the user's cache folder.
-fn folder() -> Option<PathBuf> {
-    let set =
-        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("MVPBENCH_CACHE").or_else(|| {
-        Some(
-            set("XDG_CACHE_HOME")
-                .or_else(|| Some(set("HOME")?.join(".cache")))?
-                .join("mvpbench/reference"),
-        )
-    })
 }
 
 /// `[chosen, rejected]` of every pair of `pairs` under the reference, in nats; zeros for the pairs that the run never visits.
@@ -61,12 +45,12 @@ pub fn logps(
     let adapter_digest = adapter.map(digest_of).transpose()?;
     parts.extend(adapter_digest.as_deref());
     let key = digest::of_parts(parts);
-    let path = folder().map(|folder| folder.join(format!("{key}.json")));
+    let path = cache::folder("reference").map(|folder| folder.join(format!("{key}.json")));
     let cached = path.as_deref().filter(|path| path.exists()).and_then(|path| {
         let read = read(path, &key, members.len());
         if read.is_none() {
-            verbosity.note(format!(
-                "warning: reference cache `{}` is broken or of other pairs; it is computed again",
+            verbosity.warn(format!(
+                "reference cache `{}` is broken or of other pairs; it is computed again",
                 path.display()
             ));
         }
@@ -86,7 +70,7 @@ pub fn logps(
                 let written =
                     atomic_file::write(path, |out| Ok(serde_json::to_writer(out, &cached)?));
                 if let Err(error) = written {
-                    verbosity.note(format!("warning: the reference is not cached: {error:#}"));
+                    verbosity.warn(format!("the reference is not cached: {error:#}"));
                 }
                 cached.logps
             } else {
@@ -100,7 +84,7 @@ pub fn logps(
 }
 
 /// Digest of an adapter's weights and of how they are scaled.
-fn digest_of(adapter: &Adapter) -> Result<String> {
+pub(super) fn digest_of(adapter: &Adapter) -> Result<String> {
     let weights = adapter::to_safetensors(&adapter.tensors)?;
     Ok(digest::of_parts([&weights[..], &adapter.scale().to_le_bytes()]))
 }

@@ -6,10 +6,13 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 
+use super::best::Judge;
 use super::checkpoint::{self, Cursor, State};
 use super::dpo::Dpo;
+use super::encoder::EncoderSource;
+use super::eval_log::{self, EvalLog, EvalRecord};
 use super::evaluate::Scoring;
-use super::folder::{self, Resume, RunFolder};
+use super::folder::{self, Purpose, Resume, RunFolder};
 use super::hub::model::HubModel;
 use super::inputs::{Inputs, ModelSource};
 use super::interrupt::{self, Interrupted};
@@ -27,7 +30,7 @@ use crate::model::adapter::{self, WEIGHTS_FILE};
 use crate::model::layer::Dropout;
 use crate::model::llama::Llama;
 use crate::model::lora::Adapter;
-use crate::report::RunReport;
+use crate::report::{RunReport, cell};
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,16 +55,19 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     // What the user gave.
     let device = machine::device(&options.device)?;
     let dtype = machine::dtype(config.model.dtype, &device)?;
-    folder::check(config, &options.resume)?;
-    let inputs = Inputs::load(config, say)?;
+    folder::check(Purpose::Run, config, &options.resume)?;
+    let mut inputs = Inputs::load(config, say)?;
     inputs.notes.iter().for_each(|note| say.note(note));
     inputs.fetch_weights()?;
+    let encoder = inputs.encoder.as_ref().map(EncoderSource::load).transpose()?;
 
     // The model and the run folder.
     let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
     let model_digest = digest::of_model(&base_path)?;
+    inputs.save_tokens(say);
     let (commit, revision) = inputs.model.commit().unzip();
-    folder.begin(config, &inputs.digest(&model_digest)?, &machine::describe(&device), commit)?;
+    let inputs_digest = inputs.digest(&model_digest)?;
+    folder.begin(Purpose::Run, config, &inputs_digest, &machine::describe(&device), commit)?;
     let engine = machine::engine(
         &config.train,
         &config.lora,
@@ -88,11 +94,15 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         revision,
     );
     let start = start(&inputs, &model)?;
+    let adapter_dir = folder.adapter().display().to_string();
     let scoring = Scoring {
         config,
         inputs: &inputs,
         model: &model,
         start: start.as_ref(),
+        model_digest: &model_digest,
+        tuned: &adapter_dir,
+        encoder: encoder.as_ref(),
         folder: &folder,
         engine,
         say,
@@ -103,6 +113,16 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
     let dpo = Dpo::from(&config.dpo);
     let mut log = Log::open(&folder.log(), state.cursor.step)?;
+    let judge = Judge::new(&config.eval);
+    let mut evaluations = EvalLog::open(&folder.eval_log(), state.cursor.step)?;
+    if before.is_some() && !evaluations.has(0) {
+        let (evaluation, scores) = scoring.start()?;
+        evaluations.push(eval_log::records(0, 0.0, &evaluation, &scores, dpo))?;
+    }
+    let stop = |evaluations: &EvalLog| judge.as_ref()?.stop(evaluations.records());
+    let is_due = |step: usize, evaluations: &EvalLog| {
+        scoring.is_due(step, plan.steps()) && !evaluations.has(step)
+    };
     let save = |state: &State| {
         checkpoint::save(
             &folder.checkpoints(),
@@ -111,7 +131,8 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
             &adapter_config,
         )
     };
-    if state.cursor.step < plan.steps() {
+    let left = state.cursor.step < plan.steps() || is_due(state.cursor.step, &evaluations);
+    if left && stop(&evaluations).is_none() {
         if config.lora.dropout > 0.0 {
             say.note(format!("dropout: {} on the adapter's inputs", config.lora.dropout));
         }
@@ -128,11 +149,42 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         } else {
             vec![[0.0; 2]; inputs.train.len()]
         };
-        let mut tensorboard = TensorBoard::open(&folder.tensorboard(), log.records())?;
+        let mut tensorboard =
+            TensorBoard::open(&folder.tensorboard(), log.records(), evaluations.records())?;
         let ceiling_tflops = machine::matmul_tflops(&model.config, dtype, &device)?;
         let mut progress =
             say.progress("train", "steps", state.cursor.step as u64, plan.steps() as u64);
-        for (step, planned) in plan.steps_from(state.cursor.step) {
+        let mut steps = plan.steps_from(state.cursor.step);
+        loop {
+            let step = state.cursor.step;
+            if is_due(step, &evaluations) {
+                let (evaluation, scores) = match scoring.during(step, &state.adapter) {
+                    Err(error) if error.is::<Interrupted>() => {
+                        save(&state)?;
+                        return Err(error);
+                    }
+                    scored => scored?,
+                };
+                let epoch = plan.epochs_after(step);
+                let records = eval_log::records(step, epoch, &evaluation, &scores, dpo);
+                progress.suspend(|| records.iter().for_each(|record| say.note(record)));
+                keep_best(
+                    &folder,
+                    judge.as_ref(),
+                    &state,
+                    &adapter_config,
+                    [evaluations.records(), &records],
+                )?;
+                tensorboard.push_evaluation(&records)?;
+                evaluations.push(records)?;
+            }
+            if let (Some(judge), Some(at)) = (&judge, stop(&evaluations)) {
+                progress
+                    .suspend(|| say.note(format!("stopped after step {at}: {}", judge.reason())));
+                save(&state)?;
+                break;
+            }
+            let Some((_, planned)) = steps.next() else { break };
             let clock = Instant::now();
             let rate = learning_rate(&config.train, step, plan.steps());
             let dropout = (config.lora.dropout > 0.0).then_some(Dropout {
@@ -162,12 +214,13 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                 state.cursor.skipped_in_a_row += 1;
                 let ids: Vec<_> =
                     planned.pairs.iter().map(|&i| inputs.train_ids[i].as_str()).collect();
-                progress.note(format!(
-                    "warning: step {} skipped, loss {} and gradient norm {norm}; pairs {}",
+                let warning = format!(
+                    "step {} skipped, loss {} and gradient norm {norm}; pairs {}",
                     step + 1,
                     output.loss,
                     ids.join(", ")
-                ));
+                );
+                progress.suspend(|| say.warn(warning));
             } else {
                 state.cursor.skipped_in_a_row = 0;
                 state.adapter.tensors = state.optimizer.step(
@@ -216,9 +269,37 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         }
     }
 
-    // What the user came for.
-    export(&folder, &state.adapter, &adapter_config, &inputs)?;
-    let after = scoring.after(&state.adapter, before.as_ref())?;
+    // What the user came for: the last adapter, or the best one.
+    let last = state.cursor.step;
+    let best = judge.as_ref().and_then(|judge| judge.best(evaluations.records(), last));
+    let (step, adapter) = match best {
+        Some(best) => (best.step, load_best(best.step, config, &inputs, &folder, &device)?),
+        None => (last, state.adapter),
+    };
+    export(&folder, &adapter, &adapter_config, &inputs)?;
+    let mut after = None;
+    if before.is_some() {
+        let (evaluation, scores) = scoring.after(step, &adapter)?;
+        if !evaluations.has(step) {
+            let epoch = plan.epochs_after(step);
+            let records = eval_log::records(step, epoch, &evaluation, &scores, dpo);
+            evaluations.push(records)?;
+            TensorBoard::open(&folder.tensorboard(), log.records(), evaluations.records())?;
+        }
+        after = Some(evaluation);
+    }
+    let mut training = log.summary(begun.elapsed().as_secs_f64());
+    if let (Some(judge), Some(best)) = (&judge, best) {
+        let (title, figure) = (judge.title(), cell::value(judge.metric, best.value));
+        training.exported =
+            Some(format!("step {} of {last}, the best by {title}: {figure}", best.step));
+        training.stopped_early = stop(&evaluations)
+            .map(|at| format!("after step {at} of {}: {}", plan.steps(), judge.reason()));
+        say.note(format!("exported: step {} of {last}, the best by {title}: {figure}", best.step));
+        if judge.is_worse_than_start(best, evaluations.records()) {
+            say.warn(format!("no step has a better {title} than the model before training"));
+        }
+    }
     let report = RunReport {
         title: config
             .output
@@ -227,10 +308,10 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
             .map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned()),
         model: config.model.path.clone(),
         device: machine::describe(&device),
-        training: log.summary(begun.elapsed().as_secs_f64()),
+        training,
         before,
         after,
-        adapter_dir: folder.adapter().display().to_string(),
+        adapter_dir,
         config_toml: config.to_toml()?,
         notes: inputs.notes.clone(),
     };
@@ -240,7 +321,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
 }
 
 /// Loads the model, then opens the run folder; a model of the binary is unpacked into it, so there the order is the other one.
-fn open_model(
+pub(super) fn open_model(
     config: &RunConfig,
     inputs: &Inputs,
     dtype: DType,
@@ -284,10 +365,9 @@ fn load_state(
                 options.verbosity.note(format!("resumed after step {step}"));
                 return Ok(state);
             }
-            Err(error) => options.verbosity.note(format!(
-                "warning: checkpoint `{}` is passed over: {error:#}",
-                path.display()
-            )),
+            Err(error) => options
+                .verbosity
+                .warn(format!("checkpoint `{}` is passed over: {error:#}", path.display())),
         }
     }
     let adapter = match &inputs.start {
@@ -299,6 +379,43 @@ fn load_state(
     };
     let optimizer = Optimizer::new(&adapter.tensors)?;
     Ok(State { cursor: Cursor::default(), adapter, optimizer })
+}
+
+/// Keeps the checkpoint of `state` if its evaluation, the `new` records after the `earlier` ones, is the best; removes those that
+/// neither this run nor one that goes on from any checkpoint can need.
+fn keep_best(
+    folder: &RunFolder,
+    judge: Option<&Judge>,
+    state: &State,
+    adapter_config: &serde_json::Value,
+    [earlier, new]: [&[EvalRecord]; 2],
+) -> Result<()> {
+    let Some(judge) = judge else { return Ok(()) };
+    let (path, records) = (folder.checkpoints(), [earlier, new].concat());
+    let steps = checkpoint::list(&path).into_iter().map(|(step, _)| step);
+    let bests: Vec<usize> = steps
+        .map(|step| step.min(state.cursor.step.saturating_sub(1)))
+        .chain([state.cursor.step.saturating_sub(1), state.cursor.step])
+        .filter_map(|until| Some(judge.best(&records, until)?.step))
+        .collect();
+    if bests.contains(&state.cursor.step) {
+        checkpoint::save_best(&path, state, adapter_config)?;
+    }
+    checkpoint::prune_best(&path, &bests)
+}
+
+/// The adapter of the best checkpoint, which must be whole.
+fn load_best(
+    step: usize,
+    config: &RunConfig,
+    inputs: &Inputs,
+    folder: &RunFolder,
+    device: &Device,
+) -> Result<Adapter> {
+    let path = checkpoint::best_path(&folder.checkpoints(), step);
+    let state = checkpoint::load(&path, &inputs.model_config, &config.lora, device)
+        .with_context(|| format!("the best checkpoint `{}` cannot be used", path.display()))?;
+    Ok(state.adapter)
 }
 
 /// The adapter that the run starts from, as the base computes; none for a fresh one, which changes nothing.

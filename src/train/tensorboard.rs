@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
+use super::eval_log::EvalRecord;
 use super::log::StepRecord;
 use crate::atomic_file;
 
@@ -23,9 +24,9 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Opens the file of a run that goes on after `records`: they are written anew, in one file that replaces all earlier ones,
-    /// so that no step is there twice. Their wall times are made of their step times, the last one being now.
-    pub fn open(folder: &Path, records: &[StepRecord]) -> Result<Self> {
+    /// Opens the file of a run that goes on after `records` and `evaluations`: they are written anew, in one file that replaces all
+    /// earlier ones, so that no step is there twice. Their wall times are made of their step times, the last one being now.
+    pub fn open(folder: &Path, records: &[StepRecord], evaluations: &[EvalRecord]) -> Result<Self> {
         let now = wall_time_s();
         let earlier: Vec<PathBuf> = fs::read_dir(folder)
             .into_iter()
@@ -41,9 +42,12 @@ impl TensorBoard {
         let mut wall_time = now - ahead;
         atomic_file::write(&path, |out| {
             out.write_all(&framed(&version_event(wall_time)))?;
+            let at = |step| of_step(evaluations, step);
+            out.write_all(&eval_event(at(0), wall_time))?;
             for record in records {
                 wall_time += record.step_time_s;
                 out.write_all(&framed(&step_event(record, wall_time)?))?;
+                out.write_all(&eval_event(at(record.step), wall_time))?;
             }
             Ok(())
         })?;
@@ -59,9 +63,17 @@ impl TensorBoard {
 
     /// Adds a step.
     pub fn push(&mut self, record: &StepRecord) -> Result<()> {
-        let event = framed(&step_event(record, wall_time_s())?);
+        self.append(&framed(&step_event(record, wall_time_s())?))
+    }
+
+    /// Adds the records of one evaluation.
+    pub fn push_evaluation(&mut self, records: &[EvalRecord]) -> Result<()> {
+        self.append(&eval_event(records, wall_time_s()))
+    }
+
+    fn append(&mut self, event: &[u8]) -> Result<()> {
         self.file
-            .write_all(&event)
+            .write_all(event)
             .with_context(|| format!("cannot write `{}`", self.path.display()))
     }
 }
@@ -85,18 +97,45 @@ fn step_event(record: &StepRecord, wall_time: f64) -> Result<Vec<u8>> {
     let mut summary = Vec::new();
     for (name, value) in fields.iter().filter(|(name, _)| *name != "step") {
         if let Some(value) = value.as_f64() {
-            // `Summary.Value { tag = 1, simple_value = 2 }`.
-            let mut scalar = bytes_field(1, format!("train/{name}").as_bytes());
-            scalar.push(2 << 3 | 5);
-            scalar.extend((value as f32).to_le_bytes());
-            summary.extend(bytes_field(1, &scalar));
+            summary.extend(scalar(&format!("train/{name}"), value));
         }
     }
+    Ok(summary_event(record.step, &summary, wall_time))
+}
+
+/// The records of `step`, which lie together.
+fn of_step(records: &[EvalRecord], step: usize) -> &[EvalRecord] {
+    let from = records.partition_point(|record| record.step < step);
+    &records[from..records.partition_point(|record| record.step <= step)]
+}
+
+/// One evaluation as a TFRecord, nothing for none. The tags are transformers': `eval/loss`, or `eval/NAME_loss` of several sets.
+fn eval_event(records: &[EvalRecord], wall_time: f64) -> Vec<u8> {
+    let Some(first) = records.first() else { return Vec::new() };
+    let mut summary = Vec::new();
+    for record in records {
+        let set = if records.len() > 1 { format!("{}_", record.set) } else { String::new() };
+        for (name, value) in &record.figures {
+            summary.extend(scalar(&format!("eval/{set}{name}"), *value));
+        }
+    }
+    framed(&summary_event(first.step, &summary, wall_time))
+}
+
+/// `Summary.Value { tag = 1, simple_value = 2 }`, as a field of a summary.
+fn scalar(tag: &str, value: f64) -> Vec<u8> {
+    let mut scalar = bytes_field(1, tag.as_bytes());
+    scalar.push(2 << 3 | 5);
+    scalar.extend((value as f32).to_le_bytes());
+    bytes_field(1, &scalar)
+}
+
+fn summary_event(step: usize, summary: &[u8], wall_time: f64) -> Vec<u8> {
     let mut event = double_field(1, wall_time);
     event.push(2 << 3);
-    event.extend(varint(record.step as u64));
-    event.extend(bytes_field(5, &summary));
-    Ok(event)
+    event.extend(varint(step as u64));
+    event.extend(bytes_field(5, summary));
+    event
 }
 
 fn double_field(number: u8, x: f64) -> Vec<u8> {

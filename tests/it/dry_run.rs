@@ -52,6 +52,18 @@ fn a_plan_tells_the_runs_own_steps_tokens_and_peak_memory_and_writes_nothing() {
 }
 
 #[test]
+fn a_plan_counts_the_tokens_that_spmr_may_generate() {
+    let place = crate::spmr::place();
+    let arguments = ["--config", "config.toml", "--dry-run", "-q", "--tflops", "1"];
+    let plan = place.succeed(&arguments);
+    assert!(plan.contains("generation:  at most 312 tokens for SPMR"), "{plan}"); // 13 prompts, 12 tokens, twice
+    let plan = place.succeed(&[&arguments[..], &["--set", "eval.spmr.max_prompts=4"]].concat());
+    assert!(plan.contains("generation:  at most 96 tokens"), "{plan}");
+    let plan = place.succeed(&[&arguments[..], &["--set", "eval.spmr.embedder="]].concat());
+    assert!(!plan.contains("generation:"), "{plan}");
+}
+
+#[test]
 fn a_plan_needs_no_weights_and_no_gpu() {
     let place = place("tiny");
     for name in

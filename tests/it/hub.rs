@@ -592,3 +592,66 @@ fn data_files_come_from_a_dataset_repository() {
         assert_fails((&place, &hub), &["--set", &train], &[], (2, &[part]));
     }
 }
+
+/// The tiny sentence encoder as `org/encoder`, without the files of `absent`.
+fn encoder(absent: &str) -> Served {
+    let files = crate::encoder::FILES.into_iter().filter(|file| *file != absent);
+    let read = |file: &str| std::fs::read(crate::encoder::folder().join(file)).unwrap();
+    Served {
+        repository: "org/encoder",
+        files: files.map(|file| (file.to_owned(), read(file))).collect(),
+    }
+}
+
+#[test]
+fn a_sentence_encoder_comes_from_the_hub_and_its_weights_come_last() {
+    let pairs = path("pairs.jsonl");
+    let sets = format!("eval.sets=[{{name=\"a\",files=[{pairs:?}],metrics=[\"opa\",\"spmr\"]}}]");
+    let arguments = [
+        "--set",
+        &sets,
+        "--set",
+        "eval.spmr.embedder=org/encoder",
+        "--set",
+        "eval.spmr.max_new_tokens=4",
+    ];
+    let model = || model("org/tiny", "tiny");
+    let place = place("org/tiny");
+
+    let hub = FakeHub::serve(vec![model(), encoder("1_Pooling/config.json")]);
+    assert_fails(
+        (&place, &hub),
+        &arguments,
+        &[],
+        (2, &["1_Pooling/config.json", "how tokens are pooled"]),
+    );
+    assert!(hub.requests("").iter().all(|request| !request.contains(WEIGHTS)));
+    let hub = FakeHub::serve(vec![model(), encoder("modules.json")]);
+    std::fs::remove_dir_all(place.path("hf/hub/models--org--encoder")).unwrap();
+    assert_fails(
+        (&place, &hub),
+        &arguments,
+        &[],
+        (2, &["`org/encoder` at `main` has no `modules.json`"]),
+    );
+
+    let hub = FakeHub::serve(vec![model(), encoder("")]);
+    let said = succeed(&place, &hub, &arguments, &[]);
+    assert!(
+        said.contains(&format!(
+            "sentence encoder: hub model `org/encoder` at `main`, commit {COMMIT}"
+        )),
+        "{said}"
+    );
+    let requests = hub.requests("GET /org/encoder/resolve");
+    assert!(requests.last().unwrap().contains(WEIGHTS), "{requests:?}");
+    let answers = place.bytes("run/eval/generations-a-after.jsonl");
+    succeed(
+        &place,
+        &hub,
+        &[&arguments[..], &["--output", "again"]].concat(),
+        &[("HF_HUB_OFFLINE", "1")],
+    );
+    assert_eq!(hub.requests(""), Vec::<String>::new());
+    assert_eq!(place.bytes("again/eval/generations-a-after.jsonl"), answers);
+}

@@ -108,7 +108,11 @@ fn two_steps_under_every_loss_lower_it() {
         let losses: Vec<_> = steps.iter().map(|step| number(step, "loss")).collect();
         assert_eq!(losses.len(), 3, "{loss}");
         assert!(losses[2] < losses[0], "{loss}: {losses:?}");
-        assert_eq!(place.path("cache").exists(), loss.needs_reference(), "{loss}: reference pass");
+        assert_eq!(
+            place.path("cache/reference").exists(),
+            loss.needs_reference(),
+            "{loss}: reference pass"
+        );
     }
 }
 
@@ -145,7 +149,7 @@ fn before_training_every_pair_ties_with_the_policy_as_it_starts() {
     assert!(number(&from_init["opa"], "value").abs() <= 0.0 && from_init["opa"]["ties"] == 13);
     assert!((number(&init[0], "loss") - std::f64::consts::LN_2).abs() <= 1e-6, "{}", init[0]);
     assert_eq!(
-        std::fs::read_dir(place.path("cache")).unwrap().count(),
+        std::fs::read_dir(place.path("cache/reference")).unwrap().count(),
         2,
         "one for each reference"
     );

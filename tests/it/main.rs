@@ -4,7 +4,11 @@
 mod command;
 mod data_verbs;
 mod dry_run;
+mod encoder;
 mod engine;
+mod eval_verb;
+mod evaluations;
+mod generation;
 mod golden;
 mod hub;
 mod kernels;
@@ -13,5 +17,6 @@ mod merge;
 mod mistakes;
 mod outputs;
 mod resume;
+mod spmr;
 mod stories;
 mod trajectories;

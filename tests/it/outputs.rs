@@ -130,7 +130,26 @@ fn assert_equals_the_log(place: &Place) {
             assert_eq!(found[0].2.to_bits(), (value as f32).to_bits(), "{tag} of step {step}");
         }
     }
-    assert_eq!(scalars.len(), expected);
+    let (evaluated, trained): (Vec<_>, Vec<_>) =
+        scalars.iter().partition(|(_, tag, _)| tag.starts_with("eval/"));
+    assert_eq!(trained.len(), expected);
+    let evaluations = records(&place.path("run/eval.jsonl"));
+    let steps: Vec<_> = evaluations.iter().map(|record| record["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [0, log.len() as u64], "before and after");
+    for record in &evaluations {
+        for (name, value) in record.as_object().unwrap() {
+            if ["step", "epoch", "set", "pairs"].contains(&name.as_str()) {
+                continue;
+            }
+            let (step, tag) = (record["step"].as_u64().unwrap(), format!("eval/{name}"));
+            let found: Vec<_> =
+                evaluated.iter().filter(|(s, t, _)| (*s, t) == (step, &tag)).collect();
+            assert_eq!(found.len(), 1, "{tag} of step {step}");
+            let value = value.as_f64().unwrap() as f32;
+            assert_eq!(found[0].2.to_bits(), value.to_bits(), "{tag} of step {step}");
+        }
+    }
+    assert_eq!(evaluated.len(), 2 * 13, "TRL's seven figures and ours");
     for tag in ["train/loss", "train/grad_norm", "train/rewards/margins", "train/learning_rate"] {
         assert_eq!(scalars.iter().filter(|(_, t, _)| t == tag).count(), log.len(), "{tag}");
     }

@@ -76,7 +76,7 @@ fn a_broken_checkpoint_is_passed_over_for_the_one_before_it() {
 fn cached_reference_changes_nothing_and_a_broken_cache_is_computed_again() {
     let place = uninterrupted();
     let first = place.bytes(ADAPTER);
-    let cache = std::fs::read_dir(place.path("cache")).unwrap().next().unwrap().unwrap().path();
+    let cache = only_file(&place.path("cache/reference"));
     for broken in [false, true] {
         std::fs::remove_dir_all(place.path("run")).unwrap();
         if broken {
@@ -85,9 +85,63 @@ fn cached_reference_changes_nothing_and_a_broken_cache_is_computed_again() {
         }
         let output = place.run(&["--config", "config.toml"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains(if broken { "computed again" } else { "from the cache" }), "{said}");
+        assert!(
+            said.contains(if broken {
+                "computed again"
+            } else {
+                "reference: 13 pairs from the cache"
+            }),
+            "{said}"
+        );
         assert_eq!(place.bytes(ADAPTER), first);
     }
+}
+
+/// The one file of a folder.
+fn only_file(folder: &std::path::Path) -> std::path::PathBuf {
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.remove(0)
+}
+
+#[test]
+fn cached_tokens_change_nothing_and_a_broken_or_unwritable_cache_is_made_again() {
+    let place = uninterrupted();
+    let (first, cache) = (place.bytes(ADAPTER), only_file(&place.path("cache/tokens")));
+    let whole = std::fs::read(&cache).unwrap();
+    // What the user is told, without the lines about caches and the run's own progress.
+    let notes = |said: &str| {
+        let kept =
+            said.lines().filter(|line| line.contains("pairs from") || line.starts_with("  "));
+        kept.filter(|line| !line.contains("cache")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut told = Vec::new();
+    for what in
+        ["from the cache", "broken", "from the cache", "cut", "from the cache", "not cached"]
+    {
+        std::fs::remove_dir_all(place.path("run")).unwrap();
+        match what {
+            "broken" => {
+                let mut bytes = whole.clone();
+                *bytes.last_mut().unwrap() ^= 1;
+                std::fs::write(&cache, bytes).unwrap();
+            }
+            "cut" => std::fs::write(&cache, &whole[..whole.len() / 2]).unwrap(),
+            "not cached" => {
+                std::fs::remove_dir_all(place.path("cache/tokens")).unwrap();
+                std::fs::write(place.path("cache/tokens"), "no folder").unwrap();
+            }
+            _ => {}
+        }
+        let output = place.run(&["--config", "config.toml"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let word = if what == "cut" { "broken" } else { what };
+        assert!(said.lines().any(|line| line.contains("token") && line.contains(word)), "{said}");
+        assert_eq!(place.bytes(ADAPTER), first, "{what}");
+        told.push(notes(&said));
+    }
+    assert!(!told[0].is_empty() && told.iter().all(|notes| *notes == told[0]), "{told:?}");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Files of the Hugging Face hub: a repository and a name in, a path in the cache that the Python tools share out.
 //!
 //! [`name`] tells a hub name from a path, [`settings`] is what the environment says, `client` asks, with `patience`, `cache`
-//! knows the folders, `download` brings one file there whole or not at all, [`model`] says which files a model needs.
+//! knows the folders, `download` brings one file there whole or not at all, [`model`] says which files a model needs and `encoder`
+//! which a sentence encoder.
 //! Feeds [`super::inputs`].
 
 mod cache;
 mod client;
 mod download;
+mod encoder;
 pub mod model;
 pub mod name;
 mod patience;
@@ -100,7 +102,7 @@ impl Hub {
                 (Err(error), Some(commit)) if error.is::<Unreachable>() => {
                     let error = error.to_string();
                     let first = error.lines().next().unwrap_or_default();
-                    self.say.note(format!("warning: {first}; the cache is used"));
+                    self.say.warn(format!("{first}; the cache is used"));
                     (commit, Files::Cached("the hub cannot be reached".into()))
                 }
                 (Err(error), _) => return Err(error),

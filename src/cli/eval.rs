@@ -1,0 +1,117 @@
+//! `mvpbench eval`: score a model, with or without an adapter, on any pair files.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use toml::{Table, Value};
+
+use crate::config::RunConfig;
+use crate::error::InputError;
+use crate::report::Table1;
+use crate::train::interrupt;
+use crate::train::progress::Verbosity;
+use crate::train::standalone::evaluate;
+
+/// Evaluate a model, with or without an adapter, on any pair files: the figures that `train` gives before and after.
+#[derive(Debug, Clone, Args)]
+pub struct EvalArgs {
+    /// Base model: a hub id, or a folder with config.json, tokenizer.json, *.safetensors
+    #[arg(long, value_name = "ID|FOLDER")]
+    model: String,
+    /// Adapter in PEFT's format; the base alone and both together are then evaluated, with the differences
+    #[arg(long, value_name = "FOLDER")]
+    adapter: Option<PathBuf>,
+    /// A data set: its name and its files, of MVPBench records or preference pairs, with commas between; may be repeated
+    #[arg(long, value_name = "NAME=FILES", required = true)]
+    data: Vec<String>,
+    /// Figures to compute: opa and its relatives; spmr generates an answer to every prompt, which takes far longer
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "opa")]
+    metrics: Vec<Figures>,
+    /// Sentence encoder of SPMR: a sentence-transformers folder or hub id
+    #[arg(long, value_name = "ID|FOLDER")]
+    embedder: Option<String>,
+    /// Folder to write; the same command again goes on in it
+    #[arg(long, value_name = "DIR", default_value = "runs/eval")]
+    output: PathBuf,
+    /// Sets one key that an evaluation reads, as in `data.max_length=512` or `eval.spmr.max_new_tokens=128`; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Says nothing but errors and the results
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Figures {
+    Opa,
+    Spmr,
+}
+
+/// Runs the verb: results on stdout, progress on stderr.
+pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
+    interrupt::install()?;
+    let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let config = config(&args)?;
+    let evaluated = evaluate(&config, &args.device, verbosity)?;
+
+    let mut out = std::io::stdout().lock();
+    let (before, after) = (evaluated.before.as_ref(), evaluated.after.as_ref());
+    writeln!(out, "{}", Table1::new(before, after).to_text())?;
+    let dir = args.output.display();
+    writeln!(out, "figures: {dir}/eval")?;
+    writeln!(out, "results: {dir}/results.json")?;
+    Ok(())
+}
+
+/// What was typed as a configuration.
+fn config(args: &EvalArgs) -> anyhow::Result<RunConfig> {
+    let spmr = args.metrics.contains(&Figures::Spmr);
+    if spmr
+        && args.embedder.is_none()
+        && !args.set.iter().any(|set| set.starts_with("eval.spmr.embedder="))
+    {
+        return Err(InputError::new("`--metrics spmr` needs a sentence encoder")
+            .hint("add `--embedder sentence-transformers/all-MiniLM-L6-v2`, or the folder of one")
+            .into());
+    }
+    if !spmr && args.embedder.is_some() {
+        return Err(InputError::new("`--embedder` is read by SPMR alone, which is not asked for")
+            .hint("add `--metrics opa,spmr`")
+            .into());
+    }
+    let metrics: Value =
+        ["opa"].into_iter().chain(spmr.then_some("spmr")).collect::<Vec<_>>().into();
+    let mut sets = Vec::new();
+    for data in &args.data {
+        let Some((name, files)) = data.split_once('=') else {
+            return Err(InputError::new(format!(
+                "`--data {data}`: expected NAME=FILES, found no `=`"
+            ))
+            .hint(format!("give the set a name, as in `--data MVP_test={data}`"))
+            .into());
+        };
+        let files: Value = files.split(',').map(str::trim).collect::<Vec<_>>().into();
+        let set = [("name", name.into()), ("files", files), ("metrics", metrics.clone())];
+        sets.push(Value::Table(Table::from_iter(set.map(|(key, value)| (key.to_owned(), value)))));
+    }
+    let shown = |name: &str, value: &str| format!("--{name} {value}");
+    let output = args.output.display().to_string();
+    let mut options = vec![
+        ("model.path", args.model.as_str().into(), shown("model", &args.model)),
+        ("eval.sets", Value::Array(sets), shown("data", &args.data.join(" --data "))),
+        ("output.dir", output.as_str().into(), shown("output", &output)),
+    ];
+    if let Some(adapter) = &args.adapter {
+        let adapter = adapter.display().to_string();
+        let option = shown("adapter", &adapter);
+        options.push(("lora.init_from", adapter.into(), option));
+    }
+    if let Some(embedder) = &args.embedder {
+        options.push(("eval.spmr.embedder", embedder.as_str().into(), shown("embedder", embedder)));
+    }
+    RunConfig::for_evaluation(&options, &args.set)
+}

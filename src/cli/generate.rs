@@ -1,0 +1,241 @@
+//! `mvpbench generate`: what a model answers to prompts.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use candle_core::Device;
+use clap::Args;
+use serde::Serialize;
+
+use crate::atomic_file;
+use crate::config::{Dtype, ModelSection, PromptFormat};
+use crate::data::file::Prompts;
+use crate::data::prompt::Prompt;
+use crate::error::InputError;
+use crate::model::adapter;
+use crate::model::generation::{GenerationSettings, Sampling, Stop, StopStrings};
+use crate::train::generations::Work;
+use crate::train::inputs::Base;
+use crate::train::interrupt::{self, Interrupted};
+use crate::train::machine;
+use crate::train::progress::Verbosity;
+
+/// Generate answers to prompts, with or without an adapter: one JSON object a line, in the order of the prompts.
+#[derive(Debug, Clone, Args)]
+pub struct GenerateArgs {
+    /// The model: a folder, a hub id (OWNER/NAME), or `embedded`, the tiny one that is compiled in
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// Branch, tag or commit of a model on the hub
+    #[arg(long, default_value = "main")]
+    revision: String,
+    /// Folder of an adapter: adapter_config.json, adapter_model.safetensors
+    #[arg(long, value_name = "FOLDER")]
+    adapter: Option<PathBuf>,
+    /// Adds the adapter to the weights in memory first, which makes each token cheaper
+    #[arg(long, requires = "adapter")]
+    merge: bool,
+    /// Prompts: JSONL or a JSON array of records with `prompt` (a text or messages), of pairs, or of MVPBench records; or a .txt
+    /// file with one prompt a line
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "prompt",
+        conflicts_with = "prompt"
+    )]
+    prompts: Option<String>,
+    /// A prompt itself; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    prompt: Vec<String>,
+    /// Puts plain prompts through the model's own chat template, as its user's message
+    #[arg(long)]
+    chat: bool,
+    /// JSONL file to write in place of stdout; beside it FILE.journal keeps finished answers, and the same command goes on from there
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Tokens after which an answer is cut
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_new_tokens: usize,
+    /// Draws tokens from the model's distribution, its logits divided by T; 0 takes the most probable token
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    temperature: f64,
+    /// Draws from the most probable tokens whose probabilities reach P
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f64,
+    /// Draws from the K most probable tokens; 0: from all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    top_k: usize,
+    /// Seed of the draws; a prompt's answer depends on it and on the prompt's place, not on the batch
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Ends an answer before this text; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Answers under way at once; changes speed and memory, not the answers
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch: usize,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Says nothing but errors and the results
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// One line of the results.
+#[derive(Serialize)]
+struct Answer<'a> {
+    id: &'a str,
+    prompt: &'a str,
+    completion: String,
+    stop: Stop,
+    prompt_tokens: usize,
+    completion_tokens: usize,
+}
+
+/// Runs the verb: results on stdout or in the file, progress on stderr.
+pub fn generate(args: &GenerateArgs) -> Result<()> {
+    interrupt::install()?;
+    machine::keep_freed_memory();
+    let say = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    if let Some(output) = args.output.as_deref().filter(|output| output.exists()) {
+        let message = format!("`{}` is there already", output.display());
+        return Err(InputError::new(message).hint("remove it, or give another `--output`").into());
+    }
+    let device = machine::device(&args.device)?;
+    let path = match args.model.as_str() {
+        "embedded" => "embedded:tiny/model".to_owned(),
+        path => path.to_owned(),
+    };
+    let base = Base::load(
+        &ModelSection { path, revision: args.revision.clone(), dtype: Dtype::Auto },
+        say,
+    )?;
+    base.notes.iter().for_each(|note| say.note(note));
+    let settings = GenerationSettings {
+        max_new_tokens: args.max_new_tokens,
+        sampling: sampling(args)?,
+        eos: base.eos_ids()?,
+        batch: args.batch,
+    };
+    settings.check()?;
+    let adapter = match &args.adapter {
+        Some(folder) => Some(adapter::load(folder, &base.config, None, &Device::Cpu)?),
+        None => None,
+    };
+    let (prompts, ids) = prompts(args, &base, say)?;
+
+    let (mut model, model_digest) = base.open(machine::dtype(Dtype::Auto, &device)?, &device)?;
+    let mut adapter = adapter;
+    let mut merged = "";
+    if let Some(adapter) = adapter.take_if(|_| args.merge) {
+        model = model.merged(&adapter)?;
+        merged = "merged";
+    }
+    let stop = StopStrings::new(&base.tokenizer, &args.stop);
+    let work = Work {
+        model: &model,
+        adapter: adapter.as_ref(),
+        prompts: &ids,
+        settings: &settings,
+        stop: &stop,
+    };
+    let journal_path = args.output.as_deref().map(journal_path);
+    let key = work.key(&format!("{model_digest} {merged}"))?;
+    let journal = journal_path.as_deref().map(|path| (path, key.as_str()));
+    let (generations, journal) = match work.run(journal, say) {
+        Err(error) if error.is::<Interrupted>() && args.output.is_none() => {
+            anyhow::bail!("interrupted; without `--output` nothing is kept")
+        }
+        done => done?,
+    };
+
+    let write = |out: &mut dyn Write| -> Result<()> {
+        for ((prompt, ids), generation) in prompts.iter().zip(&ids).zip(&generations) {
+            let answer = Answer {
+                id: &prompt.id,
+                prompt: &prompt.text,
+                completion: stop.text(generation)?,
+                stop: generation.stop,
+                prompt_tokens: ids.len(),
+                completion_tokens: generation.ids.len(),
+            };
+            serde_json::to_writer(&mut *out, &answer)?;
+            writeln!(out)?;
+        }
+        Ok(())
+    };
+    match &args.output {
+        None => write(&mut std::io::stdout().lock())?,
+        Some(path) => {
+            atomic_file::write(path, write)?;
+            journal.map(|journal| journal.remove()).transpose()?;
+            say.note(format!("answers: {}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// `FILE.journal`.
+fn journal_path(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".journal");
+    name.into()
+}
+
+/// How tokens are drawn, if they are.
+fn sampling(args: &GenerateArgs) -> Result<Option<Sampling>> {
+    let &GenerateArgs { temperature, top_p, top_k, seed, .. } = args;
+    if temperature.total_cmp(&0.0).is_ne() {
+        return Ok(Some(Sampling { temperature, top_p, top_k, seed }));
+    }
+    if top_p.total_cmp(&1.0).is_ne() || top_k != 0 {
+        return Err(InputError::new(
+            "`--top-p` and `--top-k` say how tokens are drawn, and none is with `--temperature 0`",
+        )
+        .hint("give a `--temperature` above 0, such as 1")
+        .into());
+    }
+    Ok(None)
+}
+
+/// The prompts as text and as token ids, each held against the model's context.
+fn prompts(
+    args: &GenerateArgs,
+    base: &Base,
+    say: Verbosity,
+) -> Result<(Vec<Prompt>, Vec<Vec<u32>>)> {
+    let format = if args.chat { PromptFormat::Chat } else { PromptFormat::Mvpbench };
+    let mut notes = Vec::new();
+    let prompts = match &args.prompts {
+        Some(path) => base.prompts(path, format, &mut notes)?,
+        None => {
+            let template = Prompts { format, template: base.template.as_ref() };
+            let typed = (1..).zip(&args.prompt);
+            typed
+                .map(|(number, text)| Prompt::typed(text, number, &template))
+                .collect::<Result<_>>()?
+        }
+    };
+    notes.iter().for_each(|note| say.note(note));
+    let most = base.config.max_positions;
+    let ids = prompts.iter().map(|prompt| {
+        let ids = prompt.ids(&base.tokenizer)?;
+        if ids.len() >= most {
+            return Err(InputError::new(format!(
+                "{}: the prompt has {} tokens, and the model's context is {most}, which the answer must fit into as well",
+                prompt.place,
+                ids.len()
+            ))
+            .hint("shorten the prompt")
+            .into());
+        }
+        if ids.is_empty() {
+            return Err(InputError::new(format!("{}: the prompt is empty", prompt.place)).into());
+        }
+        Ok(ids)
+    });
+    let ids = ids.collect::<Result<_>>()?;
+    Ok((prompts, ids))
+}

@@ -1,0 +1,178 @@
+//! Prompts by themselves, to be gone on from: of a file of records, of a text file, or typed.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::conversation::Conversation;
+use super::fields::{Place, Record};
+use super::file;
+use super::pair::{LoadCounts, Markup};
+use super::record::{self, Prompts};
+use super::tokenizer::Tokenizer;
+use crate::config::PromptFormat;
+use crate::error::InputError;
+
+/// A prompt as text, and where it is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The record's own id, or `<file stem>:<place in the file>`.
+    pub id: String,
+    /// File and line, for messages.
+    pub place: String,
+    /// The rendered prompt.
+    pub text: String,
+    /// Who wrote the special tokens of the text.
+    pub markup: Markup,
+}
+
+/// The prompts of one file, rendered as those of pairs are: JSONL or a JSON array of records, or, if its name ends with `.txt`,
+/// one prompt a line.
+///
+/// A record is a pair or an MVPBench record, whose answers are not read beyond being there or not, or has a `prompt` (text or
+/// messages) or a `question` alone.
+pub fn load(bytes: &[u8], name: &str, prompts: &Prompts<'_>) -> Result<Vec<Prompt>> {
+    let stem = file::stem(name);
+    if Path::new(name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt")) {
+        let lines = file::lines(file::text(bytes, name)?);
+        if lines.is_empty() {
+            return Err(InputError::new(format!("{name}: the file is empty")).into());
+        }
+        let line = |(line, text): (usize, &str)| {
+            let text = text.strip_suffix('\r').unwrap_or(text);
+            Prompt::plain(text, format!("{stem}:{line}"), format!("{name}:{line}"), prompts)
+        };
+        return lines.into_iter().map(line).collect();
+    }
+    let records = file::elements(bytes, name)?.into_iter().enumerate();
+    let read = |(number, (line, json))| {
+        let place = Place { file: name, line };
+        let record = Record { place, fields: file::object(json, name, line)? };
+        of_record(&record, &stem, number + 1, prompts)
+    };
+    records.map(read).collect()
+}
+
+fn of_record(
+    record: &Record<'_>,
+    stem: &str,
+    number: usize,
+    prompts: &Prompts<'_>,
+) -> Result<Prompt> {
+    let place = record.place.to_string();
+    let mut counts = LoadCounts::default();
+    if ["chosen", "rejected", "answer_w", "answer_l"].iter().any(|key| record.get(key).is_some()) {
+        let draft = record::draft(record, stem, number, &mut counts)?;
+        let pair = draft.render(record.place, prompts, &mut counts)?;
+        return Ok(Prompt { id: pair.id, place, text: pair.prompt, markup: pair.markup });
+    }
+    let id = record.label(&["id"])?.unwrap_or_else(|| format!("{stem}:{number}"));
+    if record.get("prompt").is_some_and(serde_json::Value::is_array) {
+        let conversation = Conversation::prompt_alone(record)?;
+        return Prompt::rendered(&conversation, id, place, prompts);
+    }
+    let text = match (record.get("prompt"), record.get("question")) {
+        (None, None) => return Err(record.missing("prompt", "text").into()),
+        (None, Some(_)) => record::mvpbench_prompt(record, &mut counts)?,
+        (Some(_), _) => record::preference_prompt(record, &mut counts)?,
+    };
+    Prompt::plain(&text, id, place, prompts)
+}
+
+impl Prompt {
+    /// A prompt as somebody typed it; `number`: of how many, for messages.
+    pub fn typed(text: &str, number: usize, prompts: &Prompts<'_>) -> Result<Self> {
+        Self::plain(text, format!("prompt:{number}"), format!("prompt {number}"), prompts)
+    }
+
+    /// A plain text: as it stands, or as the user's message under `prompt_format = "chat"`.
+    fn plain(text: &str, id: String, place: String, prompts: &Prompts<'_>) -> Result<Self> {
+        match prompts.format {
+            PromptFormat::Mvpbench => {
+                Ok(Self { id, place, text: text.to_owned(), markup: Markup::Plain })
+            }
+            PromptFormat::Chat => {
+                Self::rendered(&Conversation::of_texts([text, "", ""]), id, place, prompts)
+            }
+        }
+    }
+
+    fn rendered(
+        conversation: &Conversation,
+        id: String,
+        place: String,
+        prompts: &Prompts<'_>,
+    ) -> Result<Self> {
+        let Some(template) = prompts.template else {
+            return Err(InputError::new(format!(
+                "{place}: a conversation needs a chat template, and the model has none"
+            ))
+            .hint("take a chat model, or plain prompts")
+            .into());
+        };
+        let text = conversation.prompt_text(template).with_context(|| place.clone())?;
+        let markup = Markup::Template { bos: template.writes_bos(&text) };
+        Ok(Self { id, place, text, markup })
+    }
+
+    /// The prompt's token ids, with exactly one BOS where the tokenizer puts one.
+    pub fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+        let special = self.markup != Markup::Template { bos: true };
+        tokenizer.encode(&self.text, special).with_context(|| self.place.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(json: &str) -> Vec<(String, String)> {
+        let prompts = load(json.as_bytes(), "d/a.json", &Prompts::default()).unwrap();
+        prompts.into_iter().map(|prompt| (prompt.id, prompt.text)).collect()
+    }
+
+    fn error(bytes: impl AsRef<[u8]>, name: &str) -> String {
+        let error = load(bytes.as_ref(), name, &Prompts::default()).unwrap_err();
+        assert!(InputError::of(&error).is_some(), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_prompt_is_the_same_with_and_without_its_answers() {
+        let records = [
+            r#"{"id": "x", "prompt": " Why?\n", "profile": "old"}"#,
+            r#"{"id": "x", "prompt": " Why?\n", "profile": "old", "chosen": "a", "rejected": "b"}"#,
+        ];
+        assert_eq!(
+            records.map(texts),
+            [0, 1].map(|_| vec![("x".to_owned(), "old\nWhy?".to_owned())])
+        );
+        let asked = texts(r#"{"question": "Why?", "age": 3}"#);
+        let answered = texts(r#"{"question": "Why?", "age": 3, "answer_w": "a", "answer_l": "b"}"#);
+        assert_eq!(asked, answered);
+        assert!(asked[0].1.starts_with("User profile: Age: 3,") && asked[0].0 == "a:1");
+    }
+
+    #[test]
+    fn a_text_file_has_a_prompt_on_each_line() {
+        let prompts = load(b" one \r\n\ntwo {\n", "d/a.TXT", &Prompts::default()).unwrap();
+        let seen: Vec<_> =
+            prompts.iter().map(|p| (p.place.as_str(), p.text.as_str(), p.id.as_str())).collect();
+        assert_eq!(seen, [("d/a.TXT:1", " one ", "a:1"), ("d/a.TXT:3", "two {", "a:3")]);
+    }
+
+    #[test]
+    fn what_is_no_prompt_is_an_error_with_its_place() {
+        assert_eq!(error("", "a.txt"), "a.txt: the file is empty");
+        assert_eq!(error("", "a.json"), "a.json: the file is empty");
+        assert!(error(b"a\n\xff", "a.txt").starts_with("a.txt:2: expected UTF-8 text"));
+        assert!(
+            error("{\"text\": 1}", "a.json").starts_with("a.json:1: the record has no `prompt`")
+        );
+        assert!(
+            error("{\"prompt\": 1}", "a.json").starts_with("a.json:1: `prompt` must be a string")
+        );
+        let conversation = r#"{"prompt": [{"role": "user", "content": "Why?"}]}"#;
+        assert!(error(conversation, "a.json").contains("needs a chat template"));
+    }
+}

@@ -1,0 +1,346 @@
+//! The small files of a sentence-transformers folder: which modules, how tokens are pooled, how long a text may be.
+//!
+//! A folder is a list of modules, `modules.json`: a Transformer, here a BERT, then a Pooling, then any Dense and Normalize. What is
+//! not computed here is refused by name, so that no cosine comes from another encoder than the folder describes.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::{Map, Value};
+
+use crate::error::InputError;
+
+/// The list of modules.
+pub const MODULES_FILE: &str = "modules.json";
+/// Settings of the whole, such as a default prompt; older folders have only versions in it.
+pub const SETTINGS_FILE: &str = "config_sentence_transformers.json";
+/// Settings of the Transformer module.
+pub const TRANSFORMER_FILE: &str = "sentence_bert_config.json";
+/// The tokenizer of the Transformer module.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+/// Its settings: the longest text, where nothing else says it.
+pub const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+/// Configuration of any module.
+pub const CONFIG_FILE: &str = "config.json";
+/// Weights of a module that has some.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+
+/// How the vectors of a text's tokens become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean, special tokens included, padding not.
+    Mean,
+    /// That of the first token.
+    Cls,
+    /// The largest of each dimension.
+    Max,
+}
+
+/// A module after the pooling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Division by the Euclidean length.
+    Normalize,
+    /// A linear layer with its bias, if it has one.
+    Dense {
+        /// Its folder.
+        folder: PathBuf,
+        /// Width of what goes in and of what comes out.
+        shape: [usize; 2],
+        /// Whether it adds a bias.
+        bias: bool,
+        /// Whether the result goes through tanh.
+        tanh: bool,
+    },
+}
+
+/// What the small files say. No weight is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The folder, as messages call it.
+    pub name: String,
+    /// Folder of the Transformer: `config.json`, `tokenizer.json`, `model.safetensors`.
+    pub transformer: PathBuf,
+    /// Content of the Transformer's `config.json`, of a BERT.
+    pub config: Value,
+    /// Tokens of a text, special ones included, after which it is cut.
+    pub max_tokens: usize,
+    /// Whether a text is put into lower case before it reaches the tokenizer.
+    pub lower_case: bool,
+    /// How tokens become a sentence.
+    pub pooling: Pooling,
+    /// What comes after.
+    pub steps: Vec<Step>,
+    /// Every file that an embedding depends on, weights included.
+    pub files: Vec<PathBuf>,
+}
+
+impl Layout {
+    /// Reads the small files of the encoder in `folder`.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let name = folder.display().to_string();
+        if !folder.is_dir() {
+            return Err(InputError::new(format!("sentence encoder `{name}` is not a folder"))
+                .hint(HINT)
+                .into());
+        }
+        refuse_prompts(folder)?;
+        let modules = modules(folder)?;
+        let types: Vec<&str> = modules.iter().map(|(kind, _)| kind.as_str()).collect();
+        let [(first, transformer), (second, pooling), rest @ ..] = &modules[..] else {
+            return Err(order(folder, &types));
+        };
+        if (first.as_str(), second.as_str()) != ("Transformer", "Pooling") {
+            return Err(order(folder, &types));
+        }
+        let config = Fields::read(&transformer.join(CONFIG_FILE), "the encoder's configuration")?;
+        let hidden = bert(&config)?;
+        let (max_tokens, lower_case) = length(transformer, &config)?;
+        let file = pooling.join(CONFIG_FILE);
+        let pooling = pooling_mode(&Fields::read(&file, "how tokens are pooled")?, hidden)?;
+        let mut files = vec![folder.join(MODULES_FILE), file];
+        let optional = [TRANSFORMER_FILE, TOKENIZER_CONFIG_FILE].map(|name| transformer.join(name));
+        files.extend(optional.into_iter().filter(|path| path.is_file()));
+        files
+            .extend([CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE].map(|name| transformer.join(name)));
+        let mut width = hidden;
+        let mut steps = Vec::new();
+        for (kind, path) in rest {
+            steps.push(match kind.as_str() {
+                "Normalize" => Step::Normalize,
+                "Dense" => {
+                    files.extend([CONFIG_FILE, WEIGHTS_FILE].map(|name| path.join(name)));
+                    dense(path, &mut width)?
+                }
+                _ => return Err(order(folder, &types)),
+            });
+        }
+        let transformer = transformer.clone();
+        let config = Value::Object(config.fields);
+        Ok(Self { name, transformer, config, max_tokens, lower_case, pooling, steps, files })
+    }
+
+    /// The files that hold weights.
+    pub fn weight_files(&self) -> Vec<PathBuf> {
+        self.files.iter().filter(|path| path.ends_with(WEIGHTS_FILE)).cloned().collect()
+    }
+}
+
+const HINT: &str = "give a sentence-transformers folder or hub id, such as `sentence-transformers/all-MiniLM-L6-v2`";
+
+/// Type and folder of each module of a `modules.json`, in order; a type is the last word of its Python path.
+pub(crate) fn parse_modules(text: &str, file: &str) -> Result<Vec<(String, String)>> {
+    let wrong = |what: String| InputError::new(format!("{file}: {what}"));
+    let modules: Vec<Map<String, Value>> = serde_json::from_str(text)
+        .map_err(|error| wrong(format!("expected a list of modules: {error}")))?;
+    let module = |(i, module): (usize, &Map<String, Value>)| {
+        let text = |key: &str| module.get(key).and_then(Value::as_str);
+        let (Some(kind), Some(path)) = (text("type"), text("path")) else {
+            return Err(wrong(format!("module {i} has no `type` or no `path`")).into());
+        };
+        let plain = |part: &str| !matches!(part, "." | "..") && !part.contains(['\\', '\0', ':']);
+        if path.starts_with('/') || !path.split('/').all(plain) {
+            return Err(wrong(format!(
+                "module {i} has the path `{path}`, expected a folder inside this one"
+            ))
+            .into());
+        }
+        Ok((kind.rsplit('.').next().unwrap_or(kind).to_owned(), path.to_owned()))
+    };
+    modules.iter().enumerate().map(module).collect()
+}
+
+fn modules(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let path = folder.join(MODULES_FILE);
+    let text = read(&path, "which modules make up a sentence encoder")?;
+    let modules = parse_modules(&text, &path.display().to_string())?;
+    Ok(modules.into_iter().map(|(kind, path)| (kind, folder.join(path))).collect())
+}
+
+/// The modules are not Transformer, Pooling and then Dense or Normalize.
+fn order(folder: &Path, types: &[&str]) -> anyhow::Error {
+    let known = ["Transformer", "Pooling", "Normalize", "Dense"];
+    let path = folder.join(MODULES_FILE);
+    let what = match types.iter().find(|kind| !known.contains(kind)) {
+        Some(kind) => format!("module `{kind}` is not computed here"),
+        None => format!("the modules are {}", types.join(", ")),
+    };
+    InputError::new(format!(
+        "{}: {what}; expected Transformer, Pooling, then any Dense and Normalize",
+        path.display()
+    ))
+    .hint("take an encoder such as `sentence-transformers/all-MiniLM-L6-v2`")
+    .into()
+}
+
+/// A prompt that the encoder puts before every text would have to be put there.
+fn refuse_prompts(folder: &Path) -> Result<()> {
+    let path = folder.join(SETTINGS_FILE);
+    if !path.is_file() {
+        return Ok(());
+    }
+    let fields = Fields::read(&path, "settings")?;
+    match fields.get("default_prompt_name") {
+        Some(_) => {
+            Err(fields
+                .wrong("default_prompt_name", "`null`: prompts are not put before texts here"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks that the Transformer is a BERT that is computed here; its width.
+fn bert(config: &Fields) -> Result<usize> {
+    let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or("bert");
+    if model_type != "bert" {
+        return Err(config.wrong("model_type", "`\"bert\"`, the only encoder computed here"));
+    }
+    // candle's `Gelu` is the exact one, as transformers' "gelu"; its `Relu` needs no comment.
+    if !matches!(config.get("hidden_act").and_then(Value::as_str), Some("gelu" | "relu")) {
+        return Err(config.wrong("hidden_act", "`\"gelu\"` or `\"relu\"`"));
+    }
+    config.count("hidden_size")
+}
+
+/// Tokens after which a text is cut, as sentence-transformers decides it, and whether it is put into lower case first.
+fn length(transformer: &Path, config: &Fields) -> Result<(usize, bool)> {
+    let positions = config.count("max_position_embeddings")?;
+    let optional = |name: &str| match transformer.join(name) {
+        path if path.is_file() => Fields::read(&path, "settings").map(Some),
+        _ => Ok(None),
+    };
+    let (settings, tokenizer) = (optional(TRANSFORMER_FILE)?, optional(TOKENIZER_CONFIG_FILE)?);
+    let lower_case = settings.as_ref().and_then(|s| s.get("do_lower_case")) == Some(&true.into());
+    if let Some(settings) = settings.filter(|settings| settings.get("max_seq_length").is_some()) {
+        let most = settings.count("max_seq_length")?;
+        if most > positions {
+            return Err(settings.wrong(
+                "max_seq_length",
+                &format!("at most `max_position_embeddings`, {positions}"),
+            ));
+        }
+        return Ok((most, lower_case));
+    }
+    // A tokenizer without a limit of its own has 1e30 here.
+    let own = tokenizer.as_ref().and_then(|t| t.get("model_max_length")).and_then(Value::as_f64);
+    let own = own.filter(|most| (1.0..1e9).contains(most)).map_or(positions, |most| most as usize);
+    Ok((own.min(positions), lower_case))
+}
+
+/// The one pooling mode that is on, in the spelling of flags (until 5) or of a word (since 6).
+fn pooling_mode(fields: &Fields, hidden: usize) -> Result<Pooling> {
+    const PREFIX: &str = "pooling_mode_";
+    for key in ["word_embedding_dimension", "embedding_dimension"] {
+        if fields.get(key).is_some() && fields.count(key)? != hidden {
+            return Err(fields.wrong(key, &format!("the encoder's `hidden_size`, {hidden}")));
+        }
+    }
+    let modes: Vec<String> = match fields.get("pooling_mode") {
+        Some(Value::String(mode)) => vec![mode.clone()],
+        Some(Value::Array(modes)) => {
+            modes.iter().map(|mode| mode.as_str().unwrap_or("?").to_owned()).collect()
+        }
+        Some(_) => return Err(fields.wrong("pooling_mode", "a word")),
+        None => {
+            let on = fields.fields.iter().filter(|(_, value)| **value == Value::Bool(true));
+            let modes = on.filter_map(|(key, _)| key.strip_prefix(PREFIX));
+            modes
+                .map(|mode| {
+                    mode.strip_suffix("_token")
+                        .or(mode.strip_suffix("_tokens"))
+                        .unwrap_or(mode)
+                        .to_owned()
+                })
+                .collect()
+        }
+    };
+    let one = |mode: &str| match mode {
+        "mean" => Some(Pooling::Mean),
+        "cls" => Some(Pooling::Cls),
+        "max" => Some(Pooling::Max),
+        _ => None,
+    };
+    let unknown = |what: String| {
+        InputError::new(format!(
+            "{}: {what}; expected one of `mean`, `cls` and `max`, which are computed here",
+            fields.file
+        ))
+        .hint("take an encoder such as `sentence-transformers/all-MiniLM-L6-v2`")
+    };
+    match &modes[..] {
+        [] => Err(unknown("no pooling mode is on".to_owned()).into()),
+        [mode] => one(mode).ok_or_else(|| unknown(format!("the pooling mode is `{mode}`")).into()),
+        several => {
+            Err(unknown(format!("the pooling modes {} are put together", several.join(", ")))
+                .into())
+        }
+    }
+}
+
+/// A Dense module; `width`: of what goes in, then of what comes out.
+fn dense(folder: &Path, width: &mut usize) -> Result<Step> {
+    let fields = Fields::read(&folder.join(CONFIG_FILE), "a Dense module's configuration")?;
+    let (inside, outside) = (fields.count("in_features")?, fields.count("out_features")?);
+    if inside != *width {
+        return Err(
+            fields.wrong("in_features", &format!("the width of what comes before, {width}"))
+        );
+    }
+    *width = outside;
+    let activation = fields.get("activation_function").and_then(Value::as_str).unwrap_or_default();
+    let tanh = match activation.rsplit('.').next() {
+        Some("Tanh") => true,
+        Some("Identity") => false,
+        _ => return Err(fields.wrong("activation_function", "`Tanh` or `Identity` of torch.nn")),
+    };
+    let bias = fields.get("bias") != Some(&Value::Bool(false));
+    Ok(Step::Dense { folder: folder.to_owned(), shape: [inside, outside], bias, tanh })
+}
+
+/// The fields of a JSON file.
+struct Fields {
+    file: String,
+    fields: Map<String, Value>,
+}
+
+impl Fields {
+    fn read(path: &Path, what: &str) -> Result<Self> {
+        let (file, text) = (path.display().to_string(), read(path, what)?);
+        let fields = serde_json::from_str(&text)
+            .map_err(|error| InputError::new(format!("{file}: expected a JSON object: {error}")))?;
+        Ok(Self { file, fields })
+    }
+
+    /// A field that is there and not null.
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.fields.get(key).filter(|value| !value.is_null())
+    }
+
+    fn count(&self, key: &str) -> Result<usize> {
+        let count =
+            self.get(key).and_then(Value::as_u64).filter(|count| (1..1 << 32).contains(count));
+        count.map(|count| count as usize).ok_or_else(|| self.wrong(key, "a positive whole number"))
+    }
+
+    fn wrong(&self, key: &str, expected: &str) -> anyhow::Error {
+        let found = self.fields.get(key).unwrap_or(&Value::Null);
+        InputError::new(format!("{}: `{key}` must be {expected}, got `{found}`", self.file)).into()
+    }
+}
+
+/// The text of a file of the encoder; `what` it would have said, if it is not there.
+fn read(path: &Path, what: &str) -> Result<String> {
+    let file = path.display();
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            InputError::new(format!("{file}: expected JSON in UTF-8, byte {at} is not"))
+        })?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(InputError::new(
+            format!("sentence encoder: there is no `{file}`, which says {what}"),
+        )
+        .hint(HINT)
+        .into()),
+        Err(error) => Err(InputError::new(format!("cannot read `{file}`: {error}")).into()),
+    }
+}

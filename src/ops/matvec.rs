@@ -1,0 +1,309 @@
+//! The linear layer of a few rows, `y = x W^T`: what a decoding step is made of.
+//!
+//! With few rows a product does little with each weight, so its time is that of reading them: rows of `W` are split over the
+//! threads and each is read once, for all rows of `x`. An element of `y` is one dot product in one order of additions, whatever
+//! the other rows are: a row's result does not depend, to the bit, on how many are computed with it. `gemm` gives no such promise.
+
+use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::cpu::{self, InPlace, Real, on_cpu};
+use super::linear;
+
+/// `y = x W^T`; `x`: `[rows, in]`, `weight`: `[out, in]`. Returns `[rows, out]`.
+pub fn forward(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    match x.device() {
+        Device::Cpu => on_cpu!("matvec", x, T => forward_cpu::<T>(x, weight)),
+        _ => linear::forward(x, weight),
+    }
+}
+
+/// `y += scale * x W^T`, in place; shapes as in [`forward`]. All contiguous.
+pub fn add(y: &Tensor, x: &Tensor, weight: &Tensor, scale: f64) -> Result<()> {
+    match x.device() {
+        Device::Cpu => y.inplace_op3(x, weight, &Add { scale }),
+        _ => linear::add_product_transposed(y, x, weight, scale),
+    }
+}
+
+fn forward_cpu<T: Float>(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let ((rows, from), (to, width)) = (x.dims2()?, weight.dims2()?);
+    if from != width {
+        bail!("matvec: [{rows}, {from}] does not multiply with a weight of [{to}, {width}]");
+    }
+    let (x, w) = (cpu::elements::<T>(x)?, cpu::elements::<T>(weight)?);
+    let mut y = vec![T::zero(); rows * to];
+    products(&mut y, &x, &w, from, |_, product| product);
+    cpu::tensor(y, (rows, to))
+}
+
+struct Add {
+    scale: f64,
+}
+
+impl InplaceOp3 for Add {
+    fn name(&self) -> &'static str {
+        "matvec add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        y_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+    ) -> Result<()> {
+        match y {
+            CpuStorage::F32(_) => self.add::<f32>(y, y_layout, (x, x_layout), (w, w_layout)),
+            CpuStorage::F64(_) => self.add::<f64>(y, y_layout, (x, x_layout), (w, w_layout)),
+            _ => bail!("matvec add: expected f32 or f64 on the cpu"),
+        }
+    }
+}
+
+impl Add {
+    fn add<T: Float + InPlace>(
+        &self,
+        y: &mut CpuStorage,
+        y_layout: &Layout,
+        (x, x_layout): (&CpuStorage, &Layout),
+        (w, w_layout): (&CpuStorage, &Layout),
+    ) -> Result<()> {
+        let (rows, to) = y_layout.shape().dims2()?;
+        let (x_rows, from) = x_layout.shape().dims2()?;
+        if x_rows != rows || w_layout.shape().dims2()? != (to, from) {
+            bail!(
+                "matvec add: [{x_rows}, {from}] and a weight of {:?} do not give [{rows}, {to}]",
+                w_layout.shape()
+            );
+        }
+        let (Some((x_from, x_to)), Some((w_from, w_to))) =
+            (x_layout.contiguous_offsets(), w_layout.contiguous_offsets())
+        else {
+            bail!("matvec add: expected contiguous tensors");
+        };
+        let x = &T::cpu_storage_as_slice(x)?[x_from..x_to];
+        let w = &T::cpu_storage_as_slice(w)?[w_from..w_to];
+        let scale = T::from_f64(self.scale);
+        let y = cpu::elements_mut::<T>(y, y_layout)?;
+        products(y, x, w, from, |y, product| Real::mul_add(product, scale, y));
+        Ok(())
+    }
+}
+
+/// Rows of the weight, and of `x`, whose products are computed together, in registers.
+const TILE: usize = 4;
+
+/// Multiplications below which a second thread costs more than it brings.
+const SERIAL: usize = 64 * 1024;
+
+/// Tasks for each thread, so that a slow one holds nobody up.
+const TASKS_PER_THREAD: usize = 4;
+
+/// Replaces each element `y` of `[rows, out]` by `put(y, x . w)`. `width`: elements of a row of `x` and of `w`.
+fn products<T: Float>(y: &mut [T], x: &[T], w: &[T], width: usize, put: impl Fn(T, T) -> T + Sync) {
+    if y.is_empty() || width == 0 {
+        return y.iter_mut().for_each(|y| *y = put(*y, T::zero()));
+    }
+    let (rows, to) = (x.len() / width, w.len() / width);
+    let threads = rayon::current_num_threads();
+    let tasks =
+        if y.len() * width <= SERIAL || threads == 1 { 1 } else { threads * TASKS_PER_THREAD };
+    let each = to.div_ceil(tasks).next_multiple_of(TILE);
+    if each >= to {
+        let mut parts: Vec<&mut [T]> = y.chunks_exact_mut(to).collect();
+        return pulp::Arch::new().dispatch(Rows { y: &mut parts, x, w, width, put: &put });
+    }
+    // Part `i` of every row of `y` belongs to part `i` of the weight.
+    let mut parts: Vec<Vec<&mut [T]>> =
+        (0..to.div_ceil(each)).map(|_| Vec::with_capacity(rows)).collect();
+    for row in y.chunks_exact_mut(to) {
+        row.chunks_mut(each).zip(&mut parts).for_each(|(part, parts)| parts.push(part));
+    }
+    parts.into_par_iter().zip(w.par_chunks(each * width)).for_each(|(mut y, w)| {
+        pulp::Arch::new().dispatch(Rows { y: &mut y, x, w, width, put: &put });
+    });
+}
+
+/// The products of all rows of `x` with some rows of the weight.
+struct Rows<'a, 'b, T, F> {
+    /// For each row of `x` the elements that belong to these rows of the weight.
+    y: &'a mut [&'b mut [T]],
+    x: &'a [T],
+    w: &'a [T],
+    width: usize,
+    put: &'a F,
+}
+
+impl<T: Float, F: Fn(T, T) -> T> WithSimd for Rows<'_, '_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let to = self.w.len() / self.width;
+        for column in (0..to).step_by(TILE) {
+            for row in (0..self.y.len()).step_by(TILE) {
+                match (self.y.len() - row, to - column) {
+                    (TILE.., TILE..) => self.tile::<S, TILE, TILE>(simd, row, column),
+                    (3, TILE..) => self.tile::<S, 3, TILE>(simd, row, column),
+                    (2, TILE..) => self.tile::<S, 2, TILE>(simd, row, column),
+                    (1, TILE..) => self.tile::<S, 1, TILE>(simd, row, column),
+                    (left_rows, left) => {
+                        for row in row..row + left_rows.min(TILE) {
+                            for column in column..column + left.min(TILE) {
+                                self.tile::<S, 1, 1>(simd, row, column);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Float, F: Fn(T, T) -> T> Rows<'_, '_, T, F> {
+    /// `M` rows of `x` times `N` rows of the weight. Each product has one register of partial sums, added up at the end, so that
+    /// the order of its additions is the same in every tile.
+    #[inline(always)]
+    fn tile<S: Simd, const M: usize, const N: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+    ) {
+        let width = self.width;
+        let x: [_; M] =
+            std::array::from_fn(|i| T::split::<S>(&self.x[(row + i) * width..][..width]));
+        let w: [_; N] =
+            std::array::from_fn(|j| T::split::<S>(&self.w[(column + j) * width..][..width]));
+        let mut sums = [[T::zeros(simd); N]; M];
+        let blocks = x[0].0.len();
+        let (x_blocks, w_blocks): ([_; M], [_; N]) = (
+            x.map(|(blocks_of, _)| &blocks_of[..blocks]),
+            w.map(|(blocks_of, _)| &blocks_of[..blocks]),
+        );
+        for block in 0..blocks {
+            let w: [_; N] = std::array::from_fn(|j| w_blocks[j][block]);
+            for (x, sums) in x_blocks.iter().zip(&mut sums) {
+                for (w, sum) in w.iter().zip(sums) {
+                    *sum = T::fused(simd, x[block], *w, *sum);
+                }
+            }
+        }
+        if !x[0].1.is_empty() {
+            let w: [_; N] = std::array::from_fn(|j| T::partial(simd, w[j].1));
+            for ((_, x), sums) in x.iter().zip(&mut sums) {
+                let x = T::partial(simd, x);
+                for (w, sum) in w.iter().zip(sums) {
+                    *sum = T::fused(simd, x, *w, *sum);
+                }
+            }
+        }
+        for (sums, y) in sums.iter().zip(&mut self.y[row..]) {
+            for (sum, y) in sums.iter().zip(&mut y[column..]) {
+                *y = (self.put)(*y, T::sum(simd, *sum));
+            }
+        }
+    }
+}
+
+/// A float type with its vector registers.
+trait Float: Real {
+    type Register<S: Simd>: Copy;
+    fn zeros<S: Simd>(simd: S) -> Self::Register<S>;
+    /// `a * b + c`.
+    fn fused<S: Simd>(
+        simd: S,
+        a: Self::Register<S>,
+        b: Self::Register<S>,
+        c: Self::Register<S>,
+    ) -> Self::Register<S>;
+    fn sum<S: Simd>(simd: S, register: Self::Register<S>) -> Self;
+    /// Whole registers, and what is left.
+    fn split<S: Simd>(slice: &[Self]) -> (&[Self::Register<S>], &[Self]);
+    /// Fewer elements than a register has, zeros behind them.
+    fn partial<S: Simd>(simd: S, rest: &[Self]) -> Self::Register<S>;
+}
+
+macro_rules! float {
+    ($float:ty, $register:ident, $splat:ident, $fused:ident, $sum:ident, $split:ident, $partial:ident) => {
+        impl Float for $float {
+            type Register<S: Simd> = S::$register;
+            #[inline(always)]
+            fn zeros<S: Simd>(simd: S) -> S::$register {
+                simd.$splat(0.0)
+            }
+            #[inline(always)]
+            fn fused<S: Simd>(
+                simd: S,
+                a: S::$register,
+                b: S::$register,
+                c: S::$register,
+            ) -> S::$register {
+                simd.$fused(a, b, c)
+            }
+            #[inline(always)]
+            fn sum<S: Simd>(simd: S, register: S::$register) -> Self {
+                simd.$sum(register)
+            }
+            #[inline(always)]
+            fn split<S: Simd>(slice: &[Self]) -> (&[S::$register], &[Self]) {
+                S::$split(slice)
+            }
+            #[inline(always)]
+            fn partial<S: Simd>(simd: S, rest: &[Self]) -> S::$register {
+                simd.$partial(rest)
+            }
+        }
+    };
+}
+float!(f32, f32s, splat_f32s, mul_add_f32s, reduce_sum_f32s, as_simd_f32s, partial_load_f32s);
+float!(f64, f64s, splat_f64s, mul_add_f64s, reduce_sum_f64s, as_simd_f64s, partial_load_f64s);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, random, tolerance};
+    use candle_core::DType;
+
+    #[test]
+    fn values_agree_with_the_reference() {
+        for dtype in [DType::F32, DType::F64] {
+            for (rows, from, to) in [(1, 1, 1), (3, 33, 7), (5, 100, 1001), (9, 16, 4), (2, 7, 70)]
+            {
+                let (x, weight) = (random(&[rows, from], 1, dtype), random(&[to, from], 2, dtype));
+                let want = x.matmul(&weight.t().unwrap()).unwrap();
+                let y = forward(&x, &weight).unwrap();
+                assert_close("y", &y, &want, tolerance(dtype));
+                add(&y, &x, &weight, -0.5).unwrap();
+                assert_close("y - y / 2", &y, &(want * 0.5).unwrap(), tolerance(dtype));
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_in_any_company() {
+        for (from, to) in [(33, 7), (512, 300), (64, 2000)] {
+            let (x, weight) =
+                (random(&[11, from], 1, DType::F32), random(&[to, from], 2, DType::F32));
+            let together = forward(&x, &weight).unwrap().to_vec2::<f32>().unwrap();
+            for first in 0..11 {
+                for rows in 1..=(11 - first) {
+                    let part = x.narrow(0, first, rows).unwrap().contiguous().unwrap();
+                    let alone = forward(&part, &weight).unwrap().to_vec2::<f32>().unwrap();
+                    assert_eq!(alone, together[first..first + rows]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_multiply_are_refused() {
+        let [x, weight, y] = [[2, 3], [5, 4], [2, 5]].map(|shape| random(&shape, 1, DType::F32));
+        assert!(forward(&x, &weight).is_err());
+        assert!(add(&y, &x, &weight, 1.0).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! `mvpbench eval`: the evaluation of `train` by itself, of a base model and of an adapter on it.
+
+use std::time::{Instant, SystemTime};
+
+use anyhow::Result;
+
+use super::encoder::EncoderSource;
+use super::evaluate::Scoring;
+use super::folder::{self, Purpose, Resume};
+use super::inputs::Inputs;
+use super::progress::Verbosity;
+use super::run::open_model;
+use super::{digest, machine};
+use crate::atomic_file;
+use crate::config::{PromptFormat, RunConfig};
+use crate::eval::Evaluation;
+use crate::eval::harness::{self, About};
+
+/// Figures of the base model alone, and with the adapter where there is one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluated {
+    /// Of the base model.
+    pub before: Option<Evaluation>,
+    /// Of base and adapter, with the paired differences.
+    pub after: Option<Evaluation>,
+}
+
+/// Scores what `config` names, with `lora.init_from` as the adapter, into its `output.dir`; goes on where an interrupted evaluation of it
+/// stopped.
+///
+/// The same passes, files and figures as a run's; `results.json` beside them is of the model as it was asked for.
+pub fn evaluate(config: &RunConfig, device: &str, say: Verbosity) -> Result<Evaluated> {
+    let begun = Instant::now();
+    machine::keep_freed_memory();
+    let device = machine::device(device)?;
+    let dtype = machine::dtype(config.model.dtype, &device)?;
+    folder::check(Purpose::Evaluation, config, &Resume::Auto)?;
+    let mut inputs = Inputs::for_evaluation(config, say)?;
+    inputs.notes.iter().for_each(|note| say.note(note));
+    inputs.fetch_weights()?;
+    let encoder = inputs.encoder.as_ref().map(EncoderSource::load).transpose()?;
+    let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
+    let model_digest = digest::of_model(&base_path)?;
+    inputs.save_tokens(say);
+    let inputs_digest = inputs.digest(&model_digest)?;
+    let (place, commit) = (machine::describe(&device), inputs.model.commit());
+    folder.begin(
+        Purpose::Evaluation,
+        config,
+        &inputs_digest,
+        &place,
+        commit.map(|(hash, _)| hash),
+    )?;
+    let engine =
+        machine::engine(&config.train, &config.lora, &model.config, dtype, &inputs.train, None);
+    let scoring = Scoring {
+        config,
+        inputs: &inputs,
+        model: &model,
+        start: None,
+        model_digest: &model_digest,
+        tuned: &config.lora.init_from,
+        encoder: encoder.as_ref(),
+        folder: &folder,
+        engine,
+        say,
+    };
+    let before = scoring.before()?;
+    let after = match &inputs.start {
+        Some(adapter) if before.is_some() => {
+            Some(scoring.after(0, &adapter.to_device(&device)?)?.0)
+        }
+        _ => None,
+    };
+    if let Some(evaluation) = after.as_ref().or(before.as_ref()) {
+        let about = About {
+            files: config.eval.sets.iter().map(|set| set.files.clone()).collect(),
+            original: inputs.sets.iter().map(|set| set.texts.len()).collect(),
+            device: place,
+            dtype: format!("{dtype:?}").to_lowercase(),
+            chat_template: config.data.prompt_format == PromptFormat::Chat,
+            commit: env!("MVPBENCH_COMMIT").to_owned(),
+            date: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+            seconds: begun.elapsed().as_secs_f64(),
+        };
+        let results = harness::results(evaluation, &about);
+        atomic_file::write(&folder.results(), |out| {
+            serde_json::to_writer_pretty(&mut *out, &results)?;
+            Ok(out.write_all(b"\n")?)
+        })?;
+    }
+    Ok(Evaluated { before, after })
+}

@@ -1,0 +1,163 @@
+//! Evaluations during training: the same whatever interrupts them, the best one exported, a stop when none gets better.
+
+use std::time::{Duration, Instant};
+
+use crate::command::{Place, records};
+use crate::golden::path;
+
+const ADAPTER: &str = "adapter_model.safetensors";
+
+/// A run of 12 steps with an evaluation after every third and a checkpoint after every second; `eval` are keys of `[eval]`.
+fn place(learning_rate: f64, eval: &str) -> Place {
+    let place = Place::new();
+    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
+    let config = format!(
+        "[model]\npath = {model:?}\n[lora]\nrank = 4\ndropout = 0.1\n[data]\ntrain = [{pairs:?}]\n\
+         [train]\nepochs = 6\nlearning_rate = {learning_rate:e}\ncheckpoint_every = 2\nscheduler = \"constant\"\n\
+         [eval]\nevery = 3\n{eval}\n[[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"
+    );
+    place.write("config.toml", config);
+    place
+}
+
+/// Every file of `eval/`, and `eval.jsonl`, by name.
+fn evaluations(place: &Place) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(place.path("run/eval")).unwrap();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .map(|name| (name.clone(), place.bytes(&format!("run/eval/{name}"))))
+        .chain([("eval.jsonl".to_owned(), place.bytes("run/eval.jsonl"))])
+        .collect();
+    files.sort();
+    files
+}
+
+/// Mean loss of a score file by its definition, `-log sigmoid(0.1 * ((pw - pl) - (rw - rl)))`.
+fn loss(place: &Place, when: &str) -> f64 {
+    let scores = records(&place.path(&format!("run/eval/scores-golden-{when}.jsonl")));
+    let losses = scores.iter().map(|score| {
+        let of = |name: &str| score[name].as_f64().unwrap();
+        let margin = of("policy_chosen_logps")
+            - of("policy_rejected_logps")
+            - (of("reference_chosen_logps") - of("reference_rejected_logps"));
+        (1.0 + (-0.1 * margin).exp()).ln()
+    });
+    losses.sum::<f64>() / scores.len() as f64
+}
+
+#[test]
+fn an_interrupted_run_ends_with_the_same_adapter_and_the_same_evaluations() {
+    let eval = "best_metric = \"dpo_loss\"";
+    let whole = place(1e-3, eval);
+    whole.succeed(&["--config", "config.toml"]);
+    let names: Vec<_> = evaluations(&whole).into_iter().map(|(name, _)| name).collect();
+    for step in [3, 6, 9, 12] {
+        assert!(names.contains(&format!("step-{step:06}.json")), "{names:?}");
+    }
+    for lines in [2, 3, 6, 9, 12] {
+        let place = place(1e-3, eval);
+        let mut child = place.command(&["--config", "config.toml", "-q"]).spawn().unwrap();
+        let (log, begun) = (place.path("run/train.jsonl"), Instant::now());
+        let written = || std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
+        while written() < lines
+            && child.try_wait().unwrap().is_none()
+            && begun.elapsed() < Duration::from_secs(60)
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        place.succeed(&["--config", "config.toml"]);
+        let adapter = format!("run/adapter/{ADAPTER}");
+        assert_eq!(place.bytes(&adapter), whole.bytes(&adapter), "killed after {lines} steps");
+        assert!(evaluations(&place) == evaluations(&whole), "killed after {lines} steps");
+    }
+}
+
+#[test]
+fn an_evaluation_that_was_done_is_read_and_one_of_another_adapter_is_not() {
+    let place = place(1e-3, "");
+    place.succeed(&["--config", "config.toml"]);
+    let first = evaluations(&place);
+    // The run loses its last two checkpoints and the record of its evaluations; one of these is of another adapter.
+    std::fs::remove_dir_all(place.path("run/checkpoints")).unwrap();
+    let other = place.bytes("run/eval/step-000003.json");
+    place.write("run/eval/step-000006.json", other);
+    let marked = String::from_utf8(place.bytes("run/eval/step-000009.json")).unwrap();
+    let marked = marked.replace("\"version\": \"", "\"version\": \"read ");
+    place.write("run/eval/step-000009.json", &marked);
+    place.succeed(&["--config", "config.toml"]);
+    let again = evaluations(&place);
+    for ((name, was), (_, is)) in first.iter().zip(&again) {
+        let read = name == "step-000009.json";
+        assert!(if read { is == marked.as_bytes() } else { is == was }, "{name}");
+    }
+}
+
+#[test]
+fn the_adapter_with_the_best_evaluation_is_exported() {
+    // The set has every pair the other way round, so that each step makes it worse: the first evaluation is the best.
+    let place = place(1e-2, "best_metric = \"dpo_loss\"");
+    let swapped = records(&path("pairs.jsonl")).into_iter().map(|mut pair| {
+        let (chosen, rejected) = (pair["chosen"].take(), pair["rejected"].take());
+        (pair["chosen"], pair["rejected"]) = (rejected, chosen);
+        format!("{pair}\n")
+    });
+    let swapped = place.write("swapped.jsonl", swapped.collect::<String>());
+    let config = String::from_utf8(place.bytes("config.toml")).unwrap();
+    let (train, eval) = config.split_once("[[eval.sets]]").unwrap();
+    let original = format!("{:?}", path("pairs.jsonl"));
+    let eval = eval.replace(&original, &format!("{swapped:?}"));
+    place.write("config.toml", format!("{train}[[eval.sets]]{eval}"));
+    place.succeed(&["--config", "config.toml", "--set", "train.keep_checkpoints=1"]);
+    let steps = [3, 6, 9, 12];
+    let losses = steps.map(|step| loss(&place, &format!("step-{step:06}")));
+    let best = (0..4).fold(0, |best, i| if losses[i] < losses[best] { i } else { best });
+    assert_eq!(best, 0, "{losses:?}");
+    let bytes = |folder: &str| place.bytes(&format!("run/{folder}/{ADAPTER}"));
+    assert_eq!(bytes("adapter"), bytes(&format!("checkpoints/best-step-{:06}", steps[best])));
+    assert_ne!(bytes("adapter"), bytes("checkpoints/step-000012"));
+    assert!((loss(&place, "after") - losses[best]).abs() <= 0.0);
+    for record in records(&place.path("run/eval.jsonl")) {
+        let step = record["step"].as_u64().unwrap();
+        let when = if step == 0 { "before".to_owned() } else { format!("step-{step:06}") };
+        assert!((record["loss"].as_f64().unwrap() - loss(&place, &when)).abs() <= 1e-12);
+    }
+    for page in ["run/report.md", "run/adapter/README.md"] {
+        let text = String::from_utf8(place.bytes(page)).unwrap();
+        let exported = format!("step {} of 12, the best by dpo_loss of golden", steps[best]);
+        assert!(text.contains(&exported), "{text}");
+    }
+}
+
+#[test]
+fn training_stops_when_patience_ends_and_a_second_command_stays_there() {
+    let place = place(1e-3, "best_metric = \"opa\"\npatience = 2\nmin_delta = 10.0");
+    let output = place.run(&["--config", "config.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    // The first evaluation, after step 3, is the one that the others must beat by 10.
+    assert!(said.contains("stopped after step 9: 2 evaluations without a better opa"), "{said}");
+    assert_eq!(records(&place.path("run/train.jsonl")).len(), 9);
+    let report = String::from_utf8(place.bytes("run/report.md")).unwrap();
+    assert!(report.contains("| stopped early | after step 9 of 12: "), "{report}");
+    let first = (place.bytes("run/train.jsonl"), evaluations(&place));
+    place.succeed(&["--config", "config.toml"]);
+    assert!(first == (place.bytes("run/train.jsonl"), evaluations(&place)));
+    // Interrupted between two checkpoints, it stops at the same step.
+    std::fs::remove_dir_all(place.path("run/checkpoints/step-000009")).unwrap();
+    place.succeed(&["--config", "config.toml"]);
+    assert_eq!(records(&place.path("run/train.jsonl")).len(), 9);
+    assert!(first.1 == evaluations(&place));
+}
+
+#[test]
+fn a_step_that_is_left_out_is_said_also_when_quiet() {
+    let place = place(1e-3, "");
+    // The gradient overflows.
+    let sets = ["--set", "eval.sets=[]", "--set", "eval.every=0", "--set", "dpo.beta=1e300"];
+    let output = place.run(&[&["--config", "config.toml", "-q"], &sets[..]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("warning: step 1 skipped, loss 0.69"), "{said}");
+    assert!(!said.contains("training pairs"), "{said}");
+}
