@@ -42,6 +42,11 @@ pub struct Batch {
     pub kept_keys: TokenKeys,
 }
 
+/// Dtype of the cosines and sines that turn heads of `dtype`: f32 or better.
+pub(super) fn angles_dtype(dtype: DType) -> DType {
+    if dtype == DType::BF16 { DType::F32 } else { dtype }
+}
+
 impl Batch {
     /// Lays `pack` out for a model of `config` that computes in `dtype` on `device`.
     pub fn new(pack: &Pack, config: &LlamaConfig, dtype: DType, device: &Device) -> Result<Self> {
@@ -51,7 +56,7 @@ impl Batch {
         {
             bail!("token id {id} with a vocabulary of {}", config.vocab);
         }
-        let angles = if dtype == DType::BF16 { DType::F32 } else { dtype };
+        let angles = angles_dtype(dtype);
         let (cos, sin) =
             config.rope.angles(&pack.positions, config.heads.head_dim, angles, device)?;
         let mut kept = pack.rows.clone();

@@ -99,7 +99,7 @@ impl Llama {
 
     /// The model with `adapter` in its weights: `W + scale B A` of each adapted projection, the others shared with this one.
     pub fn merged(&self, adapter: &Adapter) -> Result<Self> {
-        let adapter = adapter.to_dtype(self.dtype)?;
+        let adapter = self.bring(adapter)?;
         let mut merged = self.clone();
         for (layer, pairs) in merged.layers.iter_mut().zip(&adapter.tensors.layers) {
             for (projection, pair) in pairs.iter() {
@@ -109,6 +109,11 @@ impl Llama {
             }
         }
         Ok(merged)
+    }
+
+    /// `adapter` where this model is, in its dtype: as it is applied.
+    pub fn bring(&self, adapter: &Adapter) -> Result<Adapter> {
+        adapter.to_device(&self.device)?.to_dtype(self.dtype)
     }
 
     /// Lays a pack out for this model.

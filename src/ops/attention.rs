@@ -31,7 +31,7 @@ pub struct Heads {
 }
 
 impl Heads {
-    fn scale(self) -> f64 {
+    pub(super) fn scale(self) -> f64 {
         1.0 / (self.head_dim as f64).sqrt()
     }
 }

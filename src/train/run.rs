@@ -371,10 +371,7 @@ fn load_state(
         }
     }
     let adapter = match &inputs.start {
-        Some(adapter) => Adapter {
-            tensors: adapter.tensors.map(|tensor| tensor.to_device(device))?,
-            ..adapter.clone()
-        },
+        Some(adapter) => adapter.to_device(device)?,
         None => Adapter::fresh(&inputs.model_config, &config.lora, config.train.seed, device)?,
     };
     let optimizer = Optimizer::new(&adapter.tensors)?;
@@ -420,9 +417,7 @@ fn load_best(
 
 /// The adapter that the run starts from, as the base computes; none for a fresh one, which changes nothing.
 fn start(inputs: &Inputs, model: &Llama) -> Result<Option<Adapter>> {
-    let Some(adapter) = &inputs.start else { return Ok(None) };
-    let tensors = adapter.tensors.map(|tensor| tensor.to_device(&model.device))?;
-    Ok(Some(Adapter { tensors, ..*adapter }.to_dtype(model.dtype)?))
+    Ok(inputs.start.as_ref().map(|adapter| model.bring(adapter)).transpose()?)
 }
 
 /// Tokens of a step's pairs as two whole sequences each, which is what TRL counts.

@@ -6,6 +6,7 @@
 
 mod adamw;
 mod attention;
+mod decode;
 mod dropout;
 mod elements;
 mod harness;
