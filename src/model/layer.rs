@@ -221,6 +221,7 @@ impl Layer {
         })?;
         let dm = back(GateProj, &dgate, m.as_ref(), keys, None, needed)?;
         let dm = flows(back(UpProj, &dup, m.as_ref(), keys, dm, needed)?)?;
+        drop((act, dact, dgate, dup, m)); // more than the attention needs next
         let dh = rms_norm::backward(
             &dm,
             &saved.h,
@@ -228,6 +229,7 @@ impl Layer {
             &self.post_attention_layernorm,
             Some(dy),
         )?;
+        drop(dm);
         let d_o = flows(back(OProj, &dh, Some(&saved.o_rows), keys, None, needed)?)?;
 
         let (dh, d_o) = match rows {

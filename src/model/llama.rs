@@ -70,20 +70,14 @@ impl Llama {
         })?;
         let config = LlamaConfig::parse(&text, &path.display().to_string())?;
         let mut checkpoint = Checkpoint::open(folder, dtype, device)?;
-        let (hidden, vocab) = (config.hidden, config.vocab);
-        let embed_tokens = checkpoint.take("model.embed_tokens.weight", &[vocab, hidden])?;
-        let layers = (0..config.layers)
-            .map(|i| load_layer(&mut checkpoint, &config, i))
-            .collect::<anyhow::Result<_>>()?;
-        let norm = checkpoint.take("model.norm.weight", &[hidden])?;
-        let lm_head = if config.tied {
+        if config.tied {
             checkpoint.ignore("lm_head.weight");
-            embed_tokens.clone()
-        } else {
-            checkpoint.take("lm_head.weight", &[vocab, hidden])?
-        };
+        }
+        let model =
+            Self::assemble(config, dtype, device, &mut |name, shape| checkpoint.take(name, shape))?;
         checkpoint.finish()?;
-        let finite = norm
+        let finite = model
+            .norm
             .to_dtype(DType::F64)
             .and_then(|t| t.sum_all()?.to_scalar::<f64>())
             .context("cannot read `model.norm.weight`")?;
@@ -94,6 +88,26 @@ impl Llama {
             ))
             .into());
         }
+        Ok(model)
+    }
+
+    /// The model whose tensors are what `take` gives for their names in a checkpoint and their shapes.
+    pub fn assemble(
+        config: LlamaConfig,
+        dtype: DType,
+        device: &Device,
+        take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
+    ) -> anyhow::Result<Self> {
+        let (hidden, vocab) = (config.hidden, config.vocab);
+        let embed_tokens = take("model.embed_tokens.weight", &[vocab, hidden])?;
+        let layers = (0..config.layers)
+            .map(|i| load_layer(take, &config, i))
+            .collect::<anyhow::Result<_>>()?;
+        let norm = take("model.norm.weight", &[hidden])?;
+        let lm_head = match config.tied {
+            true => embed_tokens.clone(),
+            false => take("lm_head.weight", &[vocab, hidden])?,
+        };
         Ok(Self { config, dtype, device: device.clone(), embed_tokens, layers, norm, lm_head })
     }
 
@@ -202,12 +216,13 @@ impl Llama {
         adapter: &Adapter,
         dropout: Option<Dropout>,
     ) -> Result<LoraTensors> {
-        let dscored = logps::backward(dlogps, &tape.own)?;
-        let dnormed = rows::backward(&dscored, &batch.rows, tape.last.y.dim(0)?)?;
-        let mut dx =
-            rms_norm::backward(&dnormed, &tape.last.sum, &tape.last.inv, &self.norm, None)?;
+        let Tape { layers, last, own } = tape;
+        let dscored = logps::backward(dlogps, &own)?;
+        let dnormed = rows::backward(&dscored, &batch.rows, last.y.dim(0)?)?;
+        let mut dx = rms_norm::backward(&dnormed, &last.sum, &last.inv, &self.norm, None)?;
+        drop((last, own, dscored, dnormed)); // memory that the layers can have
         let mut gradients = LoraTensors::default();
-        for ((i, layer), kept) in self.layers.iter().enumerate().zip(tape.layers).rev() {
+        for ((i, layer), kept) in self.layers.iter().enumerate().zip(layers).rev() {
             let pass = self.pass(batch, LayerLora { layer: i, adapter: Some(adapter), dropout });
             let saved = match kept {
                 Kept::Everything(saved) => *saved,
@@ -226,7 +241,7 @@ impl Llama {
 }
 
 fn load_layer(
-    checkpoint: &mut Checkpoint,
+    take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
     config: &LlamaConfig,
     i: usize,
 ) -> anyhow::Result<Layer> {
@@ -234,17 +249,16 @@ fn load_layer(
     let mut projections = Vec::with_capacity(Projection::ALL.len());
     for projection in Projection::ALL {
         let (out, from) = lora::shape(config, projection);
-        projections.push(checkpoint.take(
+        projections.push(take(
             &name(&format!("{}.{}", projection.module(), projection.name())),
             &[out, from],
         )?);
     }
     Ok(Layer {
-        input_layernorm: checkpoint.take(&name("input_layernorm"), &[config.hidden])?,
+        input_layernorm: take(&name("input_layernorm"), &[config.hidden])?,
         projections: projections
             .try_into()
             .map_err(|_| anyhow::anyhow!("a layer has seven projections"))?,
-        post_attention_layernorm: checkpoint
-            .take(&name("post_attention_layernorm"), &[config.hidden])?,
+        post_attention_layernorm: take(&name("post_attention_layernorm"), &[config.hidden])?,
     })
 }
