@@ -6,6 +6,7 @@ use crate::error::InputError;
 use crate::train::interrupt::Interrupted;
 
 pub mod data;
+pub mod doctor;
 pub mod eval;
 pub mod generate;
 pub mod merge;

@@ -231,7 +231,7 @@ fn activations_and_working(
         Keep::Everything => below * full + last,
         Keep::Inputs => config.layers as f64 * tokens * hidden,
     };
-    let logits = scored.min(logps::chunk_rows(config.vocab) as f64) * config.vocab as f64;
+    let logits = logps::chunk_elements(scored as usize, config.vocab, dtype) as f64;
 
     // The final norm's sum and output, and each scored row's own gradient, stay until the backward pass is over.
     let end = 4.0 * scored * hidden;

@@ -10,6 +10,7 @@ pub mod best;
 mod cache;
 pub mod checkpoint;
 pub mod digest;
+pub mod doctor;
 pub mod dpo;
 pub mod dry_run;
 pub mod encoder;
@@ -18,6 +19,8 @@ pub mod eval_log;
 pub mod evaluate;
 pub mod folder;
 pub mod generations;
+#[cfg(feature = "cuda")]
+mod gpu;
 pub mod hub;
 pub mod inputs;
 pub mod interrupt;

@@ -85,7 +85,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         &model.config,
         dtype,
         &inputs.train,
-        machine::available_memory_bytes(),
+        machine::free_bytes(&device),
     );
     let (parameters, device_name) =
         (model.config.parameters() as f64 / 1e6, machine::describe(&device));
@@ -382,10 +382,7 @@ fn load_state(
         }
     }
     let adapter = match &inputs.start {
-        Some(adapter) => Adapter {
-            tensors: adapter.tensors.map(|tensor| tensor.to_device(device))?,
-            ..adapter.clone()
-        },
+        Some(adapter) => adapter.to_device(device)?,
         None => Adapter::fresh(&inputs.model_config, &config.lora, config.train.seed, device)?,
     };
     let optimizer = Optimizer::new(&adapter.tensors)?;
@@ -431,9 +428,7 @@ fn load_best(
 
 /// The adapter that the run starts from, as the base computes; none for a fresh one, which changes nothing.
 fn start(inputs: &Inputs, model: &Llama) -> Result<Option<Adapter>> {
-    let Some(adapter) = &inputs.start else { return Ok(None) };
-    let tensors = adapter.tensors.map(|tensor| tensor.to_device(&model.device))?;
-    Ok(Some(Adapter { tensors, ..*adapter }.to_dtype(model.dtype)?))
+    Ok(inputs.start.as_ref().map(|adapter| model.bring(adapter)).transpose()?)
 }
 
 /// Tokens of a step's pairs as two whole sequences each, which is what TRL counts.
@@ -482,7 +477,7 @@ fn record(
         tokens_per_second: output.tokens_computed as f64 / step_time_s,
         model_tflops,
         mfu: model_tflops / ceiling_tflops,
-        peak_memory_gib: machine::peak_memory_gib(),
+        peak_memory_gib: machine::peak_memory_gib(&model.device),
         skipped,
     }
 }

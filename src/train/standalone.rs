@@ -68,9 +68,7 @@ pub fn evaluate(config: &RunConfig, device: &str, say: Verbosity) -> Result<Eval
     };
     let before = scoring.before()?;
     let after = match &inputs.start {
-        Some(adapter) if before.is_some() => {
-            Some(scoring.after(0, &adapter.to_device(&device)?)?.0)
-        }
+        Some(adapter) if before.is_some() => Some(scoring.after(0, adapter)?.0),
         _ => None,
     };
     if let Some(evaluation) = after.as_ref().or(before.as_ref()) {

@@ -11,6 +11,7 @@ mod evaluations;
 mod generation;
 mod golden;
 mod hub;
+mod kernels;
 mod losses;
 mod merge;
 mod mistakes;

@@ -128,6 +128,7 @@ fn an_adapter_of_another_shape_is_refused_with_the_key_to_set() {
     );
 }
 
+#[cfg(not(feature = "cuda"))]
 #[test]
 fn a_device_that_is_not_there_is_refused() {
     assert_refused(
