@@ -66,7 +66,7 @@ pub fn table(table: &Table, class: impl Fn(&str) -> &'static str) -> String {
 
 /// Whether a cell is a number with its interval, or nothing.
 fn is_number(cell: &str) -> bool {
-    cell.chars().all(|letter| letter.is_ascii_digit() || " +-.,[]±%".contains(letter))
+    cell.chars().all(|letter| letter.is_ascii_digit() || " +-.,/[]±%".contains(letter))
 }
 
 /// A section; empty where `body` is.

@@ -68,13 +68,15 @@ impl LineChart {
         let y = Scale::nice(low, high, [area.bottom, area.top]);
         let x = Scale::new(first, last, [area.left, area.right]);
         let mut body = area.y_axis(&y) + &area.x_axis(&x, &self.x_label);
-        if let Some((value, name)) = &self.reference {
+        if let Some((value, _)) = &self.reference {
             body += &line([area.left, y.at(*value)], [area.right, y.at(*value)], "reference");
+        }
+        self.lines.iter().for_each(|line| body += &line.draw(&x, &y));
+        if let Some((value, name)) = &self.reference {
             let above = y.at(*value) - 5.0;
             let place = if above > area.top + 8.0 { above } else { y.at(*value) + 14.0 };
             body += &text(area.right - 4.0, place, "end", "note", name);
         }
-        self.lines.iter().for_each(|line| body += &line.draw(&x, &y));
         body += &self.names(&area, &y);
         let description = format!(
             "{} from {first:.0} to {last:.0}, values from {low:.3} to {high:.3}",
