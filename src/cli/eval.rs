@@ -64,6 +64,7 @@ pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
     let dir = args.output.display();
     writeln!(out, "figures: {dir}/eval")?;
     writeln!(out, "results: {dir}/results.json")?;
+    writeln!(out, "report:  {dir}/report.html")?;
     Ok(())
 }
 

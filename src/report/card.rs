@@ -34,20 +34,18 @@ impl RunReport {
             page += "It was not evaluated.\n";
         }
         let mut table = Table::new(["setting", "value"]);
-        let training = &self.training;
-        let seen = format!(
-            "{}, {} pairs, {:.2} epochs",
-            cell::count(training.steps),
-            cell::count(training.pairs),
-            training.epochs
-        );
-        for (name, value) in
-            settings.iter().map(|(name, value)| (*name, value)).chain([("optimizer steps", &seen)])
-        {
-            table.push([name, value]);
-        }
-        if let Some(exported) = &training.exported {
-            table.push(["adapter", exported]);
+        settings.iter().for_each(|(name, value)| table.push([*name, value]));
+        if let Some(training) = &self.training {
+            let seen = format!(
+                "{}, {} pairs, {:.2} epochs",
+                cell::count(training.steps),
+                cell::count(training.pairs),
+                training.epochs
+            );
+            table.push(["optimizer steps", &seen]);
+            if let Some(exported) = &training.exported {
+                table.push(["adapter", exported]);
+            }
         }
         page += &format!(
             "\n## Training\n\n{}\nThe whole configuration is `config.toml` beside this file.\n",
@@ -103,12 +101,12 @@ mod tests {
             title: "llama2-7b".into(),
             model: model.into(),
             device: "cpu, 8 threads".into(),
-            training: TrainingSummary {
+            training: Some(TrainingSummary {
                 steps: 1_234,
                 pairs: 9_872,
                 epochs: 3.0,
                 ..Default::default()
-            },
+            }),
             before: Some(before),
             after: Some(after),
             adapter_dir: "runs/llama2-7b/adapter".into(),

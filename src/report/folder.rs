@@ -20,6 +20,8 @@ pub const SUMMARY_FILE: &str = "summary.json";
 pub struct Run {
     /// The last part of the folder's path.
     pub name: String,
+    /// Whether it is an evaluation alone, of `mvpbench eval`.
+    pub is_evaluation: bool,
     /// The configuration, as values and as written.
     pub config: toml::Table,
     /// The configuration as written, without its head.
@@ -61,7 +63,8 @@ impl Run {
     ///
     /// Refuses what is no run folder, and a file whose figures cannot be trusted. Lines of logs that cannot be read are counted.
     pub fn read(folder: &Path, minimum_n: usize) -> anyhow::Result<Self> {
-        let (head, config_toml, config) = read_config(folder)?;
+        let (is_evaluation, path) = config_file(folder)?;
+        let (head, config_toml, config) = read_config(&path)?;
         let mut left_out = Vec::new();
         let log = folder.join("train.jsonl");
         let steps = Steps::read(&log)?;
@@ -94,6 +97,7 @@ impl Run {
         let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_owned()));
         Ok(Self {
             name: name.map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned()),
+            is_evaluation,
             config,
             config_toml,
             head,
@@ -153,11 +157,14 @@ impl Run {
     }
 
     /// The training as its log tells it; the time is that of the steps.
-    fn training(&self) -> TrainingSummary {
+    fn training(&self) -> Option<TrainingSummary> {
+        if self.is_evaluation {
+            return None;
+        }
         let (first, last) = (self.steps.first(), self.steps.last());
         let pairs = self.steps.iter().map(|step| step.pairs).sum();
         let time_s: f64 = self.steps.iter().filter_map(|step| step.step_time_s).sum();
-        TrainingSummary {
+        Some(TrainingSummary {
             steps: self.steps.len(),
             epochs: last.map_or(0.0, |step| step.epoch),
             pairs,
@@ -175,7 +182,7 @@ impl Run {
             stopped_early: None,
             exported: None,
             wall_time_s: time_s,
-        }
+        })
     }
 }
 
@@ -235,20 +242,28 @@ impl SetFiles {
     }
 }
 
-/// Head lines, text and values of `config.toml`.
-fn read_config(folder: &Path) -> anyhow::Result<(Vec<String>, String, toml::Table)> {
-    let path = folder.join("config.toml");
-    let text = std::fs::read_to_string(&path).map_err(|error| {
-        let message = if folder.is_dir() {
-            format!(
-                "`{}` is no run folder: cannot read its `config.toml`: {error}",
-                folder.display()
-            )
-        } else {
-            format!("run folder `{}` is not there", folder.display())
-        };
-        InputError::new(message).hint("name the folder that `train` wrote, such as `runs/tiny`")
-    })?;
+/// The file that says with which settings the folder came about, and whether it is that of an evaluation alone.
+fn config_file(folder: &Path) -> anyhow::Result<(bool, PathBuf)> {
+    for (is_evaluation, name) in [(false, "config.toml"), (true, "evaluation.toml")] {
+        if folder.join(name).exists() {
+            return Ok((is_evaluation, folder.join(name)));
+        }
+    }
+    let message = if folder.is_dir() {
+        let folder = folder.display();
+        format!("`{folder}` is no run folder: it has neither `config.toml` nor `evaluation.toml`")
+    } else {
+        format!("run folder `{}` is not there", folder.display())
+    };
+    Err(InputError::new(message)
+        .hint("name the folder that `train` or `mvpbench eval` wrote, such as `runs/tiny`")
+        .into())
+}
+
+/// Head lines, text and values of the configuration at `path`.
+fn read_config(path: &Path) -> anyhow::Result<(Vec<String>, String, toml::Table)> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| InputError::new(format!("cannot read `{}`: {error}", path.display())))?;
     let config = text.parse().map_err(|error: toml::de::Error| {
         InputError::new(format!("`{}` is no TOML: {}", path.display(), error.message()))
     })?;

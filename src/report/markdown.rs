@@ -32,8 +32,13 @@ impl RunReport {
                 after.and_then(|e| e.set(name)),
             );
         }
-        page += &training_section(&self.training, &self.notes);
-        page += &adapter_section(&self.model, &self.adapter_dir);
+        if let Some(training) = &self.training {
+            page += &training_section(training);
+        }
+        page += &notes_section(&self.notes);
+        if !self.adapter_dir.is_empty() {
+            page += &adapter_section(&self.model, &self.adapter_dir);
+        }
         page += &format!("\n## Configuration\n\n{}", fenced("toml", &self.config_toml));
         page
     }
@@ -116,7 +121,7 @@ fn figures(before: Option<&Metrics>, after: Option<&Metrics>, change: Option<&Me
     table.to_markdown()
 }
 
-fn training_section(training: &TrainingSummary, notes: &[String]) -> String {
+fn training_section(training: &TrainingSummary) -> String {
     let optional = |value: Option<f64>, print: fn(f64) -> String| {
         value.map_or_else(|| cell::NONE.to_owned(), print)
     };
@@ -149,14 +154,12 @@ fn training_section(training: &TrainingSummary, notes: &[String]) -> String {
             table.push([name, value]);
         }
     }
-    let mut section = format!("\n## Training\n\n{}", table.to_markdown());
-    if !notes.is_empty() {
-        section.push('\n');
-    }
-    for note in notes {
-        let _ = writeln!(section, "- {}", one_line(note));
-    }
-    section
+    format!("\n## Training\n\n{}", table.to_markdown())
+}
+
+fn notes_section(notes: &[String]) -> String {
+    let notes: String = notes.iter().map(|note| format!("- {}\n", one_line(note))).collect();
+    if notes.is_empty() { notes } else { format!("\n{notes}") }
 }
 
 fn adapter_section(model: &str, adapter_dir: &str) -> String {
@@ -205,7 +208,7 @@ mod tests {
             title: "runs/llama2-7b".into(),
             model: "meta-llama/Llama-2-7b-hf".into(),
             device: "cpu, 2 threads".into(),
-            training: TrainingSummary {
+            training: Some(TrainingSummary {
                 steps: 1_234,
                 epochs: 3.0,
                 pairs: 9_872,
@@ -214,7 +217,7 @@ mod tests {
                 final_accuracy: Some(0.875),
                 wall_time_s: 75.0,
                 ..TrainingSummary::default()
-            },
+            }),
             before: Some(before),
             after: Some(after),
             adapter_dir: "runs/llama2-7b/adapter".into(),

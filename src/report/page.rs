@@ -102,7 +102,7 @@ fn one(run: &Run, folder: &Path) -> String {
     };
     body += &section("table1", "Results beside the paper's Table 1", &table1);
     let curves = curves::curves(&[run]);
-    let curves = if curves.is_empty() {
+    let curves = if curves.is_empty() && !run.is_evaluation {
         paragraph("missing", "The folder has no record of a training step.")
     } else {
         curves

@@ -18,13 +18,13 @@ pub struct RunReport {
     pub model: String,
     /// Where it ran, in words: `cpu, 8 threads` or the name of the GPU.
     pub device: String,
-    /// Of the training itself.
-    pub training: TrainingSummary,
+    /// Of the training itself; none of an evaluation alone.
+    pub training: Option<TrainingSummary>,
     /// Figures of the model before tuning, where evaluation sets are configured.
     pub before: Option<Evaluation>,
     /// The same after tuning, with the paired differences.
     pub after: Option<Evaluation>,
-    /// Folder of the exported adapter, as the reader of the report would name it.
+    /// Folder of the exported or evaluated adapter, as the reader of the report would name it; empty without one.
     pub adapter_dir: String,
     /// The resolved configuration.
     pub config_toml: String,
@@ -41,10 +41,11 @@ pub struct Summary {
     pub title: String,
     /// Where it ran, in words.
     pub device: String,
-    /// Folder of the exported adapter.
+    /// Folder of the exported or evaluated adapter; empty without one.
     pub adapter_dir: String,
-    /// Of the training itself.
-    pub training: TrainingSummary,
+    /// Of the training itself; none of an evaluation alone.
+    #[serde(default)]
+    pub training: Option<TrainingSummary>,
     /// What was counted and must be seen.
     pub notes: Vec<String>,
 }

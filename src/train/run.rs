@@ -319,7 +319,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
             .map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned()),
         model: config.model.path.clone(),
         device: machine::describe(&device),
-        training,
+        training: Some(training),
         before,
         after,
         adapter_dir,

@@ -15,6 +15,7 @@ use crate::atomic_file;
 use crate::config::{PromptFormat, RunConfig};
 use crate::eval::Evaluation;
 use crate::eval::harness::{self, About};
+use crate::report::RunReport;
 
 /// Figures of the base model alone, and with the adapter where there is one.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,5 +89,18 @@ pub fn evaluate(config: &RunConfig, device: &str, say: Verbosity) -> Result<Eval
             Ok(out.write_all(b"\n")?)
         })?;
     }
+    let title = config.output.dir.file_name();
+    let report = RunReport {
+        title: title.map_or("evaluation".to_owned(), |name| name.to_string_lossy().into_owned()),
+        model: config.model.path.clone(),
+        device: machine::describe(&device),
+        training: None,
+        before: before.clone(),
+        after: after.clone(),
+        adapter_dir: config.lora.init_from.clone(),
+        config_toml: config.to_evaluation_toml()?,
+        notes: inputs.notes.clone(),
+    };
+    report.write(folder.path())?;
     Ok(Evaluated { before, after })
 }

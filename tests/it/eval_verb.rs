@@ -77,6 +77,17 @@ fn an_adapter_gets_the_figures_of_the_run_that_made_it() {
         assert_eq!(ours["sets"], runs["sets"], "{when}");
     }
     assert_eq!(value(&place, "out/eval/after.json")["adapter"], "run/adapter");
+
+    // The report is there, can be made again without the model, and has no training.
+    for page in ["out/report.md", "out/report.html"] {
+        let first = String::from_utf8(place.bytes(page)).unwrap();
+        assert!(first.contains("golden") && first.contains("SPMR"), "{first}");
+        assert!(!first.contains("optimizer steps") && !first.contains("training step"), "{first}");
+        std::fs::remove_file(place.path(page)).unwrap();
+        let output = place.mvpbench(&["report", "out"]).output().unwrap();
+        succeed(&output);
+        assert_eq!(String::from_utf8(place.bytes(page)).unwrap(), first);
+    }
 }
 
 #[test]

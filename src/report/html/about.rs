@@ -9,7 +9,6 @@ use crate::report::table::Table;
 
 /// The table of the training, the notes and the configuration.
 pub fn about(run: &Run, report: &RunReport) -> String {
-    let training = &report.training;
     let optional = |value: Option<f64>, print: &dyn Fn(f64) -> String| {
         value.map_or_else(|| cell::NONE.to_owned(), print)
     };
@@ -18,31 +17,40 @@ pub fn about(run: &Run, report: &RunReport) -> String {
         all.sort_by(f64::total_cmp);
         (!all.is_empty()).then(|| crate::eval::bootstrap::percentile(&all, 0.5))
     };
-    let stepping: f64 = run.steps.iter().filter_map(|step| step.step_time_s).sum();
-    let wall = run.summary.as_ref().map(|summary| summary.training.wall_time_s);
     let mut rows = Table::new(["of the run", ""]);
-    for (name, value) in [
-        ("hardware", report.device.clone()),
-        ("optimizer steps", cell::count(training.steps)),
-        ("epochs", format!("{:.2}", training.epochs)),
-        ("pairs seen", cell::count(training.pairs)),
-        ("steps skipped, not finite", cell::count(training.skipped_steps)),
-        ("time of a step, median", optional(of(|step| step.step_time_s), &|s| format!("{s:.2} s"))),
-        ("time of all steps", cell::duration(stepping)),
-        ("wall time, evaluation included", optional(wall, &cell::duration)),
-        ("pairs per second", optional(training.pairs_per_second, &|rate| format!("{rate:.2}"))),
-        (
-            "tokens per second, median",
-            optional(of(|step| step.tokens_per_second), &|rate| cell::count(rate.round() as usize)),
-        ),
-        (
-            "share of the machine's matmul rate, median",
-            optional(of(|step| step.mfu), &|share| format!("{:.1} %", 100.0 * share)),
-        ),
-        ("peak memory", optional(training.peak_memory_gib, &|gib| format!("{gib:.2} GiB"))),
-        ("adapter", report.adapter_dir.clone()),
-    ] {
-        rows.push([name.to_owned(), value]);
+    rows.push(["hardware", &report.device]);
+    if let Some(training) = &report.training {
+        let stepping: f64 = run.steps.iter().filter_map(|step| step.step_time_s).sum();
+        let wall = run.summary.as_ref().and_then(|all| Some(all.training.as_ref()?.wall_time_s));
+        for (name, value) in [
+            ("optimizer steps", cell::count(training.steps)),
+            ("epochs", format!("{:.2}", training.epochs)),
+            ("pairs seen", cell::count(training.pairs)),
+            ("steps skipped, not finite", cell::count(training.skipped_steps)),
+            (
+                "time of a step, median",
+                optional(of(|step| step.step_time_s), &|s| format!("{s:.2} s")),
+            ),
+            ("time of all steps", cell::duration(stepping)),
+            ("wall time, evaluation included", optional(wall, &cell::duration)),
+            ("pairs per second", optional(training.pairs_per_second, &|rate| format!("{rate:.2}"))),
+            (
+                "tokens per second, median",
+                optional(of(|step| step.tokens_per_second), &|rate| {
+                    cell::count(rate.round() as usize)
+                }),
+            ),
+            (
+                "share of the machine's matmul rate, median",
+                optional(of(|step| step.mfu), &|share| format!("{:.1} %", 100.0 * share)),
+            ),
+            ("peak memory", optional(training.peak_memory_gib, &|gib| format!("{gib:.2} GiB"))),
+        ] {
+            rows.push([name.to_owned(), value]);
+        }
+    }
+    if !report.adapter_dir.is_empty() {
+        rows.push(["adapter", &report.adapter_dir]);
     }
     for line in &run.head {
         if let Some((name, value)) = line.split_once(": ").filter(|(name, _)| *name != "device") {
