@@ -1,4 +1,5 @@
-"""Reads a run's event file with TensorBoard itself and holds it against train.jsonl: python check_tensorboard.py RUN_FOLDER
+#!/usr/bin/env python3
+"""Reads a run's event file with TensorBoard itself and holds it against train.jsonl and eval.jsonl: check_tensorboard.py RUN_FOLDER
 
 Needs the tensorboard package; prints the number of tags and steps, or what differs, with exit status 1.
 """
@@ -13,11 +14,25 @@ run = Path(sys.argv[1])
 events = EventAccumulator(str(run / "tensorboard"), size_guidance={SCALARS: 0}).Reload()
 got = {tag: {e.step: np.float32(e.value) for e in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
 want = {}
-for line in (run / "train.jsonl").read_text().splitlines():
-    record = json.loads(line)
+
+
+def read(name):
+    path = run / name
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def expect(record, prefix, beside):
     for name, value in record.items():
-        if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool):
-            want.setdefault(f"train/{name}", {})[record["step"]] = np.float32(value)
+        if name not in beside and isinstance(value, (int, float)) and not isinstance(value, bool):
+            want.setdefault(prefix + name, {})[record["step"]] = np.float32(value)
+
+
+for record in read("train.jsonl"):
+    expect(record, "train/", {"step"})
+evaluations = read("eval.jsonl")
+several = len({record["set"] for record in evaluations}) > 1
+for record in evaluations:
+    expect(record, f"eval/{record['set']}_" if several else "eval/", {"step", "epoch", "pairs"})
 if got != want:
     sys.exit(f"{run}: tags or values differ: {sorted(got.keys() ^ want.keys()) or [t for t in want if got[t] != want[t]]}")
-print(f"{run}: {len(got)} tags, {len(want['train/loss'])} steps, as in train.jsonl")
+print(f"{run}: {len(got)} tags, {len(want['train/loss'])} steps, as in train.jsonl and eval.jsonl")

@@ -86,3 +86,24 @@ pub(crate) fn records(path: &Path) -> Vec<Value> {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
+
+/// Installs a Python package into the folder `target`, or says why it cannot be; `arguments`: the package, and options of pip.
+pub(crate) fn install(arguments: &[&str], target: &Path) -> Result<(), String> {
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"];
+    let installed = Command::new("python3")
+        .args(pip)
+        .arg("--target")
+        .arg(target)
+        .args(arguments)
+        .output()
+        .map_err(|error| format!("python3 cannot be run: {error}"))?;
+    if installed.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&installed.stderr).into_owned();
+    Err(format!(
+        "pip cannot install {}: {}",
+        arguments.join(" "),
+        said.lines().last().unwrap_or("")
+    ))
+}

