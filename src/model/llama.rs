@@ -14,6 +14,7 @@ use crate::config::Projection;
 use crate::data::pack::Pack;
 use crate::data::tokenize::TokenPair;
 use crate::error::InputError;
+use crate::interrupt;
 use crate::ops::{linear, logps, rms_norm};
 
 /// A frozen Llama.
@@ -73,7 +74,10 @@ impl Llama {
         let (hidden, vocab) = (config.hidden, config.vocab);
         let embed_tokens = checkpoint.take("model.embed_tokens.weight", &[vocab, hidden])?;
         let layers = (0..config.layers)
-            .map(|i| load_layer(&mut checkpoint, &config, i))
+            .map(|i| {
+                interrupt::check()?;
+                load_layer(&mut checkpoint, &config, i)
+            })
             .collect::<anyhow::Result<_>>()?;
         let norm = checkpoint.take("model.norm.weight", &[hidden])?;
         let lm_head = if config.tied {

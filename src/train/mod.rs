@@ -20,7 +20,6 @@ pub mod folder;
 pub mod generations;
 pub mod hub;
 pub mod inputs;
-pub mod interrupt;
 pub mod log;
 mod losses;
 pub mod machine;
@@ -35,3 +34,5 @@ pub mod standalone;
 pub mod step;
 pub mod tensorboard;
 mod token_cache;
+
+pub use crate::interrupt;
