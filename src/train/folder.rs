@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::writable;
 use crate::atomic_file;
 use crate::config::RunConfig;
 use crate::error::InputError;
@@ -78,6 +79,7 @@ pub fn check(purpose: Purpose, config: &RunConfig, resume: &Resume) -> Result<()
             .hint("give another folder with `--output`")
             .into());
     }
+    writable::check(path)?;
     let file = path.join(purpose.config_file());
     if !file.exists() {
         let strange = fs::read_dir(path)

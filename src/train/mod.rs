@@ -34,5 +34,6 @@ pub mod standalone;
 pub mod step;
 pub mod tensorboard;
 mod token_cache;
+mod writable;
 
 pub use crate::interrupt;
