@@ -233,6 +233,11 @@ impl RunFolder {
         self.path.join("eval").join(format!(".generations-{set}-{when}.journal"))
     }
 
+    /// Sums of a set's pairs of which not all are computed yet.
+    pub fn kept_sums(&self, set: &str, when: &str) -> PathBuf {
+        self.path.join("eval").join(format!(".sums-{set}-{when}.json"))
+    }
+
     /// Figures in the form of lm-evaluation-harness.
     pub fn results(&self) -> PathBuf {
         self.path.join("results.json")

@@ -20,6 +20,7 @@ pub mod folder;
 pub mod generations;
 pub mod hub;
 pub mod inputs;
+pub mod kept_sums;
 pub mod log;
 mod losses;
 pub mod machine;
