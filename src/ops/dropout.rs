@@ -75,6 +75,7 @@ impl Mask<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::testing::{NOT_FINITE, not_finite};
     use candle_core::{DType, Device};
 
     fn mask<'a>(
@@ -89,6 +90,16 @@ mod tests {
 
     fn ones(tokens: usize, columns: usize) -> Tensor {
         Tensor::ones((tokens, columns), DType::F32, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_and_not_finite_stays_so() {
+        for bad in NOT_FINITE {
+            let x = Tensor::ones((1, 400), DType::F32, &Device::Cpu).unwrap() * f64::from(bad);
+            let y = mask(0.25, 0, 1, &[3], &[7]).apply(&x.unwrap()).unwrap();
+            let zeros = y.eq(0.0).unwrap().sum_all().unwrap().to_scalar::<u8>().unwrap();
+            assert!((60..140).contains(&zeros) && not_finite(&y)[0] == 400 - usize::from(zeros));
+        }
     }
 
     #[test]

@@ -91,7 +91,9 @@ fn turn_cpu<T: Real + InPlace>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, random, tape, tolerance};
+    use crate::ops::testing::{
+        NOT_FINITE, assert_close, broken, not_finite, random, tape, tolerance,
+    };
     use candle_core::{DType, Device};
 
     fn angles(tokens: usize, half: usize, dtype: DType) -> (Tensor, Tensor) {
@@ -110,6 +112,15 @@ mod tests {
         let left = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let right = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
         Tensor::cat(&[left, right], 2)?.reshape((tokens, heads * 2 * half))
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let (cos, sin) = angles(3, 8, DType::F32);
+        for bad in NOT_FINITE {
+            let x = broken(&[3, 16], 1, 16 + 3, bad);
+            assert_eq!(not_finite(&forward(x, &cos, &sin).unwrap()), [0, 2, 0]);
+        }
     }
 
     #[test]

@@ -66,7 +66,10 @@ fn backward_cpu<T: Real>(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Ten
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
+    use crate::ops::testing::{
+        NOT_FINITE, assert_close, assert_not_swallowed, broken, finite_difference, random, tape,
+        tolerance,
+    };
     use candle_core::DType;
 
     fn reference(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -104,6 +107,24 @@ mod tests {
             1e-7,
         );
         assert_close("dup", &dup, &finite_difference(&up, &dy, |up| forward(&gate, up)), 1e-7);
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let shape = [2, 40];
+        for bad in NOT_FINITE {
+            for side in 0..3 {
+                let of = |i: usize| if i == side { bad } else { 1.0 };
+                let [gate, up, dy] = [0, 1, 2].map(|i| broken(&shape, i as u64, 33, of(i)));
+                let [g, u, d] = [&gate, &up, &dy].map(|t| t.to_dtype(DType::F64).unwrap());
+                let want = reference(&g, &u).unwrap();
+                assert_not_swallowed("y", &forward(&gate, &up).unwrap(), &want);
+                let (dgate, dup) = backward(&dy, &gate, &up).unwrap();
+                let want = tape(&[&g, &u], &d, |t| reference(&t[0], &t[1]));
+                assert_not_swallowed("dgate", &dgate, &want[0]);
+                assert_not_swallowed("dup", &dup, &want[1]);
+            }
+        }
     }
 
     #[test]
