@@ -3,6 +3,7 @@
 
 mod command;
 mod data_verbs;
+mod disk;
 mod dry_run;
 mod encoder;
 mod engine;
@@ -10,12 +11,16 @@ mod eval_verb;
 mod evaluations;
 mod generation;
 mod golden;
+mod hostile;
 mod hub;
+mod kills;
 mod losses;
+mod memory;
 mod merge;
 mod mistakes;
 mod outputs;
 mod resume;
+mod signals;
 mod spmr;
 mod stories;
 mod trajectories;
