@@ -1,6 +1,10 @@
-//! Tells the program which commit it was built from.
+//! Tells the program which commit it was built from and, with the feature `cuda`, compiles the kernels of `src/ops` to PTX.
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+
+/// The oldest card the kernels run on (bf16, `cp.async`); drivers compile the PTX for newer ones.
+const ARCHITECTURE: &str = "-arch=compute_80";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -12,4 +16,60 @@ fn main() {
         .filter(|output| output.status.success())
         .and_then(|output| String::from_utf8(output.stdout).ok());
     println!("cargo:rustc-env=MVPBENCH_COMMIT={}", commit.as_deref().map_or("unknown", str::trim));
+
+    if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        compile_kernels();
+    }
+}
+
+/// Every `src/ops/NAME.cu` to `OUT_DIR/NAME.ptx`.
+fn compile_kernels() {
+    for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH", "PATH"] {
+        println!("cargo:rerun-if-env-changed={variable}");
+    }
+    println!("cargo:rerun-if-changed=src/ops");
+    let sources = std::fs::read_dir("src/ops").expect("src/ops can be read");
+    let mut sources: Vec<PathBuf> = sources.flatten().map(|entry| entry.path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
+    sources.sort();
+    let (nvcc, folder) = (nvcc(), std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let compile = |source: &PathBuf| {
+        let stem = source.file_stem().expect("a .cu file has a name");
+        let ptx = Path::new(&folder).join(stem).with_extension("ptx");
+        let mut command = Command::new(&nvcc);
+        command.args(["-ptx", "-O3", "-std=c++17", "--Werror=all-warnings", ARCHITECTURE, "-o"]);
+        command.arg(ptx).arg(source).status().is_ok_and(|status| status.success())
+    };
+    let failed = std::thread::scope(|scope| {
+        let running: Vec<_> =
+            sources.iter().map(|source| (source, scope.spawn(|| compile(source)))).collect();
+        let finished =
+            running.into_iter().map(|(source, thread)| (source, thread.join().unwrap_or(false)));
+        finished.filter(|(_, done)| !done).map(|(source, _)| source).collect::<Vec<_>>()
+    });
+    if !failed.is_empty() {
+        fail(&format!("`{}` could not compile {failed:?}; its messages are above", nvcc.display()));
+    }
+}
+
+/// `NVCC`, or nvcc under `CUDA_HOME` or `CUDA_PATH`, or on the path.
+fn nvcc() -> PathBuf {
+    let under =
+        |variable| std::env::var_os(variable).map(|home| Path::new(&home).join("bin").join("nvcc"));
+    let named = std::env::var_os("NVCC").map(PathBuf::from);
+    let candidates = [named, under("CUDA_HOME"), under("CUDA_PATH"), Some(PathBuf::from("nvcc"))];
+    let works = |path: &PathBuf| {
+        Command::new(path).arg("--version").output().is_ok_and(|output| output.status.success())
+    };
+    candidates.into_iter().flatten().find(works).unwrap_or_else(|| {
+        fail(
+            "the feature `cuda` needs nvcc, which is not at NVCC, under CUDA_HOME or CUDA_PATH, or on the path; \
+             hint: install a CUDA toolkit, or run `scripts/setup-cuda.sh` and source the file that it names",
+        )
+    })
+}
+
+fn fail(message: &str) -> ! {
+    println!("cargo::error={message}");
+    exit(1)
 }

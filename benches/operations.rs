@@ -67,7 +67,8 @@ fn element_wise(criterion: &mut Criterion) {
         drop(swiglu::backward(&dact, &gate, &up).unwrap())
     });
 
-    let (rows, offsets): (Vec<u32>, Vec<u32>) = (vec![0; TOKENS], (0..TOKENS as u32).collect());
+    let rows = Tensor::zeros(TOKENS, DType::U32, &Device::Cpu).unwrap();
+    let offsets = Tensor::arange(0, TOKENS as u32, &Device::Cpu).unwrap();
     let mask =
         Mask { probability: 0.05, seed: 1, step: 0, place: 0, pair_rows: &rows, offsets: &offsets };
     bytes(&mut group, "dropout", 2 * TOKENS * HIDDEN, || drop(mask.apply(&dy).unwrap()));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{data, eval, finish, generate, merge, train};
+use mvpbench::cli::{data, doctor, eval, finish, generate, merge, report, train};
 
 /// LoRA + DPO fine-tuning of Llama-2, with the evaluation of MVPBench.
 #[derive(Parser)]
@@ -19,7 +19,9 @@ enum Verb {
     Eval(eval::EvalArgs),
     Data(data::DataArgs),
     Merge(merge::MergeArgs),
+    Doctor(doctor::DoctorArgs),
     Generate(generate::GenerateArgs),
+    Report(report::ReportArgs),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         Verb::Eval(args) => eval::eval(args),
         Verb::Data(args) => data::data(args),
         Verb::Merge(args) => merge::merge(args),
+        Verb::Doctor(args) => doctor::doctor(args),
         Verb::Generate(args) => generate::generate(&args),
+        Verb::Report(args) => report::report(&args),
     })
 }

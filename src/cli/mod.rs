@@ -7,9 +7,11 @@ use crate::error::InputError;
 use crate::train::interrupt::Interrupted;
 
 pub mod data;
+pub mod doctor;
 pub mod eval;
 pub mod generate;
 pub mod merge;
+pub mod report;
 pub mod train;
 
 /// Turns a verb's outcome into the exit status: 0 done, 2 the user's input was wrong, 1 anything else.

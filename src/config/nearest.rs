@@ -9,6 +9,9 @@ use crate::error::{InputError, shown};
 /// How alike two names must be, of 1, for one to be offered for the other.
 const ALIKE: f64 = 0.65;
 
+/// The longest name that is compared, in bytes: it takes time in its length.
+const LONGEST_COMPARED: usize = 200;
+
 /// How many unknown keys are named; of more, it is said how many.
 const LISTED: usize = 20;
 
@@ -116,6 +119,9 @@ pub(super) fn nearest_word(typed: &str, words: &[&str]) -> Option<String> {
 
 /// How alike two names are, up to 1; a name that holds the other, as `batch_size` in `per_device_batch_size`, is alike.
 fn likeness(a: &str, b: &str) -> f64 {
+    if a.len() > LONGEST_COMPARED {
+        return 0.0;
+    }
     let a = a.to_lowercase().replace('-', "_");
     let holds = a.len().min(b.len()) >= 4 && (a.contains(b) || b.contains(&a));
     strsim::normalized_damerau_levenshtein(&a, b).max(if holds { 0.7 } else { 0.0 })

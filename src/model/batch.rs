@@ -1,6 +1,6 @@
 //! A pack as the model reads it.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::config::LlamaConfig;
 use crate::data::pack::Pack;
@@ -9,10 +9,10 @@ use crate::ops::attention::Mask;
 /// Where each row of a matrix stands in the data: the keys of its dropout masks.
 #[derive(Debug, Clone)]
 pub struct TokenKeys {
-    /// `[rows]` row of the pair in the data set.
-    pub pair_rows: Vec<u32>,
-    /// `[rows]` place within the pair.
-    pub offsets: Vec<u32>,
+    /// `[rows]` u32, row of the pair in the data set.
+    pub pair_rows: Tensor,
+    /// `[rows]` u32, place within the pair.
+    pub offsets: Tensor,
 }
 
 /// A pack on the device, with what every layer needs of it.
@@ -20,9 +20,9 @@ pub struct TokenKeys {
 pub struct Batch {
     /// `[tokens]` u32.
     pub ids: Tensor,
-    /// `[tokens, head_dim / 2]`.
+    /// `[tokens, head_dim / 2]`, f32 or better.
     pub cos: Tensor,
-    /// `[tokens, head_dim / 2]`.
+    /// `[tokens, head_dim / 2]`, f32 or better.
     pub sin: Tensor,
     /// Who sees whom.
     pub mask: Mask,
@@ -42,11 +42,23 @@ pub struct Batch {
     pub kept_keys: TokenKeys,
 }
 
+/// Dtype of the cosines and sines that turn heads of `dtype`: f32 or better.
+pub(super) fn angles_dtype(dtype: DType) -> DType {
+    if dtype == DType::BF16 { DType::F32 } else { dtype }
+}
+
 impl Batch {
     /// Lays `pack` out for a model of `config` that computes in `dtype` on `device`.
     pub fn new(pack: &Pack, config: &LlamaConfig, dtype: DType, device: &Device) -> Result<Self> {
+        // Before they go to a device that would not say which: ids that the embedding or the output layer does not have.
+        if let Some(&id) =
+            pack.ids.iter().chain(&pack.targets).find(|&&id| id as usize >= config.vocab)
+        {
+            bail!("token id {id} with a vocabulary of {}", config.vocab);
+        }
+        let angles = angles_dtype(dtype);
         let (cos, sin) =
-            config.rope.angles(&pack.positions, config.heads.head_dim, dtype, device)?;
+            config.rope.angles(&pack.positions, config.heads.head_dim, angles, device)?;
         let mut kept = pack.rows.clone();
         kept.sort_unstable();
         kept.dedup();
@@ -55,7 +67,9 @@ impl Batch {
         }
         let rows: Vec<u32> =
             pack.rows.iter().map(|row| kept.partition_point(|k| k < row) as u32).collect();
-        let gather = |keys: &[u32]| kept.iter().map(|&row| keys[row as usize]).collect();
+        let upload = |keys: &[u32]| Tensor::new(keys, device);
+        let gather =
+            |keys: &[u32]| upload(&kept.iter().map(|&row| keys[row as usize]).collect::<Vec<_>>());
         Ok(Self {
             ids: Tensor::new(pack.ids.as_slice(), device)?,
             cos,
@@ -65,10 +79,13 @@ impl Batch {
             targets: Tensor::new(pack.targets.as_slice(), device)?,
             owners: pack.owners.clone(),
             twins: pack.twins.clone(),
-            keys: TokenKeys { pair_rows: pack.pair_rows.clone(), offsets: pack.offsets.clone() },
+            keys: TokenKeys {
+                pair_rows: upload(&pack.pair_rows)?,
+                offsets: upload(&pack.offsets)?,
+            },
             kept_keys: TokenKeys {
-                pair_rows: gather(&pack.pair_rows),
-                offsets: gather(&pack.offsets),
+                pair_rows: gather(&pack.pair_rows)?,
+                offsets: gather(&pack.offsets)?,
             },
             kept: Tensor::new(kept, device)?,
         })

@@ -9,7 +9,7 @@ use super::config::LlamaConfig;
 use super::lora::{self, Active, Adapter, InputGradient, LoraPair, PerProjection};
 use crate::config::Projection::{self, DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
 use crate::ops::dropout::Mask;
-use crate::ops::{attention, rms_norm, rope, swiglu};
+use crate::ops::{attention, rms_norm, rope, rows, swiglu};
 
 /// The frozen weights of a layer, under the checkpoint's names.
 #[derive(Debug, Clone)]
@@ -159,7 +159,7 @@ impl Layer {
         let (o_rows, x_rows, keys) = match rows {
             Rows::All => (o.clone(), x.clone(), &batch.keys),
             Rows::Kept => {
-                (o.index_select(&batch.kept, 0)?, x.index_select(&batch.kept, 0)?, &batch.kept_keys)
+                (rows::forward(&o, &batch.kept)?, rows::forward(&x, &batch.kept)?, &batch.kept_keys)
             }
         };
         let y = project(OProj, &o_rows, keys)?;
@@ -221,6 +221,7 @@ impl Layer {
         })?;
         let dm = back(GateProj, &dgate, m.as_ref(), keys, None, needed)?;
         let dm = flows(back(UpProj, &dup, m.as_ref(), keys, dm, needed)?)?;
+        drop((act, dact, dgate, dup, m)); // more than the attention needs next
         let dh = rms_norm::backward(
             &dm,
             &saved.h,
@@ -228,12 +229,17 @@ impl Layer {
             &self.post_attention_layernorm,
             Some(dy),
         )?;
+        drop(dm);
         let d_o = flows(back(OProj, &dh, Some(&saved.o_rows), keys, None, needed)?)?;
 
         let (dh, d_o) = match rows {
             Rows::All => (dh, d_o),
             Rows::Kept => {
-                (spread(&dh, &batch.kept, &saved.x)?, spread(&d_o, &batch.kept, &saved.o)?)
+                let tokens = saved.x.dim(0)?;
+                (
+                    rows::backward(&dh, &batch.kept, tokens)?,
+                    rows::backward(&d_o, &batch.kept, tokens)?,
+                )
             }
         };
         let (dq, dk, dv) = attention::backward(
@@ -272,9 +278,4 @@ impl Layer {
 /// The gradient that a projection passes on; there is always one where it was wanted.
 fn flows(gradient: Option<Tensor>) -> Result<Tensor> {
     gradient.map_or_else(|| bail!("a gradient that flows on is missing"), Ok)
-}
-
-/// Rows of `part` at the places `rows` of a matrix shaped like `whole`, zero elsewhere.
-fn spread(part: &Tensor, rows: &Tensor, whole: &Tensor) -> Result<Tensor> {
-    whole.zeros_like()?.index_add(rows, part, 0)
 }

@@ -15,7 +15,7 @@ use crate::data::pack::Pack;
 use crate::data::tokenize::TokenPair;
 use crate::error::InputError;
 use crate::interrupt;
-use crate::ops::{linear, logps, rms_norm};
+use crate::ops::{linear, logps, rms_norm, rows};
 
 /// A frozen Llama.
 #[derive(Debug, Clone)]
@@ -71,23 +71,16 @@ impl Llama {
         })?;
         let config = LlamaConfig::parse(&text, &path.display().to_string())?;
         let mut checkpoint = Checkpoint::open(folder, dtype, device)?;
-        let (hidden, vocab) = (config.hidden, config.vocab);
-        let embed_tokens = checkpoint.take("model.embed_tokens.weight", &[vocab, hidden])?;
-        let layers = (0..config.layers)
-            .map(|i| {
-                interrupt::check()?;
-                load_layer(&mut checkpoint, &config, i)
-            })
-            .collect::<anyhow::Result<_>>()?;
-        let norm = checkpoint.take("model.norm.weight", &[hidden])?;
-        let lm_head = if config.tied {
+        if config.tied {
             checkpoint.ignore("lm_head.weight");
-            embed_tokens.clone()
-        } else {
-            checkpoint.take("lm_head.weight", &[vocab, hidden])?
-        };
+        }
+        let model = Self::assemble(config, dtype, device, &mut |name, shape| {
+            interrupt::check()?;
+            checkpoint.take(name, shape)
+        })?;
         checkpoint.finish()?;
-        let finite = norm
+        let finite = model
+            .norm
             .to_dtype(DType::F64)
             .and_then(|t| t.sum_all()?.to_scalar::<f64>())
             .context("cannot read `model.norm.weight`")?;
@@ -98,12 +91,32 @@ impl Llama {
             ))
             .into());
         }
+        Ok(model)
+    }
+
+    /// The model whose tensors are what `take` gives for their names in a checkpoint and their shapes.
+    pub fn assemble(
+        config: LlamaConfig,
+        dtype: DType,
+        device: &Device,
+        take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
+    ) -> anyhow::Result<Self> {
+        let (hidden, vocab) = (config.hidden, config.vocab);
+        let embed_tokens = take("model.embed_tokens.weight", &[vocab, hidden])?;
+        let layers = (0..config.layers)
+            .map(|i| load_layer(take, &config, i))
+            .collect::<anyhow::Result<_>>()?;
+        let norm = take("model.norm.weight", &[hidden])?;
+        let lm_head = match config.tied {
+            true => embed_tokens.clone(),
+            false => take("lm_head.weight", &[vocab, hidden])?,
+        };
         Ok(Self { config, dtype, device: device.clone(), embed_tokens, layers, norm, lm_head })
     }
 
     /// The model with `adapter` in its weights: `W + scale B A` of each adapted projection, the others shared with this one.
     pub fn merged(&self, adapter: &Adapter) -> Result<Self> {
-        let adapter = adapter.to_dtype(self.dtype)?;
+        let adapter = self.bring(adapter)?;
         let mut merged = self.clone();
         for (layer, pairs) in merged.layers.iter_mut().zip(&adapter.tensors.layers) {
             for (projection, pair) in pairs.iter() {
@@ -113,6 +126,11 @@ impl Llama {
             }
         }
         Ok(merged)
+    }
+
+    /// `adapter` where this model is, in its dtype: as it is applied.
+    pub fn bring(&self, adapter: &Adapter) -> Result<Adapter> {
+        adapter.to_device(&self.device)?.to_dtype(self.dtype)
     }
 
     /// Lays a pack out for this model.
@@ -128,7 +146,7 @@ impl Llama {
     }
 
     pub(super) fn embed(&self, batch: &Batch) -> Result<Stream> {
-        Ok(Stream { base: self.embed_tokens.index_select(&batch.ids, 0)?, delta: None })
+        Ok(Stream { base: rows::forward(&self.embed_tokens, &batch.ids)?, delta: None })
     }
 
     pub(super) fn last_norm(&self, stream: &Stream) -> Result<rms_norm::Normed> {
@@ -137,7 +155,7 @@ impl Llama {
 
     /// Log-probability of each scored token in nats, `[scored]`; without an `adapter`, those of the base model.
     pub fn logps(&self, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
-        let hidden = self.last_hidden(batch, adapter)?.index_select(&batch.rows, 0)?;
+        let hidden = rows::forward(&self.last_hidden(batch, adapter)?, &batch.rows)?;
         logps::forward(&hidden, &self.lm_head, &batch.targets)
     }
 
@@ -185,7 +203,7 @@ impl Llama {
         }
         let last = self.last_norm(&stream)?;
         let (logps, own) = logps::forward_for_backward(
-            &last.y.index_select(&batch.rows, 0)?,
+            &rows::forward(&last.y, &batch.rows)?,
             &self.lm_head,
             &batch.targets,
         )?;
@@ -201,12 +219,13 @@ impl Llama {
         adapter: &Adapter,
         dropout: Option<Dropout>,
     ) -> Result<LoraTensors> {
-        let dscored = logps::backward(dlogps, &tape.own)?;
-        let dnormed = tape.last.y.zeros_like()?.index_add(&batch.rows, &dscored, 0)?;
-        let mut dx =
-            rms_norm::backward(&dnormed, &tape.last.sum, &tape.last.inv, &self.norm, None)?;
+        let Tape { layers, last, own } = tape;
+        let dscored = logps::backward(dlogps, &own)?;
+        let dnormed = rows::backward(&dscored, &batch.rows, last.y.dim(0)?)?;
+        let mut dx = rms_norm::backward(&dnormed, &last.sum, &last.inv, &self.norm, None)?;
+        drop((last, own, dscored, dnormed)); // memory that the layers can have
         let mut gradients = LoraTensors::default();
-        for ((i, layer), kept) in self.layers.iter().enumerate().zip(tape.layers).rev() {
+        for ((i, layer), kept) in self.layers.iter().enumerate().zip(layers).rev() {
             let pass = self.pass(batch, LayerLora { layer: i, adapter: Some(adapter), dropout });
             let saved = match kept {
                 Kept::Everything(saved) => *saved,
@@ -225,7 +244,7 @@ impl Llama {
 }
 
 fn load_layer(
-    checkpoint: &mut Checkpoint,
+    take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
     config: &LlamaConfig,
     i: usize,
 ) -> anyhow::Result<Layer> {
@@ -233,17 +252,16 @@ fn load_layer(
     let mut projections = Vec::with_capacity(Projection::ALL.len());
     for projection in Projection::ALL {
         let (out, from) = lora::shape(config, projection);
-        projections.push(checkpoint.take(
+        projections.push(take(
             &name(&format!("{}.{}", projection.module(), projection.name())),
             &[out, from],
         )?);
     }
     Ok(Layer {
-        input_layernorm: checkpoint.take(&name("input_layernorm"), &[config.hidden])?,
+        input_layernorm: take(&name("input_layernorm"), &[config.hidden])?,
         projections: projections
             .try_into()
             .map_err(|_| anyhow::anyhow!("a layer has seven projections"))?,
-        post_attention_layernorm: checkpoint
-            .take(&name("post_attention_layernorm"), &[config.hidden])?,
+        post_attention_layernorm: take(&name("post_attention_layernorm"), &[config.hidden])?,
     })
 }

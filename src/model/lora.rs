@@ -236,16 +236,17 @@ pub fn backward(
     let (Some(x), Some(inner)) = (x, inner) else {
         bail!("an adapted projection was not kept for its backward pass")
     };
-    let dinner = (linear::backward(dy, &lora.pair.b)? * lora.scale)?;
-    let wide = |t: Tensor| if t.dtype() == DType::F64 { Ok(t) } else { t.to_dtype(DType::F32) };
-    let a = wide(dinner.t()?.matmul(&lora.dropped(x)?)?)?;
-    let b = wide((dy.t()?.matmul(inner)? * lora.scale)?)?;
-    if let Some(dx) = &mut dx {
-        match &lora.mask {
-            None => linear::add_product(dx, &dinner, &lora.pair.a, 1.0)?,
-            Some(mask) => *dx = (&*dx + mask.apply(&dinner.matmul(&lora.pair.a)?)?)?,
+    let dinner = linear::scaled_backward(dy, &lora.pair.b, lora.scale)?;
+    let a = linear::weight_gradient(&dinner, &lora.dropped(x)?, 1.0)?;
+    let b = linear::weight_gradient(dy, inner, lora.scale)?;
+    dx = match (dx, &lora.mask) {
+        (Some(dx), Some(mask)) => Some(mask.add(dx, &dinner.matmul(&lora.pair.a)?)?),
+        (Some(dx), None) => {
+            linear::add_product(&dx, &dinner, &lora.pair.a, 1.0)?;
+            Some(dx)
         }
-    }
+        (None, _) => None,
+    };
     Ok((dx, Some(LoraPair { a, b })))
 }
 
@@ -268,7 +269,8 @@ mod tests {
         let [x, weight, a, b, dy] = [[5, 6], [7, 6], [3, 6], [7, 3], [5, 7]]
             .map(|shape| random(&shape, shape[0] as u64 + 10, DType::F64));
         let pair = LoraPair { a: a.clone(), b: b.clone() };
-        let (rows, offsets) = ([4; 5], [0, 1, 2, 3, 4]);
+        let [rows, offsets] =
+            [[4u32; 5], [0, 1, 2, 3, 4]].map(|keys| Tensor::new(&keys, &Device::Cpu).unwrap());
         let mask = Mask {
             probability: 0.4,
             seed: 1,

@@ -73,12 +73,12 @@ impl Rope {
         let shape = (rows, head_dim / 2);
         let angles = (0..rows).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
         let (sin, cos): (Vec<f64>, Vec<f64>) = angles.map(f64::sin_cos).unzip();
-        let positions = Tensor::new(positions, device)?;
+        let positions = Tensor::new(positions, &Device::Cpu)?;
         let table = |values: Vec<f64>| {
             Tensor::from_vec(values, shape, &Device::Cpu)?
                 .to_dtype(dtype)?
-                .to_device(device)?
-                .index_select(&positions, 0)
+                .index_select(&positions, 0)?
+                .to_device(device)
         };
         Ok((table(cos)?, table(sin)?))
     }

@@ -48,6 +48,56 @@ pub fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
     on_cpu!("sum_of_squares", gradient, T => Ok(cpu::elements::<T>(gradient)?.iter().map(|g| g.to_f64().powi(2)).sum()))
 }
 
+/// One tensor's part of a step.
+#[derive(Debug, Clone)]
+pub struct Update<'a> {
+    /// The parameter and its moments.
+    pub parameter: Parameter,
+    /// Its gradient.
+    pub gradient: &'a Tensor,
+    /// What its step is taken with; all of a step have the same count and scale.
+    pub step: Step,
+}
+
+/// [`update`] of all tensors of a step. On a GPU in one launch, which overwrites the parameters and moments: what is returned shares
+/// their memory, so nothing else may.
+pub fn update_all(updates: Vec<Update<'_>>) -> Result<Vec<Parameter>> {
+    #[cfg(feature = "cuda")]
+    if updates.first().is_some_and(|first| first.gradient.device().is_cuda()) {
+        launch::update_all(&updates)?;
+        return Ok(updates.into_iter().map(|update| update.parameter).collect());
+    }
+    updates.iter().map(|part| update(&part.parameter, part.gradient, &part.step)).collect()
+}
+
+/// [`sum_of_squares`] of all gradients together, which is the one number of a step that the host waits for after its losses.
+pub fn sum_of_all_squares(gradients: &[&Tensor]) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if gradients.first().is_some_and(|first| first.device().is_cuda()) {
+        return launch::sum_of_all_squares(gradients);
+    }
+    let mut squares = 0.0;
+    for gradient in gradients {
+        squares += sum_of_squares(gradient)?;
+    }
+    Ok(squares)
+}
+
+impl Step {
+    /// `1 - lr wd` and `lr / (1 - b1^t)`.
+    fn keep_and_size(&self) -> (f64, f64) {
+        (
+            1.0 - self.learning_rate * self.weight_decay,
+            self.learning_rate / (1.0 - BETA1.powf(self.count as f64)),
+        )
+    }
+
+    /// `sqrt(1 - b2^t)`.
+    fn root(&self) -> f64 {
+        (1.0 - BETA2.powf(self.count as f64)).sqrt()
+    }
+}
+
 fn update_cpu<T: Real>(parameter: &Parameter, gradient: &Tensor, step: &Step) -> Result<Parameter> {
     let shape = gradient.shape().clone();
     let mut value = cpu::elements::<T>(&parameter.value)?.to_vec();
@@ -56,12 +106,10 @@ fn update_cpu<T: Real>(parameter: &Parameter, gradient: &Tensor, step: &Step) ->
     let gradient = cpu::elements::<T>(gradient)?;
     let gradient = &gradient[..];
 
-    let correction = |beta: f64| 1.0 - beta.powf(step.count as f64);
     let real = T::from_f64;
-    let (keep, scale) =
-        (real(1.0 - step.learning_rate * step.weight_decay), real(step.gradient_scale));
-    let (size, root, eps) =
-        (real(step.learning_rate / correction(BETA1)), real(correction(BETA2).sqrt()), real(EPS));
+    let (keep, size) = step.keep_and_size();
+    let (keep, size) = (real(keep), real(size));
+    let (scale, root, eps) = (real(step.gradient_scale), real(step.root()), real(EPS));
     let (beta1, beta2, rest1, rest2) =
         (real(BETA1), real(BETA2), real(1.0 - BETA1), real(1.0 - BETA2));
     vectorised(
@@ -83,9 +131,111 @@ fn update_cpu<T: Real>(parameter: &Parameter, gradient: &Tensor, step: &Step) ->
     })
 }
 
+#[cfg(feature = "cuda")]
+mod launch {
+    use candle_core::{DType, Result, Tensor, bail};
+
+    use super::{BETA1, BETA2, EPS, Update};
+    use crate::ops::cuda::{self, Launch, Module, THREADS};
+
+    const MODULE: Module = cuda::module!("adamw");
+
+    /// 64-bit words of the kernels' `struct Parameter`.
+    const WORDS: usize = 6;
+
+    /// Its `keep` and `size` in one word.
+    fn pair(keep: f64, size: f64) -> u64 {
+        u64::from((keep as f32).to_bits()) | u64::from((size as f32).to_bits()) << 32
+    }
+
+    /// The table of tensors and a launch that begins with it, over as many blocks as the largest tensor wants.
+    fn over(
+        kernel: &str,
+        table: Vec<u64>,
+        like: &Tensor,
+        largest: usize,
+    ) -> Result<(Launch<'static>, Tensor, (usize, usize))> {
+        let tensors = table.len() / WORDS;
+        let words: Vec<i64> = table.into_iter().map(|word| word as i64).collect();
+        let table = Tensor::from_vec(words, (tensors, WORDS), like.device())?;
+        let launch =
+            MODULE.launch_untyped(kernel, like)?.tensor(&table, DType::I64, &[tensors, WORDS])?;
+        Ok((launch, table, (cuda::blocks(largest, 4), tensors)))
+    }
+
+    fn f32_only(tensor: &Tensor, shape: &[usize]) -> Result<u64> {
+        if tensor.dtype() != DType::F32 || tensor.dims() != shape {
+            bail!("adamw: {:?} {:?}, expected F32 {shape:?}", tensor.dtype(), tensor.dims());
+        }
+        cuda::address(tensor)
+    }
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn update_all(updates: &[Update<'_>]) -> Result<()> {
+        let Some(first) = updates.first() else { return Ok(()) };
+        let mut table = Vec::with_capacity(updates.len() * WORDS);
+        for Update { parameter, gradient, step } in updates {
+            if step.count != first.step.count
+                || step.gradient_scale.to_bits() != first.step.gradient_scale.to_bits()
+            {
+                bail!("adamw: several steps in one launch");
+            }
+            let shape = gradient.dims();
+            let (keep, size) = step.keep_and_size();
+            table.extend([
+                f32_only(&parameter.value, shape)?,
+                f32_only(&parameter.first_moment, shape)?,
+                f32_only(&parameter.second_moment, shape)?,
+                f32_only(gradient, shape)?,
+                gradient.elem_count() as u64,
+                pair(keep, size),
+            ]);
+        }
+        let largest = updates.iter().map(|part| part.gradient.elem_count()).max().unwrap_or(0);
+        let (launch, _table, grid) = over("adamw_update", table, first.gradient, largest)?;
+        let launch = launch
+            .float(first.step.gradient_scale)
+            .float(first.step.root())
+            .float(BETA1)
+            .float(BETA2)
+            .float(1.0 - BETA1)
+            .float(1.0 - BETA2)
+            .float(EPS);
+        // SAFETY: the parameters of `adamw_update`; the table's tensors are f32 of the sizes it says, and each thread overwrites
+        // the elements that it alone has read.
+        unsafe { launch.run(grid, THREADS) }
+    }
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn sum_of_all_squares(gradients: &[&Tensor]) -> Result<f64> {
+        let Some(first) = gradients.first() else { return Ok(0.0) };
+        let mut table = Vec::with_capacity(gradients.len() * WORDS);
+        for gradient in gradients {
+            let address = f32_only(gradient, gradient.dims())?;
+            table.extend([0, 0, 0, address, gradient.elem_count() as u64, 0]);
+        }
+        let largest = gradients.iter().map(|gradient| gradient.elem_count()).max().unwrap_or(0);
+        let (launch, _table, grid) = over("adamw_square_sums", table, first, largest)?;
+        let sums = cuda::empty(first.device(), DType::F64, (grid.1, grid.0))?;
+        let total = cuda::empty(first.device(), DType::F64, 1)?;
+        let launch = launch.tensor(&sums, DType::F64, &[grid.1, grid.0])?;
+        // SAFETY: the parameters of `adamw_square_sums`; a sum per block, and `sums` is new.
+        unsafe { launch.run(grid, THREADS) }?;
+        let launch = MODULE
+            .launch_untyped("adamw_total", first)?
+            .tensor(&sums, DType::F64, &[grid.1, grid.0])?
+            .tensor(&total, DType::F64, &[1])?
+            .count(grid.0 * grid.1)?;
+        // SAFETY: the parameters of `adamw_total`; one block, and `total` is new.
+        unsafe { launch.run((1, 1), 4 * THREADS) }?;
+        total.to_vec1::<f64>()?.into_iter().next().map_or_else(|| bail!("adamw: no sum"), Ok)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reference;
     use crate::ops::testing::{NOT_FINITE, assert_close, broken, random};
     use candle_core::{DType, Var};
     use candle_nn::{AdamW, Optimizer, ParamsAdamW};
@@ -118,6 +268,19 @@ mod tests {
     }
 
     #[test]
+    fn a_step_agrees_with_the_reference() {
+        let [value, first, gradient] = [1, 2, 3].map(|seed| random(&[4, 9], seed, DType::F64));
+        let second = first.sqr().unwrap();
+        let parameter = Parameter { value, first_moment: first, second_moment: second };
+        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, gradient_scale: 0.5, count: 3 };
+        let got = update(&parameter, &gradient, &step).unwrap();
+        let want = reference::adamw(&parameter, &gradient, &step).unwrap();
+        assert_close("value", &got.value, &want.value, 1e-12);
+        assert_close("first moment", &got.first_moment, &want.first_moment, 1e-12);
+        assert_close("second moment", &got.second_moment, &want.second_moment, 1e-12);
+    }
+
+    #[test]
     fn a_gradient_of_zero_moves_nothing_and_stays_finite() {
         let start = random(&[4], 1, DType::F32);
         let zero = start.zeros_like().unwrap();
@@ -128,6 +291,25 @@ mod tests {
         };
         let step = Step { learning_rate: 1.0, weight_decay: 0.0, gradient_scale: 1.0, count: 1 };
         assert_close("parameter", &update(&parameter, &zero, &step).unwrap().value, &start, 0.0);
+    }
+
+    #[test]
+    fn all_at_once_is_one_after_the_other() {
+        let [value, first, gradient] = [1, 2, 3].map(|seed| random(&[4, 9], seed, DType::F32));
+        let second = first.sqr().unwrap();
+        let parameter = Parameter { value, first_moment: first, second_moment: second };
+        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, gradient_scale: 0.5, count: 3 };
+        let slower = Step { learning_rate: 1e-4, ..step };
+        let part = |step| Update { parameter: parameter.clone(), gradient: &gradient, step };
+        let together = update_all(vec![part(step), part(slower)]).unwrap();
+        for (got, step) in together.iter().zip([step, slower]) {
+            let want = update(&parameter, &gradient, &step).unwrap();
+            assert_close("value", &got.value, &want.value, 0.0);
+            assert_close("second moment", &got.second_moment, &want.second_moment, 0.0);
+        }
+        let alone = sum_of_squares(&gradient).unwrap();
+        let both = sum_of_all_squares(&[&gradient, &gradient]).unwrap();
+        assert!((both - 2.0 * alone).abs() <= 1e-12 * alone, "{both} {alone}");
     }
 
     #[test]

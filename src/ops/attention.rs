@@ -5,12 +5,15 @@
 //! `dS = P * (dO V^T - rowsum(dO * O))`, `dQ = dS K / sqrt(d)`, `dK = dS^T Q / sqrt(d)`, `dV = P^T dO`.
 //! Head `n` of the queries reads key/value head `n / (heads / kv_heads)`.
 
+#[cfg(feature = "cuda")]
+mod launch;
+
 use std::ops::Range;
 
 use candle_core::{Result, Tensor, bail};
 
 use super::block::{Block, matrices};
-use super::cpu::{self, Real, on_cpu, vectorised};
+use super::cpu::{self, Real, on_device, vectorised};
 use super::gemm::{Into, Threads, Tile, gemm};
 
 /// Query rows computed together on the CPU.
@@ -28,7 +31,7 @@ pub struct Heads {
 }
 
 impl Heads {
-    fn scale(self) -> f64 {
+    pub(super) fn scale(self) -> f64 {
         1.0 / (self.head_dim as f64).sqrt()
     }
 }
@@ -39,6 +42,9 @@ pub struct Mask {
     /// Rows of one pair each, in order.
     pairs: Vec<Vec<Run>>,
     tokens: usize,
+    /// The same for a GPU, once it was copied there.
+    #[cfg(feature = "cuda")]
+    copied: std::sync::Arc<std::sync::Mutex<Option<Tensor>>>,
 }
 
 /// Consecutive rows of one pair with the same hidden interval.
@@ -83,7 +89,12 @@ impl Mask {
                 );
             }
         }
-        Ok(Self { pairs, tokens: start.len() })
+        Ok(Self {
+            pairs,
+            tokens: start.len(),
+            #[cfg(feature = "cuda")]
+            copied: Default::default(),
+        })
     }
 
     /// The rows of each pair.
@@ -93,7 +104,7 @@ impl Mask {
     }
 }
 
-/// Returns `o` `[tokens, heads * head_dim]` and the log-sum-exp of each row's scaled scores, `[tokens, heads]`.
+/// Returns `o` `[tokens, heads * head_dim]` and the log-sum-exp of each row's scaled scores, `[tokens, heads]`, f32 for bf16.
 ///
 /// - `q`: `[tokens, heads * head_dim]`, `k`, `v`: `[tokens, kv_heads * head_dim]`; positions already applied.
 pub fn forward(
@@ -103,7 +114,11 @@ pub fn forward(
     mask: &Mask,
     heads: Heads,
 ) -> Result<(Tensor, Tensor)> {
-    on_cpu!("attention", q, T => forward_cpu::<T>(q, k, v, mask, heads))
+    on_device!(
+        "attention", q,
+        T => forward_cpu::<T>(q, k, v, mask, heads),
+        cuda => launch::forward(q, k, v, mask, heads)
+    )
 }
 
 /// Returns the gradients of `q`, `k` and `v`, in their shapes.
@@ -117,7 +132,11 @@ pub fn backward(
     mask: &Mask,
     heads: Heads,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    on_cpu!("attention backward", d_o, T => backward_cpu::<T>(d_o, (q, k, v), o, lse, mask, heads))
+    on_device!(
+        "attention backward", d_o,
+        T => backward_cpu::<T>(d_o, (q, k, v), o, lse, mask, heads),
+        cuda => launch::backward(d_o, (q, k, v), o, lse, mask, heads)
+    )
 }
 
 /// Some query rows and the two stretches of key rows they see: `dense` wholly, `causal` up to the row itself.

@@ -192,6 +192,18 @@ macro_rules! on_cpu {
 }
 pub(super) use on_cpu;
 
+/// Runs the body of an operation for the device and the dtype of `tensor`: the CPU's for its float type, or the launch.
+macro_rules! on_device {
+    ($name:literal, $tensor:expr, $float:ident => $cpu:expr, cuda => $launch:expr) => {
+        match ($tensor.device(), $tensor.dtype()) {
+            #[cfg(feature = "cuda")]
+            (candle_core::Device::Cuda(_), _) => $launch,
+            _ => super::cpu::on_cpu!($name, $tensor, $float => $cpu),
+        }
+    };
+}
+pub(super) use on_device;
+
 /// Runs `body` compiled for the widest vectors of this machine.
 #[inline(always)]
 pub(super) fn vectorised<R>(body: impl FnOnce() -> R) -> R {

@@ -2,13 +2,16 @@
 //!
 //! A [`Cache`] holds keys and values of one layer, a slot for each sequence. On the CPU the keys of `BLOCK` positions lie
 //! transposed, `[head_dim, BLOCK]`: scores are computed for a block at a time, reading memory in order, without a sum across
-//! vector lanes. A row's result depends on its own sequence alone, to the bit.
+//! vector lanes; on a GPU all lie as they come, `[capacity, head_dim]`. A row's result depends on its own sequence alone, to the bit.
+
+#[cfg(feature = "cuda")]
+mod launch;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::attention::Heads;
-use super::cpu::{self, InPlace, LANES as BLOCK, Real, on_cpu, vectorised};
+use super::cpu::{self, InPlace, LANES as BLOCK, Real, on_device, vectorised};
 
 /// Keys and values of one layer.
 #[derive(Debug, Clone)]
@@ -21,12 +24,27 @@ pub struct Cache {
 }
 
 /// Where rows stand: row `i` is the token at `positions[i]` of the sequence in `slots[i]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Places<'a> {
     /// `[rows]` slot of each row's sequence.
-    pub slots: &'a [u32],
+    slots: &'a [u32],
     /// `[rows]` place within the sequence, from 0.
-    pub positions: &'a [u32],
+    positions: &'a [u32],
+    /// Both on a GPU, once they were copied there.
+    #[cfg(feature = "cuda")]
+    copied: std::sync::OnceLock<Tensor>,
+}
+
+impl<'a> Places<'a> {
+    /// Row `i` at `positions[i]`, from 0, of the sequence in `slots[i]`.
+    pub fn new(slots: &'a [u32], positions: &'a [u32]) -> Self {
+        Self {
+            slots,
+            positions,
+            #[cfg(feature = "cuda")]
+            copied: Default::default(),
+        }
+    }
 }
 
 impl Cache {
@@ -64,15 +82,20 @@ impl Cache {
     /// Writes the keys and values of some tokens into their places.
     ///
     /// - `k`, `v`: `[rows, kv_heads * head_dim]`, positions already applied to `k`.
-    pub fn store(&self, k: &Tensor, v: &Tensor, at: Places<'_>) -> Result<()> {
+    pub fn store(&self, k: &Tensor, v: &Tensor, at: &Places<'_>) -> Result<()> {
+        self.check(k, at, self.heads.kv_heads)?;
+        self.check(v, at, self.heads.kv_heads)?;
+        #[cfg(feature = "cuda")]
+        if k.device().is_cuda() {
+            return launch::store(self, k, v, at);
+        }
         for (cache, new, lay) in [(&self.keys, k, Lay::Keys), (&self.values, v, Lay::Values)] {
-            self.check(new, at, self.heads.kv_heads)?;
             cache.inplace_op2(new, &Store { at, lay, heads: self.heads })?;
         }
         Ok(())
     }
 
-    fn check(&self, rows: &Tensor, at: Places<'_>, heads: usize) -> Result<()> {
+    fn check(&self, rows: &Tensor, at: &Places<'_>, heads: usize) -> Result<()> {
         let slots = self.keys.dim(0)?;
         let inside = |(slot, position): (&u32, &u32)| {
             (*slot as usize) < slots && (*position as usize) < self.capacity()
@@ -95,9 +118,13 @@ impl Cache {
 /// Attention of each row over positions `0..=positions[i]` of its slot, whose keys and values must be stored.
 ///
 /// - `q`: `[rows, heads * head_dim]`, positions already applied. Returns `o` in the same shape.
-pub fn forward(q: &Tensor, cache: &Cache, at: Places<'_>) -> Result<Tensor> {
+pub fn forward(q: &Tensor, cache: &Cache, at: &Places<'_>) -> Result<Tensor> {
     cache.check(q, at, cache.heads.heads)?;
-    on_cpu!("decode", q, T => forward_cpu::<T>(q, cache, at))
+    on_device!(
+        "decode", q,
+        T => forward_cpu::<T>(q, cache, at),
+        cuda => launch::forward(q, cache, at)
+    )
 }
 
 #[derive(Clone, Copy)]
@@ -109,7 +136,7 @@ enum Lay {
 }
 
 struct Store<'a> {
-    at: Places<'a>,
+    at: &'a Places<'a>,
     lay: Lay,
     heads: Heads,
 }
@@ -172,14 +199,14 @@ impl Store<'_> {
 /// Multiplications that are worth a task of their own.
 const WORK_PER_TASK: usize = 32 * 1024;
 
-fn forward_cpu<T: Real>(q: &Tensor, cache: &Cache, at: Places<'_>) -> Result<Tensor> {
+fn forward_cpu<T: Real>(q: &Tensor, cache: &Cache, at: &Places<'_>) -> Result<Tensor> {
     let Heads { heads, kv_heads, head_dim } = cache.heads;
     let (rows, width) = q.dims2()?;
     let (q, keys) = (cpu::elements::<T>(q)?, cpu::elements::<T>(&cache.keys)?);
     let values = cpu::elements::<T>(&cache.values)?;
     let (q, keys, values) = (&q[..], &keys[..], &values[..]);
     let (group, slot_head) = (heads / kv_heads * head_dim, cache.capacity() * head_dim);
-    let scale = T::from_f64(1.0 / (head_dim as f64).sqrt());
+    let scale = T::from_f64(cache.heads.scale());
     let mut o = vec![T::zero(); rows * width];
     let work: usize = at.positions.iter().map(|&p| 2 * (p as usize + 1) * width).sum();
     let tasks = (work / WORK_PER_TASK).max(1);
@@ -276,19 +303,18 @@ mod tests {
                     cache.grow(length).unwrap();
                     let (positions, slots): (Vec<u32>, Vec<u32>) =
                         (0..length as u32).map(|position| (position, slot)).unzip();
-                    let at = Places { slots: &slots, positions: &positions };
-                    cache.store(&k, &v, at).unwrap();
+                    let at = Places::new(&slots, &positions);
+                    cache.store(&k, &v, &at).unwrap();
                     last.push(q.narrow(0, length - 1, 1).unwrap());
                     want.push(o.narrow(0, length - 1, 1).unwrap());
                 }
                 let positions = lengths.map(|length| length as u32 - 1);
-                let at = Places { slots: &slots, positions: &positions };
-                let got = forward(&Tensor::cat(&last, 0).unwrap(), &cache, at).unwrap();
+                let at = Places::new(&slots, &positions);
+                let got = forward(&Tensor::cat(&last, 0).unwrap(), &cache, &at).unwrap();
                 assert_close("o", &got, &Tensor::cat(&want, 0).unwrap(), tolerance(dtype));
                 for (row, last) in last.iter().enumerate() {
-                    let at =
-                        Places { slots: &slots[row..][..1], positions: &positions[row..][..1] };
-                    let alone = forward(last, &cache, at).unwrap().to_dtype(DType::F64).unwrap();
+                    let at = Places::new(&slots[row..][..1], &positions[row..][..1]);
+                    let alone = forward(last, &cache, &at).unwrap().to_dtype(DType::F64).unwrap();
                     let together = got.narrow(0, row, 1).unwrap().to_dtype(DType::F64).unwrap();
                     assert_eq!(alone.to_vec2::<f64>().unwrap(), together.to_vec2::<f64>().unwrap());
                 }
@@ -306,13 +332,13 @@ mod tests {
                 let [q, k, v] = [(0, 16), (1, 8), (2, 8)]
                     .map(|(i, width)| broken(&[40, width], i as u64, 39 * width, of(i)));
                 let cache = Cache::new(1, 40, heads, DType::F32, &Device::Cpu).unwrap();
-                cache.store(&k, &v, Places { slots: &slots, positions: &positions }).unwrap();
+                cache.store(&k, &v, &Places { slots: &slots, positions: &positions }).unwrap();
                 let start = vec![0; 40];
                 let mask = attention::Mask::new(&start, &start, &start).unwrap();
                 let [q64, k64, v64] = [&q, &k, &v].map(|t| t.to_dtype(DType::F64).unwrap());
                 let (want, _) = attention::forward(&q64, &k64, &v64, &mask, heads).unwrap();
                 let q = q.narrow(0, 39, 1).unwrap().contiguous().unwrap();
-                let got = forward(&q, &cache, Places { slots: &[0], positions: &[39] }).unwrap();
+                let got = forward(&q, &cache, &Places { slots: &[0], positions: &[39] }).unwrap();
                 let due = not_finite(&want)[39];
                 assert!(not_finite(&got)[0] >= due, "{bad} in {side}: {due} are due");
                 assert!(due > 0 || side == 1, "{bad} in {side}");
@@ -326,10 +352,11 @@ mod tests {
         let cache = Cache::new(2, 32, heads, DType::F32, &Device::Cpu).unwrap();
         let (q, k) = (random(&[1, 48], 1, DType::F32), random(&[1, 24], 2, DType::F32));
         for (slot, position) in [(2, 0), (0, 32)] {
-            let at = Places { slots: &[slot], positions: &[position] };
-            assert!(cache.store(&k, &k, at).is_err() && forward(&q, &cache, at).is_err());
+            let (slot, position) = ([slot], [position]);
+            let at = Places::new(&slot, &position);
+            assert!(cache.store(&k, &k, &at).is_err() && forward(&q, &cache, &at).is_err());
         }
-        let at = Places { slots: &[0], positions: &[0] };
-        assert!(cache.store(&q, &q, at).is_err() && forward(&k, &cache, at).is_err());
+        let at = Places::new(&[0], &[0]);
+        assert!(cache.store(&q, &q, &at).is_err() && forward(&k, &cache, &at).is_err());
     }
 }

@@ -8,7 +8,7 @@
 use candle_core::{Result, Tensor};
 
 use super::block::by_row;
-use super::cpu::{self, Real, on_cpu};
+use super::cpu::{self, Real, on_device};
 use super::philox;
 
 /// One mask of one adapted module at one optimizer step.
@@ -22,16 +22,31 @@ pub struct Mask<'a> {
     pub step: u32,
     /// Layer and module, `256 * layer + module`.
     pub place: u32,
-    /// `[tokens]` row of each token's pair in the data set.
-    pub pair_rows: &'a [u32],
-    /// `[tokens]` place of each token within its pair.
-    pub offsets: &'a [u32],
+    /// `[tokens]` u32, row of each token's pair in the data set.
+    pub pair_rows: &'a Tensor,
+    /// `[tokens]` u32, place of each token within its pair.
+    pub offsets: &'a Tensor,
 }
 
 impl Mask<'_> {
     /// `x * mask / (1 - p)`; `x`: `[tokens, columns]`, and so is the result. It is its own backward: apply it to the gradient.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        on_cpu!("dropout", x, T => self.apply_cpu::<T>(x))
+        on_device!("dropout", x, T => self.apply_cpu::<T>(x), cuda => launch::apply(self, x))
+    }
+
+    /// `y + x * mask / (1 - p)`, each `[tokens, columns]`; `y` is overwritten where that saves memory: pass one that nothing else reads.
+    pub fn add(&self, y: Tensor, x: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            launch::add(self, &y, x)?;
+            return Ok(y);
+        }
+        y + self.apply(x)?
+    }
+
+    /// What the kept elements are multiplied by.
+    fn scale(&self) -> f64 {
+        1.0 / (1.0 - self.probability)
     }
 
     /// An element is dropped when its random word is below this.
@@ -45,19 +60,21 @@ impl Mask<'_> {
 
     fn apply_cpu<T: Real>(&self, x: &Tensor) -> Result<Tensor> {
         let (tokens, columns) = x.dims2()?;
-        if tokens != self.pair_rows.len() || tokens != self.offsets.len() {
-            candle_core::bail!("dropout: {tokens} tokens with keys of {}", self.pair_rows.len());
+        let (pair_rows, offsets) =
+            (cpu::elements::<u32>(self.pair_rows)?, cpu::elements::<u32>(self.offsets)?);
+        let (pair_rows, offsets) = (&pair_rows[..], &offsets[..]);
+        if tokens != pair_rows.len() || tokens != offsets.len() {
+            candle_core::bail!("dropout: {tokens} tokens with keys of {}", pair_rows.len());
         }
         let data = cpu::elements::<T>(x)?;
         let data = &data[..];
-        let (key, threshold, scale) =
-            (self.key(), self.threshold(), T::from_f64(1.0 / (1.0 - self.probability)));
+        let (key, threshold, scale) = (self.key(), self.threshold(), T::from_f64(self.scale()));
         let [y] = by_row(
             tokens,
             [columns],
             #[inline(always)]
             |t: usize, [y]: [&mut [T]; 1]| {
-                let address = [self.offsets[t], self.pair_rows[t], self.step];
+                let address = [offsets[t], pair_rows[t], self.step];
                 let quads = y.chunks_mut(4).zip(cpu::row(data, t, columns).chunks(4));
                 for (quad, (y, x)) in quads.enumerate() {
                     let words =
@@ -72,20 +89,62 @@ impl Mask<'_> {
     }
 }
 
+#[cfg(feature = "cuda")]
+mod launch {
+    use candle_core::{DType, Result, Tensor};
+
+    use super::Mask;
+    use crate::ops::cuda::{self, Module, THREADS};
+
+    const MODULE: Module = cuda::module!("dropout");
+
+    pub(super) fn apply(mask: &Mask<'_>, x: &Tensor) -> Result<Tensor> {
+        let y = cuda::empty(x.device(), x.dtype(), x.dims())?;
+        run("dropout_apply", mask, x, &y)?;
+        Ok(y)
+    }
+
+    pub(super) fn add(mask: &Mask<'_>, y: &Tensor, x: &Tensor) -> Result<()> {
+        run("dropout_add", mask, x, y)
+    }
+
+    #[expect(unsafe_code, reason = "a launch")]
+    fn run(kernel: &str, mask: &Mask<'_>, x: &Tensor, y: &Tensor) -> Result<()> {
+        let ((tokens, columns), dtype) = (x.dims2()?, x.dtype());
+        let [low, high] = mask.key();
+        let launch = MODULE
+            .launch(kernel, x)?
+            .tensor(x, dtype, &[tokens, columns])?
+            .tensor(y, dtype, &[tokens, columns])?
+            .tensor(mask.pair_rows, DType::U32, &[tokens])?
+            .tensor(mask.offsets, DType::U32, &[tokens])?
+            .count(columns)?
+            .count(low as usize)?
+            .count(high as usize)?
+            .count(mask.step as usize)?
+            .count(mask.threshold() as usize)?
+            .float(mask.scale());
+        // SAFETY: the parameters of `dropout_apply` and `dropout_add`; each thread overwrites the elements that it alone has read.
+        unsafe { launch.run((cuda::blocks(columns, 4), tokens), THREADS) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::testing::{NOT_FINITE, not_finite};
     use candle_core::{DType, Device};
 
-    fn mask<'a>(
-        probability: f64,
-        step: u32,
-        place: u32,
-        pair_rows: &'a [u32],
-        offsets: &'a [u32],
-    ) -> Mask<'a> {
-        Mask { probability, seed: 12, step, place, pair_rows, offsets }
+    /// The mask of `probability`, `step` and `place` for tokens with these keys, applied to ones.
+    fn masked_ones(
+        (probability, step, place): (f64, u32, u32),
+        (pair_rows, offsets): (&[u32], &[u32]),
+        columns: usize,
+    ) -> Vec<Vec<f32>> {
+        let [rows, offsets] =
+            [pair_rows, offsets].map(|keys| Tensor::new(keys, &Device::Cpu).unwrap());
+        let mask = Mask { probability, seed: 12, step, place, pair_rows: &rows, offsets: &offsets };
+        mask.apply(&ones(pair_rows.len(), columns)).unwrap().to_vec2::<f32>().unwrap()
     }
 
     fn ones(tokens: usize, columns: usize) -> Tensor {
@@ -95,8 +154,11 @@ mod tests {
     #[test]
     fn what_is_kept_and_not_finite_stays_so() {
         for bad in NOT_FINITE {
-            let x = Tensor::ones((1, 400), DType::F32, &Device::Cpu).unwrap() * f64::from(bad);
-            let y = mask(0.25, 0, 1, &[3], &[7]).apply(&x.unwrap()).unwrap();
+            let key = |key: u32| Tensor::new(&[key], &Device::Cpu).unwrap();
+            let (rows, offsets) = (key(3), key(7));
+            let (pair_rows, offsets) = (&rows, &offsets);
+            let mask = Mask { probability: 0.25, seed: 12, step: 0, place: 1, pair_rows, offsets };
+            let y = mask.apply(&(ones(1, 400) * f64::from(bad)).unwrap()).unwrap();
             let zeros = y.eq(0.0).unwrap().sum_all().unwrap().to_scalar::<u8>().unwrap();
             assert!((60..140).contains(&zeros) && not_finite(&y)[0] == 400 - usize::from(zeros));
         }
@@ -105,13 +167,7 @@ mod tests {
     #[test]
     fn the_share_dropped_is_p_and_the_mean_is_kept() {
         let (rows, offsets): (Vec<u32>, Vec<u32>) = (vec![3; 400], (0..400).collect());
-        let y = mask(0.05, 0, 1, &rows, &offsets)
-            .apply(&ones(400, 250))
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap();
+        let y = masked_ones((0.05, 0, 1), (&rows, &offsets), 250).concat();
         let dropped = y.iter().filter(|&&y| y.to_bits() == 0).count() as f64 / y.len() as f64;
         assert!((dropped - 0.05).abs() <= 0.003, "{dropped}");
         assert!(y.iter().all(|&y| y.to_bits() == 0 || (y - 1.0 / 0.95).abs() <= 1e-6));
@@ -119,13 +175,8 @@ mod tests {
 
     #[test]
     fn a_tokens_mask_does_not_depend_on_its_place_in_the_pack() {
-        let whole = mask(0.3, 4, 258, &[7, 7, 9], &[0, 1, 0])
-            .apply(&ones(3, 21))
-            .unwrap()
-            .to_vec2::<f32>()
-            .unwrap();
-        let alone =
-            mask(0.3, 4, 258, &[9], &[0]).apply(&ones(1, 21)).unwrap().to_vec2::<f32>().unwrap();
+        let whole = masked_ones((0.3, 4, 258), (&[7, 7, 9], &[0, 1, 0]), 21);
+        let alone = masked_ones((0.3, 4, 258), (&[9], &[0]), 21);
         assert_eq!(whole[2], alone[0]);
         assert_ne!(whole[0], whole[1]);
         assert_ne!(whole[0], whole[2]);
@@ -133,13 +184,7 @@ mod tests {
 
     #[test]
     fn every_part_of_the_key_changes_the_mask() {
-        let base = |step, place| {
-            mask(0.5, step, place, &[1], &[2])
-                .apply(&ones(1, 64))
-                .unwrap()
-                .to_vec2::<f32>()
-                .unwrap()
-        };
+        let base = |step, place| masked_ones((0.5, step, place), (&[1], &[2]), 64);
         assert_ne!(base(0, 1), base(1, 1));
         assert_ne!(base(0, 1), base(0, 2));
     }

@@ -6,6 +6,8 @@ use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 
 use super::block::Block;
 use super::cpu::{self, InPlace, Real, on_cpu};
+#[cfg(feature = "cuda")]
+use super::cuda::{self, Factor};
 use super::gemm::{Into, Threads, Tile, gemm, product};
 
 /// `y = x W^T`; `x`: `[tokens, in]`, `weight`: `[out, in]`. Returns `[tokens, out]`.
@@ -38,12 +40,42 @@ fn product_cpu<T: Real>(a: &Tensor, b: &Tensor, transposed: bool) -> Result<Tens
 
 /// `out += scale * a b`, in place; `a`: `[m, k]`, `b`: `[k, n]`, `out`: `[m, n]`. All contiguous.
 pub fn add_product(out: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if out.device().is_cuda() {
+        return cuda::gemm(out, Factor::Plain(a), Factor::Plain(b), scale, 1.0);
+    }
     out.inplace_op3(a, b, &AddProduct { scale, transposed: false })
 }
 
 /// `out += scale * a b^T`, in place; `a`: `[m, k]`, `b`: `[n, k]`, `out`: `[m, n]`. All contiguous.
 pub fn add_product_transposed(out: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if out.device().is_cuda() {
+        return cuda::gemm(out, Factor::Plain(a), Factor::Transposed(b), scale, 1.0);
+    }
     out.inplace_op3(a, b, &AddProduct { scale, transposed: true })
+}
+
+/// `scale * dy W`, as [`backward`].
+pub fn scaled_backward(dy: &Tensor, weight: &Tensor, scale: f64) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if dy.device().is_cuda() {
+        let dx = cuda::empty(dy.device(), dy.dtype(), (dy.dim(0)?, weight.dim(1)?))?;
+        cuda::gemm(&dx, Factor::Plain(dy), Factor::Plain(weight), scale, 0.0)?;
+        return Ok(dx);
+    }
+    backward(dy, weight)? * scale
+}
+
+/// Gradient of a weight, `scale * dy^T x`; `dy`: `[tokens, out]`, `x`: `[tokens, in]`. Returns `[out, in]`, f32 where these are bf16.
+pub fn weight_gradient(dy: &Tensor, x: &Tensor, scale: f64) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if dy.device().is_cuda() {
+        let gradient = cuda::empty(dy.device(), candle_core::DType::F32, (dy.dim(1)?, x.dim(1)?))?;
+        cuda::gemm(&gradient, Factor::Transposed(dy), Factor::Plain(x), scale, 0.0)?;
+        return Ok(gradient);
+    }
+    dy.t()?.matmul(x)? * scale
 }
 
 struct AddProduct {
@@ -149,6 +181,12 @@ mod tests {
                 let want = (&dx + (&want[0] * 3.0).unwrap()).unwrap();
                 add_product(&dx, &dy, &weight, 3.0).unwrap();
                 assert_close("dx + 3 dy W", &dx, &want, tolerance(dtype));
+                let got = scaled_backward(&dy, &weight, 0.5).unwrap();
+                let want = (backward(&dy, &weight).unwrap() * 0.5).unwrap();
+                assert_close("dy W / 2", &got, &want, tolerance(dtype));
+                let want = tape(&[&weight], &dy, |t| x.matmul(&t[0].t()?));
+                let got = (weight_gradient(&dy, &x, 2.0).unwrap() / 2.0).unwrap();
+                assert_close("dW", &got, &want[0], tolerance(dtype));
             }
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! Never a `[tokens, vocab]` matrix: a chunk's logits are overwritten by their own gradient and dropped.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::cpu::{self, Real, on_cpu, vectorised};
+use super::cpu::{self, Real, on_device, vectorised};
 use super::gemm::{Tile, product};
 
 /// Elements of logits that exist at one time, as far as [`CHUNK_ROWS`] allows.
@@ -15,8 +15,17 @@ const CHUNK_ELEMENTS: usize = 4 << 20;
 const CHUNK_ROWS: (usize, usize) = (256, 1024);
 
 /// Rows of logits that exist at one time.
-pub(crate) fn chunk_rows(vocab: usize) -> usize {
+fn chunk_rows(vocab: usize) -> usize {
     (CHUNK_ELEMENTS / vocab.max(1)).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
+}
+
+/// Memory of a chunk of the logits of `scored` rows and of their gradient, in elements of `dtype`: on a GPU in bf16, whose logits are
+/// f32, three times the chunk.
+pub(crate) fn chunk_elements(scored: usize, vocab: usize, dtype: DType) -> usize {
+    match dtype {
+        DType::BF16 => 3 * scored.min(CHUNK_ROWS.1) * vocab,
+        _ => scored.min(chunk_rows(vocab)) * vocab,
+    }
 }
 
 /// Log-probability of each completion token under the model, in nats.
@@ -25,9 +34,9 @@ pub(crate) fn chunk_rows(vocab: usize) -> usize {
 /// - `lm_head`: `[vocab, hidden]`, frozen.
 /// - `targets`: `[scored]` u32, the token each row must predict.
 ///
-/// Returns `[scored]`. Refuses a target outside the vocabulary.
+/// Returns `[scored]`, f32 where the model is bf16. Refuses a target outside the vocabulary; on a GPU that is NaN.
 pub fn forward(hidden: &Tensor, lm_head: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    Ok(on_cpu!("logps", hidden, T => chunks_cpu::<T>(hidden, lm_head, targets, false))?.0)
+    Ok(chunks(hidden, lm_head, targets, false)?.0)
 }
 
 /// [`forward`], and what [`backward`] needs: `[scored, hidden]`, the gradient of each row's own log-probability,
@@ -37,11 +46,28 @@ pub fn forward_for_backward(
     lm_head: &Tensor,
     targets: &Tensor,
 ) -> Result<(Tensor, Tensor)> {
-    on_cpu!("logps", hidden, T => chunks_cpu::<T>(hidden, lm_head, targets, true))
+    chunks(hidden, lm_head, targets, true)
+}
+
+fn chunks(
+    hidden: &Tensor,
+    lm_head: &Tensor,
+    targets: &Tensor,
+    gradient: bool,
+) -> Result<(Tensor, Tensor)> {
+    on_device!(
+        "logps", hidden,
+        T => chunks_cpu::<T>(hidden, lm_head, targets, gradient),
+        cuda => launch::chunks(hidden, lm_head, targets, gradient)
+    )
 }
 
 /// Gradient of `hidden`: each row's own gradient times the gradient `dlogps` (`[scored]`) of its log-probability.
 pub fn backward(dlogps: &Tensor, own: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if own.device().is_cuda() {
+        return launch::backward(dlogps, own);
+    }
     own.broadcast_mul(&dlogps.to_dtype(own.dtype())?.unsqueeze(1)?)
 }
 
@@ -95,9 +121,79 @@ fn chunks_cpu<T: Real>(
     Ok((cpu::tensor(logps, scored)?, cpu::tensor(own, (rows, width))?))
 }
 
+#[cfg(feature = "cuda")]
+mod launch {
+    use candle_core::{DType, Result, Tensor};
+
+    use crate::ops::cuda::{self, Factor, Module, THREADS};
+
+    const MODULE: Module = cuda::module!("logps");
+
+    /// Rows of f32 logits that exist at one time.
+    const CHUNK_ROWS: usize = super::CHUNK_ROWS.1;
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn chunks(
+        hidden: &Tensor,
+        lm_head: &Tensor,
+        targets: &Tensor,
+        gradient: bool,
+    ) -> Result<(Tensor, Tensor)> {
+        let ((scored, width), vocab) = (hidden.dims2()?, lm_head.dim(0)?);
+        let (device, dtype) = (hidden.device(), hidden.dtype());
+        let chunk = scored.min(CHUNK_ROWS);
+        let logits = cuda::empty(device, DType::F32, (chunk, vocab))?;
+        // The gradient takes the place of f32 logits; where the model is bf16 it is half as wide and has its own.
+        let slopes = match (gradient, dtype) {
+            (false, _) => None,
+            (true, DType::F32) => Some(logits.clone()),
+            (true, _) => Some(cuda::empty(device, dtype, (chunk, vocab))?),
+        };
+        let logps = cuda::empty(device, DType::F32, scored)?;
+        let own = cuda::empty(device, dtype, (if gradient { scored } else { 0 }, width))?;
+        for from in (0..scored).step_by(CHUNK_ROWS) {
+            let rows = chunk.min(scored - from);
+            let z = logits.narrow(0, 0, rows)?;
+            let h = hidden.narrow(0, from, rows)?;
+            cuda::gemm(&z, Factor::Plain(&h), Factor::Transposed(lm_head), 1.0, 0.0)?;
+            let slopes = slopes.as_ref().map(|slopes| slopes.narrow(0, 0, rows)).transpose()?;
+            let launch = MODULE
+                .launch("logps_forward", hidden)?
+                .tensor(&z, DType::F32, &[rows, vocab])?
+                .tensor(&targets.narrow(0, from, rows)?, DType::U32, &[rows])?
+                .tensor(&logps.narrow(0, from, rows)?, DType::F32, &[rows])?
+                .optional(slopes.as_ref(), dtype, &[rows, vocab])?
+                .count(vocab)?;
+            // SAFETY: the parameters of `logps_forward`; a block per row, which reads an element before it overwrites it.
+            unsafe { launch.run((rows, 1), 4 * THREADS) }?;
+            if let Some(slopes) = &slopes {
+                let own = own.narrow(0, from, rows)?;
+                cuda::gemm(&own, Factor::Plain(slopes), Factor::Plain(lm_head), 1.0, 0.0)?;
+            }
+        }
+        Ok((logps, own))
+    }
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn backward(dlogps: &Tensor, own: &Tensor) -> Result<Tensor> {
+        let ((scored, hidden), dtype) = (own.dims2()?, own.dtype());
+        let dhidden = cuda::empty(own.device(), dtype, (scored, hidden))?;
+        let launch = MODULE
+            .launch("logps_backward", own)?
+            .tensor(dlogps, DType::F32, &[scored])?
+            .tensor(own, dtype, &[scored, hidden])?
+            .tensor(&dhidden, dtype, &[scored, hidden])?
+            .count(hidden)?;
+        // SAFETY: the parameters of `logps_backward`; a block per row, and `dhidden` is new.
+        unsafe { launch.run((scored, 1), THREADS) }?;
+        Ok(dhidden)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reference;
     use crate::ops::testing::{
         NOT_FINITE, assert_close, assert_not_swallowed, broken, finite_difference, random, tape,
         tolerance,
@@ -105,8 +201,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     fn reference(hidden: &Tensor, lm_head: &Tensor, targets: &Tensor) -> Result<Tensor> {
-        let all = candle_nn::ops::log_softmax(&hidden.matmul(&lm_head.t()?)?, 1)?;
-        all.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)
+        reference::logps(&hidden.matmul(&lm_head.t()?)?, targets)
     }
 
     fn targets(scored: usize, vocab: usize) -> Tensor {

@@ -2,7 +2,8 @@
 //!
 //! With few rows a product does little with each weight, so its time is that of reading them: rows of `W` are split over the
 //! threads and each is read once, for all rows of `x`. An element of `y` is one dot product in one order of additions, whatever
-//! the other rows are: a row's result does not depend, to the bit, on how many are computed with it. `gemm` gives no such promise.
+//! the other rows are: a row's result does not depend, to the bit, on how many are computed with it. `gemm` gives no such promise, nor
+//! does cuBLAS, which computes the product on a GPU.
 
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 use pulp::{Simd, WithSimd};

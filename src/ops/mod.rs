@@ -4,12 +4,15 @@
 //! with it, the CPU body, and a composition of candle primitives that is its reference in tests. Feeds [`crate::model`]
 //! and [`crate::train`]; knows nobody.
 //!
-//! On the CPU an operation runs in f32, or in f64 where a test wants exact arithmetic.
+//! On the CPU an operation runs in f32, or in f64 where a test wants exact arithmetic; on a GPU in bf16 or f32, by the kernels of the
+//! `.cu` file beside it.
 
 pub mod adamw;
 pub mod attention;
 mod block;
 mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub mod decode;
 pub mod dropout;
 mod gemm;
@@ -17,8 +20,10 @@ pub mod linear;
 pub mod logps;
 pub mod matvec;
 pub mod philox;
+pub mod reference;
 pub mod rms_norm;
 pub mod rope;
+pub mod rows;
 pub mod swiglu;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::block::by_row;
-use super::cpu::{self, Real, on_cpu};
+use super::cpu::{self, Real, on_device};
 
 /// What [`forward`] returns.
 #[derive(Debug, Clone)]
@@ -21,15 +21,24 @@ pub struct Normed {
 /// - `x`, `delta`: `[tokens, hidden]`; without a `delta` the sum is `x` itself, not a copy.
 /// - `weight`: `[hidden]`, frozen.
 ///
-/// Sums of squares in the tensor's own float type; a row of which that is infinite is NaN. PyTorch gives zeros for it, under which a
-/// model that has run away has a finite loss and no gradient.
+/// Sums of squares in the tensor's own float type, for bf16 in f32, which `inv` then is.
+/// A row whose sum is infinite becomes NaN. PyTorch gives zeros for it, under which a model that has run away has a finite loss and no
+/// gradient.
 pub fn forward(x: &Tensor, delta: Option<&Tensor>, weight: &Tensor, eps: f64) -> Result<Normed> {
-    on_cpu!("rms_norm", x, T => forward_cpu::<T>(x, delta, weight, eps))
+    on_device!(
+        "rms_norm", x,
+        T => forward_cpu::<T>(x, delta, weight, eps),
+        cuda => launch::forward(x, delta, weight, eps)
+    )
 }
 
 /// The normalised rows again, from what [`forward`] kept: `y = sum * inv * weight`, bit for bit.
 pub fn apply(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    on_cpu!("rms_norm", sum, T => apply_cpu::<T>(sum, inv, weight))
+    on_device!(
+        "rms_norm", sum,
+        T => apply_cpu::<T>(sum, inv, weight),
+        cuda => launch::apply(sum, inv, weight)
+    )
 }
 
 /// Gradient of the residual stream: `residual + inv * (dy w) - h * inv^3 * mean(h * dy * w)`.
@@ -45,7 +54,11 @@ pub fn backward(
     weight: &Tensor,
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    on_cpu!("rms_norm backward", dy, T => backward_cpu::<T>(dy, sum, inv, weight, residual))
+    on_device!(
+        "rms_norm backward", dy,
+        T => backward_cpu::<T>(dy, sum, inv, weight, residual),
+        cuda => launch::backward(dy, sum, inv, weight, residual)
+    )
 }
 
 fn forward_cpu<T: Real>(
@@ -151,19 +164,98 @@ fn backward_cpu<T: Real>(
     cpu::tensor(dx, (tokens, hidden))
 }
 
+#[cfg(feature = "cuda")]
+mod launch {
+    use candle_core::{DType, Result, Tensor};
+
+    use super::Normed;
+    use crate::ops::cuda::{self, Module, THREADS};
+
+    const MODULE: Module = cuda::module!("rms_norm");
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn forward(
+        x: &Tensor,
+        delta: Option<&Tensor>,
+        weight: &Tensor,
+        eps: f64,
+    ) -> Result<Normed> {
+        let ((tokens, hidden), dtype) = (x.dims2()?, x.dtype());
+        let sum = match delta {
+            Some(_) => cuda::empty(x.device(), dtype, (tokens, hidden))?,
+            None => x.clone(),
+        };
+        let y = cuda::empty(x.device(), dtype, (tokens, hidden))?;
+        let inv = cuda::empty(x.device(), DType::F32, tokens)?;
+        let launch = MODULE
+            .launch("rms_norm_forward", x)?
+            .tensor(x, dtype, &[tokens, hidden])?
+            .optional(delta, dtype, &[tokens, hidden])?
+            .tensor(weight, dtype, &[hidden])?
+            .optional(delta.map(|_| &sum), dtype, &[tokens, hidden])?
+            .tensor(&y, dtype, &[tokens, hidden])?
+            .tensor(&inv, DType::F32, &[tokens])?
+            .count(hidden)?
+            .float(eps);
+        // SAFETY: the parameters of `rms_norm_forward`; a block per token, and what it writes is new.
+        unsafe { launch.run((tokens, 1), THREADS) }?;
+        Ok(Normed { sum, y, inv })
+    }
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn apply(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let ((tokens, hidden), dtype) = (sum.dims2()?, sum.dtype());
+        let y = cuda::empty(sum.device(), dtype, (tokens, hidden))?;
+        let launch = MODULE
+            .launch("rms_norm_apply", sum)?
+            .tensor(sum, dtype, &[tokens, hidden])?
+            .tensor(inv, DType::F32, &[tokens])?
+            .tensor(weight, dtype, &[hidden])?
+            .tensor(&y, dtype, &[tokens, hidden])?
+            .count(hidden)?;
+        // SAFETY: the parameters of `rms_norm_apply`; a block per token, and `y` is new.
+        unsafe { launch.run((tokens, 1), THREADS) }?;
+        Ok(y)
+    }
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn backward(
+        dy: &Tensor,
+        sum: &Tensor,
+        inv: &Tensor,
+        weight: &Tensor,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let ((tokens, hidden), dtype) = (dy.dims2()?, dy.dtype());
+        let dx = cuda::empty(dy.device(), dtype, (tokens, hidden))?;
+        let launch = MODULE
+            .launch("rms_norm_backward", dy)?
+            .tensor(dy, dtype, &[tokens, hidden])?
+            .tensor(sum, dtype, &[tokens, hidden])?
+            .tensor(inv, DType::F32, &[tokens])?
+            .tensor(weight, dtype, &[hidden])?
+            .optional(residual, dtype, &[tokens, hidden])?
+            .tensor(&dx, dtype, &[tokens, hidden])?
+            .count(hidden)?;
+        // SAFETY: the parameters of `rms_norm_backward`; a block per token, and `dx` is new.
+        unsafe { launch.run((tokens, 1), THREADS) }?;
+        Ok(dx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reference;
     use crate::ops::testing::{
         assert_close, broken, finite_difference, not_finite, random, tape, tolerance,
     };
-    use candle_core::{D, DType};
+    use candle_core::DType;
 
     const EPS: f64 = 1e-5;
 
     fn reference(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        let inv = (x.sqr()?.mean_keepdim(D::Minus1)? + EPS)?.sqrt()?.recip()?;
-        x.broadcast_mul(&inv)?.broadcast_mul(weight)
+        reference::rms_norm(x, weight, EPS)
     }
 
     #[test]

@@ -10,16 +10,24 @@ use super::cpu::{self, InPlace, Real};
 /// Turns each head of each token by the angles of the token's position, in place.
 ///
 /// - `x`: `[tokens, heads * head_dim]`, overwritten: pass a tensor that nothing else reads.
-/// - `cos`, `sin`: `[tokens, head_dim / 2]`.
+/// - `cos`, `sin`: `[tokens, head_dim / 2]`, of `x`'s dtype, or f32 where that is bf16.
 pub fn forward(x: Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    x.inplace_op3(cos, sin, &Turn { sign: 1.0 })?;
+    turn(&x, cos, sin, 1.0)?;
     Ok(x)
 }
 
 /// Turns the gradient back: [`forward`] by the negative angles, in place.
 pub fn backward(dy: Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    dy.inplace_op3(cos, sin, &Turn { sign: -1.0 })?;
+    turn(&dy, cos, sin, -1.0)?;
     Ok(dy)
+}
+
+fn turn(x: &Tensor, cos: &Tensor, sin: &Tensor, sign: f64) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return launch::turn(x, cos, sin, sign);
+    }
+    x.inplace_op3(cos, sin, &Turn { sign })
 }
 
 struct Turn {
@@ -88,9 +96,39 @@ fn turn_cpu<T: Real + InPlace>(
     Ok(())
 }
 
+#[cfg(feature = "cuda")]
+mod launch {
+    use candle_core::{DType, Result, Tensor, bail};
+
+    use crate::ops::cuda::{self, Module, THREADS};
+
+    const MODULE: Module = cuda::module!("rope");
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn turn(x: &Tensor, cos: &Tensor, sin: &Tensor, sign: f64) -> Result<()> {
+        let ((tokens, width), (_, half)) = (x.dims2()?, cos.dims2()?);
+        let heads = width / (2 * half).max(1);
+        if heads * 2 * half != width {
+            bail!("rope: {width} columns do not divide into heads of {}", 2 * half);
+        }
+        let launch = MODULE
+            .launch("rope_turn", x)?
+            .tensor(x, x.dtype(), &[tokens, width])?
+            .tensor(cos, DType::F32, &[tokens, half])?
+            .tensor(sin, DType::F32, &[tokens, half])?
+            .count(heads)?
+            .count(half)?
+            .float(sign);
+        let blocks = cuda::blocks(heads * half, cuda::wide(x.dtype()));
+        // SAFETY: the parameters of `rope_turn`; each thread overwrites the pairs that it alone has read.
+        unsafe { launch.run((blocks, tokens), THREADS) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reference;
     use crate::ops::testing::{
         NOT_FINITE, assert_close, broken, not_finite, random, tape, tolerance,
     };
@@ -102,16 +140,6 @@ mod tests {
             angle.cos().unwrap().to_dtype(dtype).unwrap(),
             angle.sin().unwrap().to_dtype(dtype).unwrap(),
         )
-    }
-
-    fn reference(x: &Tensor, cos: &Tensor, sin: &Tensor, heads: usize) -> Result<Tensor> {
-        let (tokens, half) = cos.dims2()?;
-        let x = x.reshape((tokens, heads, 2 * half))?;
-        let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
-        let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
-        let left = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-        let right = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-        Tensor::cat(&[left, right], 2)?.reshape((tokens, heads * 2 * half))
     }
 
     #[test]
@@ -132,8 +160,8 @@ mod tests {
                     random(&[tokens, heads * 2 * half], 1, dtype),
                     random(&[tokens, heads * 2 * half], 2, dtype),
                 );
-                let want = reference(&x, &cos, &sin, heads).unwrap();
-                let gradient = tape(&[&x], &dy, |t| reference(&t[0], &cos, &sin, heads));
+                let want = reference::rope(&x, &cos, &sin).unwrap();
+                let gradient = tape(&[&x], &dy, |t| reference::rope(&t[0], &cos, &sin));
                 assert_close(
                     "y",
                     &forward(x.copy().unwrap(), &cos, &sin).unwrap(),

@@ -3,17 +3,25 @@
 use candle_core::{Result, Tensor};
 
 use super::block::by_row;
-use super::cpu::{self, Real, on_cpu};
+use super::cpu::{self, Real, on_device};
 
 /// `silu(gate) * up`; `gate`, `up` and the result are `[tokens, intermediate]`.
 pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    on_cpu!("swiglu", gate, T => forward_cpu::<T>(gate, up))
+    on_device!(
+        "swiglu", gate,
+        T => forward_cpu::<T>(gate, up),
+        cuda => launch::forward(gate, up)
+    )
 }
 
 /// Gradients of `gate` and `up`, each `[tokens, intermediate]`:
 /// `dgate = dy * up * s * (1 + gate * (1 - s))`, `dup = dy * gate * s`.
 pub fn backward(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Tensor, Tensor)> {
-    on_cpu!("swiglu backward", dy, T => backward_cpu::<T>(dy, gate, up))
+    on_device!(
+        "swiglu backward", dy,
+        T => backward_cpu::<T>(dy, gate, up),
+        cuda => launch::backward(dy, gate, up)
+    )
 }
 
 #[inline(always)]
@@ -63,18 +71,57 @@ fn backward_cpu<T: Real>(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Ten
     Ok((cpu::tensor(dgate, (tokens, width))?, cpu::tensor(dup, (tokens, width))?))
 }
 
+#[cfg(feature = "cuda")]
+mod launch {
+    use candle_core::{Result, Tensor};
+
+    use crate::ops::cuda::{self, Module, THREADS};
+
+    const MODULE: Module = cuda::module!("swiglu");
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        let (dtype, shape, elements) = (gate.dtype(), gate.dims(), gate.elem_count());
+        let y = cuda::empty(gate.device(), dtype, shape)?;
+        let launch = MODULE
+            .launch("swiglu_forward", gate)?
+            .tensor(gate, dtype, shape)?
+            .tensor(up, dtype, shape)?
+            .tensor(&y, dtype, shape)?
+            .long(elements);
+        // SAFETY: the parameters of `swiglu_forward`, which covers all elements with any grid; `y` is new.
+        unsafe { launch.run((cuda::blocks(elements, cuda::wide(dtype)), 1), THREADS) }?;
+        Ok(y)
+    }
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn backward(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (dtype, shape, elements) = (gate.dtype(), gate.dims(), gate.elem_count());
+        let [dgate, dup] = [(); 2].map(|()| cuda::empty(gate.device(), dtype, shape));
+        let (dgate, dup) = (dgate?, dup?);
+        let launch = MODULE
+            .launch("swiglu_backward", gate)?
+            .tensor(dy, dtype, shape)?
+            .tensor(gate, dtype, shape)?
+            .tensor(up, dtype, shape)?
+            .tensor(&dgate, dtype, shape)?
+            .tensor(&dup, dtype, shape)?
+            .long(elements);
+        // SAFETY: the parameters of `swiglu_backward`, which covers all elements with any grid; what it writes is new.
+        unsafe { launch.run((cuda::blocks(elements, cuda::wide(dtype)), 1), THREADS) }?;
+        Ok((dgate, dup))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::reference;
     use crate::ops::testing::{
         NOT_FINITE, assert_close, assert_not_swallowed, broken, finite_difference, random, tape,
         tolerance,
     };
     use candle_core::DType;
-
-    fn reference(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-        gate.silu()? * up
-    }
 
     #[test]
     fn values_and_gradients_agree_with_the_reference() {
@@ -85,11 +132,11 @@ mod tests {
                 assert_close(
                     "y",
                     &forward(&gate, &up).unwrap(),
-                    &reference(&gate, &up).unwrap(),
+                    &reference::swiglu(&gate, &up).unwrap(),
                     tolerance(dtype),
                 );
                 let (dgate, dup) = backward(&dy, &gate, &up).unwrap();
-                let want = tape(&[&gate, &up], &dy, |t| reference(&t[0], &t[1]));
+                let want = tape(&[&gate, &up], &dy, |t| reference::swiglu(&t[0], &t[1]));
                 assert_close("dgate", &dgate, &want[0], tolerance(dtype));
                 assert_close("dup", &dup, &want[1], tolerance(dtype));
             }
@@ -117,10 +164,10 @@ mod tests {
                 let of = |i: usize| if i == side { bad } else { 1.0 };
                 let [gate, up, dy] = [0, 1, 2].map(|i| broken(&shape, i as u64, 33, of(i)));
                 let [g, u, d] = [&gate, &up, &dy].map(|t| t.to_dtype(DType::F64).unwrap());
-                let want = reference(&g, &u).unwrap();
+                let want = reference::swiglu(&g, &u).unwrap();
                 assert_not_swallowed("y", &forward(&gate, &up).unwrap(), &want);
                 let (dgate, dup) = backward(&dy, &gate, &up).unwrap();
-                let want = tape(&[&g, &u], &d, |t| reference(&t[0], &t[1]));
+                let want = tape(&[&g, &u], &d, |t| reference::swiglu(&t[0], &t[1]));
                 assert_not_swallowed("dgate", &dgate, &want[0]);
                 assert_not_swallowed("dup", &dup, &want[1]);
             }

@@ -1,8 +1,9 @@
 //! What the operations' tests share: inputs, finite differences, candle's tape as the reference, and one comparison.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::philox::Philox;
+use super::reference;
 
 /// `n` values in about ±1, one in 17 of them an outlier in about ±20; the same for the same `seed`.
 pub(crate) fn values(n: usize, seed: u64) -> Vec<f64> {
@@ -112,11 +113,7 @@ pub(crate) fn tape(
     weights: &Tensor,
     f: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) -> Vec<Tensor> {
-    let variables: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
-    let tensors: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
-    let loss = (f(&tensors).unwrap() * weights).unwrap().sum_all().unwrap();
-    let mut gradients = loss.backward().unwrap();
-    variables.iter().map(|v| gradients.remove(v).expect("the graph is cut").detach()).collect()
+    reference::gradients(inputs, weights, f).unwrap()
 }
 
 #[test]

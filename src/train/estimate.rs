@@ -6,11 +6,12 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::DType;
 
+use super::best::Judge;
 use super::hub::model::HubModel;
 use super::inputs::{Inputs, ModelSource};
 use super::machine;
 use super::plan::Plan;
-use crate::config::{LoraSection, MetricName, Projection, RunConfig};
+use crate::config::{LoraSection, MetricName, Projection, Reference, RunConfig};
 use crate::data::pack;
 use crate::data::tokenize::TokenPair;
 use crate::model::config::LlamaConfig;
@@ -34,7 +35,8 @@ const TOKENIZER_EXPANSION: f64 = 30.0;
 /// Memory per byte of the data files: the file, its parsed records and their texts.
 const DATA_EXPANSION: f64 = 3.0;
 
-/// What the allocator holds beyond what is asked of it, as a share of the activations and the working memory.
+/// What the allocator holds for each byte of the activations and the working memory that is asked of it, everything kept:
+/// micro-batches of other sizes leave holes. Measured, as [`PROGRAM_BYTES`]; what is freed layer by layer leaves none.
 const FRAGMENTATION: f64 = 1.08;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -155,6 +157,8 @@ pub struct Estimate {
     pub micro_batch: (usize, usize),
     /// Pairs of all evaluation sets.
     pub evaluated: usize,
+    /// How often they are evaluated after the first time, the last time included.
+    pub evaluations: usize,
     /// Tokens that SPMR generates at most, before and after training together; not counted in the operations.
     pub generated: usize,
     /// Operations.
@@ -227,7 +231,7 @@ fn activations_and_working(
         Keep::Everything => below * full + last,
         Keep::Inputs => config.layers as f64 * tokens * hidden,
     };
-    let logits = scored.min(logps::chunk_rows(config.vocab) as f64) * config.vocab as f64;
+    let logits = logps::chunk_elements(scored as usize, config.vocab, dtype) as f64;
 
     // The final norm's sum and output, and each scored row's own gradient, stay until the backward pass is over.
     let end = 4.0 * scored * hidden;
@@ -280,8 +284,10 @@ impl Estimate {
         for set in &inputs.sets {
             evaluation.add(&set.pairs.iter().collect::<Vec<_>>(), budget);
         }
-        // Before: the base, and the adapter to start from where there is one. After: the policy.
-        let passes = if inputs.start.is_some() { 3.0 } else { 2.0 };
+        // Before: the policy, and the base where it is another and the reference. Then the policy, every few steps or at the end.
+        let both = inputs.start.is_some() && config.dpo.reference == Reference::Base;
+        let evaluations = evaluations(config.eval.every, plan.steps());
+        let passes = if both { 2.0 } else { 1.0 } + evaluations as f64;
         let forward =
             |count: &Count| 0.5 * machine::training_flop(model, count.tokens, count.scored);
         let flop = Flop {
@@ -304,12 +310,13 @@ impl Estimate {
             tokens: all.tokens,
             scored: all.scored,
             micro_batch: all.largest,
+            evaluations,
             evaluated: inputs.sets.iter().map(|set| set.pairs.len()).sum(),
             generated: generated(config, inputs),
             flop,
             memory,
             chosen: engine.keep,
-            disk: disk(config, inputs, trained as f64, plan.steps(), visited.len()),
+            disk: disk(config, inputs, trained as f64, (plan.steps(), evaluations), visited.len()),
             headers,
         })
     }
@@ -398,9 +405,13 @@ fn memory(
         .sum();
     let on_host =
         TOKENIZER_EXPANSION * tokenizer as f64 + DATA_EXPANSION * data_bytes + 4.0 * all_ids as f64;
-    let (program, inputs, fragmentation) = match sizes.place {
-        Place::Cpu => (PROGRAM_BYTES, on_host, FRAGMENTATION),
-        Place::Cuda => (CUDA_CONTEXT_BYTES, 0.0, FRAGMENTATION),
+    let (program, inputs) = match sizes.place {
+        Place::Cpu => (PROGRAM_BYTES, on_host),
+        Place::Cuda => (CUDA_CONTEXT_BYTES, 0.0),
+    };
+    let fragmentation = match (sizes.place, keep) {
+        (Place::Cpu, Keep::Inputs) => 1.0,
+        _ => FRAGMENTATION,
     };
     let mapped = match (sizes.place, headers) {
         (Place::Cpu, Headers::Read { bytes, .. }) => *bytes,
@@ -431,7 +442,18 @@ fn data_bytes(config: &RunConfig) -> Result<f64> {
     Ok(total)
 }
 
-fn disk(config: &RunConfig, inputs: &Inputs, trained: f64, steps: usize, visited: usize) -> Disk {
+/// Evaluations after the one before training: the last one, and with `every` those on the way.
+fn evaluations(every: usize, steps: usize) -> usize {
+    if every == 0 { 1 } else { steps.div_ceil(every).max(1) }
+}
+
+fn disk(
+    config: &RunConfig,
+    inputs: &Inputs,
+    trained: f64,
+    (steps, evaluations): (usize, usize),
+    visited: usize,
+) -> Disk {
     let tokenizer: usize = inputs.tokenizer_files.iter().map(|(_, bytes)| bytes.len()).sum();
     let scores: usize = inputs.sets.iter().map(|set| set.pairs.len()).sum();
     // Bytes of a line: of train.jsonl with its TensorBoard events, of the reference cache, of a pair's scores.
@@ -440,10 +462,16 @@ fn disk(config: &RunConfig, inputs: &Inputs, trained: f64, steps: usize, visited
         ModelSource::Folder(_) | ModelSource::Hub(_) => 0,
         ModelSource::Embedded(files) => files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
     };
+    let kept = config.train.keep_checkpoints + 1;
+    // A best one may be needed for each that a run can go on from, and one is written before the last is removed.
+    let best = if Judge::new(&config.eval).is_some() { (kept + 1).min(evaluations) } else { 0 };
+    let scored = 2 + if config.eval.every > 0 { evaluations } else { 0 };
     Disk {
-        checkpoints: 12.0 * trained * (config.train.keep_checkpoints + 1) as f64,
+        checkpoints: 12.0 * trained * (kept + best) as f64,
         adapter: 4.0 * trained + tokenizer as f64,
-        records: step * steps as f64 + pair * visited as f64 + 2.0 * score * scores as f64,
+        records: step * steps as f64
+            + pair * visited as f64
+            + scored as f64 * score * scores as f64,
         base_model: base_model as f64,
     }
 }

@@ -162,7 +162,7 @@ impl Scoring<'_> {
             return Ok((self.finish(when, Some(name), Some(digest), results)?, scores));
         }
         let (_, before) = self.start()?;
-        let policy = adapter.to_dtype(self.model.dtype)?;
+        let policy = self.model.bring(adapter)?;
         let (mut results, mut all) = (Vec::new(), Vec::new());
         for (i, (set, before)) in self.inputs.sets.iter().zip(&before).enumerate() {
             let reference: Vec<_> = before

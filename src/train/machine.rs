@@ -6,6 +6,8 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
 use super::estimate;
+#[cfg(feature = "cuda")]
+use super::gpu;
 use super::step::Engine;
 use crate::bail_input;
 use crate::config::{Activations, Dtype, LoraSection, TrainSection};
@@ -14,9 +16,9 @@ use crate::error::InputError;
 use crate::model::config::LlamaConfig;
 use crate::model::llama::Keep;
 
-/// Tokens computed at once on a CPU unless the user says otherwise: enough that packing the weights for each product costs
-/// little beside the product. It is a constant, and not by the free memory, so that a run gives the same bits when it goes on.
-const CPU_MICRO_BATCH_TOKENS: usize = 4096;
+/// Tokens computed at once unless the user says otherwise: enough that packing the weights for each product costs little beside
+/// the product on a CPU, and for the full matmul rate of a GPU. It is a constant, and not by the free memory, so that a run gives the same bits when it goes on.
+const MICRO_BATCH_TOKENS: usize = 4096;
 
 /// Share of the free memory that activations may take before they are recomputed.
 const ACTIVATION_SHARE: f64 = 0.7;
@@ -38,21 +40,41 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// The device that `--device` names: `auto`, `cpu`, `cuda` or `cuda:N`.
+/// The device that `--device` names: `auto` (the first GPU if there is one), `cpu`, `cuda` or `cuda:N`.
 pub fn device(name: &str) -> Result<Device> {
     let ordinal = match name {
-        "auto" | "cpu" => return Ok(Device::Cpu),
-        "cuda" => Some(0),
+        "cpu" => return Ok(Device::Cpu),
+        "auto" if gpus() == 0 => return Ok(Device::Cpu),
+        "auto" | "cuda" => Some(0),
         _ => name.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()),
     };
     match ordinal {
-        Some(_) => Err(InputError::new(format!(
-            "`--device {name}` needs a build with CUDA, and this one computes on the CPU"
-        ))
-        .hint("use `--device cpu`")
-        .into()),
+        Some(ordinal) => open_gpu(name, ordinal),
         None => bail_input!("`--device` must be `auto`, `cpu`, `cuda` or `cuda:N`, got `{name}`"),
     }
+}
+
+#[cfg(feature = "cuda")]
+fn gpus() -> usize {
+    gpu::count()
+}
+
+#[cfg(feature = "cuda")]
+fn open_gpu(_: &str, ordinal: usize) -> Result<Device> {
+    gpu::open(ordinal)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpus() -> usize {
+    0
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_gpu(name: &str, _: usize) -> Result<Device> {
+    let error = crate::error::InputError::new(format!(
+        "`--device {name}` needs a build with CUDA, and this one computes on the CPU"
+    ));
+    Err(error.hint("use `--device cpu`").into())
 }
 
 /// The dtype of weights and activations on `device`.
@@ -73,12 +95,16 @@ pub fn dtype(choice: Dtype, device: &Device) -> Result<DType> {
 pub fn describe(device: &Device) -> String {
     match device {
         Device::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => {
+            gpu::Gpu::of(device).map_or_else(|e| e.to_string(), |gpu| gpu.describe())
+        }
         other => format!("{:?}", other.location()),
     }
 }
 
-/// Tokens computed at once and what is kept of them, for pairs of these lengths beside weights that are in memory already;
-/// `free_bytes`: what activations may take a share of, where that is known.
+/// Tokens computed at once and what is kept of them, for pairs of these lengths beside weights that are in memory
+/// already; `free_bytes`: what activations may take a share of, where that is known.
 pub fn engine(
     train: &TrainSection,
     lora: &LoraSection,
@@ -88,11 +114,8 @@ pub fn engine(
     free_bytes: Option<f64>,
 ) -> Engine {
     let longest = pairs.iter().map(TokenPair::tokens).max().unwrap_or(1);
-    let micro_batch_tokens = if train.micro_batch_tokens > 0 {
-        train.micro_batch_tokens
-    } else {
-        CPU_MICRO_BATCH_TOKENS
-    };
+    let micro_batch_tokens =
+        if train.micro_batch_tokens > 0 { train.micro_batch_tokens } else { MICRO_BATCH_TOKENS };
     let keep = match train.activations {
         Activations::Keep => Keep::Everything,
         Activations::Recompute => Keep::Inputs,
@@ -106,7 +129,16 @@ pub fn engine(
     Engine { micro_batch_tokens, keep }
 }
 
-/// Memory that a new allocation can have, where the system says.
+/// Memory that a new tensor on `device` can have, where the system says.
+pub fn free_bytes(device: &Device) -> Option<f64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => gpu::Gpu::of(device).and_then(|gpu| gpu.free_bytes()).ok(),
+        _ => available_memory_bytes(),
+    }
+}
+
+/// Memory of this machine that a new allocation can have, where the system says.
 pub fn available_memory_bytes() -> Option<f64> {
     kibibytes("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024.0)
 }
@@ -119,9 +151,16 @@ pub fn bytes(bytes: f64) -> String {
     format!("{:.digits$} {}", bytes / 1024f64.powi(power as i32), units[power])
 }
 
-/// The most memory this process has held at once, where the system says.
-pub fn peak_memory_gib() -> Option<f64> {
-    kibibytes("/proc/self/status", "VmHWM:").map(|kib| kib / 1024.0 / 1024.0)
+/// The most memory held at once, where the system says: on the CPU by this process, on a GPU by its tensors.
+pub fn peak_memory_gib(device: &Device) -> Option<f64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => {
+            let bytes = gpu::Gpu::of(device).and_then(|gpu| gpu.peak_bytes()).ok()?;
+            Some(bytes / 1024f64.powi(3))
+        }
+        _ => kibibytes("/proc/self/status", "VmHWM:").map(|kib| kib / 1024.0 / 1024.0),
+    }
 }
 
 fn kibibytes(file: &str, field: &str) -> Option<f64> {
@@ -131,11 +170,12 @@ fn kibibytes(file: &str, field: &str) -> Option<f64> {
 
 /// The rate of a plain matmul at the model's own feed-forward shape, TFLOP/s: the ceiling that `mfu` is a share of.
 pub fn matmul_tflops(config: &LlamaConfig, dtype: DType, device: &Device) -> Result<f64> {
+    let rows = if device.is_cpu() { 1024 } else { MICRO_BATCH_TOKENS };
     let (hidden, intermediate) =
         (config.hidden.min(LARGEST_MEASURED.0), config.intermediate.min(LARGEST_MEASURED.1));
-    let x = Tensor::ones((1024, hidden), dtype, device)?;
+    let x = Tensor::ones((rows, hidden), dtype, device)?;
     let weight = Tensor::ones((intermediate, hidden), dtype, device)?;
-    let flop = 2.0 * 1024.0 * (hidden * intermediate) as f64;
+    let flop = 2.0 * (rows * hidden * intermediate) as f64;
     let mut fastest_s = f64::INFINITY;
     let begun = Instant::now();
     while fastest_s.is_infinite() || begun.elapsed().as_millis() < 50 {
@@ -160,12 +200,19 @@ pub fn training_flop(config: &LlamaConfig, tokens: usize, scored: usize) -> f64 
 mod tests {
     use super::*;
 
+    #[cfg(not(feature = "cuda"))]
     #[test]
-    fn a_gpu_is_refused_by_a_cpu_build_with_the_remedy_and_nonsense_by_name() {
+    fn a_gpu_is_refused_by_a_cpu_build_with_the_remedy() {
         let error = device("cuda:1").unwrap_err();
+        use crate::error::InputError;
         assert_eq!(InputError::of(&error).and_then(InputError::remedy), Some("use `--device cpu`"));
+        assert!(matches!(device("auto"), Ok(Device::Cpu)));
+    }
+
+    #[test]
+    fn what_is_no_device_or_not_computed_on_one_is_refused_by_name() {
         assert!(device("tpu").unwrap_err().to_string().contains("`tpu`"));
         assert!(dtype(Dtype::Bf16, &Device::Cpu).is_err());
-        assert!(matches!(device("auto"), Ok(Device::Cpu)));
+        assert!(matches!(device("cpu"), Ok(Device::Cpu)));
     }
 }

@@ -1,9 +1,10 @@
 //! AdamW over an adapter: its moments, clipping by the global norm, one step.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use candle_core::Tensor;
 
-use crate::model::lora::{LoraPair, LoraTensors, PerProjection};
-use crate::ops::adamw::{self, Parameter, Step};
+use crate::model::lora::LoraTensors;
+use crate::ops::adamw::{self, Parameter, Step, Update};
 
 /// The moments of every adapter tensor and the number of steps taken.
 #[derive(Debug, Clone)]
@@ -19,11 +20,11 @@ pub struct Optimizer {
 impl Optimizer {
     /// Before the first step: moments of zero.
     pub fn new(adapter: &LoraTensors) -> Result<Self> {
-        let zero = adapter.map(|tensor| tensor.zeros_like())?;
-        Ok(Self { first_moments: zero.clone(), second_moments: zero, count: 0 })
+        let zero = || adapter.map(|tensor| tensor.zeros_like());
+        Ok(Self { first_moments: zero()?, second_moments: zero()?, count: 0 })
     }
 
-    /// The adapter after one step.
+    /// The adapter after one step; on a GPU it is `adapter` itself, overwritten.
     ///
     /// - `norm`: [`norm`] of `gradients`, which are scaled by `max_norm / (norm + 1e-6)` if that is below 1 (PyTorch's
     ///   `clip_grad_norm_`); a `max_norm` of 0 does not clip.
@@ -45,52 +46,48 @@ impl Optimizer {
             gradient_scale,
             count,
         });
-        let [mut values, mut first, mut second] = [(); 3].map(|()| LoraTensors::default());
+        let mut updates = Vec::new();
         let moments = self.first_moments.layers.iter().zip(&self.second_moments.layers);
         for ((pairs, gradients), (m, v)) in
             adapter.layers.iter().zip(&gradients.layers).zip(moments)
         {
-            let [mut new_values, mut new_first, mut new_second] =
-                [(); 3].map(|()| PerProjection::default());
             for (projection, pair) in pairs.iter() {
                 let (Some(gradient), Some(m), Some(v)) =
                     (gradients.get(projection), m.get(projection), v.get(projection))
                 else {
                     bail!("a gradient is missing");
                 };
-                let update = |value: &_, m: &_, v: &_, gradient, step| {
+                let mut push = |value: &Tensor, m: &Tensor, v: &Tensor, gradient, step| {
                     let parameter = Parameter {
-                        value: Clone::clone(value),
-                        first_moment: Clone::clone(m),
-                        second_moment: Clone::clone(v),
+                        value: value.clone(),
+                        first_moment: m.clone(),
+                        second_moment: v.clone(),
                     };
-                    adamw::update(&parameter, gradient, step)
+                    updates.push(Update { parameter, gradient, step });
                 };
-                let (a, b) = (
-                    update(&pair.a, &m.a, &v.a, &gradient.a, &steps[0])?,
-                    update(&pair.b, &m.b, &v.b, &gradient.b, &steps[1])?,
-                );
-                new_values.set(projection, Some(LoraPair { a: a.value, b: b.value }));
-                new_first.set(projection, Some(LoraPair { a: a.first_moment, b: b.first_moment }));
-                new_second
-                    .set(projection, Some(LoraPair { a: a.second_moment, b: b.second_moment }));
+                push(&pair.a, &m.a, &v.a, &gradient.a, steps[0]);
+                push(&pair.b, &m.b, &v.b, &gradient.b, steps[1]);
             }
-            values.layers.push(new_values);
-            first.layers.push(new_first);
-            second.layers.push(new_second);
         }
-        *self = Self { first_moments: first, second_moments: second, count };
-        Ok(values)
+        let updated = adamw::update_all(updates)?;
+        // In the order of `LoraTensors::map`, in which they were listed.
+        let collect = |part: fn(&Parameter) -> &Tensor| {
+            let mut each = updated.iter().map(part);
+            adapter.map(|_| each.next().cloned().context("a tensor was not updated"))
+        };
+        *self = Self {
+            first_moments: collect(|parameter| &parameter.first_moment)?,
+            second_moments: collect(|parameter| &parameter.second_moment)?,
+            count,
+        };
+        collect(|parameter| &parameter.value)
     }
 }
 
 /// Global L2 norm over all tensors; not finite if any element is not.
 pub fn norm(gradients: &LoraTensors) -> Result<f64> {
-    let mut squares = 0.0;
-    for (.., gradient) in gradients.iter() {
-        squares += adamw::sum_of_squares(gradient)?;
-    }
-    Ok(squares.sqrt())
+    let all: Vec<_> = gradients.iter().map(|(.., gradient)| gradient).collect();
+    Ok(adamw::sum_of_all_squares(&all)?.sqrt())
 }
 
 #[cfg(test)]
@@ -99,6 +96,7 @@ mod tests {
 
     use super::*;
     use crate::config::Projection;
+    use crate::model::lora::{LoraPair, PerProjection};
     use crate::ops::testing::{assert_close, random};
 
     #[test]

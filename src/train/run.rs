@@ -39,6 +39,8 @@ pub struct Options {
     pub device: String,
     /// What to do about a run that is already in the folder.
     pub resume: Resume,
+    /// Whether a run goes on with another configuration than it began with.
+    pub allow_config_change: bool,
     /// How much is said.
     pub verbosity: Verbosity,
 }
@@ -55,7 +57,9 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     // What the user gave.
     let device = machine::device(&options.device)?;
     let dtype = machine::dtype(config.model.dtype, &device)?;
-    folder::check(Purpose::Run, config, &options.resume)?;
+    let changes =
+        folder::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
+    changes.iter().for_each(|change| say.warn(format!("the configuration has changed: {change}")));
     let mut inputs = Inputs::load(config, say)?;
     inputs.notes.iter().for_each(|note| say.note(note));
     inputs.fetch_weights()?;
@@ -67,14 +71,21 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     inputs.save_tokens(say);
     let (commit, revision) = inputs.model.commit().unzip();
     let inputs_digest = inputs.digest(&model_digest)?;
-    folder.begin(Purpose::Run, config, &inputs_digest, &machine::describe(&device), commit)?;
+    folder.begin(
+        Purpose::Run,
+        config,
+        &inputs_digest,
+        &machine::describe(&device),
+        commit,
+        &changes,
+    )?;
     let engine = machine::engine(
         &config.train,
         &config.lora,
         &model.config,
         dtype,
         &inputs.train,
-        machine::available_memory_bytes(),
+        machine::free_bytes(&device),
     );
     let (parameters, device_name) =
         (model.config.parameters() as f64 / 1e6, machine::describe(&device));
@@ -315,7 +326,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         config_toml: config.to_toml()?,
         notes: inputs.notes.clone(),
     };
-    report.write(&folder.report())?;
+    report.write(folder.path())?;
     describe(&folder, &report, &base_name, config)?;
     Ok(report)
 }
@@ -371,10 +382,7 @@ fn load_state(
         }
     }
     let adapter = match &inputs.start {
-        Some(adapter) => Adapter {
-            tensors: adapter.tensors.map(|tensor| tensor.to_device(device))?,
-            ..adapter.clone()
-        },
+        Some(adapter) => adapter.to_device(device)?,
         None => Adapter::fresh(&inputs.model_config, &config.lora, config.train.seed, device)?,
     };
     let optimizer = Optimizer::new(&adapter.tensors)?;
@@ -420,9 +428,7 @@ fn load_best(
 
 /// The adapter that the run starts from, as the base computes; none for a fresh one, which changes nothing.
 fn start(inputs: &Inputs, model: &Llama) -> Result<Option<Adapter>> {
-    let Some(adapter) = &inputs.start else { return Ok(None) };
-    let tensors = adapter.tensors.map(|tensor| tensor.to_device(&model.device))?;
-    Ok(Some(Adapter { tensors, ..*adapter }.to_dtype(model.dtype)?))
+    Ok(inputs.start.as_ref().map(|adapter| model.bring(adapter)).transpose()?)
 }
 
 /// Tokens of a step's pairs as two whole sequences each, which is what TRL counts.
@@ -471,7 +477,7 @@ fn record(
         tokens_per_second: output.tokens_computed as f64 / step_time_s,
         model_tflops,
         mfu: model_tflops / ceiling_tflops,
-        peak_memory_gib: machine::peak_memory_gib(),
+        peak_memory_gib: machine::peak_memory_gib(&model.device),
         skipped,
     }
 }

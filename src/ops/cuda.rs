@@ -1,0 +1,338 @@
+//! Launching our kernels: arguments checked against their tensors, outputs that nobody clears, one stream, nothing waited for.
+//!
+//! All work goes to the device's own stream in the order of the calls, so a tensor may be freed or overwritten by a later call
+//! while earlier ones are still to run.
+
+use candle_core::backend::BackendDevice;
+use candle_core::cuda_backend::cudarc::cublas::{result::gemm_ex, sys as cublas};
+use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaSlice, DevicePtr, LaunchConfig, PushKernelArg,
+};
+use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
+use candle_core::op::BackpropOp;
+use candle_core::{DType, Device, Result, Shape, Storage, Tensor, bail};
+
+/// Threads of a block, unless a kernel says otherwise.
+pub(super) const THREADS: u32 = 256;
+
+/// Blocks of kernels whose threads step over their elements: several for each of the largest card's processors.
+const MOST_BLOCKS: usize = 2048;
+
+/// Bytes of dynamic shared memory that a kernel may have without asking.
+const FREE_SHARED: usize = 48 * 1024;
+
+/// The kernels of one `.cu` file, compiled.
+pub(super) struct Module {
+    /// Its name without the ending.
+    pub(super) name: &'static str,
+    /// What nvcc made of it.
+    pub(super) ptx: &'static str,
+}
+
+/// The [`Module`] of `src/ops/NAME.cu`.
+macro_rules! module {
+    ($name:literal) => {
+        crate::ops::cuda::Module {
+            name: $name,
+            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")),
+        }
+    };
+}
+pub(super) use module;
+
+enum Argument {
+    Address(u64),
+    U32(u32),
+    U64(u64),
+    F32(f32),
+}
+
+impl Module {
+    /// Begins a launch of `kernel` for elements of `like`'s dtype, on its device.
+    pub(super) fn launch(&self, kernel: &str, like: &Tensor) -> Result<Launch<'_>> {
+        let suffix = match like.dtype() {
+            DType::F32 => "float",
+            DType::BF16 => "bf16",
+            other => bail!("{kernel}: no kernel for {other:?}; expected f32 or bf16 on the gpu"),
+        };
+        self.launch_untyped(&format!("{kernel}_{suffix}"), like)
+    }
+
+    /// Begins a launch of a kernel that exists once.
+    pub(super) fn launch_untyped(&self, kernel: &str, like: &Tensor) -> Result<Launch<'_>> {
+        let device = of(like.device())?.clone();
+        Ok(Launch {
+            module: self,
+            kernel: kernel.to_owned(),
+            device,
+            arguments: Vec::new(),
+            shared: 0,
+        })
+    }
+}
+
+/// A launch whose arguments are being listed, in the order of the kernel's parameters.
+pub(super) struct Launch<'m> {
+    module: &'m Module,
+    kernel: String,
+    device: CudaDevice,
+    arguments: Vec<Argument>,
+    shared: usize,
+}
+
+impl Launch<'_> {
+    /// A tensor, which must have this dtype and shape, be contiguous and lie on the launch's device.
+    pub(super) fn tensor(mut self, tensor: &Tensor, dtype: DType, shape: &[usize]) -> Result<Self> {
+        if tensor.dtype() != dtype || tensor.dims() != shape {
+            bail!(
+                "{}: argument {} is {:?} {:?}, expected {dtype:?} {shape:?}",
+                self.kernel,
+                self.arguments.len(),
+                tensor.dtype(),
+                tensor.dims()
+            );
+        }
+        if of(tensor.device())?.id() != self.device.id() {
+            bail!("{}: tensors on several devices", self.kernel);
+        }
+        self.arguments.push(Argument::Address(address(tensor)?));
+        Ok(self)
+    }
+
+    /// A tensor, or null.
+    pub(super) fn optional(
+        mut self,
+        tensor: Option<&Tensor>,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<Self> {
+        match tensor {
+            Some(tensor) => self.tensor(tensor, dtype, shape),
+            None => {
+                self.arguments.push(Argument::Address(0));
+                Ok(self)
+            }
+        }
+    }
+
+    /// A size or a word. Refuses what `unsigned` cannot hold.
+    pub(super) fn count(mut self, count: usize) -> Result<Self> {
+        let Ok(count) = u32::try_from(count) else {
+            bail!("{}: {count} does not fit in 32 bits", self.kernel)
+        };
+        self.arguments.push(Argument::U32(count));
+        Ok(self)
+    }
+
+    /// A size of 64 bits.
+    pub(super) fn long(mut self, count: usize) -> Self {
+        self.arguments.push(Argument::U64(count as u64));
+        self
+    }
+
+    /// A number.
+    pub(super) fn float(mut self, number: f64) -> Self {
+        self.arguments.push(Argument::F32(number as f32));
+        self
+    }
+
+    /// Bytes of dynamic shared memory.
+    pub(super) fn shared(mut self, bytes: usize) -> Self {
+        self.shared = bytes;
+        self
+    }
+
+    /// Queues the kernel over `grid` blocks of `threads`; without a block there is nothing to do.
+    ///
+    /// # Safety
+    ///
+    /// The arguments are the kernel's parameters, in number, order, type and size, and what it writes through them nobody
+    /// reads at the same time.
+    #[expect(unsafe_code, reason = "a kernel reads and writes what it is given")]
+    pub(super) unsafe fn run(self, grid: (usize, usize), threads: u32) -> Result<()> {
+        let (Ok(x), Ok(y)) = (u32::try_from(grid.0), u32::try_from(grid.1)) else {
+            bail!("{}: a grid of {grid:?} blocks", self.kernel)
+        };
+        if x == 0 || y == 0 {
+            return Ok(());
+        }
+        if y > 65_535 {
+            bail!("{}: {y} rows at once; at most 65535", self.kernel);
+        }
+        let Self { module, kernel, device, arguments, shared } = self;
+        let function = device.get_or_load_custom_func(&kernel, module.name, module.ptx)?;
+        let shared_mem_bytes = u32::try_from(shared).map_err(candle_core::Error::wrap)?;
+        if shared > FREE_SHARED {
+            let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, shared as i32).w()?;
+        }
+        let mut builder = function.builder();
+        for argument in &arguments {
+            match argument {
+                Argument::Address(a) | Argument::U64(a) => builder.arg(a),
+                Argument::U32(a) => builder.arg(a),
+                Argument::F32(a) => builder.arg(a),
+            };
+        }
+        let config =
+            LaunchConfig { grid_dim: (x, y, 1), block_dim: (threads, 1, 1), shared_mem_bytes };
+        // SAFETY: the caller's promise; the addresses are of tensors that outlive the queueing, and memory is freed in stream order.
+        unsafe { builder.launch(config) }.w()?;
+        Ok(())
+    }
+}
+
+/// Blocks for `elements` that are taken `each` at a time by every thread.
+pub(super) fn blocks(elements: usize, each: usize) -> usize {
+    elements.div_ceil(each * THREADS as usize).min(MOST_BLOCKS)
+}
+
+/// Elements that a thread moves at once.
+pub(super) fn wide(dtype: DType) -> usize {
+    16 / dtype.size_in_bytes()
+}
+
+/// The CUDA device.
+pub(super) fn of(device: &Device) -> Result<&CudaDevice> {
+    match device {
+        Device::Cuda(device) => Ok(device),
+        other => bail!("expected a tensor on the gpu, got one on {:?}", other.location()),
+    }
+}
+
+/// A tensor of no particular content, for a kernel that writes all of it.
+#[expect(unsafe_code, reason = "clearing what is overwritten costs a pass over it")]
+pub(super) fn empty(device: &Device, dtype: DType, shape: impl Into<Shape>) -> Result<Tensor> {
+    let shape = shape.into();
+    // The driver is not asked for nothing.
+    let memory = if shape.elem_count() == 0 { Shape::from(1) } else { shape.clone() };
+    // SAFETY: every bit pattern is a number, and the caller launches a kernel that writes every element before any is read.
+    let storage = unsafe { of(device)?.alloc_uninit(&memory, dtype) }?;
+    Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))
+}
+
+/// Where the first element of a contiguous tensor lies on the GPU.
+pub(super) fn address(tensor: &Tensor) -> Result<u64> {
+    fn at<T>(slice: &CudaSlice<T>, from: usize) -> u64 {
+        let (base, _) = slice.device_ptr(slice.stream());
+        base + (from * size_of::<T>()) as u64
+    }
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((from, _)) = layout.contiguous_offsets() else {
+        bail!("expected a contiguous tensor, got strides {:?}", layout.stride())
+    };
+    let Storage::Cuda(storage) = &*storage else {
+        bail!("expected a tensor on the gpu, got one on {:?}", tensor.device().location())
+    };
+    Ok(match &storage.slice {
+        CudaStorageSlice::F32(slice) => at(slice, from),
+        CudaStorageSlice::BF16(slice) => at::<half::bf16>(slice, from),
+        CudaStorageSlice::F64(slice) => at(slice, from),
+        CudaStorageSlice::U32(slice) => at(slice, from),
+        CudaStorageSlice::I64(slice) => at(slice, from),
+        _ => bail!("no kernel takes {:?}", tensor.dtype()),
+    })
+}
+
+/// A factor of a product, as it lies in memory or transposed.
+#[derive(Clone, Copy)]
+pub(super) enum Factor<'a> {
+    /// `[rows, columns]`.
+    Plain(&'a Tensor),
+    /// `[columns, rows]` in memory.
+    Transposed(&'a Tensor),
+}
+
+impl Factor<'_> {
+    /// Rows and columns of the factor, columns in memory, address and dtype; cuBLAS counts columns first, so the operation is
+    /// that of the matrix's transpose.
+    fn operand(self) -> Result<Operand> {
+        let (tensor, operation) = match self {
+            Factor::Plain(tensor) => (tensor, cublas::cublasOperation_t::CUBLAS_OP_N),
+            Factor::Transposed(tensor) => (tensor, cublas::cublasOperation_t::CUBLAS_OP_T),
+        };
+        let (first, second) = tensor.dims2()?;
+        let (rows, columns) = match self {
+            Factor::Plain(_) => (first, second),
+            Factor::Transposed(_) => (second, first),
+        };
+        let kind = kind(tensor)?;
+        Ok(Operand { rows, columns, leading: second, operation, address: address(tensor)?, kind })
+    }
+}
+
+struct Operand {
+    rows: usize,
+    columns: usize,
+    leading: usize,
+    operation: cublas::cublasOperation_t,
+    address: u64,
+    kind: cublas::cudaDataType_t,
+}
+
+fn kind(tensor: &Tensor) -> Result<cublas::cudaDataType_t> {
+    match tensor.dtype() {
+        DType::F32 => Ok(cublas::cudaDataType_t::CUDA_R_32F),
+        DType::BF16 => Ok(cublas::cudaDataType_t::CUDA_R_16BF),
+        other => bail!("no product of {other:?}; expected f32 or bf16 on the gpu"),
+    }
+}
+
+/// `out = alpha a b + beta out` through cuBLAS, accumulated in f32; `out`: `[m, n]`, contiguous, f32 or the dtype of both factors.
+#[expect(unsafe_code, reason = "a foreign function that writes to an address")]
+pub(super) fn gemm(
+    out: &Tensor,
+    a: Factor<'_>,
+    b: Factor<'_>,
+    alpha: f64,
+    beta: f64,
+) -> Result<()> {
+    let (m, n) = out.dims2()?;
+    let (a, b) = (a.operand()?, b.operand()?);
+    if (a.rows, b.columns) != (m, n) || a.columns != b.rows {
+        bail!(
+            "product: [{}, {}] times [{}, {}] does not give [{m}, {n}]",
+            a.rows,
+            a.columns,
+            b.rows,
+            b.columns
+        );
+    }
+    if m == 0 || n == 0 {
+        return Ok(());
+    }
+    let out_kind = kind(out)?;
+    if a.kind != b.kind || (out_kind != a.kind && out_kind != cublas::cudaDataType_t::CUDA_R_32F) {
+        bail!("product: {:?} times {:?} into {out_kind:?}", a.kind, b.kind);
+    }
+    let (alpha, beta) = (alpha as f32, beta as f32);
+    let size = |n: usize| i32::try_from(n).map_err(candle_core::Error::wrap);
+    let handle = of(out.device())?.cublas_handle();
+    // SAFETY: shapes and dtypes are checked above, the addresses are of contiguous tensors of them, and the call is queued on
+    // the stream that everything else is on.
+    unsafe {
+        gemm_ex(
+            *handle.handle(),
+            b.operation,
+            a.operation,
+            size(n)?,
+            size(m)?,
+            size(a.columns)?,
+            (&raw const alpha).cast(),
+            b.address as *const _,
+            b.kind,
+            size(b.leading)?,
+            a.address as *const _,
+            a.kind,
+            size(a.leading)?,
+            (&raw const beta).cast(),
+            address(out)? as *mut _,
+            out_kind,
+            size(n)?,
+            cublas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            cublas::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT_TENSOR_OP,
+        )
+    }
+    .w()
+}

@@ -1,0 +1,63 @@
+//! The obvious version of each operation: a composition of candle primitives whose graph candle's tape can follow. What the
+//! bodies and the kernels are compared with, in tests and by `mvpbench doctor`; nothing trains with it.
+
+use candle_core::{D, Result, Tensor, Var};
+
+use super::adamw::{BETA1, BETA2, EPS, Parameter, Step};
+
+/// `x / sqrt(mean(x^2) + eps) * weight`; `x`: `[tokens, hidden]`, `weight`: `[hidden]`.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let inv = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
+    x.broadcast_mul(&inv)?.broadcast_mul(weight)
+}
+
+/// Each head's halves turned by the angles; `x`: `[tokens, heads * head_dim]`, `cos`, `sin`: `[tokens, head_dim / 2]`.
+pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let ((tokens, width), half) = (x.dims2()?, cos.dim(1)?);
+    let x = x.reshape((tokens, width / (2 * half), 2 * half))?;
+    let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
+    let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
+    let left = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let right = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    Tensor::cat(&[left, right], 2)?.reshape((tokens, width))
+}
+
+/// `silu(gate) * up`.
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.silu()? * up
+}
+
+/// `z[target] - logsumexp(z)` of each row of `logits`, `[rows, vocab]`; `targets`: `[rows]` u32.
+pub fn logps(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
+    let all = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)?;
+    all.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)
+}
+
+/// One step of AdamW.
+pub fn adamw(parameter: &Parameter, gradient: &Tensor, step: &Step) -> Result<Parameter> {
+    let g = (gradient * step.gradient_scale)?;
+    let first = ((&parameter.first_moment * BETA1)? + (&g * (1.0 - BETA1))?)?;
+    let second = ((&parameter.second_moment * BETA2)? + (g.sqr()? * (1.0 - BETA2))?)?;
+    let unbiased = |moment: &Tensor, beta: f64| moment / (1.0 - beta.powf(step.count as f64));
+    let (m, v) = (unbiased(&first, BETA1)?, unbiased(&second, BETA2)?);
+    let kept = (&parameter.value * (1.0 - step.learning_rate * step.weight_decay))?;
+    let value = (kept - (m / (v.sqrt()? + EPS)?)? * step.learning_rate)?;
+    Ok(Parameter { value, first_moment: first, second_moment: second })
+}
+
+/// Gradients of `sum(weights * f(inputs))` by candle's tape; `f` must be a composition that keeps the graph.
+pub fn gradients(
+    inputs: &[&Tensor],
+    weights: &Tensor,
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+) -> Result<Vec<Tensor>> {
+    let variables = inputs.iter().map(|t| Var::from_tensor(t)).collect::<Result<Vec<Var>>>()?;
+    let tensors: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
+    let mut gradients = (f(&tensors)? * weights)?.sum_all()?.backward()?;
+    let of = |v: &Var| {
+        let gradient = gradients.remove(v);
+        gradient.map_or_else(|| candle_core::bail!("the graph is cut"), |g| Ok(g.detach()))
+    };
+    variables.iter().map(of).collect()
+}

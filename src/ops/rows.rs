@@ -1,0 +1,95 @@
+//! Rows of a matrix by number, `y[i] = x[rows[i]]`, and the gradient of that: what falls on a row is added up in the list's order.
+
+use candle_core::{Result, Tensor};
+
+/// `[rows, columns]`, the rows of `x` (`[_, columns]`) that `rows` (`[rows]` u32) names, which must be there.
+pub fn forward(x: &Tensor, rows: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return launch::forward(x, rows);
+    }
+    x.index_select(rows, 0)
+}
+
+/// `[count, columns]`, the sum of the rows of `dy` (`[rows, columns]`) at the places `rows` names; zero where there is none.
+pub fn backward(dy: &Tensor, rows: &Tensor, count: usize) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if dy.device().is_cuda() {
+        return launch::backward(dy, rows, count);
+    }
+    Tensor::zeros((count, dy.dim(1)?), dy.dtype(), dy.device())?.index_add(rows, dy, 0)
+}
+
+#[cfg(feature = "cuda")]
+mod launch {
+    use candle_core::{DType, Result, Tensor};
+
+    use crate::ops::cuda::{self, Module, THREADS};
+
+    const MODULE: Module = cuda::module!("rows");
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn forward(x: &Tensor, rows: &Tensor) -> Result<Tensor> {
+        let ((from, columns), count) = (x.dims2()?, rows.dim(0)?);
+        let y = cuda::empty(x.device(), x.dtype(), (count, columns))?;
+        let launch = MODULE
+            .launch("rows_gather", x)?
+            .tensor(x, x.dtype(), &[from, columns])?
+            .tensor(rows, DType::U32, &[count])?
+            .tensor(&y, x.dtype(), &[count, columns])?
+            .count(columns)?;
+        // SAFETY: the parameters of `rows_gather`; one block for each row of `y`, which is new; the caller's rows are there.
+        unsafe { launch.run((count, 1), THREADS) }?;
+        Ok(y)
+    }
+
+    #[expect(unsafe_code, reason = "a launch")]
+    pub(super) fn backward(dy: &Tensor, rows: &Tensor, count: usize) -> Result<Tensor> {
+        let (listed, columns) = dy.dims2()?;
+        let dx = cuda::empty(dy.device(), dy.dtype(), (count, columns))?;
+        let launch = MODULE
+            .launch("rows_spread", dy)?
+            .tensor(dy, dy.dtype(), &[listed, columns])?
+            .tensor(rows, DType::U32, &[listed])?
+            .tensor(&dx, dy.dtype(), &[count, columns])?
+            .count(listed)?
+            .count(columns)?;
+        // SAFETY: the parameters of `rows_spread`; one block for each row of `dx`, which is new.
+        unsafe { launch.run((count, 1), THREADS) }?;
+        Ok(dx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, random, tape, tolerance};
+    use candle_core::{DType, Device};
+
+    #[test]
+    fn values_and_gradients_agree_with_the_reference() {
+        for dtype in [DType::F32, DType::F64] {
+            for (from, list) in [(1, vec![0u32]), (5, vec![3, 0, 3, 3, 4]), (40, (0..40).collect())]
+            {
+                let x = random(&[from, 7], 1, dtype);
+                let dy = random(&[list.len(), 7], 2, dtype);
+                let onehot: Vec<f64> = list
+                    .iter()
+                    .flat_map(|&row| (0..from).map(move |i| f64::from(u8::from(i == row as usize))))
+                    .collect();
+                let choice = Tensor::from_vec(onehot, (list.len(), from), &Device::Cpu).unwrap();
+                let choice = choice.to_dtype(dtype).unwrap();
+                let rows = Tensor::new(list, &Device::Cpu).unwrap();
+                let want = choice.matmul(&x).unwrap();
+                assert_close("y", &forward(&x, &rows).unwrap(), &want, tolerance(dtype));
+                let want = tape(&[&x], &dy, |t| choice.matmul(&t[0]));
+                assert_close(
+                    "dx",
+                    &backward(&dy, &rows, from).unwrap(),
+                    &want[0],
+                    tolerance(dtype),
+                );
+            }
+        }
+    }
+}

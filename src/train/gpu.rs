@@ -1,0 +1,115 @@
+//! An NVIDIA GPU through the driver: which there are, how one is opened, what its memory holds.
+
+use anyhow::{Result, bail};
+use candle_core::Device;
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, result::DriverError, sys};
+
+use crate::bail_input;
+use crate::error::InputError;
+
+/// The oldest cards the kernels run on: bf16 on tensor cores.
+const OLDEST: (i32, i32) = (8, 0);
+
+/// How many GPUs the driver shows; none without a driver.
+pub(super) fn count() -> usize {
+    CudaContext::device_count().map_or(0, |count| count.max(0) as usize)
+}
+
+/// Opens a GPU for this program: one stream for all threads, memory that stays with the program once it was had.
+pub(super) fn open(ordinal: usize) -> Result<Device> {
+    let count = count();
+    if ordinal >= count {
+        let error = InputError::new(match count {
+            0 => format!("`--device cuda:{ordinal}`: the driver shows no GPU"),
+            1 => format!("`--device cuda:{ordinal}`: there is one GPU, `cuda:0`"),
+            _ => format!("`--device cuda:{ordinal}`: there are {count} GPUs, from `cuda:0`"),
+        });
+        return Err(error.hint("`nvidia-smi` lists them; `--device cpu` computes without").into());
+    }
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    let gpu = Gpu::of(&device)?;
+    let capability = gpu.context.compute_capability()?;
+    if capability < OLDEST {
+        bail_input!(
+            "`--device cuda:{ordinal}`: {} has compute capability {}.{}, expected {}.{} or later",
+            gpu.context.name()?,
+            capability.0,
+            capability.1,
+            OLDEST.0,
+            OLDEST.1
+        );
+    }
+    gpu.keep_memory()?;
+    Ok(device)
+}
+
+/// An open GPU.
+pub(super) struct Gpu {
+    context: std::sync::Arc<CudaContext>,
+}
+
+impl Gpu {
+    /// The GPU that `device` is.
+    pub(super) fn of(device: &Device) -> Result<Self> {
+        let Device::Cuda(cuda) = device else {
+            bail!("expected a GPU, got {:?}", device.location())
+        };
+        Ok(Self { context: cuda.cuda_stream().context().clone() })
+    }
+
+    /// Its name and number.
+    pub(super) fn describe(&self) -> String {
+        let name = self.context.name().unwrap_or_else(|_| "GPU of unknown name".to_owned());
+        format!("{name}, cuda:{}", self.context.ordinal())
+    }
+
+    /// Bytes that a new allocation can have: what the driver has, and what our pool holds unused.
+    pub(super) fn free_bytes(&self) -> Result<f64> {
+        use sys::CUmemPool_attribute as Attribute;
+        let (free, _) = self.context.mem_get_info()?;
+        let held = self.pool_bytes(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        let used = self.pool_bytes(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+        Ok(free as f64 + held.saturating_sub(used) as f64)
+    }
+
+    /// The most bytes that tensors have taken at once.
+    pub(super) fn peak_bytes(&self) -> Result<f64> {
+        Ok(self.pool_bytes(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)? as f64)
+    }
+
+    /// No event per tensor, and no memory given back between steps, which would be fetched again by every one of them.
+    #[expect(unsafe_code, reason = "foreign functions")]
+    fn keep_memory(&self) -> Result<()> {
+        // SAFETY: all work of this program goes to the one stream that the device was opened with, in the order of the calls.
+        unsafe { self.context.disable_event_tracking() };
+        let mut everything = u64::MAX;
+        // SAFETY: the attribute is a u64, which the driver copies.
+        unsafe {
+            sys::cuMemPoolSetAttribute(
+                self.pool()?,
+                sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+                (&raw mut everything).cast(),
+            )
+        }
+        .result()?;
+        Ok(())
+    }
+
+    #[expect(unsafe_code, reason = "foreign functions")]
+    fn pool_bytes(&self, attribute: sys::CUmemPool_attribute) -> Result<u64> {
+        let mut bytes = 0u64;
+        // SAFETY: the attributes that are asked for here are u64, which the driver writes.
+        unsafe { sys::cuMemPoolGetAttribute(self.pool()?, attribute, (&raw mut bytes).cast()) }
+            .result()?;
+        Ok(bytes)
+    }
+
+    /// The pool that tensors come from, the device's own.
+    #[expect(unsafe_code, reason = "foreign functions")]
+    fn pool(&self) -> Result<sys::CUmemoryPool, DriverError> {
+        let mut pool = std::ptr::null_mut();
+        // SAFETY: the driver writes a handle, which is valid as long as the device is.
+        unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, self.context.cu_device()) }.result()?;
+        Ok(pool)
+    }
+}
