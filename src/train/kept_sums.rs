@@ -35,7 +35,7 @@ pub(super) fn key<'a>(
 pub struct KeptSums {
     /// The file.
     pub path: PathBuf,
-    /// [`key`] of the pass.
+    /// Digest of all that the sums depend on.
     pub key: String,
 }
 
