@@ -92,11 +92,15 @@ pub fn check(
     writable::check(path)?;
     let file = path.join(purpose.config_file());
     if !file.exists() {
+        // What a program that is killed early leaves: the lock comes first, the configuration last.
+        let begun = path.join(LOCK_FILE).exists();
+        let partial = format!(".{}.partial", purpose.config_file());
+        let ours = [LOCK_FILE, "base_model", ".base_model.partial", &partial];
         let strange = fs::read_dir(path)
             .into_iter()
             .flatten()
             .flatten()
-            .find(|entry| entry.file_name() != LOCK_FILE);
+            .find(|entry| !(begun && ours.iter().any(|name| entry.file_name() == *name)));
         return match strange {
             Some(entry) => {
                 let message = format!(

@@ -56,6 +56,18 @@ fn resume_is_bit_identical_after_a_kill_at_any_step() {
 }
 
 #[test]
+fn a_run_killed_before_its_configuration_was_written_goes_on() {
+    let place = place();
+    for file in ["run.lock", ".config.toml.partial", ".base_model.partial/a", "base_model/a"] {
+        place.write(&format!("run/{file}"), "x");
+    }
+    place.succeed(&["--config", "config.toml", "--set", "train.max_steps=1"]);
+    let other = self::place();
+    other.write("run/base_model/a", "x");
+    assert_eq!(other.run(&["--config", "config.toml"]).status.code(), Some(2), "not the program's");
+}
+
+#[test]
 fn a_broken_checkpoint_is_passed_over_for_the_one_before_it() {
     let place = uninterrupted();
     let adapter = place.bytes(ADAPTER);
