@@ -45,7 +45,12 @@ pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<
         fs::rename(&partial, path)?;
         sync_folder(path)
     };
-    written().with_context(|| format!("cannot write `{}`", path.display()))
+    let written = written();
+    if written.is_err() {
+        // The first error is the one to report. On a full disk a half-written folder would keep what others need.
+        let _ = fs::remove_dir_all(&partial);
+    }
+    written.with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// Makes the folder `path` out of what `fill` puts into the empty folder it is given, aside and renamed; `path` must not be there.
@@ -91,7 +96,8 @@ fn write_partial(
     fs::create_dir_all(folder_of(partial))?;
     let mut writer = BufWriter::new(File::create(partial)?);
     fill(&mut writer)?;
-    writer.into_inner()?.sync_all()?;
+    // The error itself, by whose kind the remedy is chosen.
+    writer.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
     Ok(())
 }
 

@@ -21,13 +21,13 @@ impl fmt::Display for InputError {
 impl InputError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: printable(message.into()), hint: None }
     }
 
     /// Adds the remedy, printed on its own line as `hint: ...`.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(printable(hint.into()));
         self
     }
 
@@ -42,6 +42,39 @@ impl InputError {
     }
 }
 
+/// A message as a terminal may show it, whatever a file put into it: control characters escaped, and no longer than a screen or two.
+fn printable(message: String) -> String {
+    /// Characters kept of the beginning and of the end.
+    const KEPT: [usize; 2] = [3000, 300];
+    let control = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let message = match message.contains(control) {
+        true => message
+            .chars()
+            .flat_map(|c| {
+                let escape = control(c).then(|| c.escape_default());
+                escape.into_iter().flatten().chain((!control(c)).then_some(c))
+            })
+            .collect(),
+        false => message,
+    };
+    let cut = |n: usize| message.char_indices().nth(n).map(|(at, _)| at);
+    let Some(from) = cut(KEPT[0]).filter(|_| cut(KEPT[0] + KEPT[1]).is_some()) else {
+        return message;
+    };
+    let to = message.char_indices().rev().nth(KEPT[1] - 1).map_or(from, |(at, _)| at);
+    format!("{} [...] {}", &message[..from], &message[to..])
+}
+
+/// A value for a message, cut where it is long.
+pub fn shown(value: &impl fmt::Display) -> String {
+    const SHOWN: usize = 80;
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
 /// Returns early with an [`InputError`]; the arguments are those of `format!`.
 #[macro_export]
 macro_rules! bail_input {
@@ -52,6 +85,16 @@ macro_rules! bail_input {
 mod tests {
     use super::*;
     use anyhow::Context;
+
+    #[test]
+    fn a_message_is_no_longer_than_a_screen_and_has_no_control_characters() {
+        let error = InputError::new(format!("a.json: `{}` at the end", "é".repeat(1 << 20)));
+        assert_eq!(error.message.chars().count(), 3000 + 7 + 300);
+        assert!(error.message.starts_with("a.json: `é") && error.message.ends_with("` at the end"));
+        let error = InputError::new("a\u{1b}[2Jb\n\tc\0").hint("\u{7}");
+        assert_eq!(error.message, "a\\u{1b}[2Jb\n\tc\\u{0}");
+        assert_eq!(error.remedy(), Some("\\u{7}"));
+    }
 
     #[test]
     fn an_input_error_is_found_under_context() {

@@ -17,6 +17,7 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod eval;
+pub mod interrupt;
 pub mod model;
 pub mod ops;
 pub mod presets;

@@ -1,5 +1,6 @@
 //! The command line: what was typed, turned into what is used. One file per verb.
 
+use std::io;
 use std::process::ExitCode;
 
 use crate::error::InputError;
@@ -29,6 +30,59 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
             }
             ExitCode::from(2)
         }
-        None => ExitCode::FAILURE,
+        None => {
+            if let Some(remedy) = out_of_space(&error) {
+                eprintln!("\nhint: {remedy}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What to do about a write that failed for want of space or of rights, if that is what `error` is.
+fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
+    use io::ErrorKind::{
+        FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    let kind = |cause: &(dyn std::error::Error + 'static)| {
+        let plain = cause.downcast_ref().map(io::Error::kind);
+        plain.or_else(|| cause.downcast_ref().and_then(serde_json::Error::io_error_kind))
+    };
+    match error.chain().find_map(kind)? {
+        StorageFull | QuotaExceeded | FileTooLarge => Some(
+            "make room and run the same command again; what was finished is kept, and a training run goes on from its last checkpoint",
+        ),
+        ReadOnlyFilesystem | PermissionDenied => Some(
+            "make the folder writable and run the same command again, or give another with `--output`",
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_has_its_remedy_however_it_was_written_to() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let plain = Full.write_all(b"x").context("cannot write `a`").unwrap_err();
+        let json = serde_json::to_writer(Full, &1).context("cannot write `a`").unwrap_err();
+        for error in [plain, json] {
+            assert!(out_of_space(&error).is_some_and(|remedy| remedy.contains("make room")));
+        }
+        assert!(out_of_space(&anyhow::anyhow!("broken")).is_none());
     }
 }

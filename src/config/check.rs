@@ -8,7 +8,7 @@ use super::nearest::nearest_word;
 use super::sections::{DpoSection, EvalSection};
 use super::typed::{Entry, Source};
 use crate::bail_input;
-use crate::error::InputError;
+use crate::error::{InputError, shown};
 
 /// Longest name of an evaluation set: it becomes a part of file names.
 const LONGEST_NAME: usize = 100;
@@ -270,13 +270,4 @@ fn usable_in_a_file_name(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.len())
         && !name.starts_with('.')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-}
-
-/// A value as TOML, cut where it is long.
-fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
 }

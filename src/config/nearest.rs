@@ -4,12 +4,18 @@ use toml::Value;
 
 use super::keys::{KEYS, SECTIONS, SET_KEYS, kind, quoted};
 use super::typed::{Entry, Source};
-use crate::error::InputError;
+use crate::error::{InputError, shown};
 
 /// How alike two names must be, of 1, for one to be offered for the other.
 const ALIKE: f64 = 0.65;
 
-/// An error that names every unknown key with the nearest known one, if there is an unknown key.
+/// The longest name that is compared, in bytes: it takes time in its length.
+const LONGEST_COMPARED: usize = 200;
+
+/// How many unknown keys are named; of more, it is said how many.
+const LISTED: usize = 20;
+
+/// An error that names the unknown keys with the nearest known one, if there is an unknown key.
 pub(super) fn refuse_unknown(entries: &[Entry<'_>]) -> anyhow::Result<()> {
     let unknown: Vec<(Source<'_>, String)> = entries
         .iter()
@@ -18,6 +24,8 @@ pub(super) fn refuse_unknown(entries: &[Entry<'_>]) -> anyhow::Result<()> {
     if unknown.is_empty() {
         return Ok(());
     }
+    let more = unknown.len().saturating_sub(LISTED);
+    let unknown = &unknown[..unknown.len() - more];
     let messages: Vec<_> = unknown
         .chunk_by(|a, b| a.0 == b.0)
         .map(|keys| {
@@ -25,17 +33,18 @@ pub(super) fn refuse_unknown(entries: &[Entry<'_>]) -> anyhow::Result<()> {
             format!(
                 "{}: unknown key{plural} {}",
                 keys[0].0,
-                quoted(keys.iter().map(|(_, key)| key))
+                quoted(keys.iter().map(|(_, key)| shown(key)))
             )
         })
         .collect();
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     let mut nearests: Vec<_> = unknown.iter().filter_map(|(_, key)| nearest(key)).collect();
     nearests.dedup();
     let hint = match nearests.as_slice() {
         [] => known_beside(&unknown[0].1),
         nearests => format!("did you mean {}?", quoted(nearests)),
     };
-    Err(InputError::new(messages.join("; ")).hint(hint).into())
+    Err(InputError::new(messages.join("; ") + &more).hint(hint).into())
 }
 
 /// The unknown keys of one entry: itself, or what its `[[eval.sets]]` hold.
@@ -110,6 +119,9 @@ pub(super) fn nearest_word(typed: &str, words: &[&str]) -> Option<String> {
 
 /// How alike two names are, up to 1; a name that holds the other, as `batch_size` in `per_device_batch_size`, is alike.
 fn likeness(a: &str, b: &str) -> f64 {
+    if a.len() > LONGEST_COMPARED {
+        return 0.0;
+    }
     let a = a.to_lowercase().replace('-', "_");
     let holds = a.len().min(b.len()) >= 4 && (a.contains(b) || b.contains(&a));
     strsim::normalized_damerau_levenshtein(&a, b).max(if holds { 0.7 } else { 0.0 })

@@ -50,10 +50,13 @@ impl Source<'_> {
     /// The source with the line of `key`'s value, such as `eval.sets[1].files`, where it has lines.
     pub(super) fn line_of(&self, key: &str) -> String {
         match self {
-            Self::File { name, text } => match offset(text, key) {
-                Some(offset) => format!("{name}:{}", place(text, offset).0),
-                None => (*name).to_owned(),
-            },
+            Self::File { name, text } => {
+                let root = DeTable::parse(text).ok();
+                match root.and_then(|root| offset(root.get_ref(), key)) {
+                    Some(offset) => format!("{name}:{}", place(text, offset).0),
+                    None => (*name).to_owned(),
+                }
+            }
             Self::Argument(_) | Self::Options(_) => self.to_string(),
         }
     }
@@ -76,7 +79,9 @@ pub(super) fn file<'a>(text: &'a str, name: &'a str) -> anyhow::Result<Vec<Entry
             value => entries.push(Entry { key, value, source }),
         }
     }
-    entries.sort_by_key(|entry| offset(text, &entry.key));
+    let root = DeTable::parse(text).ok();
+    let offset = |key: &str| root.as_ref().and_then(|root| offset(root.get_ref(), key));
+    entries.sort_by_cached_key(|entry| offset(&entry.key));
     Ok(entries)
 }
 
@@ -132,9 +137,8 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// The byte at which the value of `key` begins.
-fn offset(text: &str, key: &str) -> Option<usize> {
-    let root = DeTable::parse(text).ok()?;
-    let mut table = root.get_ref();
+fn offset(root: &DeTable<'_>, key: &str) -> Option<usize> {
+    let mut table = root;
     let mut found: Option<&Spanned<DeValue<'_>>> = None;
     for step in key.split('.') {
         if let Some(value) = found {

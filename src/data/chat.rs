@@ -1,8 +1,9 @@
 //! Conversations as text, through the model's own `chat_template`: a Jinja template, rendered as transformers renders it.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, ErrorKind};
@@ -13,6 +14,16 @@ use crate::error::InputError;
 
 /// Steps of a template after which it is taken to never end.
 const FUEL: u64 = 10_000_000;
+
+/// The longest source of a template, in bytes; those of the hub's models have up to twenty thousand. The compiler's time goes with
+/// the square of the longest expression.
+const LONGEST_SOURCE: usize = 64 << 10;
+
+/// Stack that the longest source needs to be compiled, bytes; only what is used is ever there.
+const COMPILER_STACK: usize = 256 << 20;
+
+/// Bytes of text that one conversation may become.
+const LONGEST_TEXT: usize = 64 << 20;
 
 /// A model's chat template.
 ///
@@ -71,9 +82,23 @@ impl ChatTemplate {
                 Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
             },
         );
-        environment
-            .add_template_owned("chat", source)
-            .map_err(|error| InputError::new(format!("{name}: not a template: {error}")))?;
+        if source.len() > LONGEST_SOURCE {
+            crate::bail_input!(
+                "{name}: a template of {} bytes, expected at most {LONGEST_SOURCE}",
+                source.len()
+            );
+        }
+        // The compiler goes as deep as an expression is long.
+        let compiled = std::thread::scope(|scope| {
+            let compile = || environment.add_template_owned("chat", source);
+            let thread = std::thread::Builder::new().stack_size(COMPILER_STACK);
+            Ok::<_, io::Error>(thread.spawn_scoped(scope, compile)?.join())
+        });
+        match compiled.context("cannot start a thread")? {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => crate::bail_input!("{name}: not a template: {error}"),
+            Err(_) => crate::bail_input!("{name}: not a template"),
+        }
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let (bos, eos) = (text(tokenizer.bos_text()), text(Some(tokenizer.eos_text())));
         Ok(Self { environment: Arc::new(environment), name, bos, eos })
@@ -87,16 +112,18 @@ impl ChatTemplate {
             "bos_token": self.bos,
             "eos_token": self.eos,
         });
-        let rendered = self
-            .environment
-            .get_template("chat")
-            .and_then(|template| template.render(Serde(&context)));
+        let mut text = Text::default();
+        let rendered = self.environment.get_template("chat").and_then(|template| {
+            template.render_captured_to(Serde(&context), &mut text).map(|_| ())
+        });
         rendered.map_err(|error| {
-            let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-            InputError::new(format!("{}: {what}", self.name))
-                .hint("the template refuses this conversation, or has something that is not known here")
-                .into()
-        })
+            let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+            let what = if text.full { "more than 64 MiB of text".to_owned() } else { detail };
+            InputError::new(format!("{}: {what}", self.name)).hint(
+                "the template refuses this conversation, or has something that is not known here",
+            )
+        })?;
+        Ok(String::from_utf8(text.bytes)?)
     }
 
     /// Prompt, chosen and rejected answer as text: the prompt up to where an answer begins, and what each answer adds to it.
@@ -126,6 +153,28 @@ impl ChatTemplate {
     /// Whether a rendered text begins with the BOS text, so that no other may be put before it.
     pub(super) fn writes_bos(&self, rendered: &str) -> bool {
         !self.bos.is_empty() && rendered.starts_with(&self.bos)
+    }
+}
+
+/// What a template writes, as far as it may.
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl Write for Text {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        self.full = self.bytes.len() + more.len() > LONGEST_TEXT;
+        if self.full {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@
 //! What was odd, missing, cut or dropped on the way is counted in [`pair::LoadCounts`] and [`tokenize::TokenCounts`], which say it in a line.
 
 pub mod chat;
+pub(crate) mod contained;
 mod conversation;
 mod fields;
 pub mod file;

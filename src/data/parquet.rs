@@ -4,12 +4,12 @@
 //! NaN becomes null, a binary column Base64.
 
 use std::fmt::Write;
-use std::panic::{self, AssertUnwindSafe};
 
 use anyhow::Result;
 use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
+use super::contained::contained;
 use crate::error::InputError;
 
 /// First bytes of a Parquet file.
@@ -26,12 +26,8 @@ pub(super) fn is_parquet(bytes: &[u8]) -> bool {
 /// The rows of a Parquet file as one JSON object a line. `name`: by which messages call the file.
 pub(super) fn to_lines(bytes: &[u8], name: &str) -> Result<String> {
     let bytes = Bytes::copy_from_slice(bytes);
-    // The parquet crate checks less than it reads: of a damaged file it may panic where it should fail.
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let lines = panic::catch_unwind(AssertUnwindSafe(|| lines(bytes, name)));
-    panic::set_hook(hook);
-    lines.unwrap_or_else(|_| Err(broken(name, "its pages do not hold what its footer says")))
+    // The parquet crate checks less than it reads.
+    contained(|| lines(bytes, name), |_| broken(name, "its pages do not hold what its footer says"))
 }
 
 fn lines(bytes: Bytes, name: &str) -> Result<String> {

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::pair::{Markup, Pair};
 use super::tokenizer::{Encoder, Tokenizer};
+use crate::interrupt;
 
 pub use super::limits::{Limits, TokenCounts, Tokenization};
 
@@ -80,6 +81,7 @@ fn whole(
 ) -> Result<Vec<TokenPair>> {
     let mut encoder = tokenizer.encoder();
     let ids = |(place, pair): (usize, &Pair)| {
+        interrupt::check()?;
         let [prompt, chosen, rejected] = match tokenization {
             Tokenization::Joint => joint(pair, tokenizer.eos_text(), &mut encoder),
             Tokenization::Separate => separate(pair, tokenizer.eos_id(), &mut encoder),

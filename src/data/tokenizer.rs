@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::contained::contained;
 use super::tokenizer_files::{self, Parts};
 use super::words::{Memory, Words};
 use crate::error::InputError;
@@ -20,6 +21,20 @@ pub struct Tokenizer {
     bos: Option<(u32, String)>,
     vocab_size: usize,
     words: Option<Words>,
+}
+
+/// `call` into the tokenizers library, which fails or panics on some broken files only when they are used. `name`: of their folder.
+fn guarded<T>(name: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+    let broken = |why: &str| -> anyhow::Error {
+        let message = format!(
+            "{name}/tokenizer.json: not usable, the tokenizers library stopped at it: {why}"
+        );
+        InputError::new(message).hint("take the tokenizer files that came with the weights").into()
+    };
+    contained(call, broken).map_err(|error| match InputError::of(&error) {
+        Some(_) => error,
+        None => broken(&error.to_string()),
+    })
 }
 
 impl Tokenizer {
@@ -65,12 +80,14 @@ impl Tokenizer {
     /// Which special tokens are put around a text is what `tokenizer.json` says; `add_bos_token` and `add_eos_token` of
     /// `tokenizer_config.json` are not read. Its `added_tokens_decoder` is: as in transformers, it overrides the flags of special tokens.
     pub fn from_bytes(files: &TokenizerFiles<'_>, name: &str) -> Result<Self> {
-        let Parts { inner, json, eos, bos } = tokenizer_files::parts(files, name)?;
-        let words = Words::of(&json, &inner);
-        let tokenizer =
-            Self { inner, name: name.to_owned(), eos, bos, vocab_size: usize::MAX, words };
-        tokenizer.check_eos()?;
-        Ok(tokenizer)
+        guarded(name, || {
+            let Parts { inner, json, eos, bos } = tokenizer_files::parts(files, name)?;
+            let words = Words::of(&json, &inner);
+            let name = name.to_owned();
+            let tokenizer = Self { inner, name, eos, bos, vocab_size: usize::MAX, words };
+            tokenizer.check_eos()?;
+            Ok(tokenizer)
+        })
     }
 
     /// The EOS text at the end of an answer must become the EOS id, or no answer would ever be seen to end.
@@ -118,8 +135,8 @@ impl Tokenizer {
     /// Special tokens written out in the text are read as such. Refuses an id beyond the size given to [`Tokenizer::check_vocab`].
     /// For many texts, [`Tokenizer::encoder`] gives the same ids sooner.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.encode_fast(text, add_special_tokens).map_err(anyhow::Error::from_boxed)?;
+        let encode = || self.inner.encode_fast(text, add_special_tokens);
+        let encoding = guarded(&self.name, || encode().map_err(anyhow::Error::from_boxed))?;
         self.within_vocab(encoding.get_ids().to_vec())
     }
 
@@ -143,7 +160,8 @@ impl Tokenizer {
 
     /// The text of some ids, with or without the special tokens among them. An id that has no token is left out.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        self.inner.decode(ids, skip_special_tokens).map_err(anyhow::Error::from_boxed)
+        let decode = || self.inner.decode(ids, skip_special_tokens);
+        guarded(&self.name, || decode().map_err(anyhow::Error::from_boxed))
     }
 
     /// Id of the token that ends an answer.
@@ -191,9 +209,9 @@ impl Encoder<'_> {
         let Some(words) = &self.tokenizer.words else {
             return self.tokenizer.encode(text, add_special_tokens);
         };
-        let ids =
-            words.encode(&self.tokenizer.inner, text, add_special_tokens, &mut self.memory)?;
-        self.tokenizer.within_vocab(ids)
+        let (tokenizer, memory) = (&self.tokenizer.inner, &mut self.memory);
+        let encode = || words.encode(tokenizer, text, add_special_tokens, memory);
+        self.tokenizer.within_vocab(guarded(&self.tokenizer.name, encode)?)
     }
 
     /// Whether texts are encoded word by word.

@@ -15,6 +15,7 @@ use tokenizers::{Tokenizer, TruncationParams};
 use super::sentence_transformer::{
     CONFIG_FILE, Layout, Pooling, Step, TOKENIZER_FILE, WEIGHTS_FILE,
 };
+use crate::data::contained::contained;
 use crate::error::InputError;
 
 /// Tokens of a batch, padding included.
@@ -41,6 +42,10 @@ enum Computed {
 impl Embedder {
     /// Loads the encoder in `folder`; errors name the file and the field or tensor.
     pub fn load(folder: &Path) -> Result<Self> {
+        guarded(&folder.display().to_string(), || Self::read(folder))
+    }
+
+    fn read(folder: &Path) -> Result<Self> {
         let layout = Layout::read(folder)?;
         let tokenizer = tokenizer(&layout)?;
         let config: bert::Config =
@@ -74,8 +79,10 @@ impl Embedder {
         let batches = batches(&order, |i| ids[i].len());
         let mut vectors = vec![Vec::new(); texts.len()];
         for some in batches.chunks(BATCHES_A_TIME) {
-            let computed: Vec<_> =
-                some.par_iter().map(|batch| self.forward(batch, &ids)).collect::<Result<_>>()?;
+            let computed: Vec<_> = some
+                .par_iter()
+                .map(|batch| guarded(&self.layout.name, || self.forward(batch, &ids)))
+                .collect::<Result<_>>()?;
             for (&i, vector) in some.iter().copied().flatten().zip(computed.into_iter().flatten()) {
                 vectors[i] = vector;
             }
@@ -93,8 +100,8 @@ impl Embedder {
         let text = text.trim();
         let lower = self.layout.lower_case.then(|| text.to_lowercase());
         let text = lower.as_deref().unwrap_or(text);
-        let encoding = self.tokenizer.encode_fast(text, true).map_err(anyhow::Error::from_boxed)?;
-        let ids = encoding.get_ids().to_vec();
+        let encode = || self.tokenizer.encode_fast(text, true).map_err(anyhow::Error::from_boxed);
+        let ids = guarded(&self.layout.name, encode)?.get_ids().to_vec();
         match ids.iter().max() {
             Some(&id) if (id as usize) < self.vocab => Ok(ids),
             Some(id) => Err(InputError::new(format!(
@@ -163,6 +170,19 @@ impl Computed {
         }
         if *tanh { out.tanh() } else { Ok(out) }
     }
+}
+
+/// `call` into the libraries that compute the encoder, which fail or panic on some broken folders only when they are used.
+fn guarded<T>(name: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+    let broken = |why: &str| -> anyhow::Error {
+        InputError::new(format!("sentence encoder `{name}` is not usable: {why}"))
+            .hint("fetch its files again")
+            .into()
+    };
+    contained(call, broken).map_err(|error| match InputError::of(&error) {
+        Some(_) => error,
+        None => broken(&error.to_string()),
+    })
 }
 
 /// Cosine of the angle between two vectors of length 1, in f64.

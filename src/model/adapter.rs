@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::config::LlamaConfig;
 use super::lora::{self, Adapter, LoraPair, LoraTensors, PerProjection};
 use crate::config::{LoraSection, Projection};
-use crate::error::InputError;
+use crate::error::{InputError, shown};
 
 /// File of the weights in an adapter folder.
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -206,7 +206,7 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, bool, Vec<Proj
     let wrong = |name: &str, expected: &str| {
         InputError::new(format!(
             "{file}: `{name}` must be {expected}, got `{}`",
-            fields.get(name).unwrap_or(&Value::Null)
+            shown(fields.get(name).unwrap_or(&Value::Null))
         ))
     };
     if field("peft_type").and_then(Value::as_str) != Some("LORA") {
@@ -256,7 +256,8 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, bool, Vec<Proj
         named.iter().find(|name| Projection::ALL.iter().all(|p| p.name() != **name))
     {
         return Err(InputError::new(format!(
-            "{file}: target module `{unknown}` is no projection of a Llama decoder layer"
+            "{file}: target module `{}` is no projection of a Llama decoder layer",
+            shown(unknown)
         ))
         .into());
     }

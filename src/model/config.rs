@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::{Map, Value};
 
 use super::rotary::{Rope, RopeScaling};
-use crate::error::InputError;
+use crate::error::{InputError, shown};
 use crate::ops::attention::Heads;
 
 /// The shape of a Llama, and nothing else of `config.json`.
@@ -32,6 +32,17 @@ pub struct LlamaConfig {
     pub max_positions: usize,
 }
 
+/// The most that each size may be: tenfold what any Llama has and more, and no product of them overflows 60 bits.
+const MOST: [(&str, u64); 7] = [
+    ("vocab_size", 1 << 24),
+    ("hidden_size", 1 << 20),
+    ("intermediate_size", 1 << 22),
+    ("num_hidden_layers", 1 << 12),
+    ("num_attention_heads", 1 << 12),
+    ("num_key_value_heads", 1 << 12),
+    ("head_dim", 1 << 12),
+];
+
 /// Reads one `config.json`, naming the file in every complaint.
 struct Reader<'a> {
     file: &'a str,
@@ -40,6 +51,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn wrong(&self, key: &str, expected: &str, found: &Value) -> InputError {
+        let found = shown(found);
         InputError::new(format!("{}: `{key}` must be {expected}, got `{found}`", self.file))
     }
 
@@ -49,9 +61,11 @@ impl Reader<'_> {
 
     fn size_or(&self, key: &str, default: usize) -> Result<usize> {
         let Some(value) = self.present(key) else { return Ok(default) };
+        let known = MOST.iter().find(|(known, _)| *known == key);
+        let most = known.map_or(u64::from(u32::MAX), |(_, most)| *most);
         match value.as_u64() {
-            Some(n @ 1..=0x1_0000_0000) => Ok(n as usize),
-            _ => Err(self.wrong(key, "a positive whole number", value).into()),
+            Some(n) if (1..=most).contains(&n) => Ok(n as usize),
+            _ => Err(self.wrong(key, &format!("a whole number in 1..={most}"), value).into()),
         }
     }
 
@@ -90,8 +104,9 @@ impl Reader<'_> {
                         .is_none_or(|(a, b)| a.total_cmp(&b).is_ne()) =>
             {
                 let message = format!(
-                    "{}: `{key}` is `{value}`, and only `{allowed}` is computed here",
-                    self.file
+                    "{}: `{key}` is `{}`, and only `{allowed}` is computed here",
+                    self.file,
+                    shown(value)
                 );
                 Err(InputError::new(message).into())
             }
@@ -115,7 +130,7 @@ impl LlamaConfig {
         match read.present("model_type") {
             Some(Value::String(kind)) if kind == "llama" => {}
             other => {
-                let found = other.map_or("nothing".to_owned(), |v| format!("`{v}`"));
+                let found = other.map_or("nothing".to_owned(), |v| format!("`{}`", shown(v)));
                 let message = format!("{file}: `model_type` must be `\"llama\"`, got {found}");
                 return Err(InputError::new(message)
                     .hint("this program trains models of the Llama family only")
@@ -130,7 +145,8 @@ impl LlamaConfig {
         for key in ["quantization_config", "sliding_window"] {
             if let Some(value) = read.present(key) {
                 return Err(InputError::new(format!(
-                    "{file}: `{key}` is `{value}`, which is not computed here"
+                    "{file}: `{key}` is `{}`, which is not computed here",
+                    shown(value)
                 ))
                 .hint("use the original bf16, f16 or f32 checkpoint")
                 .into());
@@ -211,6 +227,7 @@ fn rope(read: &Reader<'_>) -> Result<Rope> {
             original_max_positions: inner.positive("original_max_position_embeddings")?,
         },
         _ => {
+            let kind = shown(&kind);
             let message = format!("{file}: `rope_type` is `{kind}`, which is not computed here");
             return Err(InputError::new(message)
                 .hint("computed are `default`, `linear` and `llama3`")

@@ -13,6 +13,7 @@ use super::weights::Checkpoint;
 use crate::config::Projection;
 use crate::data::pack::Pack;
 use crate::error::InputError;
+use crate::interrupt;
 use crate::ops::{linear, logps, rms_norm, rows};
 
 /// A frozen Llama.
@@ -72,8 +73,10 @@ impl Llama {
         if config.tied {
             checkpoint.ignore("lm_head.weight");
         }
-        let model =
-            Self::assemble(config, dtype, device, &mut |name, shape| checkpoint.take(name, shape))?;
+        let model = Self::assemble(config, dtype, device, &mut |name, shape| {
+            interrupt::check()?;
+            checkpoint.take(name, shape)
+        })?;
         checkpoint.finish()?;
         let finite = model
             .norm

@@ -236,9 +236,16 @@ mod launch {
 mod tests {
     use super::*;
     use crate::ops::reference;
-    use crate::ops::testing::{assert_close, random};
+    use crate::ops::testing::{NOT_FINITE, assert_close, broken, random};
     use candle_core::{DType, Var};
     use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+
+    #[test]
+    fn the_norm_of_what_is_not_finite_is_not_finite() {
+        for bad in NOT_FINITE {
+            assert!(!sum_of_squares(&broken(&[5, 33], 1, 164, bad)).unwrap().is_finite());
+        }
+    }
 
     #[test]
     fn twenty_steps_agree_with_candles_adamw() {

@@ -410,7 +410,9 @@ fn backward_cpu<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
+    use crate::ops::testing::{
+        NOT_FINITE, assert_close, broken, finite_difference, not_finite, random, tape, tolerance,
+    };
     use candle_core::DType;
 
     type Arrays = (Vec<u32>, Vec<u32>, Vec<u32>);
@@ -516,6 +518,39 @@ mod tests {
         assert_close("dq", &dq, &finite_difference(&q, &d_o, |q| value(q, &k, &v)), 1e-6);
         assert_close("dk", &dk, &finite_difference(&k, &d_o, |k| value(&q, k, &v)), 1e-6);
         assert_close("dv", &dv, &finite_difference(&v, &d_o, |v| value(&q, &k, v)), 1e-6);
+    }
+
+    /// The reference multiplies what a row does not see by zero, and so has more that is not finite.
+    fn assert_reached(name: &str, got: &Tensor, want: &Tensor) {
+        let any = |t: &Tensor| not_finite(t).iter().any(|&n| n > 0);
+        assert!(any(got) || !any(want), "{name} is finite");
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let shape = Heads { heads: 2, kv_heads: 1, head_dim: 8 };
+        let arrays = packed(&[(40, 3, 2)]);
+        let mask = Mask::new(&arrays.0, &arrays.1, &arrays.2).unwrap();
+        for bad in NOT_FINITE {
+            for side in 0..4 {
+                let of = |i: usize| if i == side { bad } else { 1.0 };
+                let [q, k, v, d_o] = [(0, 16), (1, 8), (2, 8), (3, 16)]
+                    .map(|(i, width)| broken(&[45, width], i as u64, 33 * width, of(i)));
+                let wide = [&q, &k, &v, &d_o].map(|t| t.to_dtype(DType::F64).unwrap());
+                let (o, lse) = forward(&q, &k, &v, &mask, shape).unwrap();
+                let want = reference(&wide[..3], &arrays, shape).unwrap();
+                assert_reached("o", &o, &want);
+                let (dq, dk, dv) = backward(&d_o, (&q, &k, &v), &o, &lse, &mask, shape).unwrap();
+                let want = tape(&[&wide[0], &wide[1], &wide[2]], &wide[3], |t| {
+                    reference(t, &arrays, shape)
+                });
+                for (name, got, want) in
+                    [("dq", dq, &want[0]), ("dk", dk, &want[1]), ("dv", dv, &want[2])]
+                {
+                    assert_reached(name, &got, want);
+                }
+            }
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) trait Real: WithDType + std::ops::Neg<Output = Self> {
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
-    /// The larger of two; `self` if either is NaN does not matter to callers, which check for finite results.
+    /// The larger of two; any of them if one is NaN, which then comes through the exponentials that the largest is taken for.
     fn max(self, other: Self) -> Self;
 }
 

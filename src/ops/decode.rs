@@ -269,7 +269,7 @@ fn one_head<T: Real>(
 mod tests {
     use super::*;
     use crate::ops::attention;
-    use crate::ops::testing::{assert_close, random, tolerance};
+    use crate::ops::testing::{NOT_FINITE, assert_close, broken, not_finite, random, tolerance};
 
     const SHAPES: [Heads; 3] = [
         Heads { heads: 1, kv_heads: 1, head_dim: 2 },
@@ -318,6 +318,30 @@ mod tests {
                     let together = got.narrow(0, row, 1).unwrap().to_dtype(DType::F64).unwrap();
                     assert_eq!(alone.to_vec2::<f64>().unwrap(), together.to_vec2::<f64>().unwrap());
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let heads = Heads { heads: 2, kv_heads: 1, head_dim: 8 };
+        let (slots, positions): (Vec<u32>, Vec<u32>) = (0..40).map(|place| (0, place)).unzip();
+        for bad in NOT_FINITE {
+            for side in 0..3 {
+                let of = |i: usize| if i == side { bad } else { 1.0 };
+                let [q, k, v] = [(0, 16), (1, 8), (2, 8)]
+                    .map(|(i, width)| broken(&[40, width], i as u64, 39 * width, of(i)));
+                let cache = Cache::new(1, 40, heads, DType::F32, &Device::Cpu).unwrap();
+                cache.store(&k, &v, &Places { slots: &slots, positions: &positions }).unwrap();
+                let start = vec![0; 40];
+                let mask = attention::Mask::new(&start, &start, &start).unwrap();
+                let [q64, k64, v64] = [&q, &k, &v].map(|t| t.to_dtype(DType::F64).unwrap());
+                let (want, _) = attention::forward(&q64, &k64, &v64, &mask, heads).unwrap();
+                let q = q.narrow(0, 39, 1).unwrap().contiguous().unwrap();
+                let got = forward(&q, &cache, &Places { slots: &[0], positions: &[39] }).unwrap();
+                let due = not_finite(&want)[39];
+                assert!(not_finite(&got)[0] >= due, "{bad} in {side}: {due} are due");
+                assert!(due > 0 || side == 1, "{bad} in {side}");
             }
         }
     }

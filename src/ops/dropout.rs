@@ -132,6 +132,7 @@ mod launch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::testing::{NOT_FINITE, not_finite};
     use candle_core::{DType, Device};
 
     /// The mask of `probability`, `step` and `place` for tokens with these keys, applied to ones.
@@ -148,6 +149,19 @@ mod tests {
 
     fn ones(tokens: usize, columns: usize) -> Tensor {
         Tensor::ones((tokens, columns), DType::F32, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_and_not_finite_stays_so() {
+        for bad in NOT_FINITE {
+            let key = |key: u32| Tensor::new(&[key], &Device::Cpu).unwrap();
+            let (rows, offsets) = (key(3), key(7));
+            let (pair_rows, offsets) = (&rows, &offsets);
+            let mask = Mask { probability: 0.25, seed: 12, step: 0, place: 1, pair_rows, offsets };
+            let y = mask.apply(&(ones(1, 400) * f64::from(bad)).unwrap()).unwrap();
+            let zeros = y.eq(0.0).unwrap().sum_all().unwrap().to_scalar::<u8>().unwrap();
+            assert!((60..140).contains(&zeros) && not_finite(&y)[0] == 400 - usize::from(zeros));
+        }
     }
 
     #[test]

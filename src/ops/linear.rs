@@ -142,8 +142,24 @@ impl AddProduct {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, random, tape, tolerance};
+    use crate::ops::testing::{
+        NOT_FINITE, assert_close, broken, not_finite, random, tape, tolerance,
+    };
     use candle_core::DType;
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let (x, w) = (random(&[9, 33], 1, DType::F32), random(&[40, 33], 2, DType::F32));
+        for bad in NOT_FINITE {
+            let rows = forward(&broken(&[9, 33], 1, 8 * 33 + 32, bad), &w).unwrap();
+            assert_eq!(not_finite(&rows)[7..], [0, 40]);
+            let columns = forward(&x, &broken(&[40, 33], 2, 39 * 33, bad)).unwrap();
+            assert_eq!(not_finite(&columns), [1; 9]);
+            let out = Tensor::zeros((9, 33), DType::F32, &Device::Cpu).unwrap();
+            add_product(&out, &broken(&[9, 40], 3, 40, bad), &w, 0.5).unwrap();
+            assert_eq!(not_finite(&out)[..3], [0, 33, 0]);
+        }
+    }
 
     #[test]
     fn values_and_gradients_agree_with_the_reference() {

@@ -194,8 +194,11 @@ mod launch {
 mod tests {
     use super::*;
     use crate::ops::reference;
-    use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
-    use candle_core::Device;
+    use crate::ops::testing::{
+        NOT_FINITE, assert_close, assert_not_swallowed, broken, finite_difference, random, tape,
+        tolerance,
+    };
+    use candle_core::{DType, Device};
 
     fn reference(hidden: &Tensor, lm_head: &Tensor, targets: &Tensor) -> Result<Tensor> {
         reference::logps(&hidden.matmul(&lm_head.t()?)?, targets)
@@ -247,6 +250,23 @@ mod tests {
         let (_, own) = forward_for_backward(&h, &head, &targets).unwrap();
         let want = finite_difference(&h, &g, |h| forward(h, &head, &targets));
         assert_close("dhidden", &backward(&g, &own).unwrap(), &want, 1e-6);
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let (g, targets) = (random(&[4], 3, DType::F32), targets(4, 70));
+        for bad in NOT_FINITE {
+            for (h, head) in [
+                (broken(&[4, 33], 1, 40, bad), random(&[70, 33], 2, DType::F32)),
+                (random(&[4, 33], 1, DType::F32), broken(&[70, 33], 2, 33 * 69, bad)),
+            ] {
+                let (logps, own) = forward_for_backward(&h, &head, &targets).unwrap();
+                let [h, head, g] = [&h, &head, &g].map(|t| t.to_dtype(DType::F64).unwrap());
+                assert_not_swallowed("logps", &logps, &reference(&h, &head, &targets).unwrap());
+                let want = tape(&[&h], &g, |t| reference(&t[0], &head, &targets));
+                assert_not_swallowed("dhidden", &backward(&g, &own).unwrap(), &want[0]);
+            }
+        }
     }
 
     #[test]

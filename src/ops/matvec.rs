@@ -267,8 +267,22 @@ float!(f64, f64s, splat_f64s, mul_add_f64s, reduce_sum_f64s, as_simd_f64s, parti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, random, tolerance};
+    use crate::ops::testing::{NOT_FINITE, assert_close, broken, not_finite, random, tolerance};
     use candle_core::DType;
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let w = random(&[41, 33], 2, DType::F32);
+        for bad in NOT_FINITE {
+            for column in [0, 32] {
+                let x = broken(&[3, 33], 1, 33 + column, bad);
+                assert_eq!(not_finite(&forward(&x, &w).unwrap()), [0, 41, 0]);
+                let y = Tensor::zeros((3, 41), DType::F32, &Device::Cpu).unwrap();
+                add(&y, &x, &w, 0.5).unwrap();
+                assert_eq!(not_finite(&y), [0, 41, 0]);
+            }
+        }
+    }
 
     #[test]
     fn values_agree_with_the_reference() {

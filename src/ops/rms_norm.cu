@@ -17,7 +17,9 @@ __device__ void forward(const T *x, const T *delta, const T *w, T *h, T *y, floa
         }
         for (unsigned j = 0; j < N; j++) squares += value(a.at[j]) * value(a.at[j]);
     }
-    const float scale = 1.0f / sqrtf(block_sum(squares) / hidden + eps);
+    const float mean = block_sum(squares) / hidden;
+    // The inverse of an infinite root would be 0, and a row beyond f32 a row of zeros.
+    const float scale = mean < INFINITY ? 1.0f / sqrtf(mean + eps) : NAN;
     if (threadIdx.x == 0) inv[blockIdx.x] = scale;
     const T *sum = delta ? h : x; // each thread reads back what it wrote itself
     for (unsigned i = threadIdx.x * N; i < hidden; i += blockDim.x * N) {

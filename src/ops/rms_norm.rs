@@ -22,6 +22,8 @@ pub struct Normed {
 /// - `weight`: `[hidden]`, frozen.
 ///
 /// Sums of squares in the tensor's own float type, for bf16 in f32, which `inv` then is.
+/// A row whose sum is infinite becomes NaN. PyTorch gives zeros for it, under which a model that has run away has a finite loss and no
+/// gradient.
 pub fn forward(x: &Tensor, delta: Option<&Tensor>, weight: &Tensor, eps: f64) -> Result<Normed> {
     on_device!(
         "rms_norm", x,
@@ -100,7 +102,9 @@ fn forward_cpu<T: Real>(
 #[inline(always)]
 fn norm<T: Real>(y: &mut [T], inv: &mut [T], h: &[T], w: &[T], eps: T) {
     let mean = cpu::dot(h, h) / T::from_f64(h.len() as f64);
-    inv[0] = T::one() / Real::sqrt(mean + eps);
+    // The inverse of an infinite root would be 0, and a row beyond the float type a row of zeros.
+    let overflow = mean >= T::from_f64(f64::INFINITY);
+    inv[0] = if overflow { T::from_f64(f64::NAN) } else { T::one() / Real::sqrt(mean + eps) };
     scale_row(y, h, inv[0], w);
 }
 
@@ -243,7 +247,9 @@ mod launch {
 mod tests {
     use super::*;
     use crate::ops::reference;
-    use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
+    use crate::ops::testing::{
+        assert_close, broken, finite_difference, not_finite, random, tape, tolerance,
+    };
     use candle_core::DType;
 
     const EPS: f64 = 1e-5;
@@ -286,6 +292,21 @@ mod tests {
             &want,
             1e-7,
         );
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so_and_so_does_a_row_whose_square_overflows() {
+        let weight = random(&[40], 2, DType::F32);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
+            for column in [0, 33, 39] {
+                let x = broken(&[3, 40], 1, 40 + column, bad);
+                let normed = forward(&x, None, &weight, EPS).unwrap();
+                assert_eq!(not_finite(&normed.y), [0, 40, 0], "{bad} at {column}");
+                let dy = random(&[3, 40], 3, DType::F32);
+                let dx = backward(&dy, &normed.sum, &normed.inv, &weight, None).unwrap();
+                assert_eq!(not_finite(&dx), [0, 40, 0], "{bad} at {column}");
+            }
+        }
     }
 
     #[test]

@@ -129,7 +129,9 @@ mod launch {
 mod tests {
     use super::*;
     use crate::ops::reference;
-    use crate::ops::testing::{assert_close, random, tape, tolerance};
+    use crate::ops::testing::{
+        NOT_FINITE, assert_close, broken, not_finite, random, tape, tolerance,
+    };
     use candle_core::{DType, Device};
 
     fn angles(tokens: usize, half: usize, dtype: DType) -> (Tensor, Tensor) {
@@ -138,6 +140,15 @@ mod tests {
             angle.cos().unwrap().to_dtype(dtype).unwrap(),
             angle.sin().unwrap().to_dtype(dtype).unwrap(),
         )
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let (cos, sin) = angles(3, 8, DType::F32);
+        for bad in NOT_FINITE {
+            let x = broken(&[3, 16], 1, 16 + 3, bad);
+            assert_eq!(not_finite(&forward(x, &cos, &sin).unwrap()), [0, 2, 0]);
+        }
     }
 
     #[test]

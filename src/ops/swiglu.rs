@@ -117,7 +117,10 @@ mod launch {
 mod tests {
     use super::*;
     use crate::ops::reference;
-    use crate::ops::testing::{assert_close, finite_difference, random, tape, tolerance};
+    use crate::ops::testing::{
+        NOT_FINITE, assert_close, assert_not_swallowed, broken, finite_difference, random, tape,
+        tolerance,
+    };
     use candle_core::DType;
 
     #[test]
@@ -151,6 +154,24 @@ mod tests {
             1e-7,
         );
         assert_close("dup", &dup, &finite_difference(&up, &dy, |up| forward(&gate, up)), 1e-7);
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let shape = [2, 40];
+        for bad in NOT_FINITE {
+            for side in 0..3 {
+                let of = |i: usize| if i == side { bad } else { 1.0 };
+                let [gate, up, dy] = [0, 1, 2].map(|i| broken(&shape, i as u64, 33, of(i)));
+                let [g, u, d] = [&gate, &up, &dy].map(|t| t.to_dtype(DType::F64).unwrap());
+                let want = reference::swiglu(&g, &u).unwrap();
+                assert_not_swallowed("y", &forward(&gate, &up).unwrap(), &want);
+                let (dgate, dup) = backward(&dy, &gate, &up).unwrap();
+                let want = tape(&[&g, &u], &d, |t| reference::swiglu(&t[0], &t[1]));
+                assert_not_swallowed("dgate", &dgate, &want[0]);
+                assert_not_swallowed("dup", &dup, &want[1]);
+            }
+        }
     }
 
     #[test]

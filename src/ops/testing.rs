@@ -21,6 +21,35 @@ pub(crate) fn random(shape: &[usize], seed: u64, dtype: DType) -> Tensor {
         .unwrap()
 }
 
+/// Values that an operation must not make a number of.
+pub(crate) const NOT_FINITE: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+
+/// A tensor of [`values`] with `bad` as the element `at`, f32.
+pub(crate) fn broken(shape: &[usize], seed: u64, at: usize, bad: f32) -> Tensor {
+    let mut values: Vec<f32> =
+        values(shape.iter().product(), seed).into_iter().map(|x| x as f32).collect();
+    values[at] = bad;
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// How many elements of each row of a matrix are not finite.
+pub(crate) fn not_finite(matrix: &Tensor) -> Vec<usize> {
+    let rows = matrix.to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap();
+    rows.iter().map(|row| row.iter().filter(|x| !x.is_finite()).count()).collect()
+}
+
+/// Fails where `want`, computed in f64, is not finite and `got` is.
+#[track_caller]
+pub(crate) fn assert_not_swallowed(what: &str, got: &Tensor, want: &Tensor) {
+    assert_eq!((got.dims(), want.dtype()), (want.dims(), DType::F64), "{what}");
+    let flat = |t: &Tensor| {
+        t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
+    };
+    for (i, (got, want)) in flat(got).into_iter().zip(flat(want)).enumerate() {
+        assert!(want.is_finite() || !got.is_finite(), "{what}[{i}]: {got} where {want} is due");
+    }
+}
+
 /// One table of tolerances: largest error as a share of the largest expected magnitude.
 pub(crate) fn tolerance(dtype: DType) -> f64 {
     match dtype {

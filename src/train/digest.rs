@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::data::tokenize::TokenPair;
+use crate::interrupt;
 use crate::model::weights;
 
 /// SHA-256 of `bytes` in hexadecimal.
@@ -58,6 +59,7 @@ pub fn of_file(path: &Path) -> Result<String> {
     let mut file = File::open(path).with_context(context)?;
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
+        interrupt::check()?;
         match file.read(&mut buffer).with_context(context)? {
             0 => break,
             n => hasher.update(&buffer[..n]),

@@ -8,6 +8,7 @@ use super::checkpoint;
 use super::digest;
 use super::folder::RunFolder;
 use super::inputs::{EvalInputs, Inputs};
+use super::kept_sums::{self, KeptSums};
 use super::progress::Verbosity;
 use super::scores;
 use super::step::Engine;
@@ -23,6 +24,8 @@ use crate::model::lora::Adapter;
 /// Names of the evaluations before training and of what is exported; those between them are named after their step.
 const BEFORE: &str = "before";
 const AFTER: &str = "after";
+/// Name of the reference's pass where it is not that of the policy as it starts.
+const REFERENCE: &str = "reference";
 
 /// Evaluation before, during and after training, one forward pass for each set and model.
 pub struct Scoring<'a> {
@@ -52,9 +55,12 @@ impl Scoring<'_> {
     fn sums(&self, title: &str, adapter: Option<&Adapter>, set: usize) -> Result<Vec<[f64; 2]>> {
         let set = &self.inputs.sets[set];
         let pairs: Vec<_> = set.pairs.iter().collect();
-        let mut progress =
-            self.say.progress(&format!("{title} {}", set.name), "pairs", 0, pairs.len() as u64);
-        scores::sums(self.model, adapter, &pairs, self.engine.micro_batch_tokens, &mut progress)
+        let (model, micro_batch_tokens) = (self.model, self.engine.micro_batch_tokens);
+        let pass = scores::Pass { model, adapter, pairs: &pairs, micro_batch_tokens };
+        let key =
+            kept_sums::key(model, self.model_digest, adapter, &set.pairs, micro_batch_tokens)?;
+        let kept = KeptSums { path: self.folder.kept_sums(&set.name, title), key };
+        pass.sums(&format!("{title} {}", set.name), Some(&kept), self.say)
     }
 
     /// What an earlier, interrupted run of the same configuration and inputs has already written.
@@ -85,7 +91,7 @@ impl Scoring<'_> {
         for (i, set) in self.inputs.sets.iter().enumerate() {
             let policy = self.sums(BEFORE, self.start, i)?;
             let reference = match (self.start, self.config.dpo.reference) {
-                (Some(_), Reference::Base) => self.sums("reference", None, i)?,
+                (Some(_), Reference::Base) => self.sums(REFERENCE, None, i)?,
                 // The reference is the policy as it starts, or a fresh adapter is the identity: the same scores, to the bit.
                 _ => policy.clone(),
             };
@@ -221,11 +227,15 @@ impl Scoring<'_> {
         };
         evaluation.write(&self.folder.evaluation(when))?;
         for set in &self.inputs.sets {
-            match std::fs::remove_file(self.folder.journal(&set.name, when)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error).context("cannot remove a journal of generated answers");
+            let sums = [when, REFERENCE].map(|title| self.folder.kept_sums(&set.name, title));
+            for done in sums.into_iter().chain([self.folder.journal(&set.name, when)]) {
+                match std::fs::remove_file(&done) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(error)
+                            .with_context(|| format!("cannot remove `{}`", done.display()));
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
         }
         Ok(evaluation)

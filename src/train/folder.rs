@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::checkpoint;
+use super::{checkpoint, writable};
 use crate::atomic_file;
 use crate::config::{Difference, RunConfig};
 use crate::error::InputError;
@@ -89,13 +89,18 @@ pub fn check(
             .hint("give another folder with `--output`")
             .into());
     }
+    writable::check(path)?;
     let file = path.join(purpose.config_file());
     if !file.exists() {
+        // What a program that is killed early leaves: the lock comes first, the configuration last.
+        let begun = path.join(LOCK_FILE).exists();
+        let partial = format!(".{}.partial", purpose.config_file());
+        let ours = [LOCK_FILE, "base_model", ".base_model.partial", &partial];
         let strange = fs::read_dir(path)
             .into_iter()
             .flatten()
             .flatten()
-            .find(|entry| entry.file_name() != LOCK_FILE);
+            .find(|entry| !(begun && ours.iter().any(|name| entry.file_name() == *name)));
         return match strange {
             Some(entry) => {
                 let message = format!(
@@ -320,6 +325,11 @@ impl RunFolder {
     /// Answers of a set of which not all are generated yet.
     pub fn journal(&self, set: &str, when: &str) -> PathBuf {
         self.path.join("eval").join(format!(".generations-{set}-{when}.journal"))
+    }
+
+    /// Sums of a set's pairs of which not all are computed yet.
+    pub fn kept_sums(&self, set: &str, when: &str) -> PathBuf {
+        self.path.join("eval").join(format!(".sums-{set}-{when}.json"))
     }
 
     /// Figures in the form of lm-evaluation-harness.

@@ -24,7 +24,7 @@ pub(super) fn of_rewards(dpo: &Dpo, [chosen, rejected]: [f64; 2]) -> (f64, [f64;
             let slope = -(1.0 - e) * sigmoid(-z) - e * sigmoid(z);
             of_margin((loss / (1.0 - 2.0 * e), slope / (1.0 - 2.0 * e)))
         }
-        LossType::Hinge => of_margin(if z < 1.0 { (1.0 - z, -1.0) } else { (0.0, 0.0) }),
+        LossType::Hinge => of_margin(if z >= 1.0 { (0.0, 0.0) } else { (1.0 - z, -1.0) }),
         LossType::Ipo => of_margin(square((z - 0.5) / beta, beta)),
         LossType::ExoPair => {
             let (p, q) = (sigmoid(z), sigmoid(-z));
@@ -111,6 +111,15 @@ mod tests {
             smoothings.iter().map(with).collect::<Vec<_>>()
         };
         LossType::ALL.into_iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn no_loss_makes_a_number_of_a_nan() {
+        for dpo in every_loss() {
+            let [a, b] =
+                [[f64::NAN, 0.3], [0.3, f64::NAN]].map(|rewards| of_rewards(&dpo, rewards));
+            assert!(a.0.is_nan() && b.0.is_nan(), "{dpo:?}: {a:?} {b:?}");
+        }
     }
 
     #[test]

@@ -23,6 +23,9 @@ const MICRO_BATCH_TOKENS: usize = 4096;
 /// Share of the free memory that activations may take before they are recomputed.
 const ACTIVATION_SHARE: f64 = 0.7;
 
+/// The largest hidden and intermediate size that a matmul is timed at; a plan may be of a model that no memory holds.
+const LARGEST_MEASURED: (usize, usize) = (8192, 32_768);
+
 /// Lets freed memory stay with the program: activations are freed and wanted again at the same size thousands of times, and
 /// fetching their pages from the kernel each time costs up to half of an element-wise operation. Elsewhere than on glibc, nothing.
 pub fn keep_freed_memory() {
@@ -168,9 +171,11 @@ fn kibibytes(file: &str, field: &str) -> Option<f64> {
 /// The rate of a plain matmul at the model's own feed-forward shape, TFLOP/s: the ceiling that `mfu` is a share of.
 pub fn matmul_tflops(config: &LlamaConfig, dtype: DType, device: &Device) -> Result<f64> {
     let rows = if device.is_cpu() { 1024 } else { MICRO_BATCH_TOKENS };
-    let x = Tensor::ones((rows, config.hidden), dtype, device)?;
-    let weight = Tensor::ones((config.intermediate, config.hidden), dtype, device)?;
-    let flop = 2.0 * (rows * config.hidden * config.intermediate) as f64;
+    let (hidden, intermediate) =
+        (config.hidden.min(LARGEST_MEASURED.0), config.intermediate.min(LARGEST_MEASURED.1));
+    let x = Tensor::ones((rows, hidden), dtype, device)?;
+    let weight = Tensor::ones((intermediate, hidden), dtype, device)?;
+    let flop = 2.0 * (rows * hidden * intermediate) as f64;
     let mut fastest_s = f64::INFINITY;
     let begun = Instant::now();
     while fastest_s.is_infinite() || begun.elapsed().as_millis() < 50 {

@@ -23,7 +23,7 @@ pub mod generations;
 mod gpu;
 pub mod hub;
 pub mod inputs;
-pub mod interrupt;
+pub mod kept_sums;
 pub mod log;
 mod losses;
 pub mod machine;
@@ -39,3 +39,6 @@ pub mod standalone;
 pub mod step;
 pub mod tensorboard;
 mod token_cache;
+mod writable;
+
+pub use crate::interrupt;

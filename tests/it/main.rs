@@ -3,6 +3,7 @@
 
 mod command;
 mod data_verbs;
+mod disk;
 mod dry_run;
 mod encoder;
 mod engine;
@@ -10,15 +11,19 @@ mod eval_verb;
 mod evaluations;
 mod generation;
 mod golden;
+mod hostile;
 mod hub;
 mod kernels;
+mod kills;
 mod losses;
+mod memory;
 mod merge;
 mod mistakes;
 mod outputs;
 mod report;
 mod resume;
 mod seeds;
+mod signals;
 mod spmr;
 mod stories;
 mod trajectories;

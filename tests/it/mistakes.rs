@@ -141,6 +141,56 @@ fn a_device_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn a_second_program_in_the_same_run_folder_is_refused() {
+    let place = crate::kills::place();
+    let mut first = place.command(&["--config", "config.toml", "-q"]).spawn().unwrap();
+    let begun = std::time::Instant::now();
+    while !place.path("run/config.toml").exists() {
+        assert!(begun.elapsed().as_secs() < 60 && first.try_wait().unwrap().is_none());
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-STOP", &first.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = place.run(&["--config", "config.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("another program is writing in `run`") && said.contains("hint: "),
+        "{said}"
+    );
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-CONT", &first.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(first.wait().unwrap().success(), "the first goes on");
+}
+
+#[test]
+fn a_model_that_runs_away_is_stopped_and_its_steps_are_counted() {
+    let place = place();
+    let set = ["train.learning_rate=1e30", "train.max_steps=8", "train.max_skipped_steps=3"];
+    let sets: Vec<_> = set.iter().flat_map(|set| ["--set", set]).collect();
+    let more = ["--set", "train.epochs=10"];
+    let output = place.run(&[&["--config", "config.toml"], &sets[..], &more].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("step 2 skipped") && said.contains("3 steps in a row"), "{said}");
+    let skipped: Vec<_> = crate::command::records(&place.path("run/train.jsonl"))
+        .iter()
+        .map(|record| record["skipped"].as_bool().unwrap())
+        .collect();
+    assert_eq!(skipped, [false, true, true, true]);
+}
+
+#[test]
 fn a_folder_with_anything_else_in_it_is_left_alone() {
     let place = place();
     place.write("run/thesis.txt", "x");

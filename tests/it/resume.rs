@@ -56,21 +56,44 @@ fn resume_is_bit_identical_after_a_kill_at_any_step() {
 }
 
 #[test]
-fn a_broken_checkpoint_is_passed_over_for_the_one_before_it() {
-    let whole = uninterrupted();
-    let place = uninterrupted();
-    for result in ["run/adapter", "run/eval"] {
-        std::fs::remove_dir_all(place.path(result)).unwrap();
+fn a_run_killed_before_its_configuration_was_written_goes_on() {
+    let place = place();
+    for file in ["run.lock", ".config.toml.partial", ".base_model.partial/a", "base_model/a"] {
+        place.write(&format!("run/{file}"), "x");
     }
-    let moments = "run/checkpoints/step-000012/first_moments.safetensors";
-    let mut bytes = place.bytes(moments);
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    place.write(moments, bytes);
-    let output = place.run(&["--config", "config.toml"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("passed over") && said.contains("resumed after step 10"), "{said}");
-    assert_eq!(place.bytes(ADAPTER), whole.bytes(ADAPTER));
+    place.succeed(&["--config", "config.toml", "--set", "train.max_steps=1"]);
+    let other = self::place();
+    other.write("run/base_model/a", "x");
+    assert_eq!(other.run(&["--config", "config.toml"]).status.code(), Some(2), "not the program's");
+}
+
+#[test]
+fn a_broken_checkpoint_is_passed_over_for_the_one_before_it() {
+    let place = uninterrupted();
+    let adapter = place.bytes(ADAPTER);
+    let last = "run/checkpoints/step-000012";
+    for (file, cut) in [
+        ("first_moments.safetensors", false),
+        ("adapter_model.safetensors", true),
+        ("state.json", false),
+        ("manifest.json", true),
+    ] {
+        for result in ["run/adapter", "run/eval"] {
+            std::fs::remove_dir_all(place.path(result)).unwrap();
+        }
+        let file = format!("{last}/{file}");
+        let mut bytes = place.bytes(&file);
+        let middle = bytes.len() / 2;
+        match cut {
+            true => bytes.truncate(middle),
+            false => bytes[middle] ^= 1,
+        }
+        place.write(&file, bytes);
+        let output = place.run(&["--config", "config.toml"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("passed over") && said.contains("after step 10"), "{file}: {said}");
+        assert_eq!(place.bytes(ADAPTER), adapter, "{file}");
+    }
 }
 
 #[test]
@@ -78,16 +101,16 @@ fn cached_reference_changes_nothing_and_a_broken_cache_is_computed_again() {
     let place = uninterrupted();
     let first = place.bytes(ADAPTER);
     let cache = only_file(&place.path("cache/reference"));
-    for broken in [false, true] {
+    let text = std::fs::read_to_string(&cache).unwrap();
+    for broken in [None, Some(text.replacen("[-", "[-1", 1)), Some(text[..text.len() / 2].into())] {
         std::fs::remove_dir_all(place.path("run")).unwrap();
-        if broken {
-            let text = std::fs::read_to_string(&cache).unwrap();
-            std::fs::write(&cache, text.replacen("[-", "[-1", 1)).unwrap();
+        if let Some(text) = &broken {
+            std::fs::write(&cache, text).unwrap();
         }
         let output = place.run(&["--config", "config.toml"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
-            said.contains(if broken {
+            said.contains(if broken.is_some() {
                 "computed again"
             } else {
                 "reference: 13 pairs from the cache"

@@ -1,0 +1,179 @@
+//! Data files: records and pairs in JSON, JSONL and Parquet, prompts, and the splits made of them.
+
+use std::sync::Arc;
+
+use mvpbench::data::file::{self, Prompts};
+use mvpbench::data::prompt;
+use mvpbench::data::split::{By, Rule};
+use mvpbench::data::tokenize::{Limits, tokenize};
+use mvpbench::data::tokenizer::Tokenizer;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use proptest::prelude::*;
+use proptest::test_runner::{TestCaseResult, TestRunner};
+use serde_json::{Value, json};
+
+use super::{config, damaged, damages, edited, edits, is_tame, tame, text, value};
+use crate::golden::path;
+
+const NAME: &str = "data/hostile.json";
+
+/// A record of every layout.
+fn records() -> Vec<Value> {
+    vec![
+        json!({"id": "m", "question": "Why?", "answer_w": "So.", "answer_l": "No.", "user_id": "u1",
+            "stated_prefs": {"values": 50, "creativity": 3.5, "other": null, "other_text": ""},
+            "preference": "High fluency, Low creativity", "age": "18-24", "gender": "Male",
+            "employment_status": "x", "education": "y", "marital_status": "z",
+            "english_proficiency": "Fluent", "birth_country/region": "Chad", "self_description": "s",
+            "system_string": "t"}),
+        json!({"id": 7, "prompt": "p", "chosen": "c", "rejected": "r", "profile": "who"}),
+        json!({"prompt": [{"role": "user", "content": "hello"}],
+            "chosen": [{"role": "assistant", "content": "yes"}],
+            "rejected": [{"role": "assistant", "content": "no"}]}),
+        json!({"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+            "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}),
+    ]
+}
+
+fn tokenizer() -> Tokenizer {
+    Tokenizer::load(&path("models/tiny")).unwrap()
+}
+
+/// Every reader of data files, on one of them.
+fn read(bytes: &[u8], tokenizer: &Tokenizer) -> TestCaseResult {
+    let pairs = tame(NAME, bytes.len(), || file::parse(bytes, NAME))?;
+    is_tame(NAME, bytes.len(), || prompt::load(bytes, NAME, &Prompts::default()))?;
+    let files = [(NAME.to_owned(), bytes)];
+    let rule = Rule { by: By::User, test_share: 0.3, countries: Vec::new(), seed: 3 };
+    is_tame("", bytes.len(), || rule.split(&files))?;
+    if let Some(pairs) = pairs {
+        for limits in [Limits::default(), Limits { max_length: 9, ..Limits::default() }] {
+            // Several threads tokenise, so that this thread's memory says nothing.
+            let tokenized = tokenize(&pairs, tokenizer, &limits);
+            prop_assert!(tokenized.is_ok(), "{tokenized:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn records_with_any_values_are_read_or_refused_by_name() {
+    let (records, tokenizer) = (Value::from(records()), tokenizer());
+    let mut runner = TestRunner::new(config(300));
+    let cases = (edits(), any::<bool>());
+    let outcome = runner.run(&cases, |(edits, lines)| {
+        let records = edited(&records, &edits);
+        let text = match &records {
+            Value::Array(items) if lines => {
+                items.iter().map(|record| format!("{record}\n")).collect()
+            }
+            other => other.to_string(),
+        };
+        read(text.as_bytes(), &tokenizer)
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn damaged_and_arbitrary_bytes_are_read_or_refused_by_name() {
+    let tokenizer = tokenizer();
+    let lines: String = records().iter().map(|record| format!("{record}\n")).collect();
+    let array = serde_json::to_vec_pretty(&records()).unwrap();
+    let mut runner = TestRunner::new(config(300));
+    let bytes = prop_oneof![
+        2 => damages().prop_map(move |damages| damaged(lines.as_bytes(), &damages)),
+        2 => damages().prop_map(move |damages| damaged(&array, &damages)),
+        1 => prop::collection::vec(any::<u8>(), 0..200),
+        1 => value().prop_map(|value| value.to_string().into_bytes()),
+        1 => text().prop_map(String::into_bytes),
+    ];
+    runner.run(&bytes, |bytes| read(&bytes, &tokenizer)).unwrap();
+}
+
+/// Pairs in Parquet, with compressed and dictionary-encoded columns.
+fn parquet() -> Vec<u8> {
+    let schema = "message pairs { required binary prompt (STRING); required binary chosen (STRING);
+        optional binary rejected (STRING); }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let zstd = Compression::ZSTD(ZstdLevel::default());
+    let properties = Arc::new(WriterProperties::builder().set_compression(zstd).build());
+    let mut out = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut out, schema, properties).unwrap();
+    let mut columns = writer.next_row_group().unwrap();
+    let mut column = 0;
+    while let Some(mut next) = columns.next_column().unwrap() {
+        let texts: Vec<ByteArray> =
+            (0..40).map(|row| format!("text {}", row % (3 + column)).as_str().into()).collect();
+        let there = vec![1; texts.len()];
+        let levels = (column == 2).then_some(&there[..]);
+        next.typed::<ByteArrayType>().write_batch(&texts, levels, None).unwrap();
+        next.close().unwrap();
+        column += 1;
+    }
+    columns.close().unwrap();
+    writer.close().unwrap();
+    out
+}
+
+#[test]
+fn damaged_parquet_files_are_read_or_refused_by_name() {
+    let (whole, tokenizer) = (parquet(), tokenizer());
+    assert_eq!(file::parse(&whole, NAME).unwrap().len(), 40);
+    let footer = whole.len() - 200;
+    let cases = (damages(), any::<bool>());
+    let outcome = TestRunner::new(config(1500)).run(&cases, |(damages, in_footer)| {
+        let from = if in_footer { footer } else { 4 };
+        let (start, rest) = whole.split_at(from);
+        let mut bytes = [start, &damaged(rest, &damages)].concat();
+        // The footer is found where it was.
+        bytes.extend_from_slice(&whole[whole.len() - 8..]);
+        read(&bytes, &tokenizer)
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn texts_of_any_characters_keep_their_pairs() {
+    let tokenizer = tokenizer();
+    let mut runner = TestRunner::new(config(200));
+    let texts = prop::collection::vec([text(), text(), text()], 1..4);
+    let outcome = runner.run(&texts, |texts| {
+        let lines: String = texts
+            .iter()
+            .map(|[p, c, r]| {
+                json!({"id": "same", "prompt": p, "chosen": c, "rejected": r}).to_string() + "\n"
+            })
+            .collect();
+        if let Some(pairs) = tame(NAME, lines.len(), || file::parse(lines.as_bytes(), NAME))? {
+            prop_assert_eq!(pairs.len(), texts.len());
+            prop_assert!(tokenize(&pairs, &tokenizer, &Limits::default()).is_ok());
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn lines_of_megabytes_and_deep_nesting_are_read_or_refused() {
+    let tokenizer = tokenizer();
+    let long =
+        json!({"prompt": "x ".repeat(1 << 20), "chosen": "é".repeat(1 << 19), "rejected": ""});
+    let keys: String = (0..100_000).map(|i| format!("\"k{i}\":0,")).collect();
+    for text in [
+        long.to_string(),
+        format!("[{long}]"),
+        "[".repeat(1 << 20),
+        "{\"prompt\":".repeat(1 << 17),
+        format!("{{\"prompt\":{}{}}}", "[".repeat(1 << 20), "]".repeat(1 << 20)),
+        format!("{{{keys}\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"r\"}}"),
+        "\n".repeat(1 << 20),
+        "\"".repeat(1 << 20),
+        format!("{{\"prompt\":1{}}}", "0".repeat(1 << 20)),
+    ] {
+        read(text.as_bytes(), &tokenizer).unwrap();
+    }
+}

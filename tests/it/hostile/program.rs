@@ -1,0 +1,131 @@
+//! The program itself on a sample of broken files, with a limit on its memory: exit status 2, the file by name, and no panic.
+#![cfg(unix)]
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::command::Place;
+use crate::golden::path;
+
+/// Address space of the program, KiB: its threads' stacks, the model and what it maps fit; a gigabyte that a file claims does not.
+const MEMORY_KIB: usize = 1 << 20;
+
+fn place() -> Place {
+    let place = Place::new();
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+    ] {
+        place.write(
+            &format!("model/{file}"),
+            std::fs::read(path("models/tiny").join(file)).unwrap(),
+        );
+    }
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        let from = path("adapters/tiny-nonzero").join(file);
+        place.write(&format!("adapter/{file}"), std::fs::read(from).unwrap());
+    }
+    place.write("pairs.jsonl", std::fs::read(path("pairs.jsonl")).unwrap());
+    place.write("config.toml", "[model]\npath = \"model\"\n[lora]\ninit_from = \"adapter\"\n[data]\ntrain = [\"pairs.jsonl\"]\n[train]\nmax_steps = 1\n[output]\ndir = \"run\"\n");
+    place
+}
+
+/// Runs `train` under the limit; its exit status and what it said.
+fn run(place: &Place, more: &[&str]) -> (Option<i32>, String) {
+    let train = place.command(&[]);
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -v {MEMORY_KIB}; exec \"$@\"");
+    command.args(["-c", &script, "sh"]).arg(train.get_program());
+    for (name, value) in train.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command.args(["--config", "config.toml", "-q"]).args(more);
+    let output = command.current_dir(place.folder.path()).stdin(Stdio::null()).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn broken_files_end_the_program_with_status_2_their_name_and_nothing_written() {
+    let (code, said) = run(&place(), &[]);
+    assert_eq!(code, Some(0), "the limit is too low for what is right: {said}");
+
+    let header = |header: serde_json::Value| {
+        let header = header.to_string().into_bytes();
+        [&(header.len() as u64).to_le_bytes()[..], &header].concat()
+    };
+    let huge = 1u64 << 40;
+    let config =
+        String::from_utf8(std::fs::read(path("models/tiny/config.json")).unwrap()).unwrap();
+    let pair = json!({"prompt": "p", "chosen": "c", "rejected": "r"}).to_string();
+    let deep = |open: &str, n: usize| open.repeat(n).into_bytes();
+    for (file, bytes) in [
+        ("pairs.jsonl", Vec::new()),
+        ("pairs.jsonl", vec![0; 1 << 20]),
+        ("pairs.jsonl", vec![0xff; 100]),
+        ("pairs.jsonl", deep("[", 10_000_000)),
+        ("pairs.jsonl", deep("{\"a\":", 2_000_000)),
+        ("pairs.jsonl", format!("{pair}\n{{\"prompt\": NaN}}\n").into_bytes()),
+        (
+            "pairs.jsonl",
+            [b"PAR1".to_vec(), vec![0x7f; 4000], b"\xff\xff\xff\x7fPAR1".to_vec()].concat(),
+        ),
+        (
+            "model/config.json",
+            config
+                .replace("\"num_hidden_layers\": 2", &format!("\"num_hidden_layers\": {huge}"))
+                .into_bytes(),
+        ),
+        (
+            "model/config.json",
+            config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 4096").into_bytes(),
+        ),
+        (
+            "model/config.json",
+            config.replace("\"vocab_size\": 512", "\"vocab_size\": 16777216").into_bytes(),
+        ),
+        ("model/config.json", deep("{\"a\":", 1_000_000)),
+        ("model/tokenizer.json", deep("[", 1_000_000)),
+        ("model/tokenizer.json", b"{}".to_vec()),
+        ("model/tokenizer_config.json", deep("{\"a\":", 1_000_000)),
+        (
+            "model/model.safetensors",
+            header(json!({"a": {"dtype": "F32", "shape": [huge, huge], "data_offsets": [0, 0]}})),
+        ),
+        (
+            "model/model.safetensors",
+            header(json!({"a": {"dtype": "F32", "shape": [huge], "data_offsets": [0, huge * 4]}})),
+        ),
+        ("model/model.safetensors", (u64::MAX - 1).to_le_bytes().to_vec()),
+        ("model/model.safetensors", 99_000_000u64.to_le_bytes().to_vec()),
+        (
+            "adapter/adapter_config.json",
+            b"{\"peft_type\": \"LORA\", \"r\": 1099511627776}".to_vec(),
+        ),
+        (
+            "adapter/adapter_model.safetensors",
+            header(
+                json!({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}}),
+            ),
+        ),
+        ("config.toml", deep("a = [", 1_000_000)),
+        ("config.toml", format!("{} = 1", "a.".repeat(100_000) + "b").into_bytes()),
+        ("config.toml", vec![0xff, 0xfe]),
+    ] {
+        let place = place();
+        place.write(file, &bytes);
+        let begun = Instant::now();
+        let (code, said) = run(&place, &[]);
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned();
+        assert_eq!(code, Some(2), "{file}, {start:?}: {said}");
+        let folder = file.rsplit_once('/').map_or(file, |(folder, _)| folder);
+        assert!(said.starts_with("error: ") && said.contains(folder), "{file}, {start:?}: {said}");
+        assert!(said.len() < 4000, "{file}: {} bytes of message", said.len());
+        assert!(!place.path("run").exists() && !place.path("cache").exists(), "{file}: {said}");
+        assert!(begun.elapsed().as_secs() < 20, "{file}, {start:?}: {:?}", begun.elapsed());
+    }
+}

@@ -1,0 +1,120 @@
+//! Files that the program wrote itself and reads again: checkpoints, scores, answers, figures, journals, logs.
+
+use candle_core::Device;
+use mvpbench::config::{LoraSection, Projection};
+use mvpbench::eval::Evaluation;
+use mvpbench::eval::score::read_scores;
+use mvpbench::eval::spmr::read_answers;
+use mvpbench::model::config::LlamaConfig;
+use mvpbench::model::generation::journal::Journal;
+use mvpbench::train::checkpoint;
+use mvpbench::train::eval_log::EvalLog;
+use mvpbench::train::log::Log;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use serde_json::Value;
+
+use super::{config, damaged, damages, edited, edits, is_tame, text};
+use crate::golden;
+use crate::{kills, memory};
+
+/// The lines of a JSONL file as one array, edited.
+fn edited_lines(bytes: &[u8], edits: &[super::Edit]) -> Vec<u8> {
+    let lines: Vec<Value> = bytes
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
+    match edited(&Value::from(lines), edits) {
+        Value::Array(lines) => {
+            lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect()
+        }
+        other => other.to_string().into_bytes(),
+    }
+}
+
+#[test]
+fn what_a_run_left_is_taken_or_refused_by_name_whatever_became_of_it() {
+    let place = kills::place();
+    place.succeed(&["--config", "config.toml", "-q"]);
+    let model = golden::json("models/tiny-gqa/config.json").to_string();
+    let model = LlamaConfig::parse(&model, "config.json").unwrap();
+    let lora = LoraSection {
+        rank: 4,
+        target_modules: vec![Projection::QProj, Projection::VProj],
+        ..LoraSection::default()
+    };
+    let saved = "run/checkpoints/step-000008";
+    let mut files: Vec<String> = [
+        "run/train.jsonl",
+        "run/eval.jsonl",
+        "run/eval/before.json",
+        "run/eval/scores-a-after.jsonl",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    files.push("run/eval/generations-a-after.jsonl".into());
+    for entry in std::fs::read_dir(place.path(saved)).unwrap() {
+        files.push(format!("{saved}/{}", entry.unwrap().file_name().to_string_lossy()));
+    }
+    let whole: Vec<Vec<u8>> = files.iter().map(|name| place.bytes(name)).collect();
+    let cases = (any::<prop::sample::Index>(), edits(), damages(), any::<bool>());
+    let outcome = TestRunner::new(config(300)).run(&cases, |(which, edits, damages, edit)| {
+        let which = which.index(files.len());
+        let (name, file) = (files[which].as_str(), place.path(&files[which]));
+        let bytes = match (edit, serde_json::from_slice::<Value>(&whole[which])) {
+            (true, Ok(json)) => edited(&json, &edits).to_string().into_bytes(),
+            (true, Err(_)) if name.ends_with(".jsonl") => edited_lines(&whole[which], &edits),
+            _ => damaged(&whole[which], &damages),
+        };
+        place.write(name, &bytes);
+        let length = bytes.len();
+        let outcome = match name {
+            "run/train.jsonl" => {
+                // A log that is broken from some line on goes on before it; nothing is refused.
+                let (log, _) = memory::peak_of(|| Log::open(&file, 8));
+                prop_assert!(log.is_ok() || std::str::from_utf8(&bytes).is_err());
+                Ok(())
+            }
+            "run/eval.jsonl" => {
+                let log = EvalLog::open(&file, 8);
+                prop_assert!(log.is_ok() || std::str::from_utf8(&bytes).is_err());
+                Ok(())
+            }
+            "run/eval/before.json" => is_tame(name, length, || Evaluation::read(&file)),
+            "run/eval/scores-a-after.jsonl" => is_tame(name, length, || read_scores(&file)),
+            "run/eval/generations-a-after.jsonl" => is_tame(name, length, || read_answers(&file)),
+            _ => {
+                let load = || checkpoint::load(&place.path(saved), &model, &lora, &Device::Cpu);
+                let loaded = load().map(|_| ());
+                // A manifest that is written otherwise may say the same.
+                prop_assert!(
+                    bytes == whole[which]
+                        || loaded.is_err()
+                        || name.ends_with("manifest.json")
+                        || name.ends_with("adapter_config.json")
+                );
+                Ok(())
+            }
+        };
+        place.write(name, &whole[which]);
+        outcome
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn a_journal_of_anything_is_taken_or_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hostile.journal");
+    let whole = b"{\"key\":\"k\",\"prompts\":3}\n{\"row\":2,\"ids\":[5,6],\"stop\":\"eos\"}\n";
+    let cases = prop_oneof![
+        damages().prop_map(|damages| damaged(whole, &damages)),
+        edits().prop_map(|edits| edited_lines(whole, &edits)),
+        text().prop_map(String::into_bytes),
+    ];
+    let outcome = TestRunner::new(config(300)).run(&cases, |bytes| {
+        std::fs::write(&path, &bytes).unwrap();
+        is_tame("hostile.journal", bytes.len(), || Journal::open(&path, "k", 3).map(|_| ()))
+    });
+    outcome.unwrap();
+}

@@ -1,0 +1,176 @@
+//! Kills at instants spread over a whole run, each gone on from with the same command: the end is the same, to the bit.
+//!
+//! `MVPBENCH_KILLS=100` sets how many; 30 without it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use mvpbench::ops::philox::Philox;
+use serde_json::Value;
+
+use crate::command::{Place, records};
+use crate::encoder::folder as encoder;
+use crate::golden::path;
+
+/// Where a run is, by the files that are there; in this order.
+const PHASES: [&str; 8] = [
+    "tokens",
+    "evaluation before",
+    "answers before",
+    "reference",
+    "training",
+    "evaluation during",
+    "saving",
+    "after",
+];
+
+/// A run of 8 steps that evaluates and answers, with a checkpoint after every step, on enough pairs for every phase to take its time.
+pub(crate) fn place() -> Place {
+    let place = Place::new();
+    let (model, encoder) = (path("models/tiny-gqa"), encoder());
+    let golden = std::fs::read_to_string(path("pairs.jsonl")).unwrap();
+    let pairs = golden.lines().cycle().take(104).enumerate().map(|(i, line)| {
+        let mut pair: Value = serde_json::from_str(line).unwrap();
+        pair["id"] = i.into();
+        pair.to_string() + "\n"
+    });
+    place.write("train.jsonl", pairs.collect::<String>());
+    place.write("test.jsonl", golden);
+    place.write(
+        "config.toml",
+        format!(
+            "[model]\npath = {model:?}\n[lora]\nrank = 4\ndropout = 0.1\n[data]\ntrain = [\"train.jsonl\"]\n\
+             [train]\nepochs = 1\nmax_steps = 8\nlearning_rate = 1e-3\ncheckpoint_every = 1\n[eval]\nevery = 3\n\
+             best_metric = \"dpo_loss\"\n\
+             [[eval.sets]]\nname = \"a\"\nfiles = [\"test.jsonl\"]\nmetrics = [\"opa\", \"spmr\"]\n\
+             [[eval.sets]]\nname = \"b\"\nfiles = [\"train.jsonl\"]\n\
+             [eval.spmr]\nembedder = {encoder:?}\nmax_new_tokens = 24\n[output]\ndir = \"run\"\n"
+        ),
+    );
+    place
+}
+
+/// The phase that the files of a run's folder show.
+pub(crate) fn phase(run: &Path) -> &'static str {
+    let there = |name: &str| run.join(name).exists();
+    let starts = |folder: &str, start: &str| {
+        let entries = std::fs::read_dir(run.join(folder)).into_iter().flatten().flatten();
+        let name = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        entries.filter(|entry| name(entry).starts_with(start)).count()
+    };
+    let log = std::fs::metadata(run.join("train.jsonl")).map_or(0, |file| file.len());
+    PHASES[if !there("config.toml") {
+        0
+    } else if starts("eval", ".generations-a-before") > 0 {
+        2
+    } else if !there("eval/before.json") {
+        1
+    } else if starts("checkpoints", ".") > 0 {
+        6
+    } else if there("adapter") {
+        7
+    } else if log == 0 {
+        3
+    } else if starts("eval", "scores-a-step") > starts("eval", "step-") {
+        5
+    } else {
+        4
+    }]
+}
+
+/// What must not depend on kills: the exported files and all evaluations whole, the log without its times.
+pub(crate) fn outcome(place: &Place) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for folder in ["run/adapter", "run/eval"] {
+        for entry in std::fs::read_dir(place.path(folder)).unwrap() {
+            let name = format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy());
+            files.insert(name.clone(), place.bytes(&name));
+        }
+    }
+    // The model card says how long the run took.
+    files.remove("run/adapter/README.md");
+    files.insert("run/eval.jsonl".into(), place.bytes("run/eval.jsonl"));
+    let timeless = records(&place.path("run/train.jsonl")).into_iter().map(|mut record| {
+        let fields = record.as_object_mut().unwrap();
+        for timed in ["step_time_s", "tokens_per_second", "model_tflops", "mfu", "peak_memory_gib"]
+        {
+            fields.remove(timed).unwrap();
+        }
+        record.to_string() + "\n"
+    });
+    files.insert("run/train.jsonl".into(), timeless.collect::<String>().into_bytes());
+    files
+}
+
+/// Fails with the names of the files that differ.
+#[track_caller]
+pub(crate) fn assert_same(place: &Place, whole: &BTreeMap<String, Vec<u8>>, after: &str) {
+    let got = outcome(place);
+    let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&got), names(whole), "{after}");
+    let differ: Vec<_> = got.iter().filter(|(name, bytes)| whole[*name] != **bytes).collect();
+    assert!(differ.is_empty(), "{after}: {:?} differ", differ.iter().map(|(name, _)| name));
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "where the kills fell depends on the machine")]
+fn a_run_killed_at_instants_all_over_it_ends_with_the_same_bytes() {
+    let kills: usize = std::env::var("MVPBENCH_KILLS").map_or(30, |kills| kills.parse().unwrap());
+    let whole = place();
+    let begun = Instant::now();
+    whole.succeed(&["--config", "config.toml"]);
+    let all_s = begun.elapsed().as_secs_f64();
+    let whole = outcome(&whole);
+
+    let random = Philox::new(20, 0);
+    let (mut place, mut chain, mut next) = (self::place(), Vec::new(), 0);
+    let mut hit: BTreeMap<&str, usize> = BTreeMap::new();
+    let (mut killed, mut started) = (0, 0);
+    while killed < kills {
+        // By turns after a share of the whole run's time, and soon after the next phase is seen.
+        let (run, jitter) = (place.path("run"), random.uniform(started));
+        let timed = started % 2 == 1;
+        started += 1;
+        let begun = Instant::now();
+        let mut child = place
+            .command(&["--config", "config.toml", "-q"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut at_s = if timed { jitter * all_s / 6.0 } else { f64::INFINITY };
+        let ended = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                assert!(status.success(), "after kills at {chain:?}");
+                break true;
+            }
+            let now_s = begun.elapsed().as_secs_f64();
+            if at_s.is_infinite() && (next == PHASES.len() || PHASES[next] == phase(&run)) {
+                at_s = now_s + jitter * 0.02;
+            }
+            if now_s >= at_s {
+                break false;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        };
+        if !ended {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let at = phase(&run);
+            killed += 1;
+            *hit.entry(at).or_default() += 1;
+            chain.push(at);
+            let now = PHASES.iter().position(|phase| *phase == at).unwrap_or_default();
+            next = next.max(now) + usize::from(!timed || now > next);
+            next = next.min(PHASES.len());
+        }
+        if ended || killed == kills {
+            place.succeed(&["--config", "config.toml", "-q"]);
+            assert_same(&place, &whole, &format!("after kills at {chain:?}"));
+            (place, chain, next) = (self::place(), Vec::new(), 0);
+        }
+    }
+    println!("{killed} kills: {hit:?}; the whole run takes {all_s:.2} s");
+    assert!(hit.len() >= 5, "the kills are not spread over the run: {hit:?}");
+}
