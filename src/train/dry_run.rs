@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use candle_core::{DType, Device};
 
-use super::estimate::{Estimate, Headers, Place};
+use super::estimate::{Estimate, Headers};
 use super::folder::{self, Purpose};
 use super::inputs::Inputs;
 use super::machine;
+use super::memory::{Memory, Place};
 use super::run::Options;
 use crate::config::{Activations, Dtype, RunConfig};
 use crate::model::llama::Keep;
@@ -180,7 +181,7 @@ fn operations(flop: f64) -> String {
 /// The components of the peak, one column for each way to treat activations.
 fn memory(estimate: &Estimate, place: Place) -> String {
     let mut table = Table::new(["memory", "keep", "recompute"]);
-    let mut row = |name: &str, of: fn(&super::estimate::Memory) -> f64| {
+    let mut row = |name: &str, of: fn(&Memory) -> f64| {
         let [keep, recompute] = estimate.memory.each_ref().map(|memory| machine::bytes(of(memory)));
         table.push([name, &keep, &recompute]);
     };

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
+use serde::Serialize;
 
-use super::estimate;
 #[cfg(feature = "cuda")]
 use super::gpu;
+use super::memory;
 use super::step::Engine;
 use crate::bail_input;
 use crate::config::{Activations, Dtype, LoraSection, TrainSection};
@@ -88,6 +89,38 @@ pub fn dtype(choice: Dtype, device: &Device) -> Result<DType> {
     }
 }
 
+/// A device by what its system says of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Details {
+    /// The device in words.
+    pub device: String,
+    /// What drives it, where that is something of its own.
+    pub driver: Option<String>,
+    /// All its memory, where the system says.
+    pub memory_gib: Option<f64>,
+    /// Memory that a new tensor can have, where the system says.
+    pub free_memory_gib: Option<f64>,
+}
+
+/// What there is to know of `device`.
+pub fn details(device: &Device) -> Details {
+    let gib = |bytes: f64| bytes / 1024f64.powi(3);
+    let (driver, memory) = match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => match gpu::Gpu::of(device) {
+            Ok(gpu) => (gpu.driver().ok(), gpu.memory_bytes().ok()),
+            Err(_) => (None, None),
+        },
+        _ => (None, kibibytes("/proc/meminfo", "MemTotal:").map(|kib| kib * 1024.0)),
+    };
+    Details {
+        device: describe(device),
+        driver,
+        memory_gib: memory.map(gib),
+        free_memory_gib: free_bytes(device).map(gib),
+    }
+}
+
 /// The device in words.
 pub fn describe(device: &Device) -> String {
     match device {
@@ -117,7 +150,7 @@ pub fn engine(
         Activations::Keep => Keep::Everything,
         Activations::Recompute => Keep::Inputs,
         Activations::Auto => {
-            let needed = estimate::activation_bytes(config, lora, dtype)
+            let needed = memory::activation_bytes(config, lora, dtype)
                 * micro_batch_tokens.max(longest) as f64;
             let fits = free_bytes.is_none_or(|free| needed <= ACTIVATION_SHARE * free);
             if fits { Keep::Everything } else { Keep::Inputs }
@@ -157,6 +190,46 @@ pub fn peak_memory_gib(device: &Device) -> Option<f64> {
             Some(bytes / 1024f64.powi(3))
         }
         _ => kibibytes("/proc/self/status", "VmHWM:").map(|kib| kib / 1024.0 / 1024.0),
+    }
+}
+
+/// The most memory that is taken from a moment on, beyond what was held then: on the CPU by this process, on a GPU by its tensors.
+pub struct PeakMeter {
+    device: Device,
+    before: f64,
+}
+
+impl PeakMeter {
+    /// From now on; none where the system does not say.
+    pub fn start(device: &Device) -> Option<Self> {
+        let before = match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => gpu::Gpu::of(device).and_then(|gpu| gpu.reset_peak()).ok()?,
+            _ => {
+                give_freed_memory_back();
+                // Linux: the largest resident size so far becomes that of now.
+                std::fs::write("/proc/self/clear_refs", "5").ok()?;
+                1024.0 * kibibytes("/proc/self/status", "VmRSS:")?
+            }
+        };
+        Some(Self { device: device.clone(), before })
+    }
+
+    /// By how much more was held at the most since then.
+    pub fn grown_bytes(self) -> Option<f64> {
+        Some(peak_memory_gib(&self.device)? * 1024f64.powi(3) - self.before)
+    }
+}
+
+/// Freed memory goes back to the system, so that what is taken next shows. Elsewhere than on glibc, nothing.
+fn give_freed_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: malloc_trim takes the allocator's own lock and touches nothing that is in use.
+        #[expect(unsafe_code, reason = "a C function")]
+        unsafe {
+            libc::malloc_trim(0);
+        }
     }
 }
 
