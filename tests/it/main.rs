@@ -3,6 +3,7 @@
 
 mod command;
 mod data_verbs;
+mod doctor;
 mod dry_run;
 mod encoder;
 mod engine;
