@@ -155,7 +155,8 @@ fn text(
         && let Some(free) = machine::available_memory_bytes()
     {
         // Mapped files give way when memory is short.
-        let needed = estimate.memory(estimate.chosen).training();
+        let memory = estimate.memory(estimate.chosen);
+        let needed = memory.training().max(memory.answering());
         let verdict = if needed <= free { "it fits" } else { "it does not fit" };
         writeln!(
             text,
@@ -195,6 +196,9 @@ fn memory(estimate: &Estimate, place: Place) -> String {
     row("working memory", |memory| memory.working);
     row("  of it, a chunk of logits", |memory| memory.logits);
     row("peak while training", |memory| memory.training());
+    if estimate.generated > 0 {
+        row("peak while answering, for SPMR", |memory| memory.answering());
+    }
     if place == Place::Cpu {
         row("peak while loading, mapped files included", |memory| memory.loading);
     }

@@ -7,13 +7,14 @@ use anyhow::Result;
 use candle_core::DType;
 
 use super::hub::model::HubModel;
-use super::inputs::{Inputs, ModelSource};
+use super::inputs::{EvalInputs, Inputs, ModelSource};
 use super::machine;
 use super::memory::{self, Memory, Pass, Place};
 use super::plan::Plan;
 use crate::config::{MetricName, RunConfig};
 use crate::data::pack;
 use crate::data::tokenize::TokenPair;
+use crate::model::generation::GenerationSettings;
 use crate::model::llama::Keep;
 use crate::model::shard::Shard;
 use crate::model::weights;
@@ -191,20 +192,35 @@ impl Estimate {
     }
 }
 
+/// The sets that SPMR is measured on.
+fn asked(inputs: &Inputs) -> impl Iterator<Item = &EvalInputs> {
+    let wanted = |set: &&EvalInputs| set.metrics.contains(&MetricName::Spmr);
+    inputs.sets.iter().filter(wanted).filter(|_| inputs.encoder.is_some())
+}
+
 /// Tokens of the answers to every prompt, twice, if none ends early.
 fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
     let spmr = &config.eval.spmr;
-    let asked = inputs
-        .sets
-        .iter()
-        .filter(|set| inputs.encoder.is_some() && set.metrics.contains(&MetricName::Spmr));
-    let prompts: usize = asked
+    let prompts: usize = asked(inputs)
         .map(|set| match spmr.max_prompts {
             0 => set.pairs.len(),
             most => most.min(set.pairs.len()),
         })
         .sum();
     2 * prompts * spmr.max_new_tokens
+}
+
+/// Bytes that answering the prompts takes at most: as many at once as there are, the longest, none ending early.
+fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
+    let model = &inputs.model_config;
+    let longest = |set: &EvalInputs| set.pairs.iter().map(|pair| pair.prompt.len()).max();
+    let of = |set: &EvalInputs| {
+        let tokens = longest(set).unwrap_or(0) + config.eval.spmr.max_new_tokens;
+        let sequences = GenerationSettings::default().batch.min(set.pairs.len());
+        let each = (sequences, tokens.min(model.max_positions));
+        memory::generation_bytes(model, &config.lora, dtype, each)
+    };
+    asked(inputs).map(of).fold(0.0, f64::max)
 }
 
 /// Tokens of packs.
@@ -270,6 +286,7 @@ fn held(
         .sum();
     let on_host =
         TOKENIZER_EXPANSION * tokenizer as f64 + DATA_EXPANSION * data_bytes + 4.0 * all_ids as f64;
+    let generating = generating(config, inputs, sizes.dtype);
     let (program, inputs) = match sizes.place {
         Place::Cpu => (PROGRAM_BYTES, on_host),
         Place::Cuda => (CUDA_CONTEXT_BYTES, 0.0),
@@ -288,6 +305,7 @@ fn held(
         activations: FRAGMENTATION * pass.kept,
         working: FRAGMENTATION * pass.working,
         logits: pass.logits,
+        generating,
         loading: program + inputs + weights + mapped,
     }
 }

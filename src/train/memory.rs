@@ -5,6 +5,7 @@ use candle_core::DType;
 
 use crate::config::{LoraSection, Projection};
 use crate::model::config::LlamaConfig;
+use crate::model::generation::PREFILL_TOKENS;
 use crate::model::llama::Keep;
 use crate::model::lora;
 use crate::ops::logps;
@@ -35,6 +36,8 @@ pub struct Memory {
     pub working: f64,
     /// Of the working memory, a chunk of logits; it is gone when a layer's backward pass needs its own.
     pub logits: f64,
+    /// Keys and values of the answers under way, and the pass over new prompts, where SPMR is measured.
+    pub generating: f64,
     /// While the weights are read: program, inputs, weights and the files they are mapped from, which the system may take back.
     pub loading: f64,
 }
@@ -45,9 +48,14 @@ impl Memory {
         self.program + self.inputs + self.weights + self.adapter + self.activations + self.working
     }
 
-    /// The largest of loading and training.
+    /// While answers are generated, beside the state of training.
+    pub fn answering(&self) -> f64 {
+        self.program + self.inputs + self.weights + self.adapter + self.generating
+    }
+
+    /// The largest of loading, training and answering.
     pub fn peak(&self) -> f64 {
-        self.training().max(self.loading)
+        self.training().max(self.loading).max(self.answering())
     }
 }
 
@@ -171,6 +179,22 @@ pub fn activation_bytes(config: &LlamaConfig, lora: &LoraSection, dtype: DType) 
     config.layers as f64 * (before + after) * dtype.size_in_bytes() as f64
 }
 
+/// Bytes of the keys and values of `sequences` with `tokens` tokens each, and of a layer's pass over their prompts.
+pub fn generation_bytes(
+    config: &LlamaConfig,
+    lora: &LoraSection,
+    dtype: DType,
+    (sequences, tokens): (usize, usize),
+) -> f64 {
+    let (_, key) = widths(config);
+    let (before, after) = kept_elements(config, lora, dtype);
+    let (hidden, inner) = (config.hidden as f64, config.intermediate as f64);
+    let cached = (2 * config.layers * sequences * tokens * key) as f64;
+    let pass =
+        PREFILL_TOKENS.min(sequences * tokens) as f64 * (before + after + inner + 4.0 * hidden);
+    (cached + pass) * dtype.size_in_bytes() as f64
+}
+
 /// Parameters of an adapter on `config`.
 pub fn adapter_parameters(config: &LlamaConfig, lora: &LoraSection) -> usize {
     let of = |&projection: &Projection| {
@@ -250,6 +274,16 @@ mod tests {
         // 13.48 + 0.18 + 12.2 + 0.3 and 13.48 + 0.18 + 1.07 + 0.65 GB: a card of 24 GiB (25.8 GB) trains it, with `recompute`.
         assert!((25.5..26.5).contains(&total(keep)), "{}", total(keep));
         assert!((15.0..15.8).contains(&total(recompute)), "{}", total(recompute));
+    }
+
+    /// 16 answers of 512 tokens to prompts of 512: 2 * 32 layers * 4096 * 2 bytes = 0.5 MiB a token.
+    #[test]
+    fn answers_of_a_7b_keep_half_a_mebibyte_a_token() {
+        let (config, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
+        let bytes = generation_bytes(&config, &lora, DType::BF16, (16, 1024));
+        let cached = (16u64 * 1024 * 524_288) as f64;
+        let pass = 2048.0 * (93_384 + 2 * (11_008 + 4 * 4096)) as f64;
+        assert!((bytes - cached - pass).abs() < 0.5, "{bytes}");
     }
 
     #[test]

@@ -57,10 +57,11 @@ fn a_plan_counts_the_tokens_that_spmr_may_generate() {
     let arguments = ["--config", "config.toml", "--dry-run", "-q", "--tflops", "1"];
     let plan = place.succeed(&arguments);
     assert!(plan.contains("generation:  at most 312 tokens for SPMR"), "{plan}"); // 13 prompts, 12 tokens, twice
+    assert!(plan.contains("peak while answering"), "{plan}");
     let plan = place.succeed(&[&arguments[..], &["--set", "eval.spmr.max_prompts=4"]].concat());
     assert!(plan.contains("generation:  at most 96 tokens"), "{plan}");
     let plan = place.succeed(&[&arguments[..], &["--set", "eval.spmr.embedder="]].concat());
-    assert!(!plan.contains("generation:"), "{plan}");
+    assert!(!plan.contains("generation:") && !plan.contains("answering"), "{plan}");
 }
 
 #[test]
