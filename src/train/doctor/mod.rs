@@ -2,7 +2,7 @@
 //! `--dry-run` says it will.
 //!
 //! Every operation runs on the device in the dtypes a run may use; its values and gradients are compared with the f64 reference of
-//! the very numbers it was given ([`examiner`]), and it is timed at a layer's shapes. A rate is told, an error is judged.
+//! the very numbers it was given, and it is timed at a layer's shapes. A rate is told, an error is judged.
 
 mod attention;
 mod diagnosis;
