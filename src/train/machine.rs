@@ -21,7 +21,7 @@ use crate::model::llama::Keep;
 /// the product on a CPU, and for the full matmul rate of a GPU. It is a constant, and not by the free memory, so that a run gives the same bits when it goes on.
 const MICRO_BATCH_TOKENS: usize = 4096;
 
-/// Share of the free memory that activations may take before they are recomputed.
+/// Share of the free memory that activations may take before they are recomputed, and the keys and values of answers.
 const ACTIVATION_SHARE: f64 = 0.7;
 
 /// Lets freed memory stay with the program: activations are freed and wanted again at the same size thousands of times, and
@@ -159,6 +159,20 @@ pub fn engine(
     Engine { micro_batch_tokens, keep }
 }
 
+/// Answers of up to `tokens` tokens, prompts included, that are under way at once: `most`, or as many as have room for their keys
+/// and values in a share of `free_bytes`.
+pub fn answers_at_once(
+    config: &LlamaConfig,
+    dtype: DType,
+    tokens: usize,
+    free_bytes: Option<f64>,
+    most: usize,
+) -> usize {
+    let each = memory::key_value_bytes(config, dtype, tokens);
+    let room = free_bytes.map_or(most, |free| (ACTIVATION_SHARE * free / each) as usize);
+    room.clamp(1, most)
+}
+
 /// Memory that a new tensor on `device` can have, where the system says.
 pub fn free_bytes(device: &Device) -> Option<f64> {
     match device {
@@ -275,6 +289,21 @@ mod tests {
         use crate::error::InputError;
         assert_eq!(InputError::of(&error).and_then(InputError::remedy), Some("use `--device cpu`"));
         assert!(matches!(device("auto"), Ok(Device::Cpu)));
+    }
+
+    #[test]
+    fn as_many_answers_are_under_way_as_have_room_and_at_least_one() {
+        let json = r#"{"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "num_hidden_layers": 3, "vocab_size": 50, "rms_norm_eps": 1e-5,
+            "max_position_embeddings": 256}"#;
+        let config = LlamaConfig::parse(json, "test").unwrap();
+        // Keys and values of 3 layers, 100 tokens, 2 heads of 16 elements of 2 bytes.
+        let each = 2.0 * 3.0 * 100.0 * 32.0 * 2.0;
+        let at_once = |free| answers_at_once(&config, DType::BF16, 100, free, 16);
+        assert_eq!(at_once(None), 16);
+        assert_eq!(at_once(Some(each)), 1);
+        assert_eq!(at_once(Some(10.0 * each)), 7);
+        assert_eq!(at_once(Some(1000.0 * each)), 16);
     }
 
     #[test]

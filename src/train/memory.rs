@@ -179,6 +179,12 @@ pub fn activation_bytes(config: &LlamaConfig, lora: &LoraSection, dtype: DType) 
     config.layers as f64 * (before + after) * dtype.size_in_bytes() as f64
 }
 
+/// Bytes of the keys and values of a sequence of `tokens` tokens.
+pub fn key_value_bytes(config: &LlamaConfig, dtype: DType, tokens: usize) -> f64 {
+    let (_, key) = widths(config);
+    (2 * config.layers * tokens * key * dtype.size_in_bytes()) as f64
+}
+
 /// Bytes of the keys and values of `sequences` with `tokens` tokens each, and of a layer's pass over their prompts.
 pub fn generation_bytes(
     config: &LlamaConfig,
@@ -186,13 +192,11 @@ pub fn generation_bytes(
     dtype: DType,
     (sequences, tokens): (usize, usize),
 ) -> f64 {
-    let (_, key) = widths(config);
     let (before, after) = kept_elements(config, lora, dtype);
     let (hidden, inner) = (config.hidden as f64, config.intermediate as f64);
-    let cached = (2 * config.layers * sequences * tokens * key) as f64;
     let pass =
         PREFILL_TOKENS.min(sequences * tokens) as f64 * (before + after + inner + 4.0 * hidden);
-    (cached + pass) * dtype.size_in_bytes() as f64
+    sequences as f64 * key_value_bytes(config, dtype, tokens) + pass * dtype.size_in_bytes() as f64
 }
 
 /// Parameters of an adapter on `config`.
