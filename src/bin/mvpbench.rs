@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{data, doctor, eval, finish, generate, merge, train};
+use mvpbench::cli::{data, doctor, eval, finish, generate, merge, report, train};
 
 /// LoRA + DPO fine-tuning of Llama-2, with the evaluation of MVPBench.
 #[derive(Parser)]
@@ -21,6 +21,7 @@ enum Verb {
     Merge(merge::MergeArgs),
     Doctor(doctor::DoctorArgs),
     Generate(generate::GenerateArgs),
+    Report(report::ReportArgs),
 }
 
 fn main() -> ExitCode {
@@ -31,5 +32,6 @@ fn main() -> ExitCode {
         Verb::Merge(args) => merge::merge(args),
         Verb::Doctor(args) => doctor::doctor(args),
         Verb::Generate(args) => generate::generate(&args),
+        Verb::Report(args) => report::report(&args),
     })
 }

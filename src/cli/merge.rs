@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use candle_core::DType;
 use clap::{Args, ValueEnum};
 
-use crate::model::config::LlamaConfig;
 use crate::model::merge::{Merge, PROBES, Stored, merge as write_merged};
 use crate::train::machine;
 use crate::train::progress::Verbosity;
@@ -49,10 +48,6 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
     if probes.is_empty() {
         probes = PROBES.map(str::to_owned).to_vec();
     }
-    if let Some(note) = too_large(&args.model) {
-        verbosity.note(note);
-        probes.clear();
-    }
     let stored = match args.dtype {
         StoredAs::Base => Stored::Base,
         StoredAs::F32 => Stored::As(DType::F32),
@@ -64,7 +59,9 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
     let merged =
         write_merged(&Merge { model, adapter, output, stored, probes: &probes }, &mut |_, all| {
             progress
-                .get_or_insert_with(|| verbosity.progress("merge", "tensors", 0, all as u64))
+                .get_or_insert_with(|| {
+                    verbosity.progress("merge and compare", "tensors and layers", 0, all as u64)
+                })
                 .advance(1, "");
         })?;
     drop(progress);
@@ -95,19 +92,4 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
     }
     writeln!(out, "model:  {}", output.display())?;
     Ok(())
-}
-
-/// Why logits are not compared: the model, computed in f32, is larger than the free memory.
-fn too_large(model: &std::path::Path) -> Option<String> {
-    let text = std::fs::read_to_string(model.join("config.json")).ok()?;
-    let config = LlamaConfig::parse(&text, "config.json").ok()?;
-    // Weights in f32, the mapped file they are read from, and room to compute.
-    let (needed, free) = (5.0 * config.parameters() as f64, machine::available_memory_bytes()?);
-    (needed > free).then(|| {
-        format!(
-            "note: merged and unmerged logits are not compared, which would take {} of memory; {} is free",
-            machine::bytes(needed),
-            machine::bytes(free)
-        )
-    })
 }

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod eval;
 pub mod generate;
 pub mod merge;
+pub mod report;
 pub mod train;
 
 /// Turns a verb's outcome into the exit status: 0 done, 2 the user's input was wrong, 1 anything else.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::bail_input;
 use crate::config::RunConfig;
 use crate::report::Table1;
 use crate::train::dry_run::dry_run;
@@ -12,6 +13,7 @@ use crate::train::folder::Resume;
 use crate::train::interrupt;
 use crate::train::progress::Verbosity;
 use crate::train::run::{Options, run};
+use crate::train::seeds;
 
 /// Fine-tune a Llama with LoRA and DPO, evaluate it before and after, export the adapter.
 #[derive(Debug, Clone, Args)]
@@ -32,6 +34,13 @@ pub struct TrainArgs {
     /// A run that is already in the folder: auto goes on with it, never refuses, DIR goes on from that checkpoint
     #[arg(long, default_value = "auto", value_name = "auto|never|DIR")]
     resume: String,
+    /// Goes on with a run whose configuration has changed, from its last checkpoint; the model and the adapter's shape must be the same
+    #[arg(long)]
+    allow_config_change: bool,
+    /// One run for each of these seeds, one after another in seed-N under the run folder, and one report of all with mean and
+    /// standard deviation
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    seeds: Vec<u64>,
     /// Says what the run would do and need (tokens, steps, FLOP, time, memory, disk), reads no weight and writes nothing; with
     /// `--device cuda` or `model.dtype=bf16` it plans for a GPU, which need not be here
     #[arg(long)]
@@ -58,20 +67,51 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
         "never" => Resume::Never,
         dir => Resume::From(dir.into()),
     };
-    let options = Options { device: args.device, resume, verbosity };
+    let options = Options {
+        device: args.device,
+        resume,
+        allow_config_change: args.allow_config_change,
+        verbosity,
+    };
+    let configs = seeds::configs(&config, &args.seeds)?;
+    if let [_, _, ..] = &configs[..]
+        && matches!(options.resume, Resume::From(_))
+    {
+        bail_input!("`--resume DIR` goes on from one checkpoint, `--seeds` are several runs");
+    }
+    let mut out = std::io::stdout().lock();
     if args.dry_run {
-        write!(std::io::stdout(), "{}", dry_run(&config, &options, args.tflops)?)?;
+        write!(out, "{}", dry_run(configs.first().unwrap_or(&config), &options, args.tflops)?)?;
+        if configs.len() > 1 {
+            writeln!(
+                out,
+                "seeds:       {} such runs, one after another: so many times the time and the disk, the memory once",
+                configs.len()
+            )?;
+        }
+        return Ok(());
+    }
+    if !configs.is_empty() {
+        let written = seeds::run_all(&configs, &config.output.dir, &options)?;
+        if let Some(comparison) = &written.comparison {
+            writeln!(out, "{}\n", comparison.to_text(1))?;
+        }
+        for config in &configs {
+            writeln!(out, "run:     {}", config.output.dir.display())?;
+        }
+        for file in &written.files {
+            writeln!(out, "report:  {}", file.display())?;
+        }
         return Ok(());
     }
     let report = run(&config, &options)?;
 
-    let mut out = std::io::stdout().lock();
     if report.after.is_some() {
         writeln!(out, "{}", Table1::new(report.before.as_ref(), report.after.as_ref()).to_text())?;
     }
     let dir = config.output.dir.display();
     writeln!(out, "adapter: {}", report.adapter_dir)?;
-    writeln!(out, "report:  {dir}/report.md")?;
+    writeln!(out, "report:  {dir}/report.html")?;
     writeln!(out, "next:    {next} --output {dir}-attention")?;
     Ok(())
 }

@@ -69,6 +69,23 @@ impl fmt::Display for ConfigOrigin {
     }
 }
 
+/// A key that two configurations do not agree on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The key, such as `train.learning_rate`.
+    pub key: String,
+    /// The key with both values, a sentence.
+    pub said: String,
+}
+
+impl Difference {
+    /// Whether it is of what checkpoints are made of: the model and the adapter's shape and scale.
+    pub fn is_lasting(&self) -> bool {
+        self.key.starts_with("model.")
+            || self.key.starts_with("lora.") && self.key != "lora.dropout"
+    }
+}
+
 impl RunConfig {
     /// Reads the file `path_or_preset`, or the preset of that name if there is no such file, under `overrides`.
     ///
@@ -150,10 +167,10 @@ impl RunConfig {
         Ok(toml::to_string(self)?)
     }
 
-    /// The keys by which `self` is another run than `earlier`, with both values, one sentence each.
+    /// The keys by which `self` is another run than `earlier`.
     ///
     /// What does not change the adapter is left out: `output.*`, `train.checkpoint_every`, `train.keep_checkpoints`.
-    pub fn differences(&self, earlier: &Self) -> anyhow::Result<Vec<String>> {
+    pub fn differences(&self, earlier: &Self) -> anyhow::Result<Vec<Difference>> {
         let (now, was) = (leaves(self)?, leaves(earlier)?);
         let value = |of: &Table, key: &str| {
             of.get(key).map_or("not there".to_owned(), |value| format!("`{value}`"))
@@ -165,7 +182,10 @@ impl RunConfig {
                 !["train.checkpoint_every", "train.keep_checkpoints"].contains(&key.as_str())
             })
             .filter(|key| now.get(key.as_str()) != was.get(key.as_str()))
-            .map(|key| format!("`{key}` is {}, was {}", value(&now, key), value(&was, key)))
+            .map(|key| Difference {
+                key: key.clone(),
+                said: format!("`{key}` is {}, was {}", value(&now, key), value(&was, key)),
+            })
             .collect())
     }
 

@@ -366,12 +366,21 @@ fn differences_name_the_keys_that_change_the_adapter() {
     let changed =
         ["lora.rank=8", "train.checkpoint_every=1", "train.keep_checkpoints=9", "output.dir=x"];
     let set = r#"eval.sets=[{name="a", files=["b"]}]"#;
+    let said = |later: &RunConfig| -> Vec<String> {
+        later.differences(&earlier).unwrap().into_iter().map(|difference| difference.said).collect()
+    };
     let later = resolve(SMALL, &[&changed[..], &[set]].concat()).unwrap();
     assert_eq!(
-        later.differences(&earlier).unwrap(),
+        said(&later),
         ["`eval.sets[0].files` is `[\"b\"]`, was `[\"a\"]`", "`lora.rank` is `8`, was `16`"]
     );
-    assert_eq!(earlier.differences(&earlier).unwrap(), [""; 0]);
+    assert_eq!(said(&earlier), [""; 0]);
+    let lasting = |differs: &str| {
+        let later = resolve(SMALL, &[r#"eval.sets=[{name="a", files=["a"]}]"#, differs]).unwrap();
+        later.differences(&earlier).unwrap()[0].is_lasting()
+    };
+    assert!(lasting("lora.rank=8") && lasting("model.path=x"));
+    assert!(!lasting("lora.dropout=0.5") && !lasting("train.epochs=7"));
     let none = resolve(SMALL, &["eval.sets=[]"]).unwrap();
     assert_eq!(none.differences(&earlier).unwrap().len(), 4, "{:?}", none.differences(&earlier));
 }

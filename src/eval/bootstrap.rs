@@ -62,6 +62,11 @@ impl Clusters {
     pub fn count(&self) -> usize {
         self.count
     }
+
+    /// The cluster of each pair.
+    pub(super) fn of_pair(&self) -> &[usize] {
+        &self.of_pair
+    }
 }
 
 /// The intervals of the column means of `rows`, all columns on the same resamples.
@@ -85,11 +90,52 @@ pub fn intervals<const COLUMNS: usize>(
         .into_par_iter()
         .map(|resample| resampled_means(&totals, seed, resample))
         .collect();
-    Some(std::array::from_fn(|column| {
-        let mut sorted: Vec<f64> = means.iter().map(|row| row[column]).collect();
-        sorted.sort_by(f64::total_cmp);
-        Interval { low: percentile(&sorted, TAIL), high: percentile(&sorted, 1.0 - TAIL) }
-    }))
+    Some(std::array::from_fn(|column| middle(means.iter().map(|row| row[column]).collect())))
+}
+
+/// The interval of a statistic that is no mean of columns: `statistic` gets the clusters of a resample, drawn with replacement,
+/// the same that [`intervals`] draws. A resample on which it is not finite is left out. `None` with fewer than two clusters, or
+/// where no resample is left.
+pub(super) fn interval_of(
+    clusters: usize,
+    seed: u64,
+    statistic: impl Fn(&[usize]) -> f64 + Sync,
+) -> Option<Interval> {
+    let resampled = |resample: u64| {
+        let draws = Draws::new(seed, resample);
+        let drawn: Vec<usize> =
+            (1..=clusters as u64).map(|draw| draws.below(draw, clusters)).collect();
+        statistic(&drawn)
+    };
+    let all = || (0..RESAMPLES as u64).into_par_iter().map(resampled);
+    let finite: Vec<f64> =
+        if clusters > 1 { all().filter(|value| value.is_finite()).collect() } else { vec![] };
+    (!finite.is_empty()).then(|| middle(finite))
+}
+
+/// The middle 95 % of the values of all resamples.
+fn middle(mut values: Vec<f64>) -> Interval {
+    values.sort_by(f64::total_cmp);
+    Interval { low: percentile(&values, TAIL), high: percentile(&values, 1.0 - TAIL) }
+}
+
+/// The draws of one resample.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Draws {
+    key: u64,
+}
+
+impl Draws {
+    /// Of the resample with this number.
+    pub(super) fn new(seed: u64, resample: u64) -> Self {
+        Self { key: mix(seed.wrapping_add((resample + 1).wrapping_mul(GAMMA))) }
+    }
+
+    /// Draw number `draw`, uniform over `0..count` up to a bias of `count / 2^64`.
+    pub(super) fn below(self, draw: u64, count: usize) -> usize {
+        let bits = mix(self.key.wrapping_add(draw.wrapping_mul(GAMMA)));
+        ((u128::from(bits) * count as u128) >> 64) as usize
+    }
 }
 
 /// Sums of one cluster's rows, and how many there are.
@@ -120,12 +166,10 @@ fn resampled_means<const COLUMNS: usize>(
     seed: u64,
     resample: u64,
 ) -> [f64; COLUMNS] {
-    let key = mix(seed.wrapping_add((resample + 1).wrapping_mul(GAMMA)));
+    let draws = Draws::new(seed, resample);
     let (mut sums, mut pairs) = ([0.0; COLUMNS], 0);
     for draw in 1..=totals.len() as u64 {
-        let bits = mix(key.wrapping_add(draw.wrapping_mul(GAMMA)));
-        // The high half of bits * count is uniform over 0..count, up to a bias of count / 2^64.
-        let total = &totals[((u128::from(bits) * totals.len() as u128) >> 64) as usize];
+        let total = &totals[draws.below(draw, totals.len())];
         add(&mut sums, &total.sums);
         pairs += total.pairs;
     }
@@ -139,8 +183,8 @@ fn mix(state: u64) -> u64 {
     state ^ (state >> 31)
 }
 
-/// The value below which the share `share` of `sorted`, ascending and not empty, lies.
-pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
+/// The value below which the share `share` of `sorted`, ascending and not empty, lies, interpolated linearly.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let below = sorted[place.floor() as usize];
     let above = sorted[place.ceil() as usize];
@@ -212,6 +256,16 @@ mod tests {
         let first = alone.install(|| intervals(&rows, &clusters, 7));
         assert_eq!(first, intervals(&rows, &clusters, 7));
         assert_ne!(first, intervals(&rows, &clusters, 8));
+    }
+
+    #[test]
+    fn a_statistic_sees_the_same_resamples_as_the_means() {
+        let rows = outcomes(60);
+        let clusters = Clusters::by_user(rows.iter().map(|_| None));
+        let mean =
+            |drawn: &[usize]| drawn.iter().map(|&i| rows[i][0]).sum::<f64>() / drawn.len() as f64;
+        assert_eq!(interval_of(60, 12, mean), intervals(&rows, &clusters, 12).map(|[one]| one));
+        assert_eq!(interval_of(1, 12, mean), None);
     }
 
     #[test]

@@ -15,6 +15,19 @@ pub fn difference<S: Borrow<PairScore>>(
     beta: f64,
     seed: u64,
 ) -> anyhow::Result<Metrics> {
+    check_same_pairs(before, after)?;
+    let mut differences = rows(after, beta)?;
+    for (row, before) in differences.iter_mut().zip(rows(before, beta)?) {
+        row.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
+    }
+    Ok(Metrics::of_rows(&differences, [None; 6], &clusters_of(after), seed))
+}
+
+/// Refuses two lists that are not the same pairs in the same order.
+pub(super) fn check_same_pairs<S: Borrow<PairScore>>(
+    before: &[S],
+    after: &[S],
+) -> anyhow::Result<()> {
     if before.len() != after.len() {
         bail_input!(
             "{} pairs were scored before and {} after; a difference needs the same pairs",
@@ -33,11 +46,7 @@ pub fn difference<S: Borrow<PairScore>>(
             );
         }
     }
-    let mut differences = rows(after, beta)?;
-    for (row, before) in differences.iter_mut().zip(rows(before, beta)?) {
-        row.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
-    }
-    Ok(Metrics::of_rows(&differences, [None; 6], &clusters_of(after), seed))
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use crate::eval::score::PairScore;
 
 /// Thresholds d of [`Metric::OpaMarginMean`], nats per token (DiverValue-Bench, IJCAI 2026).
@@ -9,7 +11,8 @@ pub const OPA_MARGIN_THRESHOLDS: [f64; 6] = [0.0, 0.2, 2.0, 4.0, 6.0, 8.0];
 
 /// What can be measured from scores alone. `s` is an answer's summed log-probability, `m` its mean per token, `w` the preferred
 /// answer and `l` the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Share with `s_policy(w) - s_policy(l) > s_ref(w) - s_ref(l)`, strictly (the paper's Eq. 3).
     Opa,
@@ -93,6 +96,13 @@ fn negative_log_sigmoid(z: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_metric_is_written_under_its_name() {
+        for metric in Metric::ALL {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+        }
+    }
 
     #[test]
     fn the_loss_stays_finite_and_exact_far_from_zero() {

@@ -228,6 +228,70 @@ mod tests {
         assert_eq!(measure(&scores, BETA, 3).unwrap(), measure(&shifted, BETA, 3).unwrap());
     }
 
+    /// Sets of random scores, whole numbers so that ties are common.
+    fn random_sets() -> impl Iterator<Item = Vec<PairScore>> {
+        (0..40).map(|set| {
+            let draws = bootstrap::Draws::new(set, 0);
+            let pairs = 1 + draws.below(0, 30) as u64;
+            let pair = |i: u64| {
+                let sums =
+                    std::array::from_fn(|k| -(draws.below(10 * i + k as u64 + 1, 4) as f64) - 20.0);
+                let user = format!("user{}", draws.below(10 * i + 9, 5));
+                pair_of(&i.to_string(), (!i.is_multiple_of(7)).then_some(&*user), sums)
+            };
+            (0..pairs).map(pair).collect()
+        })
+    }
+
+    #[test]
+    fn on_random_scores_swapping_shifting_and_repeating_do_what_they_must() {
+        let strict = [Metric::Opa, Metric::PreferenceAccuracy];
+        let mut tied = 0;
+        for scores in random_sets() {
+            let metrics = measure(&scores, BETA, 5).unwrap();
+            let change = |change: fn(&mut PairScore)| {
+                let mut changed = scores.clone();
+                changed.iter_mut().for_each(change);
+                measure(&changed, BETA, 5).unwrap()
+            };
+            let swapped = change(|score| {
+                std::mem::swap(&mut score.policy_chosen_logps, &mut score.policy_rejected_logps);
+                let reference = &mut score.reference_chosen_logps;
+                std::mem::swap(reference, &mut score.reference_rejected_logps);
+            });
+            for metric in strict {
+                let ties = metrics.get(metric).ties.unwrap();
+                tied += ties;
+                let won = metrics.get(metric).value;
+                let rest = 1.0 - won - ties as f64 / scores.len() as f64;
+                assert_close(swapped.get(metric).value, rest, 1e-12);
+            }
+            let shifted = change(|score| {
+                score.policy_chosen_logps -= 32.0;
+                score.policy_rejected_logps -= 32.0;
+                score.reference_chosen_logps -= 8.0;
+                score.reference_rejected_logps -= 8.0;
+            });
+            // The figures per token do move: the shift is not in proportion to the tokens.
+            for metric in [Metric::Opa, Metric::PreferenceAccuracy, Metric::RewardMarginMean] {
+                assert_eq!(shifted.get(metric), metrics.get(metric));
+            }
+            // Every pair of a user again, three times: the same users, so the same interval.
+            let named = scores.iter().filter(|score| score.user.is_some());
+            let named: Vec<PairScore> = named.cloned().collect();
+            if !named.is_empty() {
+                let repeated: Vec<_> = std::iter::repeat_n(&named, 3).flatten().cloned().collect();
+                let (once, again) =
+                    (measure(&named, BETA, 5).unwrap(), measure(&repeated, BETA, 5).unwrap());
+                let ends = |metrics: &Metrics| [metrics.opa.low, metrics.opa.high];
+                for (once, again) in ends(&once).into_iter().zip(ends(&again)) {
+                    assert_close(once.unwrap_or(0.0), again.unwrap_or(0.0), 1e-12);
+                }
+            }
+        }
+        assert!(tied > 100, "{tied} ties test nothing");
+    }
+
     #[test]
     fn a_nan_an_empty_set_and_a_wrong_beta_are_errors() {
         let nan = [pair_of("odd", None, [-1.0, -1.0, f64::NAN, -1.0])];

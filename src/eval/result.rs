@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic_file;
 use crate::error::InputError;
+use crate::eval::axes::{self, Axes};
 use crate::eval::bootstrap::RESAMPLES;
-use crate::eval::difference::difference;
+use crate::eval::difference::{check_same_pairs, difference};
+use crate::eval::groups::{self, Group, MINIMUM_N};
 use crate::eval::metrics::{self, Metrics};
 use crate::eval::score::PairScore;
 use crate::eval::spmr::Spmr;
@@ -39,6 +41,12 @@ pub struct SetResult {
     /// SPMR, where it was asked for and a sentence encoder was configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spmr: Option<Spmr>,
+    /// Figures of groups of people and of files; empty in a file of an earlier version.
+    #[serde(default)]
+    pub groups: Vec<Group>,
+    /// Consistency and fairness; empty in a file of an earlier version.
+    #[serde(default)]
+    pub axes: Vec<Axes>,
 }
 
 /// Paired differences, after less before.
@@ -53,6 +61,31 @@ pub struct Change {
 impl SetResult {
     /// Measures a set; `beta` and `seed` as in [`metrics::measure`], whose refusals get the set's name.
     pub fn measure(name: &str, scores: &[PairScore], beta: f64, seed: u64) -> anyhow::Result<Self> {
+        let mut result = Self::ungrouped(name, scores, beta, seed)?;
+        result.group(None, scores, (beta, seed), MINIMUM_N)?;
+        Ok(result)
+    }
+
+    /// Measures the groups and the axes anew; `minimum_n` as in [`groups::measure`], `before` the same pairs before tuning.
+    pub fn group(
+        &mut self,
+        before: Option<&[PairScore]>,
+        scores: &[PairScore],
+        (beta, seed): (f64, u64),
+        minimum_n: usize,
+    ) -> anyhow::Result<()> {
+        let place = || format!("evaluation set `{}`", self.name);
+        if let Some(before) = before {
+            check_same_pairs(before, scores).with_context(place)?;
+        }
+        let groups =
+            groups::measure(before, scores, (beta, seed), minimum_n).with_context(place)?;
+        self.groups = groups;
+        self.axes = axes::measure(before, scores, seed, minimum_n);
+        Ok(())
+    }
+
+    fn ungrouped(name: &str, scores: &[PairScore], beta: f64, seed: u64) -> anyhow::Result<Self> {
         let place = || format!("evaluation set `{name}`");
         let overall = metrics::measure(scores, beta, seed).with_context(place)?;
         let measured = |scores: Vec<&PairScore>| {
@@ -75,6 +108,8 @@ impl SetResult {
             sources,
             change: None,
             spmr: None,
+            groups: Vec::new(),
+            axes: Vec::new(),
         })
     }
 
@@ -100,10 +135,12 @@ impl SetResult {
                 Ok((source.to_owned(), changed(source, after).with_context(place)?))
             })
             .collect::<anyhow::Result<_>>()?;
-        Ok(Self {
+        let mut result = Self {
             change: Some(Change { overall, sources }),
-            ..Self::measure(name, after, beta, seed)?
-        })
+            ..Self::ungrouped(name, after, beta, seed)?
+        };
+        result.group(Some(before), after, (beta, seed), MINIMUM_N)?;
+        Ok(result)
     }
 }
 

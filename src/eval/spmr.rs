@@ -16,6 +16,7 @@ use crate::bail_input;
 use crate::config::SpmrSection;
 use crate::error::InputError;
 use crate::eval::bootstrap::{self, Clusters};
+use crate::eval::groups::{MINIMUM_CLUSTERS, MINIMUM_N, members};
 use crate::eval::metrics::Figure;
 
 /// Bins of a histogram of cosines, which covers -1..=1.
@@ -82,6 +83,28 @@ pub struct Spmr {
     /// What has changed since the evaluation before tuning, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<SpmrChange>,
+    /// The figure for groups of prompts, made as [`super::groups`] makes those of pairs; empty in a file of an earlier version.
+    #[serde(default)]
+    pub groups: Vec<SpmrGroup>,
+}
+
+/// SPMR of one group of a set's prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SpmrGroup {
+    /// What the group is made by, one of [`super::groups::ATTRIBUTES`] or another field of the answers.
+    pub attribute: String,
+    /// Which group of the attribute, as the records spell it.
+    pub label: String,
+    /// Its prompts.
+    pub n: usize,
+    /// Its users, and prompts without one.
+    pub clusters: usize,
+    /// *The* figure of [`Spmr`]; none where the group is too small for a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spmr: Option<Figure>,
+    /// Its paired difference to before tuning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Figure>,
 }
 
 /// How near answers are to the preferred ones.
@@ -170,7 +193,7 @@ impl Spmr {
                 histogram: histogram(&sorted),
             }
         };
-        let chosen = if settings.embed_prompt { 2 } else { 0 };
+        let chosen = column(settings.embed_prompt);
         let mut sources: BTreeMap<&str, Vec<&Answer>> = BTreeMap::new();
         all.iter().for_each(|&one| sources.entry(&one.source).or_default().push(one));
         let sources = sources
@@ -195,6 +218,13 @@ impl Spmr {
             blank_references: left_out.blank_references,
             unasked: left_out.unasked,
             change: None,
+            groups: groups_of(
+                None,
+                answers,
+                settings.threshold,
+                settings.embed_prompt,
+                (seed, MINIMUM_N),
+            )?,
         })
     }
 
@@ -217,15 +247,34 @@ impl Spmr {
                 after.len()
             );
         }
-        let [before, after] = [before, after].map(|some| some.iter().collect::<Vec<_>>());
-        let mut rows = rows(&after, self.threshold)?;
-        for (row, before) in rows.iter_mut().zip(self::rows(&before, self.threshold)?) {
-            row.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
-        }
-        let intervals = bootstrap::intervals(&rows, &clusters_of(&after), seed);
+        let all = Vec::from_iter;
+        let (rows, clusters) =
+            (changes(&all(before), &all(after), self.threshold)?, clusters_of(&all(after)));
+        let intervals = bootstrap::intervals(&rows, &clusters, seed);
         let figure = |column| figure(&rows, intervals.as_ref(), column);
         let change = SpmrChange { answer_alone: figure(0), with_prompt: figure(2) };
-        Ok(Self { change: Some(change), ..self })
+        Self { change: Some(change), ..self }.group(Some(before), after, seed, MINIMUM_N)
+    }
+
+    /// The same with its groups measured anew from the answers, `minimum_n` prompts a group or more.
+    ///
+    /// Refuses answers of another number than the figures are of.
+    pub fn group(
+        self,
+        before: Option<&[Answer]>,
+        answers: &[Answer],
+        seed: u64,
+        minimum_n: usize,
+    ) -> anyhow::Result<Self> {
+        for answers in before.into_iter().chain([answers]) {
+            if answers.len() != self.figure().n {
+                let (n, there) = (self.figure().n, answers.len());
+                bail_input!("SPMR is of {n} answers, and the file of answers has {there}");
+            }
+        }
+        let groups =
+            groups_of(before, answers, self.threshold, self.embed_prompt, (seed, minimum_n))?;
+        Ok(Self { groups, ..self })
     }
 
     /// *The* figure, by `embed_prompt`.
@@ -238,6 +287,59 @@ impl Spmr {
         let change = self.change.as_ref()?;
         Some(if self.embed_prompt { &change.with_prompt } else { &change.answer_alone })
     }
+}
+
+/// Every group of prompts, with the change where there are answers from before.
+fn groups_of(
+    before: Option<&[Answer]>,
+    answers: &[Answer],
+    threshold: f64,
+    embed_prompt: bool,
+    (seed, minimum_n): (u64, usize),
+) -> anyhow::Result<Vec<SpmrGroup>> {
+    let chosen = column(embed_prompt);
+    let mut groups = Vec::new();
+    for (attribute, labels) in members(answers.iter().map(|one| (&*one.source, &one.groups))) {
+        for (label, members) in labels {
+            let own: Vec<&Answer> = members.iter().map(|&i| &answers[i]).collect();
+            let clusters = clusters_of(&own);
+            let large = own.len() >= minimum_n && clusters.count() >= MINIMUM_CLUSTERS;
+            let measured = |rows: Vec<[f64; 4]>| {
+                figure(&rows, bootstrap::intervals(&rows, &clusters, seed).as_ref(), chosen)
+            };
+            let (mut spmr, mut change) = (None, None);
+            if large {
+                spmr = Some(measured(rows(&own, threshold)?));
+                if let Some(before) = before {
+                    let earlier: Vec<_> = members.iter().map(|&i| &before[i]).collect();
+                    change = Some(measured(changes(&earlier, &own, threshold)?));
+                }
+            }
+            groups.push(SpmrGroup {
+                attribute: attribute.to_owned(),
+                label: label.to_owned(),
+                n: own.len(),
+                clusters: clusters.count(),
+                spmr,
+                change,
+            });
+        }
+    }
+    Ok(groups)
+}
+
+/// Which of [`rows`] is *the* figure.
+fn column(embed_prompt: bool) -> usize {
+    if embed_prompt { 2 } else { 0 }
+}
+
+/// [`rows`] of `after` less those of `before`, the same prompts in order.
+fn changes(before: &[&Answer], after: &[&Answer], threshold: f64) -> anyhow::Result<Vec<[f64; 4]>> {
+    let mut all = rows(after, threshold)?;
+    for (row, before) in all.iter_mut().zip(rows(before, threshold)?) {
+        row.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
+    }
+    Ok(all)
 }
 
 fn clusters_of(answers: &[&Answer]) -> Clusters {

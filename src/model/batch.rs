@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::config::LlamaConfig;
 use crate::data::pack::Pack;
+use crate::data::tokenize::TokenPair;
 use crate::ops::attention::Mask;
 
 /// Where each row of a matrix stands in the data: the keys of its dropout masks.
@@ -48,6 +49,17 @@ pub(super) fn angles_dtype(dtype: DType) -> DType {
 }
 
 impl Batch {
+    /// The sequence `ids` alone, of which only the last row is kept: the one that predicts what follows.
+    pub fn next(ids: &[u32], config: &LlamaConfig, dtype: DType, device: &Device) -> Result<Self> {
+        let Some((last, before)) = ids.split_last() else { bail!("no token to go on from") };
+        // Which token follows does not matter here.
+        let pair =
+            TokenPair { row: 0, prompt: ids.to_vec(), chosen: vec![*last], rejected: vec![] };
+        let mut batch = Self::new(&Pack::new([&pair]), config, dtype, device)?;
+        batch.kept = Tensor::new(&[before.len() as u32], device)?;
+        Ok(batch)
+    }
+
     /// Lays `pack` out for a model of `config` that computes in `dtype` on `device`.
     pub fn new(pack: &Pack, config: &LlamaConfig, dtype: DType, device: &Device) -> Result<Self> {
         // Before they go to a device that would not say which: ids that the embedding or the output layer does not have.

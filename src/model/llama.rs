@@ -12,7 +12,6 @@ use super::lora::{self, Adapter, InputGradient, LoraTensors};
 use super::weights::Checkpoint;
 use crate::config::Projection;
 use crate::data::pack::Pack;
-use crate::data::tokenize::TokenPair;
 use crate::error::InputError;
 use crate::ops::{linear, logps, rms_norm, rows};
 
@@ -168,14 +167,7 @@ impl Llama {
 
     /// Logits of the token after `ids`, `[vocab]`.
     pub fn next_logits(&self, ids: &[u32], adapter: Option<&Adapter>) -> Result<Tensor> {
-        let Some((last, before)) = ids.split_last() else {
-            candle_core::bail!("no token to go on from")
-        };
-        // The last token's row is the one that predicts what follows; which token that is does not matter here.
-        let pair =
-            TokenPair { row: 0, prompt: ids.to_vec(), chosen: vec![*last], rejected: vec![] };
-        let mut batch = self.batch(&Pack::new([&pair]))?;
-        batch.kept = Tensor::new(&[before.len() as u32], &self.device)?;
+        let batch = Batch::next(ids, &self.config, self.dtype, &self.device)?;
         self.last_hidden(&batch, adapter)?.matmul(&self.lm_head.t()?)?.squeeze(0)
     }
 
@@ -240,7 +232,8 @@ impl Llama {
     }
 }
 
-fn load_layer(
+/// The layer `i` whose tensors are what `take` gives for their names and shapes.
+pub(super) fn load_layer(
     take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
     config: &LlamaConfig,
     i: usize,

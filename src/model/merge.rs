@@ -1,6 +1,6 @@
 //! An adapter merged into its base: `W + (alpha / rank) B A` in f32, rounded once, written as a checkpoint of the base's layout.
 //!
-//! The base is read and written tensor by tensor, so memory holds a few tensors and never the model. Names, order, shards and
+//! The base is read and written tensor by tensor and compared layer by layer, so memory never holds the model. Names, order, shards and
 //! index stay as they are.
 
 use std::collections::HashMap;
@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use super::adapter;
 use super::config::LlamaConfig;
-use super::llama::Llama;
 use super::lora::{self, Adapter, LoraPair};
 use super::shard::{Entry, Shard};
+use super::streamed::next_logits;
 use super::weights;
 use crate::atomic_file;
 use crate::bail_input;
@@ -68,7 +68,7 @@ pub struct Merge<'a> {
     pub output: &'a Path,
     /// What the merged weights are stored as.
     pub stored: Stored,
-    /// Texts that merged and unmerged logits are compared on; none for no comparison, which loads both models.
+    /// Texts that merged and unmerged logits are compared on; none for no comparison.
     pub probes: &'a [String],
 }
 
@@ -116,8 +116,8 @@ pub fn bound(dtype: DType) -> f64 {
     }
 }
 
-/// Merges and writes the output folder, aside and renamed; on any error there is none. `tick` is called after each tensor with
-/// the number done and of all.
+/// Merges and writes the output folder, aside and renamed; on any error there is none. `tick` is called after each tensor that
+/// is written and each layer that is compared, with the number done and of all.
 ///
 /// Refuses an output that exists, an adapter that does not fit, and values that `stored` cannot hold. Fails where the logits
 /// differ by more than [`bound`].
@@ -136,10 +136,20 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
     let pairs = adapted(&adapter, &config, &shards, model)?;
 
     atomic_file::fill_folder(output, |folder| {
-        let mut merged = write(merge, &shards, &pairs, adapter.scale(), folder, tick)?;
+        let layers = if tokenizer.is_some() { 2 * config.layers } else { 0 };
+        let mut merged =
+            write(merge, &shards, &pairs, adapter.scale(), folder, &mut |done, tensors| {
+                tick(done, tensors + layers);
+            })?;
         copy(merge, &config_text, merged.bytes, folder)?;
         if let Some(tokenizer) = &tokenizer {
-            let difference = compare(merge, &adapter, tokenizer, folder, merged.dtype)?;
+            let (mut done, all) = (merged.tensors, merged.tensors + layers);
+            let mut layer = || {
+                done += 1;
+                tick(done, all);
+            };
+            let difference =
+                compare(merge, &config, &adapter, tokenizer, folder, merged.dtype, &mut layer)?;
             let (largest, bound) = (difference.largest(), difference.bound);
             // Not `largest > bound`, which would let NaN pass.
             if largest.is_nan() || largest > bound {
@@ -191,23 +201,11 @@ fn adapted<'a>(
                     entry.shape
                 );
             }
-            float(entry)?;
+            entry.float()?;
             pairs.insert(name, pair);
         }
     }
     Ok(pairs)
-}
-
-/// The dtype of a weight.
-fn float(entry: &Entry) -> Result<DType> {
-    match entry.dtype {
-        Dtype::F32 => Ok(DType::F32),
-        Dtype::F16 => Ok(DType::F16),
-        Dtype::BF16 => Ok(DType::BF16),
-        other => {
-            bail_input!("`{}` is stored as {other:?}, expected F32, F16 or BF16", entry.name)
-        }
-    }
 }
 
 /// What `entry` is stored as. Buffers, which are no weights, stay what they are.
@@ -259,7 +257,7 @@ fn tensor(
     scale: f64,
     to: DType,
 ) -> Result<Vec<u8>> {
-    let mut weight = Tensor::from_raw_buffer(data, float(entry)?, &entry.shape, &Device::Cpu)?
+    let mut weight = Tensor::from_raw_buffer(data, entry.float()?, &entry.shape, &Device::Cpu)?
         .to_dtype(DType::F32)?;
     if let Some(pair) = pair {
         weight = (weight + (pair.b.matmul(&pair.a)? * scale)?)?;
@@ -311,26 +309,26 @@ fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Re
     Ok(())
 }
 
-/// Compares the next token's logits after each probe, one model in memory after the other.
+/// Compares the next token's logits after each probe.
 fn compare(
     merge: &Merge<'_>,
+    config: &LlamaConfig,
     adapter: &Adapter,
     tokenizer: &Tokenizer,
     merged: &Path,
     dtype: DType,
+    tick: &mut dyn FnMut(),
 ) -> Result<Difference> {
-    let logits = |folder: &Path, adapter: Option<&Adapter>| -> Result<Vec<Vec<f32>>> {
-        let model = Llama::load(folder, DType::F32, &Device::Cpu)?;
-        let of = |text: &String| {
-            let ids = tokenizer.encode(text, true)?;
-            if ids.is_empty() {
-                bail_input!("the probe `{text}` has no token");
-            }
-            Ok(model.next_logits(&ids, adapter)?.to_vec1::<f32>()?)
-        };
-        merge.probes.iter().map(of).collect()
+    let ids = |text: &String| -> Result<Vec<u32>> {
+        let ids = tokenizer.encode(text, true)?;
+        if ids.is_empty() {
+            bail_input!("the probe `{text}` has no token");
+        }
+        Ok(ids)
     };
-    let (unmerged, merged) = (logits(merge.model, Some(adapter))?, logits(merged, None)?);
+    let texts = merge.probes.iter().map(ids).collect::<Result<Vec<_>>>()?;
+    let unmerged = next_logits(merge.model, config, Some(adapter), &texts, tick)?;
+    let merged = next_logits(merged, config, None, &texts, tick)?;
     let largest_logit = unmerged.iter().flatten().map(|x| f64::from(x.abs())).fold(0.0, f64::max);
     // `f64::max` passes over NaN, which must not pass for a small difference.
     let worst = |a: &Vec<f32>, b: &Vec<f32>| {

@@ -2,7 +2,7 @@
 //!
 //! [`config`] and [`weights`] read a Hugging Face folder; [`layer`] composes [`crate::ops`] into a decoder layer, forward and
 //! backward written out; [`llama`] stacks the layers; [`lora`] is the adapter; [`adapter`] reads and writes it in PEFT's format.
-//! [`shard`] reads a safetensors file tensor by tensor, for [`merge`]. Feeds [`crate::train`] and evaluation.
+//! [`shard`] reads a safetensors file tensor by tensor, for [`merge`], which reads the model itself that way too. Feeds [`crate::train`] and evaluation.
 //! [`generation`] goes on from prompts.
 
 pub mod adapter;
@@ -15,4 +15,5 @@ pub mod lora;
 pub mod merge;
 pub mod rotary;
 pub mod shard;
+mod streamed;
 pub mod weights;

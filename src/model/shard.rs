@@ -6,10 +6,12 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use candle_core::DType;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::atomic_file;
+use crate::bail_input;
 use crate::error::InputError;
 
 /// The longest header that is read, which is also safetensors' own limit.
@@ -32,6 +34,18 @@ impl Entry {
     /// Number of elements.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Its dtype, which must be that of a weight.
+    pub fn float(&self) -> Result<DType> {
+        match self.dtype {
+            Dtype::F32 => Ok(DType::F32),
+            Dtype::F16 => Ok(DType::F16),
+            Dtype::BF16 => Ok(DType::BF16),
+            other => {
+                bail_input!("`{}` is stored as {other:?}, expected F32, F16 or BF16", self.name)
+            }
+        }
     }
 
     /// Bytes of its elements in the file.

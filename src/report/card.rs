@@ -1,6 +1,8 @@
 //! The adapter's model card: `README.md` as Hugging Face reads it, front matter first.
 
+use crate::eval::{Evaluation, Metric};
 use crate::report::cell;
+use crate::report::groups::{axes_of, gap_text, widest};
 use crate::report::markdown::{code, fenced, one_line};
 use crate::report::run::RunReport;
 use crate::report::table::Table;
@@ -27,6 +29,7 @@ impl RunReport {
         let (before, after) = (self.before.as_ref(), self.after.as_ref());
         if before.is_some() || after.is_some() {
             page += &Table1::new(before, after).to_markdown();
+            page += &gaps(after.or(before));
         } else {
             page += "It was not evaluated.\n";
         }
@@ -63,6 +66,25 @@ impl RunReport {
     }
 }
 
+/// The widest gap between groups of each set, one line each; empty where no set has groups.
+fn gaps(evaluation: Option<&Evaluation>) -> String {
+    let mut lines = String::new();
+    for set in evaluation.iter().flat_map(|evaluation| &evaluation.sets) {
+        let metric = Metric::PreferenceAccuracy;
+        let Some(fairness) = axes_of(Some(set), metric).and_then(widest) else { continue };
+        lines += &format!(
+            "- {}: by {}; with users shuffled, 95 of 100 gaps are under {:.2}\n",
+            one_line(&set.name),
+            gap_text(fairness, metric),
+            100.0 * fairness.shuffled_gap
+        );
+    }
+    if lines.is_empty() {
+        return lines;
+    }
+    format!("\nThe widest gap of preference accuracy between groups, in percent:\n\n{lines}")
+}
+
 /// Text in double quotes with the escapes that YAML, Python and JSON share.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
@@ -71,6 +93,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::score::pair_of;
     use crate::report::TrainingSummary;
     use crate::report::run::sample::evaluations;
 
@@ -110,6 +133,26 @@ mod tests {
         ] {
             assert!(card.contains(line), "`{line}` is not in\n{card}");
         }
+    }
+
+    #[test]
+    fn the_widest_gap_between_groups_is_on_the_card() {
+        let mut report = report("meta-llama/Llama-2-7b-hf");
+        assert!(!report.to_model_card("b", &[]).contains("gap of preference accuracy"));
+        let scores: Vec<_> = (0..4)
+            .map(|i| {
+                let sums = [if i < 3 { -10.0 } else { -30.0 }, -20.0, -20.0, -20.0];
+                let mut score = pair_of(&i.to_string(), Some(&format!("user{i}")), sums);
+                let gender = if i % 2 == 0 { "Female" } else { "Male" };
+                score.groups.insert("gender".into(), gender.into());
+                score
+            })
+            .collect();
+        let evaluation = report.after.as_mut().unwrap();
+        evaluation.sets[0].group(None, &scores, (0.1, 12), 2).unwrap();
+        let card = report.to_model_card("b", &[]);
+        assert!(card.contains("- UF-P-4: by gender, 50.00 ["), "{card}");
+        assert!(card.contains("] (Female 100.00, Male 50.00); with users shuffled"), "{card}");
     }
 
     #[test]

@@ -1,22 +1,16 @@
 //! `report.md`: a run on one page.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use crate::atomic_file;
-use crate::eval::spmr::Similarity;
-use crate::eval::{Figure, Metric, Metrics, SetResult, Spmr};
+use crate::eval::{Metric, Metrics, SetResult};
 use crate::report::cell;
+use crate::report::groups;
 use crate::report::run::{RunReport, TrainingSummary};
+use crate::report::spmr;
 use crate::report::table::Table;
 use crate::report::table1::{Table1, set_names};
 
 impl RunReport {
-    /// Writes the page; the file appears whole or not at all.
-    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        atomic_file::write(path, |out| Ok(out.write_all(self.to_markdown().as_bytes())?))
-    }
-
     /// The page: Table 1, every figure of every set, the training, how to use the adapter, the configuration.
     pub fn to_markdown(&self) -> String {
         let title = one_line(&self.title);
@@ -70,10 +64,8 @@ fn set_section(name: &str, before: Option<&SetResult>, after: Option<&SetResult>
         after.map(|set| &set.overall),
         change.map(|change| &change.overall),
     );
-    section += &spmr_section(
-        before.and_then(|set| set.spmr.as_ref()),
-        after.and_then(|set| set.spmr.as_ref()),
-    );
+    section += &spmr::markdown(before, after);
+    section += &groups::markdown(set);
     if set.sources.len() < 2 {
         return section;
     }
@@ -91,64 +83,6 @@ fn set_section(name: &str, before: Option<&SetResult>, after: Option<&SetResult>
         );
     }
     section
-}
-
-/// SPMR both ways, the cosines behind it, and what was generated; nothing where it was not measured.
-fn spmr_section(before: Option<&Spmr>, after: Option<&Spmr>) -> String {
-    let Some(spmr) = after.or(before) else { return String::new() };
-    let mut table = Table::new(["SPMR", "before", "after", "change"]);
-    let mut row = |name: &str, of: &dyn Fn(&Spmr) -> String, change: Option<String>| {
-        let [before, after] =
-            [before, after].map(|spmr| spmr.map_or_else(|| cell::NONE.to_owned(), of));
-        table.push([
-            name.to_owned(),
-            before,
-            after,
-            change.unwrap_or_else(|| cell::NONE.to_owned()),
-        ]);
-    };
-    let change = after.and_then(|after| after.change.as_ref());
-    type Which = fn(&Spmr) -> &Similarity;
-    let ways: [(&str, Which, Option<&Figure>); 2] = [
-        ("the answer alone", |spmr| &spmr.answer_alone, change.map(|change| &change.answer_alone)),
-        ("prompt and answer", |spmr| &spmr.with_prompt, change.map(|change| &change.with_prompt)),
-    ];
-    for (name, which, change) in ways {
-        row(
-            &format!("spmr (%), {name}"),
-            &|spmr| cell::share(&which(spmr).spmr),
-            change.map(cell::share_change),
-        );
-        row(
-            &format!("mean cosine, {name}"),
-            &|spmr| cell::figure(Metric::DpoLoss, &which(spmr).cosine_mean),
-            None,
-        );
-        let quantiles = |spmr: &Spmr| {
-            let q = which(spmr).quantiles;
-            [q.p05, q.p25, q.median, q.p75, q.p95].map(|cosine| format!("{cosine:.2}")).join(" / ")
-        };
-        row(&format!("cosine at 5 / 25 / 50 / 75 / 95 %, {name}"), &quantiles, None);
-    }
-    row("tokens generated", &|spmr| cell::count(spmr.generated_tokens), None);
-    row("answers cut at the limit", &|spmr| cell::count(spmr.cut_answers), None);
-    row("blank answers", &|spmr| cell::count(spmr.blank_answers), None);
-    let mut section = format!(
-        "\nSPMR over {} prompts: cosine above {} under {}, answers of at most {} tokens.",
-        cell::count(spmr.figure().n),
-        spmr.threshold,
-        code(&spmr.embedder),
-        cell::count(spmr.max_new_tokens)
-    );
-    for (count, why) in [
-        (spmr.blank_references, "left out because their preferred answer is blank"),
-        (spmr.unasked, "left out by `eval.spmr.max_prompts`"),
-    ] {
-        if count > 0 {
-            let _ = write!(section, " {} pairs were {why}.", cell::count(count));
-        }
-    }
-    section + "\n\n" + &table.to_markdown()
 }
 
 /// One row per metric: before, after, the paired difference, and the ties of strict comparisons.
@@ -338,13 +272,5 @@ mod tests {
     fn backticks_in_the_configuration_do_not_end_its_block() {
         let page = RunReport { config_toml: "a = '''\n```\n'''".into(), ..report() }.to_markdown();
         assert!(page.ends_with("````toml\na = '''\n```\n'''\n````\n"));
-    }
-
-    #[test]
-    fn the_page_is_written_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("report.md");
-        report().write(&path).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), report().to_markdown());
     }
 }

@@ -1,6 +1,13 @@
 //! What a run tells the report: plain structs that the training loop fills in.
 
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::atomic_file;
 use crate::eval::Evaluation;
+use crate::report::folder::SUMMARY_FILE;
+use crate::report::page;
 
 /// Everything that `report.md` says about a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +32,45 @@ pub struct RunReport {
     pub notes: Vec<String>,
 }
 
+/// What a report says of a run and no other file of its folder holds; `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Version of this program.
+    pub version: String,
+    /// The heading.
+    pub title: String,
+    /// Where it ran, in words.
+    pub device: String,
+    /// Folder of the exported adapter.
+    pub adapter_dir: String,
+    /// Of the training itself.
+    pub training: TrainingSummary,
+    /// What was counted and must be seen.
+    pub notes: Vec<String>,
+}
+
+impl RunReport {
+    /// Writes `summary.json`, and `report.html` and `report.md` from the files of the run folder, as `mvpbench report` does again.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        let summary = Summary {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            title: self.title.clone(),
+            device: self.device.clone(),
+            adapter_dir: self.adapter_dir.clone(),
+            training: self.training.clone(),
+            notes: self.notes.clone(),
+        };
+        atomic_file::write(&folder.join(SUMMARY_FILE), |out| {
+            serde_json::to_writer_pretty(&mut *out, &summary)?;
+            Ok(out.write_all(b"\n")?)
+        })?;
+        page::write(&[folder.to_owned()], folder, crate::eval::groups::MINIMUM_N)?;
+        Ok(())
+    }
+}
+
 /// How the training went. What never happened is none: a run of no steps has no loss.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainingSummary {
     /// Optimizer steps taken.
     pub steps: usize,

@@ -26,6 +26,16 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// The names of the columns.
+    pub fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
     /// Aligned text, left to right. Where the columns do not fit into [`CONSOLE_WIDTH`], the table is cut into blocks one below
     /// the other, each with the first `repeated` columns again; a single cell that is too wide ends in `…`.
     pub fn to_text(&self, repeated: usize) -> String {

@@ -85,6 +85,11 @@ impl Table1 {
         format!("{}\n{}\n", self.table.to_text(2), notes.join("\n"))
     }
 
+    /// The rows, and the notes below.
+    pub fn into_parts(self) -> (Table, Vec<String>) {
+        (self.table, self.notes)
+    }
+
     /// A Markdown table, notes below.
     pub fn to_markdown(&self) -> String {
         format!("{}\n{}\n", self.table.to_markdown(), self.notes.join("\n\n"))

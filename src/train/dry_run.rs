@@ -28,7 +28,7 @@ pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Re
         (Dtype::Auto, Place::Cuda) | (Dtype::Bf16, _) => DType::BF16,
         _ => DType::F32,
     };
-    folder::check(Purpose::Run, config, &options.resume)?;
+    folder::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
     let inputs = Inputs::load(config, options.verbosity)?;
     inputs.notes.iter().for_each(|note| options.verbosity.note(note));
     let estimate = Estimate::new(config, &inputs, place, dtype)?;
@@ -83,10 +83,14 @@ fn text(
     )?;
     writeln!(
         text,
-        "steps:       {} optimizer steps over {} pairs; {} pairs to evaluate, before and after",
+        "steps:       {} optimizer steps over {} pairs; {} pairs to evaluate, before and {}",
         count(estimate.steps),
         count(estimate.visited),
-        count(estimate.evaluated)
+        count(estimate.evaluated),
+        match estimate.evaluations {
+            1 => "after".to_owned(),
+            more => format!("{} times during training", count(more)),
+        }
     )?;
     writeln!(
         text,

@@ -6,12 +6,13 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::DType;
 
+use super::best::Judge;
 use super::hub::model::HubModel;
 use super::inputs::{EvalInputs, Inputs, ModelSource};
 use super::machine;
 use super::memory::{self, Memory, Pass, Place};
 use super::plan::Plan;
-use crate::config::{MetricName, RunConfig};
+use crate::config::{MetricName, Reference, RunConfig};
 use crate::data::pack;
 use crate::data::tokenize::TokenPair;
 use crate::model::generation::GenerationSettings;
@@ -32,9 +33,6 @@ const TOKENIZER_EXPANSION: f64 = 30.0;
 
 /// Memory per byte of the data files: the file, its parsed records and their texts.
 const DATA_EXPANSION: f64 = 3.0;
-
-/// What the allocator holds beyond what is asked of it, as a share of the activations and the working memory.
-pub(super) const FRAGMENTATION: f64 = 1.08;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -112,6 +110,8 @@ pub struct Estimate {
     pub micro_batch: (usize, usize),
     /// Pairs of all evaluation sets.
     pub evaluated: usize,
+    /// How often they are evaluated after the first time, the last time included.
+    pub evaluations: usize,
     /// Tokens that SPMR generates at most, before and after training together; not counted in the operations.
     pub generated: usize,
     /// Operations.
@@ -152,8 +152,10 @@ impl Estimate {
         for set in &inputs.sets {
             evaluation.add(&set.pairs.iter().collect::<Vec<_>>(), budget);
         }
-        // Before: the base, and the adapter to start from where there is one. After: the policy.
-        let passes = if inputs.start.is_some() { 3.0 } else { 2.0 };
+        // Before: the policy, and the base where it is another and the reference. Then the policy, every few steps or at the end.
+        let both = inputs.start.is_some() && config.dpo.reference == Reference::Base;
+        let evaluations = evaluations(config.eval.every, plan.steps());
+        let passes = if both { 2.0 } else { 1.0 } + evaluations as f64;
         let forward =
             |count: &Count| 0.5 * machine::training_flop(model, count.tokens, count.scored);
         let flop = Flop {
@@ -176,12 +178,13 @@ impl Estimate {
             tokens: all.tokens,
             scored: all.scored,
             micro_batch: all.largest,
+            evaluations,
             evaluated: inputs.sets.iter().map(|set| set.pairs.len()).sum(),
             generated: generated(config, inputs),
             flop,
             memory,
             chosen: engine.keep,
-            disk: disk(config, inputs, trained as f64, plan.steps(), visited.len()),
+            disk: disk(config, inputs, trained as f64, (plan.steps(), evaluations), visited.len()),
             headers,
         })
     }
@@ -286,6 +289,7 @@ fn held(
         .sum();
     let on_host =
         TOKENIZER_EXPANSION * tokenizer as f64 + DATA_EXPANSION * data_bytes + 4.0 * all_ids as f64;
+    let fragmentation = memory::fragmentation(sizes.place, keep);
     let generating = generating(config, inputs, sizes.dtype);
     let (program, inputs) = match sizes.place {
         Place::Cpu => (PROGRAM_BYTES, on_host),
@@ -302,8 +306,8 @@ fn held(
         inputs,
         weights,
         adapter,
-        activations: FRAGMENTATION * pass.kept,
-        working: FRAGMENTATION * pass.working,
+        activations: fragmentation * pass.kept,
+        working: fragmentation * pass.working,
         logits: pass.logits,
         generating,
         loading: program + inputs + weights + mapped,
@@ -321,7 +325,18 @@ fn data_bytes(config: &RunConfig) -> Result<f64> {
     Ok(total)
 }
 
-fn disk(config: &RunConfig, inputs: &Inputs, trained: f64, steps: usize, visited: usize) -> Disk {
+/// Evaluations after the one before training: the last one, and with `every` those on the way.
+fn evaluations(every: usize, steps: usize) -> usize {
+    if every == 0 { 1 } else { steps.div_ceil(every).max(1) }
+}
+
+fn disk(
+    config: &RunConfig,
+    inputs: &Inputs,
+    trained: f64,
+    (steps, evaluations): (usize, usize),
+    visited: usize,
+) -> Disk {
     let tokenizer: usize = inputs.tokenizer_files.iter().map(|(_, bytes)| bytes.len()).sum();
     let scores: usize = inputs.sets.iter().map(|set| set.pairs.len()).sum();
     // Bytes of a line: of train.jsonl with its TensorBoard events, of the reference cache, of a pair's scores.
@@ -330,10 +345,16 @@ fn disk(config: &RunConfig, inputs: &Inputs, trained: f64, steps: usize, visited
         ModelSource::Folder(_) | ModelSource::Hub(_) => 0,
         ModelSource::Embedded(files) => files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
     };
+    let kept = config.train.keep_checkpoints + 1;
+    // A best one may be needed for each that a run can go on from, and one is written before the last is removed.
+    let best = if Judge::new(&config.eval).is_some() { (kept + 1).min(evaluations) } else { 0 };
+    let scored = 2 + if config.eval.every > 0 { evaluations } else { 0 };
     Disk {
-        checkpoints: 12.0 * trained * (config.train.keep_checkpoints + 1) as f64,
+        checkpoints: 12.0 * trained * (kept + best) as f64,
         adapter: 4.0 * trained + tokenizer as f64,
-        records: step * steps as f64 + pair * visited as f64 + 2.0 * score * scores as f64,
+        records: step * steps as f64
+            + pair * visited as f64
+            + scored as f64 * score * scores as f64,
         base_model: base_model as f64,
     }
 }

@@ -10,6 +10,19 @@ use crate::model::llama::Keep;
 use crate::model::lora;
 use crate::ops::logps;
 
+/// What the allocator holds for each byte of the activations and the working memory that is asked of it, everything kept:
+/// micro-batches of other sizes leave holes. Measured: `VmHWM` of runs on a CPU, whose layers leave none where they are freed one by
+/// one. Not measured on a GPU.
+const FRAGMENTATION: f64 = 1.08;
+
+/// What the allocator holds for each byte that is asked of it.
+pub fn fragmentation(place: Place, keep: Keep) -> f64 {
+    match (place, keep) {
+        (Place::Cpu, Keep::Inputs) => 1.0,
+        _ => FRAGMENTATION,
+    }
+}
+
 /// Where the run is planned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {

@@ -35,6 +35,7 @@ pub mod reference;
 pub mod run;
 pub mod schedule;
 pub mod scores;
+pub mod seeds;
 pub mod standalone;
 pub mod step;
 pub mod tensorboard;

@@ -39,6 +39,8 @@ pub struct Options {
     pub device: String,
     /// What to do about a run that is already in the folder.
     pub resume: Resume,
+    /// Whether a run goes on with another configuration than it began with.
+    pub allow_config_change: bool,
     /// How much is said.
     pub verbosity: Verbosity,
 }
@@ -55,7 +57,9 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     // What the user gave.
     let device = machine::device(&options.device)?;
     let dtype = machine::dtype(config.model.dtype, &device)?;
-    folder::check(Purpose::Run, config, &options.resume)?;
+    let changes =
+        folder::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
+    changes.iter().for_each(|change| say.warn(format!("the configuration has changed: {change}")));
     let mut inputs = Inputs::load(config, say)?;
     inputs.notes.iter().for_each(|note| say.note(note));
     inputs.fetch_weights()?;
@@ -67,7 +71,14 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     inputs.save_tokens(say);
     let (commit, revision) = inputs.model.commit().unzip();
     let inputs_digest = inputs.digest(&model_digest)?;
-    folder.begin(Purpose::Run, config, &inputs_digest, &machine::describe(&device), commit)?;
+    folder.begin(
+        Purpose::Run,
+        config,
+        &inputs_digest,
+        &machine::describe(&device),
+        commit,
+        &changes,
+    )?;
     let engine = machine::engine(
         &config.train,
         &config.lora,
@@ -315,7 +326,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         config_toml: config.to_toml()?,
         notes: inputs.notes.clone(),
     };
-    report.write(&folder.report())?;
+    report.write(folder.path())?;
     describe(&folder, &report, &base_name, config)?;
     Ok(report)
 }

@@ -34,7 +34,7 @@ pub fn evaluate(config: &RunConfig, device: &str, say: Verbosity) -> Result<Eval
     machine::keep_freed_memory();
     let device = machine::device(device)?;
     let dtype = machine::dtype(config.model.dtype, &device)?;
-    folder::check(Purpose::Evaluation, config, &Resume::Auto)?;
+    folder::check(Purpose::Evaluation, config, &Resume::Auto, false)?;
     let mut inputs = Inputs::for_evaluation(config, say)?;
     inputs.notes.iter().for_each(|note| say.note(note));
     inputs.fetch_weights()?;
@@ -50,6 +50,7 @@ pub fn evaluate(config: &RunConfig, device: &str, say: Verbosity) -> Result<Eval
         &inputs_digest,
         &place,
         commit.map(|(hash, _)| hash),
+        &[],
     )?;
     let engine =
         machine::engine(&config.train, &config.lora, &model.config, dtype, &inputs.train, None);

@@ -61,6 +61,18 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs the command, which must refuse what it was given and say all `parts`.
+    #[track_caller]
+    pub(crate) fn refuse(&self, arguments: &[&str], parts: &[&str]) {
+        let output = self.run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        for part in [&["error: "], parts].concat() {
+            assert!(said.contains(part), "{arguments:?}: expected `{part}` in: {said}");
+        }
+        assert!(output.stdout.is_empty());
+    }
+
     pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }

@@ -16,17 +16,17 @@ fn place(model: &str) -> Place {
     place
 }
 
-/// The first size in the line that begins with `label`, which is that of `activations = keep`.
-fn mebibytes(plan: &str, label: &str) -> f64 {
+/// The size in `column` of the line that begins with `label`.
+fn mebibytes(plan: &str, label: &str, column: usize) -> f64 {
     let line = plan.lines().find(|line| line.starts_with(label)).unwrap();
     let words: Vec<&str> = line[label.len()..].split_whitespace().collect();
-    let scale = match words[1] {
+    let scale = match words[2 * column + 1].trim_end_matches(':') {
         "KiB" => 1.0 / 1024.0,
         "MiB" => 1.0,
         "GiB" => 1024.0,
         other => panic!("{other}"),
     };
-    words[0].parse::<f64>().unwrap() * scale
+    words[2 * column].parse::<f64>().unwrap() * scale
 }
 
 #[test]
@@ -44,11 +44,58 @@ fn a_plan_tells_the_runs_own_steps_tokens_and_peak_memory_and_writes_nothing() {
     assert!(plan.contains(&format!("{} optimizer steps", log.len())), "{plan}");
     let grouped = mvpbench::report::cell::count(tokens as usize);
     assert!(plan.contains(&format!("tokens:      {grouped} computed")), "{tokens}: {plan}");
+    assert_peak(&plan, &place.path("run"), 0);
+}
+
+/// The plan's peak is that of the run; `column`: 0 everything kept, 1 computed again.
+#[track_caller]
+fn assert_peak(plan: &str, run: &std::path::Path, column: usize) {
+    let log = records(&run.join("train.jsonl"));
     if let Some(measured) = log.last().unwrap()["peak_memory_gib"].as_f64() {
-        let (measured, predicted) = (1024.0 * measured, mebibytes(&plan, "peak  "));
+        let predicted = mebibytes(plan, "peak  ", column);
+        let measured = 1024.0 * measured;
         // Measured within 10 % on two cores; the allocator takes an arena for each thread, so more cores take more.
         assert!((predicted / measured - 1.0).abs() <= 0.25, "{predicted} for {measured} MiB");
     }
+}
+
+#[test]
+fn a_plan_tells_the_peak_memory_of_a_larger_run_both_ways() {
+    let place = Place::new();
+    let config = ["--config", "tiny.toml", "--set", "train.max_steps=4", "--set", "eval.sets=[]"];
+    let plan = place.succeed(&[&config[..], &["--output", "none", "--dry-run", "-q"]].concat());
+    for (column, way) in ["keep", "recompute"].into_iter().enumerate() {
+        let activations = format!("train.activations={way}");
+        let more = ["-q", "--output", way, "--set", &activations];
+        place.succeed(&[&config[..], &more].concat());
+        assert_peak(&plan, &place.path(way), column);
+    }
+}
+
+#[test]
+fn a_plan_counts_the_evaluations_on_the_way_and_what_they_leave() {
+    let place = place("tiny");
+    let plan = |arguments: &[&str]| {
+        let all = ["--config", "config.toml", "--dry-run", "-q", "--tflops", "1"];
+        place.succeed(&[&all[..], arguments].concat())
+    };
+    // Four steps: after the second and the fourth; after the third and the last.
+    let (once, twice) = (plan(&[]), plan(&["--set", "eval.every=2"]));
+    assert!(once.contains("before and after"), "{once}");
+    for every in ["2", "3"] {
+        let plan = plan(&["--set", &format!("eval.every={every}")]);
+        assert!(plan.contains("before and 2 times during training"), "{every}: {plan}");
+    }
+    let evaluation = |plan: &str| -> f64 {
+        plan.split("evaluation ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+    };
+    let ratio = evaluation(&twice) / evaluation(&once);
+    assert!((ratio - 1.5).abs() <= 0.2, "{ratio}: one pass more than before and after");
+    let best = plan(&["--set", "eval.every=2", "--set", "eval.best_metric=dpo_loss"]);
+    let disk = |plan: &str| mebibytes(plan, "disk:        ", 0);
+    let checkpoint = 12.0 * 8192.0 / 1024.0 / 1024.0;
+    // Two more checkpoints, rounded to a tenth of a KiB.
+    assert!((disk(&best) - disk(&twice) - 2.0 * checkpoint).abs() <= 2e-4, "{best}");
 }
 
 #[test]

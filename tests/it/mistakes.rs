@@ -14,13 +14,7 @@ fn place() -> Place {
 #[track_caller]
 fn assert_refused(place: &Place, arguments: &[&str], parts: &[&str]) {
     let existed = place.path("run").exists();
-    let output = place.run(&[&["--config", "config.toml"], arguments].concat());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-    for part in [&["error: "], parts].concat() {
-        assert!(said.contains(part), "{arguments:?}: expected `{part}` in: {said}");
-    }
-    assert!(output.stdout.is_empty());
+    place.refuse(&[&["--config", "config.toml"], arguments].concat(), parts);
     assert_eq!(place.path("run").exists(), existed, "{arguments:?}: something was written");
     assert!(!place.path("cache").exists(), "{arguments:?}: something was written");
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::command::{Place, records};
 use crate::golden::path;
 
+const COMMAND: [&str; 2] = ["--config", "config.toml"];
 const ADAPTER: &str = "run/adapter/adapter_model.safetensors";
 
 /// A run of 12 steps with dropout, shuffling and a checkpoint after every second step.
@@ -212,4 +213,52 @@ fn micro_batches_and_recomputing_change_nothing_beyond_rounding() {
             last(&whole)
         );
     }
+}
+
+#[test]
+fn a_changed_configuration_is_named_and_refused_unless_allowed() {
+    let place = uninterrupted();
+    let (first, before) = (place.bytes(ADAPTER), place.bytes("run/eval/before.json"));
+    let longer = ["--set", "train.epochs=7"];
+    let parts = ["`train.epochs` is `7`, was `6`", "--allow-config-change"];
+    place.refuse(&[&COMMAND, &longer[..]].concat(), &parts);
+    assert_eq!(place.bytes(ADAPTER), first);
+
+    let sets = "eval.sets=[{name=\"other\", files=[\"other.jsonl\"]}]";
+    place.write("other.jsonl", std::fs::read(path("pairs.jsonl")).unwrap());
+    let told = [&COMMAND, &longer[..], &["--set", sets]].concat();
+    place.succeed(&[&told[..], &["--allow-config-change"]].concat());
+    assert_eq!(records(&place.path("run/train.jsonl")).len(), 14);
+    assert_ne!(place.bytes(ADAPTER), first);
+    assert_ne!(place.bytes("run/eval/before.json"), before);
+    let config = String::from_utf8(place.bytes("run/config.toml")).unwrap();
+    let said = "# changed after step 12: `train.epochs` is `7`, was `6`\n";
+    assert!(config.contains(said) && config.contains("epochs = 7"), "{config}");
+    // It is this run's configuration from now on.
+    place.succeed(&told);
+    place.refuse(&COMMAND, &["`train.epochs` is `6`, was `7`"]);
+
+    // No checkpoint has another shape.
+    let wider = ["--set", "lora.rank=8", "--allow-config-change"];
+    place.refuse(
+        &[&COMMAND, &wider[..]].concat(),
+        &["checkpoints cannot go on", "`lora.rank` is `8`, was `4`"],
+    );
+    assert_eq!(String::from_utf8(place.bytes("run/config.toml")).unwrap(), config);
+}
+
+#[test]
+fn a_named_checkpoint_of_another_configuration_is_refused_unless_allowed() {
+    let place = uninterrupted();
+    let elsewhere =
+        ["--output", "new", "--resume", "run/checkpoints/step-000012", "--set", "dpo.beta=0.5"];
+    place.refuse(
+        &[&COMMAND, &elsewhere[..]].concat(),
+        &["is of another run: `dpo.beta` is `0.5`, was `0.1`", "--allow-config-change"],
+    );
+    assert!(!place.path("new").exists());
+    let longer = ["--set", "train.epochs=7", "--allow-config-change"];
+    place.succeed(&[&COMMAND, &elsewhere[..], &longer].concat());
+    let steps = records(&place.path("new/train.jsonl"));
+    assert_eq!((steps.len(), steps[0]["step"].as_u64()), (2, Some(13)));
 }

@@ -11,9 +11,8 @@ use crate::config::LoraSection;
 use crate::model::layer::Dropout;
 use crate::model::llama::{Keep, Llama};
 use crate::model::lora::Adapter;
-use crate::train::estimate::FRAGMENTATION;
 use crate::train::machine::PeakMeter;
-use crate::train::memory::{Pass, Place, adapter_parameters};
+use crate::train::memory::{Pass, Place, adapter_parameters, fragmentation};
 
 /// How far the plan may be off, as a share of what is measured.
 const BOUND: f64 = 0.25;
@@ -50,7 +49,7 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         drop(gradients);
         let bytes = pass.bytes(keep);
         // The allocator of a GPU says what tensors take, the system what a program does.
-        let around = if device.is_cpu() { FRAGMENTATION } else { 1.0 };
+        let around = if device.is_cpu() { fragmentation(place, keep) } else { 1.0 };
         let planned = around * (bytes.kept + bytes.working) + 4.0 * parameters as f64;
         examiner.push(verdict(name, planned, measured));
     }

@@ -1,0 +1,52 @@
+//! `mvpbench report`: pages from the files of run folders, no model needed.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::error::InputError;
+use crate::eval::groups::MINIMUM_N;
+use crate::report::page;
+
+/// Write report.html and report.md of one run, or of several side by side, from the files in their folders.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Run folders, such as runs/tiny; runs that differ in nothing but the seed are also given as mean ± sd
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Folder of the pages; the run's own where there is one run
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Pairs under which a group is shown without a number
+    #[arg(long, value_name = "N", default_value_t = MINIMUM_N)]
+    minimum_n: usize,
+}
+
+/// Runs the verb: the paths of the pages on stdout, what was left out on stderr.
+#[expect(clippy::print_stderr, reason = "warnings go to stderr")]
+pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
+    let output = match (&args.output, &args.runs[..]) {
+        (Some(output), _) => output.clone(),
+        (None, [run]) => run.clone(),
+        (None, runs) => {
+            let message =
+                format!("{} runs make one report, which needs a folder of its own", runs.len());
+            return Err(InputError::new(message).hint("add `--output DIR`").into());
+        }
+    };
+    if output.is_file() {
+        let message = format!("output folder `{}` is a file", output.display());
+        return Err(InputError::new(message).hint("give another folder with `--output`").into());
+    }
+    let written = page::write(&args.runs, &output, args.minimum_n)?;
+    written.left_out.iter().for_each(|note| eprintln!("warning: {note}"));
+    let mut out = std::io::stdout().lock();
+    if let Some(comparison) = &written.comparison {
+        writeln!(out, "{}\n", comparison.to_text(1))?;
+    }
+    for file in written.files {
+        writeln!(out, "report: {}", file.display())?;
+    }
+    Ok(())
+}

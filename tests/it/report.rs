@@ -1,0 +1,468 @@
+//! `report.html` and `report.md`: what is on them, in a parser and in a real browser, and what is refused.
+//!
+//! The browser is the Chromium that `CHROMIUM` or `CHROME` names, or one on the path; without one those tests say so and pass.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use mvpbench::config::SpmrSection;
+use mvpbench::eval::spmr::{Answer, LeftOut, write_answers};
+use mvpbench::eval::{Evaluation, Spmr};
+use mvpbench::report::page;
+use serde_json::{Value, json};
+
+use crate::command::Place;
+use crate::golden::path;
+
+/// Twelve people of four countries with three records each.
+fn records() -> String {
+    let record = |i: usize| {
+        let person = i / 3;
+        let chosen = ["Rain writes the street.", "A good answer, and a long one.", "Yes."];
+        let rejected = ["No.", "Snow.", "Rain writes nothing at all in the end."];
+        let countries = ["Chile", "Kenya", "Norway", "Atlantis"];
+        json!({
+            "id": format!("r{i}"),
+            "question": format!("What about <{i}> & so on?"),
+            "answer_w": chosen[i % 3],
+            "answer_l": rejected[i % 3],
+            "user_id": format!("u{person}"),
+            "birth_country/region": countries[person % 4],
+            "gender": if person.is_multiple_of(2) { "Female" } else { "Male" },
+            "age": if person == 0 { "65+ years old" } else { "25-34 years old" },
+            "stated_prefs": {"safety": if person < 6 { 90 } else { 10 }},
+        })
+        .to_string()
+    };
+    (0..36).map(|i| record(i) + "\n").collect()
+}
+
+/// Two runs that differ in their seed, made once; every test works on a copy.
+fn runs() -> &'static Place {
+    static RUNS: OnceLock<Place> = OnceLock::new();
+    RUNS.get_or_init(|| {
+        let place = Place::new();
+        place.write("people.jsonl", records());
+        place.write(
+            "config.toml",
+            format!(
+                "[model]\npath = {:?}\n[data]\ntrain = [\"people.jsonl\"]\n[train]\nlearning_rate = 1e-3\nepochs = 2\n\
+                 [[eval.sets]]\nname = \"MVP_test\"\nfiles = [\"people.jsonl\"]\n[output]\ndir = \"one\"\n",
+                path("models/tiny")
+            ),
+        );
+        place.succeed(&["--config", "config.toml"]);
+        let more = ["--set", "train.seed=13", "--output", "two"];
+        place.succeed(&[&["--config", "config.toml"], more.as_slice()].concat());
+        place
+    })
+}
+
+/// A place with copies of both runs.
+fn place() -> Place {
+    let place = Place::new();
+    for run in ["one", "two"] {
+        for name in [
+            "config.toml",
+            "train.jsonl",
+            "summary.json",
+            "report.md",
+            "report.html",
+            "eval/before.json",
+            "eval/after.json",
+            "eval/scores-MVP_test-before.jsonl",
+            "eval/scores-MVP_test-after.jsonl",
+        ] {
+            let name = format!("{run}/{name}");
+            place.write(&name, runs().bytes(&name));
+        }
+    }
+    place
+}
+
+fn report(place: &Place, arguments: &[&str]) -> Output {
+    place.mvpbench(&[&["report"], arguments].concat()).output().unwrap()
+}
+
+#[track_caller]
+fn succeed(place: &Place, arguments: &[&str]) -> String {
+    let output = report(place, arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    said
+}
+
+#[track_caller]
+fn assert_refused(place: &Place, arguments: &[&str], parts: &[&str]) {
+    let output = report(place, arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+    assert!(output.stdout.is_empty());
+    for part in parts {
+        assert!(said.contains(part), "{arguments:?}: expected `{part}` in: {said}");
+    }
+}
+
+/// The page's text without the style, and what must hold of every page checked.
+#[track_caller]
+fn text_of(html: &str) -> String {
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let page = roxmltree::Document::parse_with_options(html, options).unwrap();
+    let named = |name: &'static str| page.descendants().filter(move |node| node.has_tag_name(name));
+    for tag in ["script", "img", "iframe", "object", "base"] {
+        assert_eq!(named(tag).count(), 0, "{tag}");
+    }
+    for node in page.descendants() {
+        for attribute in node.attributes() {
+            let value = attribute.value();
+            assert!(!value.contains("//") && !value.contains("url("), "a request: {value}");
+            assert!(!value.contains("NaN") && !value.contains("inf"), "no number: {value}");
+        }
+    }
+    let style: String = named("style").filter_map(|style| style.text()).collect();
+    assert!(!style.contains("url(") && !style.contains("@import"));
+    for svg in named("svg").filter(|svg| svg.attribute("aria-hidden").is_none()) {
+        assert!(svg.attribute("aria-label").is_some_and(|label| !label.is_empty()));
+        assert!(svg.children().any(|child| child.has_tag_name("title")));
+    }
+    let ids: Vec<_> = page.descendants().filter_map(|node| node.attribute("id")).collect();
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!(ids.len(), distinct.len(), "{ids:?}");
+    let body = named("body").next().unwrap();
+    body.descendants().filter(|node| node.is_text()).filter_map(|node| node.text()).collect()
+}
+
+fn page(place: &Place, name: &str) -> String {
+    String::from_utf8(place.bytes(name)).unwrap()
+}
+
+/// The figures of the set as a page prints them: OPA, accuracy before and after, and its change.
+fn figures(place: &Place, run: &str) -> Vec<String> {
+    let read = |state| {
+        Evaluation::read(&place.path(&format!("{run}/eval/{state}.json"))).unwrap().sets[0].clone()
+    };
+    let (before, after) = (read("before"), read("after"));
+    let print = |figure: mvpbench::eval::Figure, sign: bool| {
+        let number = |value: f64| {
+            if sign {
+                format!("{:+.2}", 100.0 * value + 0.0)
+            } else {
+                format!("{:.2}", 100.0 * value)
+            }
+        };
+        let ends = [figure.low.unwrap(), figure.high.unwrap()].map(number);
+        format!("{} [{}, {}]", number(figure.value), ends[0], ends[1])
+    };
+    vec![
+        print(after.overall.opa, false),
+        print(before.overall.preference_accuracy, false),
+        print(after.overall.preference_accuracy, false),
+        print(after.change.unwrap().overall.preference_accuracy, true),
+    ]
+}
+
+#[test]
+fn training_writes_the_pages_that_reporting_writes_again() {
+    let place = place();
+    let before = ["report.html", "report.md"].map(|name| place.bytes(&format!("one/{name}")));
+    succeed(&place, &["one"]);
+    for (name, before) in ["report.html", "report.md"].iter().zip(before) {
+        assert!(place.bytes(&format!("one/{name}")) == before, "{name} is another");
+    }
+}
+
+#[test]
+fn every_number_is_on_the_page_and_the_page_is_well_formed() {
+    let place = place();
+    let text = text_of(&page(&place, "one/report.html"));
+    for figure in figures(&place, "one") {
+        assert!(text.contains(&figure), "{figure} is not on the page");
+    }
+    for part in [
+        "Llama2-7b, paper",
+        "99.60",
+        "Log-probability of the answers",
+        "OPA margin: how far tuning moved each pair",
+        "agreement of one user's instances",
+        "Latin America",
+        "country: Chile (9)", // nine pairs are too few for a number
+        "Groups with the lowest preference accuracy",
+        "generated no answers",
+        "hardware",
+        "cpu, ",
+        "learning_rate = 0.001",
+        "of the run",
+    ] {
+        assert!(text.contains(part), "`{part}` is not on the page");
+    }
+    let markdown = page(&place, "one/report.md");
+    for part in ["### MVP_test: groups", "Consistency of opa", "| gender: Female | 18 | 6 |"] {
+        assert!(markdown.contains(part), "`{part}` is not in\n{markdown}");
+    }
+}
+
+#[test]
+fn the_minimum_decides_which_groups_have_a_number() {
+    let place = place();
+    succeed(&place, &["one", "--minimum-n", "9", "--output", "nine"]);
+    succeed(&place, &["one", "--minimum-n", "100", "--output", "hundred"]);
+    let nine = page(&place, "nine/report.md");
+    assert!(nine.contains("| country: Chile | 9 | 3 |"), "{nine}");
+    let hundred = page(&place, "hundred/report.md");
+    assert!(hundred.contains("Too few pairs") && !hundred.contains("| gender: "), "{hundred}");
+    text_of(&page(&place, "hundred/report.html"));
+}
+
+/// Answers to every question before and after with the figures of SPMR, and figures of a step on the way.
+fn add_answers(place: &Place) {
+    let answer = |state: &str, i: usize, shift: f64| {
+        let cosine = f64::from(u32::try_from(i).unwrap()) / 60.0 + shift;
+        let gender = if i < 18 { "Female" } else { "Male" };
+        Answer {
+            id: format!("r{i}"),
+            user: Some(format!("u{}", i / 3)),
+            source: "people".into(),
+            groups: [("gender".to_owned(), gender.to_owned())].into(),
+            prompt: format!("prompt {i}"),
+            generation: format!("{state} answer <b>{i}</b> & \u{1b}[31mred\u{0}"),
+            reference: "a reference text".into(),
+            cosine,
+            cosine_with_prompt: 0.25,
+            prompt_tokens: 3,
+            generated_tokens: 5,
+            ended: true,
+        }
+    };
+    let settings = SpmrSection { embedder: "MiniLM".into(), ..SpmrSection::default() };
+    let [before, after] = [("before", 0.0), ("after", 0.4)]
+        .map(|(state, shift)| (0..36).map(|i| answer(state, i, shift)).collect::<Vec<_>>());
+    for (state, answers) in [("before", &before), ("after", &after)] {
+        let file = place.path(&format!("one/eval/{state}.json"));
+        let mut evaluation = Evaluation::read(&file).unwrap();
+        let mut spmr = Spmr::measure(answers, &settings, LeftOut::default(), 12).unwrap();
+        if state == "after" {
+            spmr = spmr.with_change(&before, answers, 12).unwrap();
+        }
+        evaluation.sets[0].spmr = Some(spmr);
+        evaluation.write(&file).unwrap();
+        let file = place.path(&format!("one/eval/generations-MVP_test-{state}.jsonl"));
+        write_answers(&file, answers).unwrap();
+    }
+    place.write("one/eval/step-000004.json", place.bytes("one/eval/after.json"));
+}
+
+#[test]
+fn answers_and_states_on_the_way_are_shown_where_they_are() {
+    let place = place();
+    add_answers(&place);
+    assert_eq!(succeed(&place, &["one"]), "");
+    let text = text_of(&page(&place, "one/report.html"));
+    // Before, none of 0 .. 35 / 60 is above 0.8; after, those above 0.4: 25 .. 35.
+    for part in [
+        "SPMR is the share",
+        "0.00 [0.00, 0.00] % before",
+        "30.56 [",
+        "after answer <b>0</b>",
+        "MVP_test: SPMR",
+        "spmr (%), prompt and answer",
+        "gender: Male",
+        "61.11 [",
+    ] {
+        assert!(text.contains(part), "`{part}` is not on the page");
+    }
+    assert_eq!(text.matches("a reference text").count(), 20);
+    assert!(text.contains("3 states of the model"));
+    let markdown = page(&place, "one/report.md");
+    assert!(markdown.contains("| gender: Female | 18 | 6 | 0.00"), "{markdown}");
+
+    // With fewer prompts than asked for, a group has no number.
+    succeed(&place, &["one", "two", "--minimum-n", "100", "--output", "both"]);
+    let both = page(&place, "both/report.md");
+    assert!(!both.contains("| gender: Female | 18 |"), "{both}");
+    assert!(both.contains("MVP_test SPMR before") && both.contains("26.60"), "{both}");
+
+    // Answers that are not those of the figures, and lines that are none.
+    let file = "one/eval/generations-MVP_test-after.jsonl";
+    let lines = page(&place, file);
+    place.write(file, lines.split_inclusive('\n').skip(1).collect::<String>());
+    assert_refused(&place, &["one"], &["SPMR is of 36 answers, and the file of answers has 35"]);
+    place.write(file, "{\"id\": 1}\n");
+    assert_refused(&place, &["one"], &["generations-MVP_test-after.jsonl:1"]);
+}
+
+#[test]
+fn runs_that_differ_in_the_seed_are_given_as_mean_and_deviation() {
+    let place = place();
+    succeed(&place, &["one", "two", "--output", "both"]);
+    let (html, markdown) = (page(&place, "both/report.html"), page(&place, "both/report.md"));
+    let text = text_of(&html);
+    for page in [&text, &markdown] {
+        assert!(page.contains("mean ± sd of 2 seeds: one, two"), "{page}");
+        assert!(page.contains("train.seed"));
+        for figure in [figures(&place, "one"), figures(&place, "two")].concat() {
+            assert!(page.contains(&figure), "{figure} is not on the page");
+        }
+    }
+    // Another configuration is no seed of the same.
+    let other = page(&place, "two/config.toml").replace("rank = 16", "rank = 8");
+    place.write("two/config.toml", other);
+    succeed(&place, &["one", "two", "--output", "other"]);
+    let text = text_of(&page(&place, "other/report.html"));
+    assert!(!text.contains("mean ±") && text.contains("lora.rank"));
+}
+
+#[test]
+fn a_run_is_reported_from_whatever_is_there() {
+    let place = place();
+    std::fs::remove_file(place.path("one/summary.json")).unwrap();
+    std::fs::remove_file(place.path("one/eval/scores-MVP_test-after.jsonl")).unwrap();
+    std::fs::remove_file(place.path("one/eval/scores-MVP_test-before.jsonl")).unwrap();
+    succeed(&place, &["one"]);
+    let text = text_of(&page(&place, "one/report.html"));
+    assert!(text.contains("The scores of the pairs are not in the run folder"));
+    assert!(text.contains("Groups with the lowest")); // eval/after.json has them
+    std::fs::remove_dir_all(place.path("one/eval")).unwrap();
+    succeed(&place, &["one"]);
+    assert!(text_of(&page(&place, "one/report.html")).contains("This run was not evaluated."));
+    place.write("two/train.jsonl", "");
+    succeed(&place, &["two"]);
+    let text = text_of(&page(&place, "two/report.html"));
+    assert!(
+        text.contains("no record of a training step") && text.contains(&figures(&place, "two")[0])
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_or_counted() {
+    let place = place();
+    place.write("empty/notes.txt", "");
+    assert_refused(&place, &["nowhere"], &["run folder `nowhere` is not there", "hint: "]);
+    assert_refused(&place, &["empty"], &["`empty` is no run folder", "config.toml", "hint: "]);
+    assert_refused(&place, &["one", "two"], &["2 runs", "hint: add `--output DIR`"]);
+    assert_refused(&place, &["one", "--output", "one/config.toml"], &["is a file", "hint: "]);
+    assert_refused(&place, &["one", "nowhere", "--output", "x"], &["nowhere"]);
+    assert!(!place.path("x").exists());
+    place.write("bare/config.toml", "[train]\nseed = 1\n");
+    assert_refused(&place, &["bare"], &["`bare` has neither a step", "nothing to report"]);
+    place.write("odd/config.toml", "[train\n");
+    assert_refused(&place, &["odd"], &["odd/config.toml` is no TOML"]);
+
+    let log = page(&place, "one/train.jsonl");
+    place.write("one/train.jsonl", format!("{log}half a li\n"));
+    let steps = log.lines().count();
+    let said = succeed(&place, &["one"]);
+    let note = format!("1 line is no record of a step and left out: line {}", steps + 1);
+    assert!(said.contains("warning: ") && said.contains(&note), "{said}");
+    assert!(page(&place, "one/report.html").contains("no record of a step and left out"));
+
+    let scores = "one/eval/scores-MVP_test-after.jsonl";
+    let good = page(&place, scores);
+    let missing = good.replacen("\"policy_chosen_logps\"", "\"policy\"", 1);
+    place.write(scores, missing);
+    assert_refused(&place, &["one"], &["scores-MVP_test-after.jsonl:1", "policy_chosen_logps"]);
+    place.write(scores, good.lines().skip(1).map(|line| format!("{line}\n")).collect::<String>());
+    assert_refused(&place, &["one"], &["`MVP_test`: its figures are of 36 pairs", "has 35"]);
+    place.write(scores, good.replacen("\"id\":\"r0\"", "\"id\":\"x\"", 1));
+    assert_refused(&place, &["one"], &["`r0` was scored before and `x` after"]);
+    place.write(scores, good);
+    place.write("one/eval/after.json", "{}");
+    assert_refused(&place, &["one"], &["eval/after.json` is not an evaluation"]);
+}
+
+/// The browser that is there, or why the test is skipped.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn chromium() -> Option<PathBuf> {
+    let named = ["CHROMIUM", "CHROME"].into_iter().find_map(std::env::var_os).map(PathBuf::from);
+    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut found =
+        std::env::split_paths(&folders).flat_map(|folder| names.map(|name| folder.join(name)));
+    let browser = named.or_else(|| found.find(|path| path.is_file()));
+    if browser.is_none() {
+        eprintln!("skipped: no Chromium on the path, and neither CHROMIUM nor CHROME names one");
+    }
+    browser
+}
+
+#[track_caller]
+fn browse(browser: &Path, place: &Place, file: &str, flags: &[&str]) -> String {
+    let output = Command::new(browser)
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
+        .arg(format!("--user-data-dir={}", place.path("profile").display()))
+        .args(flags)
+        .arg(format!("file://{}", place.path(file).display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Lists texts of charts that are cut off by their chart or lie on each other, as JSON in the body.
+const MEASURE: &str = r#"<script>
+const found = [];
+for (const svg of document.querySelectorAll("figure svg")) {
+  const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+  const boxes = [...svg.querySelectorAll("text")].map(t => [t.textContent, t.getBBox()]);
+  boxes.forEach(([text, b], i) => {
+    if (b.x < -0.5 || b.y < -0.5 || b.x + b.width > width + 0.5 || b.y + b.height > height + 0.5) found.push("cut off: " + text);
+    for (const [other, c] of boxes.slice(i + 1)) {
+      const x = Math.min(b.x + b.width, c.x + c.width) - Math.max(b.x, c.x);
+      const y = Math.min(b.y + b.height, c.y + c.height) - Math.max(b.y, c.y);
+      if (x > 1 && y > 4) found.push("overlap: " + text + " / " + other);
+    }
+  });
+}
+const wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
+if (wide) found.push("the page is wider than its window");
+document.body.replaceChildren(document.createTextNode("MEASURED " + JSON.stringify(found) + " END"));
+</script></body>"#;
+
+#[test]
+fn a_browser_shows_the_numbers_in_light_dark_and_print_and_no_label_is_cut_off() {
+    let Some(browser) = chromium() else { return };
+    let place = place();
+    add_answers(&place);
+    succeed(&place, &["one"]);
+    succeed(&place, &["one", "two", "--output", "both"]);
+    let shown = browse(&browser, &place, "one/report.html", &["--dump-dom"]);
+    for figure in figures(&place, "one") {
+        assert!(shown.contains(&figure), "{figure} is not shown");
+    }
+    for name in ["one/report.html", "both/report.html"] {
+        let measured = page(&place, name).replacen("</body>", MEASURE, 1);
+        place.write("measured.html", measured);
+        for width in [1200, 520] {
+            let size = format!("--window-size={width},900");
+            let dom = browse(&browser, &place, "measured.html", &["--dump-dom", &size]);
+            assert!(dom.contains("MEASURED [] END"), "{name} at {width}: {dom}");
+        }
+    }
+    let shoot = |name: &str, flag: &str| {
+        let file = format!("--screenshot={}", place.path(name).display());
+        browse(&browser, &place, "one/report.html", &["--window-size=1200,3000", &file, flag]);
+        let png = place.bytes(name);
+        assert!(png.starts_with(b"\x89PNG") && png.len() > 20_000, "{name}: {} bytes", png.len());
+        png
+    };
+    let light = shoot("light.png", "--blink-settings=preferredColorScheme=1");
+    assert!(light != shoot("dark.png", "--blink-settings=preferredColorScheme=0"));
+    let pdf = format!("--print-to-pdf={}", place.path("report.pdf").display());
+    browse(&browser, &place, "one/report.html", &[&pdf]);
+    assert!(place.bytes("report.pdf").starts_with(b"%PDF-"));
+}
+
+#[test]
+fn names_that_are_markup_stay_text() {
+    let place = place();
+    for name in ["eval/before.json", "eval/after.json"] {
+        let odd = page(&place, &format!("one/{name}")).replace("\"MVP_test\"", "\"<i>&amp;\"");
+        place.write(&format!("one/{name}"), odd);
+    }
+    let written = page::write(&[place.path("one")], &place.path("out"), 10).unwrap();
+    assert_eq!(written.files.len(), 2);
+    let text = text_of(&page(&place, "out/report.html"));
+    assert!(text.contains("<i>&amp;: figures"), "{text}");
+    let after: Value = serde_json::from_slice(&place.bytes("one/eval/after.json")).unwrap();
+    assert_eq!(after["sets"][0]["name"], "<i>&amp;");
+}

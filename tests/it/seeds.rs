@@ -1,0 +1,71 @@
+//! Several seeds: a run for each, and their figures as mean and standard deviation.
+
+use mvpbench::eval::Evaluation;
+
+use crate::command::Place;
+use crate::golden::path;
+
+fn place() -> Place {
+    let place = Place::new();
+    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
+    let config = format!(
+        "[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[train]\nepochs = 2\nlearning_rate = 1e-3\n\
+         [[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"runs\"\n"
+    );
+    place.write("config.toml", config);
+    place
+}
+
+const COMMAND: [&str; 4] = ["--config", "config.toml", "--seeds", "1,2,3"];
+
+#[test]
+fn every_seed_has_a_run_and_the_figures_have_mean_and_deviation() {
+    let place = place();
+    let printed = place.succeed(&COMMAND);
+    let values: Vec<f64> = [1, 2, 3]
+        .map(|seed| {
+            let file = place.path(&format!("runs/seed-{seed}/eval/after.json"));
+            Evaluation::read(&file).unwrap().sets[0].overall.preference_accuracy.value
+        })
+        .into();
+    let mean = values.iter().sum::<f64>() / 3.0;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    let figure = format!("{:.2} ± {:.2}", 100.0 * mean, 100.0 * (squares / 2.0).sqrt());
+    let markdown = String::from_utf8(place.bytes("runs/report.md")).unwrap();
+    for page in [&printed, &markdown] {
+        assert!(page.contains(&figure), "expected {figure} in\n{page}");
+        assert!(page.contains("mean ± sd of 3 seeds"), "{page}");
+    }
+    assert!(place.path("runs/report.html").exists());
+    let adapter =
+        |seed: u64| place.bytes(&format!("runs/seed-{seed}/adapter/adapter_model.safetensors"));
+    assert!(adapter(1) != adapter(2) && adapter(2) != adapter(3));
+
+    // The same command finds all of it done; one more seed is one more run.
+    let log = |seed: u64| place.bytes(&format!("runs/seed-{seed}/train.jsonl"));
+    let first = log(1);
+    place.succeed(&COMMAND);
+    assert_eq!(log(1), first);
+    place.succeed(&["--config", "config.toml", "--seeds", "1,2,3,4"]);
+    assert!(log(1) == first && log(4) != first);
+
+    // A single run with the seed is the same run.
+    let set = ["--set", "train.seed=2", "--output", "alone"];
+    place.succeed(&[&["--config", "config.toml"], &set[..]].concat());
+    assert_eq!(place.bytes("alone/adapter/adapter_model.safetensors"), adapter(2));
+}
+
+#[test]
+fn what_cannot_be_several_runs_is_refused_before_anything_is_written() {
+    let place = place();
+    let refused = |arguments: &[&str], part: &str| {
+        place.refuse(&[&["--config", "config.toml"], arguments].concat(), &[part]);
+    };
+    refused(&["--seeds", "1,2,1"], "1 is given twice");
+    refused(&["--seeds", "1,x"], "invalid digit");
+    refused(&["--seeds", "1,2", "--resume", "there"], "`--seeds` are several runs");
+    assert!(!place.path("runs").exists());
+    place.write("runs/notes.txt", "mine");
+    refused(&["--seeds", "1,2"], "holds `notes.txt`");
+    assert!(!place.path("runs/seed-1").exists());
+}
