@@ -21,10 +21,11 @@ fn chunk_rows(vocab: usize) -> usize {
 
 /// Memory of a chunk of the logits of `scored` rows and of their gradient, in elements of `dtype`: on a GPU in bf16, whose logits are
 /// f32, three times the chunk.
-pub(crate) fn chunk_elements(scored: usize, vocab: usize, dtype: DType) -> usize {
-    match dtype {
-        DType::BF16 => 3 * scored.min(CHUNK_ROWS.1) * vocab,
-        _ => scored.min(chunk_rows(vocab)) * vocab,
+pub(crate) fn chunk_elements(scored: usize, vocab: usize, dtype: DType, on_gpu: bool) -> usize {
+    match (on_gpu, dtype) {
+        (true, DType::BF16) => 3 * scored.min(CHUNK_ROWS.1) * vocab,
+        (true, _) => scored.min(CHUNK_ROWS.1) * vocab,
+        (false, _) => scored.min(chunk_rows(vocab)) * vocab,
     }
 }
 

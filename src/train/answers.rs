@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::evaluate::Scoring;
 use super::generations::Work;
 use super::inputs::EvalInputs;
-use super::interrupt;
+use super::{interrupt, machine};
 use crate::data::pair::{Markup, Pair};
 use crate::error::InputError;
 use crate::eval::embedder::{Embedder, cosine};
@@ -37,10 +37,19 @@ impl Scoring<'_> {
     ) -> Result<(Vec<Answer>, LeftOut)> {
         let asked = self.asked(set)?;
         let spmr = &self.config.eval.spmr;
+        let longest = asked.prompts.iter().map(Vec::len).max().unwrap_or(1);
+        let batch = machine::answers_at_once(
+            &self.model.config,
+            self.model.dtype,
+            longest + spmr.max_new_tokens,
+            machine::free_bytes(&self.model.device),
+            GenerationSettings::default().batch,
+        );
         let settings = GenerationSettings {
             max_new_tokens: spmr.max_new_tokens,
             eos: self.inputs.eos.clone(),
-            ..GenerationSettings::default()
+            sampling: None,
+            batch,
         };
         let work = Work {
             model: self.model,

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use candle_core::{DType, Device};
 
-use super::estimate::{Estimate, Headers, Place};
+use super::estimate::{Estimate, Headers};
 use super::folder::{self, Purpose};
 use super::inputs::Inputs;
 use super::machine;
+use super::memory::{Memory, Place};
 use super::run::Options;
 use crate::config::{Activations, Dtype, RunConfig};
 use crate::model::llama::Keep;
@@ -158,7 +159,8 @@ fn text(
         && let Some(free) = machine::available_memory_bytes()
     {
         // Mapped files give way when memory is short.
-        let needed = estimate.memory(estimate.chosen).training();
+        let memory = estimate.memory(estimate.chosen);
+        let needed = memory.training().max(memory.answering());
         let verdict = if needed <= free { "it fits" } else { "it does not fit" };
         writeln!(
             text,
@@ -184,7 +186,7 @@ fn operations(flop: f64) -> String {
 /// The components of the peak, one column for each way to treat activations.
 fn memory(estimate: &Estimate, place: Place) -> String {
     let mut table = Table::new(["memory", "keep", "recompute"]);
-    let mut row = |name: &str, of: fn(&super::estimate::Memory) -> f64| {
+    let mut row = |name: &str, of: fn(&Memory) -> f64| {
         let [keep, recompute] = estimate.memory.each_ref().map(|memory| machine::bytes(of(memory)));
         table.push([name, &keep, &recompute]);
     };
@@ -198,6 +200,9 @@ fn memory(estimate: &Estimate, place: Place) -> String {
     row("working memory", |memory| memory.working);
     row("  of it, a chunk of logits", |memory| memory.logits);
     row("peak while training", |memory| memory.training());
+    if estimate.generated > 0 {
+        row("peak while answering, for SPMR", |memory| memory.answering());
+    }
     if place == Place::Cpu {
         row("peak while loading, mapped files included", |memory| memory.loading);
     }

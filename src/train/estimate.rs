@@ -8,18 +8,17 @@ use candle_core::DType;
 
 use super::best::Judge;
 use super::hub::model::HubModel;
-use super::inputs::{Inputs, ModelSource};
+use super::inputs::{EvalInputs, Inputs, ModelSource};
 use super::machine;
+use super::memory::{self, Memory, Pass, Place};
 use super::plan::Plan;
-use crate::config::{LoraSection, MetricName, Projection, Reference, RunConfig};
+use crate::config::{MetricName, Reference, RunConfig};
 use crate::data::pack;
 use crate::data::tokenize::TokenPair;
-use crate::model::config::LlamaConfig;
+use crate::model::generation::GenerationSettings;
 use crate::model::llama::Keep;
-use crate::model::lora;
 use crate::model::shard::Shard;
 use crate::model::weights;
-use crate::ops::logps;
 use crate::presets;
 
 /// Resident memory of the program itself on Linux: code, threads, allocator. Measured: `VmHWM` of a run on the golden `tiny`
@@ -35,53 +34,7 @@ const TOKENIZER_EXPANSION: f64 = 30.0;
 /// Memory per byte of the data files: the file, its parsed records and their texts.
 const DATA_EXPANSION: f64 = 3.0;
 
-/// What the allocator holds for each byte of the activations and the working memory that is asked of it, everything kept:
-/// micro-batches of other sizes leave holes. Measured, as [`PROGRAM_BYTES`]; what is freed layer by layer leaves none.
-const FRAGMENTATION: f64 = 1.08;
-
 const MIB: f64 = 1024.0 * 1024.0;
-
-/// Where the run is planned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// This machine's processor.
-    Cpu,
-    /// A GPU, which need not be here.
-    Cuda,
-}
-
-/// Bytes at the moment when most is held.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Memory {
-    /// The program, or on a GPU the context.
-    pub program: f64,
-    /// Tokenizer, texts and token ids.
-    pub inputs: f64,
-    /// Frozen weights.
-    pub weights: f64,
-    /// Adapter, moments and gradients.
-    pub adapter: f64,
-    /// Kept from the forward pass for the backward pass.
-    pub activations: f64,
-    /// Made and freed within a layer or the output layer.
-    pub working: f64,
-    /// Of the working memory, a chunk of logits; it is gone when a layer's backward pass needs its own.
-    pub logits: f64,
-    /// While the weights are read: program, inputs, weights and the files they are mapped from, which the system may take back.
-    pub loading: f64,
-}
-
-impl Memory {
-    /// While training.
-    pub fn training(&self) -> f64 {
-        self.program + self.inputs + self.weights + self.adapter + self.activations + self.working
-    }
-
-    /// The largest of loading and training.
-    pub fn peak(&self) -> f64 {
-        self.training().max(self.loading)
-    }
-}
 
 /// Floating-point operations, attention's scores left out as they are in the log's `model_tflops`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -173,91 +126,6 @@ pub struct Estimate {
     pub headers: Headers,
 }
 
-/// Elements that a token leaves in a layer for the backward pass, everything kept: before and after the attention's rows are
-/// chosen, since the last layer goes on with the scored rows alone.
-fn kept_elements(config: &LlamaConfig, lora: &LoraSection) -> (f64, f64) {
-    let (query, key) = widths(config);
-    let adapted = |projections: &[Projection]| {
-        lora.rank * lora.target_modules.iter().filter(|p| projections.contains(p)).count()
-    };
-    use Projection::{DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
-    let before = config.hidden
-        + 1
-        + 2 * query
-        + 2 * key
-        + config.heads.heads
-        + adapted(&[QProj, KProj, VProj]);
-    let after =
-        config.hidden + 1 + 2 * config.intermediate + adapted(&[OProj, GateProj, UpProj, DownProj]);
-    (before as f64, after as f64)
-}
-
-fn widths(config: &LlamaConfig) -> (usize, usize) {
-    let heads = config.heads;
-    (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim)
-}
-
-/// Bytes of activations that one token leaves for the backward pass of the whole model, everything kept.
-pub fn activation_bytes(config: &LlamaConfig, lora: &LoraSection, dtype: DType) -> f64 {
-    let (before, after) = kept_elements(config, lora);
-    config.layers as f64 * (before + after) * dtype.size_in_bytes() as f64
-}
-
-/// Parameters of an adapter on `config`.
-pub fn adapter_parameters(config: &LlamaConfig, lora: &LoraSection) -> usize {
-    let of = |&projection: &Projection| {
-        let (out, from) = lora::shape(config, projection);
-        lora.rank * (out + from)
-    };
-    config.layers * lora.target_modules.iter().map(of).sum::<usize>()
-}
-
-/// Bytes kept for the backward pass and bytes of working memory of a micro-batch with `tokens` tokens of which `scored` are
-/// scored, at the moment when both together are most; and the bytes of a chunk of logits.
-fn activations_and_working(
-    config: &LlamaConfig,
-    lora: &LoraSection,
-    dtype: DType,
-    keep: Keep,
-    (tokens, scored): (f64, f64),
-) -> (f64, f64, f64) {
-    let (query, key) = widths(config);
-    let [hidden, inner, query, key] =
-        [config.hidden, config.intermediate, query, key].map(|width| width as f64);
-    let (before, after) = kept_elements(config, lora);
-    let (full, last) = (tokens * (before + after), tokens * before + scored * (after + query));
-    let below = (config.layers - 1) as f64;
-    let kept = match keep {
-        Keep::Everything => below * full + last,
-        Keep::Inputs => config.layers as f64 * tokens * hidden,
-    };
-    let logits = logps::chunk_elements(scored as usize, config.vocab, dtype) as f64;
-
-    // The final norm's sum and output, and each scored row's own gradient, stay until the backward pass is over.
-    let end = 4.0 * scored * hidden;
-    let output_layer = end + logits;
-    // A layer's backward pass: gradients of the feed-forward network, of the streams, of the attention with each head's part
-    // before it is put in its place, and the normalised input again with its dropout.
-    let feed_forward = |rows: f64| rows * (3.0 * inner + 3.0 * hidden);
-    let attention = tokens * (2.0 * query + 2.0 * (query + 2.0 * key) + 5.0 * hidden);
-    let again = |layer: f64| match keep {
-        Keep::Everything => 0.0,
-        Keep::Inputs => layer - tokens * hidden,
-    };
-    let last_layer = end + feed_forward(scored) + attention + again(last);
-    // A layer below it, when what the last one kept is gone.
-    let other_layer = end + feed_forward(tokens) + attention + again(full)
-        - match keep {
-            Keep::Everything => last,
-            Keep::Inputs => tokens * hidden,
-        };
-    let forward = tokens * (2.0 * inner + 3.0 * hidden) + again(full);
-    let other_layer = if below > 0.0 { other_layer } else { 0.0 };
-    let working = output_layer.max(last_layer).max(other_layer).max(forward);
-    let size = dtype.size_in_bytes() as f64;
-    (kept * size, working * size, logits * size)
-}
-
 impl Estimate {
     /// The estimate for `config` and what it names, planned for `place` in `dtype`.
     pub fn new(config: &RunConfig, inputs: &Inputs, place: Place, dtype: DType) -> Result<Self> {
@@ -296,12 +164,12 @@ impl Estimate {
             recomputing: 0.5 * machine::training_flop(model, all.tokens, 0),
             evaluation: passes * forward(&evaluation),
         };
-        let trained = adapter_parameters(model, &config.lora);
+        let trained = memory::adapter_parameters(model, &config.lora);
         let headers = headers(&inputs.model);
-        let sizes = Sizes { place, dtype, trained: trained as f64, micro_batch: all.largest };
+        let sizes = Sizes { place, dtype, trained, micro_batch: all.largest };
         let files = data_bytes(config)?;
         let memory = [Keep::Everything, Keep::Inputs]
-            .map(|keep| memory(config, inputs, &sizes, keep, files, &headers));
+            .map(|keep| held(config, inputs, &sizes, keep, files, &headers));
         Ok(Self {
             parameters: model.parameters(),
             trained,
@@ -327,20 +195,35 @@ impl Estimate {
     }
 }
 
+/// The sets that SPMR is measured on.
+fn asked(inputs: &Inputs) -> impl Iterator<Item = &EvalInputs> {
+    let wanted = |set: &&EvalInputs| set.metrics.contains(&MetricName::Spmr);
+    inputs.sets.iter().filter(wanted).filter(|_| inputs.encoder.is_some())
+}
+
 /// Tokens of the answers to every prompt, twice, if none ends early.
 fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
     let spmr = &config.eval.spmr;
-    let asked = inputs
-        .sets
-        .iter()
-        .filter(|set| inputs.encoder.is_some() && set.metrics.contains(&MetricName::Spmr));
-    let prompts: usize = asked
+    let prompts: usize = asked(inputs)
         .map(|set| match spmr.max_prompts {
             0 => set.pairs.len(),
             most => most.min(set.pairs.len()),
         })
         .sum();
     2 * prompts * spmr.max_new_tokens
+}
+
+/// Bytes that answering the prompts takes at most: as many at once as there are, the longest, none ending early.
+fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
+    let model = &inputs.model_config;
+    let longest = |set: &EvalInputs| set.pairs.iter().map(|pair| pair.prompt.len()).max();
+    let of = |set: &EvalInputs| {
+        let tokens = longest(set).unwrap_or(0) + config.eval.spmr.max_new_tokens;
+        let sequences = GenerationSettings::default().batch.min(set.pairs.len());
+        let each = (sequences, tokens.min(model.max_positions));
+        memory::generation_bytes(model, &config.lora, dtype, each)
+    };
+    asked(inputs).map(of).fold(0.0, f64::max)
 }
 
 /// Tokens of packs.
@@ -368,11 +251,12 @@ impl Count {
 struct Sizes {
     place: Place,
     dtype: DType,
-    trained: f64,
+    trained: usize,
     micro_batch: (usize, usize),
 }
 
-fn memory(
+/// Everything that is held under `keep`.
+fn held(
     config: &RunConfig,
     inputs: &Inputs,
     sizes: &Sizes,
@@ -382,17 +266,17 @@ fn memory(
 ) -> Memory {
     let model = &inputs.model_config;
     let (tokens, scored) = sizes.micro_batch;
-    let (activations, working, logits) = activations_and_working(
-        model,
-        &config.lora,
-        sizes.dtype,
-        keep,
-        (tokens as f64, scored as f64),
-    );
+    let pass = Pass {
+        config: model,
+        lora: &config.lora,
+        place: sizes.place,
+        dtype: sizes.dtype,
+        tokens,
+        scored,
+    };
+    let pass = pass.bytes(keep);
     let weights = (model.parameters() * sizes.dtype.size_in_bytes()) as f64;
-    // Value, two moments, the step's gradient and a micro-batch's, f32, and a copy in the base's dtype where that is another.
-    let copy = if sizes.dtype == DType::F32 { 0.0 } else { sizes.dtype.size_in_bytes() as f64 };
-    let adapter = (20.0 + copy) * sizes.trained;
+    let adapter = memory::adapter_bytes(sizes.trained, sizes.dtype);
     let ids = |pairs: &[TokenPair]| -> usize {
         pairs.iter().map(|pair| pair.prompt.len() + pair.chosen.len() + pair.rejected.len()).sum()
     };
@@ -405,13 +289,11 @@ fn memory(
         .sum();
     let on_host =
         TOKENIZER_EXPANSION * tokenizer as f64 + DATA_EXPANSION * data_bytes + 4.0 * all_ids as f64;
+    let fragmentation = memory::fragmentation(sizes.place, keep);
+    let generating = generating(config, inputs, sizes.dtype);
     let (program, inputs) = match sizes.place {
         Place::Cpu => (PROGRAM_BYTES, on_host),
         Place::Cuda => (CUDA_CONTEXT_BYTES, 0.0),
-    };
-    let fragmentation = match (sizes.place, keep) {
-        (Place::Cpu, Keep::Inputs) => 1.0,
-        _ => FRAGMENTATION,
     };
     let mapped = match (sizes.place, headers) {
         (Place::Cpu, Headers::Read { bytes, .. }) => *bytes,
@@ -424,9 +306,10 @@ fn memory(
         inputs,
         weights,
         adapter,
-        activations: fragmentation * activations,
-        working: fragmentation * working,
-        logits,
+        activations: fragmentation * pass.kept,
+        working: fragmentation * pass.working,
+        logits: pass.logits,
+        generating,
         loading: program + inputs + weights + mapped,
     }
 }

@@ -63,6 +63,22 @@ impl Gpu {
         format!("{name}, cuda:{}", self.context.ordinal())
     }
 
+    /// The newest CUDA that the driver knows, and what the card can compute.
+    pub(super) fn driver(&self) -> Result<String> {
+        let mut version = 0;
+        // SAFETY: the driver writes a number.
+        #[expect(unsafe_code, reason = "a foreign function")]
+        unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
+        let (major, minor) = self.context.compute_capability()?;
+        let (cuda, part) = (version / 1000, version % 1000 / 10);
+        Ok(format!("driver for CUDA {cuda}.{part}, compute capability {major}.{minor}"))
+    }
+
+    /// All its memory.
+    pub(super) fn memory_bytes(&self) -> Result<f64> {
+        Ok(self.context.mem_get_info()?.1 as f64)
+    }
+
     /// Bytes that a new allocation can have: what the driver has, and what our pool holds unused.
     pub(super) fn free_bytes(&self) -> Result<f64> {
         use sys::CUmemPool_attribute as Attribute;
@@ -75,6 +91,23 @@ impl Gpu {
     /// The most bytes that tensors have taken at once.
     pub(super) fn peak_bytes(&self) -> Result<f64> {
         Ok(self.pool_bytes(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)? as f64)
+    }
+
+    /// Forgets the most bytes so far: they are those taken now, which are returned.
+    #[expect(unsafe_code, reason = "foreign functions")]
+    pub(super) fn reset_peak(&self) -> Result<f64> {
+        use sys::CUmemPool_attribute as Attribute;
+        let mut nothing = 0u64;
+        // SAFETY: the attribute is a u64, which the driver reads; zero is what it may be set to.
+        unsafe {
+            sys::cuMemPoolSetAttribute(
+                self.pool()?,
+                Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH,
+                (&raw mut nothing).cast(),
+            )
+        }
+        .result()?;
+        Ok(self.pool_bytes(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)? as f64)
     }
 
     /// No event per tensor, and no memory given back between steps, which would be fetched again by every one of them.

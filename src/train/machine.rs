@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
+use serde::Serialize;
 
-use super::estimate;
 #[cfg(feature = "cuda")]
 use super::gpu;
+use super::memory;
 use super::step::Engine;
 use crate::bail_input;
 use crate::config::{Activations, Dtype, LoraSection, TrainSection};
@@ -20,7 +21,7 @@ use crate::model::llama::Keep;
 /// the product on a CPU, and for the full matmul rate of a GPU. It is a constant, and not by the free memory, so that a run gives the same bits when it goes on.
 const MICRO_BATCH_TOKENS: usize = 4096;
 
-/// Share of the free memory that activations may take before they are recomputed.
+/// Share of the free memory that activations may take before they are recomputed, and the keys and values of answers.
 const ACTIVATION_SHARE: f64 = 0.7;
 
 /// The largest hidden and intermediate size that a matmul is timed at; a plan may be of a model that no memory holds.
@@ -91,6 +92,38 @@ pub fn dtype(choice: Dtype, device: &Device) -> Result<DType> {
     }
 }
 
+/// A device by what its system says of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Details {
+    /// The device in words.
+    pub device: String,
+    /// What drives it, where that is something of its own.
+    pub driver: Option<String>,
+    /// All its memory, where the system says.
+    pub memory_gib: Option<f64>,
+    /// Memory that a new tensor can have, where the system says.
+    pub free_memory_gib: Option<f64>,
+}
+
+/// What there is to know of `device`.
+pub fn details(device: &Device) -> Details {
+    let gib = |bytes: f64| bytes / 1024f64.powi(3);
+    let (driver, memory) = match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => match gpu::Gpu::of(device) {
+            Ok(gpu) => (gpu.driver().ok(), gpu.memory_bytes().ok()),
+            Err(_) => (None, None),
+        },
+        _ => (None, kibibytes("/proc/meminfo", "MemTotal:").map(|kib| kib * 1024.0)),
+    };
+    Details {
+        device: describe(device),
+        driver,
+        memory_gib: memory.map(gib),
+        free_memory_gib: free_bytes(device).map(gib),
+    }
+}
+
 /// The device in words.
 pub fn describe(device: &Device) -> String {
     match device {
@@ -120,13 +153,27 @@ pub fn engine(
         Activations::Keep => Keep::Everything,
         Activations::Recompute => Keep::Inputs,
         Activations::Auto => {
-            let needed = estimate::activation_bytes(config, lora, dtype)
+            let needed = memory::activation_bytes(config, lora, dtype)
                 * micro_batch_tokens.max(longest) as f64;
             let fits = free_bytes.is_none_or(|free| needed <= ACTIVATION_SHARE * free);
             if fits { Keep::Everything } else { Keep::Inputs }
         }
     };
     Engine { micro_batch_tokens, keep }
+}
+
+/// Answers of up to `tokens` tokens, prompts included, that are under way at once: `most`, or as many as have room for their keys
+/// and values in a share of `free_bytes`.
+pub fn answers_at_once(
+    config: &LlamaConfig,
+    dtype: DType,
+    tokens: usize,
+    free_bytes: Option<f64>,
+    most: usize,
+) -> usize {
+    let each = memory::key_value_bytes(config, dtype, tokens);
+    let room = free_bytes.map_or(most, |free| (ACTIVATION_SHARE * free / each) as usize);
+    room.clamp(1, most)
 }
 
 /// Memory that a new tensor on `device` can have, where the system says.
@@ -160,6 +207,46 @@ pub fn peak_memory_gib(device: &Device) -> Option<f64> {
             Some(bytes / 1024f64.powi(3))
         }
         _ => kibibytes("/proc/self/status", "VmHWM:").map(|kib| kib / 1024.0 / 1024.0),
+    }
+}
+
+/// The most memory that is taken from a moment on, beyond what was held then: on the CPU by this process, on a GPU by its tensors.
+pub struct PeakMeter {
+    device: Device,
+    before: f64,
+}
+
+impl PeakMeter {
+    /// From now on; none where the system does not say.
+    pub fn start(device: &Device) -> Option<Self> {
+        let before = match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => gpu::Gpu::of(device).and_then(|gpu| gpu.reset_peak()).ok()?,
+            _ => {
+                give_freed_memory_back();
+                // Linux: the largest resident size so far becomes that of now.
+                std::fs::write("/proc/self/clear_refs", "5").ok()?;
+                1024.0 * kibibytes("/proc/self/status", "VmRSS:")?
+            }
+        };
+        Some(Self { device: device.clone(), before })
+    }
+
+    /// By how much more was held at the most since then.
+    pub fn grown_bytes(self) -> Option<f64> {
+        Some(peak_memory_gib(&self.device)? * 1024f64.powi(3) - self.before)
+    }
+}
+
+/// Freed memory goes back to the system, so that what is taken next shows. Elsewhere than on glibc, nothing.
+fn give_freed_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: malloc_trim takes the allocator's own lock and touches nothing that is in use.
+        #[expect(unsafe_code, reason = "a C function")]
+        unsafe {
+            libc::malloc_trim(0);
+        }
     }
 }
 
@@ -207,6 +294,21 @@ mod tests {
         use crate::error::InputError;
         assert_eq!(InputError::of(&error).and_then(InputError::remedy), Some("use `--device cpu`"));
         assert!(matches!(device("auto"), Ok(Device::Cpu)));
+    }
+
+    #[test]
+    fn as_many_answers_are_under_way_as_have_room_and_at_least_one() {
+        let json = r#"{"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "num_hidden_layers": 3, "vocab_size": 50, "rms_norm_eps": 1e-5,
+            "max_position_embeddings": 256}"#;
+        let config = LlamaConfig::parse(json, "test").unwrap();
+        // Keys and values of 3 layers, 100 tokens, 2 heads of 16 elements of 2 bytes.
+        let each = 2.0 * 3.0 * 100.0 * 32.0 * 2.0;
+        let at_once = |free| answers_at_once(&config, DType::BF16, 100, free, 16);
+        assert_eq!(at_once(None), 16);
+        assert_eq!(at_once(Some(each)), 1);
+        assert_eq!(at_once(Some(10.0 * each)), 7);
+        assert_eq!(at_once(Some(1000.0 * each)), 16);
     }
 
     #[test]

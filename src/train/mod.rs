@@ -27,6 +27,7 @@ pub mod kept_sums;
 pub mod log;
 mod losses;
 pub mod machine;
+pub mod memory;
 pub mod optimizer;
 pub mod plan;
 pub mod progress;

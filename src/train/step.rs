@@ -42,6 +42,9 @@ pub struct StepOutput {
 /// - `pairs`: the whole data set, which `step.pairs` index; `reference`: `[chosen, rejected]` of each of them, in nats, which
 ///   a loss without a reference does not read.
 /// - `check`: called before each micro-batch; an error from it ends the step.
+///
+/// On a GPU the host waits once for each micro-batch, for its log-probabilities, of which it makes the loss and its slopes; the
+/// gradients' norm is the other wait of a step.
 pub fn loss_and_gradients(
     model: &Llama,
     adapter: &Adapter,

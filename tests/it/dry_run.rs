@@ -104,10 +104,11 @@ fn a_plan_counts_the_tokens_that_spmr_may_generate() {
     let arguments = ["--config", "config.toml", "--dry-run", "-q", "--tflops", "1"];
     let plan = place.succeed(&arguments);
     assert!(plan.contains("generation:  at most 312 tokens for SPMR"), "{plan}"); // 13 prompts, 12 tokens, twice
+    assert!(plan.contains("peak while answering"), "{plan}");
     let plan = place.succeed(&[&arguments[..], &["--set", "eval.spmr.max_prompts=4"]].concat());
     assert!(plan.contains("generation:  at most 96 tokens"), "{plan}");
     let plan = place.succeed(&[&arguments[..], &["--set", "eval.spmr.embedder="]].concat());
-    assert!(!plan.contains("generation:"), "{plan}");
+    assert!(!plan.contains("generation:") && !plan.contains("answering"), "{plan}");
 }
 
 #[test]
@@ -153,4 +154,52 @@ fn a_plan_refuses_what_the_run_would_refuse() {
     let output = place.run(&["--config", "config.toml", "--tflops", "1"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(!place.path("run").exists());
+}
+
+/// With a tokenizer and nothing else in the folder, both ways to treat activations.
+#[test]
+fn the_shapes_of_7b_and_13b_are_planned_from_config_json_alone() {
+    let place = place("tiny");
+    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
+    for (preset, [hidden, inner, layers, heads], gib, parameters) in [
+        ("llama2-7b.toml", [4096, 11_008, 32, 32], 12.6, "6,738,415,616"),
+        ("llama2-13b.toml", [5120, 13_824, 40, 40], 24.2, "13,015,864,320"),
+    ] {
+        let config = serde_json::json!({
+            "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "num_key_value_heads": heads, "vocab_size": 32_000, "hidden_act": "silu",
+            "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "tie_word_embeddings": false, "bos_token_id": 1,
+            "eos_token_id": 2,
+        });
+        place.write("shaped/config.json", config.to_string());
+        for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+            place.write(&format!("shaped/{name}"), std::fs::read(model.join(name)).unwrap());
+        }
+        let train = format!("data.train=[{pairs:?}]");
+        let plan = place.succeed(&[
+            "--config",
+            preset,
+            "--dry-run",
+            "-q",
+            "--device",
+            "cuda",
+            "--tflops",
+            "500",
+            "--set",
+            "model.path=shaped",
+            "--set",
+            &train,
+            "--set",
+            "eval.sets=[]",
+        ]);
+        assert!(plan.contains(parameters) && plan.contains("on one GPU in BF16"), "{plan}");
+        let sizes = |label: &str| -> Vec<f64> {
+            let line = plan.lines().find(|line| line.starts_with(label)).unwrap();
+            let numbers = line.split_whitespace().filter_map(|word| word.parse().ok());
+            numbers.collect()
+        };
+        let (peak, weights) = (sizes("peak  "), sizes("weights"));
+        assert!((weights[0] - gib).abs() < 0.01 && weights[1] >= weights[0], "{plan}");
+        assert!(weights[1] < peak[1] && peak[1] < peak[0], "{plan}");
+    }
 }

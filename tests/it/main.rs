@@ -4,6 +4,7 @@
 mod command;
 mod data_verbs;
 mod disk;
+mod doctor;
 mod dry_run;
 mod encoder;
 mod engine;

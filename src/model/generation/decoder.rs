@@ -18,25 +18,27 @@ pub(super) struct Decoder<'a> {
     model: &'a Llama,
     adapter: Option<&'a Adapter>,
     caches: Vec<Cache>,
+    /// Tokens that a sequence can come to.
+    most: usize,
     /// `[capacity, head_dim / 2]`.
     cos: Tensor,
     sin: Tensor,
 }
 
 impl<'a> Decoder<'a> {
-    /// An empty cache of `slots` sequences, at first of up to `tokens` tokens each.
+    /// An empty cache of `slots` sequences, at first of up to `tokens` tokens each, and never of more than `most`.
     pub(super) fn new(
         model: &'a Llama,
         adapter: Option<&'a Adapter>,
         slots: usize,
-        tokens: usize,
+        (tokens, most): (usize, usize),
     ) -> Result<Self> {
         let (heads, dtype, device) = (model.config.heads, model.dtype, &model.device);
         let caches: Vec<_> = (0..model.config.layers)
             .map(|_| Cache::new(slots, tokens, heads, dtype, device))
             .collect::<Result<_>>()?;
         let (cos, sin) = angles(model, &caches)?;
-        Ok(Self { model, adapter, caches, cos, sin })
+        Ok(Self { model, adapter, caches, most, cos, sin })
     }
 
     /// Makes room for sequences of `tokens` tokens; grows by half at least.
@@ -45,7 +47,7 @@ impl<'a> Decoder<'a> {
         if tokens <= capacity {
             return Ok(());
         }
-        let wanted = tokens.max(capacity + capacity / 2).min(self.model.config.max_positions);
+        let wanted = tokens.max(capacity + capacity / 2).min(self.most);
         for cache in &mut self.caches {
             cache.grow(wanted)?;
         }
@@ -214,7 +216,7 @@ mod tests {
             let pack = |members: &[usize]| {
                 let packed: Vec<_> =
                     (0..).zip(members).map(|(slot, &i)| (slot, prompts[i].as_slice())).collect();
-                let mut decoder = Decoder::new(&model, adapter, members.len(), 1).unwrap();
+                let mut decoder = Decoder::new(&model, adapter, members.len(), (1, 129)).unwrap();
                 rows(&decoder.prefill(&packed).unwrap())
             };
             let together = pack(&[0, 1, 2, 3, 4, 5, 6, 7]);
@@ -230,7 +232,7 @@ mod tests {
     fn steps_over_the_cache_give_the_logits_of_the_whole_sequence() {
         let (model, adapter) = wide();
         for adapter in [None, Some(&adapter)] {
-            let mut decoder = Decoder::new(&model, adapter, 2, 1).unwrap();
+            let mut decoder = Decoder::new(&model, adapter, 2, (1, 100)).unwrap();
             let all = prompt(100);
             decoder.prefill(&[(1, &all[..3])]).unwrap();
             let mut sequence = Sequence { row: 0, slot: 1, prompt_tokens: 3, new: vec![] };

@@ -38,7 +38,7 @@ use crate::bail_input;
 use crate::error::InputError;
 
 /// Prompt tokens computed at once: enough for full-speed products, few enough for their activations.
-const PREFILL_TOKENS: usize = 2048;
+pub const PREFILL_TOKENS: usize = 2048;
 
 /// What happens while sequences are generated.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +167,9 @@ impl<'a> Generator<'a> {
         let Some(&longest) = waiting.first() else { return Ok(()) };
         let slots = self.settings.batch.min(waiting.len());
         let mut free: Vec<u32> = (0..slots as u32).rev().collect();
-        let tokens = prompts[longest].len() + 1;
+        let longest = prompts[longest].len();
+        let most = (longest + self.settings.max_new_tokens).min(self.model.config.max_positions);
+        let tokens = (longest + 1, most);
         let mut decoder = Decoder::new(self.model, self.adapter.as_ref(), slots, tokens)?;
         let mut waiting = VecDeque::from(waiting);
         let mut active: Vec<Sequence> = Vec::with_capacity(slots);
