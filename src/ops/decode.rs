@@ -332,13 +332,13 @@ mod tests {
                 let [q, k, v] = [(0, 16), (1, 8), (2, 8)]
                     .map(|(i, width)| broken(&[40, width], i as u64, 39 * width, of(i)));
                 let cache = Cache::new(1, 40, heads, DType::F32, &Device::Cpu).unwrap();
-                cache.store(&k, &v, &Places { slots: &slots, positions: &positions }).unwrap();
+                cache.store(&k, &v, &Places::new(&slots, &positions)).unwrap();
                 let start = vec![0; 40];
                 let mask = attention::Mask::new(&start, &start, &start).unwrap();
                 let [q64, k64, v64] = [&q, &k, &v].map(|t| t.to_dtype(DType::F64).unwrap());
                 let (want, _) = attention::forward(&q64, &k64, &v64, &mask, heads).unwrap();
                 let q = q.narrow(0, 39, 1).unwrap().contiguous().unwrap();
-                let got = forward(&q, &cache, &Places { slots: &[0], positions: &[39] }).unwrap();
+                let got = forward(&q, &cache, &Places::new(&[0], &[39])).unwrap();
                 let due = not_finite(&want)[39];
                 assert!(not_finite(&got)[0] >= due, "{bad} in {side}: {due} are due");
                 assert!(due > 0 || side == 1, "{bad} in {side}");
