@@ -35,12 +35,13 @@ for library in "$toolkit"/lib/lib*.so.*; do
 done
 ln -sfn lib "$toolkit/lib64"
 
-# A stand-in: a library of the real one's name that defines every function named in the files, each doing nothing. For the linker alone.
+# A stand-in: a library of the real one's name that defines every function named in the files, each refusing with CUDA_ERROR_STUB_LIBRARY.
+# For the linker, and for a program that is to start without a GPU.
 stand_in() { # name, soname, how the functions begin, files that name them
   local name="$1" soname="$2" begin="$3"
   shift 3
   mkdir -p "$toolkit/lib/stubs" "$folder/start"
-  cat "$@" | grep -oE "\b$begin[A-Za-z0-9_]+" | sort -u | sed 's/.*/void &(void) {}/' > "$folder/$name.c"
+  cat "$@" | grep -oE "\b$begin[A-Za-z0-9_]+" | sort -u | sed 's/.*/int &(void) { return 34; }/' > "$folder/$name.c"
   cc -w -fno-builtin -shared -fPIC -Wl,-soname,"$soname" -o "$toolkit/lib/stubs/lib$name.so" "$folder/$name.c"
   ln -sfn "$toolkit/lib/stubs/lib$name.so" "$folder/start/$soname"
 }

@@ -14,6 +14,9 @@ pub struct DoctorArgs {
     /// auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+    /// Compute little: what is wrong shows as well, but rates say nothing
+    #[arg(long)]
+    quick: bool,
     /// Print one JSON object instead of lines
     #[arg(long)]
     json: bool,
@@ -22,7 +25,7 @@ pub struct DoctorArgs {
 /// Runs the verb: findings on stdout; an error, and exit status 1, if a check failed.
 pub fn doctor(args: DoctorArgs) -> anyhow::Result<()> {
     let device = machine::device(&args.device)?;
-    let diagnosis = examination::examine(&device)?;
+    let diagnosis = examination::examine(&device, args.quick)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&diagnosis)?)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use crate::atomic_file;
@@ -75,6 +76,9 @@ pub struct GenerateArgs {
     /// Answers under way at once; changes speed and memory, not the answers
     #[arg(long, value_name = "N", default_value_t = 16)]
     batch: usize,
+    /// Number type of the weights; auto is bf16 on a GPU, and f32 on the CPU, which computes in no other
+    #[arg(long, value_name = "DTYPE", value_parser = dtype_named(), default_value = "auto")]
+    dtype: Dtype,
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
@@ -109,7 +113,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         path => path.to_owned(),
     };
     let base = Base::load(
-        &ModelSection { path, revision: args.revision.clone(), dtype: Dtype::Auto },
+        &ModelSection { path, revision: args.revision.clone(), dtype: args.dtype },
         say,
     )?;
     base.notes.iter().for_each(|note| say.note(note));
@@ -126,7 +130,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     };
     let (prompts, ids) = prompts(args, &base, say)?;
 
-    let (mut model, model_digest) = base.open(machine::dtype(Dtype::Auto, &device)?, &device)?;
+    let (mut model, model_digest) = base.open(machine::dtype(args.dtype, &device)?, &device)?;
     let mut adapter = adapter;
     let mut merged = "";
     if let Some(adapter) = adapter.take_if(|_| args.merge) {
@@ -175,6 +179,14 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The words of the configuration.
+fn dtype_named() -> impl TypedValueParser<Value = Dtype> {
+    PossibleValuesParser::new(Dtype::NAMES).map(|word| {
+        let named = Dtype::ALL.into_iter().find(|dtype| dtype.name() == word);
+        named.unwrap_or(Dtype::Auto)
+    })
 }
 
 /// `FILE.journal`.

@@ -31,7 +31,7 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
             ExitCode::from(2)
         }
         None => {
-            if let Some(remedy) = out_of_space(&error) {
+            if let Some(remedy) = out_of_space(&error).or_else(|| out_of_memory(&error)) {
                 eprintln!("\nhint: {remedy}");
             }
             ExitCode::FAILURE
@@ -57,6 +57,19 @@ fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
         ),
         _ => None,
     }
+}
+
+/// What to do about a GPU whose memory is full, if that is what `error` is. The driver's and cuBLAS' errors are known by name alone.
+fn out_of_memory(error: &anyhow::Error) -> Option<&'static str> {
+    let full = |cause: &(dyn std::error::Error + 'static)| {
+        let said = cause.to_string();
+        said.contains("CUDA_ERROR_OUT_OF_MEMORY") || said.contains("CUBLAS_STATUS_ALLOC_FAILED")
+    };
+    error.chain().any(full).then_some(
+        "the memory of the GPU is full; `nvidia-smi` shows who else uses it. Training takes less with `--set train.activations=recompute`, and \
+         with fewer tokens at once, `--set train.micro_batch_tokens=2048`; `train --dry-run` says how much. Answers take less with \
+         `--batch` in `mvpbench generate`",
+    )
 }
 
 #[cfg(test)]

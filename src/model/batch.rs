@@ -79,16 +79,20 @@ impl Batch {
         }
         let rows: Vec<u32> =
             pack.rows.iter().map(|row| kept.partition_point(|k| k < row) as u32).collect();
-        let upload = |keys: &[u32]| Tensor::new(keys, device);
+        let upload = |numbers: &[u32]| match numbers {
+            // A GPU has no memory of no bytes.
+            [] => Tensor::zeros(1, DType::U32, device)?.narrow(0, 0, 0),
+            _ => Tensor::new(numbers, device),
+        };
         let gather =
             |keys: &[u32]| upload(&kept.iter().map(|&row| keys[row as usize]).collect::<Vec<_>>());
         Ok(Self {
-            ids: Tensor::new(pack.ids.as_slice(), device)?,
+            ids: upload(&pack.ids)?,
             cos,
             sin,
             mask: Mask::new(&pack.start, &pack.hide_from, &pack.hide_to)?,
-            rows: Tensor::new(rows, device)?,
-            targets: Tensor::new(pack.targets.as_slice(), device)?,
+            rows: upload(&rows)?,
+            targets: upload(&pack.targets)?,
             owners: pack.owners.clone(),
             twins: pack.twins.clone(),
             keys: TokenKeys {
@@ -99,7 +103,7 @@ impl Batch {
                 pair_rows: gather(&pack.pair_rows)?,
                 offsets: gather(&pack.offsets)?,
             },
-            kept: Tensor::new(kept, device)?,
+            kept: upload(&kept)?,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Runs the `train` command as a user does, in a folder of its own.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -8,11 +9,13 @@ use serde_json::Value;
 /// A folder with a configuration, and a cache that no other test shares.
 pub(crate) struct Place {
     pub(crate) folder: tempfile::TempDir,
+    /// Variables that its commands are given beside their own.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), environment: Vec::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -40,6 +43,7 @@ impl Place {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("MVPBENCH_CACHE", self.path("cache"))
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null());
         command
     }

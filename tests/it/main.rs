@@ -12,6 +12,8 @@ mod eval_verb;
 mod evaluations;
 mod generation;
 mod golden;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod hostile;
 mod hub;
 mod kernels;

@@ -35,9 +35,17 @@
 #include <ucontext.h>
 #endif
 
+#ifndef __VECTOR_TYPES_H__ // unless the toolkit's own are there
 struct dim3 {
     unsigned x, y, z;
 };
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+#endif
 
 namespace emulation {
 
@@ -256,7 +264,7 @@ inline void run_warp(unsigned warp, unsigned count) {
         for (unsigned i = first; i < last; i++) {
             returned += threads[i].state == State::Returned;
             if (threads[i].state != State::WaitsForWarp) continue;
-            if (operation && std::strcmp(operation, threads[i].at)) failure = "lanes of one warp wait in different operations";
+            if (operation && operation != threads[i].at && std::strcmp(operation, threads[i].at)) failure = "lanes of one warp wait in different operations";
             operation = threads[i].at;
             waiting++;
         }
@@ -301,7 +309,7 @@ inline void run_block(unsigned count) {
         t.exchanges = 0;
         t.index = {i % block_size.x, i / block_size.x % block_size.y, i / (block_size.x * block_size.y)};
         t.copies.assign(1, {});
-        prepare(t.context, stacks[i], STACK, entry);
+        prepare(t.context, stacks[i], STACK - i * 704 % 65536, entry); // so that they do not share the cache's places
     }
     std::memset(exchanges.data(), 0, exchanges.size() * sizeof(Exchange));
     std::vector<unsigned> order(warps);
@@ -399,7 +407,7 @@ extern "C" __attribute__((visibility("default"))) const char *emulation_launch(
 inline void __syncthreads() { emulation::wait(emulation::State::WaitsForBlock); }
 inline void __syncwarp(unsigned = ~0u) { emulation::warp_wait("__syncwarp"); }
 template <class T> T __shfl_sync(unsigned, T x, int lane) { return emulation::shuffle("__shfl_sync", x, lane % 32); }
-template <class T> T __shfl_xor_sync(unsigned, T x, int bits) {
+template <class T> T __shfl_xor_sync(unsigned, T x, int bits, int = 32) {
     return emulation::shuffle("__shfl_xor_sync", x, emulation::lane() ^ bits);
 }
 template <class T> T __shfl_down_sync(unsigned, T x, unsigned by) {
@@ -439,10 +447,4 @@ inline float __fdividef(float x, float y) { return x / y; }
 template <class T> T __ldg(const T *p) { return *p; }
 template <class T> T min(T a, T b) { return b < a ? b : a; }
 template <class T> T max(T a, T b) { return a < b ? b : a; }
-struct alignas(16) uint4 {
-    unsigned x, y, z, w;
-};
-struct alignas(16) float4 {
-    float x, y, z, w;
-};
 #endif

@@ -135,55 +135,11 @@ impl Kernels {
 
     #[expect(unsafe_code, reason = "loads the library it made")]
     fn compile(compiler: &str, source: &str) -> Self {
-        const FLAGS: [&str; 8] = [
-            "-std=c++17",
-            "-O2",
-            "-shared",
-            "-fPIC",
-            "-fvisibility=hidden",
-            "-Wall",
-            "-Wno-unknown-pragmas",
-            "-Werror=return-type",
-        ];
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let scratch = tempfile::tempdir_in(folder).unwrap();
-        let file = scratch.path().join("kernels.cpp");
-        let run = |command: &mut Command| {
-            let output = command.output().unwrap();
-            let messages = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{compiler} could not compile {source}:\n{messages}");
-            output.stdout
-        };
         let header = root.join("tests/it/kernels/cuda_on_cpu.h");
-        let includes = format!("#include {header:?}\n#include {:?}\n", root.join(source));
-        std::fs::write(&file, &includes).unwrap();
-        let list =
-            Command::new(compiler).args(["-E", "-P", "-DCUDA_ON_CPU_LIST"]).arg(&file).output();
-        let list = String::from_utf8(list.unwrap().stdout).unwrap();
-        let names = names(&list);
-        assert!(!names.is_empty(), "{source} has no kernel");
-        let table: Vec<String> = names.iter().map(|name| format!("EMULATED({name}),\n")).collect();
-        let table = format!(
-            "const emulation::Kernel emulation::kernels[] = {{\n{}{{}}}};\n",
-            table.concat()
-        );
-        std::fs::write(&file, includes + &table).unwrap();
-        let whole = run(Command::new(compiler).args(["-E", "-P", "-std=c++17"]).arg(&file));
-        let digest = Sha256::new()
-            .chain_update(compiler)
-            .chain_update(FLAGS.concat())
-            .chain_update(whole)
-            .finalize();
-        let digest: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        let library = folder.join(format!("kernels-{digest}.so"));
-        if !library.exists() {
-            let made = scratch.path().join("kernels.so");
-            run(Command::new(compiler).args(FLAGS).arg("-o").arg(&made).arg(&file));
-            std::fs::rename(made, &library).unwrap();
-        }
-        // SAFETY: what was compiled above, which runs nothing on being loaded.
-        let library = unsafe { Library::new(library) }.unwrap();
+        // SAFETY: a library of kernels runs nothing on being loaded.
+        let library =
+            unsafe { Library::new(library(compiler, &header, &root.join(source), &[])) }.unwrap();
         Self { library, running: Mutex::new(()) }
     }
 
@@ -292,6 +248,66 @@ impl Argument<'_> {
     }
 }
 
+/// The kernels of `source` under `header` as a library that launches them by name; the same file for the same text and `options`.
+pub(crate) fn library(compiler: &str, header: &Path, source: &Path, options: &[String]) -> PathBuf {
+    let includes = format!("#include {header:?}\n#include {source:?}\n");
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = scratch.path().join("kernels.cpp");
+    std::fs::write(&file, &includes).unwrap();
+    let list = ["-E", "-P", "-std=c++17", "-DCUDA_ON_CPU_LIST"];
+    let list = run(Command::new(compiler).args(list).args(options).arg(&file));
+    let list = String::from_utf8(list).unwrap();
+    let names = names(&list);
+    assert!(!names.is_empty(), "{source:?} has no kernel");
+    let table: Vec<String> = names.iter().map(|name| format!("EMULATED({name}),\n")).collect();
+    let table =
+        format!("const emulation::Kernel emulation::kernels[] = {{\n{}{{}}}};\n", table.concat());
+    shared_library(compiler, &(includes + &table), options)
+}
+
+/// C++ as a shared library; the same file for the same preprocessed text and `options`.
+pub(crate) fn shared_library(compiler: &str, text: &str, options: &[String]) -> PathBuf {
+    const FLAGS: [&str; 9] = [
+        "-std=c++17",
+        "-O2",
+        "-shared",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-fno-strict-aliasing",
+        "-Wall",
+        "-Wno-unknown-pragmas",
+        "-Werror=return-type",
+    ];
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let scratch = tempfile::tempdir_in(folder).unwrap();
+    let file = scratch.path().join("kernels.cpp");
+    std::fs::write(&file, text).unwrap();
+    let whole =
+        run(Command::new(compiler).args(["-E", "-P", "-std=c++17"]).args(options).arg(&file));
+    let digest = Sha256::new()
+        .chain_update(compiler)
+        .chain_update(FLAGS.concat())
+        .chain_update(options.concat())
+        .chain_update(whole)
+        .finalize();
+    let digest: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let library = folder.join(format!("kernels-{digest}.so"));
+    if !library.exists() {
+        let made = scratch.path().join("kernels.so");
+        run(Command::new(compiler).args(FLAGS).args(options).arg("-o").arg(&made).arg(&file));
+        std::fs::rename(made, &library).unwrap();
+    }
+    library
+}
+
+/// What a compiler printed, which must be content.
+fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap();
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}:\n{messages}");
+    output.stdout
+}
+
 /// Names of the kernels in preprocessed source: what stands between `__global__ void` and the parameters.
 fn names(source: &str) -> Vec<&str> {
     let after = source.split("__global__").skip(1);
@@ -300,7 +316,7 @@ fn names(source: &str) -> Vec<&str> {
 }
 
 /// The first C++ compiler that answers.
-fn compiler() -> Option<String> {
+pub(crate) fn compiler() -> Option<String> {
     let chosen = std::env::var("CXX").ok().filter(|name| !name.is_empty());
     let known = ["c++", "g++", "clang++"].map(String::from);
     chosen.into_iter().chain(known).find(|name| {

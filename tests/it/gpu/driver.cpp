@@ -1,0 +1,391 @@
+// One GPU that is none: what the program calls of the CUDA driver, cuBLAS and cuRAND, on the CPU. Kernels are those of the libraries
+// that `EMULATED_KERNELS` lists (`:` between them), each compiled from its own source under cuda_on_cpu.h; products are plain loops
+// that accumulate in f32; what is queued runs at once. Loaded before the real names (LD_PRELOAD), so that the program itself, as
+// built for CUDA, is what runs.
+//
+// Stricter than a GPU: new memory and what lies around it is NaN, what was freed is gone, a write outside an allocation ends the
+// program, and a copy or a product with an address that is not of this device is an error, as is memory of no bytes. `EMULATED_LOG`
+// names a file for the number of calls, written at the end; that of waits is since the first optimizer step.
+#include <cuda.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <string>
+#include <time.h>
+#include <vector>
+
+namespace {
+
+constexpr size_t GUARD = 4096, ALIGNMENT = 256, SHARED = 48 << 10, MOST_SHARED = 227 << 10;
+
+[[noreturn]] void die(const char *what, const char *of) {
+    std::fprintf(stderr, "emulated GPU: %s: %s\n", of, what);
+    std::abort();
+}
+
+// ---- Memory ----
+
+// All there is of it, in bytes: `EMULATED_MEMORY`, or 24 GiB.
+size_t memory() {
+    static const char *given = std::getenv("EMULATED_MEMORY");
+    static const size_t bytes = given ? std::strtoull(given, nullptr, 10) : 24ull << 30;
+    return bytes;
+}
+
+struct Allocation {
+    size_t bytes;
+    unsigned char *block; // with a guard on either side
+};
+std::map<uintptr_t, Allocation> allocations; // by the first byte that the program has
+size_t used, most_used;
+
+bool is_nan(const unsigned char *from, const unsigned char *to) {
+    while (from < to && *from == 0xff) from++;
+    return from == to;
+}
+CUresult allocate(CUdeviceptr *address, size_t bytes) {
+    if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+    if (used + bytes > memory()) return CUDA_ERROR_OUT_OF_MEMORY;
+    const size_t all = bytes + 2 * GUARD + ALIGNMENT;
+    auto *block = static_cast<unsigned char *>(std::malloc(all));
+    if (!block) return CUDA_ERROR_OUT_OF_MEMORY;
+    std::memset(block, 0xff, all);
+    const uintptr_t at = (reinterpret_cast<uintptr_t>(block) + GUARD + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    allocations[at] = {bytes, block};
+    used += bytes;
+    most_used = used > most_used ? used : most_used;
+    *address = at;
+    return CUDA_SUCCESS;
+}
+void check_surroundings(uintptr_t at, const Allocation &of, const char *when) {
+    auto *data = reinterpret_cast<unsigned char *>(at);
+    if (!is_nan(of.block, data) || !is_nan(data + of.bytes, of.block + of.bytes + 2 * GUARD + ALIGNMENT))
+        die("something was written outside an allocation", when);
+}
+CUresult release(CUdeviceptr address) {
+    const auto found = allocations.find(address);
+    if (found == allocations.end()) die("an address is freed that was not given", "cuMemFree");
+    check_surroundings(address, found->second, "found when it was freed");
+    std::memset(found->second.block, 0xff, found->second.bytes + 2 * GUARD + ALIGNMENT);
+    std::free(found->second.block);
+    used -= found->second.bytes;
+    allocations.erase(found);
+    return CUDA_SUCCESS;
+}
+// Whether [address, address + bytes) lies inside one allocation.
+bool ours(uintptr_t address, size_t bytes) {
+    auto after = allocations.upper_bound(address);
+    if (after == allocations.begin()) return false;
+    const auto &found = *--after;
+    return address + bytes <= found.first + found.second.bytes;
+}
+
+// ---- Kernels ----
+
+struct Library {
+    const unsigned *(*parameters)(const char *);
+    const char *(*launch)(const char *, void *const *, const unsigned *, const unsigned *, unsigned, uint64_t);
+};
+struct Function {
+    Library library;
+    std::string name;
+    unsigned most_shared = SHARED;
+};
+struct Module {
+    std::string ptx;
+    std::map<std::string, Function> functions;
+};
+std::vector<Library> libraries() {
+    std::vector<Library> all;
+    const char *list = std::getenv("EMULATED_KERNELS");
+    for (std::string rest = list ? list : ""; !rest.empty();) {
+        const size_t end = rest.find(':');
+        const std::string path = rest.substr(0, end);
+        rest = end == std::string::npos ? "" : rest.substr(end + 1);
+        void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+        if (!handle) die(dlerror(), path.c_str());
+        Library library;
+        library.parameters = reinterpret_cast<decltype(library.parameters)>(dlsym(handle, "emulation_parameters"));
+        library.launch = reinterpret_cast<decltype(library.launch)>(dlsym(handle, "emulation_launch"));
+        all.push_back(library);
+    }
+    return all;
+}
+
+// ---- Counts ----
+
+struct Counts {
+    size_t launches, products, allocations, to_device, to_host, waits;
+    ~Counts() {
+        const char *path = std::getenv("EMULATED_LOG");
+        FILE *file = path ? std::fopen(path, "w") : nullptr;
+        if (!file) return;
+        std::fprintf(file,
+                     "{\"launches\": %zu, \"products\": %zu, \"allocations\": %zu, \"to_device\": %zu, \"to_host\": %zu, \"waits\": %zu}\n",
+                     launches, products, allocations, to_device, to_host, waits);
+        std::fclose(file);
+    }
+} counts;
+
+std::recursive_mutex one_at_a_time;
+#define CALL std::lock_guard<std::recursive_mutex> locked(one_at_a_time)
+
+CUresult copy(uintptr_t to, uintptr_t from, size_t bytes, bool to_ours, bool from_ours) {
+    if ((to_ours && !ours(to, bytes)) || (from_ours && !ours(from, bytes))) return CUDA_ERROR_INVALID_VALUE;
+    std::memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes);
+    return CUDA_SUCCESS;
+}
+template <class T> T handle() { return reinterpret_cast<T>(static_cast<uintptr_t>(0x10)); }
+
+} // namespace
+
+// ---- The driver ----
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
+CUresult cuDriverGetVersion(int *version) { return *version = 13000, CUDA_SUCCESS; }
+CUresult cuGetErrorName(CUresult error, const char **name) {
+    static char text[32];
+    std::snprintf(text, sizeof text, "CUDA error %d", (int)error);
+    return *name = text, CUDA_SUCCESS;
+}
+CUresult cuGetErrorString(CUresult error, const char **text) { return cuGetErrorName(error, text); }
+CUresult cuDeviceGetCount(int *count) { return *count = 1, CUDA_SUCCESS; }
+CUresult cuDeviceGet(CUdevice *device, int ordinal) {
+    return ordinal == 0 ? *device = 0, CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+CUresult cuDeviceGetName(char *name, int size, CUdevice) {
+    return std::snprintf(name, (size_t)size, "emulated GPU"), CUDA_SUCCESS;
+}
+CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice) { return *bytes = memory(), CUDA_SUCCESS; }
+CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
+    switch (attribute) {
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = 0; break;
+    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = 1; break;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 4; break;
+    default: die(std::to_string((int)attribute).c_str(), "cuDeviceGetAttribute");
+    }
+    return CUDA_SUCCESS;
+}
+CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice) { return *context = handle<CUcontext>(), CUDA_SUCCESS; }
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) { return CUDA_SUCCESS; }
+CUresult cuCtxSetCurrent(CUcontext) { return CUDA_SUCCESS; }
+CUresult cuCtxGetCurrent(CUcontext *context) { return *context = handle<CUcontext>(), CUDA_SUCCESS; }
+CUresult cuCtxSynchronize() { return counts.waits++, CUDA_SUCCESS; }
+
+CUresult cuStreamCreate(CUstream *stream, unsigned) { return *stream = handle<CUstream>(), CUDA_SUCCESS; }
+CUresult cuStreamDestroy_v2(CUstream) { return CUDA_SUCCESS; }
+CUresult cuStreamSynchronize(CUstream) { return counts.waits++, CUDA_SUCCESS; }
+CUresult cuStreamWaitEvent(CUstream, CUevent, unsigned) { return CUDA_SUCCESS; }
+CUresult cuStreamIsCapturing(CUstream, CUstreamCaptureStatus *status) {
+    return *status = CU_STREAM_CAPTURE_STATUS_NONE, CUDA_SUCCESS;
+}
+CUresult cuEventCreate(CUevent *event, unsigned) { return *event = reinterpret_cast<CUevent>(new double(0)), CUDA_SUCCESS; }
+CUresult cuEventDestroy_v2(CUevent event) { return delete reinterpret_cast<double *>(event), CUDA_SUCCESS; }
+CUresult cuEventRecord(CUevent event, CUstream) {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    *reinterpret_cast<double *>(event) = (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+    return CUDA_SUCCESS;
+}
+CUresult cuEventSynchronize(CUevent) { return counts.waits++, CUDA_SUCCESS; }
+CUresult cuEventElapsedTime_v2(float *ms, CUevent from, CUevent to) {
+    return *ms = (float)(*reinterpret_cast<double *>(to) - *reinterpret_cast<double *>(from)), CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice) { return *pool = handle<CUmemoryPool>(), CUDA_SUCCESS; }
+CUresult cuMemPoolSetAttribute(CUmemoryPool, CUmemPool_attribute attribute, void *value) {
+    CALL;
+    if (attribute == CU_MEMPOOL_ATTR_USED_MEM_HIGH) {
+        if (*static_cast<uint64_t *>(value) != 0) return CUDA_ERROR_INVALID_VALUE;
+        most_used = used;
+    }
+    return CUDA_SUCCESS;
+}
+CUresult cuMemPoolGetAttribute(CUmemoryPool, CUmemPool_attribute attribute, void *value) {
+    CALL;
+    switch (attribute) {
+    case CU_MEMPOOL_ATTR_USED_MEM_CURRENT:
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: *static_cast<uint64_t *>(value) = used; break;
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH: *static_cast<uint64_t *>(value) = most_used; break;
+    default: die(std::to_string((int)attribute).c_str(), "cuMemPoolGetAttribute");
+    }
+    return CUDA_SUCCESS;
+}
+CUresult cuMemGetInfo_v2(size_t *available, size_t *all) { return *available = memory() - used, *all = memory(), CUDA_SUCCESS; }
+CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
+    CALL;
+    return counts.allocations++, allocate(address, bytes);
+}
+CUresult cuMemAllocAsync(CUdeviceptr *address, size_t bytes, CUstream) { return cuMemAlloc_v2(address, bytes); }
+CUresult cuMemFree_v2(CUdeviceptr address) {
+    CALL;
+    return release(address);
+}
+CUresult cuMemFreeAsync(CUdeviceptr address, CUstream) { return cuMemFree_v2(address); }
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream) {
+    CALL;
+    return counts.to_device++, copy(to, reinterpret_cast<uintptr_t>(from), bytes, true, false);
+}
+CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream) {
+    CALL;
+    return counts.to_host++, copy(reinterpret_cast<uintptr_t>(to), from, bytes, false, true);
+}
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
+    CALL;
+    return copy(to, from, bytes, true, true);
+}
+CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {
+    CALL;
+    if (!ours(to, bytes)) return CUDA_ERROR_INVALID_VALUE;
+    return std::memset(reinterpret_cast<void *>(to), value, bytes), CUDA_SUCCESS;
+}
+
+CUresult cuModuleLoadData(CUmodule *module, const void *image) {
+    const char *text = static_cast<const char *>(image);
+    if (!std::strstr(text, ".entry")) die("expected PTX with a kernel in it", "cuModuleLoadData");
+    return *module = reinterpret_cast<CUmodule>(new Module{text, {}}), CUDA_SUCCESS;
+}
+CUresult cuModuleUnload(CUmodule module) { return delete reinterpret_cast<Module *>(module), CUDA_SUCCESS; }
+CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
+    CALL;
+    static const std::vector<Library> all = libraries();
+    Module &in = *reinterpret_cast<Module *>(module);
+    if (in.ptx.find(".entry " + std::string(name) + "(") == std::string::npos) return CUDA_ERROR_NOT_FOUND;
+    auto found = in.functions.find(name);
+    if (found == in.functions.end()) {
+        for (const Library &library : all)
+            if (library.parameters(name)) found = in.functions.emplace(name, Function{library, name}).first;
+        if (found == in.functions.end()) die("no library has this kernel", name);
+    }
+    return *function = reinterpret_cast<CUfunction>(&found->second), CUDA_SUCCESS;
+}
+CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
+    if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value > (int)MOST_SHARED) return CUDA_ERROR_INVALID_VALUE;
+    return reinterpret_cast<Function *>(function)->most_shared = (unsigned)value, CUDA_SUCCESS;
+}
+CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z, unsigned block_x, unsigned block_y,
+                        unsigned block_z, unsigned shared, CUstream, void **arguments, void **extra) {
+    CALL;
+    Function &kernel = *reinterpret_cast<Function *>(function);
+    const unsigned grid[3] = {x, y, z}, block[3] = {block_x, block_y, block_z};
+    if (!x || !y || !z || y > 65535 || z > 65535 || !block_x || !block_y || !block_z || shared > kernel.most_shared || extra)
+        return CUDA_ERROR_INVALID_VALUE;
+    counts.launches++;
+    // From here on: how often a rate is measured before depends on the clock.
+    if (static bool stepped; !stepped && kernel.name.find("adamw") == 0) stepped = true, counts.waits = 0;
+    const char *failure = kernel.library.launch(kernel.name.c_str(), arguments, grid, block, shared, counts.launches);
+    if (failure) die(failure, "cuLaunchKernel");
+    return CUDA_SUCCESS;
+}
+
+// ---- cuBLAS and cuRAND ----
+
+int cublasCreate_v2(void **created) { return *created = handle<void *>(), 0; }
+int cublasDestroy_v2(void *) { return 0; }
+int cublasSetStream_v2(void *, CUstream) { return 0; }
+int curandCreateGenerator(void **generator, int) { return *generator = handle<void *>(), 0; }
+int curandDestroyGenerator(void *) { return 0; }
+int curandSetPseudoRandomGeneratorSeed(void *, unsigned long long) { return 0; }
+int curandSetStream(void *, CUstream) { return 0; }
+
+} // extern "C"
+
+namespace {
+
+constexpr int INVALID = 7, F32 = 0, BF16 = 14, ACCUMULATE_IN_F32 = 68;
+
+size_t size_of(int type) { return type == F32 ? 4 : 2; }
+float read(const void *from, size_t at, int type) {
+    if (type == F32) return static_cast<const float *>(from)[at];
+    const uint32_t bits = (uint32_t) static_cast<const uint16_t *>(from)[at] << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+void write(void *to, size_t at, int type, float value) {
+    if (type == F32) {
+        static_cast<float *>(to)[at] = value;
+        return;
+    }
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    if (value == value) bits += 0x7fff + (bits >> 16 & 1);
+    static_cast<uint16_t *>(to)[at] = (uint16_t)(bits >> 16);
+}
+// A factor as `[inner, outer]`, row-major; in memory columns come first.
+std::vector<float> factor(const void *from, int type, bool inner_first, size_t inner, size_t outer, size_t leading) {
+    std::vector<float> values(inner * outer);
+    for (size_t i = 0; i < inner; i++)
+        for (size_t o = 0; o < outer; o++)
+            values[i * outer + o] = read(from, inner_first ? i + o * leading : o + i * leading, type);
+    return values;
+}
+int product(int transpose_a, int transpose_b, int m, int n, int k, float alpha, const void *a, int a_type, int lda,
+            const void *b, int b_type, int ldb, float beta, void *c, int c_type, int ldc) {
+    const size_t rows = (size_t)m, columns = (size_t)n, inner = (size_t)k;
+    const bool known = (a_type == F32 || a_type == BF16) && a_type == b_type && (c_type == F32 || c_type == a_type);
+    if (!known || m < 0 || n < 0 || k < 0 || lda < (transpose_a ? k : m) || ldb < (transpose_b ? n : k) || ldc < m) return INVALID;
+    auto last = [](int leading, int outer, int first) { return (size_t)leading * (size_t)(outer - 1) + (size_t)first; };
+    const bool inside =
+        !m || !n || !k ||
+        (ours((uintptr_t)a, size_of(a_type) * (transpose_a ? last(lda, m, k) : last(lda, k, m))) &&
+         ours((uintptr_t)b, size_of(b_type) * (transpose_b ? last(ldb, k, n) : last(ldb, n, k))) &&
+         ours((uintptr_t)c, size_of(c_type) * last(ldc, n, m)));
+    if (!inside) die("a matrix is not inside one allocation", "cublasGemmEx");
+    const std::vector<float> of_a = factor(a, a_type, transpose_a, inner, rows, (size_t)lda);
+    const std::vector<float> of_b = factor(b, b_type, !transpose_b, inner, columns, (size_t)ldb);
+    std::vector<float> sums(rows);
+    for (size_t column = 0; column < columns; column++) {
+        std::fill(sums.begin(), sums.end(), 0.0f);
+        for (size_t i = 0; i < inner; i++) {
+            const float by = of_b[i * columns + column];
+            for (size_t row = 0; row < rows; row++) sums[row] += of_a[i * rows + row] * by;
+        }
+        for (size_t row = 0; row < rows; row++) {
+            const size_t at = row + column * (size_t)ldc;
+            write(c, at, c_type, alpha * sums[row] + (beta == 0 ? 0 : beta * read(c, at, c_type)));
+        }
+    }
+    return 0;
+}
+
+} // namespace
+
+extern "C" {
+
+int cublasGemmEx(void *, int transpose_a, int transpose_b, int m, int n, int k, const void *alpha, const void *a, int a_type,
+                 int lda, const void *b, int b_type, int ldb, const void *beta, void *c, int c_type, int ldc, int compute, int) {
+    CALL;
+    counts.products++;
+    if (compute != ACCUMULATE_IN_F32) return INVALID;
+    return product(transpose_a, transpose_b, m, n, k, *static_cast<const float *>(alpha), a, a_type, lda, b, b_type, ldb,
+                   *static_cast<const float *>(beta), c, c_type, ldc);
+}
+int cublasGemmStridedBatchedEx(void *handle, int transpose_a, int transpose_b, int m, int n, int k, const void *alpha,
+                               const void *a, int a_type, int lda, long long stride_a, const void *b, int b_type, int ldb,
+                               long long stride_b, const void *beta, void *c, int c_type, int ldc, long long stride_c, int batch,
+                               int compute, int algorithm) {
+    CALL;
+    for (long long i = 0; i < batch; i++) {
+        auto at = [i](const void *from, long long stride, int type) {
+            return static_cast<const char *>(from) + i * stride * (long long)size_of(type);
+        };
+        const int status = cublasGemmEx(handle, transpose_a, transpose_b, m, n, k, alpha, at(a, stride_a, a_type), a_type, lda,
+                                        at(b, stride_b, b_type), b_type, ldb, beta,
+                                        const_cast<char *>(at(c, stride_c, c_type)), c_type, ldc, compute, algorithm);
+        if (status) return status;
+    }
+    return 0;
+}
+
+} // extern "C"
