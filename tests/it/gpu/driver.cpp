@@ -5,7 +5,9 @@
 //
 // Stricter than a GPU: new memory and what lies around it is NaN, what was freed is gone, a write outside an allocation ends the
 // program, and a copy or a product with an address that is not of this device is an error, as is memory of no bytes. `EMULATED_LOG`
-// names a file for the number of calls, written at the end; that of waits is since the first optimizer step.
+// names a file for the number of calls, written at the end; that of waits is since the first optimizer step. `EMULATED_ONLY_COUNTED`
+// counts memory, copies, kernels and products without doing them: a model of any size then goes through a run in the time that the
+// host takes of it, and every number is zero.
 #include <cuda.h>
 
 #include <cstdint>
@@ -27,6 +29,11 @@ constexpr size_t GUARD = 4096, ALIGNMENT = 256, SHARED = 48 << 10, MOST_SHARED =
 [[noreturn]] void die(const char *what, const char *of) {
     std::fprintf(stderr, "emulated GPU: %s: %s\n", of, what);
     std::abort();
+}
+
+bool only_counted() {
+    static const bool is = std::getenv("EMULATED_ONLY_COUNTED") != nullptr;
+    return is;
 }
 
 // ---- Memory ----
@@ -52,6 +59,15 @@ bool is_nan(const unsigned char *from, const unsigned char *to) {
 CUresult allocate(CUdeviceptr *address, size_t bytes) {
     if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
     if (used + bytes > memory()) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (only_counted()) {
+        static uintptr_t next = 1ull << 40;
+        *address = next;
+        next += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        allocations[*address] = {bytes, nullptr};
+        used += bytes;
+        most_used = used > most_used ? used : most_used;
+        return CUDA_SUCCESS;
+    }
     const size_t all = bytes + 2 * GUARD + ALIGNMENT;
     auto *block = static_cast<unsigned char *>(std::malloc(all));
     if (!block) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -71,9 +87,11 @@ void check_surroundings(uintptr_t at, const Allocation &of, const char *when) {
 CUresult release(CUdeviceptr address) {
     const auto found = allocations.find(address);
     if (found == allocations.end()) die("an address is freed that was not given", "cuMemFree");
-    check_surroundings(address, found->second, "found when it was freed");
-    std::memset(found->second.block, 0xff, found->second.bytes + 2 * GUARD + ALIGNMENT);
-    std::free(found->second.block);
+    if (found->second.block) {
+        check_surroundings(address, found->second, "found when it was freed");
+        std::memset(found->second.block, 0xff, found->second.bytes + 2 * GUARD + ALIGNMENT);
+        std::free(found->second.block);
+    }
     used -= found->second.bytes;
     allocations.erase(found);
     return CUDA_SUCCESS;
@@ -138,7 +156,8 @@ std::recursive_mutex one_at_a_time;
 
 CUresult copy(uintptr_t to, uintptr_t from, size_t bytes, bool to_ours, bool from_ours) {
     if ((to_ours && !ours(to, bytes)) || (from_ours && !ours(from, bytes))) return CUDA_ERROR_INVALID_VALUE;
-    std::memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes);
+    if (!only_counted()) std::memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes);
+    else if (!to_ours) std::memset(reinterpret_cast<void *>(to), 0, bytes);
     return CUDA_SUCCESS;
 }
 template <class T> T handle() { return reinterpret_cast<T>(static_cast<uintptr_t>(0x10)); }
@@ -247,7 +266,8 @@ CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CU
 CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {
     CALL;
     if (!ours(to, bytes)) return CUDA_ERROR_INVALID_VALUE;
-    return std::memset(reinterpret_cast<void *>(to), value, bytes), CUDA_SUCCESS;
+    if (!only_counted()) std::memset(reinterpret_cast<void *>(to), value, bytes);
+    return CUDA_SUCCESS;
 }
 
 CUresult cuModuleLoadData(CUmodule *module, const void *image) {
@@ -260,9 +280,9 @@ CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *
     CALL;
     static const std::vector<Library> all = libraries();
     Module &in = *reinterpret_cast<Module *>(module);
-    if (in.ptx.find(".entry " + std::string(name) + "(") == std::string::npos) return CUDA_ERROR_NOT_FOUND;
     auto found = in.functions.find(name);
     if (found == in.functions.end()) {
+        if (in.ptx.find(".entry " + std::string(name) + "(") == std::string::npos) return CUDA_ERROR_NOT_FOUND;
         for (const Library &library : all)
             if (library.parameters(name)) found = in.functions.emplace(name, Function{library, name}).first;
         if (found == in.functions.end()) die("no library has this kernel", name);
@@ -283,6 +303,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z,
     counts.launches++;
     // From here on: how often a rate is measured before depends on the clock.
     if (static bool stepped; !stepped && kernel.name.find("adamw") == 0) stepped = true, counts.waits = 0;
+    if (only_counted()) return CUDA_SUCCESS;
     const char *failure = kernel.library.launch(kernel.name.c_str(), arguments, grid, block, shared, counts.launches);
     if (failure) die(failure, "cuLaunchKernel");
     return CUDA_SUCCESS;
@@ -342,6 +363,7 @@ int product(int transpose_a, int transpose_b, int m, int n, int k, float alpha, 
          ours((uintptr_t)b, size_of(b_type) * (transpose_b ? last(ldb, k, n) : last(ldb, n, k))) &&
          ours((uintptr_t)c, size_of(c_type) * last(ldc, n, m)));
     if (!inside) die("a matrix is not inside one allocation", "cublasGemmEx");
+    if (only_counted()) return 0;
     const std::vector<float> of_a = factor(a, a_type, transpose_a, inner, rows, (size_t)lda);
     const std::vector<float> of_b = factor(b, b_type, !transpose_b, inner, columns, (size_t)ldb);
     std::vector<float> sums(rows);

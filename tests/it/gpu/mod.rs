@@ -104,6 +104,13 @@ fn runs_in_bf16_stay_near_trls_in_f32() {
     }
 }
 
+fn copy_tokenizer(place: &Place) {
+    for file in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        let bytes = std::fs::read(path("models/tiny").join(file)).unwrap();
+        place.write(&format!("model/{file}"), bytes);
+    }
+}
+
 /// A Llama of two layers with random weights that bf16 holds exactly, and a configuration that trains all of it, with dropout.
 fn wide_model(place: &Place, head_dim: usize) {
     let (heads, kv_heads, intermediate, vocab) = (2, 1, 96, 512);
@@ -115,12 +122,7 @@ fn wide_model(place: &Place, head_dim: usize) {
         "rope_theta": 1e4, "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2,
     });
     place.write("model/config.json", config.to_string());
-    for file in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
-        place.write(
-            &format!("model/{file}"),
-            std::fs::read(path("models/tiny").join(file)).unwrap(),
-        );
-    }
+    copy_tokenizer(place);
     let mut state = 1u64;
     let mut random = |shape: &[usize], around: f64, scale: f64| {
         let next = |_| {
@@ -303,5 +305,80 @@ fn a_full_gpu_has_its_remedy() {
         ["OUT_OF_MEMORY", "hint: the memory of the GPU is full", "train.activations=recompute"]
     {
         assert!(said.contains(part), "`{part}` is not in\n{said}");
+    }
+}
+
+/// A model of Llama-2-7b's shape with this many layers, whose weights take no room on disk: a file of zeros, which are not stored.
+fn hollow_model(place: &Place, layers: usize) {
+    let (hidden, intermediate, vocab) = (4096, 11008, 32_000);
+    let config = json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": hidden,
+        "intermediate_size": intermediate, "num_attention_heads": 32, "num_key_value_heads": 32, "num_hidden_layers": layers,
+        "vocab_size": vocab, "rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "tie_word_embeddings": false,
+        "bos_token_id": 1, "eos_token_id": 2,
+    });
+    place.write("model/config.json", config.to_string());
+    copy_tokenizer(place);
+    let (mut header, mut bytes) = (serde_json::Map::new(), 0);
+    let mut add = |name: &str, shape: &[usize]| {
+        let from = bytes;
+        bytes += 2 * shape.iter().product::<usize>();
+        let entry = json!({ "dtype": "BF16", "shape": shape, "data_offsets": [from, bytes] });
+        header.insert(name.to_owned(), entry);
+    };
+    add("model.embed_tokens.weight", &[vocab, hidden]);
+    add("lm_head.weight", &[vocab, hidden]);
+    add("model.norm.weight", &[hidden]);
+    for layer in 0..layers {
+        for (name, shape) in [
+            ("self_attn.q_proj", &[hidden, hidden][..]),
+            ("self_attn.k_proj", &[hidden, hidden]),
+            ("self_attn.v_proj", &[hidden, hidden]),
+            ("self_attn.o_proj", &[hidden, hidden]),
+            ("mlp.gate_proj", &[intermediate, hidden]),
+            ("mlp.up_proj", &[intermediate, hidden]),
+            ("mlp.down_proj", &[hidden, intermediate]),
+            ("input_layernorm", &[hidden]),
+            ("post_attention_layernorm", &[hidden]),
+        ] {
+            add(&format!("model.layers.{layer}.{name}.weight"), shape);
+        }
+    }
+    let header = Value::Object(header).to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    let length = (file.len() + bytes) as u64;
+    let file = place.write("model/model.safetensors", file);
+    std::fs::File::options().write(true).open(file).unwrap().set_len(length).unwrap();
+}
+
+#[test]
+fn a_gpus_memory_is_what_the_plan_says_at_the_shape_of_a_7b() {
+    if environment().is_empty() {
+        return; // the pool of a real card holds what other tests leave there
+    }
+    let mut place = place();
+    hollow_model(&place, 8);
+    place.environment.push(("EMULATED_ONLY_COUNTED", "yes".into()));
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tiny/data/MVP_train.json");
+    let config = "[model]\npath = \"model\"\n[data]\ntrain = [DATA]\n[train]\nepochs = 1\n[output]\ndir = \"run\"\n";
+    place.write("config.toml", config.replace("DATA", &format!("{sample:?}")));
+    for (column, activations) in [(1, "keep"), (2, "recompute")] {
+        let (output, kept) =
+            (format!("--output={activations}"), format!("train.activations={activations}"));
+        let arguments = ["--config", "config.toml", "--device=cuda", "--set", &kept, &output];
+        let plan = place.succeed(&[&arguments[..], &["--dry-run"]].concat());
+        let line = plan.lines().find(|line| line.starts_with("peak while training")).unwrap();
+        let planned = line.split("  ").filter(|part| !part.is_empty()).nth(column).unwrap().trim();
+        let planned: f64 = planned.strip_suffix(" GiB").unwrap().parse().unwrap();
+        place.succeed(&arguments);
+        let steps = records(&place.path(&format!("{activations}/train.jsonl")));
+        let tensors = steps.last().unwrap()["peak_memory_gib"].as_f64().unwrap();
+        // Beside its tensors a card holds CUDA's context; and the plan has room for what an allocator cannot use.
+        let measured = tensors + 640.0 / 1024.0;
+        assert!(
+            (measured..1.1 * measured).contains(&planned),
+            "{activations}: {planned} planned, {measured} taken"
+        );
     }
 }
