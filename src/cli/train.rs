@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::bail_input;
-use crate::config::RunConfig;
+use crate::config::{Projection, RunConfig};
 use crate::report::Table1;
 use crate::train::dry_run::dry_run;
 use crate::train::folder::Resume;
@@ -57,7 +57,7 @@ pub struct TrainArgs {
 pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     interrupt::install()?;
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let next = next_command(&args);
+    let typed = (args.config.clone(), args.set.clone());
     let mut overrides = args.set;
     overrides.extend(args.output.map(|dir| format!("output.dir={}", dir.display())));
     let (config, origin) = RunConfig::load(&args.config, &overrides)?;
@@ -112,21 +112,34 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     let dir = config.output.dir.display();
     writeln!(out, "adapter: {}", report.adapter_dir)?;
     writeln!(out, "report:  {dir}/report.html")?;
-    writeln!(out, "next:    {next} --output {dir}-attention")?;
+    writeln!(out, "next:    {}", next_command(&typed, &config))?;
     Ok(())
 }
 
-/// The same run with an adapter on the whole attention: a command that works as it stands.
-fn next_command(args: &TrainArgs) -> String {
+/// What to try after a run, a command that works as it stands: the same run with an adapter on the whole attention, or, where that was
+/// it, the adapter's answer to a prompt. `typed`: `--config` and every `--set` of the run.
+fn next_command((file, sets): &(String, Vec<String>), config: &RunConfig) -> String {
+    use Projection::{KProj, OProj, QProj, VProj};
+    let dir = config.output.dir.display();
+    if [QProj, KProj, VProj, OProj].iter().all(|p| config.lora.target_modules.contains(p)) {
+        let model =
+            config.model.path.strip_prefix("embedded:").map_or(&*config.model.path, |_| "embedded");
+        let words = [
+            "mvpbench generate --model",
+            &quoted(model),
+            "--adapter",
+            &quoted(&format!("{dir}/adapter")),
+        ];
+        return format!("{} --prompt 'How should I begin my day?'", words.join(" "));
+    }
     let target = "lora.target_modules=[q_proj,k_proj,v_proj,o_proj]".to_owned();
-    let sets =
-        args.set.iter().filter(|set| !set.starts_with("lora.target_modules")).chain([&target]);
-    let words: Vec<_> = ["train", "--config", &args.config]
+    let sets = sets.iter().filter(|set| !set.starts_with("lora.target_modules")).chain([&target]);
+    let words: Vec<_> = ["train", "--config", file]
         .into_iter()
         .map(str::to_owned)
         .chain(sets.flat_map(|set| ["--set".to_owned(), quoted(set)]))
         .collect();
-    words.join(" ")
+    format!("{} --output {}", words.join(" "), quoted(&format!("{dir}-attention")))
 }
 
 /// `word` as a shell reads it back.

@@ -1,4 +1,4 @@
-//! What a run leaves beside its numbers: TensorBoard events and the adapter's model card.
+//! What a run leaves beside its numbers: TensorBoard events, the adapter's model card, the command to try next.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -213,4 +213,28 @@ fn the_model_card_and_the_configuration_lie_beside_the_adapter() {
     }
     let toml = String::from_utf8(place.bytes("run/adapter/config.toml")).unwrap();
     mvpbench::config::RunConfig::parse(&toml, "config.toml").unwrap();
+}
+
+#[test]
+fn the_command_to_try_next_works_as_it_is_printed() {
+    let place = place();
+    let programs = Path::new(env!("CARGO_BIN_EXE_train")).parent().unwrap();
+    let path = std::env::join_paths([programs, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let run = |line: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).current_dir(place.folder.path()).env("PATH", &path);
+        let output = shell.env("MVPBENCH_CACHE", place.path("cache")).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let next = |printed: &str| {
+        let line = printed.lines().find_map(|line| line.strip_prefix("next:    "));
+        line.unwrap_or_else(|| panic!("no command in {printed}")).to_owned()
+    };
+    let attention = next(&run("train --config config.toml --set train.max_steps=1"));
+    assert!(attention.ends_with("--output run-attention"), "{attention}");
+    let generate = next(&run(&attention));
+    assert!(generate.starts_with("mvpbench generate --model "), "{generate}");
+    let answer: Value = serde_json::from_str(&run(&generate)).unwrap();
+    assert!(answer["completion_tokens"].as_u64().unwrap() > 0, "{answer}");
 }
