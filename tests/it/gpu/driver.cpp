@@ -24,7 +24,7 @@
 
 namespace {
 
-constexpr size_t GUARD = 4096, ALIGNMENT = 256, SHARED = 48 << 10, MOST_SHARED = 227 << 10;
+constexpr size_t GUARD = 4096, ALIGNMENT = 256, SHARED = 48 << 10, MOST_SHARED = 99 << 10; // that of the 30 and 40 series
 
 [[noreturn]] void die(const char *what, const char *of) {
     std::fprintf(stderr, "emulated GPU: %s: %s\n", of, what);

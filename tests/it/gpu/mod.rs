@@ -33,8 +33,7 @@ fn environment() -> Vec<(&'static str, OsString)> {
 fn emulated_card() -> Vec<(&'static str, OsString)> {
     let compiler = compiler().expect("a C++ compiler, which nvcc needs too");
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-    let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().find_map(std::env::var_os);
-    let toolkit = PathBuf::from(named.unwrap_or_else(|| "/usr/local/cuda".into()));
+    let toolkit = toolkit();
     let options = ["include", "include/cccl"]
         .map(|folder| format!("-I{}", toolkit.join(folder).display()))
         .to_vec();
@@ -56,6 +55,11 @@ fn emulated_card() -> Vec<(&'static str, OsString)> {
     vec![("LD_PRELOAD", driver.into()), ("EMULATED_KERNELS", libraries)]
 }
 
+fn toolkit() -> PathBuf {
+    let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().find_map(std::env::var_os);
+    named.unwrap_or_else(|| "/usr/local/cuda".into()).into()
+}
+
 /// Where cargo has put the sources of candle's kernels.
 fn candle_kernels() -> PathBuf {
     let metadata = ["metadata", "--format-version=1", "--offline", "--locked", "--features=cuda"];
@@ -72,6 +76,30 @@ fn candle_kernels() -> PathBuf {
 
 fn place() -> Place {
     Place { environment: environment(), ..Place::new() }
+}
+
+#[test]
+fn every_kernel_assembles_for_every_card_without_spilling() {
+    let modules = std::fs::read_dir(env!("OUT_DIR")).unwrap().map(|entry| entry.unwrap().path());
+    let modules: Vec<_> = modules
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ptx"))
+        .collect();
+    assert!(modules.len() > 8, "{modules:?}");
+    for card in ["sm_80", "sm_89", "sm_90"] {
+        for module in &modules {
+            let mut assembler = Command::new(toolkit().join("bin/ptxas"));
+            assembler.args(["-v", "-arch", card, "-o", "/dev/null"]).arg(module);
+            let output = assembler.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{said}");
+            let mut stacks = said.lines().filter(|line| line.contains("spill stores"));
+            assert!(
+                said.contains("spill stores")
+                    && stacks.all(|line| line.contains(" 0 bytes spill stores")),
+                "{said}"
+            );
+        }
+    }
 }
 
 /// The runs that the emulated card repeats, a minute each; a real one repeats them all.
