@@ -63,8 +63,11 @@ fn toolkit() -> PathBuf {
 /// Where cargo has put the sources of candle's kernels.
 fn candle_kernels() -> PathBuf {
     let metadata = ["metadata", "--format-version=1", "--offline", "--locked", "--features=cuda"];
+    // Other platforms' crates are not here to be listed.
+    let platform = format!("--filter-platform={}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
         .args(metadata)
+        .arg(platform)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
