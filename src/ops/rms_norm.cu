@@ -2,6 +2,17 @@
 // Two passes over the row, the second from cache; arithmetic in f32, each result rounded once.
 #include "element.cuh"
 
+// y[i] = h[i] * scale * w[i] of one row.
+template <typename T, unsigned N>
+__device__ void scale_row(const T *h, float scale, const T *w, T *y, unsigned hidden) {
+    for (unsigned i = threadIdx.x * N; i < hidden; i += blockDim.x * N) {
+        Run<T, N> a = load<N>(h + i);
+        const Run<T, N> b = load<N>(w + i);
+        for (unsigned j = 0; j < N; j++) a.at[j] = rounded<T>(value(a.at[j]) * scale * value(b.at[j]));
+        store<N>(y + i, a);
+    }
+}
+
 // h[t,i] = x[t,i] + delta[t,i];  inv[t] = 1 / sqrt(mean_i(h[t,:]^2) + eps);  y[t,i] = h[t,i] * inv[t] * w[i]
 // Moves 4 x [tokens, hidden]; without a delta h is x, nothing is written to it, and 2 x.
 template <typename T, unsigned N>
@@ -21,26 +32,14 @@ __device__ void forward(const T *x, const T *delta, const T *w, T *h, T *y, floa
     // The inverse of an infinite root would be 0, and a row beyond f32 a row of zeros.
     const float scale = mean < INFINITY ? 1.0f / sqrtf(mean + eps) : NAN;
     if (threadIdx.x == 0) inv[blockIdx.x] = scale;
-    const T *sum = delta ? h : x; // each thread reads back what it wrote itself
-    for (unsigned i = threadIdx.x * N; i < hidden; i += blockDim.x * N) {
-        Run<T, N> a = load<N>(sum + row + i);
-        const Run<T, N> b = load<N>(w + i);
-        for (unsigned j = 0; j < N; j++) a.at[j] = rounded<T>(value(a.at[j]) * scale * value(b.at[j]));
-        store<N>(y + row + i, a);
-    }
+    scale_row<T, N>((delta ? h : x) + row, scale, w, y + row, hidden); // each thread reads back what it wrote itself
 }
 
 // y[t,i] = h[t,i] * inv[t] * w[i]: bit for bit what the forward pass wrote. Moves 2 x [tokens, hidden].
 template <typename T, unsigned N>
 __device__ void apply(const T *h, const float *inv, const T *w, T *y, unsigned hidden) {
     const size_t row = (size_t)blockIdx.x * hidden;
-    const float scale = inv[blockIdx.x];
-    for (unsigned i = threadIdx.x * N; i < hidden; i += blockDim.x * N) {
-        Run<T, N> a = load<N>(h + row + i);
-        const Run<T, N> b = load<N>(w + i);
-        for (unsigned j = 0; j < N; j++) a.at[j] = rounded<T>(value(a.at[j]) * scale * value(b.at[j]));
-        store<N>(y + row + i, a);
-    }
+    scale_row<T, N>(h + row, inv[blockIdx.x], w, y + row, hidden);
 }
 
 // dx[t,i] = residual[t,i] + inv[t] * dy[t,i] * w[i] - h[t,i] * inv[t]^3 * mean_i(h[t,:] * dy[t,:] * w[:])

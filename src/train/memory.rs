@@ -243,18 +243,16 @@ mod tests {
         LlamaConfig::parse(&json.to_string(), "test").unwrap()
     }
 
+    /// 4096 tokens at once, of which 2400 are scored, in bf16 on a GPU.
+    fn pass_of_4096<'a>(config: &'a LlamaConfig, lora: &'a LoraSection) -> Pass<'a> {
+        Pass { config, lora, place: Place::Cuda, dtype: DType::BF16, tokens: 4096, scored: 2400 }
+    }
+
     /// Llama-2-7b in bf16, 4096 tokens at once of which 2400 are scored, an adapter of rank 16 on q and v; by hand.
     #[test]
     fn a_7b_on_a_gpu_takes_what_a_count_by_hand_says() {
         let (config, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
-        let pass = Pass {
-            config: &config,
-            lora: &lora,
-            place: Place::Cuda,
-            dtype: DType::BF16,
-            tokens: 4096,
-            scored: 2400,
-        };
+        let pass = pass_of_4096(&config, &lora);
         // x, q, k, v, o: 5 * 4096; A x of q and v: 2 * 16; h: 4096; gate and up: 2 * 11008; all bf16. In f32: the inverse norms of
         // x and h, and 32 log-sum-exps.
         let token: u64 = 2 * (6 * 4096 + 2 * 16 + 2 * 11_008) + 4 * (1 + 1 + 32);
@@ -306,14 +304,7 @@ mod tests {
     #[test]
     fn a_13b_recomputes_on_40_gb_and_keeps_on_80() {
         let (config, lora) = (llama(5120, 13_824, 40, 40), LoraSection::default());
-        let pass = Pass {
-            config: &config,
-            lora: &lora,
-            place: Place::Cuda,
-            dtype: DType::BF16,
-            tokens: 4096,
-            scored: 2400,
-        };
+        let pass = pass_of_4096(&config, &lora);
         let adapter = adapter_bytes(adapter_parameters(&config, &lora), DType::BF16);
         let beside = 2.0 * config.parameters() as f64 + adapter;
         let total = |keep| {
