@@ -1,4 +1,4 @@
-// AdamW over all tensors of an adapter in one launch, and the norm that it is clipped by in two. Grid: (blocks, tensors), each tensor
+// AdamW over all tensors of an adapter in one launch, and the norm that it is clipped by in two before it. Grid: (blocks, tensors), each tensor
 // stepped over by its blocks. Everything is f32; sums of squares are f64, in an order that never changes.
 #include "element.cuh"
 
@@ -26,24 +26,28 @@ extern "C" __global__ void adamw_square_sums(
     if (threadIdx.x == 0) sums[(size_t)blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
 
-// total[0]: sum of all. One block.
-extern "C" __global__ void adamw_total(
+// norm[0]: root of the sum of all. One block.
+extern "C" __global__ void adamw_norm(
     const double *sums, // [count]
-    double *total,      // [1]
+    double *norm,       // [1]
     unsigned count)
 {
     double sum = 0;
     for (unsigned i = threadIdx.x; i < count; i += blockDim.x) sum += sums[i];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) total[0] = sum;
+    if (threadIdx.x == 0) norm[0] = sqrt(sum);
 }
 
-// m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,  p = p keep - size m / (sqrt(v) / root + eps),  g scaled first.
+// m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,  p = p keep - size m / (sqrt(v) / root + eps),  g first scaled by
+// max_norm / (norm + 1e-6) if that is below 1 and max_norm is not 0. Where the norm is not finite, nothing is done.
 // Moves 28 bytes x [elements].
 extern "C" __global__ void adamw_update(
     const Parameter *table, // [gridDim.y]
-    float scale, float root, float beta1, float beta2, float rest1, float rest2, float eps)
+    const double *norm,     // [1]
+    double max_norm, float root, float beta1, float beta2, float rest1, float rest2, float eps)
 {
+    if (!(norm[0] < INFINITY)) return; // nor if it is NaN
+    const float scale = max_norm > 0 ? (float)fmin(max_norm / (norm[0] + 1e-6), 1.0) : 1.0f;
     const Parameter p = table[blockIdx.y];
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < p.elements; i += (size_t)gridDim.x * blockDim.x) {
         const float g = p.gradient[i] * scale;

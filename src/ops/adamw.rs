@@ -5,6 +5,8 @@
 
 use candle_core::{Result, Tensor, WithDType};
 
+#[cfg(feature = "cuda")]
+use super::arriving::Arriving;
 use super::cpu::{self, Real, on_cpu, vectorised};
 
 /// First-moment decay.
@@ -21,8 +23,6 @@ pub struct Step {
     pub learning_rate: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Gradients are multiplied by this first: the clipping coefficient.
-    pub gradient_scale: f64,
     /// Steps taken including this one, from 1.
     pub count: u64,
 }
@@ -38,14 +38,65 @@ pub struct Parameter {
     pub second_moment: Tensor,
 }
 
-/// The parameter and moments after one step with `gradient`. No backward: nothing differentiates the optimizer.
-pub fn update(parameter: &Parameter, gradient: &Tensor, step: &Step) -> Result<Parameter> {
-    on_cpu!("adamw", gradient, T => update_cpu::<T>(parameter, gradient, step))
+/// The parameter and moments after one step with `gradient`, which is multiplied by `scale` first. No backward: nothing differentiates
+/// the optimizer.
+pub fn update(
+    parameter: &Parameter,
+    gradient: &Tensor,
+    step: &Step,
+    scale: f64,
+) -> Result<Parameter> {
+    on_cpu!("adamw", gradient, T => update_cpu::<T>(parameter, gradient, step, scale))
 }
 
 /// Sum of the squares of `gradient`, accumulated in f64. Infinite or NaN where the gradient is.
-pub fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
+fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
     on_cpu!("sum_of_squares", gradient, T => Ok(cpu::elements::<T>(gradient)?.iter().map(|g| g.to_f64().powi(2)).sum()))
+}
+
+/// The L2 norm over all gradients of a step, which a GPU may still have to compute.
+pub struct Norm(Computed);
+
+enum Computed {
+    Here(f64),
+    #[cfg(feature = "cuda")]
+    There {
+        /// `[1]`, f64, for the update that is queued after it.
+        norm: Tensor,
+        /// For the host.
+        arriving: Arriving,
+    },
+}
+
+impl Norm {
+    /// The norm, accumulated in f64: infinite or NaN where a gradient is. Waits for a GPU that has not come so far.
+    pub fn get(&self) -> Result<f64> {
+        match &self.0 {
+            Computed::Here(norm) => Ok(*norm),
+            #[cfg(feature = "cuda")]
+            Computed::There { arriving, .. } => arriving.get(),
+        }
+    }
+}
+
+/// The norm of all gradients together. On a GPU it is queued, and nothing waited for.
+pub fn norm(gradients: &[&Tensor]) -> Result<Norm> {
+    #[cfg(feature = "cuda")]
+    if let Some(first) = gradients.first().filter(|first| first.device().is_cuda()) {
+        let norm = launch::norm(gradients, first)?;
+        return Ok(Norm(Computed::There { arriving: Arriving::of(&norm)?, norm }));
+    }
+    let mut squares = 0.0;
+    for gradient in gradients {
+        squares += sum_of_squares(gradient)?;
+    }
+    Ok(Norm(Computed::Here(squares.sqrt())))
+}
+
+/// What gradients of this norm are multiplied by: `max_norm / (norm + 1e-6)` where that is below 1, as PyTorch's `clip_grad_norm_`;
+/// a `max_norm` of 0 does not clip.
+fn scale(norm: f64, max_norm: f64) -> f64 {
+    if max_norm > 0.0 { (max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 }
 }
 
 /// One tensor's part of a step.
@@ -55,32 +106,27 @@ pub struct Update<'a> {
     pub parameter: Parameter,
     /// Its gradient.
     pub gradient: &'a Tensor,
-    /// What its step is taken with; all of a step have the same count and scale.
+    /// What its step is taken with; all of a step have the same count.
     pub step: Step,
 }
 
-/// [`update`] of all tensors of a step. On a GPU in one launch, which overwrites the parameters and moments: what is returned shares
-/// their memory, so nothing else may.
-pub fn update_all(updates: Vec<Update<'_>>) -> Result<Vec<Parameter>> {
-    #[cfg(feature = "cuda")]
-    if updates.first().is_some_and(|first| first.gradient.device().is_cuda()) {
-        launch::update_all(&updates)?;
+/// [`update`] of all tensors of a step whose gradients have this `norm`, clipped to `max_norm`. Nothing changes where the norm is not
+/// finite. On a GPU in one launch, which overwrites the parameters and moments: what is returned shares their memory, so nothing else
+/// may.
+pub fn update_all(updates: Vec<Update<'_>>, norm: &Norm, max_norm: f64) -> Result<Vec<Parameter>> {
+    let norm = match &norm.0 {
+        Computed::Here(norm) => *norm,
+        #[cfg(feature = "cuda")]
+        Computed::There { norm, .. } => {
+            launch::update_all(&updates, norm, max_norm)?;
+            return Ok(updates.into_iter().map(|update| update.parameter).collect());
+        }
+    };
+    if !norm.is_finite() {
         return Ok(updates.into_iter().map(|update| update.parameter).collect());
     }
-    updates.iter().map(|part| update(&part.parameter, part.gradient, &part.step)).collect()
-}
-
-/// [`sum_of_squares`] of all gradients together, which is the one number of a step that the host waits for after its losses.
-pub fn sum_of_all_squares(gradients: &[&Tensor]) -> Result<f64> {
-    #[cfg(feature = "cuda")]
-    if gradients.first().is_some_and(|first| first.device().is_cuda()) {
-        return launch::sum_of_all_squares(gradients);
-    }
-    let mut squares = 0.0;
-    for gradient in gradients {
-        squares += sum_of_squares(gradient)?;
-    }
-    Ok(squares)
+    let scale = scale(norm, max_norm);
+    updates.iter().map(|part| update(&part.parameter, part.gradient, &part.step, scale)).collect()
 }
 
 impl Step {
@@ -98,7 +144,12 @@ impl Step {
     }
 }
 
-fn update_cpu<T: Real>(parameter: &Parameter, gradient: &Tensor, step: &Step) -> Result<Parameter> {
+fn update_cpu<T: Real>(
+    parameter: &Parameter,
+    gradient: &Tensor,
+    step: &Step,
+    scale: f64,
+) -> Result<Parameter> {
     let shape = gradient.shape().clone();
     let mut value = cpu::elements::<T>(&parameter.value)?.to_vec();
     let mut first = cpu::elements::<T>(&parameter.first_moment)?.to_vec();
@@ -109,7 +160,7 @@ fn update_cpu<T: Real>(parameter: &Parameter, gradient: &Tensor, step: &Step) ->
     let real = T::from_f64;
     let (keep, size) = step.keep_and_size();
     let (keep, size) = (real(keep), real(size));
-    let (scale, root, eps) = (real(step.gradient_scale), real(step.root()), real(EPS));
+    let (scale, root, eps) = (real(scale), real(step.root()), real(EPS));
     let (beta1, beta2, rest1, rest2) =
         (real(BETA1), real(BETA2), real(1.0 - BETA1), real(1.0 - BETA2));
     vectorised(
@@ -170,14 +221,13 @@ mod launch {
         cuda::address(tensor)
     }
 
+    /// `norm`: `[1]`, f64.
     #[expect(unsafe_code, reason = "a launch")]
-    pub(super) fn update_all(updates: &[Update<'_>]) -> Result<()> {
+    pub(super) fn update_all(updates: &[Update<'_>], norm: &Tensor, max_norm: f64) -> Result<()> {
         let Some(first) = updates.first() else { return Ok(()) };
         let mut table = Vec::with_capacity(updates.len() * WORDS);
         for Update { parameter, gradient, step } in updates {
-            if step.count != first.step.count
-                || step.gradient_scale.to_bits() != first.step.gradient_scale.to_bits()
-            {
+            if step.count != first.step.count {
                 bail!("adamw: several steps in one launch");
             }
             let shape = gradient.dims();
@@ -194,7 +244,8 @@ mod launch {
         let largest = updates.iter().map(|part| part.gradient.elem_count()).max().unwrap_or(0);
         let (launch, _table, grid) = over("adamw_update", table, first.gradient, largest)?;
         let launch = launch
-            .float(first.step.gradient_scale)
+            .tensor(norm, DType::F64, &[1])?
+            .double(max_norm)
             .float(first.step.root())
             .float(BETA1)
             .float(BETA2)
@@ -206,9 +257,9 @@ mod launch {
         unsafe { launch.run(grid, THREADS) }
     }
 
+    /// `[1]`, f64: the norm of `gradients`, of which `first` is the first.
     #[expect(unsafe_code, reason = "a launch")]
-    pub(super) fn sum_of_all_squares(gradients: &[&Tensor]) -> Result<f64> {
-        let Some(first) = gradients.first() else { return Ok(0.0) };
+    pub(super) fn norm(gradients: &[&Tensor], first: &Tensor) -> Result<Tensor> {
         let mut table = Vec::with_capacity(gradients.len() * WORDS);
         for gradient in gradients {
             let address = f32_only(gradient, gradient.dims())?;
@@ -217,18 +268,18 @@ mod launch {
         let largest = gradients.iter().map(|gradient| gradient.elem_count()).max().unwrap_or(0);
         let (launch, _table, grid) = over("adamw_square_sums", table, first, largest)?;
         let sums = cuda::empty(first.device(), DType::F64, (grid.1, grid.0))?;
-        let total = cuda::empty(first.device(), DType::F64, 1)?;
+        let norm = cuda::empty(first.device(), DType::F64, 1)?;
         let launch = launch.tensor(&sums, DType::F64, &[grid.1, grid.0])?;
         // SAFETY: the parameters of `adamw_square_sums`; a sum per block, and `sums` is new.
         unsafe { launch.run(grid, THREADS) }?;
         let launch = MODULE
-            .launch_untyped("adamw_total", first)?
+            .launch_untyped("adamw_norm", first)?
             .tensor(&sums, DType::F64, &[grid.1, grid.0])?
-            .tensor(&total, DType::F64, &[1])?
+            .tensor(&norm, DType::F64, &[1])?
             .count(grid.0 * grid.1)?;
-        // SAFETY: the parameters of `adamw_total`; one block, and `total` is new.
+        // SAFETY: the parameters of `adamw_norm`; one block, and `norm` is new.
         unsafe { launch.run((1, 1), 4 * THREADS) }?;
-        total.to_vec1::<f64>()?.into_iter().next().map_or_else(|| bail!("adamw: no sum"), Ok)
+        Ok(norm)
     }
 }
 
@@ -261,8 +312,8 @@ mod tests {
             let gradient = random(&[5, 33], 100 + count, DType::F64);
             let loss = (variable.as_tensor() * &gradient).unwrap().sum_all().unwrap();
             peer.step(&loss.backward().unwrap()).unwrap();
-            let step = Step { learning_rate: 1e-2, weight_decay: 0.1, gradient_scale: 1.0, count };
-            ours = update(&ours, &gradient, &step).unwrap();
+            let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count };
+            ours = update(&ours, &gradient, &step, 1.0).unwrap();
         }
         assert_close("parameter", &ours.value, variable.as_tensor(), 1e-12);
     }
@@ -272,9 +323,9 @@ mod tests {
         let [value, first, gradient] = [1, 2, 3].map(|seed| random(&[4, 9], seed, DType::F64));
         let second = first.sqr().unwrap();
         let parameter = Parameter { value, first_moment: first, second_moment: second };
-        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, gradient_scale: 0.5, count: 3 };
-        let got = update(&parameter, &gradient, &step).unwrap();
-        let want = reference::adamw(&parameter, &gradient, &step).unwrap();
+        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3 };
+        let got = update(&parameter, &gradient, &step, 0.5).unwrap();
+        let want = reference::adamw(&parameter, &gradient, &step, 0.5).unwrap();
         assert_close("value", &got.value, &want.value, 1e-12);
         assert_close("first moment", &got.first_moment, &want.first_moment, 1e-12);
         assert_close("second moment", &got.second_moment, &want.second_moment, 1e-12);
@@ -289,8 +340,9 @@ mod tests {
             first_moment: zero.clone(),
             second_moment: zero.clone(),
         };
-        let step = Step { learning_rate: 1.0, weight_decay: 0.0, gradient_scale: 1.0, count: 1 };
-        assert_close("parameter", &update(&parameter, &zero, &step).unwrap().value, &start, 0.0);
+        let step = Step { learning_rate: 1.0, weight_decay: 0.0, count: 1 };
+        let stepped = update(&parameter, &zero, &step, 1.0).unwrap();
+        assert_close("parameter", &stepped.value, &start, 0.0);
     }
 
     #[test]
@@ -298,18 +350,37 @@ mod tests {
         let [value, first, gradient] = [1, 2, 3].map(|seed| random(&[4, 9], seed, DType::F32));
         let second = first.sqr().unwrap();
         let parameter = Parameter { value, first_moment: first, second_moment: second };
-        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, gradient_scale: 0.5, count: 3 };
+        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3 };
         let slower = Step { learning_rate: 1e-4, ..step };
         let part = |step| Update { parameter: parameter.clone(), gradient: &gradient, step };
-        let together = update_all(vec![part(step), part(slower)]).unwrap();
-        for (got, step) in together.iter().zip([step, slower]) {
-            let want = update(&parameter, &gradient, &step).unwrap();
-            assert_close("value", &got.value, &want.value, 0.0);
-            assert_close("second moment", &got.second_moment, &want.second_moment, 0.0);
+        let both = norm(&[&gradient, &gradient]).unwrap();
+        let alone = sum_of_squares(&gradient).unwrap().sqrt();
+        let of_both = both.get().unwrap();
+        assert!((of_both - 2f64.sqrt() * alone).abs() <= 1e-12 * alone, "{of_both} {alone}");
+        for (max_norm, scale) in [(0.0, 1.0), (1e9, 1.0), (0.5, 0.5 / (of_both + 1e-6))] {
+            let together = update_all(vec![part(step), part(slower)], &both, max_norm).unwrap();
+            for (got, step) in together.iter().zip([step, slower]) {
+                let want = update(&parameter, &gradient, &step, scale).unwrap();
+                assert_close("value", &got.value, &want.value, 0.0);
+                assert_close("second moment", &got.second_moment, &want.second_moment, 0.0);
+            }
         }
-        let alone = sum_of_squares(&gradient).unwrap();
-        let both = sum_of_all_squares(&[&gradient, &gradient]).unwrap();
-        assert!((both - 2.0 * alone).abs() <= 1e-12 * alone, "{both} {alone}");
+    }
+
+    #[test]
+    fn a_norm_that_is_not_finite_changes_nothing() {
+        let [value, first, gradient] = [1, 2, 3].map(|seed| random(&[4, 9], seed, DType::F32));
+        let parameter =
+            Parameter { value, second_moment: first.sqr().unwrap(), first_moment: first };
+        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3 };
+        for bad in NOT_FINITE {
+            let norm = norm(&[&gradient, &broken(&[4, 9], 1, 7, bad)]).unwrap();
+            let update = Update { parameter: parameter.clone(), gradient: &gradient, step };
+            let got = &update_all(vec![update], &norm, 1.0).unwrap()[0];
+            assert_close("value", &got.value, &parameter.value, 0.0);
+            assert_close("first moment", &got.first_moment, &parameter.first_moment, 0.0);
+            assert_close("second moment", &got.second_moment, &parameter.second_moment, 0.0);
+        }
     }
 
     #[test]

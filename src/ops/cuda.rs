@@ -46,6 +46,7 @@ enum Argument {
     U32(u32),
     U64(u64),
     F32(f32),
+    F64(f64),
 }
 
 impl Module {
@@ -137,6 +138,12 @@ impl Launch<'_> {
         self
     }
 
+    /// A number that the kernel takes as `double`.
+    pub(super) fn double(mut self, number: f64) -> Self {
+        self.arguments.push(Argument::F64(number));
+        self
+    }
+
     /// Bytes of dynamic shared memory.
     pub(super) fn shared(mut self, bytes: usize) -> Self {
         self.shared = bytes;
@@ -173,6 +180,7 @@ impl Launch<'_> {
                 Argument::Address(a) | Argument::U64(a) => builder.arg(a),
                 Argument::U32(a) => builder.arg(a),
                 Argument::F32(a) => builder.arg(a),
+                Argument::F64(a) => builder.arg(a),
             };
         }
         let config =

@@ -8,6 +8,8 @@
 //! `.cu` file beside it.
 
 pub mod adamw;
+#[cfg(feature = "cuda")]
+mod arriving;
 pub mod attention;
 mod block;
 mod cpu;

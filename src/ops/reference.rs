@@ -34,9 +34,14 @@ pub fn logps(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     all.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)
 }
 
-/// One step of AdamW.
-pub fn adamw(parameter: &Parameter, gradient: &Tensor, step: &Step) -> Result<Parameter> {
-    let g = (gradient * step.gradient_scale)?;
+/// One step of AdamW with `gradient`, multiplied by `scale` first.
+pub fn adamw(
+    parameter: &Parameter,
+    gradient: &Tensor,
+    step: &Step,
+    scale: f64,
+) -> Result<Parameter> {
+    let g = (gradient * scale)?;
     let first = ((&parameter.first_moment * BETA1)? + (&g * (1.0 - BETA1))?)?;
     let second = ((&parameter.second_moment * BETA2)? + (g.sqr()? * (1.0 - BETA2))?)?;
     let unbiased = |moment: &Tensor, beta: f64| moment / (1.0 - beta.powf(step.count as f64));

@@ -1,8 +1,11 @@
 //! An NVIDIA GPU through the driver: which there are, how one is opened, what its memory holds.
 
+use std::sync::Arc;
+
 use anyhow::{Result, bail};
 use candle_core::Device;
-use candle_core::cuda_backend::cudarc::driver::{CudaContext, result::DriverError, sys};
+use candle_core::cuda_backend::cudarc::driver::result::DriverError;
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaEvent, CudaStream, sys};
 
 use crate::bail_input;
 use crate::error::InputError;
@@ -45,7 +48,8 @@ pub(super) fn open(ordinal: usize) -> Result<Device> {
 
 /// An open GPU.
 pub(super) struct Gpu {
-    context: std::sync::Arc<CudaContext>,
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
 }
 
 impl Gpu {
@@ -54,7 +58,13 @@ impl Gpu {
         let Device::Cuda(cuda) = device else {
             bail!("expected a GPU, got {:?}", device.location())
         };
-        Ok(Self { context: cuda.cuda_stream().context().clone() })
+        let stream = cuda.cuda_stream();
+        Ok(Self { context: stream.context().clone(), stream })
+    }
+
+    /// What the GPU passes, and notes the time of, when it has done all that it was given.
+    pub(super) fn event(&self) -> Result<CudaEvent> {
+        Ok(self.stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))?)
     }
 
     /// Its name and number.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
 
 use crate::model::lora::LoraTensors;
-use crate::ops::adamw::{self, Parameter, Step, Update};
+use crate::ops::adamw::{self, Norm, Parameter, Step, Update};
 
 /// The moments of every adapter tensor and the number of steps taken.
 #[derive(Debug, Clone)]
@@ -24,7 +24,9 @@ impl Optimizer {
         Ok(Self { first_moments: zero()?, second_moments: zero()?, count: 0 })
     }
 
-    /// The adapter after one step; on a GPU it is `adapter` itself, overwritten.
+    /// The adapter after one step; on a GPU it is `adapter` itself, overwritten. Where the norm is not finite nothing changes.
+    ///
+    /// The step is not counted: [`Self::count`] is for who knows the norm, which a GPU may still have to compute.
     ///
     /// - `norm`: [`norm`] of `gradients`, which are scaled by `max_norm / (norm + 1e-6)` if that is below 1 (PyTorch's
     ///   `clip_grad_norm_`); a `max_norm` of 0 does not clip.
@@ -33,19 +35,13 @@ impl Optimizer {
         &mut self,
         adapter: &LoraTensors,
         gradients: &LoraTensors,
-        norm: f64,
+        norm: &Norm,
         max_norm: f64,
         learning_rates: [f64; 2],
         weight_decay: f64,
     ) -> Result<LoraTensors> {
-        let gradient_scale = if max_norm > 0.0 { (max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
         let count = self.count + 1;
-        let steps = learning_rates.map(|learning_rate| Step {
-            learning_rate,
-            weight_decay,
-            gradient_scale,
-            count,
-        });
+        let steps = learning_rates.map(|learning_rate| Step { learning_rate, weight_decay, count });
         let mut updates = Vec::new();
         let moments = self.first_moments.layers.iter().zip(&self.second_moments.layers);
         for ((pairs, gradients), (m, v)) in
@@ -69,25 +65,22 @@ impl Optimizer {
                 push(&pair.b, &m.b, &v.b, &gradient.b, steps[1]);
             }
         }
-        let updated = adamw::update_all(updates)?;
+        let updated = adamw::update_all(updates, norm, max_norm)?;
         // In the order of `LoraTensors::map`, in which they were listed.
         let collect = |part: fn(&Parameter) -> &Tensor| {
             let mut each = updated.iter().map(part);
             adapter.map(|_| each.next().cloned().context("a tensor was not updated"))
         };
-        *self = Self {
-            first_moments: collect(|parameter| &parameter.first_moment)?,
-            second_moments: collect(|parameter| &parameter.second_moment)?,
-            count,
-        };
+        self.first_moments = collect(|parameter| &parameter.first_moment)?;
+        self.second_moments = collect(|parameter| &parameter.second_moment)?;
         collect(|parameter| &parameter.value)
     }
 }
 
-/// Global L2 norm over all tensors; not finite if any element is not.
-pub fn norm(gradients: &LoraTensors) -> Result<f64> {
+/// Global L2 norm over all tensors; not finite if any element is not. On a GPU it is queued, and nothing waited for.
+pub fn norm(gradients: &LoraTensors) -> Result<Norm> {
     let all: Vec<_> = gradients.iter().map(|(.., gradient)| gradient).collect();
-    Ok(adamw::sum_of_all_squares(&all)?.sqrt())
+    Ok(adamw::norm(&all)?)
 }
 
 #[cfg(test)]
@@ -113,7 +106,7 @@ mod tests {
         let (adapter, gradients) = (one(1), one(10));
         let stepped = Optimizer::new(&adapter)
             .unwrap()
-            .step(&adapter, &gradients, 1.0, 0.0, [1e-3, 4e-3], 0.0)
+            .step(&adapter, &gradients, &norm(&gradients).unwrap(), 0.0, [1e-3, 4e-3], 0.0)
             .unwrap();
         // Adam's first step is the learning rate against the sign of the gradient.
         for ((.., letter, was), ((.., gradient), (.., now))) in

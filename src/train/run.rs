@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 
 use super::best::Judge;
@@ -16,12 +16,14 @@ use super::folder::{self, Purpose, Resume, RunFolder};
 use super::hub::model::HubModel;
 use super::inputs::{Inputs, ModelSource};
 use super::interrupt::{self, Interrupted};
-use super::log::{Log, StepRecord, finite};
+use super::launched::{Bookkeeping, Launched};
+use super::log::Log;
+use super::moment::Moment;
 use super::optimizer::{self, Optimizer};
-use super::plan::{Plan, PlannedStep};
+use super::plan::Plan;
 use super::progress::Verbosity;
 use super::schedule::learning_rate;
-use super::step::{StepOutput, loss_and_gradients};
+use super::step::loss_and_gradients;
 use super::tensorboard::TensorBoard;
 use super::{digest, machine, reference};
 use crate::atomic_file;
@@ -160,43 +162,54 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         } else {
             vec![[0.0; 2]; inputs.train.len()]
         };
-        let mut tensorboard =
+        let tensorboard =
             TensorBoard::open(&folder.tensorboard(), log.records(), evaluations.records())?;
-        let ceiling_tflops = machine::matmul_tflops(&model.config, dtype, &device)?;
-        let mut progress =
-            say.progress("train", "steps", state.cursor.step as u64, plan.steps() as u64);
+        let mut books = Bookkeeping {
+            log: &mut log,
+            tensorboard,
+            progress: say.progress("train", "steps", state.cursor.step as u64, plan.steps() as u64),
+            say,
+            inputs: &inputs,
+            model: &model,
+            ceiling_tflops: machine::matmul_tflops(&model.config, dtype, &device)?,
+            max_skipped_steps: config.train.max_skipped_steps,
+        };
         let mut steps = plan.steps_from(state.cursor.step);
+        // A GPU is given the next step while it computes this one, unless this one is to be saved or evaluated.
+        let mut launched: Option<Launched> = None;
         loop {
-            let step = state.cursor.step;
-            if is_due(step, &evaluations) {
-                let (evaluation, scores) = match scoring.during(step, &state.adapter) {
-                    Err(error) if error.is::<Interrupted>() => {
-                        save(&state)?;
-                        return Err(error);
-                    }
-                    scored => scored?,
-                };
-                let epoch = plan.epochs_after(step);
-                let records = eval_log::records(step, epoch, &evaluation, &scores, dpo);
-                progress.suspend(|| records.iter().for_each(|record| say.note(record)));
-                keep_best(
-                    &folder,
-                    judge.as_ref(),
-                    &state,
-                    &adapter_config,
-                    [evaluations.records(), &records],
-                )?;
-                tensorboard.push_evaluation(&records)?;
-                evaluations.push(records)?;
+            if launched.is_none() {
+                let step = state.cursor.step;
+                if is_due(step, &evaluations) {
+                    let (evaluation, scores) = match scoring.during(step, &state.adapter) {
+                        Err(error) if error.is::<Interrupted>() => {
+                            save(&state)?;
+                            return Err(error);
+                        }
+                        scored => scored?,
+                    };
+                    let epoch = plan.epochs_after(step);
+                    let records = eval_log::records(step, epoch, &evaluation, &scores, dpo);
+                    books.progress.suspend(|| records.iter().for_each(|record| say.note(record)));
+                    keep_best(
+                        &folder,
+                        judge.as_ref(),
+                        &state,
+                        &adapter_config,
+                        [evaluations.records(), &records],
+                    )?;
+                    books.tensorboard.push_evaluation(&records)?;
+                    evaluations.push(records)?;
+                }
+                if let (Some(judge), Some(at)) = (&judge, stop(&evaluations)) {
+                    let why = format!("stopped after step {at}: {}", judge.reason());
+                    books.progress.suspend(|| say.note(why));
+                    save(&state)?;
+                    break;
+                }
             }
-            if let (Some(judge), Some(at)) = (&judge, stop(&evaluations)) {
-                progress
-                    .suspend(|| say.note(format!("stopped after step {at}: {}", judge.reason())));
-                save(&state)?;
-                break;
-            }
-            let Some((_, planned)) = steps.next() else { break };
-            let clock = Instant::now();
+            let Some((step, planned)) = steps.next() else { break };
+            let begun = Moment::on(&device)?;
             let rate = learning_rate(&config.train, step, plan.steps());
             let dropout = (config.lora.dropout > 0.0).then_some(Dropout {
                 probability: config.lora.dropout,
@@ -204,7 +217,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                 step: step as u32,
             });
             let policy = state.adapter.to_dtype(dtype)?;
-            let output = match loss_and_gradients(
+            let computed = loss_and_gradients(
                 &model,
                 &policy,
                 &inputs.train,
@@ -212,71 +225,40 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
                 &planned,
                 (dpo, dropout, engine),
                 &interrupt::check,
-            ) {
+            );
+            if let Some(before) = launched.take() {
+                books.settle(&before, &mut state)?;
+            }
+            let (output, gradients) = match computed {
                 Err(error) if error.is::<Interrupted>() => {
                     save(&state)?;
                     return Err(error);
                 }
-                output => output?,
+                computed => computed?,
             };
-            let norm = optimizer::norm(&output.gradients)?;
-            let skipped = !(output.loss.is_finite() && norm.is_finite());
-            if skipped {
-                state.cursor.skipped_in_a_row += 1;
-                let ids: Vec<_> =
-                    planned.pairs.iter().map(|&i| inputs.train_ids[i].as_str()).collect();
-                let warning = format!(
-                    "step {} skipped, loss {} and gradient norm {norm}; pairs {}",
-                    step + 1,
-                    output.loss,
-                    ids.join(", ")
-                );
-                progress.suspend(|| say.warn(warning));
-            } else {
-                state.cursor.skipped_in_a_row = 0;
+            let norm = optimizer::norm(&gradients)?;
+            if output.loss.is_finite() {
                 state.adapter.tensors = state.optimizer.step(
                     &state.adapter.tensors,
-                    &output.gradients,
-                    norm,
+                    &gradients,
+                    &norm,
                     config.train.max_grad_norm,
                     [rate, config.train.lora_plus_ratio * rate],
                     config.train.weight_decay,
                 )?;
             }
-            state.cursor.step = step + 1;
-            state.cursor.updates = state.optimizer.count;
-            state.cursor.num_tokens += tokens_as_sequences(&inputs, &planned);
-            let record = record(
-                &state.cursor,
-                &planned,
-                &output,
-                (norm, rate, skipped),
-                &model,
-                &inputs,
-                clock.elapsed().as_secs_f64(),
-                ceiling_tflops,
-            );
-            let message = format!(
-                "loss {:.4} margin {:+.3} accuracy {:.2} {:.1} pairs/s",
-                output.loss,
-                output.rewards[0] - output.rewards[1],
-                output.accuracy,
-                planned.pairs.len() as f64 / record.step_time_s
-            );
-            tensorboard.push(&record)?;
-            log.push(record)?;
-            if state.cursor.skipped_in_a_row >= config.train.max_skipped_steps {
-                bail!(
-                    "{} steps in a row had a non-finite loss or gradient; the last checkpoint is untouched",
-                    state.cursor.skipped_in_a_row
-                );
+            let during = [begun, Moment::on(&device)?];
+            let this = Launched { planned, output, norm, learning_rate: rate, during };
+            let done = step + 1;
+            let saved = done % config.train.checkpoint_every == 0 || done == plan.steps();
+            if device.is_cpu() || saved || is_due(done, &evaluations) {
+                books.settle(&this, &mut state)?;
+                if saved {
+                    save(&state)?;
+                }
+            } else {
+                launched = Some(this);
             }
-            if state.cursor.step % config.train.checkpoint_every == 0
-                || state.cursor.step == plan.steps()
-            {
-                save(&state)?;
-            }
-            progress.advance(1, message);
         }
     }
 
@@ -429,57 +411,6 @@ fn load_best(
 /// The adapter that the run starts from, as the base computes; none for a fresh one, which changes nothing.
 fn start(inputs: &Inputs, model: &Llama) -> Result<Option<Adapter>> {
     Ok(inputs.start.as_ref().map(|adapter| model.bring(adapter)).transpose()?)
-}
-
-/// Tokens of a step's pairs as two whole sequences each, which is what TRL counts.
-fn tokens_as_sequences(inputs: &Inputs, planned: &PlannedStep) -> u64 {
-    let of = |i: &usize| {
-        let pair = &inputs.train[*i];
-        2 * pair.prompt.len() + pair.chosen.len() + pair.rejected.len()
-    };
-    planned.pairs.iter().map(of).sum::<usize>() as u64
-}
-
-#[expect(clippy::too_many_arguments, reason = "a record is about all of them")]
-fn record(
-    cursor: &Cursor,
-    planned: &PlannedStep,
-    output: &StepOutput,
-    (norm, learning_rate, skipped): (f64, f64, bool),
-    model: &Llama,
-    inputs: &Inputs,
-    step_time_s: f64,
-    ceiling_tflops: f64,
-) -> StepRecord {
-    let scored = planned
-        .pairs
-        .iter()
-        .map(|&i| inputs.train[i].chosen.len() + inputs.train[i].rejected.len())
-        .sum();
-    let model_tflops =
-        machine::training_flop(&model.config, output.tokens_computed, scored) / step_time_s / 1e12;
-    StepRecord {
-        step: cursor.step,
-        epoch: planned.epoch,
-        loss: finite(output.loss),
-        grad_norm: finite(norm),
-        learning_rate,
-        rewards_chosen: finite(output.rewards[0]),
-        rewards_rejected: finite(output.rewards[1]),
-        rewards_margins: finite(output.rewards[0] - output.rewards[1]),
-        rewards_accuracies: output.accuracy,
-        logps_chosen: finite(output.logps[0]),
-        logps_rejected: finite(output.logps[1]),
-        num_tokens: cursor.num_tokens,
-        pairs: planned.pairs.len(),
-        step_time_s,
-        tokens_computed: output.tokens_computed,
-        tokens_per_second: output.tokens_computed as f64 / step_time_s,
-        model_tflops,
-        mfu: model_tflops / ceiling_tflops,
-        peak_memory_gib: machine::peak_memory_gib(&model.device),
-        skipped,
-    }
 }
 
 /// Writes the adapter folder, unless it holds this adapter already.

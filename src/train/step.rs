@@ -20,11 +20,9 @@ pub struct Engine {
     pub keep: Keep,
 }
 
-/// What a step computed. Means are weighted as the loss is: over the batches, of their means over their pairs.
+/// What a step computed beside its gradient. Means are weighted as the loss is: over the batches, of their means over their pairs.
 #[derive(Debug, Clone)]
 pub struct StepOutput {
-    /// Gradient of the loss, f32.
-    pub gradients: LoraTensors,
     /// Mean loss, in nats.
     pub loss: f64,
     /// Mean reward of chosen and rejected.
@@ -37,14 +35,14 @@ pub struct StepOutput {
     pub tokens_computed: usize,
 }
 
-/// Loss of the step's pairs under `adapter` and its gradient.
+/// Loss of the step's pairs under `adapter`, and its gradient in f32.
 ///
 /// - `pairs`: the whole data set, which `step.pairs` index; `reference`: `[chosen, rejected]` of each of them, in nats, which
 ///   a loss without a reference does not read.
 /// - `check`: called before each micro-batch; an error from it ends the step.
 ///
-/// On a GPU the host waits once for each micro-batch, for its log-probabilities, of which it makes the loss and its slopes; the
-/// gradients' norm is the other wait of a step.
+/// On a GPU the host waits once for each micro-batch, for its log-probabilities, of which it makes the loss and its slopes; it then
+/// knows the norm of the step before, too.
 pub fn loss_and_gradients(
     model: &Llama,
     adapter: &Adapter,
@@ -53,7 +51,7 @@ pub fn loss_and_gradients(
     step: &PlannedStep,
     (dpo, dropout, engine): (Dpo, Option<Dropout>, Engine),
     check: &dyn Fn() -> Result<()>,
-) -> Result<StepOutput> {
+) -> Result<(StepOutput, LoraTensors)> {
     let lengths: Vec<usize> = step.pairs.iter().map(|&i| pairs[i].tokens()).collect();
     let mut total: Option<LoraTensors> = None;
     let (mut loss, mut rewards, mut accuracy, mut logps, mut tokens_computed) =
@@ -97,5 +95,5 @@ pub fn loss_and_gradients(
         tokens_computed += pack.tokens();
     }
     let gradients = total.ok_or_else(|| anyhow::anyhow!("a step without pairs"))?;
-    Ok(StepOutput { gradients, loss, rewards, accuracy, logps, tokens_computed })
+    Ok((StepOutput { loss, rewards, accuracy, logps, tokens_computed }, gradients))
 }

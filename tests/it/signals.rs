@@ -9,20 +9,20 @@ use crate::command::Place;
 use crate::golden::path;
 use crate::kills::{assert_same, outcome, phase, place};
 
-fn start(place: &Place, set: &[&str]) -> Child {
+pub(crate) fn start(place: &Place, set: &[&str]) -> Child {
     let arguments = [&["--config", "config.toml"], set].concat();
     let mut command = place.command(&arguments);
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn send(child: &Child, signal: &str) {
+pub(crate) fn send(child: &Child, signal: &str) {
     let status =
         std::process::Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(status.unwrap().success());
 }
 
 /// What the child said and its exit status, which must come within some seconds.
-fn end(mut child: Child) -> (String, Option<i32>) {
+pub(crate) fn end(mut child: Child) -> (String, Option<i32>) {
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
         assert!(begun.elapsed() < Duration::from_secs(60), "it does not end");
@@ -34,7 +34,7 @@ fn end(mut child: Child) -> (String, Option<i32>) {
 }
 
 /// Waits until `seen`, which must come before the child ends.
-fn wait_for(child: &mut Child, what: &str, mut seen: impl FnMut() -> bool) {
+pub(crate) fn wait_for(child: &mut Child, what: &str, mut seen: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !seen() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before {what}");

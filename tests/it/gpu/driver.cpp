@@ -1,7 +1,7 @@
 // One GPU that is none: what the program calls of the CUDA driver, cuBLAS and cuRAND, on the CPU. Kernels are those of the libraries
 // that `EMULATED_KERNELS` lists (`:` between them), each compiled from its own source under cuda_on_cpu.h; products are plain loops
-// that accumulate in f32; what is queued runs at once. Loaded before the real names (LD_PRELOAD), so that the program itself, as
-// built for CUDA, is what runs.
+// that accumulate in f32; what is queued runs at once, but the host sees memory that the device writes by itself only once it has
+// waited. Loaded before the real names (LD_PRELOAD), so that the program itself, as built for CUDA, is what runs.
 //
 // Stricter than a GPU: new memory and what lies around it is NaN, what was freed is gone, a write outside an allocation ends the
 // program, and a copy or a product with an address that is not of this device is an error, as is memory of no bytes. `EMULATED_LOG`
@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <dlfcn.h>
 #include <iterator>
 #include <map>
@@ -139,14 +140,14 @@ std::vector<Library> libraries() {
 // ---- Counts ----
 
 struct Counts {
-    size_t launches, products, allocations, to_device, to_host, waits;
+    size_t launches, products, allocations, to_device, waits;
     ~Counts() {
         const char *path = std::getenv("EMULATED_LOG");
         FILE *file = path ? std::fopen(path, "w") : nullptr;
         if (!file) return;
         std::fprintf(file,
-                     "{\"launches\": %zu, \"products\": %zu, \"allocations\": %zu, \"to_device\": %zu, \"to_host\": %zu, \"waits\": %zu}\n",
-                     launches, products, allocations, to_device, to_host, waits);
+                     "{\"launches\": %zu, \"products\": %zu, \"allocations\": %zu, \"to_device\": %zu, \"waits\": %zu}\n",
+                     launches, products, allocations, to_device, waits);
         std::fclose(file);
     }
 } counts;
@@ -159,6 +160,33 @@ CUresult copy(uintptr_t to, uintptr_t from, size_t bytes, bool to_ours, bool fro
     if (!only_counted()) std::memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes);
     else if (!to_ours) std::memset(reinterpret_cast<void *>(to), 0, bytes);
     return CUDA_SUCCESS;
+}
+
+// ---- Waiting ----
+
+// The host waits for everything (a stream, a copy that it needs), or for an event. It has seen what was queued before `seen`.
+size_t queued, seen;
+struct Event {
+    size_t after;
+    double ms;
+};
+std::map<uintptr_t, size_t> pinned; // bytes of memory of the host that the device writes by itself
+struct Arrival {
+    size_t after;
+    uintptr_t to;
+    std::vector<unsigned char> bytes;
+};
+std::deque<Arrival> arrivals; // in their order
+
+// What was queued before `until` has been done: no wait for the host that has seen it.
+void wait(size_t until) {
+    if (until <= seen) return;
+    counts.waits++;
+    seen = until;
+    for (; !arrivals.empty() && arrivals.front().after <= until; arrivals.pop_front()) {
+        const Arrival &first = arrivals.front();
+        std::memcpy(reinterpret_cast<void *>(first.to), first.bytes.data(), first.bytes.size());
+    }
 }
 template <class T> T handle() { return reinterpret_cast<T>(static_cast<uintptr_t>(0x10)); }
 
@@ -199,26 +227,36 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice) { return *contex
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) { return CUDA_SUCCESS; }
 CUresult cuCtxSetCurrent(CUcontext) { return CUDA_SUCCESS; }
 CUresult cuCtxGetCurrent(CUcontext *context) { return *context = handle<CUcontext>(), CUDA_SUCCESS; }
-CUresult cuCtxSynchronize() { return counts.waits++, CUDA_SUCCESS; }
+CUresult cuCtxSynchronize() {
+    CALL;
+    return wait(++queued), CUDA_SUCCESS;
+}
 
 CUresult cuStreamCreate(CUstream *stream, unsigned) { return *stream = handle<CUstream>(), CUDA_SUCCESS; }
 CUresult cuStreamDestroy_v2(CUstream) { return CUDA_SUCCESS; }
-CUresult cuStreamSynchronize(CUstream) { return counts.waits++, CUDA_SUCCESS; }
+CUresult cuStreamSynchronize(CUstream) { return cuCtxSynchronize(); }
 CUresult cuStreamWaitEvent(CUstream, CUevent, unsigned) { return CUDA_SUCCESS; }
 CUresult cuStreamIsCapturing(CUstream, CUstreamCaptureStatus *status) {
     return *status = CU_STREAM_CAPTURE_STATUS_NONE, CUDA_SUCCESS;
 }
-CUresult cuEventCreate(CUevent *event, unsigned) { return *event = reinterpret_cast<CUevent>(new double(0)), CUDA_SUCCESS; }
-CUresult cuEventDestroy_v2(CUevent event) { return delete reinterpret_cast<double *>(event), CUDA_SUCCESS; }
+CUresult cuEventCreate(CUevent *event, unsigned) { return *event = reinterpret_cast<CUevent>(new Event{}), CUDA_SUCCESS; }
+CUresult cuEventDestroy_v2(CUevent event) { return delete reinterpret_cast<Event *>(event), CUDA_SUCCESS; }
 CUresult cuEventRecord(CUevent event, CUstream) {
+    CALL;
     timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    *reinterpret_cast<double *>(event) = (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+    *reinterpret_cast<Event *>(event) = {++queued, (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6};
     return CUDA_SUCCESS;
 }
-CUresult cuEventSynchronize(CUevent) { return counts.waits++, CUDA_SUCCESS; }
+CUresult cuEventSynchronize(CUevent event) {
+    CALL;
+    return wait(reinterpret_cast<Event *>(event)->after), CUDA_SUCCESS;
+}
 CUresult cuEventElapsedTime_v2(float *ms, CUevent from, CUevent to) {
-    return *ms = (float)(*reinterpret_cast<double *>(to) - *reinterpret_cast<double *>(from)), CUDA_SUCCESS;
+    CALL;
+    const Event &first = *reinterpret_cast<Event *>(from), &last = *reinterpret_cast<Event *>(to);
+    if (first.after > seen || last.after > seen) return CUDA_ERROR_NOT_READY;
+    return *ms = (float)(last.ms - first.ms), CUDA_SUCCESS;
 }
 
 CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice) { return *pool = handle<CUmemoryPool>(), CUDA_SUCCESS; }
@@ -255,9 +293,31 @@ CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CU
     CALL;
     return counts.to_device++, copy(to, reinterpret_cast<uintptr_t>(from), bytes, true, false);
 }
-CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream) {
+CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned) {
     CALL;
-    return counts.to_host++, copy(reinterpret_cast<uintptr_t>(to), from, bytes, false, true);
+    wait(++queued); // as a real one does
+    *memory = std::malloc(bytes);
+    std::memset(*memory, 0xff, bytes);
+    return pinned[reinterpret_cast<uintptr_t>(*memory)] = bytes, CUDA_SUCCESS;
+}
+CUresult cuMemFreeHost(void *memory) {
+    CALL;
+    if (!pinned.erase(reinterpret_cast<uintptr_t>(memory))) return CUDA_ERROR_INVALID_VALUE;
+    return wait(++queued), std::free(memory), CUDA_SUCCESS;
+}
+CUresult cuMemcpyDtoHAsync_v2(void *memory, CUdeviceptr from, size_t bytes, CUstream) {
+    CALL;
+    const auto to = reinterpret_cast<uintptr_t>(memory);
+    const auto found = pinned.find(to);
+    if (found == pinned.end()) { // returns once it is there
+        wait(++queued);
+        return copy(to, from, bytes, false, true);
+    }
+    if (bytes > found->second) return CUDA_ERROR_INVALID_VALUE;
+    Arrival arrival{++queued, to, std::vector<unsigned char>(bytes)};
+    const CUresult result = copy(reinterpret_cast<uintptr_t>(arrival.bytes.data()), from, bytes, false, true);
+    arrivals.push_back(std::move(arrival));
+    return result;
 }
 CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
     CALL;

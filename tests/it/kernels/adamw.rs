@@ -42,59 +42,68 @@ fn f64s(array: &[f32]) -> Tensor {
 fn a_step_over_tensors_of_several_sizes_agrees_with_the_reference() {
     let Some(kernels) = Kernels::of("src/ops/adamw.cu") else { return };
     let sizes = [1, 33, 1000];
-    let (scale, count) = (0.25, 3);
-    let steps = [1e-2, 4e-2, 1e-3].map(|learning_rate| Step {
-        learning_rate,
-        weight_decay: 0.1,
-        gradient_scale: scale,
-        count,
-    });
-    let orders = [(1, 1), (2, 5)].map(|(seed, blocks)| {
-        let mut all = tensors(&sizes);
-        let table = table(&mut all, &steps);
-        let value = |x: f64| Argument::value(x as f32);
-        kernels.launch(
-            "adamw_update",
-            Launch { grid: [blocks, 3, 1], seed, ..Launch::of(1, 64) },
-            &mut [
-                Argument::read(&table),
-                value(scale),
-                value((1.0 - BETA2.powf(count as f64)).sqrt()),
-                value(BETA1),
-                value(BETA2),
-                value(1.0 - BETA1),
-                value(1.0 - BETA2),
-                value(EPS),
-            ],
-        );
-        all
-    });
-    assert_eq!(orders[0], orders[1], "on another grid");
-    for ((before, after), step) in tensors(&sizes).iter().zip(&orders[0]).zip(&steps) {
-        let [value, first_moment, second_moment, gradient] =
-            before.each_ref().map(|array| f64s(array));
-        let want =
-            reference::adamw(&Parameter { value, first_moment, second_moment }, &gradient, step)
-                .unwrap();
-        for (what, got, want) in [
-            ("value", &after[0], &want.value),
-            ("first moment", &after[1], &want.first_moment),
-            ("second moment", &after[2], &want.second_moment),
-        ] {
-            let got: Vec<f64> = got.iter().map(|&x| f64::from(x)).collect();
-            Elements::of(DType::F32, &got).assert_close(what, want, TOLERANCE);
+    let count = 3;
+    let steps =
+        [1e-2, 4e-2, 1e-3].map(|learning_rate| Step { learning_rate, weight_decay: 0.1, count });
+    let (norm, far) = (4.0, f64::INFINITY);
+    for (norm, max_norm, scale) in [
+        (norm, 1.0, 1.0 / (norm + 1e-6)),
+        (norm, 9.0, 1.0),
+        (norm, 0.0, 1.0),
+        (far, 1.0, 0.0),
+        (f64::NAN, 0.0, 0.0),
+    ] {
+        let orders = [(1, 1), (2, 5)].map(|(seed, blocks)| {
+            let mut all = tensors(&sizes);
+            let table = table(&mut all, &steps);
+            let value = |x: f64| Argument::value(x as f32);
+            kernels.launch(
+                "adamw_update",
+                Launch { grid: [blocks, 3, 1], seed, ..Launch::of(1, 64) },
+                &mut [
+                    Argument::read(&table),
+                    Argument::read(&[norm]),
+                    Argument::value(max_norm),
+                    value((1.0 - BETA2.powf(count as f64)).sqrt()),
+                    value(BETA1),
+                    value(BETA2),
+                    value(1.0 - BETA1),
+                    value(1.0 - BETA2),
+                    value(EPS),
+                ],
+            );
+            all
+        });
+        assert_eq!(orders[0], orders[1], "on another grid");
+        if !norm.is_finite() {
+            assert_eq!(orders[0], tensors(&sizes), "after a step of norm {norm}");
+            continue;
+        }
+        for ((before, after), step) in tensors(&sizes).iter().zip(&orders[0]).zip(&steps) {
+            let [value, first_moment, second_moment, gradient] =
+                before.each_ref().map(|array| f64s(array));
+            let parameter = Parameter { value, first_moment, second_moment };
+            let want = reference::adamw(&parameter, &gradient, step, scale).unwrap();
+            for (what, got, want) in [
+                ("value", &after[0], &want.value),
+                ("first moment", &after[1], &want.first_moment),
+                ("second moment", &after[2], &want.second_moment),
+            ] {
+                let got: Vec<f64> = got.iter().map(|&x| f64::from(x)).collect();
+                Elements::of(DType::F32, &got).assert_close(what, want, TOLERANCE);
+            }
         }
     }
 }
 
 #[test]
-fn the_sum_of_squares_is_exact_enough_in_any_order_and_nan_where_a_gradient_is() {
+fn the_norm_is_exact_enough_in_any_order_and_nan_where_a_gradient_is() {
     let Some(kernels) = Kernels::of("src/ops/adamw.cu") else { return };
-    let sum = |gradients: &mut [[Vec<f32>; 4]], seed| {
-        let step = Step { learning_rate: 0.0, weight_decay: 0.0, gradient_scale: 1.0, count: 1 };
+    let norm = |gradients: &mut [[Vec<f32>; 4]], seed| {
+        let step = Step { learning_rate: 0.0, weight_decay: 0.0, count: 1 };
         let (count, blocks) = (gradients.len(), 3);
         let table = table(gradients, &vec![step; count]);
-        let (mut sums, mut total) = (vec![f64::NAN; count * blocks], [f64::NAN]);
+        let (mut sums, mut norm) = (vec![f64::NAN; count * blocks], [f64::NAN]);
         let grid = [blocks as u32, count as u32, 1];
         kernels.launch(
             "adamw_square_sums",
@@ -102,21 +111,22 @@ fn the_sum_of_squares_is_exact_enough_in_any_order_and_nan_where_a_gradient_is()
             &mut [Argument::read(&table), Argument::write(&mut sums)],
         );
         kernels.launch(
-            "adamw_total",
+            "adamw_norm",
             Launch { seed, ..Launch::of(1, 1024) },
             &mut [
                 Argument::read(&sums),
-                Argument::write(&mut total),
+                Argument::write(&mut norm),
                 Argument::value(sums.len() as u32),
             ],
         );
-        total[0]
+        norm[0]
     };
     let mut all = tensors(&[1, 33, 1000]);
-    let want: f64 = all.iter().flat_map(|arrays| &arrays[3]).map(|&g| f64::from(g).powi(2)).sum();
-    let got = sum(&mut all, 1);
+    let want: f64 =
+        all.iter().flat_map(|arrays| &arrays[3]).map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+    let got = norm(&mut all, 1);
     assert!((got - want).abs() <= 1e-13 * want, "{got} {want}");
-    assert_eq!(sum(&mut all, 2).to_bits(), got.to_bits());
+    assert_eq!(norm(&mut all, 2).to_bits(), got.to_bits());
     all[1][3][20] = f32::NAN;
-    assert!(sum(&mut all, 1).is_nan());
+    assert!(norm(&mut all, 1).is_nan());
 }
