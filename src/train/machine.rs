@@ -16,6 +16,7 @@ use crate::data::tokenize::TokenPair;
 use crate::error::InputError;
 use crate::model::config::LlamaConfig;
 use crate::model::llama::Keep;
+use crate::ops::philox::Philox;
 
 /// Tokens computed at once unless the user says otherwise: enough that packing the weights for each product costs little beside
 /// the product on a CPU, and for the full matmul rate of a GPU. It is a constant, and not by the free memory, so that a run gives the same bits when it goes on.
@@ -260,8 +261,8 @@ pub fn matmul_tflops(config: &LlamaConfig, dtype: DType, device: &Device) -> Res
     let rows = if device.is_cpu() { 1024 } else { MICRO_BATCH_TOKENS };
     let (hidden, intermediate) =
         (config.hidden.min(LARGEST_MEASURED.0), config.intermediate.min(LARGEST_MEASURED.1));
-    let x = Tensor::ones((rows, hidden), dtype, device)?;
-    let weight = Tensor::ones((intermediate, hidden), dtype, device)?;
+    let x = uneven((rows, hidden), dtype, device)?;
+    let weight = uneven((intermediate, hidden), dtype, device)?;
     let flop = 2.0 * (rows * hidden * intermediate) as f64;
     let mut fastest_s = f64::INFINITY;
     let begun = Instant::now();
@@ -272,6 +273,17 @@ pub fn matmul_tflops(config: &LlamaConfig, dtype: DType, device: &Device) -> Res
         fastest_s = fastest_s.min(each.elapsed().as_secs_f64());
     }
     Ok(flop / fastest_s / 1e12)
+}
+
+/// Numbers in ±1 that differ from place to place, for what is timed: a GPU moves and multiplies equal ones with less power, so faster.
+pub(super) fn uneven(shape: (usize, usize), dtype: DType, device: &Device) -> Result<Tensor> {
+    let random = |n: usize, stream| -> Result<Tensor> {
+        let philox = Philox::new(0, stream);
+        let values = (0..n as u64).map(|i| (2.0 * philox.uniform(i) - 1.0) as f32);
+        Ok(Tensor::from_iter(values, device)?.to_dtype(dtype)?)
+    };
+    let (column, row) = (random(shape.0, 0)?.unsqueeze(1)?, random(shape.1, 1)?.unsqueeze(0)?);
+    Ok(column.broadcast_mul(&row)?)
 }
 
 /// FLOP of training on `tokens` computed tokens of which `scored` are scored: `4 N` a token for the layers (2 N forward, 2 N
@@ -294,6 +306,15 @@ mod tests {
         use crate::error::InputError;
         assert_eq!(InputError::of(&error).and_then(InputError::remedy), Some("use `--device cpu`"));
         assert!(matches!(device("auto"), Ok(Device::Cpu)));
+    }
+
+    #[test]
+    fn what_is_timed_has_no_two_numbers_alike() {
+        let all = uneven((5, 7), DType::F32, &Device::Cpu).unwrap();
+        let mut all = all.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        all.sort_by(f32::total_cmp);
+        assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "{all:?}");
+        assert!(all.iter().all(|x| x.abs() <= 1.0 && x.abs() > 0.0));
     }
 
     #[test]

@@ -33,6 +33,21 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     examiner.check("linear forward", 1.0, forward, flop(1, tokens, inner), || {
         Ok(linear::forward(&x, &weight).map(drop)?)
     });
+    // What one product over concatenated weights would gain.
+    let together = examiner.random(&[3 * hidden, hidden], 0.02, 6)?;
+    let apart = together.chunk(3, 0)?;
+    let joined = |examiner: &Examiner| {
+        let [x, weight, _] = few(examiner)?;
+        let both = linear::forward(&x, &Tensor::cat(&[&weight, &weight], 0)?)?;
+        let want = exact(&x)?.matmul(&exact(&weight)?.t()?)?;
+        worst([(&both, Tensor::cat(&[&want, &want], 1)?)])
+    };
+    examiner.check("q, k, v apart", 1.0, forward, flop(3, tokens, hidden), || {
+        apart.iter().try_for_each(|weight| Ok(linear::forward(&x, weight).map(drop)?))
+    });
+    examiner.check("q, k, v as one", 1.0, joined, flop(3, tokens, hidden), || {
+        Ok(linear::forward(&x, &together).map(drop)?)
+    });
     let backward = |examiner: &Examiner| {
         let [x, weight, dy] = few(examiner)?;
         let dx = linear::backward(&dy, &weight)?;
