@@ -1,8 +1,8 @@
 //! A pack as the model reads it.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
-use super::config::LlamaConfig;
+use super::rotary::Rotary;
 use crate::data::pack::Pack;
 use crate::data::tokenize::TokenPair;
 use crate::ops::attention::Mask;
@@ -43,34 +43,26 @@ pub struct Batch {
     pub kept_keys: TokenKeys,
 }
 
-/// Dtype of the cosines and sines that turn heads of `dtype`: f32 or better.
-pub(super) fn angles_dtype(dtype: DType) -> DType {
-    if dtype == DType::BF16 { DType::F32 } else { dtype }
-}
-
 impl Batch {
     /// The sequence `ids` alone, of which only the last row is kept: the one that predicts what follows.
-    pub fn next(ids: &[u32], config: &LlamaConfig, dtype: DType, device: &Device) -> Result<Self> {
+    pub fn next(ids: &[u32], vocab: usize, rotary: &Rotary) -> Result<Self> {
         let Some((last, before)) = ids.split_last() else { bail!("no token to go on from") };
         // Which token follows does not matter here.
         let pair =
             TokenPair { row: 0, prompt: ids.to_vec(), chosen: vec![*last], rejected: vec![] };
-        let mut batch = Self::new(&Pack::new([&pair]), config, dtype, device)?;
-        batch.kept = Tensor::new(&[before.len() as u32], device)?;
+        let mut batch = Self::new(&Pack::new([&pair]), vocab, rotary)?;
+        batch.kept = Tensor::new(&[before.len() as u32], rotary.device())?;
         Ok(batch)
     }
 
-    /// Lays `pack` out for a model of `config` that computes in `dtype` on `device`.
-    pub fn new(pack: &Pack, config: &LlamaConfig, dtype: DType, device: &Device) -> Result<Self> {
+    /// Lays `pack` out for a model of `vocab` tokens, on the device of its `rotary`.
+    pub fn new(pack: &Pack, vocab: usize, rotary: &Rotary) -> Result<Self> {
         // Before they go to a device that would not say which: ids that the embedding or the output layer does not have.
-        if let Some(&id) =
-            pack.ids.iter().chain(&pack.targets).find(|&&id| id as usize >= config.vocab)
-        {
-            bail!("token id {id} with a vocabulary of {}", config.vocab);
+        if let Some(&id) = pack.ids.iter().chain(&pack.targets).find(|&&id| id as usize >= vocab) {
+            bail!("token id {id} with a vocabulary of {vocab}");
         }
-        let angles = angles_dtype(dtype);
-        let (cos, sin) =
-            config.rope.angles(&pack.positions, config.heads.head_dim, angles, device)?;
+        let device = rotary.device();
+        let (cos, sin) = rotary.at(&pack.positions)?;
         let mut kept = pack.rows.clone();
         kept.sort_unstable();
         kept.dedup();

@@ -3,9 +3,10 @@
 //! Whatever would change the numbers and is not computed here is refused by name.
 
 use anyhow::Result;
+use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 
-use super::rotary::{Rope, RopeScaling};
+use super::rotary::{Rope, RopeScaling, Rotary};
 use crate::error::{InputError, shown};
 use crate::ops::attention::Heads;
 
@@ -116,6 +117,11 @@ impl Reader<'_> {
 }
 
 impl LlamaConfig {
+    /// The angles of a model of this shape that computes in `dtype` on `device`.
+    pub fn rotary(&self, dtype: DType, device: &Device) -> Rotary {
+        Rotary::new(self.rope, self.heads.head_dim, dtype, device)
+    }
+
     /// Parses the text of `config.json`; `file` names it in errors.
     ///
     /// Refuses: a `model_type` other than `llama`, another activation, biases, quantised weights, attention dropout, and RoPE

@@ -9,6 +9,7 @@ use super::batch::Batch;
 use super::config::LlamaConfig;
 use super::layer::{Dropout, Layer, LayerLora, Pass, Rows, Saved, Stream};
 use super::lora::{self, Adapter, InputGradient, LoraTensors};
+use super::rotary::Rotary;
 use super::weights::Checkpoint;
 use crate::config::Projection;
 use crate::data::pack::Pack;
@@ -29,6 +30,7 @@ pub struct Llama {
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Tensor,
     pub(super) lm_head: Tensor,
+    pub(super) rotary: Rotary,
 }
 
 /// What is kept of each layer between forward and backward.
@@ -110,7 +112,9 @@ impl Llama {
             true => embed_tokens.clone(),
             false => take("lm_head.weight", &[vocab, hidden])?,
         };
-        Ok(Self { config, dtype, device: device.clone(), embed_tokens, layers, norm, lm_head })
+        let rotary = config.rotary(dtype, device);
+        let device = device.clone();
+        Ok(Self { config, dtype, device, embed_tokens, layers, norm, lm_head, rotary })
     }
 
     /// The model with `adapter` in its weights: `W + scale B A` of each adapted projection, the others shared with this one.
@@ -134,7 +138,7 @@ impl Llama {
 
     /// Lays a pack out for this model.
     pub fn batch(&self, pack: &Pack) -> Result<Batch> {
-        Batch::new(pack, &self.config, self.dtype, &self.device)
+        Batch::new(pack, self.config.vocab, &self.rotary)
     }
 
     /// One layer's pass; after the last layer's attention nothing reads the rows that predict nothing.
@@ -170,7 +174,7 @@ impl Llama {
 
     /// Logits of the token after `ids`, `[vocab]`.
     pub fn next_logits(&self, ids: &[u32], adapter: Option<&Adapter>) -> Result<Tensor> {
-        let batch = Batch::next(ids, &self.config, self.dtype, &self.device)?;
+        let batch = Batch::next(ids, self.config.vocab, &self.rotary)?;
         self.last_hidden(&batch, adapter)?.matmul(&self.lm_head.t()?)?.squeeze(0)
     }
 

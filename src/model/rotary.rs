@@ -1,6 +1,10 @@
 //! Angles of the rotary position embedding.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::{DType, Device, Result, Tensor};
+
+use crate::ops::rows;
 
 /// Base and scaling of RoPE.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,27 +64,65 @@ impl Rope {
         }
     }
 
-    /// Cosines and sines of each token's angles, `[tokens, head_dim / 2]` each. Angles are computed in f64, then rounded to `dtype`.
-    pub fn angles(
+    /// Cosines and sines of the positions `0..rows`, `[rows, head_dim / 2]` each. Angles are computed in f64, then rounded to `dtype`.
+    fn table(
         &self,
-        positions: &[u32],
+        rows: usize,
         head_dim: usize,
         dtype: DType,
         device: &Device,
     ) -> Result<(Tensor, Tensor)> {
         let frequencies = self.frequencies(head_dim);
-        let rows = positions.iter().max().map_or(0, |&last| last as usize + 1);
-        let shape = (rows, head_dim / 2);
         let angles = (0..rows).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
         let (sin, cos): (Vec<f64>, Vec<f64>) = angles.map(f64::sin_cos).unzip();
-        let positions = Tensor::new(positions, &Device::Cpu)?;
         let table = |values: Vec<f64>| {
-            Tensor::from_vec(values, shape, &Device::Cpu)?
-                .to_dtype(dtype)?
-                .index_select(&positions, 0)?
-                .to_device(device)
+            let shape = (rows, head_dim / 2);
+            Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
         };
         Ok((table(cos)?, table(sin)?))
+    }
+}
+
+/// Rows of a table at first.
+const FEWEST_ROWS: usize = 1024;
+
+/// Cosines and sines of all positions that were asked for so far, on a device: they are computed and brought there once.
+#[derive(Debug, Clone)]
+pub struct Rotary {
+    rope: Rope,
+    head_dim: usize,
+    dtype: DType,
+    device: Device,
+    table: Arc<Mutex<Option<(Tensor, Tensor)>>>,
+}
+
+impl Rotary {
+    /// For heads of `head_dim` elements of `dtype` on `device`.
+    pub fn new(rope: Rope, head_dim: usize, dtype: DType, device: &Device) -> Self {
+        let dtype = if dtype == DType::BF16 { DType::F32 } else { dtype };
+        Self { rope, head_dim, dtype, device: device.clone(), table: Arc::default() }
+    }
+
+    /// Where the table is.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Cosines and sines of each token's angles, `[tokens, head_dim / 2]` each, f32 or better.
+    pub fn at(&self, positions: &[u32]) -> Result<(Tensor, Tensor)> {
+        let (cos, sin) = self.table(positions.iter().max().map_or(0, |&last| last as usize + 1))?;
+        let positions = Tensor::new(positions, &self.device)?;
+        Ok((rows::forward(&cos, &positions)?, rows::forward(&sin, &positions)?))
+    }
+
+    /// A table of `rows` rows at least.
+    fn table(&self, rows: usize) -> Result<(Tensor, Tensor)> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((cos, sin)) = table.as_ref().filter(|(cos, _)| cos.dims()[0] >= rows) {
+            return Ok((cos.clone(), sin.clone()));
+        }
+        let rows = rows.next_power_of_two().max(FEWEST_ROWS);
+        Ok(table.insert(self.rope.table(rows, self.head_dim, self.dtype, &self.device)?).clone())
     }
 }
 
@@ -116,13 +158,21 @@ mod tests {
     }
 
     #[test]
-    fn equal_positions_have_equal_angles_wherever_they_stand() {
+    fn equal_positions_have_equal_angles_wherever_they_stand_and_whatever_came_before() {
         let rope = Rope { theta: 10_000.0, scaling: RopeScaling::None };
-        let (cos, sin) = rope.angles(&[0, 5, 2, 5], 4, DType::F64, &Device::Cpu).unwrap();
-        let (cos, sin) = (cos.to_vec2::<f64>().unwrap(), sin.to_vec2::<f64>().unwrap());
+        let rotary = Rotary::new(rope, 4, DType::F64, &Device::Cpu);
+        let at = |positions: &[u32]| {
+            let (cos, sin) = rotary.at(positions).unwrap();
+            (cos.to_vec2::<f64>().unwrap(), sin.to_vec2::<f64>().unwrap())
+        };
+        let (cos, sin) = at(&[0, 5, 2, 5]);
         assert_eq!(cos[1], cos[3]);
         assert!(
             (sin[1][1] - (5.0 / 100f64).sin()).abs() <= 1e-15 && (cos[0][0] - 1.0).abs() <= 1e-15
         );
+        let (far, _) = at(&[5, 3000]); // beyond the first table
+        assert_eq!(far[0], cos[1]);
+        assert!((far[1][1] - 30f64.cos()).abs() <= 1e-12);
+        assert_eq!(at(&[5]).0[0], cos[1]);
     }
 }

@@ -33,9 +33,10 @@ pub(super) fn next_logits(
     let shards: Vec<Shard> =
         weights::shards(folder)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?;
     let mut take = |name: &str, shape: &[usize]| take(&shards, name, shape);
+    let rotary = config.rotary(DType::F32, &Device::Cpu);
     let batches = texts
         .iter()
-        .map(|ids| Batch::next(ids, config, DType::F32, &Device::Cpu))
+        .map(|ids| Batch::next(ids, config.vocab, &rotary))
         .collect::<candle_core::Result<Vec<_>>>()?;
     let embedding = [config.vocab, config.hidden];
     let mut streams = {

@@ -6,7 +6,6 @@ use super::Sequence;
 use crate::config::Projection::{self, DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
 use crate::data::pack::Pack;
 use crate::data::tokenize::TokenPair;
-use crate::model::batch;
 use crate::model::layer::{LayerLora, Stream};
 use crate::model::llama::Llama;
 use crate::model::lora::Adapter;
@@ -20,9 +19,6 @@ pub(super) struct Decoder<'a> {
     caches: Vec<Cache>,
     /// Tokens that a sequence can come to.
     most: usize,
-    /// `[capacity, head_dim / 2]`.
-    cos: Tensor,
-    sin: Tensor,
 }
 
 impl<'a> Decoder<'a> {
@@ -34,11 +30,10 @@ impl<'a> Decoder<'a> {
         (tokens, most): (usize, usize),
     ) -> Result<Self> {
         let (heads, dtype, device) = (model.config.heads, model.dtype, &model.device);
-        let caches: Vec<_> = (0..model.config.layers)
+        let caches = (0..model.config.layers)
             .map(|_| Cache::new(slots, tokens, heads, dtype, device))
             .collect::<Result<_>>()?;
-        let (cos, sin) = angles(model, &caches)?;
-        Ok(Self { model, adapter, caches, most, cos, sin })
+        Ok(Self { model, adapter, caches, most })
     }
 
     /// Makes room for sequences of `tokens` tokens; grows by half at least.
@@ -51,7 +46,6 @@ impl<'a> Decoder<'a> {
         for cache in &mut self.caches {
             cache.grow(wanted)?;
         }
-        (self.cos, self.sin) = angles(self.model, &self.caches)?;
         Ok(())
     }
 
@@ -107,8 +101,7 @@ impl<'a> Decoder<'a> {
         let positions: Vec<u32> = sequences.iter().map(Sequence::position).collect();
         self.reserve(positions.iter().max().map_or(0, |&last| last as usize + 1))?;
         let at = Places::new(&slots, &positions);
-        let places = Tensor::new(positions.as_slice(), &model.device)?;
-        let (cos, sin) = (rows::forward(&self.cos, &places)?, rows::forward(&self.sin, &places)?);
+        let (cos, sin) = model.rotary.at(&positions)?;
         let eps = model.config.rms_norm_eps;
 
         let ids = Tensor::new(ids, &model.device)?;
@@ -143,14 +136,6 @@ impl<'a> Decoder<'a> {
         }
         Ok(y)
     }
-}
-
-/// Cosines and sines of every position that the cache has room for.
-fn angles(model: &Llama, caches: &[Cache]) -> Result<(Tensor, Tensor)> {
-    let positions: Vec<u32> = (0..caches.first().map_or(1, Cache::capacity) as u32).collect();
-    let config = &model.config;
-    let dtype = batch::angles_dtype(model.dtype);
-    config.rope.angles(&positions, config.heads.head_dim, dtype, &model.device)
 }
 
 #[cfg(test)]

@@ -22,15 +22,17 @@ impl Mask {
         if let Some(rows) = copied.as_ref().filter(|rows| rows.device().same_device(device)) {
             return Ok(rows.clone());
         }
-        let mut rows = vec![0u32; 3 * self.tokens];
+        let [mut start, mut hide_from, mut hide_to] = [(); 3].map(|()| vec![0u32; self.tokens]);
         for run in self.pairs.iter().flatten() {
-            for row in run.rows.clone() {
-                rows[row] = run.start as u32;
-                rows[self.tokens + row] = run.hidden.start as u32;
-                rows[2 * self.tokens + row] = run.hidden.end as u32;
-            }
+            start[run.rows.clone()].fill(run.start as u32);
+            hide_from[run.rows.clone()].fill(run.hidden.start as u32);
+            hide_to[run.rows.clone()].fill(run.hidden.end as u32);
         }
-        Ok(copied.insert(Tensor::from_vec(rows, (3, self.tokens), device)?).clone())
+        // One by one: a copy of up to 64 KiB goes along with the commands, one beyond waits for what is queued.
+        let rows = [start, hide_from, hide_to].map(|numbers| Tensor::new(numbers, device));
+        let [start, hide_from, hide_to] = rows;
+        let rows = Tensor::stack(&[start?, hide_from?, hide_to?], 0)?;
+        Ok(copied.insert(rows).clone())
     }
 }
 

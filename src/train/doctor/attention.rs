@@ -19,7 +19,8 @@ fn inputs(
     let pack = pack(tokens, config.vocab);
     let shape = [pack.tokens(), config.hidden];
     let [q, k, v, d_o] = [1, 2, 3, 4].map(|seed| examiner.random(&shape, 1.0, seed));
-    Ok((Batch::new(&pack, config, examiner.dtype, &examiner.device)?, [q?, k?, v?, d_o?]))
+    let rotary = config.rotary(examiner.dtype, &examiner.device);
+    Ok((Batch::new(&pack, config.vocab, &rotary)?, [q?, k?, v?, d_o?]))
 }
 
 /// Output and gradients on the device against the CPU's own body in f64, which the tests hold to a composition of primitives.
@@ -29,7 +30,8 @@ fn error(examiner: &Examiner, head_dim: usize) -> Result<[f64; 2]> {
     // Within a tile, and several tiles of which some are seen by nobody.
     for tokens in [60, 800] {
         let (batch, device) = inputs(examiner, &config, tokens)?;
-        let there = Batch::new(&pack(tokens, config.vocab), &config, DType::F64, &Device::Cpu)?;
+        let rotary = config.rotary(DType::F64, &Device::Cpu);
+        let there = Batch::new(&pack(tokens, config.vocab), config.vocab, &rotary)?;
         let pass = |mask, [q, k, v, d_o]: &[Tensor; 4]| -> Result<[Tensor; 4]> {
             let (o, lse) = attention::forward(q, k, v, mask, config.heads)?;
             let (dq, dk, dv) = attention::backward(d_o, (q, k, v), &o, &lse, mask, config.heads)?;

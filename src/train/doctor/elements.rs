@@ -1,10 +1,11 @@
 //! The operations that read and write every element once: their rate is a share of the copy bandwidth.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::Sizes;
 use super::examiner::{Examiner, Work, exact, worst};
+use crate::model::rotary::Rotary;
 use crate::ops::{dropout, reference, rms_norm, rope, rows, swiglu};
 
 /// Columns of what is compared: an odd number, moved one by one, and one that is moved 16 bytes at a time.
@@ -85,8 +86,8 @@ fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
 fn rotary(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let angles = |examiner: &Examiner, tokens: usize, half: usize| -> Result<(Tensor, Tensor)> {
         let positions: Vec<u32> = (0..tokens as u32).collect();
-        let dtype = if examiner.dtype == DType::BF16 { DType::F32 } else { examiner.dtype };
-        Ok(sizes.config.rope.angles(&positions, 2 * half, dtype, &examiner.device)?)
+        let rope = sizes.config.rope;
+        Ok(Rotary::new(rope, 2 * half, examiner.dtype, &examiner.device).at(&positions)?)
     };
     let x = examiner.random(&[sizes.tokens, sizes.config.hidden], 1.0, 1)?;
     let (cos, sin) = angles(examiner, sizes.tokens, sizes.config.heads.head_dim / 2)?;

@@ -52,7 +52,7 @@ impl Whole {
             adapter,
             x: number(&[tokens, config.hidden], 1.0, 12)?,
             dy: number(&[tokens, config.hidden], 1.0, 13)?,
-            batch: Batch::new(pack, config, dtype, device)?,
+            batch: Batch::new(pack, config.vocab, &config.rotary(dtype, device))?,
             config: config.clone(),
         })
     }

@@ -291,6 +291,7 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
 CUresult cuMemFreeAsync(CUdeviceptr address, CUstream) { return cuMemFree_v2(address); }
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream) {
     CALL;
+    if (bytes > 64 << 10) wait(++queued); // a small copy goes along with the commands
     return counts.to_device++, copy(to, reinterpret_cast<uintptr_t>(from), bytes, true, false);
 }
 CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned) {

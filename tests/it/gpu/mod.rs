@@ -262,20 +262,15 @@ fn a_step_waits_for_the_gpu_once() {
     }
     let counts = |steps: usize| -> Value {
         let mut place = place();
-        wide_model(&place, 64);
+        hollow_model(&place, 2);
+        place.environment.push(("EMULATED_ONLY_COUNTED", "yes".into()));
         place.environment.push(("EMULATED_LOG", place.path("counts.json").into()));
-        let (steps, micro) = (format!("train.max_steps={steps}"), "train.micro_batch_tokens=4096");
-        let set = [
-            "--device",
-            "cuda",
-            "--set",
-            &steps,
-            "--set",
-            micro,
-            "--set",
-            "train.checkpoint_every=9",
-        ];
-        place.succeed(&[&TRAIN[..], &set].concat());
+        let config = format!(
+            "{}[train]\nmax_steps = {steps}\ncheckpoint_every = 9\nmicro_batch_tokens = 8192\n",
+            sample_config()
+        );
+        place.write("config.toml", config);
+        place.succeed(&[&TRAIN[..], &["--device", "cuda"]].concat());
         serde_json::from_slice(&place.bytes("counts.json")).unwrap()
     };
     let (fewer, more) = (counts(1), counts(3));
@@ -437,6 +432,12 @@ fn hollow_model(place: &Place, layers: usize) {
     std::fs::File::options().write(true).open(file).unwrap().set_len(length).unwrap();
 }
 
+/// Trains `model` on the sample.
+fn sample_config() -> String {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tiny/data/MVP_train.json");
+    format!("[model]\npath = \"model\"\n[data]\ntrain = [{sample:?}]\n[output]\ndir = \"run\"\n")
+}
+
 #[test]
 fn a_gpus_memory_is_what_the_plan_says_at_the_shape_of_a_7b() {
     if environment().is_empty() {
@@ -445,9 +446,7 @@ fn a_gpus_memory_is_what_the_plan_says_at_the_shape_of_a_7b() {
     let mut place = place();
     hollow_model(&place, 8);
     place.environment.push(("EMULATED_ONLY_COUNTED", "yes".into()));
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tiny/data/MVP_train.json");
-    let config = "[model]\npath = \"model\"\n[data]\ntrain = [DATA]\n[train]\nepochs = 1\n[output]\ndir = \"run\"\n";
-    place.write("config.toml", config.replace("DATA", &format!("{sample:?}")));
+    place.write("config.toml", format!("{}[train]\nepochs = 1\n", sample_config()));
     for (column, activations) in [(1, "keep"), (2, "recompute")] {
         let (output, kept) =
             (format!("--output={activations}"), format!("train.activations={activations}"));
