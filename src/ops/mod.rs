@@ -21,6 +21,7 @@ mod gemm;
 pub mod linear;
 pub mod logps;
 pub mod matvec;
+pub mod most_probable;
 pub mod philox;
 pub mod reference;
 pub mod rms_norm;

@@ -43,7 +43,7 @@ impl Scoring<'_> {
             self.model.dtype,
             longest + spmr.max_new_tokens,
             machine::free_bytes(&self.model.device),
-            GenerationSettings::default().batch,
+            machine::most_answers(&self.model.device),
         );
         let settings = GenerationSettings {
             max_new_tokens: spmr.max_new_tokens,

@@ -213,7 +213,7 @@ fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
     2 * prompts * spmr.max_new_tokens
 }
 
-/// Bytes that answering the prompts takes at most: as many at once as there are, the longest, none ending early.
+/// Bytes that answering the prompts takes, 16 or all at once, the longest, none ending early; a GPU with more room has more under way.
 fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
     let model = &inputs.model_config;
     let longest = |set: &EvalInputs| set.pairs.iter().map(|pair| pair.prompt.len()).max();

@@ -1,10 +1,11 @@
 //! Logits to the next token: the most probable one, or a draw.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::settings::Sampling;
+use crate::ops::most_probable;
 use crate::ops::philox::Philox;
 
 /// Streams of [`Philox`] numbers that tokens are drawn from, one for each row.
@@ -18,30 +19,21 @@ pub(super) fn choose(
     sampling: Option<&Sampling>,
     addresses: &[(usize, u32)],
 ) -> Result<Vec<u32>> {
+    let broken = |row: usize| anyhow!("the model's logits for prompt {} are not finite", row + 1);
+    let Some(sampling) = sampling else {
+        let best = most_probable::forward(logits)?.into_iter().zip(addresses);
+        return best.map(|(best, &(row, _))| best.ok_or_else(|| broken(row))).collect();
+    };
     let (_, vocab) = logits.dims2()?;
     let logits = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let rows = logits.par_chunks_exact(vocab).zip(addresses);
     rows.map(|(logits, &(row, position))| {
-        let best = most_probable(logits);
-        if !logits[best as usize].is_finite() || logits.iter().any(|x| x.is_nan()) {
-            bail!("the model's logits for prompt {} are not finite", row + 1);
-        }
-        Ok(match sampling {
-            None => best,
-            Some(sampling) => {
-                let uniform = Philox::new(sampling.seed, DRAW_STREAM | row as u64)
-                    .uniform(u64::from(position));
-                draw(logits, sampling, uniform)
-            }
-        })
+        most_probable::of_row(logits).ok_or_else(|| broken(row))?;
+        let uniform =
+            Philox::new(sampling.seed, DRAW_STREAM | row as u64).uniform(u64::from(position));
+        Ok(draw(logits, sampling, uniform))
     })
     .collect()
-}
-
-/// The token of the largest logit; of equal ones the one with the lowest id.
-fn most_probable(logits: &[f32]) -> u32 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    logits.iter().position(|&x| x >= largest).unwrap_or_default() as u32
 }
 
 /// The token at `uniform`, in `[0, 1)`, of the distribution that `sampling` leaves.
@@ -184,7 +176,6 @@ mod tests {
         assert_eq!(ids(&LOGITS, &sampling(1.0, 1.0, 2)), [2, 0]);
         assert_eq!(ids(&[0.5; 9], &sampling(1.0, 1.0, 4)), [0, 1, 2, 3]);
         assert_eq!(ids(&[0.5; 10], &sampling(1.0, 0.35, 0)), [0, 1, 2, 3]);
-        assert_eq!(most_probable(&[0.5, 1.0, 1.0]), 1);
     }
 
     #[test]

@@ -112,6 +112,6 @@ mod tests {
             assert!(check.ok, "{check:?}");
             assert!(check.rate > 0.0 && check.share > 0.0, "{check:?}");
         }
-        assert_eq!(examination.checks.len(), 20);
+        assert_eq!(examination.checks.len(), 21);
     }
 }

@@ -5,7 +5,10 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Sizes;
 use super::examiner::{Examiner, Work, exact, worst};
-use crate::ops::{linear, logps, reference};
+use crate::ops::{linear, logps, most_probable, reference};
+
+/// Answers whose next token is chosen at once.
+const ANSWERS: usize = 16;
 
 /// `x`, a weight and a gradient of few odd rows.
 fn few(examiner: &Examiner) -> Result<[Tensor; 3]> {
@@ -79,6 +82,18 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     };
     examiner.check("logps and gradient", 4.0, scores, flop(2, scored, vocab), || {
         Ok(logps::forward_for_backward(&rows, &head, &targets).map(drop)?)
+    });
+
+    let logits = examiner.random(&[ANSWERS, vocab], 1.0, 7)?;
+    let bytes = Work::Bytes(logits.elem_count() * examiner.dtype.size_in_bytes());
+    let best = |examiner: &Examiner| {
+        let logits = examiner.random(&[5, 3333], 1.0, 8)?;
+        let want = most_probable::forward(&exact(&logits)?)?;
+        let got = most_probable::forward(&logits)?;
+        Ok(want.iter().zip(got).filter(|(want, got)| *want != got).count() as f64)
+    };
+    examiner.check("most probable token", 1.0, best, bytes, || {
+        Ok(most_probable::forward(&logits).map(drop)?)
     });
     Ok(())
 }

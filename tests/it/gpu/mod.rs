@@ -340,23 +340,19 @@ fn answers_on_a_gpu_are_those_of_the_cpu() {
     let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
     let answers = |place: &Place, how: &[&str]| {
         wide_model(place, 64);
-        let verb = [
-            "generate",
-            "--model=model",
-            "--max-new-tokens=12",
-            "--batch=3",
-            "--temperature=1",
-            "-q",
-        ];
+        let verb = ["generate", "--model=model", "--max-new-tokens=12", "--batch=3", "-q"];
         let output = place.mvpbench(&[&verb, how, &prompts].concat()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let on_cpu = answers(&Place::new(), &["--device=cpu"]);
-    assert_eq!(on_cpu.lines().count(), 4);
-    assert_eq!(answers(&place(), &["--device=cuda", "--dtype=f32"]), on_cpu);
-    // In bf16 another token may be drawn; what is asked for is there.
-    assert_eq!(answers(&place(), &["--device=cuda"]).lines().count(), 4);
+    for temperature in ["--temperature=0", "--temperature=1"] {
+        let on_cpu = answers(&Place::new(), &["--device=cpu", temperature]);
+        assert_eq!(on_cpu.lines().count(), 4);
+        let on_gpu = |dtype| answers(&place(), &["--device=cuda", dtype, temperature]);
+        assert_eq!(on_gpu("--dtype=f32"), on_cpu);
+        // In bf16 another token may be chosen; what is asked for is there.
+        assert_eq!(on_gpu("--dtype=bf16").lines().count(), 4);
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod dropout;
 mod elements;
 mod harness;
 mod logps;
+mod most_probable;
 mod rms_norm;
 mod rope;
 mod rows;
