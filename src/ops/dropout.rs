@@ -11,6 +11,10 @@ use super::block::by_row;
 use super::cpu::{self, Real, on_device};
 use super::philox;
 
+/// Blocks of four random words, and elements, that are computed side by side.
+const QUADS: usize = 16;
+const STRETCH: usize = 4 * QUADS;
+
 /// One mask of one adapted module at one optimizer step.
 #[derive(Debug, Clone)]
 pub struct Mask<'a> {
@@ -74,13 +78,19 @@ impl Mask<'_> {
             [columns],
             #[inline(always)]
             |t: usize, [y]: [&mut [T]; 1]| {
-                let address = [offsets[t], pair_rows[t], self.step];
-                let quads = y.chunks_mut(4).zip(cpu::row(data, t, columns).chunks(4));
-                for (quad, (y, x)) in quads.enumerate() {
-                    let words =
-                        philox::block(key, [quad as u32, address[0], address[1], address[2]]);
-                    for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
-                        *y = if word >= threshold { x * scale } else { T::zero() };
+                let stretches =
+                    y.chunks_mut(STRETCH).zip(cpu::row(data, t, columns).chunks(STRETCH));
+                for (stretch, (y, x)) in stretches.enumerate() {
+                    let quad = (stretch * QUADS) as u32;
+                    let words: [[u32; QUADS]; 4] =
+                        philox::blocks(key, [quad, offsets[t], pair_rows[t], self.step]);
+                    let mut in_order = [0; STRETCH];
+                    for (i, quad) in in_order.chunks_exact_mut(4).enumerate() {
+                        quad.copy_from_slice(&[words[0][i], words[1][i], words[2][i], words[3][i]]);
+                    }
+                    for ((y, &x), &word) in y.iter_mut().zip(x).zip(&in_order) {
+                        let kept = x * scale;
+                        *y = if word >= threshold { kept } else { T::zero() };
                     }
                 }
             },

@@ -23,6 +23,36 @@ pub fn block(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
     counter
 }
 
+/// [`block`] at `counter` and the `N - 1` counters whose first word is 1, 2, ... more, side by side so that it is computed in vectors:
+/// word `w` of the block `i` is `[w][i]`.
+#[inline(always)]
+pub fn blocks<const N: usize>(mut key: [u32; 2], counter: [u32; 4]) -> [[u32; N]; 4] {
+    // In 64 bits each, of which a product reads the lower half: so a vector holds what it is multiplied to.
+    let low = |word: u64| word & u64::from(u32::MAX);
+    let [mut a, mut b, mut c, mut d] = counter.map(|word| [u64::from(word); N]);
+    for (i, first) in a.iter_mut().enumerate() {
+        *first = low(*first + i as u64);
+    }
+    for _ in 0..10 {
+        let [k0, k1] = key.map(u64::from);
+        for i in 0..N {
+            let left = u64::from(MULTIPLIERS.0) * low(a[i]);
+            let right = u64::from(MULTIPLIERS.1) * low(c[i]);
+            a[i] = right >> 32 ^ b[i] ^ k0;
+            b[i] = low(right);
+            c[i] = left >> 32 ^ d[i] ^ k1;
+            d[i] = low(left);
+        }
+        key = [key[0].wrapping_add(WEYL.0), key[1].wrapping_add(WEYL.1)];
+    }
+    let mut words = [[0; N]; 4];
+    for i in 0..N {
+        [words[0][i], words[1][i], words[2][i], words[3][i]] =
+            [a[i], b[i], c[i], d[i]].map(|word| word as u32);
+    }
+    words
+}
+
 /// A stream of numbers under one seed, read at any place.
 #[derive(Debug, Clone, Copy)]
 pub struct Philox {
@@ -79,6 +109,16 @@ mod tests {
             block([0xa409_3822, 0x299f_31d0], pi),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
+    }
+
+    #[test]
+    fn blocks_side_by_side_are_those_one_after_another() {
+        let (key, counter) = ([0xa409_3822, 0x299f_31d0], [u32::MAX - 2, 7, u32::MAX, 9]);
+        let side_by_side = blocks::<5>(key, counter);
+        for i in 0..5 {
+            let one = block(key, [counter[0].wrapping_add(i), 7, u32::MAX, 9]);
+            assert_eq!(side_by_side.map(|words| words[i as usize]), one);
+        }
     }
 
     #[test]
