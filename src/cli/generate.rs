@@ -73,9 +73,10 @@ pub struct GenerateArgs {
     /// Ends an answer before this text; may be repeated
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// Answers under way at once; changes speed and memory, not the answers
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    batch: usize,
+    /// Answers under way at once, by default 16 on the CPU and 64 on a GPU, or as many as have room; changes speed and memory, not the
+    /// answers, but that on a GPU the rounding of two tokens about equally probable may
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
     /// Number type of the weights; auto is bf16 on a GPU, and f32 on the CPU, which computes in no other
     #[arg(long, value_name = "DTYPE", value_parser = dtype_named(), default_value = "auto")]
     dtype: Dtype,
@@ -117,11 +118,11 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         say,
     )?;
     base.notes.iter().for_each(|note| say.note(note));
-    let settings = GenerationSettings {
+    let mut settings = GenerationSettings {
         max_new_tokens: args.max_new_tokens,
         sampling: sampling(args)?,
         eos: base.eos_ids()?,
-        batch: args.batch,
+        batch: args.batch.unwrap_or(1), // until the room is known
     };
     settings.check()?;
     let adapter = match &args.adapter {
@@ -136,6 +137,11 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     if let Some(adapter) = adapter.take_if(|_| args.merge) {
         model = model.merged(&adapter)?;
         merged = "merged";
+    }
+    if args.batch.is_none() {
+        let tokens = ids.iter().map(Vec::len).max().unwrap_or(1) + args.max_new_tokens;
+        settings.batch =
+            machine::answers_at_once(&model.config, model.dtype, &model.device, tokens);
     }
     let stop = StopStrings::new(&base.tokenizer, &args.stop);
     let work = Work {

@@ -38,13 +38,9 @@ impl Scoring<'_> {
         let asked = self.asked(set)?;
         let spmr = &self.config.eval.spmr;
         let longest = asked.prompts.iter().map(Vec::len).max().unwrap_or(1);
-        let batch = machine::answers_at_once(
-            &self.model.config,
-            self.model.dtype,
-            longest + spmr.max_new_tokens,
-            machine::free_bytes(&self.model.device),
-            machine::most_answers(&self.model.device),
-        );
+        let tokens = longest + spmr.max_new_tokens;
+        let model = self.model;
+        let batch = machine::answers_at_once(&model.config, model.dtype, &model.device, tokens);
         let settings = GenerationSettings {
             max_new_tokens: spmr.max_new_tokens,
             eos: self.inputs.eos.clone(),

@@ -164,24 +164,24 @@ pub fn engine(
     Engine { micro_batch_tokens, keep }
 }
 
-/// Answers under way at once where there is room for more than one. A step of them reads every weight once, however many they are, and
-/// on a GPU that is what takes its time: by the bytes read, 64 take twice as long as 16. `--dry-run` plans 16 on either.
-pub fn most_answers(device: &Device) -> usize {
-    if device.is_cpu() { GenerationSettings::default().batch } else { 64 }
-}
-
-/// Answers of up to `tokens` tokens, prompts included, that are under way at once: `most`, or as many as have room for their keys
-/// and values in a share of `free_bytes`.
+/// Answers of up to `tokens` tokens, prompts included, that are under way at once on `device`: 16 on a CPU, 64 on a GPU, or as many as
+/// have room for their keys and values in a share of the free memory.
+///
+/// A step of them reads every weight once, however many they are, and on a GPU that is what takes its time: by the bytes read, 64 take
+/// twice as long as 16. `--dry-run` plans 16 on either.
 pub fn answers_at_once(
     config: &LlamaConfig,
     dtype: DType,
+    device: &Device,
     tokens: usize,
-    free_bytes: Option<f64>,
-    most: usize,
 ) -> usize {
-    let each = memory::key_value_bytes(config, dtype, tokens);
-    let room = free_bytes.map_or(most, |free| (ACTIVATION_SHARE * free / each) as usize);
-    room.clamp(1, most)
+    let most = if device.is_cpu() { GenerationSettings::default().batch } else { 64 };
+    with_room(memory::key_value_bytes(config, dtype, tokens), free_bytes(device), most)
+}
+
+/// How many things of `each` bytes have room, `most` at most and one at least.
+fn with_room(each: f64, free_bytes: Option<f64>, most: usize) -> usize {
+    free_bytes.map_or(most, |free| (ACTIVATION_SHARE * free / each) as usize).clamp(1, most)
 }
 
 /// Memory that a new tensor on `device` can have, where the system says.
@@ -326,17 +326,11 @@ mod tests {
 
     #[test]
     fn as_many_answers_are_under_way_as_have_room_and_at_least_one() {
-        let json = r#"{"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "num_hidden_layers": 3, "vocab_size": 50, "rms_norm_eps": 1e-5,
-            "max_position_embeddings": 256}"#;
-        let config = LlamaConfig::parse(json, "test").unwrap();
-        // Keys and values of 3 layers, 100 tokens, 2 heads of 16 elements of 2 bytes.
-        let each = 2.0 * 3.0 * 100.0 * 32.0 * 2.0;
-        let at_once = |free| answers_at_once(&config, DType::BF16, 100, free, 16);
-        assert_eq!(at_once(None), 16);
-        assert_eq!(at_once(Some(each)), 1);
-        assert_eq!(at_once(Some(10.0 * each)), 7);
-        assert_eq!(at_once(Some(1000.0 * each)), 16);
+        let each = 1e6;
+        assert_eq!(with_room(each, None, 16), 16);
+        assert_eq!(with_room(each, Some(each), 16), 1);
+        assert_eq!(with_room(each, Some(10.0 * each), 16), 7);
+        assert_eq!(with_room(each, Some(1000.0 * each), 16), 16);
     }
 
     #[test]

@@ -281,8 +281,9 @@ fn a_step_waits_for_the_gpu_once() {
 
 #[test]
 fn a_run_that_is_stopped_a_step_ahead_of_the_gpu_goes_on_to_the_same_bytes() {
-    let set =
-        ["--device", "cuda", "--set", "train.max_steps=5", "--set", "train.checkpoint_every=9"];
+    let few = ["train.max_steps=5", "train.checkpoint_every=9", "train.per_device_batch_size=1"];
+    let set = few.map(|key| ["--set", key]).concat();
+    let set = [&["--device", "cuda"], &set[..]].concat();
     let whole = place();
     wide_model(&whole, 64);
     whole.succeed(&[&TRAIN[..], &set].concat());
@@ -307,7 +308,8 @@ fn a_run_that_is_stopped_a_step_ahead_of_the_gpu_goes_on_to_the_same_bytes() {
 /// With a loss that is finite and a gradient that is not, which the host knows only when it has begun the next step.
 #[test]
 fn a_step_that_is_skipped_changes_nothing_on_a_gpu() {
-    let steep = ["--set", "dpo.beta=1e39", "--set", "train.checkpoint_every=9"];
+    let steep = ["dpo.beta=1e39", "train.checkpoint_every=9", "train.per_device_batch_size=1"];
+    let steep = steep.map(|key| ["--set", key]).concat();
     let skipping = [&steep[..], &["--set", "train.max_skipped_steps=9"]].concat();
     let (on_cpu, on_gpu) = (Place::new(), place());
     let records = [(&on_cpu, "cpu"), (&on_gpu, "cuda")].map(|(place, device)| {
@@ -323,7 +325,8 @@ fn a_step_that_is_skipped_changes_nothing_on_a_gpu() {
     assert_eq!(on_gpu.bytes(ADAPTER), on_cpu.bytes(ADAPTER));
     let place = place();
     wide_model(&place, 64);
-    let few = ["--device", "cuda", "--set", "train.max_skipped_steps=2"];
+    let few =
+        ["--device", "cuda", "--set", "model.dtype=f32", "--set", "train.max_skipped_steps=2"];
     let output = place.run(&[&TRAIN[..], &steep, &few].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
