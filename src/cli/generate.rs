@@ -73,8 +73,8 @@ pub struct GenerateArgs {
     /// Ends an answer before this text; may be repeated
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// Answers under way at once, by default 16 on the CPU and 64 on a GPU, or as many as have room; changes speed and memory, not the
-    /// answers, but that on a GPU the rounding of two tokens about equally probable may
+    /// Answers under way at once; by default 16 on the CPU and 64 on a GPU, fewer where memory is short. Changes speed and memory, and on
+    /// a GPU the answer where two tokens are about equally probable
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Number type of the weights; auto is bf16 on a GPU, and f32 on the CPU, which computes in no other

@@ -8,19 +8,8 @@ const WEYL: (u32, u32) = (0x9E37_79B9, 0xBB67_AE85);
 
 /// The four 32-bit words at `counter` under `key`.
 #[inline(always)]
-pub fn block(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
-    for _ in 0..10 {
-        let left = u64::from(MULTIPLIERS.0) * u64::from(counter[0]);
-        let right = u64::from(MULTIPLIERS.1) * u64::from(counter[2]);
-        counter = [
-            (right >> 32) as u32 ^ counter[1] ^ key[0],
-            right as u32,
-            (left >> 32) as u32 ^ counter[3] ^ key[1],
-            left as u32,
-        ];
-        key = [key[0].wrapping_add(WEYL.0), key[1].wrapping_add(WEYL.1)];
-    }
-    counter
+pub fn block(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
+    blocks::<1>(key, counter).map(|[word]| word)
 }
 
 /// [`block`] at `counter` and the `N - 1` counters whose first word is 1, 2, ... more, side by side so that it is computed in vectors:

@@ -283,7 +283,7 @@ pub fn matmul_tflops(config: &LlamaConfig, dtype: DType, device: &Device) -> Res
 }
 
 /// Numbers in ±1 that differ from place to place, for what is timed: a GPU moves and multiplies equal ones with less power, so faster.
-pub(super) fn uneven(shape: (usize, usize), dtype: DType, device: &Device) -> Result<Tensor> {
+fn uneven(shape: (usize, usize), dtype: DType, device: &Device) -> Result<Tensor> {
     let random = |n: usize, stream| -> Result<Tensor> {
         let philox = Philox::new(0, stream);
         let values = (0..n as u64).map(|i| (2.0 * philox.uniform(i) - 1.0) as f32);

@@ -28,7 +28,7 @@ impl Mask {
             hide_from[run.rows.clone()].fill(run.hidden.start as u32);
             hide_to[run.rows.clone()].fill(run.hidden.end as u32);
         }
-        // One by one: a copy of up to 64 KiB goes along with the commands, one beyond waits for what is queued.
+        // One by one: a copy of up to 64 KiB goes along with the commands, one beyond may wait for what is queued.
         let rows = [start, hide_from, hide_to].map(|numbers| Tensor::new(numbers, device));
         let [start, hide_from, hide_to] = rows;
         let rows = Tensor::stack(&[start?, hide_from?, hide_to?], 0)?;

@@ -41,7 +41,7 @@ impl Examiner {
             matmul_tflops: machine::matmul_tflops(config, dtype, device)?,
             checks: Vec::new(),
         };
-        let large = machine::uneven((1024, 4 * config.hidden), dtype, device)?;
+        let large = examiner.random(&[1024, 4 * config.hidden], 1.0, 0)?;
         let bytes = 2 * large.elem_count() * dtype.size_in_bytes();
         let seconds = examiner.time(&|| Ok(large.copy().map(drop)?))?;
         examiner.copy_gb_per_s = bytes as f64 / seconds / 1e9;
