@@ -8,10 +8,12 @@ use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
 use mvpbench::config::{DataSection, Tokenization, TrainSection};
+use mvpbench::data::file;
 use mvpbench::data::pack::Pack;
-use mvpbench::data::tokenize::{Limits, TokenPair, tokenize};
+use mvpbench::data::pair::Pair;
+use mvpbench::data::token_pair::TokenPair;
+use mvpbench::data::tokenize::{Limits, tokenize};
 use mvpbench::data::tokenizer::{Tokenizer, TokenizerFiles};
-use mvpbench::data::{file, pair::Pair};
 use mvpbench::ops::attention::{self, Heads};
 use mvpbench::ops::dropout::Mask;
 use mvpbench::ops::{adamw, linear, logps, rms_norm, rope, swiglu};

@@ -1,25 +1,41 @@
 //! LoRA + DPO fine-tuning of Llama-2 on candle, and the evaluation of the MVPBench paper (arXiv 2509.08022).
 //!
-//! Data flows one way; nothing imports upstream:
+//! The house has rooms on floors; a room imports only from floors below its own, and there is no circle. The floors, top to bottom:
+//!
+//! `bin > cli > dry_run > train > eval > session > inference, doctor > machine, report > model, encoder, run_folder > data, metrics > dpo > config, hub > presets, disk, net > ops, console, error`
+//!
+//! Data flows up:
 //!
 //! 1. [`data`]: files -> pairs -> token ids -> packs of whole pairs, without padding.
 //! 2. [`model`]: a frozen Llama and its LoRA [`model::adapter`]; forward and backward written out, no tape.
 //!    It is composed of [`ops`]: every operation is a `forward` and a `backward` over plain candle tensors.
-//! 3. [`train`]: completion log-probabilities -> the DPO loss -> AdamW -> checkpoints. [`train::run`] reads as the recipe.
-//! 4. [`eval`]: the same log-probabilities -> OPA and its relatives; generated answers -> sentence embeddings -> SPMR; with intervals.
-//! 5. [`report`]: the figures beside the paper's Table 1.
+//! 3. [`session`]: everything a command needs before its first forward pass. [`inference`]: a model over many pairs or prompts.
+//! 4. [`train`]: completion log-probabilities -> the loss of [`dpo`] -> AdamW -> checkpoints. [`train::run`] reads as the recipe.
+//! 5. [`eval`]: the same log-probabilities and generated answers -> [`metrics`]: OPA and its relatives, SPMR, with intervals.
+//! 6. [`report`]: the figures beside the paper's Table 1.
 //!
-//! [`config`] is what the user chose; [`cli`] is how they said it.
+//! [`config`] is what the user chose; [`cli`] is how they typed it. [`run_folder`] spells every file that a run leaves.
 
-pub mod atomic_file;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod data;
+pub mod disk;
+pub mod doctor;
+pub mod dpo;
+pub mod dry_run;
+pub mod encoder;
 pub mod error;
 pub mod eval;
-pub mod interrupt;
+pub mod hub;
+pub mod inference;
+pub mod machine;
+pub mod metrics;
 pub mod model;
+pub mod net;
 pub mod ops;
 pub mod presets;
 pub mod report;
+pub mod run_folder;
+pub mod session;
 pub mod train;

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::bail;
 use clap::Args;
 
-use crate::train::{doctor as examination, machine};
+use crate::{doctor as examination, machine};
 
 /// Check a device: each operation's values and gradients against its reference, its rate beside what the device can do, and the
 /// memory of a step against what `train --dry-run` plans.

@@ -7,11 +7,11 @@ use clap::{Args, ValueEnum};
 use toml::{Table, Value};
 
 use crate::config::RunConfig;
+use crate::console::interrupt;
+use crate::console::progress::Verbosity;
 use crate::error::InputError;
+use crate::eval::standalone::evaluate;
 use crate::report::Table1;
-use crate::train::interrupt;
-use crate::train::progress::Verbosity;
-use crate::train::standalone::evaluate;
 
 /// Evaluate a model, with or without an adapter, on any pair files: the figures that `train` gives before and after.
 #[derive(Debug, Clone, Args)]

@@ -1,5 +1,7 @@
 //! `mvpbench generate`: what a model answers to prompts.
 
+use crate::inference::engine;
+use crate::machine::peak;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,18 +11,18 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
-use crate::atomic_file;
 use crate::config::{Dtype, ModelSection, PromptFormat};
-use crate::data::file::Prompts;
+use crate::console::interrupt::{self, Interrupted};
+use crate::console::progress::Verbosity;
+use crate::data::format::Prompts;
 use crate::data::prompt::Prompt;
+use crate::disk::atomic;
 use crate::error::InputError;
+use crate::inference::generations::GenerationPass;
+use crate::machine;
 use crate::model::adapter;
 use crate::model::generation::{GenerationSettings, Sampling, Stop, StopStrings};
-use crate::train::generations::Work;
-use crate::train::inputs::Base;
-use crate::train::interrupt::{self, Interrupted};
-use crate::train::machine;
-use crate::train::progress::Verbosity;
+use crate::session::base::Base;
 
 /// Generate answers to prompts, with or without an adapter: one JSON object a line, in the order of the prompts.
 #[derive(Debug, Clone, Args)]
@@ -102,7 +104,7 @@ struct Answer<'a> {
 /// Runs the verb: results on stdout or in the file, progress on stderr.
 pub fn generate(args: &GenerateArgs) -> Result<()> {
     interrupt::install()?;
-    machine::keep_freed_memory();
+    peak::keep_freed_memory();
     let say = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     if let Some(output) = args.output.as_deref().filter(|output| output.exists()) {
         let message = format!("`{}` is there already", output.display());
@@ -140,11 +142,10 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     }
     if args.batch.is_none() {
         let tokens = ids.iter().map(Vec::len).max().unwrap_or(1) + args.max_new_tokens;
-        settings.batch =
-            machine::answers_at_once(&model.config, model.dtype, &model.device, tokens);
+        settings.batch = engine::answers_at_once(&model.shape, model.dtype, &model.device, tokens);
     }
     let stop = StopStrings::new(&base.tokenizer, &args.stop);
-    let work = Work {
+    let pass = GenerationPass {
         model: &model,
         adapter: adapter.as_ref(),
         prompts: &ids,
@@ -152,9 +153,9 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         stop: &stop,
     };
     let journal_path = args.output.as_deref().map(journal_path);
-    let key = work.key(&format!("{model_digest} {merged}"))?;
+    let key = pass.key(&format!("{model_digest} {merged}"))?;
     let journal = journal_path.as_deref().map(|path| (path, key.as_str()));
-    let (generations, journal) = match work.run(journal, say) {
+    let (generations, journal) = match pass.run(journal, say) {
         Err(error) if error.is::<Interrupted>() && args.output.is_none() => {
             anyhow::bail!("interrupted; without `--output` nothing is kept")
         }
@@ -179,7 +180,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     match &args.output {
         None => write(&mut std::io::stdout().lock())?,
         Some(path) => {
-            atomic_file::write(path, write)?;
+            atomic::write(path, write)?;
             journal.map(|journal| journal.remove()).transpose()?;
             say.note(format!("answers: {}", path.display()));
         }

@@ -1,14 +1,14 @@
 //! `mvpbench merge`: an adapter and its base become one checkpoint.
 
+use crate::console::units;
 use std::io::Write;
 use std::path::PathBuf;
 
 use candle_core::DType;
 use clap::{Args, ValueEnum};
 
+use crate::console::progress::Verbosity;
 use crate::model::merge::{Merge, PROBES, Stored, merge as write_merged};
-use crate::train::machine;
-use crate::train::progress::Verbosity;
 
 /// Merge an adapter into its base model: a full checkpoint in Hugging Face's layout.
 #[derive(Debug, Clone, Args)]
@@ -74,7 +74,7 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
         merged.changed,
         merged.tensors,
         merged.dtype,
-        machine::bytes(merged.bytes as f64),
+        units::bytes(merged.bytes as f64),
         merged.files
     )?;
     if let Some(difference) = &merged.difference {

@@ -3,8 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::console::interrupt::Interrupted;
 use crate::error::InputError;
-use crate::train::interrupt::Interrupted;
 
 pub mod data;
 pub mod doctor;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::error::InputError;
-use crate::eval::groups::MINIMUM_N;
+use crate::metrics::groups::MINIMUM_N;
 use crate::report::page;
 
 /// Write report.html and report.md of one run, or of several side by side, from the files in their folders.

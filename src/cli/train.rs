@@ -7,12 +7,13 @@ use clap::Args;
 
 use crate::bail_input;
 use crate::config::{Projection, RunConfig};
+use crate::console::interrupt;
+use crate::console::progress::Verbosity;
+use crate::dry_run::dry_run;
 use crate::report::Table1;
-use crate::train::dry_run::dry_run;
-use crate::train::folder::Resume;
-use crate::train::interrupt;
-use crate::train::progress::Verbosity;
-use crate::train::run::{Options, run};
+use crate::run_folder::guard::Resume;
+use crate::session::Options;
+use crate::train::run::run;
 use crate::train::seeds;
 
 /// Fine-tune a Llama with LoRA and DPO, evaluate it before and after, export the adapter.

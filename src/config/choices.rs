@@ -156,17 +156,17 @@ choices! {
         /// None: the adapter of the last step is exported.
         #[default]
         None = "none",
-        /// [`crate::eval::Metric::Opa`]; higher is better, as for all but the loss.
+        /// [`crate::metrics::Metric::Opa`]; higher is better, as for all but the loss.
         Opa = "opa",
-        /// [`crate::eval::Metric::PreferenceAccuracy`].
+        /// [`crate::metrics::Metric::PreferenceAccuracy`].
         PreferenceAccuracy = "preference_accuracy",
-        /// [`crate::eval::Metric::PreferenceAccuracyNormalized`].
+        /// [`crate::metrics::Metric::PreferenceAccuracyNormalized`].
         PreferenceAccuracyNormalized = "preference_accuracy_normalized",
-        /// [`crate::eval::Metric::OpaMarginMean`].
+        /// [`crate::metrics::Metric::OpaMarginMean`].
         OpaMarginMean = "opa_margin_mean",
-        /// [`crate::eval::Metric::RewardMarginMean`].
+        /// [`crate::metrics::Metric::RewardMarginMean`].
         RewardMarginMean = "reward_margin_mean",
-        /// [`crate::eval::Metric::DpoLoss`]; lower is better.
+        /// [`crate::metrics::Metric::DpoLoss`]; lower is better.
         DpoLoss = "dpo_loss",
     }
 

@@ -7,10 +7,10 @@ use anyhow::Result;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::fields::{Place, Record, kind, shorten};
 use super::pair::{LoadCounts, Loaded, Pair};
-pub use super::record::Prompts;
-use super::{parquet, record};
+pub use crate::data::format::Prompts;
+use crate::data::format::fields::{Place, Record, kind, shorten};
+use crate::data::{format, parquet};
 use crate::error::InputError;
 
 /// Reads files in order: name, by which messages and [`Pair::source`] call it, and bytes.
@@ -41,7 +41,7 @@ fn read(
     for (place, (line, json)) in elements.into_iter().enumerate() {
         let record =
             Record { place: Place { file: name, line }, fields: object(json, name, line)? };
-        let draft = record::draft(&record, &stem, place + 1, counts)?;
+        let draft = format::draft(&record, &stem, place + 1, counts)?;
         pairs.push(draft.render(record.place, prompts, counts)?);
     }
     Ok(pairs)
@@ -66,7 +66,7 @@ pub(super) fn owned(bytes: &[u8], name: &str) -> Result<Vec<Owned>> {
     for (place, (line, json)) in elements(&bytes, name)?.into_iter().enumerate() {
         let record =
             Record { place: Place { file: name, line }, fields: object(json, name, line)? };
-        let mut pair = record::draft(&record, &stem, place + 1, &mut counts)?.pair;
+        let mut pair = format::draft(&record, &stem, place + 1, &mut counts)?.pair;
         owned.push(Owned {
             place: record.place.to_string(),
             json: json.trim().to_owned(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::fields::{Record, kind};
+use crate::data::format::fields::{Record, kind};
 use crate::error::InputError;
 
 /// Group key, and the fields it is read from, first one found.
@@ -81,8 +81,8 @@ pub(super) fn values(record: &Record<'_>) -> Result<Option<BTreeMap<String, Stri
 
 #[cfg(test)]
 mod tests {
-    use super::super::fields::Place;
     use super::*;
+    use crate::data::format::fields::Place;
 
     fn record(json: &str) -> Record<'_> {
         Record {

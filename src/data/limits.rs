@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::tokenize::TokenPair;
 use crate::config::DataSection;
 pub use crate::config::Tokenization;
+use crate::data::token_pair::TokenPair;
 
 /// Limits in tokens; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,6 +1,6 @@
-//! Files in, packed batches out: files -> [`pair::Pair`] -> [`tokenize::TokenPair`] -> [`pack::Pack`].
+//! Files in, packed batches out: files -> [`pair::Pair`] -> [`token_pair::TokenPair`] -> [`pack::Pack`].
 //!
-//! Feeds [`crate::model`] (packs) and [`crate::eval`] (who a pair belongs to). No tensor and no GPU here.
+//! Feeds [`crate::model`] (packs) and [`crate::metrics`] (who a pair belongs to). No tensor and no GPU here.
 //!
 //! - [`file::load`]: bytes of JSON arrays, JSONL or Parquet -> pairs as text, with the prompt rendered.
 //! - [`prompt::load`]: prompts by themselves, to be gone on from.
@@ -14,10 +14,8 @@
 //! What was odd, missing, cut or dropped on the way is counted in [`pair::LoadCounts`] and [`tokenize::TokenCounts`], which say it in a line.
 
 pub mod chat;
-pub(crate) mod contained;
-mod conversation;
-mod fields;
 pub mod file;
+pub mod format;
 pub mod groups;
 mod limits;
 pub mod pack;
@@ -25,9 +23,9 @@ pub mod pair;
 mod parquet;
 mod pieces;
 pub mod prompt;
-mod record;
 pub mod split;
 pub mod stats;
+pub mod token_pair;
 pub mod tokenize;
 pub mod tokenizer;
 mod tokenizer_files;

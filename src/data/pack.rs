@@ -1,6 +1,6 @@
 //! Whole pairs end to end in one sequence of tokens: no padding, and each prompt once.
 
-use super::tokenize::TokenPair;
+use crate::data::token_pair::TokenPair;
 
 /// Pairs laid end to end as `[prompt | chosen | rejected]`, `tokens` rows in all.
 ///

@@ -9,8 +9,8 @@ use anyhow::Result;
 use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::contained::contained;
 use crate::error::InputError;
+use crate::error::contained::contained;
 
 /// First bytes of a Parquet file.
 const MAGIC: &[u8] = b"PAR1";

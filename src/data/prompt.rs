@@ -4,13 +4,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::conversation::Conversation;
-use super::fields::{Place, Record};
 use super::file;
 use super::pair::{LoadCounts, Markup};
-use super::record::{self, Prompts};
 use super::tokenizer::Tokenizer;
 use crate::config::PromptFormat;
+use crate::data::format::conversation::Conversation;
+use crate::data::format::fields::{Place, Record};
+use crate::data::format::{self, Prompts};
 use crate::error::InputError;
 
 /// A prompt as text, and where it is from.
@@ -62,7 +62,7 @@ fn of_record(
     let place = record.place.to_string();
     let mut counts = LoadCounts::default();
     if ["chosen", "rejected", "answer_w", "answer_l"].iter().any(|key| record.get(key).is_some()) {
-        let draft = record::draft(record, stem, number, &mut counts)?;
+        let draft = format::draft(record, stem, number, &mut counts)?;
         let pair = draft.render(record.place, prompts, &mut counts)?;
         return Ok(Prompt { id: pair.id, place, text: pair.prompt, markup: pair.markup });
     }
@@ -73,8 +73,8 @@ fn of_record(
     }
     let text = match (record.get("prompt"), record.get("question")) {
         (None, None) => return Err(record.missing("prompt", "text").into()),
-        (None, Some(_)) => record::mvpbench_prompt(record, &mut counts)?,
-        (Some(_), _) => record::preference_prompt(record, &mut counts)?,
+        (None, Some(_)) => format::mvpbench::mvpbench_prompt(record, &mut counts)?,
+        (Some(_), _) => format::preference::preference_prompt(record, &mut counts)?,
     };
     Prompt::plain(&text, id, place, prompts)
 }

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::pair::{Loaded, Pair};
-use super::tokenize::{TokenCounts, TokenPair};
+use crate::data::token_pair::TokenPair;
+use crate::data::tokenize::TokenCounts;
 
 /// Bars of a histogram, at most.
 const BINS: usize = 12;

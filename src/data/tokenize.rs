@@ -1,45 +1,14 @@
-//! Pairs as token ids.
+//! Pairs as text -> pairs as token ids, by the rules of either tokenization.
 
+use crate::data::token_pair::TokenPair;
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
 use super::pair::{Markup, Pair};
 use super::tokenizer::{Encoder, Tokenizer};
-use crate::interrupt;
+use crate::console::interrupt;
 
 pub use super::limits::{Limits, TokenCounts, Tokenization};
-
-/// A pair as token ids, already truncated. Both sides share `prompt` exactly.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenPair {
-    /// Row of the pair in the data set, before any shuffling; dropout masks and the reference cache are keyed by it.
-    pub row: u32,
-    /// Ids both sides begin with (BOS included where the rule puts one).
-    pub prompt: Vec<u32>,
-    /// Ids of the preferred answer, every one of them scored.
-    pub chosen: Vec<u32>,
-    /// Ids of the other answer, every one of them scored.
-    pub rejected: Vec<u32>,
-}
-
-impl TokenPair {
-    /// Whether both answers are the same tokens, so that nothing can prefer one.
-    pub fn is_twin(&self) -> bool {
-        self.chosen == self.rejected
-    }
-
-    /// Tokens that are scored of `[chosen, rejected]`. A first token without any token before it has nothing to predict it.
-    pub fn scored(&self) -> [usize; 2] {
-        let unseen = usize::from(self.prompt.is_empty());
-        [&self.chosen, &self.rejected].map(|answer| answer.len().saturating_sub(unseen))
-    }
-
-    /// Tokens of the pair as it is computed: the prompt once, and the answers once if they are the same.
-    pub fn tokens(&self) -> usize {
-        let rejected = if self.is_twin() { 0 } else { self.rejected.len() };
-        self.prompt.len() + self.chosen.len() + rejected
-    }
-}
 
 /// Token ids of the pairs that were kept, in order, and what was cut.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

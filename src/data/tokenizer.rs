@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::contained::contained;
 use super::tokenizer_files::{self, Parts};
 use super::words::{Memory, Words};
 use crate::error::InputError;
+use crate::error::contained::contained;
 
 pub use super::tokenizer_files::TokenizerFiles;
 

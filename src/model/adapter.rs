@@ -8,9 +8,10 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 
-use super::config::LlamaConfig;
 use super::lora::{self, Adapter, LoraPair, LoraTensors, PerProjection};
+use super::shape::Shape;
 use crate::config::{LoraSection, Projection};
+use crate::disk::digest;
 use crate::error::{InputError, shown};
 
 /// File of the weights in an adapter folder.
@@ -58,7 +59,7 @@ pub fn to_safetensors(tensors: &LoraTensors) -> Result<Vec<u8>> {
 pub fn from_safetensors(
     bytes: &[u8],
     file: &str,
-    config: &LlamaConfig,
+    config: &Shape,
     targets: &[Projection],
     rank: usize,
     device: &Device,
@@ -174,7 +175,7 @@ fn number(x: f64) -> Value {
 /// Refuses by name whatever PEFT can do to an adapter and is not computed here (DoRA, biases, patterns, ...).
 pub fn load(
     folder: &Path,
-    config: &LlamaConfig,
+    config: &Shape,
     expected: Option<&LoraSection>,
     device: &Device,
 ) -> Result<Adapter> {
@@ -312,4 +313,10 @@ fn agree(
             .into());
     }
     Ok(())
+}
+
+/// Digest of an adapter's weights and of how they are scaled.
+pub fn digest(adapter: &Adapter) -> Result<String> {
+    let weights = to_safetensors(&adapter.tensors)?;
+    Ok(digest::of_parts([&weights[..], &adapter.scale().to_le_bytes()]))
 }

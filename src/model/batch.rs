@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::rotary::Rotary;
 use crate::data::pack::Pack;
-use crate::data::tokenize::TokenPair;
+use crate::data::token_pair::TokenPair;
 use crate::ops::attention::Mask;
 
 /// Where each row of a matrix stands in the data: the keys of its dropout masks.

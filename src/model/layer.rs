@@ -5,8 +5,8 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::batch::{Batch, TokenKeys};
-use super::config::LlamaConfig;
 use super::lora::{self, Active, Adapter, InputGradient, LoraPair, PerProjection};
+use super::shape::Shape;
 use crate::config::Projection::{self, DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
 use crate::ops::dropout::Mask;
 use crate::ops::{attention, rms_norm, rope, rows, swiglu};
@@ -59,7 +59,7 @@ pub struct Pass<'a> {
     /// The pack.
     pub batch: &'a Batch,
     /// Shape of the model.
-    pub config: &'a LlamaConfig,
+    pub config: &'a Shape,
     /// The adapter.
     pub lora: LayerLora<'a>,
     /// Rows computed after the attention.

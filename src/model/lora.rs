@@ -4,7 +4,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::config::LlamaConfig;
+use super::shape::Shape;
 use crate::config::{LoraSection, Projection};
 use crate::ops::attention::Heads;
 use crate::ops::dropout::Mask;
@@ -115,7 +115,7 @@ pub struct Adapter {
 impl Adapter {
     /// A fresh adapter as PEFT makes it: A Kaiming-uniform with `a = sqrt 5`, that is uniform in `±1 / sqrt(in)`; B zero.
     pub fn fresh(
-        config: &LlamaConfig,
+        config: &Shape,
         section: &LoraSection,
         seed: u64,
         device: &Device,
@@ -169,7 +169,7 @@ pub fn place(layer: usize, projection: Projection) -> u32 {
 }
 
 /// `(out, in)` of a projection.
-pub fn shape(config: &LlamaConfig, projection: Projection) -> (usize, usize) {
+pub fn shape(config: &Shape, projection: Projection) -> (usize, usize) {
     let Heads { heads, kv_heads, head_dim } = config.heads;
     match projection {
         Projection::QProj => (heads * head_dim, config.hidden),

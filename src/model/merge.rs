@@ -13,14 +13,14 @@ use safetensors::tensor::View;
 use serde_json::Value;
 
 use super::adapter;
-use super::config::LlamaConfig;
 use super::lora::{self, Adapter, LoraPair};
+use super::shape::Shape;
 use super::shard::{Entry, Shard};
 use super::streamed::next_logits;
 use super::weights;
-use crate::atomic_file;
 use crate::bail_input;
 use crate::data::tokenizer::Tokenizer;
+use crate::disk::atomic;
 use crate::error::InputError;
 
 /// What is copied from the base as it is, where it is there.
@@ -135,7 +135,7 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
         weights::shards(model)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?;
     let pairs = adapted(&adapter, &config, &shards, model)?;
 
-    atomic_file::fill_folder(output, |folder| {
+    atomic::fill_folder(output, |folder| {
         let layers = if tokenizer.is_some() { 2 * config.layers } else { 0 };
         let mut merged =
             write(merge, &shards, &pairs, adapter.scale(), folder, &mut |done, tensors| {
@@ -164,19 +164,19 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
     })
 }
 
-fn read_config(model: &Path) -> Result<(LlamaConfig, String)> {
+fn read_config(model: &Path) -> Result<(Shape, String)> {
     let path = model.join(CONFIG_FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| {
         InputError::new(format!("cannot read `{}`: {error}", path.display()))
             .hint("`--model` must be the folder of a Hugging Face checkpoint")
     })?;
-    Ok((LlamaConfig::parse(&text, &path.display().to_string())?, text))
+    Ok((Shape::parse(&text, &path.display().to_string())?, text))
 }
 
 /// The factors of each tensor that the adapter changes, by name; every one of them must be in the checkpoint.
 fn adapted<'a>(
     adapter: &'a Adapter,
-    config: &LlamaConfig,
+    config: &Shape,
     shards: &[Shard],
     model: &Path,
 ) -> Result<HashMap<String, &'a LoraPair>> {
@@ -274,7 +274,7 @@ fn tensor(
 /// Everything beside the weights; where their dtype is another, `config.json` and the index say so.
 fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Result<()> {
     let put = |name: &str, bytes: &[u8]| {
-        atomic_file::write(&folder.join(name), |out| Ok(out.write_all(bytes)?))
+        atomic::write(&folder.join(name), |out| Ok(out.write_all(bytes)?))
     };
     let read = |name: &str| -> Result<Option<Vec<u8>>> {
         let path = merge.model.join(name);
@@ -312,7 +312,7 @@ fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Re
 /// Compares the next token's logits after each probe.
 fn compare(
     merge: &Merge<'_>,
-    config: &LlamaConfig,
+    config: &Shape,
     adapter: &Adapter,
     tokenizer: &Tokenizer,
     merged: &Path,

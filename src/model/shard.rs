@@ -10,8 +10,8 @@ use candle_core::DType;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::atomic_file;
 use crate::bail_input;
+use crate::disk::atomic;
 use crate::error::InputError;
 
 /// The longest header that is read, which is also safetensors' own limit.
@@ -149,7 +149,7 @@ impl Shard {
             header = serde_json::to_vec(&metadata)?;
             header.resize(header.len().next_multiple_of(8), b' ');
         }
-        atomic_file::write(path, |out: &mut dyn Write| {
+        atomic::write(path, |out: &mut dyn Write| {
             out.write_all(&(header.len() as u64).to_le_bytes())?;
             out.write_all(&header)?;
             for entry in &self.entries {

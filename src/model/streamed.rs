@@ -6,17 +6,17 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
 use super::batch::Batch;
-use super::config::LlamaConfig;
+use super::decoder::load_layer;
 use super::layer::{LayerLora, Pass, Rows, Stream};
-use super::llama::load_layer;
 use super::lora::Adapter;
+use super::shape::Shape;
 use super::shard::Shard;
 use super::weights;
 use crate::bail_input;
 use crate::ops::rms_norm;
 
 /// Logits of the token after each of `texts`, `[vocab]` each, computed in f32 on the CPU; equal to those of
-/// [`super::llama::Llama::next_logits`].
+/// [`super::decoder::Decoder::next_logits`].
 ///
 /// - `folder`: the checkpoint of `config`.
 /// - `texts`: token ids, at least one each.
@@ -25,7 +25,7 @@ use crate::ops::rms_norm;
 /// Holds the embedding or the output layer in f32, or one layer. Refuses a tensor that is missing or of another shape.
 pub(super) fn next_logits(
     folder: &Path,
-    config: &LlamaConfig,
+    config: &Shape,
     adapter: Option<&Adapter>,
     texts: &[Vec<u32>],
     tick: &mut dyn FnMut(),
@@ -90,7 +90,7 @@ fn take(shards: &[Shard], name: &str, shape: &[usize]) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::super::adapter;
-    use super::super::llama::Llama;
+    use super::super::decoder::Decoder;
     use super::*;
 
     #[test]
@@ -99,13 +99,13 @@ mod tests {
         for (name, adapter) in [("tiny-gqa", "tiny-gqa-nonzero"), ("tiny-f16", "tiny-f16-nonzero")]
         {
             let folder = golden(&format!("models/{name}"));
-            let model = Llama::load(&folder, DType::F32, &Device::Cpu).unwrap();
+            let model = Decoder::load(&folder, DType::F32, &Device::Cpu).unwrap();
             let adapter = golden(&format!("adapters/{adapter}"));
-            let adapter = adapter::load(&adapter, &model.config, None, &Device::Cpu).unwrap();
+            let adapter = adapter::load(&adapter, &model.shape, None, &Device::Cpu).unwrap();
             let texts = vec![vec![1, 5, 9, 20], vec![3]];
             for adapter in [None, Some(&adapter)] {
                 let streamed =
-                    next_logits(&folder, &model.config, adapter, &texts, &mut || ()).unwrap();
+                    next_logits(&folder, &model.shape, adapter, &texts, &mut || ()).unwrap();
                 for (ids, got) in texts.iter().zip(&streamed) {
                     let want = model.next_logits(ids, adapter).unwrap().to_vec1::<f32>().unwrap();
                     assert!(want == *got, "{name}, {} tokens", ids.len());

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use safetensors::Dtype;
 
 use crate::bail_input;
+use crate::disk::digest;
 use crate::error::InputError;
 
 /// The weights in one file.
@@ -182,6 +184,20 @@ pub(crate) fn shard_names(text: &str, index: &str) -> Result<BTreeSet<String>> {
         bail_input!("{index}: `weight_map` is empty");
     }
     Ok(names)
+}
+
+/// Digest of `config.json` and the files of the weights, by name and content; what else comes to lie in the folder is not of the model.
+pub fn digest(folder: &Path) -> Result<String> {
+    let mut files: Vec<PathBuf> = shards(folder)?;
+    files.push(folder.join("config.json"));
+    files.sort();
+    let digests: Vec<String> =
+        files.par_iter().map(|path| digest::of_file(path)).collect::<Result<_>>()?;
+    let names = files
+        .iter()
+        .filter_map(|path| path.file_name())
+        .map(|name| name.to_string_lossy().into_owned());
+    Ok(digest::of_parts(names.chain(digests)))
 }
 
 #[cfg(test)]

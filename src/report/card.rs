@@ -1,9 +1,9 @@
 //! The adapter's model card: `README.md` as Hugging Face reads it, front matter first.
 
-use crate::eval::{Evaluation, Metric};
-use crate::report::cell;
+use crate::console::units;
+use crate::metrics::{Evaluation, Metric};
 use crate::report::groups::{axes_of, gap_text, widest};
-use crate::report::markdown::{code, fenced, one_line};
+use crate::report::markup::{code, fenced, one_line};
 use crate::report::run::RunReport;
 use crate::report::table::Table;
 use crate::report::table1::Table1;
@@ -38,8 +38,8 @@ impl RunReport {
         if let Some(training) = &self.training {
             let seen = format!(
                 "{}, {} pairs, {:.2} epochs",
-                cell::count(training.steps),
-                cell::count(training.pairs),
+                units::count(training.steps),
+                units::count(training.pairs),
                 training.epochs
             );
             table.push(["optimizer steps", &seen]);
@@ -91,9 +91,9 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::score::pair_of;
-    use crate::report::TrainingSummary;
+    use crate::metrics::score::pair_of;
     use crate::report::run::sample::evaluations;
+    use crate::run_folder::summary::TrainingSummary;
 
     fn report(model: &str) -> RunReport {
         let (before, after) = evaluations(model, &["UF-P-4"]);

@@ -1,6 +1,6 @@
 //! How a figure is printed: shares in percent with two decimals, everything else with four.
 
-use crate::eval::{Figure, Metric};
+use crate::metrics::{Figure, Metric};
 
 /// What stands where there is no figure.
 pub const NONE: &str = "-";
@@ -39,33 +39,6 @@ pub fn label(metric: Metric) -> String {
     if metric.is_share() { format!("{} (%)", metric.name()) } else { metric.name().to_owned() }
 }
 
-/// `12,345`.
-pub fn count(number: usize) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// `1 h 02 min 03 s`, `2 min 03 s` or `3.4 s`.
-pub fn duration(seconds: f64) -> String {
-    if seconds < 60.0 {
-        return format!("{seconds:.1} s");
-    }
-    let whole = seconds.round() as u64;
-    let (hours, minutes, seconds) = (whole / 3_600, whole / 60 % 60, whole % 60);
-    if hours > 0 {
-        format!("{hours} h {minutes:02} min {seconds:02} s")
-    } else {
-        format!("{minutes} min {seconds:02} s")
-    }
-}
-
 fn with_interval(figure: &Figure, number: impl Fn(f64) -> String) -> String {
     let value = number(figure.value);
     match (figure.low, figure.high) {
@@ -94,14 +67,5 @@ mod tests {
         let bounded = Figure { low: Some(-0.012), high: Some(1.0), ..plain };
         assert_eq!(change(Metric::Opa, &bounded), "+50.00 [-1.20, +100.00]");
         assert_eq!(change(Metric::Opa, &Figure { value: -1e-9, ..plain }), "+0.00");
-    }
-
-    #[test]
-    fn counts_are_grouped_and_durations_carry() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(
-            [3.44, 59.94, 119.6, 3_723.0].map(duration),
-            ["3.4 s", "59.9 s", "2 min 00 s", "1 h 02 min 03 s"]
-        );
     }
 }

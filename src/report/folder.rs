@@ -1,19 +1,18 @@
 //! A run folder as a report reads it: whatever is there, nothing computed by a model.
 
+use crate::run_folder::summary;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use crate::bail_input;
 use crate::error::InputError;
-use crate::eval::score::{PairScore, read_scores};
-use crate::eval::spmr::{Answer, read_answers};
-use crate::eval::{Evaluation, SetResult};
-use crate::report::run::{RunReport, Summary, TrainingSummary};
-use crate::report::steps::{Step, Steps};
-
-/// What the training loop says of itself, beside the other files.
-pub const SUMMARY_FILE: &str = "summary.json";
+use crate::metrics::score::{PairScore, read_scores};
+use crate::metrics::spmr::{Answer, read_answers};
+use crate::metrics::{Evaluation, SetResult};
+use crate::report::run::RunReport;
+use crate::run_folder::steps::{Step, Steps};
+use crate::run_folder::summary::{Summary, TrainingSummary};
 
 /// A run, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -275,7 +274,7 @@ fn read_config(path: &Path) -> anyhow::Result<(Vec<String>, String, toml::Table)
 }
 
 fn read_summary(folder: &Path) -> anyhow::Result<Option<Summary>> {
-    let path = folder.join(SUMMARY_FILE);
+    let path = folder.join(summary::SUMMARY_FILE);
     if !path.exists() {
         return Ok(None);
     }

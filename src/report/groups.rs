@@ -1,12 +1,13 @@
 //! Groups and axes in words and tables, for every kind of page.
 
+use crate::console::units;
 use std::fmt::Write as _;
 
-use crate::eval::axes::{Axes, Fairness};
-use crate::eval::groups::Group;
-use crate::eval::{Metric, SetResult};
+use crate::metrics::axes::{Axes, Fairness};
+use crate::metrics::groups::Group;
+use crate::metrics::{Metric, SetResult};
 use crate::report::cell;
-use crate::report::markdown::one_line;
+use crate::report::markup::one_line;
 use crate::report::table::Table;
 
 /// An attribute as a heading: `English proficiency`.
@@ -66,7 +67,7 @@ pub fn markdown(set: &SetResult) -> String {
                 metric.name(),
                 cell::figure(metric, &consistency.agreement),
                 100.0 * consistency.by_chance,
-                cell::count(consistency.agreement.n)
+                units::count(consistency.agreement.n)
             );
         }
         if let Some(fairness) = widest(axes) {
@@ -91,8 +92,8 @@ pub fn markdown(set: &SetResult) -> String {
             );
             table.push([
                 group_name(&group.attribute, &group.label),
-                cell::count(group.n),
-                cell::count(group.clusters),
+                units::count(group.n),
+                units::count(group.clusters),
                 cell::figure(Metric::Opa, &metrics.opa),
                 cell::figure(Metric::PreferenceAccuracy, &metrics.preference_accuracy),
                 change,

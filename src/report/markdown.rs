@@ -1,14 +1,17 @@
 //! `report.md`: a run on one page.
 
+use crate::console::units;
+use crate::report::markup::{code, fenced, one_line};
 use std::fmt::Write as _;
 
-use crate::eval::{Metric, Metrics, SetResult};
+use crate::metrics::{Metric, Metrics, SetResult};
 use crate::report::cell;
 use crate::report::groups;
-use crate::report::run::{RunReport, TrainingSummary};
+use crate::report::run::RunReport;
 use crate::report::spmr;
 use crate::report::table::Table;
 use crate::report::table1::{Table1, set_names};
+use crate::run_folder::summary::TrainingSummary;
 
 impl RunReport {
     /// The page: Table 1, every figure of every set, the training, how to use the adapter, the configuration.
@@ -51,13 +54,13 @@ fn set_section(name: &str, before: Option<&SetResult>, after: Option<&SetResult>
     let mut section = format!(
         "\n## {}\n\n{} pairs in {} clusters (a user, or a pair without one); {} scored tokens in preferred answers, {} in the others.",
         one_line(name),
-        cell::count(set.n),
-        cell::count(set.clusters),
-        cell::count(set.chosen_tokens),
-        cell::count(set.rejected_tokens)
+        units::count(set.n),
+        units::count(set.clusters),
+        units::count(set.chosen_tokens),
+        units::count(set.rejected_tokens)
     );
     if set.unscored_answers > 0 {
-        let answers = cell::count(set.unscored_answers);
+        let answers = units::count(set.unscored_answers);
         let _ = write!(
             section,
             " {answers} answers were cut down to no scored token and count as log-probability 0."
@@ -79,7 +82,7 @@ fn set_section(name: &str, before: Option<&SetResult>, after: Option<&SetResult>
         let _ = write!(
             section,
             "\n### {name}: {source_line}, {} pairs\n\n",
-            cell::count(metrics.opa.n)
+            units::count(metrics.opa.n)
         );
         section += &figures(
             before.and_then(|set| set.sources.get(source)),
@@ -103,7 +106,7 @@ fn figures(before: Option<&Metrics>, after: Option<&Metrics>, change: Option<&Me
         };
         let ties = |metrics: Option<&Metrics>| {
             let ties = metrics.and_then(|metrics| metrics.get(metric).ties);
-            ties.map_or_else(|| cell::NONE.to_owned(), cell::count)
+            ties.map_or_else(|| cell::NONE.to_owned(), units::count)
         };
         let change = change.map_or_else(
             || cell::NONE.to_owned(),
@@ -127,10 +130,10 @@ fn training_section(training: &TrainingSummary) -> String {
     };
     let mut table = Table::new(["training", ""]);
     for (name, value) in [
-        ("optimizer steps", cell::count(training.steps)),
+        ("optimizer steps", units::count(training.steps)),
         ("epochs", format!("{:.2}", training.epochs)),
-        ("pairs seen", cell::count(training.pairs)),
-        ("steps skipped, not finite", cell::count(training.skipped_steps)),
+        ("pairs seen", units::count(training.pairs)),
+        ("steps skipped, not finite", units::count(training.skipped_steps)),
         ("loss, first step", optional(training.first_loss, |loss| format!("{loss:.4}"))),
         ("loss, last step", optional(training.last_loss, |loss| format!("{loss:.4}"))),
         (
@@ -143,7 +146,7 @@ fn training_section(training: &TrainingSummary) -> String {
         ),
         ("pairs per second", optional(training.pairs_per_second, |rate| format!("{rate:.2}"))),
         ("peak memory", optional(training.peak_memory_gib, |memory| format!("{memory:.2} GiB"))),
-        ("wall time, evaluation included", cell::duration(training.wall_time_s)),
+        ("wall time, evaluation included", units::duration(training.wall_time_s)),
     ] {
         table.push([name, &value]);
     }
@@ -175,26 +178,6 @@ fn adapter_section(model: &str, adapter_dir: &str) -> String {
         code(adapter_dir),
         fenced("python", &python)
     )
-}
-
-/// Text where a line break would end the heading or the item.
-pub(super) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-pub(super) fn code(text: &str) -> String {
-    let ticks = "`".repeat(longest_ticks(text) + 1);
-    format!("{ticks}{}{ticks}", one_line(text))
-}
-
-/// A code block whose fence is longer than any run of backticks in it.
-pub(super) fn fenced(language: &str, text: &str) -> String {
-    let fence = "`".repeat((longest_ticks(text) + 1).max(3));
-    format!("{fence}{language}\n{}\n{fence}\n", text.trim_end())
-}
-
-fn longest_ticks(text: &str) -> usize {
-    text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0)
 }
 
 #[cfg(test)]

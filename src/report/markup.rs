@@ -48,7 +48,28 @@ pub fn shortened(text: &str, limit: usize) -> String {
         return text.to_owned();
     }
     let kept: String = text.chars().take(limit).collect();
-    format!("{kept} … ({} characters in all)", super::cell::count(length))
+    format!("{kept} … ({} characters in all)", crate::console::units::count(length))
+}
+
+/// Text where a line break would end the heading or the item.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Text as inline code, whatever backticks are in it.
+pub(super) fn code(text: &str) -> String {
+    let ticks = "`".repeat(longest_ticks(text) + 1);
+    format!("{ticks}{}{ticks}", one_line(text))
+}
+
+/// A code block whose fence is longer than any run of backticks in it.
+pub(super) fn fenced(language: &str, text: &str) -> String {
+    let fence = "`".repeat((longest_ticks(text) + 1).max(3));
+    format!("{fence}{language}\n{}\n{fence}\n", text.trim_end())
+}
+
+fn longest_ticks(text: &str) -> usize {
+    text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0)
 }
 
 #[cfg(test)]

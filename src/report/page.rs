@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::atomic_file;
+use crate::disk::atomic;
+use crate::metrics::groups::MINIMUM_N;
 use crate::report::folder::Run;
 use crate::report::html::{
     about, answers, axes, compare, curves, document, groups, margins, section, sets, table, tiles,
 };
-use crate::report::markdown::one_line;
+use crate::report::markup::one_line;
 use crate::report::markup::{escape, paragraph};
+use crate::report::run::RunReport;
 use crate::report::table::Table;
 use crate::report::table1::Table1;
+use crate::run_folder::summary::{SUMMARY_FILE, Summary};
 
 /// Names of the two pages.
 pub const FILES: [&str; 2] = ["report.html", "report.md"];
@@ -30,7 +33,7 @@ pub struct Written {
     pub comparison: Option<Table>,
 }
 
-/// Reads the run `folders` and writes both pages into `output`; `minimum_n` as in [`crate::eval::groups::measure`].
+/// Reads the run `folders` and writes both pages into `output`; `minimum_n` as in [`crate::metrics::groups::measure`].
 ///
 /// Each file appears whole or not at all. Refuses what [`Run::read`] refuses, before anything is written.
 pub fn write(folders: &[PathBuf], output: &Path, minimum_n: usize) -> anyhow::Result<Written> {
@@ -43,13 +46,31 @@ pub fn write(folders: &[PathBuf], output: &Path, minimum_n: usize) -> anyhow::Re
     let mut files = Vec::new();
     for (name, page) in FILES.into_iter().zip([html(&both), markdown(&both)]) {
         let path = output.join(name);
-        atomic_file::write(&path, |out| Ok(out.write_all(page.as_bytes())?))?;
+        atomic::write(&path, |out| Ok(out.write_all(page.as_bytes())?))?;
         files.push(path);
     }
     let all: Vec<&Run> = runs.iter().collect();
     let comparison = (all.len() > 1).then(|| compare::comparison(&all));
     let left_out = runs.into_iter().flat_map(|run| run.left_out).collect();
     Ok(Written { files, left_out, comparison })
+}
+
+/// Writes `summary.json` of a run and both pages from the files of its folder, as `mvpbench report` does again.
+pub fn write_run(report: &RunReport, folder: &Path) -> anyhow::Result<()> {
+    let summary = Summary {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        title: report.title.clone(),
+        device: report.device.clone(),
+        adapter_dir: report.adapter_dir.clone(),
+        training: report.training.clone(),
+        notes: report.notes.clone(),
+    };
+    atomic::write(&folder.join(SUMMARY_FILE), |out| {
+        serde_json::to_writer_pretty(&mut *out, &summary)?;
+        Ok(out.write_all(b"\n")?)
+    })?;
+    write(&[folder.to_owned()], folder, MINIMUM_N)?;
+    Ok(())
 }
 
 /// Runs of one name get the paths of their folders, so that a reader can tell them apart.

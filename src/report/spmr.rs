@@ -1,12 +1,13 @@
 //! SPMR in words and tables, for every kind of page.
 
+use crate::console::units;
 use std::fmt::Write as _;
 
-use crate::eval::spmr::{Similarity, SpmrGroup};
-use crate::eval::{Figure, Metric, SetResult, Spmr};
+use crate::metrics::spmr::{Similarity, SpmrGroup};
+use crate::metrics::{Figure, Metric, SetResult, Spmr};
 use crate::report::cell;
 use crate::report::groups::group_name;
-use crate::report::markdown::code;
+use crate::report::markup::code;
 use crate::report::table::Table;
 
 /// SPMR of the newer of two states, and of both.
@@ -58,9 +59,9 @@ impl<'a> Pages<'a> {
             };
             row(&format!("cosine at 5 / 25 / 50 / 75 / 95 %, {name}"), &quantiles, None);
         }
-        row("tokens generated", &|spmr| cell::count(spmr.generated_tokens), None);
-        row("answers cut at the limit", &|spmr| cell::count(spmr.cut_answers), None);
-        row("blank answers", &|spmr| cell::count(spmr.blank_answers), None);
+        row("tokens generated", &|spmr| units::count(spmr.generated_tokens), None);
+        row("answers cut at the limit", &|spmr| units::count(spmr.cut_answers), None);
+        row("blank answers", &|spmr| units::count(spmr.blank_answers), None);
         table
     }
 
@@ -69,17 +70,17 @@ impl<'a> Pages<'a> {
         let spmr = self.newest;
         let mut sentence = format!(
             "SPMR over {} prompts: cosine above {} under {}, answers of at most {} tokens.",
-            cell::count(spmr.figure().n),
+            units::count(spmr.figure().n),
             spmr.threshold,
             code(&spmr.embedder),
-            cell::count(spmr.max_new_tokens)
+            units::count(spmr.max_new_tokens)
         );
         for (count, why) in [
             (spmr.blank_references, "left out because their preferred answer is blank"),
             (spmr.unasked, "left out by `eval.spmr.max_prompts`"),
         ] {
             if count > 0 {
-                let _ = write!(sentence, " {} pairs were {why}.", cell::count(count));
+                let _ = write!(sentence, " {} pairs were {why}.", units::count(count));
             }
         }
         sentence
@@ -99,8 +100,8 @@ impl<'a> Pages<'a> {
             });
             table.push([
                 group_name(&group.attribute, &group.label),
-                cell::count(group.n),
-                cell::count(group.clusters),
+                units::count(group.n),
+                units::count(group.clusters),
                 before,
                 after,
                 group.change.as_ref().map_or_else(|| cell::NONE.to_owned(), cell::share_change),

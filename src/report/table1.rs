@@ -1,6 +1,7 @@
 //! The paper's Table 1 with this run's rows beside it.
 
-use crate::eval::{Evaluation, Metric};
+use crate::console::units;
+use crate::metrics::{Evaluation, Metric};
 use crate::report::cell;
 use crate::report::paper::{MVP_TEST, PAPER, PaperRow, UFP4, paper_base_model};
 use crate::report::table::{Table, wrap};
@@ -167,9 +168,9 @@ fn notes(
         "[2] OPA: share of pairs with `s_policy(w) - s_policy(l) > s_ref(w) - s_ref(l)`, the paper's Eq. 3. Ties are not won."
             .to_owned(),
     ];
-    let ties = |set: &crate::eval::SetResult| {
+    let ties = |set: &crate::metrics::SetResult| {
         let ties = set.overall.opa.ties.filter(|&ties| ties > 0)?;
-        Some(format!("{}: {} of {} pairs", set.name, cell::count(ties), cell::count(set.n)))
+        Some(format!("{}: {} of {} pairs", set.name, units::count(ties), units::count(set.n)))
     };
     let ties: Vec<String> =
         after.map_or(Vec::new(), |after| after.sets.iter().filter_map(ties).collect());
@@ -179,7 +180,7 @@ fn notes(
     let figures = after.or(before).map_or_else(String::new, |evaluation| {
         format!(
             "; in brackets the 95 % bootstrap interval, clustered by user ({} resamples, seed {}; no brackets where all pairs are of one user)",
-            cell::count(evaluation.resamples),
+            units::count(evaluation.resamples),
             evaluation.seed
         )
     });

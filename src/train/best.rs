@@ -1,8 +1,8 @@
 //! Which evaluation was the best and when it is time to stop: a function of the records of `eval.jsonl` alone.
 
-use super::eval_log::EvalRecord;
 use crate::config::{BestMetric, EvalSection};
-use crate::eval::Metric;
+use crate::metrics::Metric;
+use crate::run_folder::eval_log::EvalRecord;
 
 /// An evaluation that is the best so far.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,5 +1,6 @@
 //! Checkpoints: a folder for each, whole or not there, with the SHA-256 of every file in it.
 
+use crate::run_folder::checkpoints::{best_path, list, list_of, name};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,14 +9,14 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use super::digest;
 use super::optimizer::Optimizer;
-use crate::atomic_file;
 use crate::bail_input;
 use crate::config::LoraSection;
+use crate::disk::atomic;
+use crate::disk::digest;
 use crate::model::adapter::{self, WEIGHTS_FILE};
-use crate::model::config::LlamaConfig;
 use crate::model::lora::{Adapter, LoraTensors};
+use crate::model::shape::Shape;
 
 const STATE_FILE: &str = "state.json";
 const MANIFEST_FILE: &str = "manifest.json";
@@ -45,30 +46,6 @@ pub struct State {
     pub optimizer: Optimizer,
 }
 
-/// Name of the checkpoint after `step` steps.
-pub fn name(step: usize) -> String {
-    format!("step-{step:06}")
-}
-
-/// What goes before the name of a checkpoint that is kept because its evaluation was the best.
-const BEST: &str = "best-";
-
-/// The steps for which `folder` holds a checkpoint, newest first; whether they are whole shows when they are loaded.
-pub fn list(folder: &Path) -> Vec<(usize, PathBuf)> {
-    list_of(folder, "step-")
-}
-
-fn list_of(folder: &Path, prefix: &str) -> Vec<(usize, PathBuf)> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<_> = entries
-        .filter_map(|entry| {
-            Some((entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?, entry.path()))
-        })
-        .collect();
-    found.sort_by(|a, b| b.cmp(a));
-    found
-}
-
 /// Saves `state` under `folder`, then removes all but the `keep` newest checkpoints.
 pub fn save(
     folder: &Path,
@@ -82,11 +59,6 @@ pub fn save(
         fs::remove_dir_all(&old).with_context(|| format!("cannot remove `{}`", old.display()))?;
     }
     Ok(path)
-}
-
-/// The checkpoint that [`save_best`] made of the state after `step` steps.
-pub fn best_path(folder: &Path, step: usize) -> PathBuf {
-    folder.join(format!("{BEST}{}", name(step)))
 }
 
 /// Saves `state` under `folder` as a best one, which [`save`] never removes.
@@ -120,13 +92,13 @@ fn write(path: &Path, state: &State, adapter_config: &serde_json::Value) -> Resu
     let there = |(name, bytes): &(String, Vec<u8>)| {
         fs::read(path.join(name)).is_ok_and(|there| there == *bytes)
     };
-    if files.iter().all(there) { Ok(()) } else { atomic_file::write_folder(path, &files) }
+    if files.iter().all(there) { Ok(()) } else { atomic::write_folder(path, &files) }
 }
 
 /// Loads the checkpoint in `folder`, refusing one with a missing or altered file.
 pub fn load(
     folder: &Path,
-    config: &LlamaConfig,
+    config: &Shape,
     section: &LoraSection,
     device: &Device,
 ) -> Result<State> {
@@ -174,10 +146,10 @@ mod tests {
     use crate::model::rotary::{Rope, RopeScaling};
     use crate::ops::attention::Heads;
 
-    fn config() -> LlamaConfig {
+    fn config() -> Shape {
         let heads = Heads { heads: 2, kv_heads: 1, head_dim: 4 };
         let rope = Rope { theta: 1e4, scaling: RopeScaling::None };
-        LlamaConfig {
+        Shape {
             vocab: 9,
             hidden: 8,
             intermediate: 12,

@@ -1,18 +1,19 @@
 //! A step that was given to the device, and what is written of it once the device has done it.
 
+use crate::machine::peak;
+use crate::machine::rate;
 use anyhow::{Result, bail};
 
 use super::checkpoint::{Cursor, State};
-use super::inputs::Inputs;
-use super::log::{Log, StepRecord, finite};
-use super::machine;
-use super::moment::Moment;
 use super::plan::PlannedStep;
-use super::progress::{Progress, Verbosity};
 use super::step::StepOutput;
-use super::tensorboard::TensorBoard;
-use crate::model::llama::Llama;
+use crate::console::progress::{Progress, Verbosity};
+use crate::machine::moment::Moment;
+use crate::model::decoder::Decoder;
 use crate::ops::adamw::Norm;
+use crate::run_folder::tensorboard::TensorBoard;
+use crate::run_folder::train_log::{Log, StepRecord, finite};
+use crate::session::inputs::Inputs;
 
 /// A step whose update is queued. A GPU may be computing it still, while the host begins the next one.
 pub(super) struct Launched {
@@ -41,7 +42,7 @@ pub(super) struct Bookkeeping<'a> {
     /// The pairs.
     pub(super) inputs: &'a Inputs,
     /// The base model.
-    pub(super) model: &'a Llama,
+    pub(super) model: &'a Decoder,
     /// The rate that `mfu` is a share of.
     pub(super) ceiling_tflops: f64,
     /// Steps in a row that may be skipped.
@@ -117,7 +118,7 @@ impl Bookkeeping<'_> {
             .iter()
             .map(|&i| self.inputs.train[i].chosen.len() + self.inputs.train[i].rejected.len())
             .sum();
-        let flop = machine::training_flop(&self.model.config, output.tokens_computed, scored);
+        let flop = rate::training_flop(&self.model.shape, output.tokens_computed, scored);
         let model_tflops = flop / step_time_s / 1e12;
         Ok(StepRecord {
             step: cursor.step,
@@ -138,7 +139,7 @@ impl Bookkeeping<'_> {
             tokens_per_second: output.tokens_computed as f64 / step_time_s,
             model_tflops,
             mfu: model_tflops / self.ceiling_tflops,
-            peak_memory_gib: machine::peak_memory_gib(&self.model.device),
+            peak_memory_gib: peak::peak_memory_gib(&self.model.device),
             skipped,
         })
     }

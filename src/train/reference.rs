@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use super::kept_sums::{self, KeptSums};
-use super::progress::Verbosity;
-use super::{cache, digest, scores};
-use crate::data::tokenize::TokenPair;
-use crate::model::adapter;
-use crate::model::llama::Llama;
+use crate::console::progress::Verbosity;
+use crate::data::token_pair::TokenPair;
+use crate::disk::cache;
+use crate::inference::kept_sums::{self, KeptSums};
+use crate::inference::sums;
+use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
 
 /// `[chosen, rejected]` of every pair of `pairs` under the reference, in nats; zeros for the pairs that the run never visits.
@@ -18,7 +18,7 @@ use crate::model::lora::Adapter;
 /// The numbers are the same bits whether they were cached or not: a cache is keyed by model, adapter, ids, dtype, device and the
 /// tokens computed at once, and holds the whole pass.
 pub fn logps(
-    model: &Llama,
+    model: &Decoder,
     adapter: Option<&Adapter>,
     model_digest: &str,
     pairs: &[TokenPair],
@@ -50,7 +50,7 @@ pub fn logps(
             logps
         }
         None => {
-            let pass = scores::Pass { model, adapter, pairs: &members, micro_batch_tokens };
+            let pass = sums::ScoringPass { model, adapter, pairs: &members, micro_batch_tokens };
             let logps = pass.sums("reference", partial.as_ref(), verbosity)?;
             if let Some(Err(error)) = whole.map(|file| file.write(&logps)) {
                 verbosity.warn(format!("the reference is not cached: {error:#}"));
@@ -65,10 +65,4 @@ pub fn logps(
     let mut all = vec![[0.0; 2]; pairs.len()];
     visited.iter().zip(logps).for_each(|(&i, sums)| all[i] = sums);
     Ok(all)
-}
-
-/// Digest of an adapter's weights and of how they are scaled.
-pub(super) fn digest_of(adapter: &Adapter) -> Result<String> {
-    let weights = adapter::to_safetensors(&adapter.tensors)?;
-    Ok(digest::of_parts([&weights[..], &adapter.scale().to_le_bytes()]))
 }

@@ -1,51 +1,47 @@
 //! The recipe: from a configuration to an adapter, its scores and a report.
 
+use crate::inference::engine;
+use crate::machine::peak;
+use crate::machine::rate;
+use crate::model::weights;
+use crate::run_folder::checkpoints;
+use crate::run_folder::guard;
+use crate::session::{Options, open_model};
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Device};
+use candle_core::Device;
 
 use super::best::Judge;
 use super::checkpoint::{self, Cursor, State};
-use super::dpo::Dpo;
-use super::encoder::EncoderSource;
-use super::eval_log::{self, EvalLog, EvalRecord};
-use super::evaluate::Scoring;
-use super::folder::{self, Purpose, Resume, RunFolder};
-use super::hub::model::HubModel;
-use super::inputs::{Inputs, ModelSource};
-use super::interrupt::{self, Interrupted};
 use super::launched::{Bookkeeping, Launched};
-use super::log::Log;
-use super::moment::Moment;
 use super::optimizer::{self, Optimizer};
 use super::plan::Plan;
-use super::progress::Verbosity;
 use super::schedule::learning_rate;
 use super::step::loss_and_gradients;
-use super::tensorboard::TensorBoard;
-use super::{digest, machine, reference};
-use crate::atomic_file;
 use crate::config::{Reference, RunConfig};
+use crate::console::interrupt::{self, Interrupted};
+use crate::disk::atomic;
+use crate::encoder::source::EncoderSource;
+use crate::eval::evaluate::Scoring;
+use crate::machine;
+use crate::machine::moment::Moment;
 use crate::model::adapter::{self, WEIGHTS_FILE};
+use crate::model::decoder::Decoder;
 use crate::model::layer::Dropout;
-use crate::model::llama::Llama;
 use crate::model::lora::Adapter;
+use crate::report::page;
 use crate::report::{RunReport, cell};
-
-/// What the command line adds to the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// `auto`, `cpu`, `cuda` or `cuda:N`.
-    pub device: String,
-    /// What to do about a run that is already in the folder.
-    pub resume: Resume,
-    /// Whether a run goes on with another configuration than it began with.
-    pub allow_config_change: bool,
-    /// How much is said.
-    pub verbosity: Verbosity,
-}
+use crate::run_folder::RunFolder;
+use crate::run_folder::eval_log::{self, EvalLog, EvalRecord};
+use crate::run_folder::guard::Resume;
+use crate::run_folder::purpose::Purpose;
+use crate::run_folder::tensorboard::TensorBoard;
+use crate::run_folder::train_log::Log;
+use crate::session::inputs::Inputs;
+use crate::session::source::ModelSource;
+use crate::train::reference;
 
 /// Trains, evaluates and exports what `config` describes; goes on where an interrupted run of it stopped.
 ///
@@ -54,13 +50,12 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let begun = Instant::now();
     let say = options.verbosity;
 
-    machine::keep_freed_memory();
+    peak::keep_freed_memory();
 
     // What the user gave.
     let device = machine::device(&options.device)?;
     let dtype = machine::dtype(config.model.dtype, &device)?;
-    let changes =
-        folder::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
+    let changes = guard::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
     changes.iter().for_each(|change| say.warn(format!("the configuration has changed: {change}")));
     let mut inputs = Inputs::load(config, say)?;
     inputs.notes.iter().for_each(|note| say.note(note));
@@ -69,7 +64,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
 
     // The model and the run folder.
     let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
-    let model_digest = digest::of_model(&base_path)?;
+    let model_digest = weights::digest(&base_path)?;
     inputs.save_tokens(say);
     let (commit, revision) = inputs.model.commit().unzip();
     let inputs_digest = inputs.digest(&model_digest)?;
@@ -81,16 +76,16 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         commit,
         &changes,
     )?;
-    let engine = machine::engine(
+    let engine = engine::engine(
         &config.train,
         &config.lora,
-        &model.config,
+        &model.shape,
         dtype,
         &inputs.train,
-        machine::free_bytes(&device),
+        peak::free_bytes(&device),
     );
     let (parameters, device_name) =
-        (model.config.parameters() as f64 / 1e6, machine::describe(&device));
+        (model.shape.parameters() as f64 / 1e6, machine::describe(&device));
     say.note(format!("model: {parameters:.1} M parameters, {dtype:?} on {device_name}; {:?} activations, {} tokens at once", engine.keep, engine.micro_batch_tokens));
 
     // The state to start from: the newest whole checkpoint, or a fresh adapter.
@@ -124,7 +119,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
 
     // Training.
     let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
-    let dpo = Dpo::from(&config.dpo);
+    let dpo = &config.dpo;
     let mut log = Log::open(&folder.log(), state.cursor.step)?;
     let judge = Judge::new(&config.eval);
     let mut evaluations = EvalLog::open(&folder.eval_log(), state.cursor.step)?;
@@ -171,7 +166,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
             say,
             inputs: &inputs,
             model: &model,
-            ceiling_tflops: machine::matmul_tflops(&model.config, dtype, &device)?,
+            ceiling_tflops: rate::matmul_tflops(&model.shape, dtype, &device)?,
             max_skipped_steps: config.train.max_skipped_steps,
         };
         let mut steps = plan.steps_from(state.cursor.step);
@@ -308,33 +303,9 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         config_toml: config.to_toml()?,
         notes: inputs.notes.clone(),
     };
-    report.write(folder.path())?;
+    page::write_run(&report, folder.path())?;
     describe(&folder, &report, &base_name, config)?;
     Ok(report)
-}
-
-/// Loads the model, then opens the run folder; a model of the binary is unpacked into it, so there the order is the other one.
-pub(super) fn open_model(
-    config: &RunConfig,
-    inputs: &Inputs,
-    dtype: DType,
-    device: &Device,
-) -> Result<(Llama, std::path::PathBuf, RunFolder)> {
-    match &inputs.model {
-        ModelSource::Folder(path) | ModelSource::Hub(HubModel { folder: path, .. }) => Ok((
-            Llama::load(path, dtype, device)?,
-            path.clone(),
-            RunFolder::open(&config.output.dir)?,
-        )),
-        ModelSource::Embedded(files) => {
-            let folder = RunFolder::open(&config.output.dir)?;
-            let path = folder.base_model();
-            let files: Vec<_> =
-                files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
-            atomic_file::write_folder(&path, &files)?;
-            Ok((Llama::load(&path, dtype, device)?, path, folder))
-        }
-    }
 }
 
 /// The newest checkpoint that is whole, the one that was asked for, or the start.
@@ -352,7 +323,7 @@ fn load_state(
         options.verbosity.note(format!("resumed from `{}`", path.display()));
         return Ok(state);
     }
-    for (step, path) in checkpoint::list(&folder.checkpoints()) {
+    for (step, path) in checkpoints::list(&folder.checkpoints()) {
         match load(&path) {
             Ok(state) => {
                 options.verbosity.note(format!("resumed after step {step}"));
@@ -382,7 +353,7 @@ fn keep_best(
 ) -> Result<()> {
     let Some(judge) = judge else { return Ok(()) };
     let (path, records) = (folder.checkpoints(), [earlier, new].concat());
-    let steps = checkpoint::list(&path).into_iter().map(|(step, _)| step);
+    let steps = checkpoints::list(&path).into_iter().map(|(step, _)| step);
     let bests: Vec<usize> = steps
         .map(|step| step.min(state.cursor.step.saturating_sub(1)))
         .chain([state.cursor.step.saturating_sub(1), state.cursor.step])
@@ -402,14 +373,14 @@ fn load_best(
     folder: &RunFolder,
     device: &Device,
 ) -> Result<Adapter> {
-    let path = checkpoint::best_path(&folder.checkpoints(), step);
+    let path = checkpoints::best_path(&folder.checkpoints(), step);
     let state = checkpoint::load(&path, &inputs.model_config, &config.lora, device)
         .with_context(|| format!("the best checkpoint `{}` cannot be used", path.display()))?;
     Ok(state.adapter)
 }
 
 /// The adapter that the run starts from, as the base computes; none for a fresh one, which changes nothing.
-fn start(inputs: &Inputs, model: &Llama) -> Result<Option<Adapter>> {
+fn start(inputs: &Inputs, model: &Decoder) -> Result<Option<Adapter>> {
     Ok(inputs.start.as_ref().map(|adapter| model.bring(adapter)).transpose()?)
 }
 
@@ -430,7 +401,7 @@ fn export(
         (adapter::CONFIG_FILE.to_owned(), serde_json::to_vec_pretty(adapter_config)?),
     ];
     files.extend(inputs.tokenizer_files.iter().cloned());
-    atomic_file::write_folder(&path, &files)
+    atomic::write_folder(&path, &files)
 }
 
 /// Writes the model card and the configuration beside the adapter, which stays as it is.
@@ -454,7 +425,7 @@ fn describe(
     ];
     let card = report.to_model_card(base_model, &settings);
     let put = |name: &str, text: &str| {
-        atomic_file::write(&folder.adapter().join(name), |out| Ok(out.write_all(text.as_bytes())?))
+        atomic::write(&folder.adapter().join(name), |out| Ok(out.write_all(text.as_bytes())?))
     };
     put("README.md", &card)?;
     put("config.toml", &report.config_toml)

@@ -1,18 +1,20 @@
 //! `train --seeds`: one run for each seed, one after another, each in a folder of its own, and one report of all.
 
+use crate::run_folder::guard;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::folder::{self, Purpose};
-use super::run::{Options, run};
 use crate::bail_input;
 use crate::config::RunConfig;
 use crate::error::InputError;
-use crate::eval::groups::MINIMUM_N;
+use crate::metrics::groups::MINIMUM_N;
 use crate::report::page::{self, FILES, Written};
+use crate::run_folder::purpose::Purpose;
+use crate::session::Options;
+use crate::train::run::run;
 
 /// The configurations of the runs: `config` with each of `seeds` as `train.seed`, in `seed-N` under its `output.dir`.
 ///
@@ -57,7 +59,7 @@ fn check(dir: &Path) -> Result<()> {
 /// Takes every run in turn, or goes on with those that are not finished, then reports them side by side in `dir`.
 pub fn run_all(configs: &[RunConfig], dir: &Path, options: &Options) -> Result<Written> {
     for config in configs {
-        folder::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
+        guard::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
     }
     for (index, config) in configs.iter().enumerate() {
         let (number, all, seed) = (index + 1, configs.len(), config.train.seed);

@@ -1,24 +1,17 @@
 //! Loss and gradient of one optimizer step, in as many micro-batches as the token budget asks for.
 
+use crate::inference::engine::Engine;
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::dpo::Dpo;
 use super::plan::PlannedStep;
+use crate::config::DpoSection;
 use crate::data::pack::{self, Pack};
-use crate::data::tokenize::TokenPair;
+use crate::data::token_pair::TokenPair;
+use crate::dpo::pair_loss;
+use crate::model::decoder::Decoder;
 use crate::model::layer::Dropout;
-use crate::model::llama::{Keep, Llama};
 use crate::model::lora::{Adapter, LoraTensors};
-
-/// How the engine computes a step; none of it changes a result beyond rounding.
-#[derive(Debug, Clone, Copy)]
-pub struct Engine {
-    /// Tokens computed at once.
-    pub micro_batch_tokens: usize,
-    /// What is kept between forward and backward.
-    pub keep: Keep,
-}
 
 /// What a step computed beside its gradient. Means are weighted as the loss is: over the batches, of their means over their pairs.
 #[derive(Debug, Clone)]
@@ -44,12 +37,12 @@ pub struct StepOutput {
 /// On a GPU the host waits once for each micro-batch, for its log-probabilities, of which it makes the loss and its slopes; it then
 /// knows the norm of the step before, too.
 pub fn loss_and_gradients(
-    model: &Llama,
+    model: &Decoder,
     adapter: &Adapter,
     pairs: &[TokenPair],
     reference: &[[f64; 2]],
     step: &PlannedStep,
-    (dpo, dropout, engine): (Dpo, Option<Dropout>, Engine),
+    (dpo, dropout, engine): (&DpoSection, Option<Dropout>, Engine),
     check: &dyn Fn() -> Result<()>,
 ) -> Result<(StepOutput, LoraTensors)> {
     let lengths: Vec<usize> = step.pairs.iter().map(|&i| pairs[i].tokens()).collect();
@@ -65,7 +58,7 @@ pub fn loss_and_gradients(
         let policy = batch.sums(&token_logps)?;
         let mut slopes = Vec::with_capacity(members.len());
         for ((&member, &weight), &policy) in members.iter().zip(weights).zip(&policy) {
-            let pair = dpo.loss(policy, reference[member], pairs[member].scored());
+            let pair = pair_loss(dpo, policy, reference[member], pairs[member].scored());
             loss += weight * pair.loss;
             accuracy += weight * f64::from(u8::from(pair.margin() > 0.0));
             for side in 0..2 {

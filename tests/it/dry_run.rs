@@ -42,7 +42,7 @@ fn a_plan_tells_the_runs_own_steps_tokens_and_peak_memory_and_writes_nothing() {
     let log = records(&place.path("run/train.jsonl"));
     let tokens: u64 = log.iter().map(|record| record["tokens_computed"].as_u64().unwrap()).sum();
     assert!(plan.contains(&format!("{} optimizer steps", log.len())), "{plan}");
-    let grouped = mvpbench::report::cell::count(tokens as usize);
+    let grouped = mvpbench::console::units::count(tokens as usize);
     assert!(plan.contains(&format!("tokens:      {grouped} computed")), "{tokens}: {plan}");
     assert_peak(&plan, &place.path("run"), 0);
 }

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use mvpbench::encoder::embedder::{Embedder, cosine};
 use mvpbench::error::InputError;
-use mvpbench::eval::embedder::{Embedder, cosine};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 

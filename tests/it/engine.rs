@@ -2,22 +2,23 @@
 
 use candle_core::safetensors::load;
 use candle_core::{DType, Device, Tensor};
+use mvpbench::config::DpoSection;
 use mvpbench::config::{LoraSection, Projection};
 use mvpbench::data::pack::Pack;
-use mvpbench::data::tokenize::TokenPair;
+use mvpbench::data::token_pair::TokenPair;
+use mvpbench::inference::engine::Engine;
 use mvpbench::model::adapter::key;
+use mvpbench::model::decoder::{Decoder, Keep};
 use mvpbench::model::layer::{Dropout, Layer, LayerLora, Pass, Rows, Stream};
-use mvpbench::model::llama::{Keep, Llama};
 use mvpbench::model::lora::{Adapter, InputGradient, LoraTensors};
-use mvpbench::train::dpo::Dpo;
 use mvpbench::train::plan::PlannedStep;
-use mvpbench::train::step::{Engine, StepOutput, loss_and_gradients};
+use mvpbench::train::step::{StepOutput, loss_and_gradients};
 
 use crate::golden::{CASES, Case, numbers, path};
 
 const KEEP: Engine = Engine { micro_batch_tokens: 100_000, keep: Keep::Everything };
 
-fn sums(model: &Llama, adapter: Option<&Adapter>, pairs: &[TokenPair]) -> Vec<[f64; 2]> {
+fn sums(model: &Decoder, adapter: Option<&Adapter>, pairs: &[TokenPair]) -> Vec<[f64; 2]> {
     let batch = model.batch(&Pack::new(pairs)).unwrap();
     batch.sums(&model.logps(&batch, adapter).unwrap()).unwrap()
 }
@@ -34,14 +35,14 @@ fn step(
         weights: vec![1.0 / pairs as f64; pairs],
         epoch: 0.0,
     };
-    let dpo = Dpo { beta: case.beta(), ..Dpo::default() };
+    let dpo = DpoSection { beta: case.beta(), ..DpoSection::default() };
     loss_and_gradients(
         &case.model,
         &case.adapter,
         &case.pairs,
         &reference,
         &planned,
-        (dpo, dropout, engine),
+        (&dpo, dropout, engine),
         &|| Ok(()),
     )
     .unwrap()
@@ -185,7 +186,7 @@ fn adapter_off_and_fresh_adapter_are_bit_identical_to_base() {
     let batch = case.model.batch(&Pack::new(&case.pairs)).unwrap();
     let section =
         LoraSection { rank: 4, target_modules: Projection::ALL.to_vec(), ..LoraSection::default() };
-    let fresh = Adapter::fresh(&case.model.config, &section, 1, &Device::Cpu).unwrap();
+    let fresh = Adapter::fresh(&case.model.shape, &section, 1, &Device::Cpu).unwrap();
     let bits = |adapter| {
         case.model
             .logps(&batch, adapter)
@@ -279,7 +280,7 @@ fn a_layer_and_its_gradients_equal_the_specification_in_f64() {
         let stream = Stream { base: fixture("x"), delta: None };
         let lora = LayerLora { layer: number, adapter: Some(&case.adapter), dropout: None };
         for (rows, prefix) in [(Rows::All, ""), (Rows::Kept, "kept.")] {
-            let pass = Pass { batch: &batch, config: &case.model.config, lora, rows };
+            let pass = Pass { batch: &batch, config: &case.model.shape, lora, rows };
             let of_rows = |t: Tensor| match rows {
                 Rows::All => t,
                 Rows::Kept => t.index_select(&batch.kept, 0).unwrap(),

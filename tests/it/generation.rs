@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device};
 use mvpbench::data::tokenizer::Tokenizer;
+use mvpbench::model::decoder::Decoder;
 use mvpbench::model::generation::{
     Event, Generation, GenerationSettings, Generator, Sampling, Stop, StopStrings,
 };
-use mvpbench::model::llama::Llama;
 use mvpbench::model::lora::Adapter;
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 fn generate(
-    model: &Llama,
+    model: &Decoder,
     adapter: Option<&Adapter>,
     settings: &GenerationSettings,
     prompts: &[Vec<u32>],
@@ -69,7 +69,7 @@ fn a_real_models_stories_equal_transformers() {
     };
     let reference: Value =
         serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
-    let model = Llama::load(&folder, DType::F32, &Device::Cpu).unwrap();
+    let model = Decoder::load(&folder, DType::F32, &Device::Cpu).unwrap();
     let tokenizer = Tokenizer::load(&folder).unwrap();
     let cases = reference["greedy"].as_array().unwrap();
     let prompts: Vec<_> = cases.iter().map(|case| ids(&case["prompt_ids"])).collect();
@@ -160,7 +160,7 @@ fn drawing_from_one_candidate_is_greedy() {
 #[test]
 fn the_context_ends_a_sequence_and_a_prompt_that_fills_it_is_refused() {
     let case = Case::load("tiny", DType::F32);
-    let most = case.model.config.max_positions;
+    let most = case.model.shape.max_positions;
     let prompt = |length: usize| (0..length as u32).map(|i| 3 + i % 400).collect::<Vec<_>>();
     let settings = GenerationSettings { eos: vec![], ..greedy(64, 2) };
     let got =

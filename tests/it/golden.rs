@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
-use mvpbench::data::tokenize::TokenPair;
+use mvpbench::data::token_pair::TokenPair;
 use mvpbench::model::adapter;
-use mvpbench::model::llama::Llama;
+use mvpbench::model::decoder::Decoder;
 use mvpbench::model::lora::Adapter;
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ pub(crate) fn numbers(value: &Value) -> Vec<f64> {
 /// One case in one float type.
 pub(crate) struct Case {
     pub(crate) logps: Value,
-    pub(crate) model: Llama,
+    pub(crate) model: Decoder,
     pub(crate) adapter: Adapter,
     pub(crate) pairs: Vec<TokenPair>,
 }
@@ -39,9 +39,9 @@ impl Case {
     pub(crate) fn load(name: &str, dtype: DType) -> Self {
         let logps = json(&format!("cases/{name}/logps.json"));
         let model =
-            Llama::load(&path(logps["model"].as_str().unwrap()), dtype, &Device::Cpu).unwrap();
+            Decoder::load(&path(logps["model"].as_str().unwrap()), dtype, &Device::Cpu).unwrap();
         let folder = path(&format!("adapters/{name}-nonzero"));
-        let mut adapter = adapter::load(&folder, &model.config, None, &Device::Cpu).unwrap();
+        let mut adapter = adapter::load(&folder, &model.shape, None, &Device::Cpu).unwrap();
         adapter.tensors = adapter.tensors.map(|t| t.to_dtype(dtype)).unwrap();
         let pairs = logps["pairs"]
             .as_array()

@@ -7,7 +7,7 @@ use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mvpbench::train::digest;
+use mvpbench::disk::digest;
 use serde_json::{Value, json};
 
 use crate::command::Place;

@@ -1,7 +1,8 @@
 //! The losses against TRL's values, and whole runs under each of them, from each reference and with each way of scaling.
 
+use mvpbench::config::DpoSection;
 use mvpbench::config::LossType;
-use mvpbench::train::dpo::Dpo;
+use mvpbench::dpo::pair_loss;
 use serde_json::Value;
 
 use crate::command::{Place, records};
@@ -38,9 +39,9 @@ fn every_loss_equals_trls_of_the_same_name() {
                 assert!(["aot", "aot_unpaired", "sft"].contains(&word), "{word} is not here");
                 continue;
             };
-            let dpo = Dpo { loss, beta, label_smoothing, ..Dpo::default() };
+            let dpo = DpoSection { loss, beta, label_smoothing, ..DpoSection::default() };
             for (batch, want) in pairs.chunks(2).zip(want.as_array().unwrap()) {
-                let sum: f64 = batch.iter().map(|&(p, r, n)| dpo.loss(p, r, n).loss).sum();
+                let sum: f64 = batch.iter().map(|&(p, r, n)| pair_loss(&dpo, p, r, n).loss).sum();
                 assert_equals(&format!("{case} {name}"), sum / 2.0, want);
             }
             compared += 1;
@@ -56,12 +57,13 @@ fn the_sft_term_weighted_by_tokens_equals_trls() {
         let logps = json(&format!("cases/{case}/logps.json"));
         let pairs: Vec<_> = logps["pairs"].as_array().unwrap().iter().map(scored).collect();
         let golden = &logps["summary"]["other_loss_types_microbatches_0_1_2_3_and_4_5"]["sft"];
-        let (plain, with_term) = (Dpo::default(), Dpo { sft_weight: 1.0, ..Dpo::default() });
+        let (plain, with_term) =
+            (DpoSection::default(), DpoSection { sft_weight: 1.0, ..DpoSection::default() });
         for (batch, want) in pairs.chunks(2).zip(golden.as_array().unwrap()) {
             let (mut sum, mut tokens) = (0.0, 0.0);
             for &(policy, reference, n) in batch {
-                let term = with_term.loss(policy, reference, n).loss
-                    - plain.loss(policy, reference, n).loss;
+                let term = pair_loss(&with_term, policy, reference, n).loss
+                    - pair_loss(&plain, policy, reference, n).loss;
                 sum += term * n[0] as f64;
                 tokens += n[0] as f64;
             }

@@ -25,6 +25,7 @@ mod mistakes;
 mod outputs;
 mod report;
 mod resume;
+mod rooms;
 mod seeds;
 mod signals;
 mod spmr;

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use candle_core::{DType, Device};
 use mvpbench::model::adapter;
-use mvpbench::model::llama::Llama;
+use mvpbench::model::decoder::Decoder;
 use mvpbench::model::shard::Shard;
 
 use crate::golden::path;
@@ -53,12 +53,12 @@ fn merged_equals_unmerged_when_alpha_differs_from_rank() {
         let said = merged(model, adapter_name, &output, &[]);
         assert!(said.contains("check:"), "{said}");
         let base =
-            Llama::load(&path(&format!("models/{model}")), DType::F32, &Device::Cpu).unwrap();
-        let after = Llama::load(&output, DType::F32, &Device::Cpu).unwrap();
+            Decoder::load(&path(&format!("models/{model}")), DType::F32, &Device::Cpu).unwrap();
+        let after = Decoder::load(&output, DType::F32, &Device::Cpu).unwrap();
         let adapter_folder = path(&format!("adapters/{adapter_name}"));
-        let adapter = adapter::load(&adapter_folder, &base.config, None, &Device::Cpu).unwrap();
+        let adapter = adapter::load(&adapter_folder, &base.shape, None, &Device::Cpu).unwrap();
         assert!((adapter.alpha - adapter.rank as f64).abs() > 0.5);
-        let logits = |model: &Llama, adapter| {
+        let logits = |model: &Decoder, adapter| {
             model.next_logits(&[1, 5, 9, 20, 7], adapter).unwrap().to_vec1::<f32>().unwrap()
         };
         let (want, got) = (logits(&base, Some(&adapter)), logits(&after, None));
@@ -114,7 +114,7 @@ fn another_dtype_is_said_in_config_and_index() {
         let config = json("config.json");
         assert!(config["torch_dtype"] == word || config["dtype"] == word, "{config}");
         assert_eq!(json("model.safetensors.index.json")["metadata"]["total_size"], bytes);
-        Llama::load(&output, DType::F32, &Device::Cpu).unwrap();
+        Decoder::load(&output, DType::F32, &Device::Cpu).unwrap();
     }
 }
 

@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use mvpbench::config::SpmrSection;
-use mvpbench::eval::spmr::{Answer, LeftOut, write_answers};
-use mvpbench::eval::{Evaluation, Spmr};
+use mvpbench::metrics::spmr::{Answer, LeftOut, write_answers};
+use mvpbench::metrics::{Evaluation, Spmr};
 use mvpbench::report::page;
 use serde_json::{Value, json};
 
@@ -143,7 +143,7 @@ fn figures(place: &Place, run: &str) -> Vec<String> {
         Evaluation::read(&place.path(&format!("{run}/eval/{state}.json"))).unwrap().sets[0].clone()
     };
     let (before, after) = (read("before"), read("after"));
-    let print = |figure: mvpbench::eval::Figure, sign: bool| {
+    let print = |figure: mvpbench::metrics::Figure, sign: bool| {
         let number = |value: f64| {
             if sign {
                 format!("{:+.2}", 100.0 * value + 0.0)

@@ -1,6 +1,6 @@
 //! Several seeds: a run for each, and their figures as mean and standard deviation.
 
-use mvpbench::eval::Evaluation;
+use mvpbench::metrics::Evaluation;
 
 use crate::command::Place;
 use crate::golden::path;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use candle_core::{DType, Device};
 use mvpbench::data::pack::Pack;
-use mvpbench::data::tokenize::TokenPair;
+use mvpbench::data::token_pair::TokenPair;
 use mvpbench::data::tokenizer::Tokenizer;
-use mvpbench::model::llama::Llama;
+use mvpbench::model::decoder::Decoder;
 use serde_json::Value;
 
 use crate::golden::numbers;
@@ -25,7 +25,7 @@ fn a_real_models_logps_and_logits_equal_transformers() {
     };
     let reference: Value =
         serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
-    let model = Llama::load(&folder, DType::F32, &Device::Cpu).unwrap();
+    let model = Decoder::load(&folder, DType::F32, &Device::Cpu).unwrap();
     let tokenizer = Tokenizer::load(&folder).unwrap();
     for case in reference["logprobs"].as_array().unwrap() {
         let (prompt, full) = (ids(&case["prompt_ids"]), ids(&case["full_ids"]));

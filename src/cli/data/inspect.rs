@@ -8,12 +8,13 @@ use clap::Args;
 use super::ConfigArgs;
 use crate::bail_input;
 use crate::config::{DataSection, RunConfig};
+use crate::console::progress::Verbosity;
 use crate::data::pair::Pair;
-use crate::data::tokenize::{Limits, TokenPair, tokenize};
+use crate::data::token_pair::TokenPair;
+use crate::data::tokenize::{Limits, tokenize};
 use crate::data::tokenizer::Tokenizer;
 use crate::error::InputError;
-use crate::train::inputs::Base;
-use crate::train::progress::Verbosity;
+use crate::session::base::Base;
 
 /// Print pairs token by token, the scored tokens marked; reads no weights
 #[derive(Debug, Clone, Args)]

@@ -8,9 +8,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::data::split::{By, Rule, Side};
+use crate::disk::atomic;
+use crate::disk::digest;
 use crate::error::InputError;
-use crate::train::digest;
-use crate::{atomic_file, bail_input, presets};
+use crate::{bail_input, presets};
 
 /// Split files of records into train.json and test.json, by user unless told otherwise
 #[derive(Debug, Clone, Args)]
@@ -85,7 +86,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     // The manifest is last: where it stands, both sides are whole.
     let contents = texts.iter().map(|text| text.as_bytes()).chain([manifest.as_slice()]);
     for (name, bytes) in SIDES.into_iter().chain([MANIFEST]).zip(contents) {
-        atomic_file::write(&args.output.join(name), |out| Ok(out.write_all(bytes)?))?;
+        atomic::write(&args.output.join(name), |out| Ok(out.write_all(bytes)?))?;
     }
 
     let mut out = std::io::stdout().lock();

@@ -6,11 +6,11 @@ use anyhow::Result;
 use clap::Args;
 
 use super::ConfigArgs;
+use crate::console::progress::Verbosity;
 use crate::data::pair::Pair;
 use crate::data::stats::SetStats;
 use crate::data::tokenize::{Limits, tokenize};
-use crate::train::inputs::Base;
-use crate::train::progress::Verbosity;
+use crate::session::base::Base;
 
 /// Print lengths, what is cut or dropped, duplicates and missing fields, set by set; reads no weights
 #[derive(Debug, Clone, Args)]

@@ -12,7 +12,7 @@ pub struct GenerationSettings {
     pub max_new_tokens: usize,
     /// How a token is drawn; none takes the most probable one.
     pub sampling: Option<Sampling>,
-    /// Tokens that end a sequence; [`crate::train::inputs::Base::eos_ids`] reads them from the model's files.
+    /// Tokens that end a sequence; [`crate::session::base::Base::eos_ids`] reads them from the model's files.
     pub eos: Vec<u32>,
     /// Sequences under way at once, at least 1.
     pub batch: usize,

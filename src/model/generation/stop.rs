@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::Generation;
+use super::settings::Generation;
 use crate::data::tokenizer::Tokenizer;
 
 /// Strings that end a sequence; its text is what comes before the first of them.

@@ -1,5 +1,6 @@
 //! Where and how the run was made: hardware, timings, what was counted, the configuration.
 
+use crate::console::units;
 use crate::report::cell;
 use crate::report::folder::Run;
 use crate::report::html::{list, table};
@@ -12,10 +13,10 @@ pub fn about(run: &Run, report: &RunReport) -> String {
     let optional = |value: Option<f64>, print: &dyn Fn(f64) -> String| {
         value.map_or_else(|| cell::NONE.to_owned(), print)
     };
-    let of = |value: fn(&crate::report::steps::Step) -> Option<f64>| {
+    let of = |value: fn(&crate::run_folder::steps::Step) -> Option<f64>| {
         let mut all: Vec<f64> = run.steps.iter().filter_map(value).collect();
         all.sort_by(f64::total_cmp);
-        (!all.is_empty()).then(|| crate::eval::bootstrap::percentile(&all, 0.5))
+        (!all.is_empty()).then(|| crate::metrics::bootstrap::percentile(&all, 0.5))
     };
     let mut rows = Table::new(["of the run", ""]);
     rows.push(["hardware", &report.device]);
@@ -23,21 +24,21 @@ pub fn about(run: &Run, report: &RunReport) -> String {
         let stepping: f64 = run.steps.iter().filter_map(|step| step.step_time_s).sum();
         let wall = run.summary.as_ref().and_then(|all| Some(all.training.as_ref()?.wall_time_s));
         for (name, value) in [
-            ("optimizer steps", cell::count(training.steps)),
+            ("optimizer steps", units::count(training.steps)),
             ("epochs", format!("{:.2}", training.epochs)),
-            ("pairs seen", cell::count(training.pairs)),
-            ("steps skipped, not finite", cell::count(training.skipped_steps)),
+            ("pairs seen", units::count(training.pairs)),
+            ("steps skipped, not finite", units::count(training.skipped_steps)),
             (
                 "time of a step, median",
                 optional(of(|step| step.step_time_s), &|s| format!("{s:.2} s")),
             ),
-            ("time of all steps", cell::duration(stepping)),
-            ("wall time, evaluation included", optional(wall, &cell::duration)),
+            ("time of all steps", units::duration(stepping)),
+            ("wall time, evaluation included", optional(wall, &units::duration)),
             ("pairs per second", optional(training.pairs_per_second, &|rate| format!("{rate:.2}"))),
             (
                 "tokens per second, median",
                 optional(of(|step| step.tokens_per_second), &|rate| {
-                    cell::count(rate.round() as usize)
+                    units::count(rate.round() as usize)
                 }),
             ),
             (

@@ -1,7 +1,7 @@
 //! SPMR and sample answers, where the run generated any.
 
-use crate::eval::SetResult;
-use crate::eval::spmr::Answer;
+use crate::metrics::SetResult;
+use crate::metrics::spmr::Answer;
 use crate::report::cell;
 use crate::report::folder::{Run, SetFiles};
 use crate::report::html::{figure, table};

@@ -1,6 +1,6 @@
 //! The paper's three axes: accuracy, intra-profile consistency, inter-group fairness.
 
-use crate::eval::{Metric, SetResult};
+use crate::metrics::{Metric, SetResult};
 use crate::report::cell;
 use crate::report::groups::{attribute_title, axes_of, widest};
 use crate::report::html::table;
@@ -87,7 +87,7 @@ fn gaps(before: Option<&SetResult>, after: Option<&SetResult>) -> String {
     for fairness in &now.fairness {
         let earlier = axes_of(before.filter(|_| after.is_some()), metric)
             .and_then(|axes| axes.fairness.iter().find(|f| f.attribute == fairness.attribute));
-        let end = |extreme: &crate::eval::axes::Extreme| {
+        let end = |extreme: &crate::metrics::axes::Extreme| {
             format!("{}, {:.2} (n = {})", extreme.label, 100.0 * extreme.value, extreme.n)
         };
         rows.push([

@@ -1,8 +1,9 @@
 //! Several runs side by side; runs that differ in nothing but the seed also as mean and standard deviation.
 
+use crate::console::units;
 use std::collections::BTreeSet;
 
-use crate::eval::{Figure, Metric};
+use crate::metrics::{Figure, Metric};
 use crate::report::cell;
 use crate::report::folder::Run;
 use crate::report::html::curves::run_class;
@@ -211,7 +212,7 @@ fn dots(runs: &[&Run], set: &str) -> Option<String> {
         DotRow {
             name: run.name.clone(),
             count: share(run, set, Which::Of(Metric::Opa), true)
-                .map_or_else(String::new, |f| cell::count(f.n)),
+                .map_or_else(String::new, |f| units::count(f.n)),
             marks: marks.filter_map(|(column, shape)| mark(run, index, column, shape)).collect(),
         }
     };

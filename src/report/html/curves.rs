@@ -2,11 +2,11 @@
 
 use std::f64::consts::LN_2;
 
-use crate::eval::{Figure, Metric};
+use crate::metrics::{Figure, Metric};
 use crate::report::folder::Run;
 use crate::report::html::{figure, grid};
-use crate::report::steps::Step;
 use crate::report::svg::{Line, LineChart, Point};
+use crate::run_folder::steps::Step;
 
 /// Styles of runs; a seventh run begins again.
 const RUN_CLASSES: usize = 7;
@@ -141,7 +141,7 @@ pub fn evaluations(run: &Run) -> String {
     let mut charts = Vec::new();
     for name in crate::report::table1::set_names(run.before.as_ref(), run.after.as_ref()) {
         let line = |metric: Metric, title: &str, class: &str| {
-            let figure = |(step, evaluation): &(usize, &crate::eval::Evaluation)| {
+            let figure = |(step, evaluation): &(usize, &crate::metrics::Evaluation)| {
                 Some((*step as f64, *evaluation.set(name)?.overall.get(metric)))
             };
             let figures: Vec<_> = states.iter().filter_map(figure).collect();

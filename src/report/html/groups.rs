@@ -1,7 +1,8 @@
 //! Groups as dot plots with intervals, and the groups that fare worst.
 
-use crate::eval::groups::Group;
-use crate::eval::{Figure, Metric, Metrics, SetResult};
+use crate::console::units;
+use crate::metrics::groups::Group;
+use crate::metrics::{Figure, Metric, Metrics, SetResult};
 use crate::report::cell;
 use crate::report::groups::{attribute_title, by_size, group_name, too_small};
 use crate::report::html::{figure, grid, table};
@@ -71,7 +72,11 @@ fn chart(
             Some(value) => format!("{value}: {label}"),
             None => label,
         };
-        Some(DotRow { name, count: cell::count(group.n), marks: marks(earlier, metrics, is_tuned) })
+        Some(DotRow {
+            name,
+            count: units::count(group.n),
+            marks: marks(earlier, metrics, is_tuned),
+        })
     };
     let chart = DotChart {
         title: title.to_owned(),
@@ -172,7 +177,7 @@ fn worst(groups: &[&Group], is_tuned: bool) -> String {
             if is_tuned { cell::figure(Metric::Opa, &metrics.opa) } else { cell::NONE.to_owned() };
         rows.push([
             group_name(&group.attribute, &group.label),
-            cell::count(group.n),
+            units::count(group.n),
             cell::figure(Metric::PreferenceAccuracy, &metrics.preference_accuracy),
             change,
             opa,

@@ -15,7 +15,7 @@ pub fn margins(files: &SetFiles) -> String {
         );
     }
     let mut figures = Vec::new();
-    let margins = |scores: &[crate::eval::PairScore]| -> Vec<f64> {
+    let margins = |scores: &[crate::metrics::PairScore]| -> Vec<f64> {
         scores.iter().map(|score| score.policy_margin()).collect()
     };
     let series = [("before", before), ("after", after)].map(|(name, scores)| Series {

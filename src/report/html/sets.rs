@@ -1,6 +1,7 @@
 //! Every figure of an evaluation set, before, after and changed.
 
-use crate::eval::{Metric, Metrics, SetResult};
+use crate::console::units;
+use crate::metrics::{Metric, Metrics, SetResult};
 use crate::report::cell;
 use crate::report::html::table;
 use crate::report::markup::{escape, paragraph};
@@ -14,17 +15,17 @@ pub fn figures(before: Option<&SetResult>, after: Option<&SetResult>) -> String 
         0 => String::new(),
         n => format!(
             " {} answers were cut down to no scored token and count as log-probability 0.",
-            cell::count(n)
+            units::count(n)
         ),
     };
     let mut html = paragraph(
         "note",
         &format!(
             "{} pairs in {} clusters (a user, or a pair without one); {} scored tokens in preferred answers, {} in the others.{unscored}",
-            cell::count(set.n),
-            cell::count(set.clusters),
-            cell::count(set.chosen_tokens),
-            cell::count(set.rejected_tokens)
+            units::count(set.n),
+            units::count(set.clusters),
+            units::count(set.chosen_tokens),
+            units::count(set.rejected_tokens)
         ),
     );
     html += &rows(
@@ -37,7 +38,7 @@ pub fn figures(before: Option<&SetResult>, after: Option<&SetResult>) -> String 
             html += &format!(
                 "<h3>File {}, {} pairs</h3>\n",
                 escape(source),
-                cell::count(metrics.opa.n)
+                units::count(metrics.opa.n)
             );
             html += &rows(
                 before.and_then(|set| set.sources.get(source)),
@@ -57,7 +58,7 @@ fn rows(before: Option<&Metrics>, after: Option<&Metrics>, change: Option<&Metri
             metrics.map_or_else(none, |metrics| cell::figure(metric, metrics.get(metric)))
         };
         let ties = |metrics: Option<&Metrics>| {
-            metrics.and_then(|metrics| metrics.get(metric).ties).map_or_else(none, cell::count)
+            metrics.and_then(|metrics| metrics.get(metric).ties).map_or_else(none, units::count)
         };
         let change = change.map_or_else(none, |c| cell::change(metric, c.get(metric)));
         rows.push([cell::label(metric), of(before), of(after), change, ties(before), ties(after)]);

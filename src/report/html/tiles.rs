@@ -1,6 +1,7 @@
 //! The figures that a reader wants first.
 
-use crate::eval::{Evaluation, Figure, Metric};
+use crate::console::units;
+use crate::metrics::{Evaluation, Figure, Metric};
 use crate::report::cell;
 use crate::report::folder::Run;
 use crate::report::markup::escape;
@@ -48,7 +49,7 @@ fn range(figure: &Figure) -> String {
         }
         _ => String::new(),
     };
-    format!("{interval}n = {}", cell::count(figure.n))
+    format!("{interval}n = {}", units::count(figure.n))
 }
 
 fn tile(what: &str, figure: &Figure, before: Option<String>) -> String {

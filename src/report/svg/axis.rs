@@ -1,6 +1,6 @@
 //! From numbers to places in a drawing, and the ticks between.
 
-use crate::report::svg::{line, text};
+use crate::report::svg::shapes::{line, text};
 
 /// A linear map of an interval onto another, which may run the other way.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,7 +74,8 @@ impl Area {
         let mut axis = line([self.left, self.bottom], [self.right, self.bottom], "axis");
         let mut free = f64::NEG_INFINITY;
         for (tick, printed) in scale.ticks() {
-            let (x, half) = (scale.at(tick), super::text_width(&printed) / 2.0);
+            let (x, half) =
+                (scale.at(tick), crate::report::svg::shapes::text_width(&printed) / 2.0);
             axis += &line([x, self.bottom], [x, self.bottom + 4.0], "axis");
             if x - half > free {
                 axis += &text(x, self.bottom + 17.0, "middle", "tick", &printed);

@@ -3,7 +3,7 @@
 use crate::report::markup::{escape, shortened};
 use crate::report::svg::axis::{Area, Scale};
 use crate::report::svg::lines::ends;
-use crate::report::svg::{document, line, text, text_width};
+use crate::report::svg::shapes::{document, line, text, text_width};
 
 const WIDTH: f64 = 520.0;
 const TOP: f64 = 26.0;

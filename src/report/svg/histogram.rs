@@ -1,9 +1,9 @@
 //! How values are distributed: up to two series over the same bins, the second in front.
 
-use crate::eval::bootstrap::percentile;
+use crate::metrics::bootstrap::percentile;
 use crate::report::svg::axis::{Area, Scale};
 use crate::report::svg::lines::ends;
-use crate::report::svg::{document, line, name_width, text};
+use crate::report::svg::shapes::{document, line, name_width, text};
 
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 270.0;

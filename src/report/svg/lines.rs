@@ -1,7 +1,7 @@
 //! Curves over steps, each named at its end, and points with intervals.
 
 use crate::report::svg::axis::{Area, Scale};
-use crate::report::svg::{document, line, name_width, text};
+use crate::report::svg::shapes::{document, line, name_width, text};
 
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 250.0;

@@ -4,58 +4,14 @@
 //! that the page's style sheet colours. `plotters` writes fixed colours and needs a font to measure text; `charming` draws with a
 //! JavaScript engine. What is left to write is a scale, ticks and four kinds of chart.
 //!
-//! Widths of text are estimated at [`LETTER`] a character, which is on the wide side for a sans-serif of 12.
+//! Widths of text are estimated at [`shapes::LETTER`] a character, which is on the wide side for a sans-serif of 12.
 
 pub mod axis;
 pub mod dots;
 pub mod histogram;
 pub mod lines;
+pub mod shapes;
 
 pub use dots::{DotChart, DotRow, Mark, Shape};
 pub use histogram::{Histogram, Series};
 pub use lines::{Line, LineChart, Point};
-
-use crate::report::markup::escape;
-
-/// Width of a letter, in the unit of the drawing, for which font sizes are 12.
-pub const LETTER: f64 = 6.8;
-
-/// Estimated width of `text`.
-pub fn text_width(text: &str) -> f64 {
-    text.chars().count() as f64 * LETTER
-}
-
-/// The same of semi-bold text.
-pub(super) fn name_width(text: &str) -> f64 {
-    1.12 * text_width(text)
-}
-
-/// The element around a drawing, with a title and a description for who cannot see it.
-pub(super) fn document(
-    width: f64,
-    height: f64,
-    title: &str,
-    description: &str,
-    body: &str,
-) -> String {
-    format!(
-        "<svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-label=\"{label}\">\n<title>{title}</title>\n{body}</svg>\n",
-        label = escape(&format!("{title}. {description}")),
-        title = escape(title),
-    )
-}
-
-/// Text at a place; `anchor` is `start`, `middle` or `end`.
-pub(super) fn text(x: f64, y: f64, anchor: &str, class: &str, content: &str) -> String {
-    format!(
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" class=\"{class}\">{}</text>\n",
-        escape(content)
-    )
-}
-
-/// A straight line.
-pub(super) fn line([x1, y1]: [f64; 2], [x2, y2]: [f64; 2], class: &str) -> String {
-    format!(
-        "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" class=\"{class}\"/>\n"
-    )
-}

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use mvpbench::data::file::{self, Prompts};
+use mvpbench::data::file;
+use mvpbench::data::format::Prompts;
 use mvpbench::data::prompt;
 use mvpbench::data::split::{By, Rule};
 use mvpbench::data::tokenize::{Limits, tokenize};

@@ -1,6 +1,6 @@
 //! Folders of sentence encoders.
 
-use mvpbench::eval::embedder::Embedder;
+use mvpbench::encoder::embedder::Embedder;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::Value;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use mvpbench::model::adapter;
-use mvpbench::model::config::LlamaConfig;
-use mvpbench::model::llama::Llama;
+use mvpbench::model::decoder::Decoder;
+use mvpbench::model::shape::Shape;
 use mvpbench::model::shard::Shard;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseResult, TestRunner};
@@ -25,7 +25,7 @@ fn a_model_configuration_with_any_values_is_taken_or_refused_by_name() {
     let cases = (edits(), any::<bool>(), text());
     let outcome = TestRunner::new(config(500)).run(&cases, |(edits, second, text)| {
         for json in [edited(&documents[usize::from(second)], &edits).to_string(), text] {
-            let read = || LlamaConfig::parse(&json, "m/config.json");
+            let read = || Shape::parse(&json, "m/config.json");
             if let Some(config) = tame("m/config.json", json.len(), read)? {
                 prop_assert!(config.parameters() > 0 && config.layers <= 1 << 12, "{config:?}");
             }
@@ -51,7 +51,7 @@ fn sizes_beyond_any_model_are_refused() {
         {
             let mut config = whole.clone();
             config[key] = size.clone();
-            let error = LlamaConfig::parse(&config.to_string(), "config.json").unwrap_err();
+            let error = Shape::parse(&config.to_string(), "config.json").unwrap_err();
             assert!(error.to_string().contains(key), "{key} = {size}: {error}");
         }
     }
@@ -70,7 +70,7 @@ fn copy(from: &str, folder: &str) -> Place {
 
 fn read_model(folder: &Path) -> TestCaseResult {
     let length = std::fs::metadata(folder.join("model.safetensors")).map_or(0, |file| file.len());
-    is_tame("model", length as usize, || Llama::load(folder, DType::F32, &Device::Cpu))
+    is_tame("model", length as usize, || Decoder::load(folder, DType::F32, &Device::Cpu))
 }
 
 /// A safetensors file with `header` and the bytes of `whole` after its own.
@@ -126,7 +126,7 @@ fn an_index_of_anything_is_taken_or_refused_by_name() {
     ];
     let outcome = TestRunner::new(config(100)).run(&cases, |index| {
         place.write("model/model.safetensors.index.json", index);
-        is_tame("model", 1 << 20, || Llama::load(&place.path("model"), DType::F32, &Device::Cpu))
+        is_tame("model", 1 << 20, || Decoder::load(&place.path("model"), DType::F32, &Device::Cpu))
     });
     outcome.unwrap();
 }
@@ -135,7 +135,7 @@ fn an_index_of_anything_is_taken_or_refused_by_name() {
 fn an_adapter_of_anything_is_taken_or_refused_by_name() {
     let place = copy(ADAPTER, "adapter");
     let model = golden::json("models/tiny/config.json").to_string();
-    let model = LlamaConfig::parse(&model, "config.json").unwrap();
+    let model = Shape::parse(&model, "config.json").unwrap();
     let weights = place.bytes("adapter/adapter_model.safetensors");
     let settings = golden::json(&format!("{ADAPTER}/adapter_config.json"));
     let cases = prop_oneof![

@@ -2,14 +2,15 @@
 
 use candle_core::Device;
 use mvpbench::config::{LoraSection, Projection};
-use mvpbench::eval::Evaluation;
-use mvpbench::eval::score::read_scores;
-use mvpbench::eval::spmr::read_answers;
-use mvpbench::model::config::LlamaConfig;
-use mvpbench::model::generation::journal::Journal;
+use mvpbench::disk::journal::Journal;
+use mvpbench::metrics::Evaluation;
+use mvpbench::metrics::score::read_scores;
+use mvpbench::metrics::spmr::read_answers;
+use mvpbench::model::generation::Generation;
+use mvpbench::model::shape::Shape;
+use mvpbench::run_folder::eval_log::EvalLog;
+use mvpbench::run_folder::train_log::Log;
 use mvpbench::train::checkpoint;
-use mvpbench::train::eval_log::EvalLog;
-use mvpbench::train::log::Log;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
@@ -37,7 +38,7 @@ fn what_a_run_left_is_taken_or_refused_by_name_whatever_became_of_it() {
     let place = kills::place();
     place.succeed(&["--config", "config.toml", "-q"]);
     let model = golden::json("models/tiny-gqa/config.json").to_string();
-    let model = LlamaConfig::parse(&model, "config.json").unwrap();
+    let model = Shape::parse(&model, "config.json").unwrap();
     let lora = LoraSection {
         rank: 4,
         target_modules: vec![Projection::QProj, Projection::VProj],
@@ -114,7 +115,9 @@ fn a_journal_of_anything_is_taken_or_refused_by_name() {
     ];
     let outcome = TestRunner::new(config(300)).run(&cases, |bytes| {
         std::fs::write(&path, &bytes).unwrap();
-        is_tame("hostile.journal", bytes.len(), || Journal::open(&path, "k", 3).map(|_| ()))
+        is_tame("hostile.journal", bytes.len(), || {
+            Journal::<Generation>::open(&path, "k", 3).map(|_| ())
+        })
     });
     outcome.unwrap();
 }

@@ -1,0 +1,64 @@
+//! A pair as token ids: what packs are made of.
+
+use crate::disk::digest;
+
+/// A pair as token ids, already truncated. Both sides share `prompt` exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenPair {
+    /// Row of the pair in the data set, before any shuffling; dropout masks and the reference cache are keyed by it.
+    pub row: u32,
+    /// Ids both sides begin with (BOS included where the rule puts one).
+    pub prompt: Vec<u32>,
+    /// Ids of the preferred answer, every one of them scored.
+    pub chosen: Vec<u32>,
+    /// Ids of the other answer, every one of them scored.
+    pub rejected: Vec<u32>,
+}
+
+impl TokenPair {
+    /// Whether both answers are the same tokens, so that nothing can prefer one.
+    pub fn is_twin(&self) -> bool {
+        self.chosen == self.rejected
+    }
+
+    /// Tokens that are scored of `[chosen, rejected]`. A first token without any token before it has nothing to predict it.
+    pub fn scored(&self) -> [usize; 2] {
+        let unseen = usize::from(self.prompt.is_empty());
+        [&self.chosen, &self.rejected].map(|answer| answer.len().saturating_sub(unseen))
+    }
+
+    /// Tokens of the pair as it is computed: the prompt once, and the answers once if they are the same.
+    pub fn tokens(&self) -> usize {
+        let rejected = if self.is_twin() { 0 } else { self.rejected.len() };
+        self.prompt.len() + self.chosen.len() + rejected
+    }
+}
+
+/// Digest of every token id of `pairs` and where the answers begin.
+pub fn digest_of<'a>(pairs: impl IntoIterator<Item = &'a TokenPair>) -> String {
+    let mut hasher = digest::Hasher::default();
+    for pair in pairs {
+        hasher.update(&pair.row.to_le_bytes());
+        for ids in [&pair.prompt, &pair.chosen, &pair.rejected] {
+            hasher.update(&(ids.len() as u64).to_le_bytes());
+            ids.iter().for_each(|id| hasher.update(&id.to_le_bytes()));
+        }
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moving_a_token_across_the_boundary_changes_the_digest() {
+        let pair = |prompt: &[u32], chosen: &[u32]| TokenPair {
+            row: 0,
+            prompt: prompt.to_vec(),
+            chosen: chosen.to_vec(),
+            rejected: vec![9],
+        };
+        assert_ne!(digest_of([&pair(&[1, 2], &[3])]), digest_of([&pair(&[1], &[2, 3])]));
+    }
+}

@@ -1,0 +1,187 @@
+//! Finished results on disk, each appended at once: what a killed program resumes from.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::InputError;
+
+/// A JSONL file: a line with the key of what it holds, then one for each finished result, in the order they finished.
+#[derive(Debug)]
+pub struct Journal<T> {
+    file: File,
+    path: PathBuf,
+    of: PhantomData<T>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Head {
+    /// Digest of everything that a result depends on.
+    key: String,
+    /// How many results a finished journal has.
+    prompts: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line<T> {
+    row: usize,
+    #[serde(flatten)]
+    result: T,
+}
+
+impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
+    /// Opens or begins the journal at `path` of results for `prompts` prompts.
+    ///
+    /// - `key`: digest of everything that a result depends on, such as model, adapter, prompts and settings.
+    ///
+    /// Returns the journal and the results it holds, by row. A last line without its end was being written when the program was
+    /// killed: it is dropped. A journal with another key, or with a line that holds no result, is refused.
+    pub fn open(path: &Path, key: &str, prompts: usize) -> Result<(Self, Vec<Option<T>>)> {
+        let context = || format!("cannot open the journal `{}`", path.display());
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .with_context(context)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(InputError::new(format!(
+                    "journal `{}` is being written by another program",
+                    path.display()
+                ))
+                .hint("wait for it, or give another `--output`")
+                .into());
+            }
+            Err(TryLockError::Error(error)) => return Err(error).with_context(context),
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).with_context(context)?;
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        file.set_len(whole as u64).with_context(context)?;
+        file.seek(SeekFrom::End(0)).with_context(context)?;
+        let mut journal = Self { file, path: path.to_owned(), of: PhantomData };
+        let mut done = vec![None; prompts];
+        let head = Head { key: key.to_owned(), prompts };
+        if whole == 0 {
+            journal.write(&head)?;
+            return Ok((journal, done));
+        }
+        for (number, line) in text[..whole - 1].split(|&byte| byte == b'\n').enumerate() {
+            if number == 0 {
+                if serde_json::from_slice(line).ok().as_ref() != Some(&head) {
+                    return Err(refused(path, "is of another model, adapter, prompts or settings"));
+                }
+                continue;
+            }
+            let line: Option<Line<T>> = serde_json::from_slice(line).ok();
+            match line.and_then(|line| Some((done.get_mut(line.row)?, line.result))) {
+                Some((place, result)) => *place = Some(result),
+                None => {
+                    let what = format!("line {} holds no result", number + 1);
+                    return Err(refused(path, &what));
+                }
+            }
+        }
+        Ok((journal, done))
+    }
+
+    /// Appends the result of `row`.
+    pub fn append(&mut self, row: usize, result: &T) -> Result<()> {
+        self.write(&Line { row, result })
+    }
+
+    fn write(&mut self, line: &impl Serialize) -> Result<()> {
+        let mut bytes = serde_json::to_vec(line)?;
+        bytes.push(b'\n');
+        self.file
+            .write_all(&bytes)
+            .with_context(|| format!("cannot write the journal `{}`", self.path.display()))
+    }
+
+    /// Removes the journal: its results are written elsewhere.
+    pub fn remove(self) -> Result<()> {
+        std::fs::remove_file(&self.path)
+            .with_context(|| format!("cannot remove the journal `{}`", self.path.display()))
+    }
+}
+
+fn refused(path: &Path, what: &str) -> anyhow::Error {
+    InputError::new(format!("journal `{}`: {what}", path.display()))
+        .hint("give the command that began it again, or remove the file to start anew")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A result as generation has it.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Ids {
+        ids: Vec<u32>,
+    }
+
+    fn result(ids: &[u32]) -> Ids {
+        Ids { ids: ids.to_vec() }
+    }
+
+    fn open(path: &Path, key: &str, prompts: usize) -> Result<Vec<Option<Ids>>> {
+        Ok(Journal::<Ids>::open(path, key, prompts)?.1)
+    }
+
+    #[test]
+    fn a_journal_cut_anywhere_loses_no_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        let (mut journal, done) = Journal::<Ids>::open(&path, "key", 3).unwrap();
+        assert_eq!(done, vec![None; 3]);
+        assert!(open(&path, "key", 3).unwrap_err().to_string().contains("another program"));
+        journal.append(2, &result(&[5, 6])).unwrap();
+        journal.append(0, &result(&[7])).unwrap();
+        drop(journal);
+        let whole = std::fs::read(&path).unwrap();
+        let ends: Vec<_> = (0..whole.len()).filter(|&i| whole[i] == b'\n').collect();
+        assert_eq!(ends.len(), 3);
+        for cut in 0..=whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let done = open(&path, "key", 3).unwrap();
+            let second = (cut > ends[1]).then(|| result(&[5, 6]));
+            let third = (cut > ends[2]).then(|| result(&[7]));
+            assert_eq!(done, [third, None, second], "cut at {cut}");
+            // What is appended after a torn line stands on a line of its own.
+            let (mut journal, _) = Journal::<Ids>::open(&path, "key", 3).unwrap();
+            journal.append(1, &result(&[8])).unwrap();
+            drop(journal);
+            assert_eq!(open(&path, "key", 3).unwrap()[1], Some(result(&[8])));
+        }
+    }
+
+    #[test]
+    fn a_journal_of_something_else_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        Journal::<Ids>::open(&path, "key", 3).unwrap().0.append(2, &result(&[5])).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        for (key, prompts) in [("other", 3), ("key", 4)] {
+            let error = open(&path, key, prompts).unwrap_err();
+            assert!(InputError::of(&error).unwrap().to_string().contains("of another model"));
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        for broken in ["{\"row\":3,\"ids\":[1]}\n", "{\"row\":1}\n", "\n"] {
+            std::fs::write(&path, [&before[..], broken.as_bytes()].concat()).unwrap();
+            let error = open(&path, "key", 3).unwrap_err().to_string();
+            assert!(error.contains("line 3 holds no result"), "{error}");
+        }
+        std::fs::write(&path, "my thesis\n").unwrap();
+        assert!(open(&path, "key", 3).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "my thesis\n");
+    }
+}

@@ -1,0 +1,7 @@
+//! What outlives a process: files that appear whole, digests, journals that a killed program resumes from, cache folders.
+
+pub mod atomic;
+pub mod cache;
+pub mod digest;
+pub mod journal;
+pub mod writable;

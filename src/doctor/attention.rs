@@ -1,0 +1,140 @@
+//! Attention over packed pairs, forward and backward, and over a key/value cache.
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+
+use crate::doctor::examiner::{Examiner, Work, exact, worst};
+use crate::doctor::{Sizes, llama, pack};
+use crate::model::batch::Batch;
+use crate::model::shape::Shape;
+use crate::ops::attention::{self, Heads};
+use crate::ops::decode::{self, Cache, Places};
+
+/// A batch of about `tokens` tokens, and q, k, v and the gradient of the output.
+fn inputs(examiner: &Examiner, config: &Shape, tokens: usize) -> Result<(Batch, [Tensor; 4])> {
+    let pack = pack(tokens, config.vocab);
+    let shape = [pack.tokens(), config.hidden];
+    let [q, k, v, d_o] = [1, 2, 3, 4].map(|seed| examiner.random(&shape, 1.0, seed));
+    let rotary = config.rotary(examiner.dtype, &examiner.device);
+    Ok((Batch::new(&pack, config.vocab, &rotary)?, [q?, k?, v?, d_o?]))
+}
+
+/// Output and gradients on the device against the CPU's own body in f64, which the tests hold to a composition of primitives.
+fn error(examiner: &Examiner, head_dim: usize) -> Result<[f64; 2]> {
+    let config = llama(2 * head_dim, 32, 2, 64, 1)?;
+    let mut errors = [0.0f64; 2];
+    // Within a tile, and several tiles of which some are seen by nobody.
+    for tokens in [60, 800] {
+        let (batch, device) = inputs(examiner, &config, tokens)?;
+        let rotary = config.rotary(DType::F64, &Device::Cpu);
+        let there = Batch::new(&pack(tokens, config.vocab), config.vocab, &rotary)?;
+        let pass = |mask, [q, k, v, d_o]: &[Tensor; 4]| -> Result<[Tensor; 4]> {
+            let (o, lse) = attention::forward(q, k, v, mask, config.heads)?;
+            let (dq, dk, dv) = attention::backward(d_o, (q, k, v), &o, &lse, mask, config.heads)?;
+            Ok([o, dq, dk, dv])
+        };
+        let [q, k, v, d_o] = device.each_ref().map(exact);
+        let [o, dq, dk, dv] = pass(&there.mask, &[q?, k?, v?, d_o?])?;
+        let got = pass(&batch.mask, &device)?;
+        for (error, found) in errors
+            .iter_mut()
+            .zip([worst([(&got[0], o)])?, worst([(&got[1], dq), (&got[2], dk), (&got[3], dv)])?])
+        {
+            *error = if found.is_nan() { found } else { error.max(found) };
+        }
+    }
+    Ok(errors)
+}
+
+pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let heads = sizes.config.heads;
+    let (batch, [q, k, v, d_o]) = inputs(examiner, &sizes.config, sizes.tokens)?;
+    let visible: f64 = {
+        let pack = pack(sizes.tokens, sizes.config.vocab);
+        let of = |row: usize| {
+            row as f64 + 1.0
+                - f64::from(pack.start[row])
+                - f64::from(pack.hide_to[row] - pack.hide_from[row])
+        };
+        (0..pack.tokens()).map(of).sum()
+    };
+    let flop = |products: f64| Work::Flop(products * 2.0 * visible * sizes.config.hidden as f64);
+    let forward = |examiner: &Examiner| Ok(error(examiner, heads.head_dim)?[0]);
+    examiner.check("attention forward", 4.0, forward, flop(2.0), || {
+        Ok(attention::forward(&q, &k, &v, &batch.mask, heads).map(drop)?)
+    });
+    let (o, lse) = attention::forward(&q, &k, &v, &batch.mask, heads)?;
+    let backward = |examiner: &Examiner| Ok(error(examiner, heads.head_dim)?[1]);
+    examiner.check("attention backward", 4.0, backward, flop(5.0), || {
+        Ok(attention::backward(&d_o, (&q, &k, &v), &o, &lse, &batch.mask, heads).map(drop)?)
+    });
+    // On a GPU heads of 64 and 128 have kernels of their own in bf16; these are the others.
+    let plain =
+        Heads { heads: sizes.config.hidden / 32, kv_heads: sizes.config.hidden / 32, head_dim: 32 };
+    let others = |examiner: &Examiner| {
+        let mut largest = 0.0f64;
+        for head_dim in [12, 32, 64, 96] {
+            for found in error(examiner, head_dim)? {
+                largest = if found.is_nan() { return Ok(found) } else { largest.max(found) };
+            }
+        }
+        Ok(largest)
+    };
+    examiner.check("attention, other heads", 4.0, others, flop(7.0), || {
+        let (o, lse) = attention::forward(&q, &k, &v, &batch.mask, plain)?;
+        Ok(attention::backward(&d_o, (&q, &k, &v), &o, &lse, &batch.mask, plain).map(drop)?)
+    });
+    one_token(examiner, sizes)
+}
+
+/// A key/value cache of sequences of these lengths, their keys and values stored, and the queries of the last tokens.
+fn cached(
+    examiner: &Examiner,
+    config: &Shape,
+    lengths: &[usize],
+    exactly: bool,
+) -> Result<(Cache, Tensor)> {
+    let as_wanted = |tensor: Tensor| if exactly { exact(&tensor) } else { Ok(tensor) };
+    let q = as_wanted(examiner.random(&[lengths.len(), config.hidden], 1.0, 1)?)?;
+    let longest = lengths.iter().copied().max().unwrap_or(1);
+    let cache = Cache::new(lengths.len(), longest, config.heads, q.dtype(), q.device())?;
+    for (slot, &length) in lengths.iter().enumerate() {
+        let shape = [length, config.hidden];
+        let k = as_wanted(examiner.random(&shape, 1.0, 2 + slot as u64)?)?;
+        let v = as_wanted(examiner.random(&shape, 1.0, 100 + slot as u64)?)?;
+        let (slots, positions): (Vec<u32>, Vec<u32>) =
+            (0..length as u32).map(|position| (slot as u32, position)).unzip();
+        cache.store(&k, &v, &Places::new(&slots, &positions))?;
+    }
+    Ok((cache, q))
+}
+
+fn one_token(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let places = |lengths: &[usize]| -> (Vec<u32>, Vec<u32>) {
+        (0..).zip(lengths.iter().map(|&length| length as u32 - 1)).unzip()
+    };
+    let error = |examiner: &Examiner| {
+        let mut largest = 0.0f64;
+        for head_dim in [12, 64, 128] {
+            let (config, lengths) = (llama(2 * head_dim, 32, 2, 64, 1)?, [1, 33, 300]);
+            let (slots, positions) = places(&lengths);
+            let at = Places::new(&slots, &positions);
+            let (cache, q) = cached(examiner, &config, &lengths, false)?;
+            let (want, q64) = cached(examiner, &config, &lengths, true)?;
+            let found =
+                worst([(&decode::forward(&q, &cache, &at)?, decode::forward(&q64, &want, &at)?)])?;
+            largest = if found.is_nan() { return Ok(found) } else { largest.max(found) };
+        }
+        Ok(largest)
+    };
+    let lengths = [sizes.tokens / 8; 16];
+    let (slots, positions) = places(&lengths);
+    let at = Places::new(&slots, &positions);
+    let (cache, q) = cached(examiner, &sizes.config, &lengths, false)?;
+    let read = 2 * lengths.iter().sum::<usize>() * sizes.config.hidden;
+    let bytes = Work::Bytes(read * examiner.dtype.size_in_bytes());
+    examiner.check("attention of one token", 2.0, error, bytes, || {
+        Ok(decode::forward(&q, &cache, &at).map(drop)?)
+    });
+    Ok(())
+}

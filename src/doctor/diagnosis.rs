@@ -1,0 +1,101 @@
+//! What was found, as lines and as JSON.
+
+use serde::Serialize;
+
+use crate::machine::Details;
+
+/// Everything that was found.
+#[derive(Debug, Serialize)]
+pub struct Diagnosis {
+    /// The device.
+    #[serde(flatten)]
+    pub machine: Details,
+    /// One for each dtype that the device computes in.
+    pub examinations: Vec<Examination>,
+}
+
+/// What was found in one dtype.
+#[derive(Debug, Serialize)]
+pub struct Examination {
+    /// What was computed in: `bf16` or `f32`.
+    pub dtype: String,
+    /// Copying a tensor: bytes read and written.
+    pub copy_gb_per_s: f64,
+    /// A plain product at the feed-forward network's shape.
+    pub matmul_tflops: f64,
+    /// One for each operation, a whole layer and the memory of a step.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// Whether `error` is within `bound`.
+    pub ok: bool,
+    /// Largest error as a share of the largest expected magnitude, or of what was planned; none where one is not a number, where the
+    /// operation failed or where nothing could be measured.
+    pub error: Option<f64>,
+    /// What it may be.
+    pub bound: f64,
+    /// In `unit`.
+    pub rate: f64,
+    /// `GB/s`, `TFLOP/s`, or `MiB` of memory.
+    pub unit: &'static str,
+    /// `rate` as a share of the device's copy bandwidth or matmul rate, or of the plan.
+    pub share: f64,
+    /// Why there is no error to judge.
+    pub note: Option<String>,
+}
+
+impl Diagnosis {
+    /// Checks that did not pass, and all.
+    pub fn failed(&self) -> (usize, usize) {
+        let checks = || self.examinations.iter().flat_map(|examination| &examination.checks);
+        (checks().filter(|check| !check.ok).count(), checks().count())
+    }
+
+    /// One line for each check.
+    pub fn to_text(&self) -> String {
+        let Details { device, driver, memory_gib, free_memory_gib } = &self.machine;
+        let mut text = device.clone();
+        if let Some(driver) = driver {
+            text += &format!(", {driver}");
+        }
+        if let (Some(memory), Some(free)) = (memory_gib, free_memory_gib) {
+            text += &format!(", {memory:.1} GiB of memory, {free:.1} free");
+        }
+        for Examination { dtype, copy_gb_per_s, matmul_tflops, checks } in &self.examinations {
+            text += &format!(
+                "\n{dtype}: copy {copy_gb_per_s:.1} GB/s, matmul {matmul_tflops:.3} TFLOP/s\n"
+            );
+            checks.iter().for_each(|check| text += &check.to_line());
+        }
+        text
+    }
+}
+
+impl Check {
+    fn to_line(&self) -> String {
+        let Self { name, bound, rate, unit, share, .. } = self;
+        let verdict = if self.ok { "OK" } else { "FAIL" };
+        let found = match (&self.note, self.error) {
+            (Some(note), _) => note.lines().next().unwrap_or_default().to_owned(),
+            (None, None) => "not a number".to_owned(),
+            (None, Some(error)) => {
+                let digits = if *unit == "TFLOP/s" { 3 } else { 1 };
+                let of = match *unit {
+                    "GB/s" => "of copying",
+                    "MiB" => "of the plan",
+                    _ => "of matmul",
+                };
+                let share = 100.0 * share;
+                format!(
+                    "error {error:.1e} of {bound:.1e}  {rate:.digits$} {unit}, {share:.0} % {of}"
+                )
+            }
+        };
+        format!("{verdict:<5}{name:<28}{found}\n")
+    }
+}

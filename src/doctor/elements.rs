@@ -1,0 +1,183 @@
+//! The operations that read and write every element once: their rate is a share of the copy bandwidth.
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+
+use crate::doctor::Sizes;
+use crate::doctor::examiner::{Examiner, Work, exact, worst};
+use crate::model::rotary::Rotary;
+use crate::ops::{dropout, reference, rms_norm, rope, rows, swiglu};
+
+/// Columns of what is compared: an odd number, moved one by one, and one that is moved 16 bytes at a time.
+const COLUMNS: [usize; 2] = [333, 512];
+
+/// The larger error of `f` over [`COLUMNS`].
+fn over_columns(f: impl Fn(usize) -> Result<f64>) -> Result<f64> {
+    let [one, other] = COLUMNS.map(f);
+    let (one, other) = (one?, other?);
+    Ok(if one >= other || one.is_nan() { one } else { other })
+}
+
+pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    norms(examiner, sizes)?;
+    rotary(examiner, sizes)?;
+    gates(examiner, sizes)?;
+    rows_of_tokens(examiner, sizes)
+}
+
+fn few(examiner: &Examiner, columns: usize, seed: u64) -> Result<Tensor> {
+    examiner.random(&[5, columns], 2.0, seed)
+}
+
+/// Bytes of so many matrices of `columns` a token.
+fn matrices(examiner: &Examiner, sizes: &Sizes, columns: usize) -> impl Fn(usize) -> Work + use<> {
+    let bytes = sizes.tokens * columns * examiner.dtype.size_in_bytes();
+    move |count| Work::Bytes(count * bytes)
+}
+
+fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let (eps, hidden) = (sizes.config.rms_norm_eps, sizes.config.hidden);
+    let streams = matrices(examiner, sizes, hidden);
+    let [x, delta] = [1, 2].map(|seed| examiner.random(&[sizes.tokens, hidden], 1.0, seed));
+    let (x, delta, weight) = (x?, delta?, examiner.random(&[hidden], 1.0, 3)?);
+    let forward = |examiner: &Examiner| {
+        over_columns(|columns| {
+            let (x, delta) = (few(examiner, columns, 1)?, few(examiner, columns, 2)?);
+            let w = examiner.random(&[columns], 1.0, 3)?;
+            let normed = rms_norm::forward(&x, Some(&delta), &w, eps)?;
+            let want = reference::rms_norm(&exact(&normed.sum)?, &exact(&w)?, eps)?;
+            worst([(&normed.sum, (exact(&x)? + exact(&delta)?)?), (&normed.y, want)])
+        })
+    };
+    examiner.check("rms_norm forward", 1.0, forward, streams(4), || {
+        Ok(rms_norm::forward(&x, Some(&delta), &weight, eps).map(drop)?)
+    });
+    let normed = rms_norm::forward(&x, None, &weight, eps)?;
+    let again = |examiner: &Examiner| {
+        over_columns(|columns| {
+            let (x, w) = (few(examiner, columns, 1)?, examiner.random(&[columns], 1.0, 3)?);
+            let normed = rms_norm::forward(&x, None, &w, eps)?;
+            let y = rms_norm::apply(&normed.sum, &normed.inv, &w)?;
+            worst([(&y, reference::rms_norm(&exact(&x)?, &exact(&w)?, eps)?)])
+        })
+    };
+    examiner.check("rms_norm again", 1.0, again, streams(2), || {
+        Ok(rms_norm::apply(&normed.sum, &normed.inv, &weight).map(drop)?)
+    });
+    let backward = |examiner: &Examiner| {
+        over_columns(|columns| {
+            let (x, dy) = (few(examiner, columns, 1)?, few(examiner, columns, 2)?);
+            let w = examiner.random(&[columns], 1.0, 3)?;
+            let normed = rms_norm::forward(&x, None, &w, eps)?;
+            let dx = rms_norm::backward(&dy, &normed.sum, &normed.inv, &w, Some(&x))?;
+            let (x64, w64) = (exact(&x)?, exact(&w)?);
+            let f = |t: &[Tensor]| reference::rms_norm(&t[0], &w64, eps);
+            let want = reference::gradients(&[&x64], &exact(&dy)?, f)?.remove(0);
+            worst([(&dx, (want + x64)?)])
+        })
+    };
+    examiner.check("rms_norm backward", 2.0, backward, streams(4), || {
+        let dx = rms_norm::backward(&delta, &normed.sum, &normed.inv, &weight, Some(&x));
+        Ok(dx.map(drop)?)
+    });
+    Ok(())
+}
+
+fn rotary(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let angles = |examiner: &Examiner, tokens: usize, half: usize| -> Result<(Tensor, Tensor)> {
+        let positions: Vec<u32> = (0..tokens as u32).collect();
+        let rope = sizes.config.rope;
+        Ok(Rotary::new(rope, 2 * half, examiner.dtype, &examiner.device).at(&positions)?)
+    };
+    let x = examiner.random(&[sizes.tokens, sizes.config.hidden], 1.0, 1)?;
+    let (cos, sin) = angles(examiner, sizes.tokens, sizes.config.heads.head_dim / 2)?;
+    let turned = |examiner: &Examiner| {
+        let mut errors = [0.0; 2];
+        for (error, (half, heads)) in errors.iter_mut().zip([(3, 3), (32, 2)]) {
+            let (cos, sin) = angles(examiner, 5, half)?;
+            let x = few(examiner, 2 * half * heads, 1)?;
+            let want = reference::rope(&exact(&x)?, &exact(&cos)?, &exact(&sin)?)?;
+            let back = rope::backward(rope::forward(x.copy()?, &cos, &sin)?, &cos, &sin)?;
+            let turned = rope::forward(x.copy()?, &cos, &sin)?;
+            *error = worst([(&turned, want), (&back, exact(&x)?)])?;
+        }
+        Ok(if errors[0] >= errors[1] || errors[0].is_nan() { errors[0] } else { errors[1] })
+    };
+    let streams = matrices(examiner, sizes, sizes.config.hidden);
+    examiner.check("rope", 1.0, turned, streams(2), || {
+        Ok(rope::forward(x.clone(), &cos, &sin).map(drop)?)
+    });
+    Ok(())
+}
+
+fn gates(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let inner = sizes.config.intermediate;
+    let inners = matrices(examiner, sizes, inner);
+    let [gate, up] = [4, 5].map(|seed| examiner.random(&[sizes.tokens, inner], 1.0, seed));
+    let (gate, up) = (gate?, up?);
+    let forward = |examiner: &Examiner| {
+        over_columns(|columns| {
+            let (gate, up) = (few(examiner, columns, 1)?, few(examiner, columns, 2)?);
+            let want = reference::swiglu(&exact(&gate)?, &exact(&up)?)?;
+            worst([(&swiglu::forward(&gate, &up)?, want)])
+        })
+    };
+    examiner.check("swiglu forward", 1.0, forward, inners(3), || {
+        Ok(swiglu::forward(&gate, &up).map(drop)?)
+    });
+    let backward = |examiner: &Examiner| {
+        over_columns(|columns| {
+            let [gate, up, dy] = [1, 2, 3].map(|seed| few(examiner, columns, seed));
+            let (gate, up, dy) = (gate?, up?, dy?);
+            let (dgate, dup) = swiglu::backward(&dy, &gate, &up)?;
+            let f = |t: &[Tensor]| reference::swiglu(&t[0], &t[1]);
+            let inputs = [&exact(&gate)?, &exact(&up)?];
+            let want = reference::gradients(&inputs, &exact(&dy)?, f)?;
+            worst([(&dgate, want[0].clone()), (&dup, want[1].clone())])
+        })
+    };
+    examiner.check("swiglu backward", 1.0, backward, inners(5), || {
+        Ok(swiglu::backward(&gate, &gate, &up).map(drop)?)
+    });
+    Ok(())
+}
+
+/// Some mask of dropout for tokens with these keys.
+fn mask<'a>((pair_rows, offsets): (&'a Tensor, &'a Tensor)) -> dropout::Mask<'a> {
+    dropout::Mask { probability: 0.3, seed: 12, step: 5, place: 258, pair_rows, offsets }
+}
+
+fn rows_of_tokens(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let streams = matrices(examiner, sizes, sizes.config.hidden);
+    let x = examiner.random(&[sizes.tokens, sizes.config.hidden], 1.0, 1)?;
+    let keys = (examiner.numbers(sizes.tokens, 7)?, examiner.numbers(sizes.tokens, sizes.tokens)?);
+    let here = |tensor: &Tensor| tensor.to_device(&Device::Cpu);
+    let dropped = |examiner: &Examiner| {
+        over_columns(|columns| {
+            let (x, y) = (few(examiner, columns, 1)?, few(examiner, columns, 2)?);
+            let keys = (examiner.numbers(5, 2)?, examiner.numbers(5, 5)?);
+            let there = (here(&keys.0)?, here(&keys.1)?);
+            let want = mask((&there.0, &there.1)).apply(&exact(&x)?)?;
+            let mask = mask((&keys.0, &keys.1));
+            let sum = (&want + exact(&y)?)?;
+            worst([(&mask.apply(&x)?, want), (&mask.add(y.copy()?, &x)?, sum)])
+        })
+    };
+    examiner.check("dropout", 1.0, dropped, streams(2), || {
+        Ok(mask((&keys.0, &keys.1)).apply(&x).map(drop)?)
+    });
+    let list = examiner.numbers(sizes.tokens, sizes.tokens)?;
+    let gathered = |examiner: &Examiner| {
+        over_columns(|columns| {
+            let (x, list) = (few(examiner, columns, 1)?, examiner.numbers(9, 4)?);
+            let (y, there) = (rows::forward(&x, &list)?, here(&list)?);
+            let want = rows::backward(&exact(&y)?, &there, 5)?;
+            let spread = rows::backward(&y, &list, 5)?;
+            worst([(&y, rows::forward(&exact(&x)?, &there)?), (&spread, want)])
+        })
+    };
+    examiner.check("rows by number", 2.0, gathered, streams(2), || {
+        Ok(rows::forward(&x, &list).map(drop)?)
+    });
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! A whole layer with its adapter, forward and backward.
+
+use anyhow::{Result, bail};
+use candle_core::{DType, Device, Tensor};
+
+use crate::config::{LoraSection, Projection};
+use crate::data::pack::Pack;
+use crate::doctor::examiner::{Examiner, Work, exact, worst};
+use crate::doctor::{Sizes, llama, pack};
+use crate::model::batch::Batch;
+use crate::model::layer::{Dropout, Layer, LayerLora, Pass, Rows, Stream};
+use crate::model::lora::{self, Adapter, InputGradient};
+use crate::model::shape::Shape;
+
+/// Numbers of a shape, a magnitude and a seed.
+type Numbers<'a> = dyn Fn(&[usize], f64, u64) -> Result<Tensor> + 'a;
+
+/// A layer, its input and what flows back into it, with an adapter on q and v.
+struct Whole {
+    layer: Layer,
+    adapter: Adapter,
+    x: Tensor,
+    dy: Tensor,
+    batch: Batch,
+    config: Shape,
+}
+
+impl Whole {
+    /// Everything that `number` makes of a shape, a magnitude and a seed.
+    fn new(
+        number: &Numbers<'_>,
+        (config, pack): (&Shape, &Pack),
+        (dtype, device): (DType, &Device),
+    ) -> Result<Self> {
+        let mut projections = Vec::new();
+        for projection in Projection::ALL {
+            let (out, from) = lora::shape(config, projection);
+            projections.push(number(&[out, from], 1.0 / (from as f64).sqrt(), projection as u64)?);
+        }
+        let mut adapter = Adapter::fresh(config, &LoraSection::default(), 1, device)?;
+        adapter.tensors = adapter.tensors.map(|tensor| number(tensor.dims(), 0.1, 20))?;
+        let tokens = pack.tokens();
+        let Ok(projections) = projections.try_into() else {
+            bail!("a layer has seven projections")
+        };
+        Ok(Self {
+            layer: Layer {
+                input_layernorm: number(&[config.hidden], 1.0, 10)?,
+                projections,
+                post_attention_layernorm: number(&[config.hidden], 1.0, 11)?,
+            },
+            adapter,
+            x: number(&[tokens, config.hidden], 1.0, 12)?,
+            dy: number(&[tokens, config.hidden], 1.0, 13)?,
+            batch: Batch::new(pack, config.vocab, &config.rotary(dtype, device))?,
+            config: config.clone(),
+        })
+    }
+
+    /// Output, gradient of the input, and the gradients of q's A and B.
+    fn run(&self) -> Result<[Tensor; 4]> {
+        let dropout = Some(Dropout { probability: 0.05, seed: 1, step: 2 });
+        let lora = LayerLora { layer: 0, adapter: Some(&self.adapter), dropout };
+        let pass = Pass { batch: &self.batch, config: &self.config, lora, rows: Rows::All };
+        let input = Stream { base: self.x.clone(), delta: None };
+        let (stream, saved) = self.layer.forward(&input, pass)?;
+        let (dx, gradients) = self.layer.backward(&self.dy, &saved, pass, InputGradient::Wanted)?;
+        let (Some(delta), Some(dx), Some(pair)) =
+            (stream.delta, dx, gradients.get(Projection::QProj))
+        else {
+            bail!("a layer without an output or a gradient")
+        };
+        Ok([(stream.base + delta)?, dx, pair.a.clone(), pair.b.clone()])
+    }
+}
+
+pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let (dtype, device) = (examiner.dtype, examiner.device.clone());
+    let here = |shape: &[usize], scale, seed| examiner.random(shape, scale, seed);
+    let long = pack(sizes.tokens, sizes.config.vocab);
+    let large = Whole::new(&here, (&sizes.config, &long), (dtype, &device))?;
+    let (tiny, short) = (llama(64, 96, 2, 64, 1)?, pack(60, 64));
+    let error = |examiner: &Examiner| {
+        let here = |shape: &[usize], scale, seed| examiner.random(shape, scale, seed);
+        let there = |shape: &[usize], scale, seed| exact(&examiner.random(shape, scale, seed)?);
+        let got = Whole::new(&here, (&tiny, &short), (dtype, &device))?.run()?;
+        let want = Whole::new(&there, (&tiny, &short), (DType::F64, &Device::Cpu))?.run()?;
+        let [y, dx, a, b] = want;
+        worst([(&got[0], y), (&got[1], dx), (&got[2], a), (&got[3], b)])
+    };
+    let parameters: usize = Projection::ALL
+        .iter()
+        .map(|&projection| lora::shape(&sizes.config, projection))
+        .map(|(out, from)| out * from)
+        .sum();
+    let flop = Work::Flop(4.0 * (parameters * long.tokens()) as f64);
+    examiner.check("layer forward and backward", 10.0, error, flop, || large.run().map(drop));
+    Ok(())
+}

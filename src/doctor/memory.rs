@@ -1,0 +1,91 @@
+//! What a step holds at most, beside what `--dry-run` says: a model of two layers, so that the last one, which goes on with the
+//! scored rows alone, and one below it are both there.
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+
+use crate::config::LoraSection;
+use crate::doctor::diagnosis::Check;
+use crate::doctor::examiner::Examiner;
+use crate::doctor::{Sizes, llama, pack};
+use crate::machine::memory::{Pass, Place, adapter_parameters, fragmentation};
+use crate::machine::peak::PeakMeter;
+use crate::model::decoder::{Decoder, Keep};
+use crate::model::layer::Dropout;
+use crate::model::lora::Adapter;
+
+/// How far the plan may be off, as a share of what is measured.
+const BOUND: f64 = 0.25;
+
+/// Tokens on a CPU: what they take is many times what a program's memory varies by.
+const CPU_TOKENS: usize = 2048;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let (one, lora) = (&sizes.config, LoraSection::default());
+    let config = llama(one.hidden, one.intermediate, one.heads.heads, one.vocab, 2)?;
+    let (dtype, device) = (examiner.dtype, examiner.device.clone());
+    let mut seed = 0;
+    let model = Decoder::assemble(config, dtype, &device, &mut |_, shape| {
+        seed += 1;
+        examiner.random(shape, 0.02, seed)
+    })?;
+    let adapter = Adapter::fresh(&model.shape, &lora, 1, &device)?;
+    let place = if device.is_cpu() { Place::Cpu } else { Place::Cuda };
+    let pack = pack(if device.is_cpu() { CPU_TOKENS } else { sizes.tokens }, one.vocab);
+    let (tokens, scored) = (pack.tokens(), pack.targets.len());
+    let (model_config, parameters) = (&model.shape, adapter_parameters(&model.shape, &lora));
+    let pass = Pass { config: model_config, lora: &lora, place, dtype, tokens, scored };
+    let batch = model.batch(&pack)?;
+    let (policy, dlogps) = (model.bring(&adapter)?, Tensor::ones(scored, DType::F32, &device)?);
+    for (keep, name) in [(Keep::Everything, "memory, keep"), (Keep::Inputs, "memory, recompute")] {
+        let dropout = Some(Dropout { probability: 0.05, seed: 1, step: 2 });
+        let meter = PeakMeter::start(&device);
+        let (_, tape) = model.forward(&batch, &policy, dropout, keep)?;
+        let gradients = model.backward(&dlogps, tape, &batch, &policy, dropout)?;
+        device.synchronize()?;
+        let measured = meter.and_then(PeakMeter::grown_bytes);
+        drop(gradients);
+        let bytes = pass.bytes(keep);
+        // The allocator of a GPU says what tensors take, the system what a program does.
+        let around = if device.is_cpu() { fragmentation(place, keep) } else { 1.0 };
+        let planned = around * (bytes.kept + bytes.working) + 4.0 * parameters as f64;
+        examiner.push(verdict(name, planned, measured));
+    }
+    Ok(())
+}
+
+/// The check of a plan against what was measured, if it could be; in bytes.
+fn verdict(name: &str, planned: f64, measured: Option<f64>) -> Check {
+    let error = measured.map(|measured| (planned / measured - 1.0).abs());
+    Check {
+        name: name.to_owned(),
+        ok: error.is_none_or(|error| error <= BOUND), // false for NaN
+        error: error.filter(|error| error.is_finite()),
+        bound: BOUND,
+        rate: measured.unwrap_or(0.0) / MIB,
+        unit: "MiB",
+        share: measured.unwrap_or(0.0) / planned,
+        note: measured.is_none().then(|| "not measured: the system does not say".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_is_far_off_fails_and_one_that_nothing_measured_says_so() {
+        for (measured, ok) in
+            [(100.0, true), (85.0, true), (120.0, true), (60.0, false), (140.0, false)]
+        {
+            let check = verdict("memory", 100.0, Some(measured));
+            assert_eq!(check.ok, ok, "{check:?}");
+        }
+        assert!(!verdict("memory", 100.0, Some(0.0)).ok);
+        assert!(!verdict("memory", f64::NAN, Some(100.0)).ok);
+        let check = verdict("memory", 100.0, None);
+        assert!(check.ok && check.note.is_some_and(|note| note.contains("not measured")));
+    }
+}

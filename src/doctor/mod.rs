@@ -1,0 +1,117 @@
+//! `mvpbench doctor`: whether this device computes what the formulas say, how fast beside what it could, and whether it holds what
+//! `--dry-run` says it will.
+//!
+//! Every operation runs on the device in the dtypes a run may use; its values and gradients are compared with the f64 reference of
+//! the very numbers it was given, and it is timed at a layer's shapes. A rate is told, an error is judged.
+
+mod attention;
+mod diagnosis;
+mod elements;
+mod examiner;
+mod layer;
+mod memory;
+mod optimizer;
+mod products;
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+
+pub use diagnosis::{Check, Diagnosis, Examination};
+
+use self::examiner::Examiner;
+use crate::data::pack::Pack;
+use crate::data::token_pair::TokenPair;
+use crate::machine;
+use crate::model::shape::Shape;
+
+/// Examines `device`, in bf16 and f32 where it computes in both.
+///
+/// - `quick`: at sizes that take moments anywhere; what is wrong shows as well, a rate says little.
+pub fn examine(device: &Device, quick: bool) -> Result<Diagnosis> {
+    let dtypes: &[DType] = if device.is_cpu() { &[DType::F32] } else { &[DType::BF16, DType::F32] };
+    let sizes = Sizes::of(device, quick)?;
+    let mut examinations = Vec::new();
+    for &dtype in dtypes {
+        let mut examiner = Examiner::new(device, dtype, &sizes.config)?;
+        // First, while the allocator holds little that was freed.
+        memory::check(&mut examiner, &sizes)?;
+        operations(&mut examiner, &sizes)?;
+        examinations.push(examiner.finish());
+    }
+    Ok(Diagnosis { machine: machine::details(device), examinations })
+}
+
+/// Every operation, then a whole layer.
+fn operations(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    elements::check(examiner, sizes)?;
+    optimizer::check(examiner, sizes)?;
+    products::check(examiner, sizes)?;
+    attention::check(examiner, sizes)?;
+    layer::check(examiner, sizes)
+}
+
+/// Sizes that an operation is timed at: a 7B layer on a GPU, an eighth of it on a CPU, which is to end in seconds, or next to nothing.
+struct Sizes {
+    tokens: usize,
+    config: Shape,
+}
+
+impl Sizes {
+    fn of(device: &Device, quick: bool) -> Result<Self> {
+        let (tokens, hidden, intermediate, heads, vocab) = match device {
+            _ if quick => (25, 128, 192, 2, 128),
+            Device::Cpu => (384, 512, 1376, 8, 4096),
+            _ => (3072, 4096, 11008, 32, 32_000),
+        };
+        Ok(Self { tokens, config: llama(hidden, intermediate, heads, vocab, 1)? })
+    }
+}
+
+/// A Llama of some layers.
+fn llama(
+    hidden: usize,
+    intermediate: usize,
+    heads: usize,
+    vocab: usize,
+    layers: usize,
+) -> Result<Shape> {
+    let json = serde_json::json!({
+        "model_type": "llama", "hidden_act": "silu", "hidden_size": hidden, "intermediate_size": intermediate,
+        "num_attention_heads": heads, "num_key_value_heads": heads, "num_hidden_layers": layers,
+        "vocab_size": vocab, "rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "rope_theta": 1e4,
+    });
+    Shape::parse(&json.to_string(), "doctor")
+}
+
+/// Pairs of the paper's lengths as long as `tokens` reach; at least one, of a few tokens.
+fn pack(tokens: usize, vocab: usize) -> Pack {
+    let (prompt, answer) = if tokens < 384 { (9, 7) } else { (160, 112) };
+    let token = |i: usize| (i % vocab) as u32;
+    let pair = |row: usize| TokenPair {
+        row: row as u32,
+        prompt: (0..prompt).map(token).collect(),
+        chosen: (0..answer).map(|i| token(i + 1)).collect(),
+        rejected: (0..answer).map(|i| token(i + 2)).collect(),
+    };
+    let pairs: Vec<TokenPair> = (0..(tokens / (prompt + 2 * answer)).max(1)).map(pair).collect();
+    Pack::new(&pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The memory is left to the command's own test: here other tests share the process.
+    #[test]
+    fn every_operation_of_the_cpu_is_well() {
+        let sizes = Sizes::of(&Device::Cpu, false).unwrap();
+        let mut examiner = Examiner::new(&Device::Cpu, DType::F32, &sizes.config).unwrap();
+        operations(&mut examiner, &sizes).unwrap();
+        let examination = examiner.finish();
+        for check in &examination.checks {
+            assert!(check.ok, "{check:?}");
+            assert!(check.rate > 0.0 && check.share > 0.0, "{check:?}");
+        }
+        assert_eq!(examination.checks.len(), 21);
+    }
+}

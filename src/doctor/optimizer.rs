@@ -1,0 +1,79 @@
+//! AdamW over several tensors at once, and the norm of their gradients.
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+
+use crate::doctor::Sizes;
+use crate::doctor::examiner::{Examiner, Work, exact, worst};
+use crate::ops::adamw::{self, Parameter, Step, Update};
+use crate::ops::reference;
+
+const STEP: Step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3 };
+/// Clips the gradients checked here.
+const MAX_NORM: f64 = 0.5;
+
+/// A parameter with moments and its gradient, f32 whatever the model is.
+fn parameter(examiner: &Examiner, shape: &[usize]) -> Result<(Parameter, Tensor)> {
+    let random =
+        |seed| -> Result<Tensor> { Ok(examiner.random(shape, 1.0, seed)?.to_dtype(DType::F32)?) };
+    let (value, first_moment, gradient) = (random(1)?, random(2)?, random(3)?);
+    let second_moment = first_moment.sqr()?;
+    Ok((Parameter { value, first_moment, second_moment }, gradient))
+}
+
+pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let elements = sizes.config.hidden * sizes.config.hidden;
+    let (large, gradient) = parameter(examiner, &[sizes.config.hidden; 2])?;
+    let several = |examiner: &Examiner| -> Result<_> {
+        let each = [parameter(examiner, &[3, 333])?, parameter(examiner, &[2, 512])?];
+        let mut squares = 0.0;
+        for (_, gradient) in &each {
+            squares += exact(gradient)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
+        }
+        Ok((each, squares.sqrt()))
+    };
+    let summed = |examiner: &Examiner| {
+        let (each, want) = several(examiner)?;
+        let gradients = each.each_ref().map(|(_, gradient)| gradient);
+        Ok((adamw::norm(&gradients)?.get()? - want).abs() / want)
+    };
+    examiner.check("norm of the gradients", 1.0, summed, Work::Bytes(4 * elements), || {
+        Ok(adamw::norm(&[&gradient]).map(drop)?)
+    });
+    let updated = |examiner: &Examiner| {
+        let (each, norm) = several(examiner)?;
+        let wanted = each.each_ref().map(|(parameter, gradient)| -> Result<Parameter> {
+            let exactly = Parameter {
+                value: exact(&parameter.value)?,
+                first_moment: exact(&parameter.first_moment)?,
+                second_moment: exact(&parameter.second_moment)?,
+            };
+            Ok(reference::adamw(&exactly, &exact(gradient)?, &STEP, MAX_NORM / (norm + 1e-6))?)
+        });
+        let [one, other] = wanted;
+        let (one, other) = (one?, other?);
+        let updates = each
+            .iter()
+            .map(|(parameter, gradient)| Update {
+                parameter: parameter.clone(),
+                gradient,
+                step: STEP,
+            })
+            .collect();
+        let norm = adamw::norm(&each.each_ref().map(|(_, gradient)| gradient))?;
+        let got = adamw::update_all(updates, &norm, MAX_NORM)?;
+        worst([
+            (&got[0].value, one.value),
+            (&got[0].second_moment, one.second_moment),
+            (&got[1].value, other.value),
+            (&got[1].first_moment, other.first_moment),
+        ])
+    };
+    let norm = adamw::norm(&[&gradient])?;
+    // The parameter and moments are read and written, the gradient is read.
+    examiner.check("adamw", 1.0, updated, Work::Bytes(7 * 4 * elements), || {
+        let update = Update { parameter: large.clone(), gradient: &gradient, step: STEP };
+        Ok(adamw::update_all(vec![update], &norm, MAX_NORM).map(drop)?)
+    });
+    Ok(())
+}

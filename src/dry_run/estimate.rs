@@ -1,0 +1,382 @@
+//! What a run will need before it is begun: steps, tokens, FLOP, memory, disk. Everything follows from the configuration, the
+//! token counts and the shape of the model; no weight is read.
+
+use crate::inference::engine;
+use crate::machine::peak;
+use crate::machine::rate;
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::DType;
+
+use crate::config::{MetricName, Reference, RunConfig};
+use crate::data::pack;
+use crate::data::token_pair::TokenPair;
+use crate::hub::HubModel;
+use crate::machine::memory::{self, Memory, Pass, Place};
+use crate::model::decoder::Keep;
+use crate::model::generation::GenerationSettings;
+use crate::model::shard::Shard;
+use crate::model::weights;
+use crate::presets;
+use crate::session::inputs::{EvalInputs, Inputs};
+use crate::session::source::ModelSource;
+use crate::train::best::Judge;
+use crate::train::plan::Plan;
+
+/// Resident memory of the program itself on Linux: code, threads, allocator. Measured: `VmHWM` of a run on the golden `tiny`
+/// model, less what is counted for it here.
+const PROGRAM_BYTES: f64 = 11.5 * MIB;
+
+/// Memory that CUDA takes on a device for its context and cuBLAS; a round figure, not measured here.
+const CUDA_CONTEXT_BYTES: f64 = 640.0 * MIB;
+
+/// Memory of a tokenizer per byte of its `tokenizer.json`: the parsed JSON and the maps made of it.
+const TOKENIZER_EXPANSION: f64 = 30.0;
+
+/// Memory per byte of the data files: the file, its parsed records and their texts.
+const DATA_EXPANSION: f64 = 3.0;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Floating-point operations, attention's scores left out as they are in the log's `model_tflops`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Flop {
+    /// The reference's log-probabilities of the training pairs.
+    pub reference: f64,
+    /// All steps, everything kept.
+    pub training: f64,
+    /// What `recompute` adds.
+    pub recomputing: f64,
+    /// The evaluation sets, before and after.
+    pub evaluation: f64,
+}
+
+impl Flop {
+    /// Of the whole run.
+    pub fn total(&self, keep: Keep) -> f64 {
+        let again = if keep == Keep::Inputs { self.recomputing } else { 0.0 };
+        self.reference + self.training + again + self.evaluation
+    }
+}
+
+/// Bytes on disk when the run is over, and while a checkpoint is saved.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Disk {
+    /// Checkpoints: adapter and moments, those kept and the one being written.
+    pub checkpoints: f64,
+    /// The exported adapter with its tokenizer.
+    pub adapter: f64,
+    /// Logs, scores and the reference cache.
+    pub records: f64,
+    /// An embedded base model, unpacked.
+    pub base_model: f64,
+}
+
+impl Disk {
+    /// All of it.
+    pub fn total(&self) -> f64 {
+        self.checkpoints + self.adapter + self.records + self.base_model
+    }
+}
+
+/// What the headers of the weights say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Headers {
+    /// Files and bytes of all tensors.
+    Read {
+        /// Number of safetensors files.
+        files: usize,
+        /// Bytes of their tensors.
+        bytes: f64,
+    },
+    /// Why they were not read.
+    Absent(String),
+}
+
+/// The estimate of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Parameters of the base.
+    pub parameters: usize,
+    /// Parameters of the adapter.
+    pub trained: usize,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Pairs that are visited at all.
+    pub visited: usize,
+    /// Tokens computed in all steps, each prompt once.
+    pub tokens: usize,
+    /// Of those, scored.
+    pub scored: usize,
+    /// Tokens of the largest micro-batch, and the scored ones of it.
+    pub micro_batch: (usize, usize),
+    /// Pairs of all evaluation sets.
+    pub evaluated: usize,
+    /// How often they are evaluated after the first time, the last time included.
+    pub evaluations: usize,
+    /// Tokens that SPMR generates at most, before and after training together; not counted in the operations.
+    pub generated: usize,
+    /// Operations.
+    pub flop: Flop,
+    /// Memory with everything kept, and with layers computed again.
+    pub memory: [Memory; 2],
+    /// What the engine would do; with `auto` on a GPU, whose memory is not known, that everything is kept.
+    pub chosen: Keep,
+    /// Disk.
+    pub disk: Disk,
+    /// The weights' headers.
+    pub headers: Headers,
+}
+
+impl Estimate {
+    /// The estimate for `config` and what it names, planned for `place` in `dtype`.
+    pub fn new(config: &RunConfig, inputs: &Inputs, place: Place, dtype: DType) -> Result<Self> {
+        let model = &inputs.model_config;
+        let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
+        let weights = (model.parameters() * dtype.size_in_bytes()) as f64;
+        // A run decides when the weights are loaded; the free memory of a GPU that is not here is not known.
+        let free = match place {
+            Place::Cpu => peak::available_memory_bytes().map(|free| free - weights),
+            Place::Cuda => None,
+        };
+        let engine = engine::engine(&config.train, &config.lora, model, dtype, &inputs.train, free);
+        let budget = engine.micro_batch_tokens;
+        let mut all = Count::default();
+        for (_, step) in plan.steps_from(0) {
+            let pairs: Vec<&TokenPair> = step.pairs.iter().map(|&i| &inputs.train[i]).collect();
+            all.add(&pairs, budget);
+        }
+        let visited = plan.visited();
+        let mut reference = Count::default();
+        reference.add(&visited.iter().map(|&i| &inputs.train[i]).collect::<Vec<_>>(), budget);
+        let mut evaluation = Count::default();
+        for set in &inputs.sets {
+            evaluation.add(&set.pairs.iter().collect::<Vec<_>>(), budget);
+        }
+        // Before: the policy, and the base where it is another and the reference. Then the policy, every few steps or at the end.
+        let both = inputs.start.is_some() && config.dpo.reference == Reference::Base;
+        let evaluations = evaluations(config.eval.every, plan.steps());
+        let passes = if both { 2.0 } else { 1.0 } + evaluations as f64;
+        let forward = |count: &Count| 0.5 * rate::training_flop(model, count.tokens, count.scored);
+        let flop = Flop {
+            reference: forward(&reference),
+            training: 2.0 * forward(&all),
+            recomputing: 0.5 * rate::training_flop(model, all.tokens, 0),
+            evaluation: passes * forward(&evaluation),
+        };
+        let trained = memory::adapter_parameters(model, &config.lora);
+        let headers = headers(&inputs.model);
+        let sizes = Sizes { place, dtype, trained, micro_batch: all.largest };
+        let files = data_bytes(config)?;
+        let memory = [Keep::Everything, Keep::Inputs]
+            .map(|keep| held(config, inputs, &sizes, keep, files, &headers));
+        Ok(Self {
+            parameters: model.parameters(),
+            trained,
+            steps: plan.steps(),
+            visited: visited.len(),
+            tokens: all.tokens,
+            scored: all.scored,
+            micro_batch: all.largest,
+            evaluations,
+            evaluated: inputs.sets.iter().map(|set| set.pairs.len()).sum(),
+            generated: generated(config, inputs),
+            flop,
+            memory,
+            chosen: engine.keep,
+            disk: disk(config, inputs, trained as f64, (plan.steps(), evaluations), visited.len()),
+            headers,
+        })
+    }
+
+    /// The memory under `keep`.
+    pub fn memory(&self, keep: Keep) -> &Memory {
+        &self.memory[usize::from(keep == Keep::Inputs)]
+    }
+}
+
+/// The sets that SPMR is measured on.
+fn asked(inputs: &Inputs) -> impl Iterator<Item = &EvalInputs> {
+    let wanted = |set: &&EvalInputs| set.metrics.contains(&MetricName::Spmr);
+    inputs.sets.iter().filter(wanted).filter(|_| inputs.encoder.is_some())
+}
+
+/// Tokens of the answers to every prompt, twice, if none ends early.
+fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
+    let spmr = &config.eval.spmr;
+    let prompts: usize = asked(inputs)
+        .map(|set| match spmr.max_prompts {
+            0 => set.pairs.len(),
+            most => most.min(set.pairs.len()),
+        })
+        .sum();
+    2 * prompts * spmr.max_new_tokens
+}
+
+/// Bytes that answering the prompts takes, 16 or all at once, the longest, none ending early; a GPU with more room has more under way.
+fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
+    let model = &inputs.model_config;
+    let longest = |set: &EvalInputs| set.pairs.iter().map(|pair| pair.prompt.len()).max();
+    let of = |set: &EvalInputs| {
+        let tokens = longest(set).unwrap_or(0) + config.eval.spmr.max_new_tokens;
+        let sequences = GenerationSettings::default().batch.min(set.pairs.len());
+        let each = (sequences, tokens.min(model.max_positions));
+        memory::generation_bytes(model, &config.lora, dtype, each)
+    };
+    asked(inputs).map(of).fold(0.0, f64::max)
+}
+
+/// Tokens of packs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    tokens: usize,
+    scored: usize,
+    largest: (usize, usize),
+}
+
+impl Count {
+    fn add(&mut self, pairs: &[&TokenPair], budget: usize) {
+        let lengths: Vec<usize> = pairs.iter().map(|pair| pair.tokens()).collect();
+        for range in pack::cut(&lengths, budget) {
+            let tokens = lengths[range.clone()].iter().sum();
+            let scored = pairs[range].iter().map(|pair| pair.tokens() - pair.prompt.len()).sum();
+            self.tokens += tokens;
+            self.scored += scored;
+            self.largest = self.largest.max((tokens, scored));
+        }
+    }
+}
+
+/// What the memory is a function of, beside the model.
+struct Sizes {
+    place: Place,
+    dtype: DType,
+    trained: usize,
+    micro_batch: (usize, usize),
+}
+
+/// Everything that is held under `keep`.
+fn held(
+    config: &RunConfig,
+    inputs: &Inputs,
+    sizes: &Sizes,
+    keep: Keep,
+    data_bytes: f64,
+    headers: &Headers,
+) -> Memory {
+    let model = &inputs.model_config;
+    let (tokens, scored) = sizes.micro_batch;
+    let pass = Pass {
+        config: model,
+        lora: &config.lora,
+        place: sizes.place,
+        dtype: sizes.dtype,
+        tokens,
+        scored,
+    };
+    let pass = pass.bytes(keep);
+    let weights = (model.parameters() * sizes.dtype.size_in_bytes()) as f64;
+    let adapter = memory::adapter_bytes(sizes.trained, sizes.dtype);
+    let ids = |pairs: &[TokenPair]| -> usize {
+        pairs.iter().map(|pair| pair.prompt.len() + pair.chosen.len() + pair.rejected.len()).sum()
+    };
+    let all_ids = ids(&inputs.train) + inputs.sets.iter().map(|set| ids(&set.pairs)).sum::<usize>();
+    let tokenizer: usize = inputs
+        .tokenizer_files
+        .iter()
+        .filter(|(name, _)| name == "tokenizer.json")
+        .map(|(_, bytes)| bytes.len())
+        .sum();
+    let on_host =
+        TOKENIZER_EXPANSION * tokenizer as f64 + DATA_EXPANSION * data_bytes + 4.0 * all_ids as f64;
+    let fragmentation = memory::fragmentation(sizes.place, keep);
+    let generating = generating(config, inputs, sizes.dtype);
+    let (program, inputs) = match sizes.place {
+        Place::Cpu => (PROGRAM_BYTES, on_host),
+        Place::Cuda => (CUDA_CONTEXT_BYTES, 0.0),
+    };
+    let mapped = match (sizes.place, headers) {
+        (Place::Cpu, Headers::Read { bytes, .. }) => *bytes,
+        // As Llama-2 is published: 16 bits a parameter.
+        (Place::Cpu, Headers::Absent(_)) => 2.0 * model.parameters() as f64,
+        (Place::Cuda, _) => 0.0,
+    };
+    Memory {
+        program,
+        inputs,
+        weights,
+        adapter,
+        activations: fragmentation * pass.kept,
+        working: fragmentation * pass.working,
+        logits: pass.logits,
+        generating,
+        loading: program + inputs + weights + mapped,
+    }
+}
+
+/// Bytes of the data files.
+fn data_bytes(config: &RunConfig) -> Result<f64> {
+    let files = config.data.train.iter().chain(config.eval.sets.iter().flat_map(|set| &set.files));
+    let mut total = 0.0;
+    for path in files {
+        let length = std::fs::metadata(path).map(|metadata| metadata.len() as usize);
+        total += length.map_or_else(|_| presets::read(path).map(|bytes| bytes.len()), Ok)? as f64;
+    }
+    Ok(total)
+}
+
+/// Evaluations after the one before training: the last one, and with `every` those on the way.
+fn evaluations(every: usize, steps: usize) -> usize {
+    if every == 0 { 1 } else { steps.div_ceil(every).max(1) }
+}
+
+fn disk(
+    config: &RunConfig,
+    inputs: &Inputs,
+    trained: f64,
+    (steps, evaluations): (usize, usize),
+    visited: usize,
+) -> Disk {
+    let tokenizer: usize = inputs.tokenizer_files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let scores: usize = inputs.sets.iter().map(|set| set.pairs.len()).sum();
+    // Bytes of a line: of train.jsonl with its TensorBoard events, of the reference cache, of a pair's scores.
+    let (step, pair, score) = (1600.0, 45.0, 450.0);
+    let base_model = match &inputs.model {
+        ModelSource::Folder(_) | ModelSource::Hub(_) => 0,
+        ModelSource::Embedded(files) => files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
+    };
+    let kept = config.train.keep_checkpoints + 1;
+    // A best one may be needed for each that a run can go on from, and one is written before the last is removed.
+    let best = if Judge::new(&config.eval).is_some() { (kept + 1).min(evaluations) } else { 0 };
+    let scored = 2 + if config.eval.every > 0 { evaluations } else { 0 };
+    Disk {
+        checkpoints: 12.0 * trained * (kept + best) as f64,
+        adapter: 4.0 * trained + tokenizer as f64,
+        records: step * steps as f64
+            + pair * visited as f64
+            + scored as f64 * score * scores as f64,
+        base_model: base_model as f64,
+    }
+}
+
+fn headers(source: &ModelSource) -> Headers {
+    let folder = match source {
+        ModelSource::Folder(folder) | ModelSource::Hub(HubModel { folder, .. }) => folder,
+        ModelSource::Embedded(files) => {
+            let weights = files.iter().filter(|(name, _)| name.ends_with(".safetensors"));
+            let (files, bytes) =
+                weights.fold((0, 0), |(n, total), (_, bytes)| (n + 1, total + bytes.len()));
+            return Headers::Read { files, bytes: bytes as f64 };
+        }
+    };
+    let read = |folder: &Path| -> Result<Headers> {
+        let paths = weights::shards(folder)?;
+        let mut bytes = 0;
+        for path in &paths {
+            bytes += Shard::open(path)?.entries().iter().map(|entry| entry.bytes()).sum::<usize>();
+        }
+        Ok(Headers::Read { files: paths.len(), bytes: bytes as f64 })
+    };
+    read(folder).unwrap_or_else(|error| Headers::Absent(error.to_string()))
+}

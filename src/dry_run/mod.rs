@@ -1,0 +1,214 @@
+//! `train --dry-run`: what a run would do and need, in words. Reads what the run would read but no weight, and writes nothing.
+
+pub mod estimate;
+
+use crate::console::units;
+use crate::machine::peak;
+use crate::machine::rate;
+use crate::run_folder::guard;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+
+use crate::config::{Activations, Dtype, RunConfig};
+use crate::dry_run::estimate::{Estimate, Headers};
+use crate::machine;
+use crate::machine::memory::{Memory, Place};
+use crate::model::decoder::Keep;
+use crate::report::table::Table;
+use crate::run_folder::purpose::Purpose;
+use crate::session::Options;
+use crate::session::inputs::Inputs;
+
+/// Share of the plain matmul rate that a run sustains: the log's `mfu` on the CPU.
+const SUSTAINED_SHARE: f64 = 0.65;
+
+/// The plan of the run that `config` and `options` describe; `tflops`: the sustained rate to plan with, measured if it is not given.
+///
+/// A GPU need not be here: `--device cuda` and `model.dtype = "bf16"` plan for one.
+pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Result<String> {
+    let place = place(config, &options.device)?;
+    let dtype = match (config.model.dtype, place) {
+        (Dtype::Auto, Place::Cuda) | (Dtype::Bf16, _) => DType::BF16,
+        _ => DType::F32,
+    };
+    guard::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
+    let inputs = Inputs::load(config, options.verbosity)?;
+    inputs.notes.iter().for_each(|note| options.verbosity.note(note));
+    let estimate = Estimate::new(config, &inputs, place, dtype)?;
+    let measured = match (tflops, place) {
+        (None, Place::Cpu) => Some(rate::matmul_tflops(&inputs.model_config, dtype, &Device::Cpu)?),
+        _ => None,
+    };
+    text(config, &estimate, place, dtype, (tflops, measured))
+}
+
+/// Where the run is planned for; the name of the device is checked as a run would.
+fn place(config: &RunConfig, device: &str) -> Result<Place> {
+    let ordinal = device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
+    if device == "cuda" || ordinal {
+        return Ok(Place::Cuda);
+    }
+    let there = machine::device(device)?;
+    if device == "auto" && config.model.dtype == Dtype::Bf16 {
+        return Ok(Place::Cuda);
+    }
+    machine::dtype(config.model.dtype, &there)?;
+    Ok(if there.is_cpu() { Place::Cpu } else { Place::Cuda })
+}
+
+fn text(
+    config: &RunConfig,
+    estimate: &Estimate,
+    place: Place,
+    dtype: DType,
+    (given, measured): (Option<f64>, Option<f64>),
+) -> Result<String> {
+    let mut text = String::new();
+    let count = units::count;
+    let share = 100.0 * estimate.trained as f64 / estimate.parameters as f64;
+    let headers = match &estimate.headers {
+        Headers::Read { files, bytes } => {
+            let plural = if *files == 1 { "" } else { "s" };
+            format!("{} in {files} safetensors file{plural}", units::bytes(*bytes))
+        }
+        Headers::Absent(why) => {
+            format!("the weights are not there, planned from config.json alone ({why})")
+        }
+    };
+    writeln!(text, "model:       {}: {headers}", config.model.path)?;
+    writeln!(
+        text,
+        "parameters:  {} in all, {} trained ({share:.3} %)",
+        count(estimate.parameters),
+        count(estimate.trained)
+    )?;
+    writeln!(
+        text,
+        "steps:       {} optimizer steps over {} pairs; {} pairs to evaluate, before and {}",
+        count(estimate.steps),
+        count(estimate.visited),
+        count(estimate.evaluated),
+        match estimate.evaluations {
+            1 => "after".to_owned(),
+            more => format!("{} times during training", count(more)),
+        }
+    )?;
+    writeln!(
+        text,
+        "tokens:      {} computed, {} scored; at most {} at once",
+        count(estimate.tokens),
+        count(estimate.scored),
+        count(estimate.micro_batch.0)
+    )?;
+    if estimate.generated > 0 {
+        writeln!(
+            text,
+            "generation:  at most {} tokens for SPMR, before and after; not in the compute and the time below",
+            count(estimate.generated)
+        )?;
+    }
+    let keeps = match (config.train.activations, place) {
+        (Activations::Auto, Place::Cuda) => "auto: the run decides from the GPU's free memory",
+        _ if estimate.chosen == Keep::Everything => "keep",
+        _ => "recompute",
+    };
+    let flop = &estimate.flop;
+    writeln!(
+        text,
+        "compute:     {}: training {}, reference {}, evaluation {}; recomputing would add {}",
+        operations(flop.total(estimate.chosen)),
+        operations(flop.training),
+        operations(flop.reference),
+        operations(flop.evaluation),
+        operations(flop.recomputing)
+    )?;
+    let duration = |tflops: f64| units::duration(flop.total(estimate.chosen) / tflops / 1e12);
+    match (given, measured) {
+        (Some(tflops), _) => {
+            writeln!(text, "time:        {} at the given {tflops} TFLOP/s", duration(tflops))?;
+        }
+        (None, Some(matmul)) => writeln!(
+            text,
+            "time:        {} at {:.0} % of the measured matmul rate, {matmul:.3} TFLOP/s",
+            duration(SUSTAINED_SHARE * matmul),
+            100.0 * SUSTAINED_SHARE
+        )?,
+        (None, None) => {
+            writeln!(text, "time:        unknown; give the GPU's sustained rate with --tflops")?;
+        }
+    }
+    let disk = &estimate.disk;
+    let base = match disk.base_model {
+        0.0 => String::new(),
+        bytes => format!(", base model {}", units::bytes(bytes)),
+    };
+    writeln!(
+        text,
+        "disk:        {}: checkpoints {}, adapter {}, records {}{base}",
+        units::bytes(disk.total()),
+        units::bytes(disk.checkpoints),
+        units::bytes(disk.adapter),
+        units::bytes(disk.records)
+    )?;
+    let device = match place {
+        Place::Cpu => "cpu",
+        Place::Cuda => "one GPU",
+    };
+    writeln!(text, "memory:      on {device} in {dtype:?}; activations = {keeps}\n")?;
+    text += &memory(estimate, place);
+    if place == Place::Cpu
+        && let Some(free) = peak::available_memory_bytes()
+    {
+        // Mapped files give way when memory is short.
+        let memory = estimate.memory(estimate.chosen);
+        let needed = memory.training().max(memory.answering());
+        let verdict = if needed <= free { "it fits" } else { "it does not fit" };
+        writeln!(
+            text,
+            "\n{verdict}: {} needed, {} free here",
+            units::bytes(needed),
+            units::bytes(free)
+        )?;
+    }
+    Ok(text)
+}
+
+/// A number of operations in the unit that suits it: `12.3 PFLOP`.
+fn operations(flop: f64) -> String {
+    let (size, unit) = match flop {
+        1e18.. => (1e18, "EFLOP"),
+        1e15.. => (1e15, "PFLOP"),
+        1e12.. => (1e12, "TFLOP"),
+        _ => (1e9, "GFLOP"),
+    };
+    format!("{:.1} {unit}", flop / size)
+}
+
+/// The components of the peak, one column for each way to treat activations.
+fn memory(estimate: &Estimate, place: Place) -> String {
+    let mut table = Table::new(["memory", "keep", "recompute"]);
+    let mut row = |name: &str, of: fn(&Memory) -> f64| {
+        let [keep, recompute] = estimate.memory.each_ref().map(|memory| units::bytes(of(memory)));
+        table.push([name, &keep, &recompute]);
+    };
+    row(if place == Place::Cpu { "program" } else { "CUDA context" }, |memory| memory.program);
+    if place == Place::Cpu {
+        row("tokenizer, texts, token ids, reference", |memory| memory.inputs);
+    }
+    row("weights", |memory| memory.weights);
+    row("adapter, moments, gradients", |memory| memory.adapter);
+    row("activations kept", |memory| memory.activations);
+    row("working memory", |memory| memory.working);
+    row("  of it, a chunk of logits", |memory| memory.logits);
+    row("peak while training", |memory| memory.training());
+    if estimate.generated > 0 {
+        row("peak while answering, for SPMR", |memory| memory.answering());
+    }
+    if place == Place::Cpu {
+        row("peak while loading, mapped files included", |memory| memory.loading);
+    }
+    row("peak", |memory| memory.peak());
+    table.to_text(1)
+}

@@ -1,0 +1,262 @@
+//! Sentences in, vectors of length 1 out: the encoder of SPMR, a BERT of sentence-transformers, on the CPU in f32.
+//!
+//! Its forward pass is candle-transformers'. It computes on the CPU whatever the language model does: MiniLM takes 11 million
+//! multiplications a token, and a figure then does not depend on the device.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::bert::{self, BertModel};
+use rayon::prelude::*;
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::encoder::layout::{CONFIG_FILE, Layout, Pooling, Step, TOKENIZER_FILE, WEIGHTS_FILE};
+use crate::error::InputError;
+use crate::error::contained::contained;
+
+/// Tokens of a batch, padding included.
+const BATCH_TOKENS: usize = 2048;
+
+/// Batches between two reports of progress.
+const BATCHES_A_TIME: usize = 16;
+
+/// A sentence encoder.
+pub struct Embedder {
+    layout: Layout,
+    tokenizer: Tokenizer,
+    bert: BertModel,
+    vocab: usize,
+    steps: Vec<Computed>,
+}
+
+/// A module after the pooling, with its weights.
+enum Computed {
+    Normalize,
+    Dense { weight: Tensor, bias: Option<Tensor>, tanh: bool },
+}
+
+impl Embedder {
+    /// Loads the encoder in `folder`; errors name the file and the field or tensor.
+    pub fn load(folder: &Path) -> Result<Self> {
+        guarded(&folder.display().to_string(), || Self::read(folder))
+    }
+
+    fn read(folder: &Path) -> Result<Self> {
+        let layout = Layout::read(folder)?;
+        let tokenizer = tokenizer(&layout)?;
+        let config: bert::Config =
+            serde_json::from_value(layout.config.clone()).map_err(|error| {
+                let file = layout.transformer.join(CONFIG_FILE);
+                InputError::new(format!(
+                    "{}: not the configuration of a BERT: {error}",
+                    file.display()
+                ))
+            })?;
+        let (weights, file) = weights(&layout.transformer)?;
+        let bert = BertModel::load(weights, &config)
+            .map_err(|error| InputError::new(format!("sentence encoder `{file}`: {error}")))?;
+        let steps = layout.steps.iter().map(Computed::load).collect::<Result<_>>()?;
+        Ok(Self { layout, tokenizer, bert, vocab: config.vocab_size, steps })
+    }
+
+    /// The vector of each text, in order, of length 1 whether or not the folder has a Normalize: only their cosines are used.
+    ///
+    /// A text is cut to the folder's tokens at its end. Texts of like length are computed together; `done` is told how many more
+    /// are computed and may stop the work by an error. Refuses a vector that is not finite.
+    pub fn embed(
+        &self,
+        texts: &[&str],
+        mut done: impl FnMut(usize) -> Result<()>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let ids: Vec<Vec<u32>> =
+            texts.par_iter().map(|text| self.ids(text)).collect::<Result<_>>()?;
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&i| ids[i].len());
+        let batches = batches(&order, |i| ids[i].len());
+        let mut vectors = vec![Vec::new(); texts.len()];
+        for some in batches.chunks(BATCHES_A_TIME) {
+            let computed: Vec<_> = some
+                .par_iter()
+                .map(|batch| guarded(&self.layout.name, || self.forward(batch, &ids)))
+                .collect::<Result<_>>()?;
+            for (&i, vector) in some.iter().copied().flatten().zip(computed.into_iter().flatten()) {
+                vectors[i] = vector;
+            }
+            done(some.iter().map(|batch| batch.len()).sum())?;
+        }
+        Ok(vectors)
+    }
+
+    /// The folder, as messages and results call it.
+    pub fn name(&self) -> &str {
+        &self.layout.name
+    }
+
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let text = text.trim();
+        let lower = self.layout.lower_case.then(|| text.to_lowercase());
+        let text = lower.as_deref().unwrap_or(text);
+        let encode = || self.tokenizer.encode_fast(text, true).map_err(anyhow::Error::from_boxed);
+        let ids = guarded(&self.layout.name, encode)?.get_ids().to_vec();
+        match ids.iter().max() {
+            Some(&id) if (id as usize) < self.vocab => Ok(ids),
+            Some(id) => Err(InputError::new(format!(
+                "sentence encoder `{}`: the tokenizer gives the id {id}, but the encoder's vocabulary has {} rows",
+                self.layout.name, self.vocab
+            ))
+            .hint("the tokenizer files belong to another encoder")
+            .into()),
+            None => Err(InputError::new(format!(
+                "sentence encoder `{}`: the tokenizer gives no token, not even a special one, for the text `{text}`",
+                self.layout.name
+            ))
+            .into()),
+        }
+    }
+
+    /// Vectors of the texts `batch`, padded to the longest of them.
+    fn forward(&self, batch: &[usize], ids: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
+        let (rows, longest) = (batch.len(), batch.iter().map(|&i| ids[i].len()).max().unwrap_or(0));
+        let (mut padded, mut mask) = (vec![0u32; rows * longest], vec![0f32; rows * longest]);
+        for (row, &i) in batch.iter().enumerate() {
+            let start = row * longest;
+            padded[start..start + ids[i].len()].copy_from_slice(&ids[i]);
+            mask[start..start + ids[i].len()].fill(1.0);
+        }
+        let cpu = &Device::Cpu;
+        let padded = Tensor::from_vec(padded, (rows, longest), cpu)?;
+        let mask = Tensor::from_vec(mask, (rows, longest), cpu)?;
+        let tokens = self.bert.forward(&padded, &padded.zeros_like()?, Some(&mask))?; // [rows, longest, hidden]
+        let mut sentences = pool(&tokens, &mask, self.layout.pooling)?;
+        for step in &self.steps {
+            sentences = step.forward(&sentences)?;
+        }
+        let vectors = unit(&sentences)?.to_vec2::<f32>()?;
+        if vectors.iter().flatten().any(|x| !x.is_finite()) {
+            let message =
+                format!("sentence encoder `{}` gives values that are not finite", self.layout.name);
+            return Err(InputError::new(message)
+                .hint("its weights are broken; fetch them again")
+                .into());
+        }
+        Ok(vectors)
+    }
+}
+
+impl Computed {
+    fn load(step: &Step) -> Result<Self> {
+        let Step::Dense { folder, shape: [inside, outside], bias, tanh } = step else {
+            return Ok(Self::Normalize);
+        };
+        let (weights, file) = weights(folder)?;
+        let load = || -> candle_core::Result<_> {
+            let bias = bias.then(|| weights.get(*outside, "linear.bias")).transpose()?;
+            Ok((weights.get((*outside, *inside), "linear.weight")?, bias))
+        };
+        let (weight, bias) = load()
+            .map_err(|error| InputError::new(format!("sentence encoder `{file}`: {error}")))?;
+        Ok(Self::Dense { weight, bias, tanh: *tanh })
+    }
+
+    fn forward(&self, sentences: &Tensor) -> candle_core::Result<Tensor> {
+        let Self::Dense { weight, bias, tanh } = self else { return unit(sentences) };
+        let mut out = sentences.matmul(&weight.t()?)?;
+        if let Some(bias) = bias {
+            out = out.broadcast_add(bias)?;
+        }
+        if *tanh { out.tanh() } else { Ok(out) }
+    }
+}
+
+/// `call` into the libraries that compute the encoder, which fail or panic on some broken folders only when they are used.
+fn guarded<T>(name: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+    let broken = |why: &str| -> anyhow::Error {
+        InputError::new(format!("sentence encoder `{name}` is not usable: {why}"))
+            .hint("fetch its files again")
+            .into()
+    };
+    contained(call, broken).map_err(|error| match InputError::of(&error) {
+        Some(_) => error,
+        None => broken(&error.to_string()),
+    })
+}
+
+/// Cosine of the angle between two vectors of length 1, in f64.
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+/// The tokenizer, cutting at the folder's length and padding nothing, whatever its own file says (MiniLM's has 128 for both).
+fn tokenizer(layout: &Layout) -> Result<Tokenizer> {
+    let path = layout.transformer.join(TOKENIZER_FILE);
+    let wrong = |what: String| {
+        InputError::new(format!("sentence encoder: `{}` {what}", path.display()))
+            .hint("a sentence-transformers folder with a fast tokenizer has this file")
+    };
+    let bytes = std::fs::read(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let mut tokenizer = Tokenizer::from_bytes(&bytes)
+        .map_err(|error| wrong(format!("is no tokenizer: {error}")))?;
+    let truncation = TruncationParams { max_length: layout.max_tokens, ..Default::default() };
+    tokenizer
+        .with_padding(None)
+        .with_truncation(Some(truncation))
+        .map_err(|error| wrong(format!("cannot cut to {} tokens: {error}", layout.max_tokens)))?;
+    Ok(tokenizer)
+}
+
+/// The weights in `folder`, as f32, and the name of their file.
+fn weights(folder: &Path) -> Result<(VarBuilder<'static>, String)> {
+    let path = folder.join(WEIGHTS_FILE);
+    let file = path.display().to_string();
+    let bytes = std::fs::read(&path).map_err(|error| {
+        let error = InputError::new(format!("sentence encoder: cannot read `{file}`: {error}"));
+        if folder.join("pytorch_model.bin").exists() {
+            return error.hint("there is a `pytorch_model.bin`; save the encoder again with sentence-transformers, which writes safetensors");
+        }
+        error
+    })?;
+    let weights = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu);
+    let weights = weights.map_err(|error| {
+        InputError::new(format!(
+            "sentence encoder: `{file}` is not a whole safetensors file: {error}"
+        ))
+    })?;
+    Ok((weights, file))
+}
+
+/// `[rows, tokens, hidden]` and a mask `[rows, tokens]` of ones and zeros -> `[rows, hidden]`.
+fn pool(tokens: &Tensor, mask: &Tensor, pooling: Pooling) -> candle_core::Result<Tensor> {
+    let wide = mask.unsqueeze(D::Minus1)?;
+    match pooling {
+        Pooling::Mean => tokens.broadcast_mul(&wide)?.sum(1)?.broadcast_div(&wide.sum(1)?),
+        Pooling::Cls => tokens.narrow(1, 0, 1)?.squeeze(1),
+        Pooling::Max => {
+            let below_all = ((wide - 1.0)? * 1e9)?; // 0 at tokens, -1e9 at padding
+            tokens.broadcast_add(&below_all)?.max(1)
+        }
+    }
+}
+
+/// Rows of length 1; torch's `normalize`, which leaves a row of zeros as it is.
+fn unit(rows: &Tensor) -> candle_core::Result<Tensor> {
+    let length = rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12)?;
+    rows.broadcast_div(&length)
+}
+
+/// Cuts `order`, by ascending length, where a batch padded to its longest would pass [`BATCH_TOKENS`].
+fn batches(order: &[usize], length: impl Fn(usize) -> usize) -> Vec<&[usize]> {
+    let mut batches = Vec::new();
+    let mut start = 0;
+    for (end, &i) in order.iter().enumerate() {
+        if end > start && (end + 1 - start) * length(i) > BATCH_TOKENS {
+            batches.push(&order[start..end]);
+            start = end;
+        }
+    }
+    if start < order.len() {
+        batches.push(&order[start..]);
+    }
+    batches
+}

@@ -1,0 +1,65 @@
+//! The sentence encoder that `eval.spmr.embedder` names: found and checked early, loaded when all else is known to be right.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::disk::digest;
+use crate::encoder::embedder::Embedder;
+use crate::encoder::hub_files;
+use crate::encoder::layout::Layout;
+use crate::error::InputError;
+use crate::hub::{Hub, HubModel, name};
+
+/// A sentence encoder whose small files are there and right.
+pub struct EncoderSource {
+    folder: PathBuf,
+    on_hub: Option<HubModel>,
+    layout: Layout,
+}
+
+impl EncoderSource {
+    /// Finds `embedder`, a folder or a hub id, and checks its small files; those on the hub are downloaded.
+    pub fn find(embedder: &str, hub: &Hub) -> Result<Self> {
+        let context = || "`eval.spmr.embedder`";
+        let folder = PathBuf::from(embedder);
+        if folder.exists() || !name::is_id(embedder) {
+            if !folder.exists() {
+                return Err(InputError::new(format!("sentence encoder `{embedder}` does not exist"))
+                    .hint("`eval.spmr.embedder` must be a hub id, `OWNER/NAME`, or the folder of a sentence-transformers encoder")
+                    .into());
+            }
+            let layout = Layout::read(&folder).with_context(context)?;
+            return Ok(Self { folder, on_hub: None, layout });
+        }
+        let model = hub_files::find(hub, embedder)
+            .with_context(|| format!("there is no folder `{embedder}`, so the hub was asked"))?;
+        let layout = Layout::read(&model.folder).with_context(context)?;
+        Ok(Self { folder: model.folder.clone(), on_hub: Some(model), layout })
+    }
+
+    /// What to say of it, if it came from the hub.
+    pub fn note(&self) -> Option<String> {
+        let model = self.on_hub.as_ref()?;
+        Some(format!("sentence encoder: {}, commit {}", model.repository, model.commit))
+    }
+
+    /// Downloads the weights of an encoder on the hub.
+    pub fn fetch_weights(&self, hub: &Hub) -> Result<()> {
+        match &self.on_hub {
+            Some(model) => hub_files::fetch_weights(hub, model, &self.layout.weight_files()),
+            None => Ok(()),
+        }
+    }
+
+    /// The encoder, ready.
+    pub fn load(&self) -> Result<Embedder> {
+        Embedder::load(&self.folder).context("`eval.spmr.embedder`")
+    }
+
+    /// Digest of the content of every file that an embedding depends on.
+    pub fn digest(&self) -> Result<String> {
+        let files = self.layout.files.iter().map(|path| digest::of_file(path));
+        Ok(digest::of_parts(files.collect::<Result<Vec<_>>>()?))
+    }
+}

@@ -1,0 +1,109 @@
+//! The one error that `main` matches on: the user's input was wrong, so the exit status is 2.
+
+pub(crate) mod contained;
+
+use std::fmt;
+
+/// What the user gave cannot be used: a file, a key, a value, a tensor.
+///
+/// The message is lower case, names the place, what was expected and what was found; the hint is the remedy.
+/// Wrap it in [`anyhow::Error`] and add context freely: [`InputError::of`] finds it anywhere in the chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct InputError {
+    message: String,
+    hint: Option<String>,
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl InputError {
+    /// An error without a hint.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: printable(message.into()), hint: None }
+    }
+
+    /// Adds the remedy, printed on its own line as `hint: ...`.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(printable(hint.into()));
+        self
+    }
+
+    /// The remedy, if there is one.
+    pub fn remedy(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The input error in the chain of `error`, if the user's input is what went wrong.
+    pub fn of(error: &anyhow::Error) -> Option<&Self> {
+        error.chain().find_map(|cause| cause.downcast_ref())
+    }
+}
+
+/// A message as a terminal may show it, whatever a file put into it: control characters escaped, and no longer than a screen or two.
+fn printable(message: String) -> String {
+    /// Characters kept of the beginning and of the end.
+    const KEPT: [usize; 2] = [3000, 300];
+    let control = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let message = match message.contains(control) {
+        true => message
+            .chars()
+            .flat_map(|c| {
+                let escape = control(c).then(|| c.escape_default());
+                escape.into_iter().flatten().chain((!control(c)).then_some(c))
+            })
+            .collect(),
+        false => message,
+    };
+    let cut = |n: usize| message.char_indices().nth(n).map(|(at, _)| at);
+    let Some(from) = cut(KEPT[0]).filter(|_| cut(KEPT[0] + KEPT[1]).is_some()) else {
+        return message;
+    };
+    let to = message.char_indices().rev().nth(KEPT[1] - 1).map_or(from, |(at, _)| at);
+    format!("{} [...] {}", &message[..from], &message[to..])
+}
+
+/// A value for a message, cut where it is long.
+pub fn shown(value: &impl fmt::Display) -> String {
+    const SHOWN: usize = 80;
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// Returns early with an [`InputError`]; the arguments are those of `format!`.
+#[macro_export]
+macro_rules! bail_input {
+    ($($arg:tt)*) => { return Err($crate::error::InputError::new(format!($($arg)*)).into()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_message_is_no_longer_than_a_screen_and_has_no_control_characters() {
+        let error = InputError::new(format!("a.json: `{}` at the end", "é".repeat(1 << 20)));
+        assert_eq!(error.message.chars().count(), 3000 + 7 + 300);
+        assert!(error.message.starts_with("a.json: `é") && error.message.ends_with("` at the end"));
+        let error = InputError::new("a\u{1b}[2Jb\n\tc\0").hint("\u{7}");
+        assert_eq!(error.message, "a\\u{1b}[2Jb\n\tc\\u{0}");
+        assert_eq!(error.remedy(), Some("\\u{7}"));
+    }
+
+    #[test]
+    fn an_input_error_is_found_under_context() {
+        let bare: anyhow::Result<()> =
+            Err(InputError::new("`a` is odd").hint("make it even").into());
+        let error = bare.context("configs/run.toml").unwrap_err();
+        assert_eq!(InputError::of(&error).and_then(InputError::remedy), Some("make it even"));
+        assert!(InputError::of(&anyhow::anyhow!("disk full")).is_none());
+    }
+}

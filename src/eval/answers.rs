@@ -1,0 +1,181 @@
+//! Answers of a model to the prompts of a set, and how near each is to the preferred one: what SPMR is measured on.
+//!
+//! Every answer goes to a journal as soon as it is finished, so that a program that was stopped goes on with the prompts that are left;
+//! the journal, which knows its model and adapter, is removed with the figures written ([`Scoring`]).
+
+use crate::inference::engine;
+use anyhow::{Context, Result};
+
+use crate::console::interrupt;
+use crate::data::pair::{Markup, Pair};
+use crate::encoder::embedder::{Embedder, cosine};
+use crate::error::InputError;
+use crate::eval::evaluate::Scoring;
+use crate::inference::generations::GenerationPass;
+use crate::metrics::spmr::{Answer, LeftOut, write_answers};
+use crate::model::generation::{Generation, GenerationSettings, Stop, StopStrings};
+use crate::model::lora::Adapter;
+use crate::session::inputs::EvalInputs;
+
+/// The prompts of a set that are answered.
+struct Asked<'a> {
+    pairs: Vec<&'a Pair>,
+    /// Token ids of each pair's prompt.
+    prompts: Vec<Vec<u32>>,
+    left_out: LeftOut,
+}
+
+impl Scoring<'_> {
+    /// The answers to the prompts of a set under `adapter` or, without one, of the base model; they are in the folder afterwards.
+    ///
+    /// Greedy, the prompt as in training but always with BOS, as the paper's authors generate.
+    pub(super) fn answers(
+        &self,
+        embedder: &Embedder,
+        set: &EvalInputs,
+        when: &str,
+        adapter: Option<&Adapter>,
+    ) -> Result<(Vec<Answer>, LeftOut)> {
+        let asked = self.asked(set)?;
+        let spmr = &self.config.eval.spmr;
+        let longest = asked.prompts.iter().map(Vec::len).max().unwrap_or(1);
+        let tokens = longest + spmr.max_new_tokens;
+        let model = self.model;
+        let batch = engine::answers_at_once(&model.shape, model.dtype, &model.device, tokens);
+        let settings = GenerationSettings {
+            max_new_tokens: spmr.max_new_tokens,
+            eos: self.inputs.eos.clone(),
+            sampling: None,
+            batch,
+        };
+        let pass = GenerationPass {
+            model: self.model,
+            adapter,
+            prompts: &asked.prompts,
+            settings: &settings,
+            stop: &StopStrings::none(&self.inputs.tokenizer),
+        };
+        let key = pass.key(self.model_digest)?;
+        let journal = self.folder.journal(&set.name, when);
+        let blank = match asked.left_out.blank_references {
+            0 => String::new(),
+            blank => format!("; {blank} pairs are left out, their preferred answer is blank"),
+        };
+        self.say.note(format!(
+            "{when} {}: answers to {} prompts{blank}",
+            set.name,
+            asked.prompts.len()
+        ));
+        let (generations, _) = match pass.run(Some((&journal, &key)), self.say) {
+            Err(error) if error.is::<InputError>() => {
+                self.say.warn(format!("{error}; answered again"));
+                std::fs::remove_file(&journal)?;
+                pass.run(Some((&journal, &key)), self.say)?
+            }
+            run => run?,
+        };
+        let answers = self.compare(embedder, &asked, &generations, &set.name)?;
+        write_answers(&self.folder.generations(&set.name, when), &answers)?;
+        Ok((answers, asked.left_out))
+    }
+
+    fn asked<'a>(&self, set: &'a EvalInputs) -> Result<Asked<'a>> {
+        let spmr = &self.config.eval.spmr;
+        let all: Vec<&Pair> = set.pairs.iter().map(|pair| &set.texts[pair.row as usize]).collect();
+        let answerable: Vec<&Pair> = all
+            .iter()
+            .copied()
+            .filter(|pair| !self.reference(pair).is_ok_and(|r| r.trim().is_empty()))
+            .collect();
+        let blank_references = all.len() - answerable.len();
+        let count = match spmr.max_prompts {
+            0 => answerable.len(),
+            most => most.min(answerable.len()),
+        };
+        let pairs: Vec<&Pair> =
+            (0..count).map(|i| answerable[i * answerable.len() / count]).collect();
+        let most = self.prompt_tokens();
+        let prompts = pairs.iter().map(|pair| self.prompt(pair, most)).collect::<Result<_>>()?;
+        let left_out = LeftOut { blank_references, unasked: answerable.len() - count };
+        Ok(Asked { pairs, prompts, left_out })
+    }
+
+    /// Tokens of a prompt that are kept, counted from its end: those of training, if `max_new_tokens` more fit the model's context,
+    /// and at least half of that.
+    fn prompt_tokens(&self) -> usize {
+        let context = self.model.shape.max_positions;
+        let room = context.saturating_sub(self.config.eval.spmr.max_new_tokens).max(context / 2);
+        match self.config.data.max_prompt_tokens {
+            0 => room,
+            most => most.min(room),
+        }
+    }
+
+    fn prompt(&self, pair: &Pair, most: usize) -> Result<Vec<u32>> {
+        let special = pair.markup != Markup::Template { bos: true };
+        let mut ids = self.inputs.tokenizer.encode(&pair.prompt, special)?;
+        ids.drain(..ids.len().saturating_sub(most));
+        Ok(ids)
+    }
+
+    /// The preferred answer without what a chat template put around it.
+    fn reference(&self, pair: &Pair) -> Result<String> {
+        let tokenizer = &self.inputs.tokenizer;
+        match pair.markup {
+            Markup::Plain => Ok(pair.chosen.clone()),
+            Markup::Template { .. } => {
+                tokenizer.decode(&tokenizer.encode(&pair.chosen, false)?, true)
+            }
+        }
+    }
+
+    /// Embeds answers, with and without their prompts, and the preferred answers.
+    fn compare(
+        &self,
+        embedder: &Embedder,
+        asked: &Asked<'_>,
+        generations: &[Generation],
+        set: &str,
+    ) -> Result<Vec<Answer>> {
+        let tokenizer = &self.inputs.tokenizer;
+        let whole = StopStrings::none(tokenizer);
+        let mut texts = Vec::new();
+        for ((pair, prompt), generation) in asked.pairs.iter().zip(&asked.prompts).zip(generations)
+        {
+            // Decoded as one, since a token's text may depend on the one before it.
+            let both = tokenizer.decode(&[&prompt[..], &generation.ids].concat(), true)?;
+            let prompt = tokenizer.decode(prompt, true)?;
+            texts.push([self.reference(pair)?, both, whole.text(generation)?, prompt]);
+        }
+        let embedded: Vec<&str> = texts
+            .iter()
+            .flat_map(|[reference, both, answer, _]| [&**reference, both, answer])
+            .collect();
+        let mut progress =
+            self.say.progress(&format!("embed {set}"), "texts", 0, embedded.len() as u64);
+        let vectors = embedder
+            .embed(&embedded, |more| {
+                progress.advance(more as u64, "");
+                interrupt::check()
+            })
+            .with_context(|| format!("evaluation set `{set}`"))?;
+        let rows = asked.pairs.iter().zip(&asked.prompts).zip(generations).zip(texts);
+        Ok(rows
+            .zip(vectors.chunks(3))
+            .map(|((((pair, ids), generation), [reference, _, answer, prompt]), vectors)| Answer {
+                id: pair.id.clone(),
+                user: pair.user.clone(),
+                source: pair.source.clone(),
+                groups: pair.groups.clone(),
+                prompt,
+                generation: answer,
+                reference,
+                cosine: cosine(&vectors[2], &vectors[0]),
+                cosine_with_prompt: cosine(&vectors[1], &vectors[0]),
+                prompt_tokens: ids.len(),
+                generated_tokens: generation.ids.len(),
+                ended: generation.stop == Stop::Eos,
+            })
+            .collect())
+    }
+}

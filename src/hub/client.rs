@@ -1,0 +1,254 @@
+//! Requests to the hub: retried while that may help, otherwise an error with the remedy.
+
+use anyhow::{Context, Result, anyhow, bail};
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use crate::console::progress::Verbosity;
+use crate::error::InputError;
+use crate::hub::cache;
+use crate::hub::name::Repository;
+use crate::hub::settings::Settings;
+use crate::net::agent;
+use crate::net::retry::{Fault, Patience, Peer, text};
+
+/// The hub, as messages name it.
+pub(super) const HUB: Peer =
+    Peer { name: "the hub", check: "the network, HF_ENDPOINT and SSL_CERT_FILE" };
+/// The longest list of files that is read, in bytes.
+const LONGEST_LIST: u64 = 64 << 20;
+
+/// Asks one hub.
+pub(super) struct Client {
+    pub(super) settings: Settings,
+    pub(super) say: Verbosity,
+    agent: Agent,
+}
+
+/// What the hub says of a file before it sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remote {
+    /// Tag of the content: for a large file its SHA-256.
+    pub(super) etag: String,
+    /// Bytes.
+    pub(super) size: u64,
+    /// Where it is.
+    pub(super) address: String,
+}
+
+impl Client {
+    pub(super) fn new(settings: Settings, say: Verbosity) -> Result<Self> {
+        let agent = agent::new(settings.certificates.as_deref())?;
+        Ok(Self { settings, say, agent })
+    }
+
+    /// The commit that the repository's revision is, and the names of its files.
+    pub(super) fn list(&self, repository: &Repository) -> Result<(String, Vec<String>)> {
+        let address = format!("{}/api/{}", self.settings.endpoint, repository.library().api_url());
+        let what = repository.to_string();
+        let mut patience = Patience::new(HUB, &what, self.say);
+        let text = loop {
+            let response = self.ask(repository, &what, &mut patience, || self.get(&address, 0))?;
+            match response.into_body().into_with_config().limit(LONGEST_LIST).read_to_string() {
+                Ok(text) => break text,
+                Err(error) => patience.wait(&Fault::broken(&error))?,
+            }
+        };
+        let list: serde_json::Value = serde_json::from_str(&text)
+            .with_context(|| format!("{what}: `{address}` did not answer with JSON"))?;
+        let commit = list["sha"].as_str().filter(|commit| cache::is_commit(commit));
+        let names = list["siblings"].as_array().map(|files| {
+            files.iter().filter_map(|file| Some(file["rfilename"].as_str()?.to_owned())).collect()
+        });
+        match (commit, names) {
+            (Some(commit), Some(names)) => Ok((commit.to_owned(), names)),
+            _ => bail!("{what}: `{address}` did not answer with a commit and its files"),
+        }
+    }
+
+    /// Tag and size of a file of a commit.
+    pub(super) fn look(&self, repository: &Repository, commit: &str, name: &str) -> Result<Remote> {
+        let what = format!("`{name}` of {repository}");
+        let address = format!(
+            "{}/{}/resolve/{commit}/{}",
+            self.settings.endpoint,
+            repository.library_at(commit).url(),
+            encoded(name)
+        );
+        let mut place = address.clone();
+        let mut patience = Patience::new(HUB, &what, self.say);
+        // A renamed repository redirects within the hub; the redirect to the content's own host has the tag already.
+        for _ in 0..5 {
+            let response = self.ask(repository, &what, &mut patience, || self.head(&place))?;
+            let headers = response.headers();
+            match text(headers, "location") {
+                Some(within) if within.starts_with('/') && !within.starts_with("//") => {
+                    place = format!("{}{within}", origin(&self.settings.endpoint));
+                }
+                _ => {
+                    let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
+                    let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
+                    let size = text(headers, "x-linked-size").or_else(|| {
+                        let whole = response.status().is_success();
+                        text(headers, "content-length").filter(|_| whole)
+                    });
+                    return match (etag.filter(|etag| is_tag(etag)), size.map(str::parse)) {
+                        (Some(etag), Some(Ok(size))) => {
+                            Ok(Remote { etag: etag.to_owned(), size, address })
+                        }
+                        _ => Err(anyhow!("{what}: the hub did not say its tag and size")),
+                    };
+                }
+            }
+        }
+        bail!("{what}: the hub redirects without end")
+    }
+
+    /// The file's content from byte `from` on. Status 200 is all of it: the hub did not heed `from`.
+    pub(super) fn open(
+        &self,
+        repository: &Repository,
+        what: &str,
+        patience: &mut Patience<'_>,
+        address: &str,
+        from: u64,
+    ) -> Result<Response<Body>> {
+        self.ask(repository, what, patience, || self.get(address, from))
+    }
+
+    /// The answer, or what to do about a refusal.
+    fn ask(
+        &self,
+        repository: &Repository,
+        what: &str,
+        patience: &mut Patience<'_>,
+        request: impl Fn() -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>> {
+        let response = patience.ask(request)?;
+        if response.status().is_client_error() {
+            return Err(self.refusal(repository, what, &response));
+        }
+        Ok(response)
+    }
+
+    fn get(&self, address: &str, from: u64) -> Result<Response<Body>, ureq::Error> {
+        let mut request = self.agent.get(address);
+        if let Some(token) = &self.settings.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if from > 0 {
+            request = request.header("range", format!("bytes={from}-"));
+        }
+        request.call()
+    }
+
+    fn head(&self, address: &str) -> Result<Response<Body>, ureq::Error> {
+        let mut request = self.agent.head(address).config().max_redirects(0).build();
+        if let Some(token) = &self.settings.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        request.call()
+    }
+
+    /// What to do about a 4xx.
+    fn refusal(
+        &self,
+        repository: &Repository,
+        what: &str,
+        response: &Response<Body>,
+    ) -> anyhow::Error {
+        let (status, headers) = (response.status().as_u16(), response.headers());
+        let said =
+            text(headers, "x-error-message").map_or_else(String::new, |said| format!(", `{said}`"));
+        let page = format!("{}/{}", self.settings.endpoint, repository.library().url());
+        let login = "`hf auth login` or set HF_TOKEN";
+        let (token, id) = (self.settings.token.is_some(), &repository.id);
+        let (message, hint) = match (text(headers, "x-error-code").unwrap_or(""), status, token) {
+            ("GatedRepo", _, false) => (
+                format!("{what} is gated: the hub answers {status} without a token{said}"),
+                format!("accept the licence on {page}, then {login}"),
+            ),
+            ("GatedRepo", ..) | (_, 403, true) => (
+                format!("{what}: the hub answers {status}, this token may not read `{id}`{said}"),
+                format!(
+                    "accept the licence on {page} with the token's account, wait until access is granted, and let the token read gated repositories"
+                ),
+            ),
+            ("RevisionNotFound", ..) => (
+                format!("{what}: there is no such revision"),
+                "a revision is a branch, a tag or a commit hash; the default is `main`".to_owned(),
+            ),
+            ("EntryNotFound", ..) => {
+                (format!("{what}: there is no such file"), format!("see {page}"))
+            }
+            ("RepoNotFound", _, true) | (_, 404, true) => (
+                format!(
+                    "{what}: the hub has no such repository for this token, or no such revision"
+                ),
+                format!("check the name `{id}` and the revision, and that the token may read it"),
+            ),
+            (_, 401 | 403 | 404, false) => (
+                format!(
+                    "{what}: the hub answers {status}: no such repository, or one that needs a token{said}"
+                ),
+                format!(
+                    "check the name `{id}` and the revision; if it is gated or private, accept the licence on {page}, then {login}"
+                ),
+            ),
+            (_, 401, true) => (
+                format!("{what}: the hub does not accept the token{said}"),
+                format!("{login} anew"),
+            ),
+            _ => return anyhow!("{what}: the hub answers {}{said}", response.status()),
+        };
+        InputError::new(message).hint(hint).into()
+    }
+}
+
+/// Whether a tag can be the name of a file.
+fn is_tag(tag: &str) -> bool {
+    (1..=200).contains(&tag.len())
+        && !tag.starts_with('.')
+        && tag.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+/// `https://host` of an address.
+fn origin(address: &str) -> &str {
+    let host = address.find("://").map_or(0, |at| at + 3);
+    match address[host..].find('/') {
+        Some(path) => &address[..host + path],
+        None => address,
+    }
+}
+
+/// A file's path with everything percent-encoded that means something in an address.
+fn encoded(path: &str) -> String {
+    path.bytes()
+        .map(|c| match c {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                char::from(c).to_string()
+            }
+            c => format!("%{c:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_cannot_name_another_folder() {
+        assert!(is_tag("0123abc") && is_tag("0123abc-7"));
+        for tag in ["", "../x", "a/b", ".x", "a\0", "a b"] {
+            assert!(!is_tag(tag), "{tag}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_taken_apart_and_put_together() {
+        assert_eq!(origin("https://hub.example/mirror"), "https://hub.example");
+        assert_eq!(origin("http://localhost:80"), "http://localhost:80");
+        assert_eq!(encoded("data/a b#é.json"), "data/a%20b%23%C3%A9.json");
+    }
+}

@@ -1,0 +1,190 @@
+//! Files of the Hugging Face hub: a repository and a name in, a path in the cache that the Python tools share out. Names and bytes
+//! alone: which files a model or an encoder needs is known to [`crate::session`] and [`crate::encoder`].
+//!
+//! [`name`] tells a hub name from a path, [`settings`] reads the environment, `client` sends requests through [`crate::net`], `cache`
+//! knows the folders, `download` brings one file there whole or not at all.
+
+mod cache;
+mod client;
+mod download;
+pub mod name;
+pub mod settings;
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+
+use self::client::Client;
+use self::name::{DataFile, Repository};
+use self::settings::Settings;
+use crate::console::progress::Verbosity;
+use crate::error::InputError;
+use crate::net::retry::Unreachable;
+
+/// Asks the hub, but not before a file of it is wanted.
+pub struct Hub {
+    say: Verbosity,
+    client: OnceCell<Client>,
+    snapshots: RefCell<HashMap<Repository, Rc<Snapshot>>>,
+}
+
+/// A model or an encoder of the hub at one commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubModel {
+    /// Where it is.
+    pub repository: Repository,
+    /// The commit that the revision is.
+    pub commit: String,
+    /// The commit's folder in the cache.
+    pub folder: PathBuf,
+}
+
+/// One commit of a repository.
+#[derive(Debug)]
+pub struct Snapshot {
+    repository: Repository,
+    commit: String,
+    files: Files,
+}
+
+impl Snapshot {
+    /// The names of all its files; none when only the cached ones are known.
+    pub fn names(&self) -> Option<&[String]> {
+        match &self.files {
+            Files::Listed(names) => Some(names),
+            Files::Cached(_) => None,
+        }
+    }
+
+    /// Whether the hub lists `name`.
+    pub fn lists(&self, name: &str) -> bool {
+        self.names().is_some_and(|names| names.iter().any(|known| known == name))
+    }
+
+    /// Whether the hub lists its files and `name` is none of them.
+    pub fn lacks(&self, name: &str) -> bool {
+        self.names().is_some_and(|names| !names.iter().any(|known| known == name))
+    }
+}
+
+/// What is known of a commit's files.
+#[derive(Debug)]
+enum Files {
+    /// These are all.
+    Listed(Vec<String>),
+    /// Only the cached ones can be had, for this reason.
+    Cached(String),
+}
+
+impl Hub {
+    /// Nothing is read and nobody is asked yet.
+    pub fn new(say: Verbosity) -> Self {
+        Self { say, client: OnceCell::new(), snapshots: RefCell::default() }
+    }
+
+    /// Path of a data file, which is in the cache afterwards, and the commit it is of.
+    pub fn data_file(&self, file: &DataFile) -> Result<(PathBuf, String)> {
+        let snapshot = self.snapshot(&file.repository)?;
+        if let Some(names) = snapshot.names()
+            && snapshot.lacks(&file.path)
+        {
+            let message = format!("{} has no file `{}`", file.repository, file.path);
+            return Err(InputError::new(message).hint(some_of(names)).into());
+        }
+        let path = self.fetch(&snapshot, &file.path)?;
+        self.remember(&snapshot)?;
+        Ok((path, snapshot.commit.clone()))
+    }
+
+    fn client(&self) -> Result<&Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = Client::new(Settings::from_environment()?, self.say)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// The commit that the repository's revision is now: the hub's word, or offline the cache's.
+    pub fn snapshot(&self, repository: &Repository) -> Result<Rc<Snapshot>> {
+        if let Some(known) = self.snapshots.borrow().get(repository) {
+            return Ok(Rc::clone(known));
+        }
+        let client = self.client()?;
+        let cached = cache::commit(&client.settings.cache, repository);
+        let (commit, files) = if client.settings.offline {
+            let commit = cached.ok_or_else(|| {
+                let message = format!(
+                    "{repository} is not in the cache `{}`, and HF_HUB_OFFLINE is set",
+                    cache::folder(&client.settings.cache, repository).display()
+                );
+                InputError::new(message).hint("run once without HF_HUB_OFFLINE")
+            })?;
+            (commit, Files::Cached("HF_HUB_OFFLINE is set".into()))
+        } else {
+            match (client.list(repository), cached) {
+                (Ok((commit, names)), _) => (commit, Files::Listed(names)),
+                (Err(error), Some(commit)) if error.is::<Unreachable>() => {
+                    let error = error.to_string();
+                    let first = error.lines().next().unwrap_or_default();
+                    self.say.warn(format!("{first}; the cache is used"));
+                    (commit, Files::Cached("the hub cannot be reached".into()))
+                }
+                (Err(error), _) => return Err(error),
+            }
+        };
+        let snapshot = Rc::new(Snapshot { repository: repository.clone(), commit, files });
+        self.snapshots.borrow_mut().insert(repository.clone(), Rc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    /// The commit and its folder in the cache.
+    pub fn at(&self, snapshot: &Snapshot) -> Result<HubModel> {
+        let (repository, commit) = (snapshot.repository.clone(), snapshot.commit.clone());
+        let folder = cache::snapshot(&self.client()?.settings.cache, &repository, &commit);
+        Ok(HubModel { repository, commit, folder })
+    }
+
+    /// Path of one file of the commit, which is in the cache afterwards.
+    pub fn fetch(&self, snapshot: &Snapshot, name: &str) -> Result<PathBuf> {
+        let client = self.client()?;
+        let path = cache::snapshot(&client.settings.cache, &snapshot.repository, &snapshot.commit)
+            .join(name);
+        // A name is made in the folder of a commit only when its file is whole.
+        if path.is_file() {
+            return Ok(path);
+        }
+        match &snapshot.files {
+            Files::Listed(_) => download::file(client, snapshot, name)?,
+            Files::Cached(reason) => {
+                let message = format!("`{}` is not there, and {reason}", path.display());
+                let error = InputError::new(message);
+                return Err(error.hint("run again with the hub in reach").into());
+            }
+        }
+        Ok(path)
+    }
+
+    /// Writes which commit the revision is, so that it is found offline.
+    pub fn remember(&self, snapshot: &Snapshot) -> Result<()> {
+        match snapshot.files {
+            Files::Listed(_) => {
+                let cache = &self.client()?.settings.cache;
+                cache::remember(cache, &snapshot.repository, &snapshot.commit)
+                    .with_context(|| format!("cannot write in the cache `{}`", cache.display()))
+            }
+            Files::Cached(_) => Ok(()),
+        }
+    }
+}
+
+/// The first of a repository's names, for a hint.
+pub fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("it has {}{more}", shown.join(", "))
+}

@@ -1,0 +1,97 @@
+//! Summed log-probabilities on disk: of a whole pass as a cache, of an interrupted one for the same command to go on from. Never
+//! trusted without a check.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::data::token_pair::{self, TokenPair};
+use crate::disk::{atomic, digest};
+use crate::model::adapter;
+use crate::model::decoder::Decoder;
+use crate::model::lora::Adapter;
+
+/// Changes whenever the engine may give other bits for the same input.
+const ENGINE_VERSION: &str = "1";
+
+/// Digest of all that the sums of a pass depend on: model, adapter, ids, dtype, device and the tokens computed at once.
+pub fn key<'a>(
+    model: &Decoder,
+    model_digest: &str,
+    adapter: Option<&Adapter>,
+    pairs: impl IntoIterator<Item = &'a TokenPair>,
+    micro_batch_tokens: usize,
+) -> Result<String> {
+    let place = format!("{:?} {:?} {micro_batch_tokens}", model.dtype, model.device.location());
+    let pairs = token_pair::digest_of(pairs);
+    let mut parts = vec![ENGINE_VERSION, model_digest, &pairs, &place];
+    let adapter = adapter.map(adapter::digest).transpose()?;
+    parts.extend(adapter.as_deref());
+    Ok(digest::of_parts(parts))
+}
+
+/// A file of sums.
+pub struct KeptSums {
+    /// The file.
+    pub path: PathBuf,
+    /// Digest of all that the sums depend on.
+    pub key: String,
+}
+
+/// What the file holds; `check` is the digest of the numbers.
+#[derive(Serialize, Deserialize)]
+struct Content {
+    key: String,
+    check: String,
+    logps: Vec<[f64; 2]>,
+}
+
+fn check(logps: &[[f64; 2]]) -> String {
+    digest::of_parts(logps.iter().flatten().map(|sum| sum.to_le_bytes()))
+}
+
+impl KeptSums {
+    /// The sums in the file, unless anything about them is not as it must be.
+    pub fn read(&self) -> Option<Vec<[f64; 2]>> {
+        let content: Content = serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()?;
+        let whole = content.key == self.key
+            && content.logps.iter().flatten().all(|sum| sum.is_finite())
+            && content.check == check(&content.logps);
+        whole.then_some(content.logps)
+    }
+
+    /// Writes `sums` in place of what was there.
+    pub fn write(&self, sums: &[[f64; 2]]) -> Result<()> {
+        let content = Content { key: self.key.clone(), check: check(sums), logps: sums.to_vec() };
+        atomic::write(&self.path, |out| Ok(serde_json::to_writer(out, &content)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_altered_or_foreign_row_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sums.json");
+        let sums = [[-1.25, -2.0], [-3.5, -0.125]];
+        let kept = KeptSums { path: path.clone(), key: "k".into() };
+        assert_eq!(kept.read(), None);
+        kept.write(&sums).unwrap();
+        assert_eq!(kept.read(), Some(sums.to_vec()));
+        assert_eq!(KeptSums { path: path.clone(), key: "other".into() }.read(), None);
+        let text = std::fs::read_to_string(&path).unwrap();
+        for broken in [
+            text.replace("-0.125", "-0.126"),
+            text.replace("-0.125", "null"),
+            text.replace("[-1.25,-2.0],", ""),
+            text[..text.len() / 2].to_owned(),
+        ] {
+            assert_ne!(broken, text);
+            std::fs::write(&path, broken).unwrap();
+            assert_eq!(kept.read(), None);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Log-probabilities of whole data sets, forward only.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::console::interrupt;
+use crate::console::progress::Verbosity;
+use crate::data::pack::{self, Pack};
+use crate::data::pair::Pair;
+use crate::data::token_pair::TokenPair;
+use crate::inference::kept_sums::KeptSums;
+use crate::metrics::score::PairScore;
+use crate::model::decoder::Decoder;
+use crate::model::lora::Adapter;
+
+/// Seconds after which a pass that goes on is kept, so that a killed program loses no more.
+const KEEP_EVERY_S: u64 = 60;
+
+/// A forward pass over many pairs.
+pub struct ScoringPass<'a> {
+    /// The base model.
+    pub model: &'a Decoder,
+    /// The adapter on it, if any.
+    pub adapter: Option<&'a Adapter>,
+    /// The pairs.
+    pub pairs: &'a [&'a TokenPair],
+    /// Tokens computed at once.
+    pub micro_batch_tokens: usize,
+}
+
+impl ScoringPass<'_> {
+    /// Summed log-probabilities `[chosen, rejected]` of each pair in nats, under the adapter or, without one, the base model.
+    ///
+    /// The pairs are computed in order, so the same pairs give the same bits. `kept`: what an interrupted pass left there is
+    /// taken, and an interruption leaves there what is done.
+    pub fn sums(
+        &self,
+        title: &str,
+        kept: Option<&KeptSums>,
+        say: Verbosity,
+    ) -> Result<Vec<[f64; 2]>> {
+        let all = self.pairs.len();
+        let done = kept.and_then(KeptSums::read).filter(|sums| sums.len() <= all);
+        let mut sums = done.unwrap_or_default();
+        if !sums.is_empty() {
+            say.note(format!("{title}: {} of {all} pairs are done", sums.len()));
+        }
+        let mut progress = say.progress(title, "pairs", sums.len() as u64, all as u64);
+        let keep = |sums: &[[f64; 2]]| {
+            // What cannot be kept is computed again.
+            let _ = kept.filter(|_| !sums.is_empty()).map(|file| file.write(sums));
+        };
+        let lengths: Vec<usize> = self.pairs.iter().map(|pair| pair.tokens()).collect();
+        let mut last_kept = Instant::now();
+        for range in pack::cut(&lengths, self.micro_batch_tokens) {
+            if range.end <= sums.len() {
+                continue;
+            }
+            sums.truncate(range.start);
+            interrupt::check().inspect_err(|_| keep(&sums))?;
+            if last_kept.elapsed().as_secs() >= KEEP_EVERY_S {
+                keep(&sums);
+                last_kept = Instant::now();
+            }
+            let members = &self.pairs[range];
+            let batch = self.model.batch(&Pack::new(members.iter().copied()))?;
+            sums.extend(batch.sums(&self.model.logps(&batch, self.adapter)?)?);
+            progress.advance(members.len() as u64, "");
+        }
+        Ok(sums)
+    }
+}
+
+/// The scores of a set from the sums under both models; `pairs[i].row` is the pair's place in `texts`.
+pub fn scores(
+    texts: &[Pair],
+    pairs: &[TokenPair],
+    policy: &[[f64; 2]],
+    reference: &[[f64; 2]],
+) -> Vec<PairScore> {
+    let rows = pairs.iter().zip(policy).zip(reference);
+    rows.map(|((pair, policy), reference)| {
+        let text = &texts[pair.row as usize];
+        let [chosen_tokens, rejected_tokens] = pair.scored();
+        PairScore {
+            id: text.id.clone(),
+            user: text.user.clone(),
+            source: text.source.clone(),
+            groups: text.groups.clone(),
+            policy_chosen_logps: policy[0],
+            policy_rejected_logps: policy[1],
+            reference_chosen_logps: reference[0],
+            reference_rejected_logps: reference[1],
+            chosen_tokens,
+            rejected_tokens,
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,343 @@
+//! What a run holds in memory, component by component, counted from the shape of the model: [`crate::doctor`] holds it to what a
+//! device's allocator says.
+
+use candle_core::DType;
+
+use crate::config::{LoraSection, Projection};
+use crate::model::decoder::Keep;
+use crate::model::generation::PREFILL_TOKENS;
+use crate::model::lora;
+use crate::model::shape::Shape;
+use crate::ops::logps;
+
+/// Tokens computed at once unless the user says otherwise: enough that packing the weights for each product costs little beside
+/// the product on a CPU, and for the full matmul rate of a GPU. It is a constant, and not by the free memory, so that a run gives the same bits when it goes on.
+pub const MICRO_BATCH_TOKENS: usize = 4096;
+
+/// What the allocator holds for each byte of the activations and the working memory that is asked of it, everything kept:
+/// micro-batches of other sizes leave holes. Measured: `VmHWM` of runs on a CPU, whose layers leave none where they are freed one by
+/// one. Not measured on a GPU.
+const FRAGMENTATION: f64 = 1.08;
+
+/// What the allocator holds for each byte that is asked of it.
+pub fn fragmentation(place: Place, keep: Keep) -> f64 {
+    match (place, keep) {
+        (Place::Cpu, Keep::Inputs) => 1.0,
+        _ => FRAGMENTATION,
+    }
+}
+
+/// Where the run is planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// This machine's processor.
+    Cpu,
+    /// A GPU, which need not be here.
+    Cuda,
+}
+
+/// Bytes at the moment when most is held.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Memory {
+    /// The program, or on a GPU the context.
+    pub program: f64,
+    /// Tokenizer, texts and token ids.
+    pub inputs: f64,
+    /// Frozen weights.
+    pub weights: f64,
+    /// Adapter, moments and gradients.
+    pub adapter: f64,
+    /// Kept from the forward pass for the backward pass.
+    pub activations: f64,
+    /// Made and freed within a layer or the output layer.
+    pub working: f64,
+    /// Of the working memory, a chunk of logits; it is gone when a layer's backward pass needs its own.
+    pub logits: f64,
+    /// Keys and values of the answers under way, and the pass over new prompts, where SPMR is measured.
+    pub generating: f64,
+    /// While the weights are read: program, inputs, weights and the files they are mapped from, which the system may take back.
+    pub loading: f64,
+}
+
+impl Memory {
+    /// While training.
+    pub fn training(&self) -> f64 {
+        self.program + self.inputs + self.weights + self.adapter + self.activations + self.working
+    }
+
+    /// While answers are generated, beside the state of training.
+    pub fn answering(&self) -> f64 {
+        self.program + self.inputs + self.weights + self.adapter + self.generating
+    }
+
+    /// The largest of loading, training and answering.
+    pub fn peak(&self) -> f64 {
+        self.training().max(self.loading).max(self.answering())
+    }
+}
+
+/// A forward and backward pass over the tokens that are computed at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
+    /// Shape of the model.
+    pub config: &'a Shape,
+    /// Its adapter.
+    pub lora: &'a LoraSection,
+    /// Where it is computed.
+    pub place: Place,
+    /// Dtype of weights and activations.
+    pub dtype: DType,
+    /// Tokens, each prompt once.
+    pub tokens: usize,
+    /// Of those, scored.
+    pub scored: usize,
+}
+
+/// Bytes of a [`Pass`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PassBytes {
+    /// Kept from the forward pass for the backward pass.
+    pub kept: f64,
+    /// Held beside that at the moment when both together are most.
+    pub working: f64,
+    /// A chunk of logits, with their gradient.
+    pub logits: f64,
+}
+
+impl Pass<'_> {
+    /// What the pass takes under `keep`, without weights, adapter and its gradients.
+    pub fn bytes(&self, keep: Keep) -> PassBytes {
+        let (query, key) = widths(self.config);
+        let [hidden, inner, query, key, tokens, scored] =
+            [self.config.hidden, self.config.intermediate, query, key, self.tokens, self.scored]
+                .map(|count| count as f64);
+        let (before, after) = kept_elements(self.config, self.lora, self.dtype);
+        let (full, last) = (tokens * (before + after), tokens * before + scored * (after + query));
+        let below = (self.config.layers - 1) as f64;
+        let kept = match keep {
+            Keep::Everything => below * full + last,
+            Keep::Inputs => (below + 1.0) * tokens * hidden,
+        };
+        let logits =
+            logps::chunk_elements(self.scored, self.config.vocab, self.dtype, self.place.is_cuda());
+
+        // The final norm's sum and output, its scored rows, and the gradient of each: gone when the layers' backward pass begins.
+        let output_layer = 4.0 * scored * hidden + logits as f64;
+        // The feed-forward network's backward pass: gradients of its stream, of what it computes, of its input.
+        let adapts = |projections: &[Projection]| {
+            f64::from(u8::from(projections.iter().any(|p| self.lora.target_modules.contains(p))))
+        };
+        let own = adapts(&[Projection::DownProj]) * 2.0 * inner
+            + adapts(&[Projection::GateProj, Projection::UpProj]) * 2.0 * hidden;
+        let feed_forward = |rows: f64| rows * (3.0 * inner + 2.0 * hidden + own);
+        // The attention's: gradients of the stream above and below the feed-forward network, of its output, q, k and v, the
+        // normalised input again and its gradient with the adapter's part, which on the CPU is dropped out and added in new memory.
+        let streams = if self.place.is_cuda() { 5.0 } else { 8.0 };
+        let attention = tokens * (2.0 * query + 2.0 * key + streams * hidden);
+        // In the last layer two gradients were of the scored rows first.
+        let last_attention = attention + scored * (hidden + query);
+        let again = |layer: f64| match keep {
+            Keep::Everything => 0.0,
+            Keep::Inputs => layer - tokens * hidden,
+        };
+        let last_layer = feed_forward(scored).max(last_attention) + again(last);
+        // A layer below it, when what the last one kept is gone.
+        let gone = match keep {
+            Keep::Everything => last,
+            Keep::Inputs => tokens * hidden,
+        };
+        let other_layer = match self.config.layers {
+            1 => 0.0,
+            _ => feed_forward(tokens).max(attention) + again(full) - gone,
+        };
+        let forward = tokens * (2.0 * inner + 3.0 * hidden) + again(full);
+        let working = output_layer.max(last_layer).max(other_layer).max(forward);
+        let size = self.dtype.size_in_bytes() as f64;
+        PassBytes { kept: kept * size, working: working * size, logits: logits as f64 * size }
+    }
+}
+
+impl Place {
+    /// Whether it is a GPU.
+    pub fn is_cuda(self) -> bool {
+        self == Self::Cuda
+    }
+}
+
+/// Elements that a token leaves in a layer for the backward pass, everything kept: before and after the attention's rows are
+/// chosen, since the last layer goes on with the scored rows alone. Norms and log-sum-exps of bf16 rows are f32, two elements.
+fn kept_elements(config: &Shape, lora: &LoraSection, dtype: DType) -> (f64, f64) {
+    let (query, key) = widths(config);
+    let statistic = 4usize.div_ceil(dtype.size_in_bytes());
+    let adapted = |projections: &[Projection]| {
+        lora.rank * lora.target_modules.iter().filter(|p| projections.contains(p)).count()
+    };
+    use Projection::{DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
+    let before = config.hidden
+        + 2 * query
+        + 2 * key
+        + statistic * (1 + config.heads.heads)
+        + adapted(&[QProj, KProj, VProj]);
+    let after = config.hidden
+        + statistic
+        + 2 * config.intermediate
+        + adapted(&[OProj, GateProj, UpProj, DownProj]);
+    (before as f64, after as f64)
+}
+
+fn widths(config: &Shape) -> (usize, usize) {
+    let heads = config.heads;
+    (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim)
+}
+
+/// Bytes of activations that one token leaves for the backward pass of the whole model, everything kept.
+pub fn activation_bytes(config: &Shape, lora: &LoraSection, dtype: DType) -> f64 {
+    let (before, after) = kept_elements(config, lora, dtype);
+    config.layers as f64 * (before + after) * dtype.size_in_bytes() as f64
+}
+
+/// Bytes of the keys and values of a sequence of `tokens` tokens.
+pub fn key_value_bytes(config: &Shape, dtype: DType, tokens: usize) -> f64 {
+    let (_, key) = widths(config);
+    (2 * config.layers * tokens * key * dtype.size_in_bytes()) as f64
+}
+
+/// Bytes of the keys and values of `sequences` with `tokens` tokens each, and of a layer's pass over their prompts.
+pub fn generation_bytes(
+    config: &Shape,
+    lora: &LoraSection,
+    dtype: DType,
+    (sequences, tokens): (usize, usize),
+) -> f64 {
+    let (before, after) = kept_elements(config, lora, dtype);
+    let (hidden, inner) = (config.hidden as f64, config.intermediate as f64);
+    let pass =
+        PREFILL_TOKENS.min(sequences * tokens) as f64 * (before + after + inner + 4.0 * hidden);
+    sequences as f64 * key_value_bytes(config, dtype, tokens) + pass * dtype.size_in_bytes() as f64
+}
+
+/// Parameters of an adapter on `config`.
+pub fn adapter_parameters(config: &Shape, lora: &LoraSection) -> usize {
+    let of = |&projection: &Projection| {
+        let (out, from) = lora::shape(config, projection);
+        lora.rank * (out + from)
+    };
+    config.layers * lora.target_modules.iter().map(of).sum::<usize>()
+}
+
+/// Bytes of an adapter in training: value, two moments, the step's gradient and a micro-batch's, f32, and a copy in the base's
+/// dtype where that is another.
+pub fn adapter_bytes(parameters: usize, dtype: DType) -> f64 {
+    let copy = if dtype == DType::F32 { 0 } else { dtype.size_in_bytes() };
+    ((20 + copy) * parameters) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GB: f64 = 1e9;
+
+    fn llama(hidden: usize, intermediate: usize, layers: usize, heads: usize) -> Shape {
+        let json = serde_json::json!({
+            "model_type": "llama", "hidden_size": hidden, "intermediate_size": intermediate,
+            "num_attention_heads": heads, "num_key_value_heads": heads, "num_hidden_layers": layers,
+            "vocab_size": 32_000, "rms_norm_eps": 1e-5, "max_position_embeddings": 4096,
+        });
+        Shape::parse(&json.to_string(), "test").unwrap()
+    }
+
+    /// 4096 tokens at once, of which 2400 are scored, in bf16 on a GPU.
+    fn pass_of_4096<'a>(config: &'a Shape, lora: &'a LoraSection) -> Pass<'a> {
+        Pass { config, lora, place: Place::Cuda, dtype: DType::BF16, tokens: 4096, scored: 2400 }
+    }
+
+    /// Llama-2-7b in bf16, 4096 tokens at once of which 2400 are scored, an adapter of rank 16 on q and v; by hand.
+    #[test]
+    fn a_7b_on_a_gpu_takes_what_a_count_by_hand_says() {
+        let (config, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
+        let pass = pass_of_4096(&config, &lora);
+        // x, q, k, v, o: 5 * 4096; A x of q and v: 2 * 16; h: 4096; gate and up: 2 * 11008; all bf16. In f32: the inverse norms of
+        // x and h, and 32 log-sum-exps.
+        let token: u64 = 2 * (6 * 4096 + 2 * 16 + 2 * 11_008) + 4 * (1 + 1 + 32);
+        assert_eq!(token, 93_384);
+        assert!((activation_bytes(&config, &lora, DType::BF16) - (32 * token) as f64).abs() < 0.5);
+        // The last layer keeps h, gate and up of the scored rows alone, and the rows of o that it went on with.
+        let before: u64 = 2 * (5 * 4096 + 2 * 16) + 4 * (1 + 32);
+        let after: u64 = 2 * (4096 + 2 * 11_008) + 4 + 2 * 4096;
+        let keep = pass.bytes(Keep::Everything);
+        let kept = (31 * 4096 * token + 4096 * before + 2400 * after) as f64;
+        assert!((keep.kept - kept).abs() < 0.5, "{} {kept}", keep.kept);
+        // Beside it most is held in the last layer's attention: dy, dh, the normalised input, its gradient, the adapter's part of it;
+        // d_o and dq, dk and dv; and dh and d_o of the scored rows.
+        let working = (4096u64 * 2 * 9 * 4096 + 2400 * 2 * 2 * 4096) as f64;
+        assert!((keep.working - working).abs() < 0.5, "{} {working}", keep.working);
+        // 1024 rows of logits in f32 and their gradients in bf16.
+        assert!((keep.logits - (1024u64 * 32_000 * 6) as f64).abs() < 0.5);
+
+        let recompute = pass.bytes(Keep::Inputs);
+        assert!((recompute.kept - (32u64 * 4096 * 2 * 4096) as f64).abs() < 0.5);
+        // A layer below the last: all of its own again but its input, and the feed-forward network's gradients (3 * 11008 and two
+        // streams), when the last layer's input is gone.
+        let working = (4096 * (token - 2 * 4096) + 4096 * 2 * (3 * 11_008 + 2 * 4096)
+            - 4096 * 2 * 4096) as f64;
+        assert!((recompute.working - working).abs() < 0.5, "{} {working}", recompute.working);
+
+        let (weights, adapter) =
+            (2.0 * config.parameters() as f64, adapter_parameters(&config, &lora));
+        assert_eq!(adapter, 32 * 2 * 16 * (4096 + 4096));
+        assert!((weights - 2.0 * 6_738_415_616.0).abs() < 0.5);
+        let beside = weights + adapter_bytes(adapter, DType::BF16);
+        assert!((adapter_bytes(adapter, DType::BF16) - 22.0 * 8_388_608.0).abs() < 0.5);
+        let total = |bytes: PassBytes| (beside + bytes.kept + bytes.working) / GB;
+        // 13.48 + 0.18 + 12.2 + 0.3 and 13.48 + 0.18 + 1.07 + 0.65 GB: a card of 24 GiB (25.8 GB) trains it, with `recompute`.
+        assert!((25.5..26.5).contains(&total(keep)), "{}", total(keep));
+        assert!((15.0..15.8).contains(&total(recompute)), "{}", total(recompute));
+    }
+
+    /// 16 answers of 512 tokens to prompts of 512: 2 * 32 layers * 4096 * 2 bytes = 0.5 MiB a token.
+    #[test]
+    fn answers_of_a_7b_keep_half_a_mebibyte_a_token() {
+        let (config, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
+        let bytes = generation_bytes(&config, &lora, DType::BF16, (16, 1024));
+        let cached = (16u64 * 1024 * 524_288) as f64;
+        let pass = 2048.0 * (93_384 + 2 * (11_008 + 4 * 4096)) as f64;
+        assert!((bytes - cached - pass).abs() < 0.5, "{bytes}");
+    }
+
+    #[test]
+    fn a_13b_recomputes_on_40_gb_and_keeps_on_80() {
+        let (config, lora) = (llama(5120, 13_824, 40, 40), LoraSection::default());
+        let pass = pass_of_4096(&config, &lora);
+        let adapter = adapter_bytes(adapter_parameters(&config, &lora), DType::BF16);
+        let beside = 2.0 * config.parameters() as f64 + adapter;
+        let total = |keep| {
+            let bytes = pass.bytes(keep);
+            (beside + bytes.kept + bytes.working) / GB
+        };
+        // 26.03 + 0.29 + 40 * 4096 * 2 * 5120 = 1.68 + working memory; 40 * 4096 * 116_936 = 19.2.
+        assert!((28.0..30.0).contains(&total(Keep::Inputs)), "{}", total(Keep::Inputs));
+        assert!((45.0..47.0).contains(&total(Keep::Everything)), "{}", total(Keep::Everything));
+    }
+
+    #[test]
+    fn fewer_tokens_at_once_and_recomputing_take_less() {
+        let (config, lora) = (llama(512, 1376, 4, 8), LoraSection::default());
+        for (place, dtype) in [(Place::Cpu, DType::F32), (Place::Cuda, DType::BF16)] {
+            let pass = |tokens| Pass {
+                config: &config,
+                lora: &lora,
+                place,
+                dtype,
+                tokens,
+                scored: tokens / 2,
+            };
+            let total = |tokens, keep| {
+                let bytes = pass(tokens).bytes(keep);
+                bytes.kept + bytes.working
+            };
+            assert!(total(2048, Keep::Everything) < total(4096, Keep::Everything));
+            assert!(total(4096, Keep::Inputs) < total(4096, Keep::Everything));
+        }
+    }
+}

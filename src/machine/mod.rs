@@ -1,0 +1,133 @@
+//! The machine a run is on: its device and dtype, what a run holds in its memory, how fast it multiplies.
+
+#[cfg(feature = "cuda")]
+mod gpu;
+pub mod memory;
+pub mod moment;
+pub mod peak;
+pub mod rate;
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+use serde::Serialize;
+
+use crate::bail_input;
+use crate::config::Dtype;
+use crate::error::InputError;
+use crate::machine::peak::{free_bytes, kibibytes};
+
+/// The device that `--device` names: `auto` (the first GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+pub fn device(name: &str) -> Result<Device> {
+    let ordinal = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" if gpus() == 0 => return Ok(Device::Cpu),
+        "auto" | "cuda" => Some(0),
+        _ => name.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()),
+    };
+    match ordinal {
+        Some(ordinal) => open_gpu(name, ordinal),
+        None => bail_input!("`--device` must be `auto`, `cpu`, `cuda` or `cuda:N`, got `{name}`"),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gpus() -> usize {
+    gpu::count()
+}
+
+#[cfg(feature = "cuda")]
+fn open_gpu(_: &str, ordinal: usize) -> Result<Device> {
+    gpu::open(ordinal)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpus() -> usize {
+    0
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_gpu(name: &str, _: usize) -> Result<Device> {
+    let error = crate::error::InputError::new(format!(
+        "`--device {name}` needs a build with CUDA, and this one computes on the CPU"
+    ));
+    Err(error.hint("use `--device cpu`").into())
+}
+
+/// The dtype of weights and activations on `device`.
+pub fn dtype(choice: Dtype, device: &Device) -> Result<DType> {
+    match (choice, device) {
+        (Dtype::F32, _) | (Dtype::Auto, Device::Cpu) => Ok(DType::F32),
+        (Dtype::Bf16, Device::Cpu) => {
+            let error = InputError::new(
+                "`model.dtype = \"bf16\"` is not computed on a CPU, where it would be slower than f32",
+            );
+            Err(error.hint("set `model.dtype = \"auto\"`").into())
+        }
+        _ => Ok(DType::BF16),
+    }
+}
+
+/// A device by what its system says of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Details {
+    /// The device in words.
+    pub device: String,
+    /// What drives it, where that is something of its own.
+    pub driver: Option<String>,
+    /// All its memory, where the system says.
+    pub memory_gib: Option<f64>,
+    /// Memory that a new tensor can have, where the system says.
+    pub free_memory_gib: Option<f64>,
+}
+
+/// What there is to know of `device`.
+pub fn details(device: &Device) -> Details {
+    let gib = |bytes: f64| bytes / 1024f64.powi(3);
+    let (driver, memory) = match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => match gpu::Gpu::of(device) {
+            Ok(gpu) => (gpu.driver().ok(), gpu.memory_bytes().ok()),
+            Err(_) => (None, None),
+        },
+        _ => (None, kibibytes("/proc/meminfo", "MemTotal:").map(|kib| kib * 1024.0)),
+    };
+    Details {
+        device: describe(device),
+        driver,
+        memory_gib: memory.map(gib),
+        free_memory_gib: free_bytes(device).map(gib),
+    }
+}
+
+/// The device in words.
+pub fn describe(device: &Device) -> String {
+    match device {
+        Device::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => {
+            gpu::Gpu::of(device).map_or_else(|e| e.to_string(), |gpu| gpu.describe())
+        }
+        other => format!("{:?}", other.location()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_gpu_is_refused_by_a_cpu_build_with_the_remedy() {
+        let error = device("cuda:1").unwrap_err();
+        use crate::error::InputError;
+        assert_eq!(InputError::of(&error).and_then(InputError::remedy), Some("use `--device cpu`"));
+        assert!(matches!(device("auto"), Ok(Device::Cpu)));
+    }
+
+    #[test]
+    fn what_is_no_device_or_not_computed_on_one_is_refused_by_name() {
+        assert!(device("tpu").unwrap_err().to_string().contains("`tpu`"));
+        assert!(dtype(Dtype::Bf16, &Device::Cpu).is_err());
+        assert!(matches!(device("cpu"), Ok(Device::Cpu)));
+    }
+}

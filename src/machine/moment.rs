@@ -1,0 +1,39 @@
+//! Moments of the work on a device, which the host does not wait for.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use candle_core::Device;
+
+/// When a device has done what was queued before: on a CPU, now.
+pub enum Moment {
+    /// The host's clock.
+    Host(Instant),
+    /// A mark in the GPU's queue.
+    #[cfg(feature = "cuda")]
+    Gpu(candle_core::cuda_backend::cudarc::driver::CudaEvent),
+}
+
+impl Moment {
+    /// The moment at which `device` has done all that it was given.
+    pub fn on(device: &Device) -> Result<Self> {
+        match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => Ok(Self::Gpu(crate::machine::gpu::Gpu::of(device)?.event()?)),
+            _ => Ok(Self::Host(Instant::now())),
+        }
+    }
+
+    /// Seconds from `earlier`, of the same device; waits until this moment has come.
+    pub fn seconds_since(&self, earlier: &Self) -> Result<f64> {
+        match (earlier, self) {
+            (Self::Host(earlier), Self::Host(later)) => Ok((*later - *earlier).as_secs_f64()),
+            #[cfg(feature = "cuda")]
+            (Self::Gpu(earlier), Self::Gpu(later)) => {
+                Ok(f64::from(earlier.elapsed_ms(later)?) / 1e3)
+            }
+            #[cfg(feature = "cuda")]
+            _ => anyhow::bail!("two moments of different devices"),
+        }
+    }
+}

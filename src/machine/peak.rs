@@ -1,0 +1,92 @@
+//! How much memory is held, free and was held at most: of this process on a CPU, of tensors on a GPU.
+
+use candle_core::Device;
+
+#[cfg(feature = "cuda")]
+use crate::machine::gpu;
+
+/// Lets freed memory stay with the program: activations are freed and wanted again at the same size thousands of times, and
+/// fetching their pages from the kernel each time costs up to half of an element-wise operation. Elsewhere than on glibc, nothing.
+pub fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: mallopt only sets parameters of the allocator, which takes its own lock.
+        #[expect(unsafe_code, reason = "a C function")]
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20); // glibc refuses more
+            libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        }
+    }
+}
+
+/// Memory that a new tensor on `device` can have, where the system says.
+pub fn free_bytes(device: &Device) -> Option<f64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => gpu::Gpu::of(device).and_then(|gpu| gpu.free_bytes()).ok(),
+        _ => available_memory_bytes(),
+    }
+}
+
+/// Memory of this machine that a new allocation can have, where the system says.
+pub fn available_memory_bytes() -> Option<f64> {
+    kibibytes("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024.0)
+}
+
+/// The most memory held at once, where the system says: on the CPU by this process, on a GPU by its tensors.
+pub fn peak_memory_gib(device: &Device) -> Option<f64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => {
+            let bytes = gpu::Gpu::of(device).and_then(|gpu| gpu.peak_bytes()).ok()?;
+            Some(bytes / 1024f64.powi(3))
+        }
+        _ => kibibytes("/proc/self/status", "VmHWM:").map(|kib| kib / 1024.0 / 1024.0),
+    }
+}
+
+/// The most memory that is taken from a moment on, beyond what was held then: on the CPU by this process, on a GPU by its tensors.
+pub struct PeakMeter {
+    device: Device,
+    before: f64,
+}
+
+impl PeakMeter {
+    /// From now on; none where the system does not say.
+    pub fn start(device: &Device) -> Option<Self> {
+        let before = match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => gpu::Gpu::of(device).and_then(|gpu| gpu.reset_peak()).ok()?,
+            _ => {
+                give_freed_memory_back();
+                // Linux: the largest resident size so far becomes that of now.
+                std::fs::write("/proc/self/clear_refs", "5").ok()?;
+                1024.0 * kibibytes("/proc/self/status", "VmRSS:")?
+            }
+        };
+        Some(Self { device: device.clone(), before })
+    }
+
+    /// By how much more was held at the most since then.
+    pub fn grown_bytes(self) -> Option<f64> {
+        Some(peak_memory_gib(&self.device)? * 1024f64.powi(3) - self.before)
+    }
+}
+
+/// Freed memory goes back to the system, so that what is taken next shows. Elsewhere than on glibc, nothing.
+fn give_freed_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: malloc_trim takes the allocator's own lock and touches nothing that is in use.
+        #[expect(unsafe_code, reason = "a C function")]
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
+/// The number of KiB that `file` gives for `field`.
+pub(super) fn kibibytes(file: &str, field: &str) -> Option<f64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok())
+}

@@ -1,0 +1,66 @@
+//! What a device multiplies at its best, and how many operations training asks of it.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+
+use crate::machine::memory::MICRO_BATCH_TOKENS;
+use crate::model::shape::Shape;
+use crate::ops::philox::Philox;
+
+/// The largest hidden and intermediate size that a matmul is timed at; a plan may be of a model that no memory holds.
+const LARGEST_MEASURED: (usize, usize) = (8192, 32_768);
+
+/// The rate of a plain matmul at the model's own feed-forward shape, TFLOP/s: the ceiling that `mfu` is a share of.
+pub fn matmul_tflops(config: &Shape, dtype: DType, device: &Device) -> Result<f64> {
+    let rows = if device.is_cpu() { 1024 } else { MICRO_BATCH_TOKENS };
+    let (hidden, intermediate) =
+        (config.hidden.min(LARGEST_MEASURED.0), config.intermediate.min(LARGEST_MEASURED.1));
+    let x = uneven((rows, hidden), dtype, device)?;
+    let weight = uneven((intermediate, hidden), dtype, device)?;
+    let flop = 2.0 * (rows * hidden * intermediate) as f64;
+    let mut fastest_s = f64::INFINITY;
+    let begun = Instant::now();
+    while fastest_s.is_infinite() || begun.elapsed().as_millis() < 50 {
+        let each = Instant::now();
+        x.matmul(&weight.t()?)?;
+        device.synchronize()?;
+        fastest_s = fastest_s.min(each.elapsed().as_secs_f64());
+    }
+    Ok(flop / fastest_s / 1e12)
+}
+
+/// Numbers in ±1 that differ from place to place, for what is timed: a GPU moves and multiplies equal ones with less power, so faster.
+fn uneven(shape: (usize, usize), dtype: DType, device: &Device) -> Result<Tensor> {
+    let random = |n: usize, stream| -> Result<Tensor> {
+        let philox = Philox::new(0, stream);
+        let values = (0..n as u64).map(|i| (2.0 * philox.uniform(i) - 1.0) as f32);
+        Ok(Tensor::from_iter(values, device)?.to_dtype(dtype)?)
+    };
+    let (column, row) = (random(shape.0, 0)?.unsqueeze(1)?, random(shape.1, 1)?.unsqueeze(0)?);
+    Ok(column.broadcast_mul(&row)?)
+}
+
+/// FLOP of training on `tokens` computed tokens of which `scored` are scored: `4 N` a token for the layers (2 N forward, 2 N
+/// back, no weight gradient), the same for the output layer at scored tokens alone.
+pub fn training_flop(config: &Shape, tokens: usize, scored: usize) -> f64 {
+    let head = (config.vocab * config.hidden) as f64;
+    let embeddings = if config.tied { 1.0 } else { 2.0 } * head;
+    let layers = config.parameters() as f64 - embeddings;
+    4.0 * (layers * tokens as f64 + head * scored as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_timed_has_no_two_numbers_alike() {
+        let all = uneven((5, 7), DType::F32, &Device::Cpu).unwrap();
+        let mut all = all.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        all.sort_by(f32::total_cmp);
+        assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "{all:?}");
+        assert!(all.iter().all(|x| x.abs() <= 1.0 && x.abs() > 0.0));
+    }
+}

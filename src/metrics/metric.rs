@@ -1,0 +1,119 @@
+//! What can be measured on one pair. Every metric is the mean of one number per pair.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::score::PairScore;
+
+/// Thresholds d of [`Metric::OpaMarginMean`], nats per token (DiverValue-Bench, IJCAI 2026).
+pub const OPA_MARGIN_THRESHOLDS: [f64; 6] = [0.0, 0.2, 2.0, 4.0, 6.0, 8.0];
+
+/// What can be measured from scores alone. `s` is an answer's summed log-probability, `m` its mean per token, `w` the preferred
+/// answer and `l` the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Share with `s_policy(w) - s_policy(l) > s_ref(w) - s_ref(l)`, strictly (the paper's Eq. 3).
+    Opa,
+    /// Share with `s_policy(w) > s_policy(l)`, strictly.
+    PreferenceAccuracy,
+    /// Share with `m_policy(w) > m_policy(l)`, strictly.
+    PreferenceAccuracyNormalized,
+    /// Mean over d in [`OPA_MARGIN_THRESHOLDS`] of the share with `m_policy(w) - m_policy(l) > d`.
+    OpaMarginMean,
+    /// Mean of [`PairScore::reward_margin`], TRL's `rewards/margins`.
+    RewardMarginMean,
+    /// Mean of `-log sigmoid(reward margin)`: the loss with `loss = "sigmoid"` and no label smoothing, TRL's `eval_loss`.
+    DpoLoss,
+}
+
+impl Metric {
+    /// Every metric, in the order of reports.
+    pub const ALL: [Self; 6] = [
+        Self::Opa,
+        Self::PreferenceAccuracy,
+        Self::PreferenceAccuracyNormalized,
+        Self::OpaMarginMean,
+        Self::RewardMarginMean,
+        Self::DpoLoss,
+    ];
+
+    /// The key in `eval/{before,after}.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opa => "opa",
+            Self::PreferenceAccuracy => "preference_accuracy",
+            Self::PreferenceAccuracyNormalized => "preference_accuracy_normalized",
+            Self::OpaMarginMean => "opa_margin_mean",
+            Self::RewardMarginMean => "reward_margin_mean",
+            Self::DpoLoss => "dpo_loss",
+        }
+    }
+
+    /// Whether the figure lies in 0..=1 and is shown in percent.
+    pub fn is_share(self) -> bool {
+        !matches!(self, Self::RewardMarginMean | Self::DpoLoss)
+    }
+
+    /// This pair's term of the mean.
+    pub fn of(self, score: &PairScore, beta: f64) -> f64 {
+        match self {
+            Self::Opa | Self::PreferenceAccuracy | Self::PreferenceAccuracyNormalized => {
+                f64::from(u8::from(self.compare(score) == Some(Ordering::Greater)))
+            }
+            Self::OpaMarginMean => {
+                let margin = score.policy_mean_margin();
+                let exceeded =
+                    OPA_MARGIN_THRESHOLDS.iter().filter(|&&threshold| margin > threshold).count();
+                exceeded as f64 / OPA_MARGIN_THRESHOLDS.len() as f64
+            }
+            Self::RewardMarginMean => score.reward_margin(beta),
+            Self::DpoLoss => negative_log_sigmoid(score.reward_margin(beta)),
+        }
+    }
+
+    /// The comparison that a strict metric wins with `Greater` and ties with `Equal`; none for the others.
+    pub(crate) fn compare(self, score: &PairScore) -> Option<Ordering> {
+        match self {
+            Self::Opa => score.policy_margin().partial_cmp(&score.reference_margin()),
+            Self::PreferenceAccuracy => {
+                score.policy_chosen_logps.partial_cmp(&score.policy_rejected_logps)
+            }
+            Self::PreferenceAccuracyNormalized => {
+                score.policy_chosen_mean().partial_cmp(&score.policy_rejected_mean())
+            }
+            Self::OpaMarginMean | Self::RewardMarginMean | Self::DpoLoss => None,
+        }
+    }
+}
+
+/// `-log sigmoid(z) = max(-z, 0) + log(1 + exp(-|z|))`, which neither overflows nor loses the small end.
+fn negative_log_sigmoid(z: f64) -> f64 {
+    (-z).max(0.0) + (-z.abs()).exp().ln_1p()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_written_under_its_name() {
+        for metric in Metric::ALL {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+        }
+    }
+
+    #[test]
+    fn the_loss_stays_finite_and_exact_far_from_zero() {
+        for (z, expected) in
+            [(-1e6, 1e6), (1e6, 0.0), (0.0, std::f64::consts::LN_2), (40.0, (-40.0f64).exp())]
+        {
+            let loss = negative_log_sigmoid(z);
+            assert!(
+                (loss - expected).abs() <= 1e-12 * expected,
+                "loss({z}) is {loss}, expected {expected}"
+            );
+        }
+    }
+}

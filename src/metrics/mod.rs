@@ -1,0 +1,32 @@
+//! Scores of pairs and generated answers in, figures with intervals out: OPA and its relatives (the paper's Eq. 3), SPMR (Eq. 4).
+//!
+//! - In: a [`score::PairScore`] per pair and a [`spmr::Answer`] per prompt, from the model or from a JSONL file written earlier.
+//! - Each [`Metric`] is a mean over pairs; [`bootstrap`] gives it an interval, clustered by user.
+//! - [`groups`] are the same figures of some of the pairs; [`axes`] are the paper's consistency and fairness.
+//! - Out: one [`SetResult`] per evaluation set, together an [`Evaluation`], the content of `eval/{before,after}.json`.
+//!
+//! [`harness`] says the same as lm-evaluation-harness does.
+//!
+//! Fed by [`crate::eval`], feeds [`crate::report`]. Arithmetic on numbers alone, no tensor and no model: scores and answers that a
+//! file holds can be measured again without a GPU. The loss of a pair is [`crate::dpo`]'s.
+
+pub mod axes;
+pub mod bootstrap;
+pub mod difference;
+pub mod figure;
+pub mod groups;
+pub mod harness;
+pub mod metric;
+pub mod region;
+pub mod result;
+pub mod score;
+pub mod spmr;
+
+pub use axes::Axes;
+pub use difference::difference;
+pub use figure::{Figure, Metrics};
+pub use groups::Group;
+pub use metric::Metric;
+pub use result::{Change, Evaluation, SetResult};
+pub use score::PairScore;
+pub use spmr::Spmr;

@@ -1,0 +1,221 @@
+//! What is known of one pair once both models have read it, and the JSONL file that holds it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::bail_input;
+use crate::disk::atomic;
+use crate::error::InputError;
+
+/// One line of `eval/scores-<set>-{before,after}.jsonl`. All log-probabilities are sums over an answer's tokens, in nats.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairScore {
+    /// The pair's id.
+    pub id: String,
+    /// Who stated the preference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Stem of the file the pair came from.
+    pub source: String,
+    /// Demographic fields of the record.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, String>,
+    /// `s_policy(w)`.
+    pub policy_chosen_logps: f64,
+    /// `s_policy(l)`.
+    pub policy_rejected_logps: f64,
+    /// `s_ref(w)`.
+    pub reference_chosen_logps: f64,
+    /// `s_ref(l)`.
+    pub reference_rejected_logps: f64,
+    /// Scored tokens of the preferred answer.
+    pub chosen_tokens: usize,
+    /// Scored tokens of the other answer.
+    pub rejected_tokens: usize,
+}
+
+impl PairScore {
+    /// `s_policy(w) - s_policy(l)`, in nats.
+    pub fn policy_margin(&self) -> f64 {
+        self.policy_chosen_logps - self.policy_rejected_logps
+    }
+
+    /// `s_ref(w) - s_ref(l)`, in nats.
+    pub fn reference_margin(&self) -> f64 {
+        self.reference_chosen_logps - self.reference_rejected_logps
+    }
+
+    /// `m_policy(w)`, nats per token. An answer cut down to no scored token has the sum 0 and, by definition, the mean 0.
+    pub fn policy_chosen_mean(&self) -> f64 {
+        per_token(self.policy_chosen_logps, self.chosen_tokens)
+    }
+
+    /// `m_policy(l)`, nats per token; 0 where no token was scored, as in [`Self::policy_chosen_mean`].
+    pub fn policy_rejected_mean(&self) -> f64 {
+        per_token(self.policy_rejected_logps, self.rejected_tokens)
+    }
+
+    /// `m_policy(w) - m_policy(l)`, nats per token.
+    pub fn policy_mean_margin(&self) -> f64 {
+        self.policy_chosen_mean() - self.policy_rejected_mean()
+    }
+
+    /// DPO's implicit reward of the preferred answer less that of the other: `beta * (policy margin - reference margin)`.
+    pub fn reward_margin(&self, beta: f64) -> f64 {
+        beta * (self.policy_margin() - self.reference_margin())
+    }
+
+    /// How many of the two answers have no scored token (0, 1 or 2): their place in a mean is 0, so they are counted.
+    pub fn unscored_sides(&self) -> usize {
+        usize::from(self.chosen_tokens == 0) + usize::from(self.rejected_tokens == 0)
+    }
+
+    /// Refuses a NaN or an infinity in the sums, naming the pair's id and the field.
+    pub fn check_finite(&self) -> anyhow::Result<()> {
+        let fields = [
+            ("policy_chosen_logps", self.policy_chosen_logps),
+            ("policy_rejected_logps", self.policy_rejected_logps),
+            ("reference_chosen_logps", self.reference_chosen_logps),
+            ("reference_rejected_logps", self.reference_rejected_logps),
+            ("policy margin", self.policy_margin()),
+            ("reference margin", self.reference_margin()),
+        ];
+        match fields.into_iter().find(|(_, value)| !value.is_finite()) {
+            Some((field, value)) => {
+                bail_input!("pair `{}`: `{field}` must be finite, got `{value}`", self.id)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn per_token(sum: f64, tokens: usize) -> f64 {
+    if tokens == 0 { 0.0 } else { sum / tokens as f64 }
+}
+
+/// Writes one JSON line per pair, in order. The file appears whole or not at all; a score that is not finite is an error.
+pub fn write_scores(path: &Path, scores: &[PairScore]) -> anyhow::Result<()> {
+    scores.iter().try_for_each(PairScore::check_finite)?;
+    atomic::write(path, |out| {
+        for score in scores {
+            serde_json::to_writer(&mut *out, score)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    })
+}
+
+/// Reads what [`write_scores`] wrote. An unreadable line is an [`InputError`] that names the file and the line.
+///
+/// Blank lines are allowed. An empty file gives no scores; whoever needs some refuses that.
+pub fn read_scores(path: &Path) -> anyhow::Result<Vec<PairScore>> {
+    let file = File::open(path)
+        .map_err(|error| InputError::new(format!("cannot open `{}`: {error}", path.display())))?;
+    let mut scores = Vec::new();
+    for (index, line) in BufReader::new(file).lines().enumerate() {
+        let place = || format!("{}:{}", path.display(), index + 1);
+        let line = line.map_err(|error| InputError::new(format!("{}: {error}", place())))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let score: PairScore = serde_json::from_str(&line).map_err(|error| {
+            InputError::new(format!("{}: {}not a pair's scores: {error}", place(), id_of(&line)))
+        })?;
+        score.check_finite().with_context(place)?;
+        scores.push(score);
+    }
+    Ok(scores)
+}
+
+/// "pair `x`: " where a broken line still tells its id.
+fn id_of(line: &str) -> String {
+    let record: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let id = record.as_ref().and_then(|record| record.get("id")).and_then(|id| id.as_str());
+    id.map_or_else(String::new, |id| format!("pair `{id}`: "))
+}
+
+/// A pair for tests: `sums` are policy chosen, policy rejected, reference chosen, reference rejected; ten tokens a side.
+#[cfg(test)]
+pub(crate) fn pair_of(id: &str, user: Option<&str>, sums: [f64; 4]) -> PairScore {
+    PairScore {
+        id: id.into(),
+        user: user.map(Into::into),
+        source: "test".into(),
+        groups: BTreeMap::new(),
+        policy_chosen_logps: sums[0],
+        policy_rejected_logps: sums[1],
+        reference_chosen_logps: sums[2],
+        reference_rejected_logps: sums[3],
+        chosen_tokens: 10,
+        rejected_tokens: 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_without_scored_tokens_has_mean_zero_and_is_counted() {
+        let mut score = pair_of("a", None, [0.0, -4.0, 0.0, -4.0]);
+        score.chosen_tokens = 0;
+        assert_eq!(score.policy_chosen_mean().to_bits(), 0.0f64.to_bits());
+        assert_eq!(score.policy_mean_margin().to_bits(), 0.4f64.to_bits());
+        assert_eq!(score.unscored_sides(), 1);
+    }
+
+    #[test]
+    fn scores_survive_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("eval/scores-a-before.jsonl");
+        let mut first =
+            pair_of("a \"quoted\"\n", Some("user1"), [-324.625, -0.1, -1e-300, -12345.6789]);
+        first.groups.insert("country".into(), "Côte d'Ivoire".into());
+        let scores =
+            [first, pair_of("b", None, [-0.0, f64::from(-324.625_03f32), -1.0 / 3.0, -7.0])];
+        write_scores(&path, &scores).unwrap();
+        assert_eq!(read_scores(&path).unwrap(), scores);
+    }
+
+    #[test]
+    fn a_nan_is_an_error_that_names_the_pair_and_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.jsonl");
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let scores =
+                [pair_of("a", None, [-1.0; 4]), pair_of("odd", None, [-1.0, bad, -1.0, -1.0])];
+            let error = write_scores(&path, &scores).unwrap_err();
+            assert!(
+                InputError::of(&error)
+                    .unwrap()
+                    .to_string()
+                    .contains("pair `odd`: `policy_rejected_logps`")
+            );
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn a_broken_line_is_named_by_file_line_and_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.jsonl");
+        let good = serde_json::to_string(&pair_of("a", None, [-1.5; 4])).unwrap();
+        for (bad, expected) in [
+            ("{", "scores.jsonl:3: not a pair's scores"),
+            (&*good.replace("-1.5", "null").replace("\"a\"", "\"b\""), "scores.jsonl:3: pair `b`"),
+            (&*good.replace("-1.5", "1e999"), "scores.jsonl:3: "),
+            (&*good.replace("-1.5", "NaN"), "scores.jsonl:3: "),
+        ] {
+            std::fs::write(&path, format!("{good}\n\n{bad}\n")).unwrap();
+            let error = read_scores(&path).unwrap_err();
+            assert!(InputError::of(&error).is_some());
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+        assert!(InputError::of(&read_scores(&folder.path().join("none")).unwrap_err()).is_some());
+    }
+}

@@ -1,0 +1,264 @@
+//! The whole model: embedding, decoder layers, final norm, and the log-probabilities of the scored tokens.
+
+use std::path::Path;
+
+use anyhow::Context;
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::batch::Batch;
+use super::layer::{Dropout, Layer, LayerLora, Pass, Rows, Saved, Stream};
+use super::lora::{self, Adapter, InputGradient, LoraTensors};
+use super::rotary::Rotary;
+use super::shape::Shape;
+use super::weights::Checkpoint;
+use crate::config::Projection;
+use crate::console::interrupt;
+use crate::data::pack::Pack;
+use crate::error::InputError;
+use crate::ops::{linear, logps, rms_norm, rows};
+
+/// A frozen decoder-only model: its shape and its weights.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    /// Its shape.
+    pub shape: Shape,
+    /// Dtype of weights and activations.
+    pub dtype: DType,
+    /// Where it lies.
+    pub device: Device,
+    pub(super) embed_tokens: Tensor,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Tensor,
+    pub(super) lm_head: Tensor,
+    pub(super) rotary: Rotary,
+}
+
+/// What is kept of each layer between forward and backward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything the backward pass reads.
+    Everything,
+    /// Each layer's input; the layer is run again in the backward pass.
+    Inputs,
+}
+
+/// What a forward pass for training leaves behind.
+pub struct Tape {
+    layers: Vec<Kept>,
+    /// Residual stream after the last layer and its norm, of the kept rows.
+    last: rms_norm::Normed,
+    /// `[scored, hidden]`, gradient of each log-probability with respect to its row.
+    own: Tensor,
+}
+
+enum Kept {
+    Everything(Box<Saved>),
+    Input(Tensor),
+}
+
+impl Decoder {
+    /// Loads the checkpoint in `folder`; errors name the file, the key or the tensor.
+    pub fn load(folder: &Path, dtype: DType, device: &Device) -> anyhow::Result<Self> {
+        if !folder.is_dir() {
+            let message = format!("model folder `{}` does not exist", folder.display());
+            return Err(InputError::new(message)
+                .hint("`model.path` must be the folder of a Hugging Face checkpoint")
+                .into());
+        }
+        let path = folder.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            InputError::new(format!("cannot read `{}`: {e}", path.display()))
+                .hint("`model.path` must be the folder of a Hugging Face checkpoint")
+        })?;
+        let config = Shape::parse(&text, &path.display().to_string())?;
+        let mut checkpoint = Checkpoint::open(folder, dtype, device)?;
+        if config.tied {
+            checkpoint.ignore("lm_head.weight");
+        }
+        let model = Self::assemble(config, dtype, device, &mut |name, shape| {
+            interrupt::check()?;
+            checkpoint.take(name, shape)
+        })?;
+        checkpoint.finish()?;
+        let finite = model
+            .norm
+            .to_dtype(DType::F64)
+            .and_then(|t| t.sum_all()?.to_scalar::<f64>())
+            .context("cannot read `model.norm.weight`")?;
+        if !finite.is_finite() {
+            return Err(InputError::new(format!(
+                "checkpoint `{}`: `model.norm.weight` is not finite",
+                folder.display()
+            ))
+            .into());
+        }
+        Ok(model)
+    }
+
+    /// The model whose tensors are what `take` gives for their names in a checkpoint and their shapes.
+    pub fn assemble(
+        config: Shape,
+        dtype: DType,
+        device: &Device,
+        take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
+    ) -> anyhow::Result<Self> {
+        let (hidden, vocab) = (config.hidden, config.vocab);
+        let embed_tokens = take("model.embed_tokens.weight", &[vocab, hidden])?;
+        let layers = (0..config.layers)
+            .map(|i| load_layer(take, &config, i))
+            .collect::<anyhow::Result<_>>()?;
+        let norm = take("model.norm.weight", &[hidden])?;
+        let lm_head = match config.tied {
+            true => embed_tokens.clone(),
+            false => take("lm_head.weight", &[vocab, hidden])?,
+        };
+        let rotary = config.rotary(dtype, device);
+        let device = device.clone();
+        Ok(Self { shape: config, dtype, device, embed_tokens, layers, norm, lm_head, rotary })
+    }
+
+    /// The model with `adapter` in its weights: `W + scale B A` of each adapted projection, the others shared with this one.
+    pub fn merged(&self, adapter: &Adapter) -> Result<Self> {
+        let adapter = self.bring(adapter)?;
+        let mut merged = self.clone();
+        for (layer, pairs) in merged.layers.iter_mut().zip(&adapter.tensors.layers) {
+            for (projection, pair) in pairs.iter() {
+                let weight = layer.projections[projection as usize].copy()?;
+                linear::add_product(&weight, &pair.b, &pair.a, adapter.scale())?;
+                layer.projections[projection as usize] = weight;
+            }
+        }
+        Ok(merged)
+    }
+
+    /// `adapter` where this model is, in its dtype: as it is applied.
+    pub fn bring(&self, adapter: &Adapter) -> Result<Adapter> {
+        adapter.to_device(&self.device)?.to_dtype(self.dtype)
+    }
+
+    /// Lays a pack out for this model.
+    pub fn batch(&self, pack: &Pack) -> Result<Batch> {
+        Batch::new(pack, self.shape.vocab, &self.rotary)
+    }
+
+    /// One layer's pass; after the last layer's attention nothing reads the rows that predict nothing.
+    pub(super) fn pass<'a>(&'a self, batch: &'a Batch, lora: LayerLora<'a>) -> Pass<'a> {
+        let last = lora.layer + 1 == self.layers.len();
+        let rows = if last { Rows::Kept } else { Rows::All };
+        Pass { batch, config: &self.shape, lora, rows }
+    }
+
+    pub(super) fn embed(&self, batch: &Batch) -> Result<Stream> {
+        Ok(Stream { base: rows::forward(&self.embed_tokens, &batch.ids)?, delta: None })
+    }
+
+    pub(super) fn last_norm(&self, stream: &Stream) -> Result<rms_norm::Normed> {
+        rms_norm::forward(&stream.base, stream.delta.as_ref(), &self.norm, self.shape.rms_norm_eps)
+    }
+
+    /// Log-probability of each scored token in nats, `[scored]`; without an `adapter`, those of the base model.
+    pub fn logps(&self, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
+        let hidden = rows::forward(&self.last_hidden(batch, adapter)?, &batch.rows)?;
+        logps::forward(&hidden, &self.lm_head, &batch.targets)
+    }
+
+    /// The final norm's output at the kept rows, `[kept, hidden]`.
+    fn last_hidden(&self, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
+        let mut stream = self.embed(batch)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let lora = LayerLora { layer: i, adapter, dropout: None };
+            (stream, _) = layer.forward(&stream, self.pass(batch, lora))?;
+        }
+        Ok(self.last_norm(&stream)?.y)
+    }
+
+    /// Logits of the token after `ids`, `[vocab]`.
+    pub fn next_logits(&self, ids: &[u32], adapter: Option<&Adapter>) -> Result<Tensor> {
+        let batch = Batch::next(ids, self.shape.vocab, &self.rotary)?;
+        self.last_hidden(&batch, adapter)?.matmul(&self.lm_head.t()?)?.squeeze(0)
+    }
+
+    /// [`Decoder::logps`] with an adapter in training, and what [`Decoder::backward`] needs.
+    pub fn forward(
+        &self,
+        batch: &Batch,
+        adapter: &Adapter,
+        dropout: Option<Dropout>,
+        keep: Keep,
+    ) -> Result<(Tensor, Tape)> {
+        let mut stream = self.embed(batch)?;
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (i, layer) in self.layers.iter().enumerate() {
+            let lora = LayerLora { layer: i, adapter: Some(adapter), dropout };
+            let (next, saved) = layer.forward(&stream, self.pass(batch, lora))?;
+            stream = next;
+            layers.push(match keep {
+                Keep::Everything => Kept::Everything(Box::new(saved)),
+                Keep::Inputs => Kept::Input(saved.input().clone()),
+            });
+        }
+        let last = self.last_norm(&stream)?;
+        let (logps, own) = logps::forward_for_backward(
+            &rows::forward(&last.y, &batch.rows)?,
+            &self.lm_head,
+            &batch.targets,
+        )?;
+        Ok((logps, Tape { layers, last, own }))
+    }
+
+    /// Gradients of the adapter. `dlogps`: `[scored]`, gradient of each scored token's log-probability.
+    pub fn backward(
+        &self,
+        dlogps: &Tensor,
+        tape: Tape,
+        batch: &Batch,
+        adapter: &Adapter,
+        dropout: Option<Dropout>,
+    ) -> Result<LoraTensors> {
+        let Tape { layers, last, own } = tape;
+        let dscored = logps::backward(dlogps, &own)?;
+        let dnormed = rows::backward(&dscored, &batch.rows, last.y.dim(0)?)?;
+        let mut dx = rms_norm::backward(&dnormed, &last.sum, &last.inv, &self.norm, None)?;
+        drop((last, own, dscored, dnormed)); // memory that the layers can have
+        let mut gradients = LoraTensors::default();
+        for ((i, layer), kept) in self.layers.iter().enumerate().zip(layers).rev() {
+            let pass = self.pass(batch, LayerLora { layer: i, adapter: Some(adapter), dropout });
+            let saved = match kept {
+                Kept::Everything(saved) => *saved,
+                Kept::Input(base) => layer.forward(&Stream { base, delta: None }, pass)?.1,
+            };
+            let wanted = if i == 0 { InputGradient::Unwanted } else { InputGradient::Wanted };
+            let (below, pairs) = layer.backward(&dx, &saved, pass, wanted)?;
+            gradients.layers.push(pairs);
+            if let Some(below) = below {
+                dx = below;
+            }
+        }
+        gradients.layers.reverse();
+        Ok(gradients)
+    }
+}
+
+/// The layer `i` whose tensors are what `take` gives for their names and shapes.
+pub(super) fn load_layer(
+    take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
+    config: &Shape,
+    i: usize,
+) -> anyhow::Result<Layer> {
+    let name = |part: &str| format!("model.layers.{i}.{part}.weight");
+    let mut projections = Vec::with_capacity(Projection::ALL.len());
+    for projection in Projection::ALL {
+        let (out, from) = lora::shape(config, projection);
+        projections.push(take(
+            &name(&format!("{}.{}", projection.module(), projection.name())),
+            &[out, from],
+        )?);
+    }
+    Ok(Layer {
+        input_layernorm: take(&name("input_layernorm"), &[config.hidden])?,
+        projections: projections
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("a layer has seven projections"))?,
+        post_attention_layernorm: take(&name("post_attention_layernorm"), &[config.hidden])?,
+    })
+}

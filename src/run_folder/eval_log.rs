@@ -1,0 +1,202 @@
+//! `eval.jsonl`: what every evaluation of a run found, one record per step and set, step 0 first.
+//!
+//! The report draws its curves from it, and [`crate::train::best`] decides from it alone, so that a resumed run decides as the first one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::config::DpoSection;
+use crate::disk::atomic;
+use crate::dpo;
+use crate::metrics::{Evaluation, Metric, PairScore};
+
+/// One set after one step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalRecord {
+    /// Optimizer steps done; 0 before training.
+    pub step: usize,
+    /// Epochs done.
+    pub epoch: f64,
+    /// The set's name.
+    pub set: String,
+    /// Its scored pairs.
+    pub pairs: usize,
+    /// Means over the pairs: `loss`, `rewards/chosen`, `rewards/rejected`, `rewards/margins`, `rewards/accuracies`, `logps/chosen` and
+    /// `logps/rejected` as TRL names them, of the loss that is trained, and each [`Metric`] by its name.
+    #[serde(flatten)]
+    pub figures: BTreeMap<String, f64>,
+}
+
+impl EvalRecord {
+    /// The value of `metric`.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        self.figures.get(metric.name()).copied()
+    }
+}
+
+impl fmt::Display for EvalRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let figure = |name: &str| self.figures.get(name).copied().unwrap_or(f64::NAN);
+        write!(
+            f,
+            "eval step {} {}: loss {:.4} margin {:+.3} opa {:.2} % preference accuracy {:.2} %",
+            self.step,
+            self.set,
+            figure("loss"),
+            figure("rewards/margins"),
+            100.0 * figure(Metric::Opa.name()),
+            100.0 * figure(Metric::PreferenceAccuracy.name())
+        )
+    }
+}
+
+/// The records of one evaluation; `scores` are those of its sets, in their order.
+pub fn records(
+    step: usize,
+    epoch: f64,
+    evaluation: &Evaluation,
+    scores: &[Vec<PairScore>],
+    section: &DpoSection,
+) -> Vec<EvalRecord> {
+    let record = |(set, scores): (&crate::metrics::SetResult, &Vec<PairScore>)| {
+        let losses: Vec<_> = scores
+            .iter()
+            .map(|score| {
+                dpo::pair_loss(
+                    section,
+                    [score.policy_chosen_logps, score.policy_rejected_logps],
+                    [score.reference_chosen_logps, score.reference_rejected_logps],
+                    [score.chosen_tokens, score.rejected_tokens],
+                )
+            })
+            .collect();
+        let mean = |values: &mut dyn Iterator<Item = f64>| {
+            values.sum::<f64>() / scores.len().max(1) as f64
+        };
+        let trl = [
+            ("loss", mean(&mut losses.iter().map(|pair| pair.loss))),
+            ("rewards/chosen", mean(&mut losses.iter().map(|pair| pair.rewards[0]))),
+            ("rewards/rejected", mean(&mut losses.iter().map(|pair| pair.rewards[1]))),
+            ("rewards/margins", mean(&mut losses.iter().map(|pair| pair.margin()))),
+            (
+                "rewards/accuracies",
+                mean(&mut losses.iter().map(|pair| f64::from(u8::from(pair.margin() > 0.0)))),
+            ),
+            ("logps/chosen", mean(&mut scores.iter().map(|score| score.policy_chosen_logps))),
+            ("logps/rejected", mean(&mut scores.iter().map(|score| score.policy_rejected_logps))),
+        ];
+        let own = Metric::ALL.map(|metric| (metric.name(), set.overall.get(metric).value));
+        EvalRecord {
+            step,
+            epoch,
+            set: set.name.clone(),
+            pairs: set.n,
+            figures: trl.into_iter().chain(own).map(|(name, x)| (name.to_owned(), x)).collect(),
+        }
+    };
+    evaluation.sets.iter().zip(scores).map(record).collect()
+}
+
+/// The open log.
+pub struct EvalLog {
+    path: PathBuf,
+    records: Vec<EvalRecord>,
+}
+
+impl EvalLog {
+    /// Opens the log of a run that goes on after `steps` steps: what is recorded beyond them is dropped, and comes again.
+    pub fn open(path: &Path, steps: usize) -> Result<Self> {
+        let text = if path.exists() {
+            std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?
+        } else {
+            String::new()
+        };
+        let records = text
+            .lines()
+            .map_while(|line| serde_json::from_str(line).ok())
+            .filter(|record: &EvalRecord| record.step <= steps)
+            .collect();
+        Ok(Self { path: path.to_owned(), records })
+    }
+
+    /// Whether the evaluation after `step` steps is recorded.
+    pub fn has(&self, step: usize) -> bool {
+        self.records.iter().any(|record| record.step == step)
+    }
+
+    /// Adds the records of one evaluation; the file appears whole.
+    pub fn push(&mut self, records: Vec<EvalRecord>) -> Result<()> {
+        self.records.extend(records);
+        self.records.sort_by_key(|record| record.step);
+        atomic::write(&self.path, |out| {
+            for record in &self.records {
+                writeln!(out, "{}", serde_json::to_string(record)?)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The records so far, by step.
+    pub fn records(&self) -> &[EvalRecord] {
+        &self.records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::SetResult;
+    use crate::metrics::score::pair_of;
+
+    /// Reward margins 1.5 and 0 at beta 0.1.
+    fn two(step: usize) -> Vec<EvalRecord> {
+        let scores = vec![
+            pair_of("won", None, [-10.0, -35.0, -20.0, -30.0]),
+            pair_of("tied", None, [-30.0, -25.0, -25.0, -20.0]),
+        ];
+        let set = SetResult::measure("a", &scores, 0.1, 12).unwrap();
+        let evaluation = Evaluation::new("models/tiny", None, 0.1, 12, vec![set]);
+        records(step, 0.5, &evaluation, &[scores], &DpoSection::default())
+    }
+
+    #[test]
+    fn trls_figures_equal_their_values_by_hand() {
+        let record = &two(7)[0];
+        let expected = (0.201_413_277_982_752_46 + std::f64::consts::LN_2) / 2.0;
+        for (name, want) in [
+            ("loss", expected),
+            ("dpo_loss", expected),
+            ("rewards/chosen", 0.25),
+            ("rewards/rejected", -0.5),
+            ("rewards/margins", 0.75),
+            ("rewards/accuracies", 0.5),
+            ("logps/chosen", -20.0),
+            ("logps/rejected", -30.0),
+            ("opa", 0.5),
+        ] {
+            assert!((record.figures[name] - want).abs() <= 1e-12, "{name}: {record:?}");
+        }
+        assert_eq!(
+            record.to_string(),
+            "eval step 7 a: loss 0.4473 margin +0.750 opa 50.00 % preference accuracy 50.00 %"
+        );
+    }
+
+    #[test]
+    fn a_reopened_log_has_what_was_done_and_nothing_beyond() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("eval.jsonl");
+        let mut log = EvalLog::open(&path, 0).unwrap();
+        for step in [4, 0, 2] {
+            log.push(two(step)).unwrap();
+        }
+        let again = EvalLog::open(&path, 3).unwrap();
+        assert_eq!(again.records(), [two(0), two(2)].concat());
+        assert!(again.has(2) && !again.has(4));
+    }
+}

@@ -1,0 +1,141 @@
+//! Whether a folder may be written in: by whom it was begun, and with which configuration.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::config::{Difference, RunConfig};
+use crate::disk::writable;
+use crate::error::InputError;
+use crate::run_folder::LOCK_FILE;
+use crate::run_folder::purpose::Purpose;
+
+/// What to do about a run that is already there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resume {
+    /// Go on with it.
+    Auto,
+    /// Refuse.
+    Never,
+    /// Go on from this checkpoint.
+    From(PathBuf),
+}
+
+/// Refuses a folder that is not empty and not this configuration's. Writes nothing.
+///
+/// - `allow_change`: a run whose configuration differs is not refused either, if it can go on from its checkpoints.
+///
+/// Returns how the configuration differs from the one that the run began with, one sentence each.
+pub fn check(
+    purpose: Purpose,
+    config: &RunConfig,
+    resume: &Resume,
+    allow_change: bool,
+) -> Result<Vec<String>> {
+    let (path, noun) = (&config.output.dir, purpose.noun());
+    let article = if purpose == Purpose::Run { "a" } else { "an" };
+    if path.exists() && !path.is_dir() {
+        return Err(InputError::new(format!("output folder `{}` is a file", path.display()))
+            .hint("give another folder with `--output`")
+            .into());
+    }
+    writable::check(path)?;
+    let file = path.join(purpose.config_file());
+    if !file.exists() {
+        // What a program that is killed early leaves: the lock comes first, the configuration last.
+        let begun = path.join(LOCK_FILE).exists();
+        let partial = format!(".{}.partial", purpose.config_file());
+        let ours = [LOCK_FILE, "base_model", ".base_model.partial", &partial];
+        let strange = fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .find(|entry| !(begun && ours.iter().any(|name| entry.file_name() == *name)));
+        return match strange {
+            Some(entry) => {
+                let message = format!(
+                    "output folder `{}` holds `{}` and is not the folder of {article} {noun}",
+                    path.display(),
+                    entry.file_name().to_string_lossy()
+                );
+                Err(InputError::new(message).hint("give another folder with `--output`").into())
+            }
+            None => match resume {
+                Resume::From(checkpoint) => check_checkpoint(config, checkpoint, allow_change),
+                Resume::Auto | Resume::Never => Ok(Vec::new()),
+            },
+        };
+    }
+    if *resume == Resume::Never {
+        let message = format!("output folder `{}` holds {article} {noun} already", path.display());
+        return Err(InputError::new(message).hint("leave `--resume never` out to go on with it, or give another folder with `--output`").into());
+    }
+    let differences = differences(purpose, config, &file)?;
+    let what = format!("output folder `{}` holds another {noun}", path.display());
+    let may_change = purpose == Purpose::Run;
+    allowed(&differences, &what, allow_change, may_change, || {
+        format!(
+            "give another folder with `--output`, or the configuration that the {noun} began with"
+        )
+    })?;
+    if let Resume::From(checkpoint) = resume {
+        check_checkpoint(config, checkpoint, allow_change)?;
+    }
+    Ok(differences.into_iter().map(|difference| difference.said).collect())
+}
+
+/// Refuses a checkpoint of a run whose configuration differs, where that configuration still lies two folders up.
+fn check_checkpoint(
+    config: &RunConfig,
+    checkpoint: &Path,
+    allow_change: bool,
+) -> Result<Vec<String>> {
+    let run = checkpoint.canonicalize().ok();
+    let file = run.as_deref().and_then(|path| path.parent()?.parent());
+    let Some(file) = file.map(|run| run.join(Purpose::Run.config_file())).filter(|f| f.exists())
+    else {
+        return Ok(Vec::new());
+    };
+    let differences = differences(Purpose::Run, config, &file)?;
+    let what = format!("checkpoint `{}` is of another run", checkpoint.display());
+    allowed(&differences, &what, allow_change, true, || {
+        "give the configuration that the run began with".to_owned()
+    })?;
+    Ok(differences.into_iter().map(|difference| difference.said).collect())
+}
+
+fn differences(purpose: Purpose, config: &RunConfig, file: &Path) -> Result<Vec<Difference>> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    config.differences(&purpose.parse(&text, &file.display().to_string())?)
+}
+
+/// Refuses differences unless they are allowed, and those that no checkpoint survives in any case.
+fn allowed(
+    differences: &[Difference],
+    what: &str,
+    allow_change: bool,
+    may_change: bool,
+    remedy: impl FnOnce() -> String,
+) -> Result<()> {
+    let said = |some: &mut dyn Iterator<Item = &Difference>| {
+        some.map(|difference| &*difference.said).collect::<Vec<_>>().join("; ")
+    };
+    let mut lasting = differences.iter().filter(|difference| difference.is_lasting()).peekable();
+    if allow_change && lasting.peek().is_some() {
+        let message = format!("{what}, and its checkpoints cannot go on: {}", said(&mut lasting));
+        return Err(InputError::new(message)
+            .hint("begin a run in another folder; `lora.init_from` starts it from an adapter of the same shape")
+            .into());
+    }
+    if allow_change || differences.is_empty() {
+        return Ok(());
+    }
+    let told = match may_change && lasting.peek().is_none() {
+        true => ", or add `--allow-config-change` to go on with this one",
+        false => "",
+    };
+    let message = format!("{what}: {}", said(&mut differences.iter()));
+    Err(InputError::new(message).hint(remedy() + told).into())
+}

@@ -1,0 +1,180 @@
+//! The run folder: where everything lies, whose it is, and that one program at a time writes in it.
+
+pub mod checkpoints;
+pub mod eval_log;
+pub mod guard;
+pub mod purpose;
+pub mod steps;
+pub mod summary;
+pub mod tensorboard;
+pub mod train_log;
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::config::RunConfig;
+use crate::disk::atomic;
+use crate::error::InputError;
+use crate::run_folder::purpose::Purpose;
+
+const LOCK_FILE: &str = "run.lock";
+const INPUTS: &str = "# inputs: sha256 ";
+const CHANGED: &str = "# changed after step ";
+
+/// An open run folder.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes the folder if need be and locks it for this process. Call [`guard::check`] first.
+    pub fn open(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the output folder `{}`", path.display()))?;
+        let lock = File::create(path.join(LOCK_FILE))
+            .with_context(|| format!("cannot write in the output folder `{}`", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => {
+                Err(InputError::new(format!("another program is writing in `{}`", path.display()))
+                    .hint("wait for it, or give another folder with `--output`")
+                    .into())
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock `{}`", path.display()))
+            }
+        }
+    }
+
+    /// Writes the configuration of something new; for what goes on, refuses inputs that are not those it began with.
+    ///
+    /// - `commit`: of a base model on the hub.
+    /// - `changes`: what [`guard::check`] returned. What goes on with another configuration keeps a line of each in the head of the file, and
+    ///   its figures, which may be of other inputs, are computed again.
+    pub fn begin(
+        &self,
+        purpose: Purpose,
+        config: &RunConfig,
+        inputs_digest: &str,
+        device: &str,
+        commit: Option<&str>,
+        changes: &[String],
+    ) -> Result<()> {
+        let (file, noun) = (self.path.join(purpose.config_file()), purpose.noun());
+        let mut changed = String::new();
+        if let Ok(text) = fs::read_to_string(&file) {
+            let earlier = text.lines().find_map(|line| line.strip_prefix(INPUTS));
+            if !changes.is_empty() {
+                self.remove_figures()?;
+                let steps = checkpoints::list(&self.checkpoints());
+                let step = steps.first().map_or(0, |(step, _)| *step);
+                for line in text.lines().filter(|line| line.starts_with(CHANGED)) {
+                    changed += &format!("{line}\n");
+                }
+                for change in changes {
+                    changed += &format!("{CHANGED}{step}: {}\n", change.replace('\n', " "));
+                }
+            } else if earlier.is_some_and(|earlier| earlier != inputs_digest) {
+                let message = format!(
+                    "the model, the data or the start adapter is not what the {noun} in `{}` began with, though the configuration is",
+                    self.path.display()
+                );
+                return Err(InputError::new(message)
+                    .hint(format!(
+                        "give another folder with `--output`, or the files that the {noun} began with"
+                    ))
+                    .into());
+            } else {
+                return Ok(());
+            }
+        }
+        let (version, built_from) = (env!("CARGO_PKG_VERSION"), env!("MVPBENCH_COMMIT"));
+        let model = commit.map_or_else(String::new, |commit| format!("# model: commit {commit}\n"));
+        let head = format!(
+            "# mvpbench {version}, commit {built_from}\n# device: {device}\n{model}{INPUTS}{inputs_digest}\n{changed}\n"
+        );
+        let toml = purpose.to_toml(config)?;
+        atomic::write(&file, |out| Ok(out.write_all(format!("{head}{toml}").as_bytes())?))
+    }
+
+    /// Removes the figures of all evaluations; scores and answers are written over.
+    fn remove_figures(&self) -> Result<()> {
+        for entry in fs::read_dir(self.path.join("eval")).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                fs::remove_file(&path)
+                    .with_context(|| format!("cannot remove `{}`", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where an embedded base model is unpacked.
+    pub fn base_model(&self) -> PathBuf {
+        self.path.join("base_model")
+    }
+
+    /// The folder of the checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// The exported adapter.
+    pub fn adapter(&self) -> PathBuf {
+        self.path.join("adapter")
+    }
+
+    /// The log of the steps.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("train.jsonl")
+    }
+
+    /// The folder of the TensorBoard events.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
+    }
+
+    /// The figures of every evaluation, step by step.
+    pub fn eval_log(&self) -> PathBuf {
+        self.path.join("eval.jsonl")
+    }
+
+    /// Figures of all sets; `when` is `before`, `after` or such as `step-000100`.
+    pub fn evaluation(&self, when: &str) -> PathBuf {
+        self.path.join("eval").join(format!("{when}.json"))
+    }
+
+    /// Scores of one set.
+    pub fn scores(&self, set: &str, when: &str) -> PathBuf {
+        self.path.join("eval").join(format!("scores-{set}-{when}.jsonl"))
+    }
+
+    /// Generated answers of one set.
+    pub fn generations(&self, set: &str, when: &str) -> PathBuf {
+        self.path.join("eval").join(format!("generations-{set}-{when}.jsonl"))
+    }
+
+    /// Answers of a set of which not all are generated yet.
+    pub fn journal(&self, set: &str, when: &str) -> PathBuf {
+        self.path.join("eval").join(format!(".generations-{set}-{when}.journal"))
+    }
+
+    /// Sums of a set's pairs of which not all are computed yet.
+    pub fn kept_sums(&self, set: &str, when: &str) -> PathBuf {
+        self.path.join("eval").join(format!(".sums-{set}-{when}.json"))
+    }
+
+    /// Figures in the form of lm-evaluation-harness.
+    pub fn results(&self) -> PathBuf {
+        self.path.join("results.json")
+    }
+}

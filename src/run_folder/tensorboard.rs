@@ -1,0 +1,206 @@
+//! `tensorboard/`: the log's numbers as a TensorBoard event file, under the names that transformers' callback gives them.
+//!
+//! An event file is a run of TFRecords: length, its masked CRC-32C, an `Event` in protobuf, its masked CRC-32C. An event here is
+//! a wall time, a step and scalars; the first one names the version of the format.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use crate::disk::atomic;
+use crate::run_folder::eval_log::EvalRecord;
+use crate::run_folder::train_log::StepRecord;
+
+/// What a file of events has in its name, and TensorBoard knows it by.
+const MARK: &str = "tfevents";
+
+/// The open event file of a run.
+pub struct TensorBoard {
+    path: PathBuf,
+    file: File,
+}
+
+impl TensorBoard {
+    /// Opens the file of a run that goes on after `records` and `evaluations`: they are written anew, in one file that replaces all
+    /// earlier ones, so that no step is there twice. Their wall times are made of their step times, the last one being now.
+    pub fn open(folder: &Path, records: &[StepRecord], evaluations: &[EvalRecord]) -> Result<Self> {
+        let now = wall_time_s();
+        let earlier: Vec<PathBuf> = fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().contains(MARK))
+            .map(|entry| entry.path())
+            .collect();
+        let name =
+            format!("events.out.{MARK}.{:010}.mvpbench.{}.0", now as u64, std::process::id());
+        let path = folder.join(name);
+        let ahead: f64 = records.iter().map(|record| record.step_time_s).sum();
+        let mut wall_time = now - ahead;
+        atomic::write(&path, |out| {
+            out.write_all(&framed(&version_event(wall_time)))?;
+            let at = |step| of_step(evaluations, step);
+            out.write_all(&eval_event(at(0), wall_time))?;
+            for record in records {
+                wall_time += record.step_time_s;
+                out.write_all(&framed(&step_event(record, wall_time)?))?;
+                out.write_all(&eval_event(at(record.step), wall_time))?;
+            }
+            Ok(())
+        })?;
+        for old in earlier.iter().filter(|old| **old != path) {
+            fs::remove_file(old).with_context(|| format!("cannot remove `{}`", old.display()))?;
+        }
+        let file = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("cannot open `{}`", path.display()))?;
+        Ok(Self { path, file })
+    }
+
+    /// Adds a step.
+    pub fn push(&mut self, record: &StepRecord) -> Result<()> {
+        self.append(&framed(&step_event(record, wall_time_s())?))
+    }
+
+    /// Adds the records of one evaluation.
+    pub fn push_evaluation(&mut self, records: &[EvalRecord]) -> Result<()> {
+        self.append(&eval_event(records, wall_time_s()))
+    }
+
+    fn append(&mut self, event: &[u8]) -> Result<()> {
+        self.file
+            .write_all(event)
+            .with_context(|| format!("cannot write `{}`", self.path.display()))
+    }
+}
+
+fn wall_time_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// `Event { wall_time = 1, file_version = 3 }`.
+fn version_event(wall_time: f64) -> Vec<u8> {
+    let mut event = double_field(1, wall_time);
+    event.extend(bytes_field(3, b"brain.Event:2"));
+    event
+}
+
+/// `Event { wall_time = 1, step = 2, summary = 5 }` with every number of the record but the step; what is not finite is left out.
+fn step_event(record: &StepRecord, wall_time: f64) -> Result<Vec<u8>> {
+    let serde_json::Value::Object(fields) = serde_json::to_value(record)? else {
+        anyhow::bail!("a record is not an object")
+    };
+    let mut summary = Vec::new();
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "step") {
+        if let Some(value) = value.as_f64() {
+            summary.extend(scalar(&format!("train/{name}"), value));
+        }
+    }
+    Ok(summary_event(record.step, &summary, wall_time))
+}
+
+/// The records of `step`, which lie together.
+fn of_step(records: &[EvalRecord], step: usize) -> &[EvalRecord] {
+    let from = records.partition_point(|record| record.step < step);
+    &records[from..records.partition_point(|record| record.step <= step)]
+}
+
+/// One evaluation as a TFRecord, nothing for none. The tags are transformers': `eval/loss`, or `eval/NAME_loss` of several sets.
+fn eval_event(records: &[EvalRecord], wall_time: f64) -> Vec<u8> {
+    let Some(first) = records.first() else { return Vec::new() };
+    let mut summary = Vec::new();
+    for record in records {
+        let set = if records.len() > 1 { format!("{}_", record.set) } else { String::new() };
+        for (name, value) in &record.figures {
+            summary.extend(scalar(&format!("eval/{set}{name}"), *value));
+        }
+    }
+    framed(&summary_event(first.step, &summary, wall_time))
+}
+
+/// `Summary.Value { tag = 1, simple_value = 2 }`, as a field of a summary.
+fn scalar(tag: &str, value: f64) -> Vec<u8> {
+    let mut scalar = bytes_field(1, tag.as_bytes());
+    scalar.push(2 << 3 | 5);
+    scalar.extend((value as f32).to_le_bytes());
+    bytes_field(1, &scalar)
+}
+
+fn summary_event(step: usize, summary: &[u8], wall_time: f64) -> Vec<u8> {
+    let mut event = double_field(1, wall_time);
+    event.push(2 << 3);
+    event.extend(varint(step as u64));
+    event.extend(bytes_field(5, summary));
+    event
+}
+
+fn double_field(number: u8, x: f64) -> Vec<u8> {
+    let mut field = vec![number << 3 | 1];
+    field.extend(x.to_le_bytes());
+    field
+}
+
+fn bytes_field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    field.extend(varint(bytes.len() as u64));
+    field.extend(bytes);
+    field
+}
+
+/// Seven bits a byte, the lowest first; the high bit says that more follow.
+fn varint(mut x: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while x >= 0x80 {
+        bytes.push(x as u8 | 0x80);
+        x >>= 7;
+    }
+    bytes.push(x as u8);
+    bytes
+}
+
+/// One TFRecord.
+fn framed(data: &[u8]) -> Vec<u8> {
+    let length = (data.len() as u64).to_le_bytes();
+    let mut record = length.to_vec();
+    record.extend(masked(crc32c(&length)).to_le_bytes());
+    record.extend(data);
+    record.extend(masked(crc32c(data)).to_le_bytes());
+    record
+}
+
+/// TFRecord's mask, which keeps the checksum of data that holds checksums from degenerating.
+fn masked(crc: u32) -> u32 {
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// CRC-32C (Castagnoli), reflected, a bit at a time: a step has a few hundred bytes.
+fn crc32c(data: &[u8]) -> u32 {
+    let shifted = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+    !data
+        .iter()
+        .fold(u32::MAX, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| shifted(crc)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_castagnolis() {
+        // RFC 3720, appendix B.4, and the customary check value.
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+    }
+
+    #[test]
+    fn numbers_of_more_than_seven_bits_take_more_bytes() {
+        assert_eq!(varint(0), [0]);
+        assert_eq!(varint(127), [127]);
+        assert_eq!(varint(300), [0xac, 0x02]);
+    }
+}

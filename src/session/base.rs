@@ -1,0 +1,216 @@
+//! The base model's small files, and the texts that become tokens by them.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device};
+use serde_json::Value;
+
+use crate::bail_input;
+use crate::config::{DataSection, ModelSection, PromptFormat};
+use crate::console::progress::Verbosity;
+use crate::data::chat::ChatTemplate;
+use crate::data::file;
+use crate::data::format::Prompts;
+use crate::data::pair::Loaded;
+use crate::data::prompt::{self, Prompt};
+use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
+use crate::disk::{atomic, digest};
+use crate::error::InputError;
+use crate::hub::Hub;
+use crate::hub::name::{self, DataFile};
+use crate::model::decoder::Decoder;
+use crate::model::shape::Shape;
+use crate::model::weights;
+use crate::presets;
+use crate::session::hub_model;
+use crate::session::source::ModelSource;
+
+/// Files that make up a tokenizer, as far as a model folder has them; they are copied beside the adapter.
+const TOKENIZER_FILES: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "chat_template.jinja",
+];
+
+/// The base model's small files: all that a text needs to become tokens. No weight is read.
+pub struct Base {
+    /// Where they come from.
+    pub source: ModelSource,
+    /// The model's shape.
+    pub config: Shape,
+    /// The tokenizer, held against the model's vocabulary.
+    pub tokenizer: Tokenizer,
+    /// The model's chat template, if it has one.
+    pub template: Option<ChatTemplate>,
+    /// Tokenizer files by name.
+    pub tokenizer_files: Vec<(String, Vec<u8>)>,
+    /// What was fetched and must be seen.
+    pub notes: Vec<String>,
+    pub(super) hub: Hub,
+}
+
+impl Base {
+    /// Reads and checks the small files of the model that `section` names; those on the hub are downloaded.
+    pub fn load(section: &ModelSection, say: Verbosity) -> Result<Self> {
+        let path = section.path.as_str();
+        let hub = Hub::new(say);
+        let source = ModelSource::find(section, &hub)?;
+        let mut notes = Vec::new();
+        match (&source, section.revision.as_str()) {
+            (ModelSource::Hub(model), _) => {
+                notes.push(format!("model: {}, commit {}", model.repository, model.commit));
+            }
+            (_, "main") => {}
+            (_, revision) => {
+                let message =
+                    format!("`model.revision` is `{revision}`, but `{path}` is not on the hub");
+                return Err(InputError::new(message)
+                    .hint("leave `model.revision` out for a folder")
+                    .into());
+            }
+        }
+        let Some(config_json) = source.file("config.json")? else {
+            return Err(InputError::new(format!("model folder `{path}` has no `config.json`"))
+                .hint("`model.path` must be the folder of a Hugging Face checkpoint")
+                .into());
+        };
+        let config = Shape::parse(
+            &String::from_utf8_lossy(&config_json),
+            &Path::new(path).join("config.json").display().to_string(),
+        )?;
+        let mut tokenizer = match source.folder() {
+            Some(folder) => Tokenizer::load(folder)?,
+            None => {
+                let [tokenizer, tokenizer_config, special_tokens_map] =
+                    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
+                        .map(|name| source.file(name));
+                let (tokenizer, tokenizer_config, special_tokens_map) =
+                    (tokenizer?.unwrap_or_default(), tokenizer_config?, special_tokens_map?);
+                let files = TokenizerFiles {
+                    tokenizer: &tokenizer,
+                    tokenizer_config: tokenizer_config.as_deref(),
+                    special_tokens_map: special_tokens_map.as_deref(),
+                    config: Some(&config_json),
+                };
+                Tokenizer::from_bytes(&files, path)?
+            }
+        };
+        tokenizer.check_vocab(config.vocab)?;
+        let mut tokenizer_files = Vec::new();
+        for name in TOKENIZER_FILES {
+            if let Some(bytes) = source.file(name)? {
+                tokenizer_files.push((name.to_owned(), bytes.into_owned()));
+            }
+        }
+        let file = |name: &str| {
+            let named = tokenizer_files.iter().find(|(known, _)| known == name);
+            named.map(|(_, bytes)| bytes.as_slice())
+        };
+        let (jinja, tokenizer_config) =
+            (file("chat_template.jinja"), file("tokenizer_config.json"));
+        let template = ChatTemplate::find(jinja, tokenizer_config, &tokenizer, path)?;
+        Ok(Self { source, config, tokenizer, template, tokenizer_files, notes, hub })
+    }
+
+    /// Digest of the files that the tokenizer was made of.
+    pub(super) fn tokenizer_digest(&self) -> Result<String> {
+        let config = self.source.file("config.json")?.unwrap_or_default(); // it may name the special tokens
+        let files = self.tokenizer_files.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
+        Ok(digest::of_parts(files.chain([&config[..]])))
+    }
+
+    /// The tokens that end an answer: `eos_token_id`, a number or a list, of generation_config.json, else of config.json; else
+    /// the tokenizer's.
+    pub fn eos_ids(&self) -> Result<Vec<u32>> {
+        for name in ["generation_config.json", "config.json"] {
+            let Some(bytes) = self.source.file(name)? else { continue };
+            let config: Value = serde_json::from_slice(&bytes)
+                .map_err(|e| InputError::new(format!("{name}: not valid JSON: {e}")))?;
+            let eos = match &config["eos_token_id"] {
+                Value::Null => continue,
+                Value::Array(ids) => ids.iter().map(Value::as_u64).collect::<Option<Vec<_>>>(),
+                id => id.as_u64().map(|id| vec![id]),
+            };
+            let vocab = self.config.vocab as u64;
+            return match eos {
+                Some(ids) if ids.iter().all(|&id| id < vocab) => {
+                    Ok(ids.into_iter().map(|id| id as u32).collect())
+                }
+                _ => bail_input!(
+                    "{name}: `eos_token_id` must be a token id below {vocab} or a list of them, got `{}`",
+                    config["eos_token_id"]
+                ),
+            };
+        }
+        Ok(vec![self.tokenizer.eos_id()])
+    }
+
+    /// The prompts of `file` by themselves; what was fetched for it is added to `notes`.
+    pub fn prompts(
+        &self,
+        file: &str,
+        format: PromptFormat,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Prompt>> {
+        let bytes = read(file, &self.hub, notes)?;
+        prompt::load(&bytes, file, &Prompts { format, template: self.template.as_ref() })
+    }
+
+    /// The model with its weights, and the digest of its files. Those on the hub are downloaded; those in the binary are unpacked
+    /// into a folder of the system's for temporary files, which is gone afterwards.
+    pub fn open(&self, dtype: DType, device: &Device) -> Result<(Decoder, String)> {
+        let load =
+            |folder: &Path| Ok((Decoder::load(folder, dtype, device)?, weights::digest(folder)?));
+        match &self.source {
+            ModelSource::Folder(folder) => load(folder),
+            ModelSource::Hub(model) => {
+                hub_model::fetch_weights(&self.hub, model)?;
+                load(&model.folder)
+            }
+            ModelSource::Embedded(files) => {
+                let name = format!("mvpbench-embedded-{}", std::process::id());
+                let folder = std::env::temp_dir().join(name);
+                let files: Vec<_> = files
+                    .iter()
+                    .map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()))
+                    .collect();
+                atomic::write_folder(&folder, &files)?;
+                let opened = load(&folder);
+                std::fs::remove_dir_all(&folder)
+                    .with_context(|| format!("cannot remove `{}`", folder.display()))?;
+                opened
+            }
+        }
+    }
+
+    /// The pairs of `files` as text, in the format that `data` says; what was fetched for it is added to `notes`.
+    pub fn texts(
+        &self,
+        files: &[String],
+        data: &DataSection,
+        notes: &mut Vec<String>,
+    ) -> Result<Loaded> {
+        let files: Vec<_> = files
+            .iter()
+            .map(|path| Ok((path.clone(), read(path, &self.hub, notes)?)))
+            .collect::<Result<_>>()?;
+        let prompts = Prompts { format: data.prompt_format, template: self.template.as_ref() };
+        file::load(&files, &prompts)
+    }
+}
+
+/// The bytes of a data file: of the hub's if `path` begins with `hf://`, otherwise of the file system's or the binary's.
+fn read(path: &str, hub: &Hub, notes: &mut Vec<String>) -> Result<Cow<'static, [u8]>> {
+    if !path.starts_with(name::SCHEME) {
+        return presets::read(path);
+    }
+    let (file, commit) = hub.data_file(&DataFile::parse(path)?)?;
+    notes.push(format!("{path}: commit {commit}"));
+    let bytes =
+        std::fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    Ok(Cow::Owned(bytes))
+}

@@ -1,0 +1,120 @@
+//! The files of a model: the small ones first, so that mistakes show before gigabytes are fetched, then the weights.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+
+use crate::error::InputError;
+use crate::hub::name::{Kind, Repository};
+use crate::hub::{self, Hub, HubModel, Snapshot};
+use crate::model::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names};
+
+/// Without these there is no model.
+const NEEDED: [&str; 2] = ["config.json", "tokenizer.json"];
+/// These are read where there are any.
+const OPTIONAL: [&str; 5] = [
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+];
+
+/// The model `id` at `revision`, with everything but the weights in its folder.
+pub fn find(hub: &Hub, id: &str, revision: &str) -> Result<HubModel> {
+    let repository = Repository::new(Kind::Model, id, revision)?;
+    let snapshot = hub.snapshot(&repository)?;
+    if let Some(names) = snapshot.names() {
+        refuse_unusable(&repository, names)?;
+    }
+    let optional = OPTIONAL.into_iter().filter(|name| snapshot.lists(name));
+    for name in NEEDED.into_iter().chain(optional) {
+        hub.fetch(&snapshot, name)?;
+    }
+    hub.at(&snapshot)
+}
+
+/// Brings the model's weights into its folder.
+pub fn fetch_weights(hub: &Hub, model: &HubModel) -> Result<()> {
+    let snapshot = hub.snapshot(&model.repository)?;
+    for name in weight_files(hub, model, &snapshot)? {
+        hub.fetch(&snapshot, &name)?;
+    }
+    hub.remember(&snapshot)
+}
+
+fn weight_files(hub: &Hub, model: &HubModel, snapshot: &Snapshot) -> Result<BTreeSet<String>> {
+    let has = |name: &str| match snapshot.names() {
+        Some(_) => snapshot.lists(name),
+        None => model.folder.join(name).is_file(),
+    };
+    if has(WEIGHTS_FILE) || !has(INDEX_FILE) {
+        return Ok([WEIGHTS_FILE.to_owned()].into());
+    }
+    let index = hub.fetch(snapshot, INDEX_FILE)?;
+    let text = std::fs::read_to_string(&index)
+        .with_context(|| format!("cannot read `{}`", index.display()))?;
+    let names = shard_names(&text, &index.display().to_string())?;
+    if let Some(absent) = names.iter().find(|name| snapshot.lacks(name)) {
+        let message =
+            format!("{} has no `{absent}`, which its `{INDEX_FILE}` names", model.repository);
+        return Err(InputError::new(message)
+            .hint("the repository is incomplete; take another revision or model")
+            .into());
+    }
+    Ok(names)
+}
+
+/// Refuses a repository that is no model in safetensors with its tokenizer, before anything is fetched.
+fn refuse_unusable(repository: &Repository, names: &[String]) -> Result<(), InputError> {
+    let has = |name: &str| names.iter().any(|known| known == name);
+    if let Some(absent) = NEEDED.into_iter().find(|name| !has(name)) {
+        let hint = match absent {
+            "tokenizer.json" if has("tokenizer.model") => {
+                "it has a `tokenizer.model`; convert it with transformers, `AutoTokenizer.from_pretrained(..).save_pretrained(folder)`, \
+                 download the other files into that folder, and set `model.path` to it"
+                    .to_owned()
+            }
+            _ => hub::some_of(names),
+        };
+        return Err(InputError::new(format!("{repository} has no `{absent}`")).hint(hint));
+    }
+    if has(WEIGHTS_FILE) || has(INDEX_FILE) {
+        return Ok(());
+    }
+    let error =
+        InputError::new(format!("{repository} has no `{WEIGHTS_FILE}` and no `{INDEX_FILE}`"));
+    let old = names.iter().find(|name| name.ends_with(".bin") || name.ends_with(".pth"));
+    Err(match old {
+        Some(old) => error.hint(format!(
+            "it has only `{old}`; convert it with transformers, `AutoModelForCausalLM.from_pretrained(..).save_pretrained(folder)`, \
+             save its tokenizer there too, and set `model.path` to that folder"
+        )),
+        None => error.hint(hub::some_of(names)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_in_pickle_files_only_are_refused_with_the_remedy() {
+        let repository = Repository::new(Kind::Model, "a/b", "main").unwrap();
+        let hint = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            refuse_unusable(&repository, &names)
+                .map_err(|error| (error.to_string(), error.remedy().unwrap_or("").to_owned()))
+        };
+        let base = ["config.json", "tokenizer.json"];
+        let with = |more: &[&'static str]| hint(&[&base[..], more].concat());
+        assert_eq!(with(&["model.safetensors"]), Ok(()));
+        assert_eq!(with(&["model.safetensors.index.json", "pytorch_model.bin"]), Ok(()));
+        let (message, remedy) = with(&["pytorch_model-00001-of-00002.bin"]).unwrap_err();
+        assert!(message.contains("has no `model.safetensors`"), "{message}");
+        assert!(remedy.contains("save_pretrained"), "{remedy}");
+        let (message, remedy) =
+            hint(&["config.json", "tokenizer.model", "model.safetensors"]).unwrap_err();
+        assert!(message.contains("no `tokenizer.json`") && remedy.contains("AutoTokenizer"));
+    }
+}

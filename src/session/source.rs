@@ -1,0 +1,77 @@
+//! Where a base model comes from: a folder, the hub, or the binary.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::config::ModelSection;
+use crate::error::InputError;
+use crate::hub::{Hub, HubModel, name};
+use crate::presets;
+use crate::session::hub_model;
+
+/// Where the base model comes from.
+#[derive(Debug, Clone)]
+pub enum ModelSource {
+    /// A folder.
+    Folder(PathBuf),
+    /// A commit in the hub's cache.
+    Hub(HubModel),
+    /// Files of the binary, to be unpacked into the run folder.
+    Embedded(Vec<(&'static str, &'static [u8])>),
+}
+
+impl ModelSource {
+    pub(super) fn find(section: &ModelSection, hub: &Hub) -> Result<Self> {
+        let path = section.path.as_str();
+        if let Some(files) = presets::embedded_folder(path) {
+            return Ok(Self::Embedded(files));
+        }
+        if path.starts_with("embedded:") {
+            presets::read(&format!("{}/config.json", path.trim_end_matches('/')))?; // its error says what there is
+        }
+        let folder = PathBuf::from(path);
+        if !folder.exists() && name::is_id(path) {
+            let model = hub_model::find(hub, path, &section.revision)
+                .with_context(|| format!("there is no folder `{path}`, so the hub was asked"))?;
+            return Ok(Self::Hub(model));
+        }
+        if !folder.is_dir() {
+            let error = InputError::new(format!("model folder `{path}` does not exist"));
+            return Err(error.hint("`model.path` must be a hub id, `OWNER/NAME`, or the folder of a Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors").into());
+        }
+        Ok(Self::Folder(folder))
+    }
+
+    /// The folder, unless the model is inside the binary.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => Some(folder),
+            Self::Hub(model) => Some(&model.folder),
+            Self::Embedded(_) => None,
+        }
+    }
+
+    /// The commit and the revision it was asked for by, of a model on the hub.
+    pub fn commit(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Hub(model) => Some((&model.commit, &model.repository.revision)),
+            Self::Folder(_) | Self::Embedded(_) => None,
+        }
+    }
+
+    pub(super) fn file(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        if let Self::Embedded(files) = self {
+            let file = files.iter().find(|(known, _)| *known == name);
+            return Ok(file.map(|(_, bytes)| Cow::Borrowed(*bytes)));
+        }
+        match self.folder().map(|folder| folder.join(name)) {
+            Some(path) if path.is_file() => Ok(Some(Cow::Owned(
+                std::fs::read(&path)
+                    .with_context(|| format!("cannot read `{}`", path.display()))?,
+            ))),
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Token ids of a data set, cached on disk, never trusted without a check.
+//!
+//! A cache is keyed by the rendered texts, the tokenizer's files and the limits, so that whatever is edited is tokenised again; it
+//! holds what was cut and dropped too, so that a run says the same with it and without.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::console::progress::Verbosity;
+use crate::data::pair::Pair;
+use crate::data::token_pair::TokenPair;
+use crate::data::tokenize::{self, Limits, TokenCounts, Tokenized};
+use crate::data::tokenizer::Tokenizer;
+use crate::disk::atomic;
+use crate::disk::{cache, digest};
+
+/// Changes whenever the same text may give other ids, or a file may be laid out otherwise.
+const VERSION: &str = "tokens 1";
+
+/// A cache that is still to be written: a run writes nothing before all its input is known to be right.
+pub(super) struct Unsaved {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Unsaved {
+    /// Writes it; a cache that cannot be written is said, and is no error.
+    pub(super) fn save(self, say: Verbosity) {
+        let written = atomic::write(&self.path, |out| Ok(out.write_all(&self.bytes)?));
+        if let Err(error) = written {
+            say.note(format!("warning: the tokens are not cached: {error:#}"));
+        }
+    }
+}
+
+/// [`tokenize::tokenize`], from the cache where it has these texts under this tokenizer and these limits; otherwise with the cache
+/// to write.
+///
+/// - `tokenizer_digest`: digest of the files that `tokenizer` was made of.
+pub(super) fn tokenize(
+    pairs: &[Pair],
+    tokenizer: &Tokenizer,
+    tokenizer_digest: &str,
+    limits: &Limits,
+    say: Verbosity,
+) -> Result<(Tokenized, Option<Unsaved>)> {
+    let key = key(pairs, tokenizer_digest, limits);
+    let Some(path) = cache::folder("tokens").map(|folder| folder.join(format!("{key}.tokens")))
+    else {
+        return Ok((tokenize::tokenize(pairs, tokenizer, limits)?, None));
+    };
+    if path.exists() {
+        if let Some(tokenized) = read(&path, &key, pairs.len()) {
+            say.note(format!("tokens: {} pairs from the cache", tokenized.pairs.len()));
+            return Ok((tokenized, None));
+        }
+        say.note(format!(
+            "warning: token cache `{}` is broken or of other texts; it is made again",
+            path.display()
+        ));
+    }
+    let tokenized = tokenize::tokenize(pairs, tokenizer, limits)?;
+    let bytes = to_bytes(&key, &tokenized)?;
+    Ok((tokenized, Some(Unsaved { path, bytes })))
+}
+
+fn key(pairs: &[Pair], tokenizer_digest: &str, limits: &Limits) -> String {
+    let settings = [VERSION.to_owned(), tokenizer_digest.to_owned(), format!("{limits:?}")];
+    let texts = pairs.iter().flat_map(|pair| {
+        let markup = format!("{:?}", pair.markup);
+        [&pair.id, &pair.prompt, &pair.chosen, &pair.rejected]
+            .map(String::clone)
+            .into_iter()
+            .chain([markup])
+    });
+    digest::of_parts(settings.into_iter().chain(texts))
+}
+
+/// The file's two matrices: `[row, prompt, chosen, rejected]` of each pair, with the lengths of the three, and all ids.
+fn to_bytes(key: &str, tokenized: &Tokenized) -> Result<Vec<u8>> {
+    let (mut pairs, mut ids) = (Vec::new(), Vec::new());
+    for pair in &tokenized.pairs {
+        pairs.extend_from_slice(&pair.row.to_le_bytes());
+        for part in [&pair.prompt, &pair.chosen, &pair.rejected] {
+            pairs.extend_from_slice(&u32::try_from(part.len())?.to_le_bytes());
+            part.iter().for_each(|id| ids.extend_from_slice(&id.to_le_bytes()));
+        }
+    }
+    let counts = serde_json::to_string(&tokenized.counts)?;
+    let check = digest::of_parts([counts.as_bytes(), &pairs, &ids]);
+    let about = [("key", key.to_owned()), ("counts", counts), ("check", check)];
+    let about = HashMap::from(about.map(|(name, value)| (name.to_owned(), value)));
+    let views = [
+        ("pairs", TensorView::new(Dtype::U32, vec![tokenized.pairs.len(), 4], &pairs)?),
+        ("ids", TensorView::new(Dtype::U32, vec![ids.len() / 4], &ids)?),
+    ];
+    Ok(safetensors::serialize(views, Some(about))?)
+}
+
+/// The cached ids, unless anything about them is not as it must be.
+fn read(path: &Path, key: &str, texts: usize) -> Option<Tokenized> {
+    let bytes = std::fs::read(path).ok()?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
+    let about = header.metadata().as_ref()?;
+    let tensors = SafeTensors::deserialize(&bytes).ok()?;
+    let (pairs, ids) = (tensors.tensor("pairs").ok()?.data(), tensors.tensor("ids").ok()?.data());
+    let counts = about.get("counts")?;
+    if about.get("key")? != key
+        || about.get("check")? != &digest::of_parts([counts.as_bytes(), pairs, ids])
+    {
+        return None;
+    }
+    let numbers = |bytes: &[u8]| -> Vec<u32> {
+        bytes.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four)).collect()
+    };
+    let (pairs, ids, mut at) = (numbers(pairs), numbers(ids), 0);
+    let mut take = |length: u32| {
+        let part = ids.get(at..at + length as usize)?;
+        at += length as usize;
+        Some(part.to_vec())
+    };
+    let pairs = pairs.as_chunks().0.iter().map(|&[row, prompt, chosen, rejected]| {
+        let (prompt, chosen, rejected) = (take(prompt)?, take(chosen)?, take(rejected)?);
+        ((row as usize) < texts).then_some(TokenPair { row, prompt, chosen, rejected })
+    });
+    let counts: TokenCounts = serde_json::from_str(counts).ok()?;
+    Some(Tokenized { pairs: pairs.collect::<Option<_>>()?, counts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokenized() -> Tokenized {
+        let pair = |row, n: u32| TokenPair {
+            row,
+            prompt: (0..n).collect(),
+            chosen: vec![7; n as usize],
+            rejected: vec![],
+        };
+        let counts = TokenCounts {
+            pairs: 2,
+            dropped: 1,
+            dropped_ids: vec!["é\"".into()],
+            ..TokenCounts::default()
+        };
+        Tokenized { pairs: vec![pair(0, 3), pair(2, 5)], counts }
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tokens");
+        std::fs::write(&path, to_bytes("k", &tokenized()).unwrap()).unwrap();
+        assert_eq!(read(&path, "k", 3), Some(tokenized()));
+        assert_eq!(read(&path, "other", 3), None, "a cache of other texts");
+        assert_eq!(read(&path, "k", 2), None, "a row past the texts");
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            std::fs::write(&path, &whole[..at]).unwrap();
+            assert_eq!(read(&path, "k", 3), None, "cut to {at} bytes");
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x10;
+            std::fs::write(&path, flipped).unwrap();
+            let read = read(&path, "k", 3);
+            assert!(read.is_none() || read == Some(tokenized()), "a flip at {at} gave {read:?}");
+        }
+    }
+
+    #[test]
+    fn the_key_follows_texts_tokenizer_and_limits() {
+        let pair = |prompt: &str| {
+            let json = format!(r#"{{"prompt": "{prompt}", "chosen": "a", "rejected": "b"}}"#);
+            crate::data::file::parse(json.as_bytes(), "a.json").unwrap()
+        };
+        let limits = Limits::default();
+        let shorter = Limits { max_length: 9, ..limits };
+        let keys = [
+            key(&pair("p"), "t", &limits),
+            key(&pair("q"), "t", &limits),
+            key(&pair("p"), "u", &limits),
+            key(&pair("p"), "t", &shorter),
+        ];
+        assert_eq!(keys[0], key(&pair("p"), "t", &limits));
+        assert!((1..4).all(|i| keys[i] != keys[0]), "{keys:?}");
+    }
+}
