@@ -1,7 +1,7 @@
 //! Answers of a model to the prompts of a set, and how near each is to the preferred one: what SPMR is measured on.
 //!
 //! Every answer goes to a journal as soon as it is finished, so that a program that was stopped goes on with the prompts that are left;
-//! the journal, which knows its model and adapter, is removed with the figures written ([`Scoring`]).
+//! the journal, which knows its model and adapter, is removed with the figures written ([`Evaluator`]).
 
 use crate::inference::engine;
 use anyhow::{Context, Result};
@@ -10,7 +10,7 @@ use crate::console::interrupt;
 use crate::data::pair::{Markup, Pair};
 use crate::encoder::embedder::{Embedder, cosine};
 use crate::error::InputError;
-use crate::eval::evaluate::Scoring;
+use crate::eval::evaluator::Evaluator;
 use crate::inference::generations::GenerationPass;
 use crate::metrics::spmr::{Answer, LeftOut, write_answers};
 use crate::model::generation::{Generation, GenerationSettings, Stop, StopStrings};
@@ -25,7 +25,7 @@ struct Asked<'a> {
     left_out: LeftOut,
 }
 
-impl Scoring<'_> {
+impl Evaluator<'_> {
     /// The answers to the prompts of a set under `adapter` or, without one, of the base model; they are in the folder afterwards.
     ///
     /// Greedy, the prompt as in training but always with BOS, as the paper's authors generate.
@@ -37,50 +37,51 @@ impl Scoring<'_> {
         adapter: Option<&Adapter>,
     ) -> Result<(Vec<Answer>, LeftOut)> {
         let asked = self.asked(set)?;
-        let spmr = &self.config.eval.spmr;
+        let spmr = &self.session.config.eval.spmr;
         let longest = asked.prompts.iter().map(Vec::len).max().unwrap_or(1);
         let tokens = longest + spmr.max_new_tokens;
-        let model = self.model;
+        let model = &self.session.model;
         let batch = engine::answers_at_once(&model.shape, model.dtype, &model.device, tokens);
         let settings = GenerationSettings {
             max_new_tokens: spmr.max_new_tokens,
-            eos: self.inputs.eos.clone(),
+            eos: self.session.inputs.eos.clone(),
             sampling: None,
             batch,
         };
         let pass = GenerationPass {
-            model: self.model,
+            model: &self.session.model,
             adapter,
             prompts: &asked.prompts,
             settings: &settings,
-            stop: &StopStrings::none(&self.inputs.tokenizer),
+            stop: &StopStrings::none(&self.session.inputs.tokenizer),
         };
-        let key = pass.key(self.model_digest)?;
-        let journal = self.folder.journal(&set.name, when);
+        let key = pass.key(&self.session.model_digest)?;
+        let journal = self.session.folder.journal(&set.name, when);
         let blank = match asked.left_out.blank_references {
             0 => String::new(),
             blank => format!("; {blank} pairs are left out, their preferred answer is blank"),
         };
-        self.say.note(format!(
+        self.session.options.verbosity.note(format!(
             "{when} {}: answers to {} prompts{blank}",
             set.name,
             asked.prompts.len()
         ));
-        let (generations, _) = match pass.run(Some((&journal, &key)), self.say) {
-            Err(error) if error.is::<InputError>() => {
-                self.say.warn(format!("{error}; answered again"));
-                std::fs::remove_file(&journal)?;
-                pass.run(Some((&journal, &key)), self.say)?
-            }
-            run => run?,
-        };
+        let (generations, _) =
+            match pass.run(Some((&journal, &key)), self.session.options.verbosity) {
+                Err(error) if error.is::<InputError>() => {
+                    self.session.options.verbosity.warn(format!("{error}; answered again"));
+                    std::fs::remove_file(&journal)?;
+                    pass.run(Some((&journal, &key)), self.session.options.verbosity)?
+                }
+                run => run?,
+            };
         let answers = self.compare(embedder, &asked, &generations, &set.name)?;
-        write_answers(&self.folder.generations(&set.name, when), &answers)?;
+        write_answers(&self.session.folder.generations(&set.name, when), &answers)?;
         Ok((answers, asked.left_out))
     }
 
     fn asked<'a>(&self, set: &'a EvalInputs) -> Result<Asked<'a>> {
-        let spmr = &self.config.eval.spmr;
+        let spmr = &self.session.config.eval.spmr;
         let all: Vec<&Pair> = set.pairs.iter().map(|pair| &set.texts[pair.row as usize]).collect();
         let answerable: Vec<&Pair> = all
             .iter()
@@ -103,9 +104,10 @@ impl Scoring<'_> {
     /// Tokens of a prompt that are kept, counted from its end: those of training, if `max_new_tokens` more fit the model's context,
     /// and at least half of that.
     fn prompt_tokens(&self) -> usize {
-        let context = self.model.shape.max_positions;
-        let room = context.saturating_sub(self.config.eval.spmr.max_new_tokens).max(context / 2);
-        match self.config.data.max_prompt_tokens {
+        let context = self.session.model.shape.max_positions;
+        let room =
+            context.saturating_sub(self.session.config.eval.spmr.max_new_tokens).max(context / 2);
+        match self.session.config.data.max_prompt_tokens {
             0 => room,
             most => most.min(room),
         }
@@ -113,14 +115,14 @@ impl Scoring<'_> {
 
     fn prompt(&self, pair: &Pair, most: usize) -> Result<Vec<u32>> {
         let special = pair.markup != Markup::Template { bos: true };
-        let mut ids = self.inputs.tokenizer.encode(&pair.prompt, special)?;
+        let mut ids = self.session.inputs.tokenizer.encode(&pair.prompt, special)?;
         ids.drain(..ids.len().saturating_sub(most));
         Ok(ids)
     }
 
     /// The preferred answer without what a chat template put around it.
     fn reference(&self, pair: &Pair) -> Result<String> {
-        let tokenizer = &self.inputs.tokenizer;
+        let tokenizer = &self.session.inputs.tokenizer;
         match pair.markup {
             Markup::Plain => Ok(pair.chosen.clone()),
             Markup::Template { .. } => {
@@ -137,7 +139,7 @@ impl Scoring<'_> {
         generations: &[Generation],
         set: &str,
     ) -> Result<Vec<Answer>> {
-        let tokenizer = &self.inputs.tokenizer;
+        let tokenizer = &self.session.inputs.tokenizer;
         let whole = StopStrings::none(tokenizer);
         let mut texts = Vec::new();
         for ((pair, prompt), generation) in asked.pairs.iter().zip(&asked.prompts).zip(generations)
@@ -151,8 +153,12 @@ impl Scoring<'_> {
             .iter()
             .flat_map(|[reference, both, answer, _]| [&**reference, both, answer])
             .collect();
-        let mut progress =
-            self.say.progress(&format!("embed {set}"), "texts", 0, embedded.len() as u64);
+        let mut progress = self.session.options.verbosity.progress(
+            &format!("embed {set}"),
+            "texts",
+            0,
+            embedded.len() as u64,
+        );
         let vectors = embedder
             .embed(&embedded, |more| {
                 progress.advance(more as u64, "");

@@ -1,8 +1,8 @@
 //! Evaluation before, during and after training, and by itself: runs the sets through [`crate::inference`] and gives their scores and
 //! answers to [`crate::metrics`].
 //!
-//! [`evaluate`] is what training calls, `answers` are the generations that SPMR measures, [`standalone`] is `mvpbench eval`.
+//! [`evaluator`] is what training calls, `answers` are the generations that SPMR measures, [`standalone`] is `mvpbench eval`.
 
 mod answers;
-pub mod evaluate;
+pub mod evaluator;
 pub mod standalone;

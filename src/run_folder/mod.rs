@@ -113,6 +113,12 @@ impl RunFolder {
         Ok(())
     }
 
+    /// The last part of the folder's path, or `otherwise` where it has none.
+    pub fn name(&self, otherwise: &str) -> String {
+        let name = self.path.file_name();
+        name.map_or_else(|| otherwise.to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,7 +1,7 @@
 //! Everything a command needs before its first forward pass, opened and checked in one place.
 //!
 //! [`source`] finds the base model ([`hub_model`] on the hub), [`base`] reads its small files, [`inputs`] the data files and the adapter to
-//! start from, whose token ids `token_cache` keeps.
+//! start from, whose token ids `token_cache` keeps. [`Session::open`] puts them in order: no caller can forget a step of it.
 
 pub mod base;
 pub mod hub_model;
@@ -17,10 +17,17 @@ use candle_core::{DType, Device};
 use crate::config::RunConfig;
 use crate::console::progress::Verbosity;
 use crate::disk::atomic;
+use crate::encoder::embedder::Embedder;
+use crate::encoder::source::EncoderSource;
 use crate::hub::HubModel;
+use crate::inference::engine::{self, Engine};
+use crate::machine::{self, peak};
 use crate::model::decoder::Decoder;
+use crate::model::lora::Adapter;
+use crate::model::{adapter, weights};
 use crate::run_folder::RunFolder;
-use crate::run_folder::guard::Resume;
+use crate::run_folder::guard::{self, Resume};
+use crate::run_folder::purpose::Purpose;
 use crate::session::inputs::Inputs;
 use crate::session::source::ModelSource;
 
@@ -31,14 +38,111 @@ pub struct Options {
     pub device: String,
     /// What to do about a run that is already in the folder.
     pub resume: Resume,
-    /// Whether a run goes on with another configuration than it began with.
+    /// Whether a run resumes with another configuration than it began with.
     pub allow_config_change: bool,
-    /// How much is said.
+    /// How much is printed.
     pub verbosity: Verbosity,
 }
 
-/// Loads the model, then opens the run folder; a model of the binary is unpacked into it, so there the order is the other one.
-pub fn open_model(
+/// A run or an evaluation that is about to compute: all input is checked, the model is loaded, the folder is locked.
+pub struct Session<'a> {
+    /// What the user chose.
+    pub config: &'a RunConfig,
+    /// What the command line added.
+    pub options: &'a Options,
+    /// The pairs, the sets, the tokenizer.
+    pub inputs: Inputs,
+    /// The base model.
+    pub model: Decoder,
+    /// Digest of the base model's files.
+    pub model_digest: String,
+    /// The base model's name in `adapter_config.json` and on the model card.
+    pub base_name: String,
+    /// The adapter that the policy starts with, in the dtype of the base; none for a fresh one, and for an evaluation alone.
+    pub start: Option<Adapter>,
+    /// The sentence encoder of SPMR, where one is needed.
+    pub encoder: Option<Embedder>,
+    /// The output folder.
+    pub folder: RunFolder,
+    /// How much is computed at once.
+    pub engine: Engine,
+}
+
+impl<'a> Session<'a> {
+    /// Checks everything the user gave, then loads the model and opens the output folder; nothing is written before all of it is right.
+    ///
+    /// Refuses a folder of another configuration or with other inputs ([`guard::check`], [`RunFolder::begin`]).
+    pub fn open(config: &'a RunConfig, options: &'a Options, purpose: Purpose) -> Result<Self> {
+        peak::keep_freed_memory();
+        let (say, is_run) = (options.verbosity, purpose == Purpose::Run);
+
+        // What the user gave. Weights come last, so that a mistake in the data costs no download.
+        let device = machine::device(&options.device)?;
+        let dtype = machine::dtype(config.model.dtype, &device)?;
+        let changes = guard::check(purpose, config, &options.resume, options.allow_config_change)?;
+        for change in &changes {
+            say.warn(format!("the configuration has changed: {change}"));
+        }
+        let mut inputs = match purpose {
+            Purpose::Run => Inputs::load(config, say)?,
+            Purpose::Evaluation => Inputs::for_evaluation(config, say)?,
+        };
+        inputs.notes.iter().for_each(|note| say.note(note));
+        inputs.fetch_weights()?;
+        let encoder = inputs.encoder.as_ref().map(EncoderSource::load).transpose()?;
+
+        // The model and the folder.
+        let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
+        let model_digest = weights::digest(&base_path)?;
+        inputs.save_tokens(say);
+        let inputs_digest = inputs.digest(&model_digest)?;
+        let place = machine::describe(&device);
+        let commit = inputs.model.commit().map(|(commit, _)| commit);
+        folder.begin(purpose, config, &inputs_digest, &place, commit, &changes)?;
+
+        let free = if is_run { peak::free_bytes(&device) } else { None };
+        let engine =
+            engine::engine(&config.train, &config.lora, &model.shape, dtype, &inputs.train, free);
+        let start = match &inputs.start {
+            Some(adapter) if is_run => Some(model.bring(adapter)?),
+            _ => None,
+        };
+        let base_name = match &inputs.model {
+            ModelSource::Folder(_) | ModelSource::Hub(_) => config.model.path.clone(),
+            ModelSource::Embedded(_) => std::path::absolute(&base_path)?.display().to_string(),
+        };
+        if is_run {
+            say.note(format!(
+                "model: {:.1} M parameters, {dtype:?} on {place}; {:?} activations, {} tokens at once",
+                model.shape.parameters() as f64 / 1e6,
+                engine.keep,
+                engine.micro_batch_tokens
+            ));
+        }
+        Ok(Self {
+            config,
+            options,
+            inputs,
+            model,
+            model_digest,
+            base_name,
+            start,
+            encoder,
+            folder,
+            engine,
+        })
+    }
+
+    /// `adapter_config.json` of `adapter`.
+    pub fn adapter_config(&self, adapter: &Adapter) -> serde_json::Value {
+        let lora = &self.config.lora;
+        let revision = self.inputs.model.commit().map(|(_, revision)| revision);
+        adapter::config_json(adapter, &lora.target_modules, lora.dropout, &self.base_name, revision)
+    }
+}
+
+/// Loads the model and opens the output folder. The embedded model is unpacked into the folder, so for it the folder is opened first.
+fn open_model(
     config: &RunConfig,
     inputs: &Inputs,
     dtype: DType,

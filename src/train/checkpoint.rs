@@ -1,15 +1,12 @@
 //! Checkpoints: a folder for each, whole or not there, with the SHA-256 of every file in it.
 
-use crate::run_folder::checkpoints::{best_path, list, list_of, name};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
 
-use super::optimizer::Optimizer;
 use crate::bail_input;
 use crate::config::LoraSection;
 use crate::disk::atomic;
@@ -17,37 +14,66 @@ use crate::disk::digest;
 use crate::model::adapter::{self, WEIGHTS_FILE};
 use crate::model::lora::{Adapter, LoraTensors};
 use crate::model::shape::Shape;
+use crate::run_folder::checkpoints::{best_path, list, list_of, name};
+use crate::run_folder::guard::Resume;
+use crate::session::Session;
+use crate::train::optimizer::Optimizer;
+use crate::train::state::{Cursor, State};
 
 const STATE_FILE: &str = "state.json";
 const MANIFEST_FILE: &str = "manifest.json";
 const MOMENT_FILES: [&str; 2] = ["first_moments.safetensors", "second_moments.safetensors"];
 
-/// Where a run stands between two steps; with the adapter and the moments it is all that the next step depends on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
-    /// Optimizer steps done, skipped ones included.
-    pub step: usize,
-    /// Of those, the ones the optimizer took.
-    pub updates: u64,
-    /// Skipped steps since the last one that was not.
-    pub skipped_in_a_row: usize,
-    /// Tokens so far, as logged.
-    pub num_tokens: u64,
+/// The newest checkpoint that is whole, the one that was asked for, or the start of a run.
+pub(super) fn newest_or_fresh(session: &Session<'_>) -> Result<State> {
+    let say = session.options.verbosity;
+    if let Resume::From(path) = &session.options.resume {
+        let state = open(session, path)
+            .with_context(|| format!("cannot resume from `{}`", path.display()))?;
+        say.note(format!("resumed from `{}`", path.display()));
+        return Ok(state);
+    }
+    for (step, path) in list(&session.folder.checkpoints()) {
+        match open(session, &path) {
+            Ok(state) => {
+                say.note(format!("resumed after step {step}"));
+                return Ok(state);
+            }
+            Err(error) => {
+                say.warn(format!("checkpoint `{}` is skipped: {error:#}", path.display()));
+            }
+        }
+    }
+    let (config, device) = (session.config, &session.model.device);
+    let adapter = match &session.inputs.start {
+        Some(adapter) => adapter.to_device(device)?,
+        None => Adapter::fresh(&session.model.shape, &config.lora, config.train.seed, device)?,
+    };
+    let optimizer = Optimizer::new(&adapter.tensors)?;
+    Ok(State { cursor: Cursor::default(), adapter, optimizer })
 }
 
-/// Everything that training changes.
-#[derive(Debug, Clone)]
-pub struct State {
-    /// Where the run stands.
-    pub cursor: Cursor,
-    /// The policy.
-    pub adapter: Adapter,
-    /// Its moments.
-    pub optimizer: Optimizer,
+/// The checkpoint in the folder `path`, where `session` computes.
+pub(super) fn open(session: &Session<'_>, path: &Path) -> Result<State> {
+    let model = &session.model;
+    load(path, &model.shape, &session.config.lora, &model.device)
+}
+
+/// Saves `state` as the newest checkpoint, then removes all but the newest `train.keep_checkpoints`.
+pub(super) fn save(session: &Session<'_>, state: &State) -> Result<()> {
+    let keep = session.config.train.keep_checkpoints;
+    save_in(&session.folder.checkpoints(), state, keep, &session.adapter_config(&state.adapter))?;
+    Ok(())
+}
+
+/// Saves `state` as a best checkpoint, which [`save`] never removes.
+pub(super) fn save_best(session: &Session<'_>, state: &State) -> Result<()> {
+    let path = best_path(&session.folder.checkpoints(), state.cursor.step);
+    write(&path, state, &session.adapter_config(&state.adapter))
 }
 
 /// Saves `state` under `folder`, then removes all but the `keep` newest checkpoints.
-pub fn save(
+fn save_in(
     folder: &Path,
     state: &State,
     keep: usize,
@@ -61,11 +87,6 @@ pub fn save(
     Ok(path)
 }
 
-/// Saves `state` under `folder` as a best one, which [`save`] never removes.
-pub fn save_best(folder: &Path, state: &State, adapter_config: &serde_json::Value) -> Result<()> {
-    write(&best_path(folder, state.cursor.step), state, adapter_config)
-}
-
 /// Removes the best checkpoints of `folder` but those after one of the steps `needed`.
 pub fn prune_best(folder: &Path, needed: &[usize]) -> Result<()> {
     for (step, old) in list_of(folder, "best-step-") {
@@ -77,7 +98,7 @@ pub fn prune_best(folder: &Path, needed: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// Writes `state` as the folder `path`; one that holds it already stays as it is, so that no moment has none.
+/// Writes `state` as the folder `path`. An identical checkpoint is left untouched, so one always exists.
 fn write(path: &Path, state: &State, adapter_config: &serde_json::Value) -> Result<()> {
     let mut files = vec![
         (WEIGHTS_FILE.to_owned(), adapter::to_safetensors(&state.adapter.tensors)?),
@@ -185,7 +206,7 @@ mod tests {
     fn what_is_saved_is_what_is_loaded_and_only_the_newest_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         for step in [1, 2, 10] {
-            save(folder.path(), &state(step), 2, &serde_json::json!({})).unwrap();
+            save_in(folder.path(), &state(step), 2, &serde_json::json!({})).unwrap();
         }
         assert_eq!(list(folder.path()).iter().map(|(step, _)| *step).collect::<Vec<_>>(), [10, 2]);
         let loaded = reload(&folder.path().join("step-000010")).unwrap();
@@ -199,7 +220,7 @@ mod tests {
     #[test]
     fn a_flipped_bit_or_a_missing_file_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let path = save(folder.path(), &state(1), 1, &serde_json::json!({})).unwrap();
+        let path = save_in(folder.path(), &state(1), 1, &serde_json::json!({})).unwrap();
         for name in [WEIGHTS_FILE, MOMENT_FILES[0], MOMENT_FILES[1], STATE_FILE] {
             let whole = fs::read(path.join(name)).unwrap();
             let mut broken = whole.clone();

@@ -2,30 +2,29 @@
 
 use anyhow::Result;
 
-use crate::console::progress::Verbosity;
+use crate::config::Reference;
 use crate::data::token_pair::TokenPair;
 use crate::disk::cache;
 use crate::inference::kept_sums::{self, KeptSums};
 use crate::inference::sums;
-use crate::model::decoder::Decoder;
-use crate::model::lora::Adapter;
+use crate::session::Session;
 
-/// `[chosen, rejected]` of every pair of `pairs` under the reference, in nats; zeros for the pairs that the run never visits.
+/// `[chosen, rejected]` of every training pair under the reference, in nats; zeros for the pairs that the run never visits, and where
+/// the loss reads no reference.
 ///
-/// - `adapter`: the reference's; without one it is the base model.
 /// - `visited`: ascending indices of the pairs that the run visits.
 ///
 /// The numbers are the same bits whether they were cached or not: a cache is keyed by model, adapter, ids, dtype, device and the
 /// tokens computed at once, and holds the whole pass.
-pub fn logps(
-    model: &Decoder,
-    adapter: Option<&Adapter>,
-    model_digest: &str,
-    pairs: &[TokenPair],
-    visited: &[usize],
-    micro_batch_tokens: usize,
-    verbosity: Verbosity,
-) -> Result<Vec<[f64; 2]>> {
+pub(super) fn logps(session: &Session<'_>, visited: &[usize]) -> Result<Vec<[f64; 2]>> {
+    let Session { config, inputs, model, model_digest, .. } = session;
+    let (pairs, verbosity) = (&inputs.train, session.options.verbosity);
+    let mut all = vec![[0.0; 2]; pairs.len()];
+    if !config.dpo.loss.needs_reference() {
+        return Ok(all);
+    }
+    let adapter = session.start.as_ref().filter(|_| config.dpo.reference == Reference::Init);
+    let micro_batch_tokens = session.engine.micro_batch_tokens;
     let members: Vec<&TokenPair> = visited.iter().map(|&i| &pairs[i]).collect();
     let key =
         kept_sums::key(model, model_digest, adapter, members.iter().copied(), micro_batch_tokens)?;
@@ -62,7 +61,6 @@ pub fn logps(
             logps
         }
     };
-    let mut all = vec![[0.0; 2]; pairs.len()];
     visited.iter().zip(logps).for_each(|(&i, sums)| all[i] = sums);
     Ok(all)
 }

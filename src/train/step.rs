@@ -6,12 +6,24 @@ use candle_core::Tensor;
 
 use super::plan::PlannedStep;
 use crate::config::DpoSection;
+use crate::console::interrupt;
 use crate::data::pack::{self, Pack};
 use crate::data::token_pair::TokenPair;
 use crate::dpo::pair_loss;
 use crate::model::decoder::Decoder;
 use crate::model::layer::Dropout;
 use crate::model::lora::{Adapter, LoraTensors};
+
+/// How one step is computed.
+#[derive(Debug, Clone, Copy)]
+pub struct StepSettings<'a> {
+    /// The loss.
+    pub dpo: &'a DpoSection,
+    /// Dropout on the adapter's inputs, if any.
+    pub dropout: Option<Dropout>,
+    /// How much is computed at once, and what is kept of it.
+    pub engine: Engine,
+}
 
 /// What a step computed beside its gradient. Means are weighted as the loss is: over the batches, of their means over their pairs.
 #[derive(Debug, Clone)]
@@ -32,7 +44,8 @@ pub struct StepOutput {
 ///
 /// - `pairs`: the whole data set, which `step.pairs` index; `reference`: `[chosen, rejected]` of each of them, in nats, which
 ///   a loss without a reference does not read.
-/// - `check`: called before each micro-batch; an error from it ends the step.
+///
+/// Ctrl-C ends it between two micro-batches.
 ///
 /// On a GPU the host waits once for each micro-batch, for its log-probabilities, of which it makes the loss and its slopes; it then
 /// knows the norm of the step before, too.
@@ -42,15 +55,15 @@ pub fn loss_and_gradients(
     pairs: &[TokenPair],
     reference: &[[f64; 2]],
     step: &PlannedStep,
-    (dpo, dropout, engine): (&DpoSection, Option<Dropout>, Engine),
-    check: &dyn Fn() -> Result<()>,
+    settings: &StepSettings<'_>,
 ) -> Result<(StepOutput, LoraTensors)> {
+    let &StepSettings { dpo, dropout, engine } = settings;
     let lengths: Vec<usize> = step.pairs.iter().map(|&i| pairs[i].tokens()).collect();
     let mut total: Option<LoraTensors> = None;
     let (mut loss, mut rewards, mut accuracy, mut logps, mut tokens_computed) =
         (0.0, [0.0; 2], 0.0, [0.0; 2], 0);
     for range in pack::cut(&lengths, engine.micro_batch_tokens) {
-        check()?;
+        interrupt::check()?;
         let (members, weights) = (&step.pairs[range.clone()], &step.weights[range]);
         let pack = Pack::new(members.iter().map(|&i| &pairs[i]));
         let batch = model.batch(&pack)?;

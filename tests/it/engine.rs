@@ -12,7 +12,7 @@ use mvpbench::model::decoder::{Decoder, Keep};
 use mvpbench::model::layer::{Dropout, Layer, LayerLora, Pass, Rows, Stream};
 use mvpbench::model::lora::{Adapter, InputGradient, LoraTensors};
 use mvpbench::train::plan::PlannedStep;
-use mvpbench::train::step::{StepOutput, loss_and_gradients};
+use mvpbench::train::step::{StepOutput, StepSettings, loss_and_gradients};
 
 use crate::golden::{CASES, Case, numbers, path};
 
@@ -42,8 +42,7 @@ fn step(
         &case.pairs,
         &reference,
         &planned,
-        (&dpo, dropout, engine),
-        &|| Ok(()),
+        &StepSettings { dpo: &dpo, dropout, engine },
     )
     .unwrap()
 }

@@ -437,7 +437,7 @@ fn what_passes_is_waited_for() {
     let begun = Instant::now();
     let said = succeed(&place, &hub, &[], &[]);
     assert!(begun.elapsed() >= Duration::from_secs(2), "the hub's pauses were not kept");
-    for part in ["429", "again in 1.0 s", "500", "503", "no whole answer"] {
+    for part in ["429", "retry in 1.0 s", "500", "503", "no whole answer"] {
         assert!(said.contains(part), "expected `{part}` in: {said}");
     }
     assert_eq!(cached(&place, WEIGHTS), golden_weights());

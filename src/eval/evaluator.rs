@@ -1,25 +1,22 @@
-//! Evaluation before, during and after training: scores of every set into `eval/`, figures out.
+//! Evaluates policies on the sets: scores of every pair and answers to prompts into `eval/`, figures out.
 
 use crate::run_folder::checkpoints;
 use std::io::ErrorKind;
 
 use anyhow::{Context, Result};
 
-use crate::config::{MetricName, Reference, RunConfig};
-use crate::console::progress::Verbosity;
+use crate::config::{MetricName, Reference};
 use crate::disk::digest;
 use crate::encoder::embedder::Embedder;
-use crate::inference::engine::Engine;
 use crate::inference::kept_sums::{self, KeptSums};
 use crate::inference::sums;
 use crate::metrics::score::{PairScore, read_scores, write_scores};
 use crate::metrics::spmr::{Spmr, read_answers};
 use crate::metrics::{Evaluation, SetResult};
 use crate::model::adapter;
-use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
-use crate::run_folder::RunFolder;
-use crate::session::inputs::{EvalInputs, Inputs};
+use crate::session::Session;
+use crate::session::inputs::EvalInputs;
 
 /// Names of the evaluations before training and of what is exported; those between them are named after their step.
 const BEFORE: &str = "before";
@@ -27,113 +24,102 @@ const AFTER: &str = "after";
 /// Name of the reference's pass where it is not that of the policy as it starts.
 const REFERENCE: &str = "reference";
 
-/// Evaluation before, during and after training, one forward pass for each set and model.
-pub struct Scoring<'a> {
-    /// What the user chose.
-    pub config: &'a RunConfig,
-    /// The sets.
-    pub inputs: &'a Inputs,
-    /// The base model.
-    pub model: &'a Decoder,
-    /// The adapter that the policy starts with, if it is not a fresh one, in the dtype of the base.
-    pub start: Option<&'a Adapter>,
-    /// Digest of the base model's files.
-    pub model_digest: &'a str,
+/// Evaluates policies on the sets of a session, one forward pass for each set and model.
+pub struct Evaluator<'a> {
+    pub(super) session: &'a Session<'a>,
     /// What results call the adapter that is scored after training: its folder.
-    pub tuned: &'a str,
-    /// The sentence encoder of SPMR; without one it is left out.
-    pub encoder: Option<&'a Embedder>,
-    /// Where scores and figures go.
-    pub folder: &'a RunFolder,
-    /// How much is computed at once.
-    pub engine: Engine,
-    /// How much is said.
-    pub say: Verbosity,
+    tuned: String,
 }
 
-impl Scoring<'_> {
+/// An evaluation, and the scores of its sets in their order.
+pub struct Scored {
+    /// The figures.
+    pub evaluation: Evaluation,
+    /// The scores behind them.
+    pub scores: Vec<Vec<PairScore>>,
+}
+
+impl<'a> Evaluator<'a> {
+    /// For the sets of `session`; `tuned`: what results call the adapter that is scored after training.
+    pub fn new(session: &'a Session<'a>, tuned: String) -> Self {
+        Self { session, tuned }
+    }
+
     fn sums(&self, title: &str, adapter: Option<&Adapter>, set: usize) -> Result<Vec<[f64; 2]>> {
-        let set = &self.inputs.sets[set];
+        let set = &self.session.inputs.sets[set];
         let pairs: Vec<_> = set.pairs.iter().collect();
-        let (model, micro_batch_tokens) = (self.model, self.engine.micro_batch_tokens);
+        let (model, micro_batch_tokens) =
+            (&self.session.model, self.session.engine.micro_batch_tokens);
         let pass = sums::ScoringPass { model, adapter, pairs: &pairs, micro_batch_tokens };
-        let key =
-            kept_sums::key(model, self.model_digest, adapter, &set.pairs, micro_batch_tokens)?;
-        let kept = KeptSums { path: self.folder.kept_sums(&set.name, title), key };
-        pass.sums(&format!("{title} {}", set.name), Some(&kept), self.say)
+        let key = kept_sums::key(
+            model,
+            &self.session.model_digest,
+            adapter,
+            &set.pairs,
+            micro_batch_tokens,
+        )?;
+        let kept = KeptSums { path: self.session.folder.kept_sums(&set.name, title), key };
+        pass.sums(&format!("{title} {}", set.name), Some(&kept), self.session.options.verbosity)
     }
 
     /// What an earlier, interrupted run of the same configuration and inputs has already written.
-    fn written(&self, when: &str) -> Option<(Evaluation, Vec<Vec<PairScore>>)> {
-        let evaluation = Evaluation::read(&self.folder.evaluation(when)).ok()?;
+    fn written(&self, when: &str) -> Option<Scored> {
+        let evaluation = Evaluation::read(&self.session.folder.evaluation(when)).ok()?;
         let mut all = Vec::new();
-        for set in &self.inputs.sets {
-            let scores = read_scores(&self.folder.scores(&set.name, when)).ok()?;
+        for set in &self.session.inputs.sets {
+            let scores = read_scores(&self.session.folder.scores(&set.name, when)).ok()?;
             let generated = evaluation.set(&set.name)?.spmr.is_some();
             let wanted = [BEFORE, AFTER].contains(&when) && self.embedder(set).is_some();
             let whole = scores.len() == set.pairs.len() && generated == wanted;
             all.push(whole.then_some(scores)?);
         }
-        Some((evaluation, all))
+        Some(Scored { evaluation, scores: all })
     }
 
     /// Scores of the policy as it starts and of the reference, and their figures; none without a set.
     ///
     /// What an interrupted run has already written is read, not computed again.
     pub fn before(&self) -> Result<Option<Evaluation>> {
-        if self.inputs.sets.is_empty() {
+        if self.session.inputs.sets.is_empty() {
             return Ok(None);
         }
-        if let Some((evaluation, _)) = self.written(BEFORE) {
-            return Ok(Some(evaluation));
+        if let Some(written) = self.written(BEFORE) {
+            return Ok(Some(written.evaluation));
         }
+        let start = self.session.start.as_ref();
         let mut results = Vec::new();
-        for (i, set) in self.inputs.sets.iter().enumerate() {
-            let policy = self.sums(BEFORE, self.start, i)?;
-            let reference = match (self.start, self.config.dpo.reference) {
+        for (i, set) in self.session.inputs.sets.iter().enumerate() {
+            let policy = self.sums(BEFORE, start, i)?;
+            let reference = match (start, self.session.config.dpo.reference) {
                 (Some(_), Reference::Base) => self.sums(REFERENCE, None, i)?,
                 // The reference is the policy as it starts, or a fresh adapter is the identity: the same scores, to the bit.
                 _ => policy.clone(),
             };
             let scores = sums::scores(&set.texts, &set.pairs, &policy, &reference);
-            write_scores(&self.folder.scores(&set.name, BEFORE), &scores)?;
-            let (beta, seed) = (self.config.dpo.beta, self.config.train.seed);
-            let spmr = self.spmr(set, BEFORE, self.start)?;
+            write_scores(&self.session.folder.scores(&set.name, BEFORE), &scores)?;
+            let (beta, seed) = (self.session.config.dpo.beta, self.session.config.train.seed);
+            let spmr = self.spmr(set, BEFORE, start)?;
             results.push(SetResult { spmr, ..SetResult::measure(&set.name, &scores, beta, seed)? });
         }
-        let adapter = self.start.map(|_| self.config.lora.init_from.clone());
+        let adapter = start.map(|_| self.session.config.lora.init_from.clone());
         self.finish(BEFORE, adapter, None, results).map(Some)
     }
 
-    /// Whether the policy is evaluated after `step` of the run's `last` steps.
-    pub fn is_due(&self, step: usize, last: usize) -> bool {
-        let every = self.config.eval.every;
-        every > 0 && step > 0 && (step.is_multiple_of(every) || step == last)
-    }
-
-    /// The evaluation and the scores of [`Scoring::before`], which wrote them.
-    pub fn start(&self) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+    /// The evaluation and the scores of [`Evaluator::before`], which wrote them.
+    pub fn start(&self) -> Result<Scored> {
         self.written(BEFORE).context("the scores from before training are gone")
     }
 
     /// Scores of the policy after `step` steps, with what has changed since the start.
     ///
     /// What an interrupted run has already written of the same adapter is read, not computed again.
-    pub fn during(
-        &self,
-        step: usize,
-        adapter: &Adapter,
-    ) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+    pub fn during(&self, step: usize, adapter: &Adapter) -> Result<Scored> {
         let name = format!("the adapter after step {step}");
         self.trained(&checkpoints::name(step), name, adapter, None)
     }
 
-    /// Scores of the exported policy, which was that after `step` steps, beside those of the reference that [`Scoring::before`] wrote.
-    pub fn after(
-        &self,
-        step: usize,
-        adapter: &Adapter,
-    ) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+    /// Scores of the exported policy, which was that after `step` steps, beside those of the reference that [`Evaluator::before`] wrote.
+    pub fn after(&self, step: usize, adapter: &Adapter) -> Result<Scored> {
         let name = self.tuned.to_owned();
         self.trained(AFTER, name, adapter, Some(&checkpoints::name(step)))
     }
@@ -145,26 +131,30 @@ impl Scoring<'_> {
         name: String,
         adapter: &Adapter,
         twin: Option<&str>,
-    ) -> Result<(Evaluation, Vec<Vec<PairScore>>)> {
+    ) -> Result<Scored> {
         let digest = digest::of_bytes(&adapter::to_safetensors(&adapter.tensors)?);
         let same = |when: &str| {
-            self.written(when).filter(|(there, _)| there.adapter_sha256.as_ref() == Some(&digest))
+            self.written(when)
+                .filter(|there| there.evaluation.adapter_sha256.as_ref() == Some(&digest))
         };
         if let Some(there) = same(when) {
             return Ok(there);
         }
-        if let Some((there, scores)) = twin.and_then(same) {
+        if let Some(Scored { evaluation: there, scores }) = twin.and_then(same) {
             let mut results = there.sets;
-            for ((set, scores), result) in self.inputs.sets.iter().zip(&scores).zip(&mut results) {
-                write_scores(&self.folder.scores(&set.name, when), scores)?;
+            for ((set, scores), result) in
+                self.session.inputs.sets.iter().zip(&scores).zip(&mut results)
+            {
+                write_scores(&self.session.folder.scores(&set.name, when), scores)?;
                 result.spmr = self.spmr(set, when, Some(adapter))?;
             }
-            return Ok((self.finish(when, Some(name), Some(digest), results)?, scores));
+            let evaluation = self.finish(when, Some(name), Some(digest), results)?;
+            return Ok(Scored { evaluation, scores });
         }
-        let (_, before) = self.start()?;
-        let policy = self.model.bring(adapter)?;
+        let before = self.start()?.scores;
+        let policy = self.session.model.bring(adapter)?;
         let (mut results, mut all) = (Vec::new(), Vec::new());
-        for (i, (set, before)) in self.inputs.sets.iter().zip(&before).enumerate() {
+        for (i, (set, before)) in self.session.inputs.sets.iter().zip(&before).enumerate() {
             let reference: Vec<_> = before
                 .iter()
                 .map(|score| [score.reference_chosen_logps, score.reference_rejected_logps])
@@ -175,8 +165,8 @@ impl Scoring<'_> {
                 &self.sums(when, Some(&policy), i)?,
                 &reference,
             );
-            write_scores(&self.folder.scores(&set.name, when), &scores)?;
-            let (beta, seed) = (self.config.dpo.beta, self.config.train.seed);
+            write_scores(&self.session.folder.scores(&set.name, when), &scores)?;
+            let (beta, seed) = (self.session.config.dpo.beta, self.session.config.train.seed);
             let spmr = if twin.is_some() { self.spmr(set, when, Some(adapter))? } else { None };
             results.push(SetResult {
                 spmr,
@@ -184,12 +174,13 @@ impl Scoring<'_> {
             });
             all.push(scores);
         }
-        Ok((self.finish(when, Some(name), Some(digest), results)?, all))
+        let evaluation = self.finish(when, Some(name), Some(digest), results)?;
+        Ok(Scored { evaluation, scores: all })
     }
 
     /// The encoder, if SPMR of `set` is asked for.
     fn embedder(&self, set: &EvalInputs) -> Option<&Embedder> {
-        self.encoder.filter(|_| set.metrics.contains(&MetricName::Spmr))
+        self.session.encoder.as_ref().filter(|_| set.metrics.contains(&MetricName::Spmr))
     }
 
     /// SPMR of `set` under `adapter`, with its change where there are answers from before.
@@ -201,14 +192,14 @@ impl Scoring<'_> {
     ) -> Result<Option<Spmr>> {
         let Some(embedder) = self.embedder(set) else { return Ok(None) };
         let place = || format!("evaluation set `{}`", set.name);
-        let seed = self.config.train.seed;
+        let seed = self.session.config.train.seed;
         let (answers, left_out) = self.answers(embedder, set, when, adapter)?;
-        let spmr =
-            Spmr::measure(&answers, &self.config.eval.spmr, left_out, seed).with_context(place)?;
+        let spmr = Spmr::measure(&answers, &self.session.config.eval.spmr, left_out, seed)
+            .with_context(place)?;
         if when == BEFORE {
             return Ok(Some(spmr));
         }
-        let before = read_answers(&self.folder.generations(&set.name, BEFORE))?;
+        let before = read_answers(&self.session.folder.generations(&set.name, BEFORE))?;
         spmr.with_change(&before, &answers, seed).with_context(place).map(Some)
     }
 
@@ -220,15 +211,16 @@ impl Scoring<'_> {
         adapter_sha256: Option<String>,
         results: Vec<SetResult>,
     ) -> Result<Evaluation> {
-        let (beta, seed) = (self.config.dpo.beta, self.config.train.seed);
+        let (beta, seed) = (self.session.config.dpo.beta, self.session.config.train.seed);
         let evaluation = Evaluation {
             adapter_sha256,
-            ..Evaluation::new(&self.config.model.path, adapter, beta, seed, results)
+            ..Evaluation::new(&self.session.config.model.path, adapter, beta, seed, results)
         };
-        evaluation.write(&self.folder.evaluation(when))?;
-        for set in &self.inputs.sets {
-            let sums = [when, REFERENCE].map(|title| self.folder.kept_sums(&set.name, title));
-            for done in sums.into_iter().chain([self.folder.journal(&set.name, when)]) {
+        evaluation.write(&self.session.folder.evaluation(when))?;
+        for set in &self.session.inputs.sets {
+            let sums =
+                [when, REFERENCE].map(|title| self.session.folder.kept_sums(&set.name, title));
+            for done in sums.into_iter().chain([self.session.folder.journal(&set.name, when)]) {
                 match std::fs::remove_file(&done) {
                     Err(error) if error.kind() != ErrorKind::NotFound => {
                         return Err(error)

@@ -1,0 +1,143 @@
+//! Where steps are written down: `train.jsonl`, TensorBoard and the display. The books only write; the state advances elsewhere.
+
+use anyhow::Result;
+
+use crate::console::progress::{Progress, Verbosity};
+use crate::machine::{peak, rate};
+use crate::run_folder::eval_log::EvalRecord;
+use crate::run_folder::tensorboard::TensorBoard;
+use crate::run_folder::train_log::{Log, StepRecord, finite};
+use crate::session::Session;
+use crate::train::launched::Launched;
+use crate::train::plan::{Plan, PlannedStep};
+use crate::train::state::Cursor;
+
+/// The open records of a run.
+pub(super) struct Books<'a> {
+    session: &'a Session<'a>,
+    log: &'a mut Log,
+    tensorboard: TensorBoard,
+    progress: Progress,
+    say: Verbosity,
+    /// The rate that `mfu` is a share of, TFLOP/s.
+    ceiling_tflops: f64,
+    /// Steps in a row that may be skipped.
+    pub(super) max_skipped_steps: usize,
+}
+
+impl<'a> Books<'a> {
+    /// Opens the records of a run at step `step` of `plan`; `log` and `evaluations` hold what an interrupted run recorded up to there.
+    pub(super) fn open(
+        session: &'a Session<'a>,
+        plan: &Plan,
+        step: usize,
+        log: &'a mut Log,
+        evaluations: &[EvalRecord],
+    ) -> Result<Self> {
+        let (model, say) = (&session.model, session.options.verbosity);
+        Ok(Self {
+            session,
+            tensorboard: TensorBoard::open(
+                &session.folder.tensorboard(),
+                log.records(),
+                evaluations,
+            )?,
+            log,
+            progress: say.progress("train", "steps", step as u64, plan.steps() as u64),
+            say,
+            ceiling_tflops: rate::matmul_tflops(&model.shape, model.dtype, &model.device)?,
+            max_skipped_steps: session.config.train.max_skipped_steps,
+        })
+    }
+
+    /// Prints a line without tearing the display.
+    pub(super) fn note(&self, line: impl std::fmt::Display) {
+        self.progress.suspend(|| self.say.note(line));
+    }
+
+    /// Adds the records of one evaluation to TensorBoard, and prints them.
+    pub(super) fn write_evaluation(&mut self, records: &[EvalRecord]) -> Result<()> {
+        self.progress.suspend(|| records.iter().for_each(|record| self.say.note(record)));
+        self.tensorboard.push_evaluation(records)
+    }
+
+    /// Writes a step down that has landed; `cursor`: after it.
+    pub(super) fn write(
+        &mut self,
+        step: &Launched,
+        norm: f64,
+        skipped: bool,
+        cursor: &Cursor,
+    ) -> Result<()> {
+        let (planned, output) = (&step.planned, &step.output);
+        if skipped {
+            let ids = planned.pairs.iter().map(|&i| self.session.inputs.train_ids[i].as_str());
+            let warning = format!(
+                "step {} skipped, loss {} and gradient norm {norm}; pairs {}",
+                cursor.step,
+                output.loss,
+                ids.collect::<Vec<_>>().join(", ")
+            );
+            self.progress.suspend(|| self.say.warn(warning));
+        }
+        let record = self.record(step, norm, skipped, cursor)?;
+        let message = format!(
+            "loss {:.4} margin {:+.3} accuracy {:.2} {:.1} pairs/s",
+            output.loss,
+            output.rewards[0] - output.rewards[1],
+            output.accuracy,
+            planned.pairs.len() as f64 / record.step_time_s
+        );
+        self.tensorboard.push(&record)?;
+        self.log.push(record)?;
+        self.progress.advance(1, message);
+        Ok(())
+    }
+
+    /// Tokens of a step's pairs as two whole sequences each, which is what TRL counts.
+    pub(super) fn tokens_as_sequences(&self, planned: &PlannedStep) -> u64 {
+        let of = |i: &usize| {
+            let pair = &self.session.inputs.train[*i];
+            2 * pair.prompt.len() + pair.chosen.len() + pair.rejected.len()
+        };
+        planned.pairs.iter().map(of).sum::<usize>() as u64
+    }
+
+    fn record(
+        &self,
+        step: &Launched,
+        norm: f64,
+        skipped: bool,
+        cursor: &Cursor,
+    ) -> Result<StepRecord> {
+        let Launched { planned, output, learning_rate, during: [first, last], .. } = step;
+        let (model, pairs) = (&self.session.model, &self.session.inputs.train);
+        let step_time_s = last.seconds_since(first)?;
+        let scored = |&i: &usize| pairs[i].chosen.len() + pairs[i].rejected.len();
+        let scored = planned.pairs.iter().map(scored).sum();
+        let flop = rate::training_flop(&model.shape, output.tokens_computed, scored);
+        let model_tflops = flop / step_time_s / 1e12;
+        Ok(StepRecord {
+            step: cursor.step,
+            epoch: planned.epoch,
+            loss: finite(output.loss),
+            grad_norm: finite(norm),
+            learning_rate: *learning_rate,
+            rewards_chosen: finite(output.rewards[0]),
+            rewards_rejected: finite(output.rewards[1]),
+            rewards_margins: finite(output.rewards[0] - output.rewards[1]),
+            rewards_accuracies: output.accuracy,
+            logps_chosen: finite(output.logps[0]),
+            logps_rejected: finite(output.logps[1]),
+            num_tokens: cursor.num_tokens,
+            pairs: planned.pairs.len(),
+            step_time_s,
+            tokens_computed: output.tokens_computed,
+            tokens_per_second: output.tokens_computed as f64 / step_time_s,
+            model_tflops,
+            mfu: model_tflops / self.ceiling_tflops,
+            peak_memory_gib: peak::peak_memory_gib(&model.device),
+            skipped,
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! The evaluations of a run: before, during and after training, the best one so far, and when to stop.
+
+use anyhow::{Context, Result};
+
+use crate::eval::evaluator::{Evaluator, Scored};
+use crate::metrics::Evaluation;
+use crate::model::lora::Adapter;
+use crate::report::cell;
+use crate::run_folder::checkpoints;
+use crate::run_folder::eval_log::{self, EvalLog, EvalRecord};
+use crate::run_folder::summary::TrainingSummary;
+use crate::run_folder::tensorboard::TensorBoard;
+use crate::run_folder::train_log::Log;
+use crate::session::Session;
+use crate::train::best::{Best, Judge};
+use crate::train::books::Books;
+use crate::train::checkpoint;
+use crate::train::plan::Plan;
+use crate::train::state::State;
+
+/// Runs the evaluations that are due, records them in `eval.jsonl`, and keeps the best checkpoint.
+pub(super) struct Evaluations<'a> {
+    session: &'a Session<'a>,
+    plan: &'a Plan,
+    evaluator: Evaluator<'a>,
+    judge: Option<Judge>,
+    log: EvalLog,
+    /// Figures before training; none without a set.
+    before: Option<Evaluation>,
+    /// Figures of what is exported; none without a set, and until then.
+    after: Option<Evaluation>,
+}
+
+/// The adapter that a run exports, and the steps it was trained for.
+pub(super) struct Exported {
+    /// The adapter.
+    pub(super) adapter: Adapter,
+    /// Steps it was trained for.
+    step: usize,
+    /// Steps of the run.
+    last: usize,
+    /// Its evaluation, where the best one was chosen.
+    best: Option<Best>,
+}
+
+impl<'a> Evaluations<'a> {
+    /// Evaluates the policy as it starts, then opens the log of a run that resumes after `steps` steps.
+    ///
+    /// What an interrupted run has written is read, not computed again.
+    pub(super) fn open(session: &'a Session<'a>, plan: &'a Plan, steps: usize) -> Result<Self> {
+        let evaluator = Evaluator::new(session, session.folder.adapter().display().to_string());
+        let before = evaluator.before()?;
+        let judge = Judge::new(&session.config.eval);
+        let log = EvalLog::open(&session.folder.eval_log(), steps)?;
+        let mut all = Self { session, plan, evaluator, judge, log, before, after: None };
+        if all.before.is_some() && !all.log.has(0) {
+            let scored = all.evaluator.start()?;
+            all.log.push(all.records(0, &scored))?;
+        }
+        Ok(all)
+    }
+
+    /// The records so far, by step.
+    pub(super) fn records(&self, step: usize, scored: &Scored) -> Vec<EvalRecord> {
+        let epoch = self.plan.epochs_after(step);
+        eval_log::records(step, epoch, &scored.evaluation, &scored.scores, &self.session.config.dpo)
+    }
+
+    /// The records of `eval.jsonl`, by step.
+    pub(super) fn recorded(&self) -> &[EvalRecord] {
+        self.log.records()
+    }
+
+    /// Whether the policy after `step` steps is still to be evaluated.
+    pub(super) fn due(&self, step: usize) -> bool {
+        let every = self.session.config.eval.every;
+        let is_due =
+            every > 0 && step > 0 && (step.is_multiple_of(every) || step == self.plan.steps());
+        is_due && !self.log.has(step)
+    }
+
+    /// The step at which patience ran out, if it did.
+    fn stopped(&self) -> Option<usize> {
+        self.judge.as_ref()?.stop(self.log.records())
+    }
+
+    /// Why training ends before the plan does, if it does.
+    pub(super) fn stop(&self) -> Option<String> {
+        let (at, judge) = (self.stopped()?, self.judge.as_ref()?);
+        Some(format!("stopped after step {at}: {}", judge.reason()))
+    }
+
+    /// Whether no step and no evaluation is left for `state`.
+    pub(super) fn over(&self, state: &State) -> bool {
+        let step = state.cursor.step;
+        (step >= self.plan.steps() && !self.due(step)) || self.stopped().is_some()
+    }
+
+    /// Evaluates the policy of `state` and keeps its checkpoint if it is the best.
+    pub(super) fn during(&mut self, state: &State, books: &mut Books<'_>) -> Result<()> {
+        let step = state.cursor.step;
+        let scored = self.evaluator.during(step, &state.adapter)?;
+        let records = self.records(step, &scored);
+        self.keep_best(state, &records)?;
+        books.write_evaluation(&records)?;
+        self.log.push(records)
+    }
+
+    /// Keeps the checkpoint of `state` if `new`, the records of its evaluation, are the best; removes those that neither this run nor
+    /// one that resumes from any checkpoint can need.
+    fn keep_best(&self, state: &State, new: &[EvalRecord]) -> Result<()> {
+        let Some(judge) = &self.judge else { return Ok(()) };
+        let (path, step) = (self.session.folder.checkpoints(), state.cursor.step);
+        let records = [self.log.records(), new].concat();
+        let saved = checkpoints::list(&path).into_iter().map(|(step, _)| step);
+        let before = step.saturating_sub(1);
+        let bests: Vec<usize> = saved
+            .map(|saved| saved.min(before))
+            .chain([before, step])
+            .filter_map(|until| Some(judge.best(&records, until)?.step))
+            .collect();
+        if bests.contains(&step) {
+            checkpoint::save_best(self.session, state)?;
+        }
+        checkpoint::prune_best(&path, &bests)
+    }
+
+    /// What the user came for: the adapter of the last step, or of the best evaluation.
+    pub(super) fn exported(&self, state: State) -> Result<Exported> {
+        let last = state.cursor.step;
+        let best = self.judge.as_ref().and_then(|judge| judge.best(self.log.records(), last));
+        let Some(best) = best else {
+            return Ok(Exported { adapter: state.adapter, step: last, last, best });
+        };
+        let path = checkpoints::best_path(&self.session.folder.checkpoints(), best.step);
+        let state = checkpoint::open(self.session, &path)
+            .with_context(|| format!("the best checkpoint `{}` cannot be used", path.display()))?;
+        Ok(Exported { adapter: state.adapter, step: best.step, last, best: Some(best) })
+    }
+
+    /// Evaluates what is exported; `log`: the steps, for TensorBoard.
+    pub(super) fn after(&mut self, exported: &Exported, log: &Log) -> Result<()> {
+        if self.before.is_none() {
+            return Ok(());
+        }
+        let scored = self.evaluator.after(exported.step, &exported.adapter)?;
+        if !self.log.has(exported.step) {
+            self.log.push(self.records(exported.step, &scored))?;
+            let folder = self.session.folder.tensorboard();
+            TensorBoard::open(&folder, log.records(), self.log.records())?;
+        }
+        self.after = Some(scored.evaluation);
+        Ok(())
+    }
+
+    /// Adds to `training` which step was exported and why, and prints it.
+    pub(super) fn describe(&self, exported: &Exported, training: &mut TrainingSummary) {
+        let (Some(judge), Some(best)) = (&self.judge, exported.best) else { return };
+        let (say, last) = (self.session.options.verbosity, exported.last);
+        let (title, figure) = (judge.title(), cell::value(judge.metric, best.value));
+        let what = format!("step {} of {last}, the best by {title}: {figure}", best.step);
+        say.note(format!("exported: {what}"));
+        training.exported = Some(what);
+        training.stopped_early = self
+            .stopped()
+            .map(|at| format!("after step {at} of {}: {}", self.plan.steps(), judge.reason()));
+        if judge.is_worse_than_start(best, self.log.records()) {
+            say.warn(format!("no step has a better {title} than the model before training"));
+        }
+    }
+
+    /// The figures before training and of what is exported.
+    pub(super) fn figures(self) -> [Option<Evaluation>; 2] {
+        [self.before, self.after]
+    }
+}

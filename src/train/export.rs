@@ -1,0 +1,47 @@
+//! The adapter folder: what PEFT loads, with the tokenizer, the configuration and a model card.
+
+use anyhow::Result;
+
+use crate::disk::atomic;
+use crate::model::adapter::{self, WEIGHTS_FILE};
+use crate::model::lora::Adapter;
+use crate::report::RunReport;
+use crate::session::Session;
+
+/// Writes the adapter folder, unless it holds this adapter already.
+pub(super) fn adapter(session: &Session<'_>, exported: &Adapter) -> Result<()> {
+    let weights = adapter::to_safetensors(&exported.tensors)?;
+    let path = session.folder.adapter();
+    if std::fs::read(path.join(WEIGHTS_FILE)).is_ok_and(|there| there == weights) {
+        return Ok(());
+    }
+    let config = serde_json::to_vec_pretty(&session.adapter_config(exported))?;
+    let mut files =
+        vec![(WEIGHTS_FILE.to_owned(), weights), (adapter::CONFIG_FILE.to_owned(), config)];
+    files.extend(session.inputs.tokenizer_files.iter().cloned());
+    atomic::write_folder(&path, &files)
+}
+
+/// Writes the model card and the configuration into the adapter folder.
+pub(super) fn model_card(session: &Session<'_>, report: &RunReport) -> Result<()> {
+    let config = session.config;
+    let (lora, dpo, train) = (&config.lora, &config.dpo, &config.train);
+    let modules: Vec<_> = lora.target_modules.iter().map(|module| module.name()).collect();
+    let pairs_a_step = train.per_device_batch_size * train.gradient_accumulation_steps;
+    let settings = [
+        ("rank, alpha, dropout", format!("{}, {}, {}", lora.rank, lora.alpha, lora.dropout)),
+        ("adapted layers", modules.join(", ")),
+        ("loss, beta", format!("{}, {}", dpo.loss, dpo.beta)),
+        ("learning rate, schedule", format!("{:e}, {}", train.learning_rate, train.scheduler)),
+        ("pairs a step", pairs_a_step.to_string()),
+        ("tokens at most", config.data.max_length.to_string()),
+        ("seed", train.seed.to_string()),
+    ];
+    let card = report.to_model_card(&session.base_name, &settings);
+    let put = |name: &str, text: &str| {
+        let path = session.folder.adapter().join(name);
+        atomic::write(&path, |out| Ok(out.write_all(text.as_bytes())?))
+    };
+    put("README.md", &card)?;
+    put("config.toml", &report.config_toml)
+}
