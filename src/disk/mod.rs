@@ -4,4 +4,5 @@ pub mod atomic;
 pub mod cache;
 pub mod digest;
 pub mod journal;
+pub mod json_lines;
 pub mod writable;

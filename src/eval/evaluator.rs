@@ -1,6 +1,7 @@
 //! Evaluates policies on the sets: scores of every pair and answers to prompts into `eval/`, figures out.
 
 use crate::run_folder::checkpoints;
+use crate::run_folder::paths::{AFTER, BEFORE};
 use std::io::ErrorKind;
 
 use anyhow::{Context, Result};
@@ -18,9 +19,6 @@ use crate::model::lora::Adapter;
 use crate::session::Session;
 use crate::session::inputs::EvalInputs;
 
-/// Names of the evaluations before training and of what is exported; those between them are named after their step.
-const BEFORE: &str = "before";
-const AFTER: &str = "after";
 /// Name of the reference's pass where it is not that of the policy as it starts.
 const REFERENCE: &str = "reference";
 

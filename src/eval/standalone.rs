@@ -11,7 +11,7 @@ use crate::eval::evaluator::Evaluator;
 use crate::machine;
 use crate::metrics::Evaluation;
 use crate::metrics::harness::{self, About};
-use crate::report::{RunReport, page};
+use crate::report::page;
 use crate::run_folder::guard::Resume;
 use crate::run_folder::purpose::Purpose;
 use crate::session::{Options, Session};
@@ -46,18 +46,8 @@ pub fn evaluate(config: &RunConfig, device: &str, verbosity: Verbosity) -> Resul
     if let Some(evaluation) = after.as_ref().or(before.as_ref()) {
         write_results(&session, evaluation, begun)?;
     }
-    let report = RunReport {
-        title: session.folder.name("evaluation"),
-        model: config.model.path.clone(),
-        device: machine::describe(&session.model.device),
-        training: None,
-        before: before.clone(),
-        after: after.clone(),
-        adapter_dir: config.lora.init_from.clone(),
-        config_toml: config.to_evaluation_toml()?,
-        notes: session.inputs.notes.clone(),
-    };
-    page::write_run(&report, session.folder.path())?;
+    let summary = session.summary("evaluation", config.lora.init_from.clone(), None);
+    page::write_run(session.folder.path(), &summary)?;
     Ok(Evaluated { before, after })
 }
 

@@ -1,16 +1,12 @@
 //! What is known of one pair once both models have read it, and the JSONL file that holds it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::bail_input;
-use crate::disk::atomic;
-use crate::error::InputError;
+use crate::disk::json_lines;
 
 /// One line of `eval/scores-<set>-{before,after}.jsonl`. All log-probabilities are sums over an answer's tokens, in nats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,35 +97,15 @@ fn per_token(sum: f64, tokens: usize) -> f64 {
 /// Writes one JSON line per pair, in order. The file appears whole or not at all; a score that is not finite is an error.
 pub fn write_scores(path: &Path, scores: &[PairScore]) -> anyhow::Result<()> {
     scores.iter().try_for_each(PairScore::check_finite)?;
-    atomic::write(path, |out| {
-        for score in scores {
-            serde_json::to_writer(&mut *out, score)?;
-            out.write_all(b"\n")?;
-        }
-        Ok(())
-    })
+    json_lines::write(path, scores)
 }
 
-/// Reads what [`write_scores`] wrote. An unreadable line is an [`InputError`] that names the file and the line.
+/// Reads what [`write_scores`] wrote. An unreadable line is an [`crate::error::InputError`] that names the file and the line.
 ///
-/// Blank lines are allowed. An empty file gives no scores; whoever needs some refuses that.
+/// An empty file gives no scores; whoever needs some refuses that.
 pub fn read_scores(path: &Path) -> anyhow::Result<Vec<PairScore>> {
-    let file = File::open(path)
-        .map_err(|error| InputError::new(format!("cannot open `{}`: {error}", path.display())))?;
-    let mut scores = Vec::new();
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let place = || format!("{}:{}", path.display(), index + 1);
-        let line = line.map_err(|error| InputError::new(format!("{}: {error}", place())))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let score: PairScore = serde_json::from_str(&line).map_err(|error| {
-            InputError::new(format!("{}: {}not a pair's scores: {error}", place(), id_of(&line)))
-        })?;
-        score.check_finite().with_context(place)?;
-        scores.push(score);
-    }
-    Ok(scores)
+    let wrong = |line: &str| format!("{}not a pair's scores", id_of(line));
+    json_lines::read(path, wrong, PairScore::check_finite)
 }
 
 /// "pair `x`: " where a broken line still tells its id.
@@ -159,6 +135,7 @@ pub(crate) fn pair_of(id: &str, user: Option<&str>, sums: [f64; 4]) -> PairScore
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::InputError;
 
     #[test]
     fn a_side_without_scored_tokens_has_mean_zero_and_is_counted() {

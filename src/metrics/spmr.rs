@@ -5,16 +5,13 @@
 //! after it, which is what the paper's authors embedded.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::bail_input;
 use crate::config::SpmrSection;
-use crate::disk::atomic;
-use crate::error::InputError;
+use crate::disk::json_lines;
 use crate::metrics::bootstrap::{self, Clusters};
 use crate::metrics::figure::Figure;
 use crate::metrics::groups::{MINIMUM_CLUSTERS, MINIMUM_N, members};
@@ -412,30 +409,12 @@ impl Answer {
 /// Writes one JSON line per answer, in order. The file appears whole or not at all.
 pub fn write_answers(path: &Path, answers: &[Answer]) -> anyhow::Result<()> {
     answers.iter().try_for_each(Answer::check_finite)?;
-    atomic::write(path, |out| {
-        for one in answers {
-            serde_json::to_writer(&mut *out, one)?;
-            out.write_all(b"\n")?;
-        }
-        Ok(())
-    })
+    json_lines::write(path, answers)
 }
 
-/// Reads what [`write_answers`] wrote. An unreadable line is an [`InputError`] that names the file and the line.
+/// Reads what [`write_answers`] wrote. An unreadable line is an [`crate::error::InputError`] that names the file and the line.
 pub fn read_answers(path: &Path) -> anyhow::Result<Vec<Answer>> {
-    let file = std::fs::File::open(path)
-        .map_err(|error| InputError::new(format!("cannot open `{}`: {error}", path.display())))?;
-    let mut all = Vec::new();
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let place = || format!("{}:{}", path.display(), index + 1);
-        let line = line.map_err(|error| InputError::new(format!("{}: {error}", place())))?;
-        let one: Answer = serde_json::from_str(&line).map_err(|error| {
-            InputError::new(format!("{}: not a generated answer: {error}", place()))
-        })?;
-        one.check_finite().with_context(place)?;
-        all.push(one);
-    }
-    Ok(all)
+    json_lines::read(path, |_| "not a generated answer".to_owned(), Answer::check_finite)
 }
 
 /// An answer for tests.
@@ -460,6 +439,7 @@ pub(crate) fn answer_of(id: &str, user: Option<&str>, cosines: [f64; 2]) -> Answ
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::InputError;
 
     fn settings() -> SpmrSection {
         SpmrSection { embedder: "minilm".into(), ..SpmrSection::default() }

@@ -1,6 +1,5 @@
 //! A run folder as a report reads it: whatever is there, nothing computed by a model.
 
-use crate::run_folder::summary;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,8 +10,10 @@ use crate::metrics::score::{PairScore, read_scores};
 use crate::metrics::spmr::{Answer, read_answers};
 use crate::metrics::{Evaluation, SetResult};
 use crate::report::run::RunReport;
-use crate::run_folder::steps::{Step, Steps};
-use crate::run_folder::summary::{Summary, TrainingSummary};
+use crate::run_folder::paths::{AFTER, BEFORE, Paths};
+use crate::run_folder::purpose::Purpose;
+use crate::run_folder::summary::Summary;
+use crate::run_folder::train_log::{self, StepRecord, Steps};
 
 /// A run, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +31,7 @@ pub struct Run {
     /// None of a run of an earlier version.
     pub summary: Option<Summary>,
     /// Optimizer steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StepRecord>,
     /// Figures before tuning.
     pub before: Option<Evaluation>,
     /// Figures after tuning.
@@ -55,7 +56,7 @@ pub struct SetFiles {
 }
 
 /// Names of the two states in file names.
-const STATES: [&str; 2] = ["before", "after"];
+const STATES: [&str; 2] = [BEFORE, AFTER];
 
 impl Run {
     /// Reads the folder; groups are measured anew from the scores, with `minimum_n` pairs a group or more.
@@ -65,12 +66,13 @@ impl Run {
         let (is_evaluation, path) = config_file(folder)?;
         let (head, config_toml, config) = read_config(&path)?;
         let mut left_out = Vec::new();
-        let log = folder.join("train.jsonl");
+        let paths = Paths::of(folder);
+        let log = paths.log();
         let steps = Steps::read(&log)?;
         left_out.extend(steps.note(&log));
         let [mut before, mut after] = [None, None];
         for (state, evaluation) in STATES.into_iter().zip([&mut before, &mut after]) {
-            let path = folder.join("eval").join(format!("{state}.json"));
+            let path = paths.evaluation(state);
             if path.exists() {
                 *evaluation = Some(Evaluation::read(&path)?);
             }
@@ -87,7 +89,7 @@ impl Run {
             .map(str::to_owned)
             .collect();
         for name in names {
-            let files = SetFiles::read(folder, &name)?;
+            let files = SetFiles::read(&paths, &name)?;
             files
                 .group(before.as_mut(), after.as_mut(), minimum_n)
                 .with_context(|| format!("run `{}`", folder.display()))?;
@@ -100,11 +102,11 @@ impl Run {
             config,
             config_toml,
             head,
-            summary: read_summary(folder)?,
+            summary: Summary::read(&paths.summary())?,
             steps: steps.steps,
             before,
             after,
-            during: read_during(folder, &mut left_out)?,
+            during: read_during(&paths, &mut left_out)?,
             sets,
             left_out,
         })
@@ -137,12 +139,16 @@ impl Run {
     /// What `report.md` is made of.
     pub fn report(&self, folder: &Path) -> RunReport {
         let summary = self.summary.clone();
-        let adapter_dir = folder.join("adapter").display().to_string();
+        let adapter_dir = Paths::of(folder).adapter().display().to_string();
+        let wall_time_s = train_log::stepping_s(&self.steps); // without a summary, that of the steps alone
         RunReport {
             title: summary.as_ref().map_or_else(|| self.name.clone(), |s| s.title.clone()),
             model: self.model().to_owned(),
             device: self.device().to_owned(),
-            training: summary.as_ref().map_or_else(|| self.training(), |s| s.training.clone()),
+            training: summary.as_ref().map_or_else(
+                || (!self.is_evaluation).then(|| train_log::summary(&self.steps, wall_time_s)),
+                |s| s.training.clone(),
+            ),
             before: self.before.clone(),
             after: self.after.clone(),
             adapter_dir: summary.as_ref().map_or(adapter_dir, |s| s.adapter_dir.clone()),
@@ -154,47 +160,18 @@ impl Run {
                 .collect(),
         }
     }
-
-    /// The training as its log tells it; the time is that of the steps.
-    fn training(&self) -> Option<TrainingSummary> {
-        if self.is_evaluation {
-            return None;
-        }
-        let (first, last) = (self.steps.first(), self.steps.last());
-        let pairs = self.steps.iter().map(|step| step.pairs).sum();
-        let time_s: f64 = self.steps.iter().filter_map(|step| step.step_time_s).sum();
-        Some(TrainingSummary {
-            steps: self.steps.len(),
-            epochs: last.map_or(0.0, |step| step.epoch),
-            pairs,
-            skipped_steps: self.steps.iter().filter(|step| step.skipped).count(),
-            first_loss: first.and_then(|step| step.loss),
-            last_loss: last.and_then(|step| step.loss),
-            final_margin: last.and_then(|step| step.margin),
-            final_accuracy: last.and_then(|step| step.accuracy),
-            pairs_per_second: (time_s > 0.0).then(|| pairs as f64 / time_s),
-            peak_memory_gib: self
-                .steps
-                .iter()
-                .filter_map(|step| step.peak_memory_gib)
-                .reduce(f64::max),
-            stopped_early: None,
-            exported: None,
-            wall_time_s: time_s,
-        })
-    }
 }
 
 impl SetFiles {
-    fn read(folder: &Path, name: &str) -> anyhow::Result<Self> {
+    fn read(paths: &Paths, name: &str) -> anyhow::Result<Self> {
         let mut files = Self { name: name.to_owned(), ..Self::default() };
         for (i, state) in STATES.into_iter().enumerate() {
-            let of = |kind: &str| folder.join("eval").join(format!("{kind}-{name}-{state}.jsonl"));
-            if of("scores").exists() {
-                files.scores[i] = read_scores(&of("scores"))?;
+            let (scores, generations) = (paths.scores(name, state), paths.generations(name, state));
+            if scores.exists() {
+                files.scores[i] = read_scores(&scores)?;
             }
-            if of("generations").exists() {
-                files.answers[i] = read_answers(&of("generations"))?;
+            if generations.exists() {
+                files.answers[i] = read_answers(&generations)?;
             }
         }
         Ok(files)
@@ -241,11 +218,12 @@ impl SetFiles {
     }
 }
 
-/// The file that says with which settings the folder came about, and whether it is that of an evaluation alone.
+/// The folder's configuration file, and whether `mvpbench eval` wrote it.
 fn config_file(folder: &Path) -> anyhow::Result<(bool, PathBuf)> {
-    for (is_evaluation, name) in [(false, "config.toml"), (true, "evaluation.toml")] {
-        if folder.join(name).exists() {
-            return Ok((is_evaluation, folder.join(name)));
+    for purpose in [Purpose::Run, Purpose::Evaluation] {
+        let file = Paths::of(folder).config(purpose);
+        if file.exists() {
+            return Ok((purpose == Purpose::Evaluation, file));
         }
     }
     let message = if folder.is_dir() {
@@ -273,26 +251,13 @@ fn read_config(path: &Path) -> anyhow::Result<(Vec<String>, String, toml::Table)
     Ok((head.map(str::to_owned).collect(), rest, config))
 }
 
-fn read_summary(folder: &Path) -> anyhow::Result<Option<Summary>> {
-    let path = folder.join(summary::SUMMARY_FILE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let bytes =
-        std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let summary = serde_json::from_slice(&bytes).map_err(|error| {
-        InputError::new(format!("`{}` is not the summary of a run: {error}", path.display()))
-    })?;
-    Ok(Some(summary))
-}
-
 /// `eval/step-<number>.json`, in the order of their steps.
 fn read_during(
-    folder: &Path,
+    paths: &Paths,
     left_out: &mut Vec<String>,
 ) -> anyhow::Result<Vec<(usize, Evaluation)>> {
     let mut during = Vec::new();
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder.join("eval"))
+    let mut files: Vec<PathBuf> = std::fs::read_dir(paths.evaluations())
         .into_iter()
         .flatten()
         .flatten()
@@ -300,11 +265,7 @@ fn read_during(
         .collect();
     files.sort();
     for path in files {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let number = name.as_deref().and_then(|name| {
-            name.strip_prefix("step-")?.strip_suffix(".json")?.parse::<usize>().ok()
-        });
-        let Some(step) = number else { continue };
+        let Some(step) = Paths::evaluated_step(&path) else { continue };
         match Evaluation::read(&path) {
             Ok(evaluation) => during.push((step, evaluation)),
             Err(error) => left_out.push(format!("{error:#}; it is left out")),

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
 use crate::disk::atomic;
 use crate::metrics::groups::MINIMUM_N;
 use crate::report::folder::Run;
@@ -13,7 +15,8 @@ use crate::report::markup::{escape, paragraph};
 use crate::report::run::RunReport;
 use crate::report::table::Table;
 use crate::report::table1::Table1;
-use crate::run_folder::summary::{SUMMARY_FILE, Summary};
+use crate::run_folder::paths::Paths;
+use crate::run_folder::summary::Summary;
 
 /// Names of the two pages.
 pub const FILES: [&str; 2] = ["report.html", "report.md"];
@@ -37,6 +40,15 @@ pub struct Written {
 ///
 /// Each file appears whole or not at all. Refuses what [`Run::read`] refuses, before anything is written.
 pub fn write(folders: &[PathBuf], output: &Path, minimum_n: usize) -> anyhow::Result<Written> {
+    Ok(write_runs(folders, output, minimum_n)?.0)
+}
+
+/// [`write`], and the runs it read.
+fn write_runs(
+    folders: &[PathBuf],
+    output: &Path,
+    minimum_n: usize,
+) -> anyhow::Result<(Written, Vec<Run>)> {
     let mut runs = folders
         .iter()
         .map(|folder| Run::read(folder, minimum_n))
@@ -51,26 +63,18 @@ pub fn write(folders: &[PathBuf], output: &Path, minimum_n: usize) -> anyhow::Re
     }
     let all: Vec<&Run> = runs.iter().collect();
     let comparison = (all.len() > 1).then(|| compare::comparison(&all));
-    let left_out = runs.into_iter().flat_map(|run| run.left_out).collect();
-    Ok(Written { files, left_out, comparison })
+    let left_out = runs.iter().flat_map(|run| run.left_out.iter().cloned()).collect();
+    Ok((Written { files, left_out, comparison }, runs))
 }
 
-/// Writes `summary.json` of a run and both pages from the files of its folder, as `mvpbench report` does again.
-pub fn write_run(report: &RunReport, folder: &Path) -> anyhow::Result<()> {
-    let summary = Summary {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        title: report.title.clone(),
-        device: report.device.clone(),
-        adapter_dir: report.adapter_dir.clone(),
-        training: report.training.clone(),
-        notes: report.notes.clone(),
-    };
-    atomic::write(&folder.join(SUMMARY_FILE), |out| {
-        serde_json::to_writer_pretty(&mut *out, &summary)?;
-        Ok(out.write_all(b"\n")?)
-    })?;
-    write(&[folder.to_owned()], folder, MINIMUM_N)?;
-    Ok(())
+/// Writes `summary.json` of a run, then both pages from the files of its folder, as `mvpbench report` does again.
+///
+/// Returns what the pages are made of.
+pub fn write_run(folder: &Path, summary: &Summary) -> anyhow::Result<RunReport> {
+    summary.write(&Paths::of(folder).summary())?;
+    let (_, runs) = write_runs(&[folder.to_owned()], folder, MINIMUM_N)?;
+    let run = runs.first().context("a page without a run")?;
+    Ok(run.report(folder))
 }
 
 /// Runs of one name get the paths of their folders, so that a reader can tell them apart.

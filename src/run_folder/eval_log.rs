@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::DpoSection;
-use crate::disk::atomic;
+use crate::disk::json_lines;
 use crate::dpo;
 use crate::metrics::{Evaluation, Metric, PairScore};
 
@@ -110,17 +110,8 @@ pub struct EvalLog {
 impl EvalLog {
     /// Opens the log of a run that goes on after `steps` steps: what is recorded beyond them is dropped, and comes again.
     pub fn open(path: &Path, steps: usize) -> Result<Self> {
-        let text = if path.exists() {
-            std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read `{}`", path.display()))?
-        } else {
-            String::new()
-        };
-        let records = text
-            .lines()
-            .map_while(|line| serde_json::from_str(line).ok())
-            .filter(|record: &EvalRecord| record.step <= steps)
-            .collect();
+        let records: Vec<EvalRecord> = json_lines::read_log(path)?;
+        let records = records.into_iter().filter(|record| record.step <= steps).collect();
         Ok(Self { path: path.to_owned(), records })
     }
 
@@ -133,12 +124,7 @@ impl EvalLog {
     pub fn push(&mut self, records: Vec<EvalRecord>) -> Result<()> {
         self.records.extend(records);
         self.records.sort_by_key(|record| record.step);
-        atomic::write(&self.path, |out| {
-            for record in &self.records {
-                writeln!(out, "{}", serde_json::to_string(record)?)?;
-            }
-            Ok(())
-        })
+        json_lines::write(&self.path, &self.records)
     }
 
     /// The records so far, by step.

@@ -9,6 +9,7 @@ use crate::config::{Difference, RunConfig};
 use crate::disk::writable;
 use crate::error::InputError;
 use crate::run_folder::LOCK_FILE;
+use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
 
 /// What to do about a run that is already there.
@@ -41,7 +42,7 @@ pub fn check(
             .into());
     }
     writable::check(path)?;
-    let file = path.join(purpose.config_file());
+    let file = Paths::of(path).config(purpose);
     if !file.exists() {
         // What a program that is killed early leaves: the lock comes first, the configuration last.
         let begun = path.join(LOCK_FILE).exists();
@@ -93,7 +94,7 @@ fn check_checkpoint(
 ) -> Result<Vec<String>> {
     let run = checkpoint.canonicalize().ok();
     let file = run.as_deref().and_then(|path| path.parent()?.parent());
-    let Some(file) = file.map(|run| run.join(Purpose::Run.config_file())).filter(|f| f.exists())
+    let Some(file) = file.map(|run| Paths::of(run).config(Purpose::Run)).filter(|f| f.exists())
     else {
         return Ok(Vec::new());
     };

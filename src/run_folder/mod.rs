@@ -3,20 +3,22 @@
 pub mod checkpoints;
 pub mod eval_log;
 pub mod guard;
+pub mod paths;
 pub mod purpose;
-pub mod steps;
 pub mod summary;
 pub mod tensorboard;
 pub mod train_log;
 
 use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::config::RunConfig;
 use crate::disk::atomic;
 use crate::error::InputError;
+use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
 
 const LOCK_FILE: &str = "run.lock";
@@ -26,8 +28,16 @@ const CHANGED: &str = "# changed after step ";
 /// An open run folder.
 #[derive(Debug)]
 pub struct RunFolder {
-    path: PathBuf,
+    paths: Paths,
     _lock: File,
+}
+
+impl Deref for RunFolder {
+    type Target = Paths;
+
+    fn deref(&self) -> &Paths {
+        &self.paths
+    }
 }
 
 impl RunFolder {
@@ -38,7 +48,7 @@ impl RunFolder {
         let lock = File::create(path.join(LOCK_FILE))
             .with_context(|| format!("cannot write in the output folder `{}`", path.display()))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { paths: Paths::of(path), _lock: lock }),
             Err(TryLockError::WouldBlock) => {
                 Err(InputError::new(format!("another program is writing in `{}`", path.display()))
                     .hint("wait for it, or give another folder with `--output`")
@@ -64,7 +74,7 @@ impl RunFolder {
         commit: Option<&str>,
         changes: &[String],
     ) -> Result<()> {
-        let (file, noun) = (self.path.join(purpose.config_file()), purpose.noun());
+        let (file, noun) = (self.config(purpose), purpose.noun());
         let mut changed = String::new();
         if let Ok(text) = fs::read_to_string(&file) {
             let earlier = text.lines().find_map(|line| line.strip_prefix(INPUTS));
@@ -81,7 +91,7 @@ impl RunFolder {
             } else if earlier.is_some_and(|earlier| earlier != inputs_digest) {
                 let message = format!(
                     "the model, the data or the start adapter is not what the {noun} in `{}` began with, though the configuration is",
-                    self.path.display()
+                    self.path().display()
                 );
                 return Err(InputError::new(message)
                     .hint(format!(
@@ -103,7 +113,7 @@ impl RunFolder {
 
     /// Removes the figures of all evaluations; scores and answers are written over.
     fn remove_figures(&self) -> Result<()> {
-        for entry in fs::read_dir(self.path.join("eval")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.evaluations()).into_iter().flatten().flatten() {
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "json") {
                 fs::remove_file(&path)
@@ -111,76 +121,5 @@ impl RunFolder {
             }
         }
         Ok(())
-    }
-
-    /// The last part of the folder's path, or `otherwise` where it has none.
-    pub fn name(&self, otherwise: &str) -> String {
-        let name = self.path.file_name();
-        name.map_or_else(|| otherwise.to_owned(), |name| name.to_string_lossy().into_owned())
-    }
-
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Where an embedded base model is unpacked.
-    pub fn base_model(&self) -> PathBuf {
-        self.path.join("base_model")
-    }
-
-    /// The folder of the checkpoints.
-    pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
-    }
-
-    /// The exported adapter.
-    pub fn adapter(&self) -> PathBuf {
-        self.path.join("adapter")
-    }
-
-    /// The log of the steps.
-    pub fn log(&self) -> PathBuf {
-        self.path.join("train.jsonl")
-    }
-
-    /// The folder of the TensorBoard events.
-    pub fn tensorboard(&self) -> PathBuf {
-        self.path.join("tensorboard")
-    }
-
-    /// The figures of every evaluation, step by step.
-    pub fn eval_log(&self) -> PathBuf {
-        self.path.join("eval.jsonl")
-    }
-
-    /// Figures of all sets; `when` is `before`, `after` or such as `step-000100`.
-    pub fn evaluation(&self, when: &str) -> PathBuf {
-        self.path.join("eval").join(format!("{when}.json"))
-    }
-
-    /// Scores of one set.
-    pub fn scores(&self, set: &str, when: &str) -> PathBuf {
-        self.path.join("eval").join(format!("scores-{set}-{when}.jsonl"))
-    }
-
-    /// Generated answers of one set.
-    pub fn generations(&self, set: &str, when: &str) -> PathBuf {
-        self.path.join("eval").join(format!("generations-{set}-{when}.jsonl"))
-    }
-
-    /// Answers of a set of which not all are generated yet.
-    pub fn journal(&self, set: &str, when: &str) -> PathBuf {
-        self.path.join("eval").join(format!(".generations-{set}-{when}.journal"))
-    }
-
-    /// Sums of a set's pairs of which not all are computed yet.
-    pub fn kept_sums(&self, set: &str, when: &str) -> PathBuf {
-        self.path.join("eval").join(format!(".sums-{set}-{when}.json"))
-    }
-
-    /// Figures in the form of lm-evaluation-harness.
-    pub fn results(&self) -> PathBuf {
-        self.path.join("results.json")
     }
 }

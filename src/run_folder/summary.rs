@@ -1,6 +1,12 @@
 //! `summary.json`: what a report says of a run and no other file of its folder holds.
 
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::disk::atomic;
+use crate::error::InputError;
 
 /// The file in a run folder.
 pub const SUMMARY_FILE: &str = "summary.json";
@@ -21,6 +27,29 @@ pub struct Summary {
     pub training: Option<TrainingSummary>,
     /// What was counted and must be seen.
     pub notes: Vec<String>,
+}
+
+impl Summary {
+    /// Writes it as the file `path`, which appears whole.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        atomic::write(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            Ok(out.write_all(b"\n")?)
+        })
+    }
+
+    /// Reads the file `path`; none where there is none, as in the folder of an earlier version.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let summary = serde_json::from_slice(&bytes).map_err(|error| {
+            InputError::new(format!("`{}` is not the summary of a run: {error}", path.display()))
+        })?;
+        Ok(Some(summary))
+    }
 }
 
 /// How the training went. What never happened is none: a run of no steps has no loss.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::disk::atomic;
 use crate::run_folder::eval_log::EvalRecord;
-use crate::run_folder::train_log::StepRecord;
+use crate::run_folder::train_log::{StepRecord, stepping_s};
 
 /// What a file of events has in its name, and TensorBoard knows it by.
 const MARK: &str = "tfevents";
@@ -38,14 +38,14 @@ impl TensorBoard {
         let name =
             format!("events.out.{MARK}.{:010}.mvpbench.{}.0", now as u64, std::process::id());
         let path = folder.join(name);
-        let ahead: f64 = records.iter().map(|record| record.step_time_s).sum();
+        let ahead = stepping_s(records);
         let mut wall_time = now - ahead;
         atomic::write(&path, |out| {
             out.write_all(&framed(&version_event(wall_time)))?;
             let at = |step| of_step(evaluations, step);
             out.write_all(&eval_event(at(0), wall_time))?;
             for record in records {
-                wall_time += record.step_time_s;
+                wall_time += record.step_time_s.unwrap_or(0.0);
                 out.write_all(&framed(&step_event(record, wall_time)?))?;
                 out.write_all(&eval_event(at(record.step), wall_time))?;
             }

@@ -28,6 +28,7 @@ use crate::model::{adapter, weights};
 use crate::run_folder::RunFolder;
 use crate::run_folder::guard::{self, Resume};
 use crate::run_folder::purpose::Purpose;
+use crate::run_folder::summary::{Summary, TrainingSummary};
 use crate::session::inputs::Inputs;
 use crate::session::source::ModelSource;
 
@@ -131,6 +132,23 @@ impl<'a> Session<'a> {
             folder,
             engine,
         })
+    }
+
+    /// `summary.json`; `otherwise`: the title where the folder's path has no last part.
+    pub fn summary(
+        &self,
+        otherwise: &str,
+        adapter_dir: String,
+        training: Option<TrainingSummary>,
+    ) -> Summary {
+        Summary {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            title: self.folder.name(otherwise),
+            device: machine::describe(&self.model.device),
+            adapter_dir,
+            training,
+            notes: self.inputs.notes.clone(),
+        }
     }
 
     /// `adapter_config.json` of `adapter`.

@@ -86,7 +86,7 @@ impl<'a> Books<'a> {
             output.loss,
             output.rewards[0] - output.rewards[1],
             output.accuracy,
-            planned.pairs.len() as f64 / record.step_time_s
+            planned.pairs.len() as f64 / record.step_time_s.unwrap_or(f64::NAN)
         );
         self.tensorboard.push(&record)?;
         self.log.push(record)?;
@@ -126,16 +126,16 @@ impl<'a> Books<'a> {
             rewards_chosen: finite(output.rewards[0]),
             rewards_rejected: finite(output.rewards[1]),
             rewards_margins: finite(output.rewards[0] - output.rewards[1]),
-            rewards_accuracies: output.accuracy,
+            rewards_accuracies: finite(output.accuracy),
             logps_chosen: finite(output.logps[0]),
             logps_rejected: finite(output.logps[1]),
             num_tokens: cursor.num_tokens,
             pairs: planned.pairs.len(),
-            step_time_s,
+            step_time_s: finite(step_time_s),
             tokens_computed: output.tokens_computed,
-            tokens_per_second: output.tokens_computed as f64 / step_time_s,
+            tokens_per_second: finite(output.tokens_computed as f64 / step_time_s),
             model_tflops,
-            mfu: model_tflops / self.ceiling_tflops,
+            mfu: finite(model_tflops / self.ceiling_tflops),
             peak_memory_gib: peak::peak_memory_gib(&model.device),
             skipped,
         })

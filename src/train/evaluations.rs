@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 
 use crate::eval::evaluator::{Evaluator, Scored};
-use crate::metrics::Evaluation;
 use crate::model::lora::Adapter;
 use crate::report::cell;
 use crate::run_folder::checkpoints;
@@ -25,10 +24,7 @@ pub(super) struct Evaluations<'a> {
     evaluator: Evaluator<'a>,
     judge: Option<Judge>,
     log: EvalLog,
-    /// Figures before training; none without a set.
-    before: Option<Evaluation>,
-    /// Figures of what is exported; none without a set, and until then.
-    after: Option<Evaluation>,
+    has_sets: bool,
 }
 
 /// The adapter that a run exports, and the steps it was trained for.
@@ -49,11 +45,11 @@ impl<'a> Evaluations<'a> {
     /// What an interrupted run has written is read, not computed again.
     pub(super) fn open(session: &'a Session<'a>, plan: &'a Plan, steps: usize) -> Result<Self> {
         let evaluator = Evaluator::new(session, session.folder.adapter().display().to_string());
-        let before = evaluator.before()?;
+        let has_sets = evaluator.before()?.is_some();
         let judge = Judge::new(&session.config.eval);
         let log = EvalLog::open(&session.folder.eval_log(), steps)?;
-        let mut all = Self { session, plan, evaluator, judge, log, before, after: None };
-        if all.before.is_some() && !all.log.has(0) {
+        let mut all = Self { session, plan, evaluator, judge, log, has_sets };
+        if has_sets && !all.log.has(0) {
             let scored = all.evaluator.start()?;
             all.log.push(all.records(0, &scored))?;
         }
@@ -140,7 +136,7 @@ impl<'a> Evaluations<'a> {
 
     /// Evaluates what is exported; `log`: the steps, for TensorBoard.
     pub(super) fn after(&mut self, exported: &Exported, log: &Log) -> Result<()> {
-        if self.before.is_none() {
+        if !self.has_sets {
             return Ok(());
         }
         let scored = self.evaluator.after(exported.step, &exported.adapter)?;
@@ -149,7 +145,6 @@ impl<'a> Evaluations<'a> {
             let folder = self.session.folder.tensorboard();
             TensorBoard::open(&folder, log.records(), self.log.records())?;
         }
-        self.after = Some(scored.evaluation);
         Ok(())
     }
 
@@ -167,10 +162,5 @@ impl<'a> Evaluations<'a> {
         if judge.is_worse_than_start(best, self.log.records()) {
             say.warn(format!("no step has a better {title} than the model before training"));
         }
-    }
-
-    /// The figures before training and of what is exported.
-    pub(super) fn figures(self) -> [Option<Evaluation>; 2] {
-        [self.before, self.after]
     }
 }

@@ -6,11 +6,10 @@ use anyhow::Result;
 
 use crate::config::RunConfig;
 use crate::console::interrupt::Interrupted;
-use crate::machine;
 use crate::machine::moment::Moment;
 use crate::report::{RunReport, page};
 use crate::run_folder::purpose::Purpose;
-use crate::run_folder::train_log::Log;
+use crate::run_folder::train_log::{self, Log};
 use crate::session::{Options, Session};
 use crate::train::books::Books;
 use crate::train::evaluations::Evaluations;
@@ -50,21 +49,11 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let exported = evaluations.exported(state)?;
     export::adapter(&session, &exported.adapter)?;
     evaluations.after(&exported, &log)?;
-    let mut training = log.summary(begun.elapsed().as_secs_f64());
+    let mut training = train_log::summary(log.records(), begun.elapsed().as_secs_f64());
     evaluations.describe(&exported, &mut training);
-    let [before, after] = evaluations.figures();
-    let report = RunReport {
-        title: session.folder.name("run"),
-        model: config.model.path.clone(),
-        device: machine::describe(&session.model.device),
-        training: Some(training),
-        before,
-        after,
-        adapter_dir: session.folder.adapter().display().to_string(),
-        config_toml: config.to_toml()?,
-        notes: session.inputs.notes.clone(),
-    };
-    page::write_run(&report, session.folder.path())?;
+    let adapter_dir = session.folder.adapter().display().to_string();
+    let summary = session.summary("run", adapter_dir, Some(training));
+    let report = page::write_run(session.folder.path(), &summary)?;
     export::model_card(&session, &report)?;
     Ok(report)
 }

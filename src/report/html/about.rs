@@ -7,13 +7,14 @@ use crate::report::html::{list, table};
 use crate::report::markup::escape;
 use crate::report::run::RunReport;
 use crate::report::table::Table;
+use crate::run_folder::train_log::{StepRecord, stepping_s};
 
 /// The table of the training, the notes and the configuration.
 pub fn about(run: &Run, report: &RunReport) -> String {
     let optional = |value: Option<f64>, print: &dyn Fn(f64) -> String| {
         value.map_or_else(|| cell::NONE.to_owned(), print)
     };
-    let of = |value: fn(&crate::run_folder::steps::Step) -> Option<f64>| {
+    let of = |value: fn(&StepRecord) -> Option<f64>| {
         let mut all: Vec<f64> = run.steps.iter().filter_map(value).collect();
         all.sort_by(f64::total_cmp);
         (!all.is_empty()).then(|| crate::metrics::bootstrap::percentile(&all, 0.5))
@@ -21,7 +22,7 @@ pub fn about(run: &Run, report: &RunReport) -> String {
     let mut rows = Table::new(["of the run", ""]);
     rows.push(["hardware", &report.device]);
     if let Some(training) = &report.training {
-        let stepping: f64 = run.steps.iter().filter_map(|step| step.step_time_s).sum();
+        let stepping = stepping_s(&run.steps);
         let wall = run.summary.as_ref().and_then(|all| Some(all.training.as_ref()?.wall_time_s));
         for (name, value) in [
             ("optimizer steps", units::count(training.steps)),

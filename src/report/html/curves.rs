@@ -6,7 +6,7 @@ use crate::metrics::{Figure, Metric};
 use crate::report::folder::Run;
 use crate::report::html::{figure, grid};
 use crate::report::svg::{Line, LineChart, Point};
-use crate::run_folder::steps::Step;
+use crate::run_folder::train_log::StepRecord;
 
 /// Styles of runs; a seventh run begins again.
 const RUN_CLASSES: usize = 7;
@@ -25,9 +25,9 @@ pub fn curves(runs: &[&Run]) -> String {
     let half = Some((50.0, "a coin".to_owned()));
     let charts = [
         chart(runs, "Loss", "nats per pair, mean of the step", loss, |step| step.loss),
-        chart(runs, "Reward margin", "chosen less rejected", None, |step| step.margin),
+        chart(runs, "Reward margin", "chosen less rejected", None, |step| step.rewards_margins),
         chart(runs, "Reward accuracy", "% of the step's pairs", half, |step| {
-            step.accuracy.map(|share| 100.0 * share)
+            step.rewards_accuracies.map(|share| 100.0 * share)
         }),
         log_probabilities(runs),
     ];
@@ -45,7 +45,7 @@ fn chart(
     caption: &str,
     unit: &str,
     reference: Option<(f64, String)>,
-    value: impl Fn(&Step) -> Option<f64>,
+    value: impl Fn(&StepRecord) -> Option<f64>,
 ) -> String {
     let line = |(index, run): (usize, &&Run)| Line {
         name: if runs.len() > 1 { run.name.clone() } else { String::new() },
@@ -77,9 +77,9 @@ fn log_probabilities(runs: &[&Run]) -> String {
     let mut said = Vec::new();
     for (index, run) in runs.iter().enumerate() {
         for side in ["chosen", "rejected"] {
-            let value = |step: &Step| match side {
-                "chosen" => step.chosen_logps,
-                _ => step.rejected_logps,
+            let value = |step: &StepRecord| match side {
+                "chosen" => step.logps_chosen,
+                _ => step.logps_rejected,
             };
             let (name, class) = if runs.len() > 1 {
                 (format!("{}, {side}", run.name), run_class(index))
@@ -106,12 +106,15 @@ fn log_probabilities(runs: &[&Run]) -> String {
     chart.draw().map_or_else(String::new, |svg| figure(caption, "nats", &svg, &reading))
 }
 
-fn points(steps: &[Step], value: &impl Fn(&Step) -> Option<f64>) -> Vec<(f64, Option<f64>)> {
+fn points(
+    steps: &[StepRecord],
+    value: &impl Fn(&StepRecord) -> Option<f64>,
+) -> Vec<(f64, Option<f64>)> {
     steps.iter().map(|step| (step.step as f64, value(step).filter(|y| y.is_finite()))).collect()
 }
 
 /// Means over the first and over the last tenth of the steps.
-fn ends(steps: &[Step], value: &impl Fn(&Step) -> Option<f64>) -> Option<[f64; 2]> {
+fn ends(steps: &[StepRecord], value: &impl Fn(&StepRecord) -> Option<f64>) -> Option<[f64; 2]> {
     let values: Vec<f64> = steps.iter().filter_map(value).filter(|y| y.is_finite()).collect();
     let few = values.len().div_ceil(ENDS);
     let mean = |some: &[f64]| some.iter().sum::<f64>() / some.len() as f64;
@@ -183,14 +186,14 @@ mod tests {
 
     #[test]
     fn a_reading_compares_the_first_with_the_last_tenth_and_passes_over_what_is_missing() {
-        let step = |i: usize| Step {
+        let step = |i: usize| StepRecord {
             step: i,
             loss: (i != 2).then_some(if i <= 3 { 1.0 } else { 0.25 }),
-            ..Step::default()
+            ..StepRecord::default()
         };
-        let steps: Vec<Step> = (1..=30).map(step).collect();
-        assert_eq!(ends(&steps, &|step: &Step| step.loss), Some([1.0 - 0.75 / 3.0, 0.25]));
-        assert_eq!(ends(&[], &|step: &Step| step.loss), None);
+        let steps: Vec<StepRecord> = (1..=30).map(step).collect();
+        assert_eq!(ends(&steps, &|step: &StepRecord| step.loss), Some([1.0 - 0.75 / 3.0, 0.25]));
+        assert_eq!(ends(&[], &|step: &StepRecord| step.loss), None);
         assert_eq!([0.4567, -12.34, 345.6].map(digits), ["0.457", "-12.3", "346"]);
     }
 }
