@@ -5,9 +5,9 @@
 
 use candle_core::{Result, Tensor, WithDType};
 
+use crate::ops::cpu::{self, Real, on_cpu, vectorised};
 #[cfg(feature = "cuda")]
-use super::arriving::Arriving;
-use super::cpu::{self, Real, on_cpu, vectorised};
+use crate::ops::cuda::arriving::Arriving;
 
 /// First-moment decay.
 pub const BETA1: f64 = 0.9;

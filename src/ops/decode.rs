@@ -10,8 +10,8 @@ mod launch;
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::attention::Heads;
-use super::cpu::{self, InPlace, LANES as BLOCK, Real, on_device, vectorised};
+use crate::ops::attention::Heads;
+use crate::ops::cpu::{self, InPlace, LANES as BLOCK, Real, on_device, vectorised};
 
 /// Keys and values of one layer.
 #[derive(Debug, Clone)]
@@ -83,8 +83,8 @@ impl Cache {
     ///
     /// - `k`, `v`: `[rows, kv_heads * head_dim]`, positions already applied to `k`.
     pub fn store(&self, k: &Tensor, v: &Tensor, at: &Places<'_>) -> Result<()> {
-        self.check(k, at, self.heads.kv_heads)?;
-        self.check(v, at, self.heads.kv_heads)?;
+        self.refuse_misplaced(k, at, self.heads.kv_heads)?;
+        self.refuse_misplaced(v, at, self.heads.kv_heads)?;
         #[cfg(feature = "cuda")]
         if k.device().is_cuda() {
             return launch::store(self, k, v, at);
@@ -95,7 +95,7 @@ impl Cache {
         Ok(())
     }
 
-    fn check(&self, rows: &Tensor, at: &Places<'_>, heads: usize) -> Result<()> {
+    fn refuse_misplaced(&self, rows: &Tensor, at: &Places<'_>, heads: usize) -> Result<()> {
         let slots = self.keys.dim(0)?;
         let inside = |(slot, position): (&u32, &u32)| {
             (*slot as usize) < slots && (*position as usize) < self.capacity()
@@ -119,7 +119,7 @@ impl Cache {
 ///
 /// - `q`: `[rows, heads * head_dim]`, positions already applied. Returns `o` in the same shape.
 pub fn forward(q: &Tensor, cache: &Cache, at: &Places<'_>) -> Result<Tensor> {
-    cache.check(q, at, cache.heads.heads)?;
+    cache.refuse_misplaced(q, at, cache.heads.heads)?;
     on_device!(
         "decode", q,
         T => forward_cpu::<T>(q, cache, at),

@@ -7,9 +7,9 @@
 
 use candle_core::{Result, Tensor};
 
-use super::block::by_row;
-use super::cpu::{self, Real, on_device};
-use super::philox;
+use crate::ops::cpu::block::by_row;
+use crate::ops::cpu::{self, Real, on_device};
+use crate::ops::philox;
 
 /// Blocks of four random words, and elements, that are computed side by side.
 const QUADS: usize = 16;

@@ -4,11 +4,11 @@
 
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 
-use super::block::Block;
-use super::cpu::{self, InPlace, Real, on_cpu};
+use crate::ops::cpu::block::Block;
+use crate::ops::cpu::gemm::{Into, Threads, Tile, gemm, product};
+use crate::ops::cpu::{self, InPlace, Real, on_cpu};
 #[cfg(feature = "cuda")]
-use super::cuda::{self, Factor};
-use super::gemm::{Into, Threads, Tile, gemm, product};
+use crate::ops::cuda::{self, Factor};
 
 /// `y = x W^T`; `x`: `[tokens, in]`, `weight`: `[out, in]`. Returns `[tokens, out]`.
 pub fn forward(x: &Tensor, weight: &Tensor) -> Result<Tensor> {

@@ -5,8 +5,8 @@
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::cpu::{self, Real, on_device, vectorised};
-use super::gemm::{Tile, product};
+use crate::ops::cpu::gemm::{Tile, product};
+use crate::ops::cpu::{self, Real, on_device, vectorised};
 
 /// Elements of logits that exist at one time, as far as [`CHUNK_ROWS`] allows.
 const CHUNK_ELEMENTS: usize = 4 << 20;

@@ -9,8 +9,8 @@ use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::cpu::{self, InPlace, Real, on_cpu};
-use super::linear;
+use crate::ops::cpu::{self, InPlace, Real, on_cpu};
+use crate::ops::linear;
 
 /// `y = x W^T`; `x`: `[rows, in]`, `weight`: `[out, in]`. Returns `[rows, out]`.
 pub fn forward(x: &Tensor, weight: &Tensor) -> Result<Tensor> {

@@ -8,16 +8,12 @@
 //! `.cu` file beside it.
 
 pub mod adamw;
-#[cfg(feature = "cuda")]
-mod arriving;
 pub mod attention;
-mod block;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 pub mod decode;
 pub mod dropout;
-mod gemm;
 pub mod linear;
 pub mod logps;
 pub mod matvec;

@@ -3,7 +3,7 @@
 
 use candle_core::{D, Result, Tensor, Var};
 
-use super::adamw::{BETA1, BETA2, EPS, Parameter, Step};
+use crate::ops::adamw::{BETA1, BETA2, EPS, Parameter, Step};
 
 /// `x / sqrt(mean(x^2) + eps) * weight`; `x`: `[tokens, hidden]`, `weight`: `[hidden]`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {

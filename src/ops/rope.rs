@@ -5,7 +5,7 @@
 use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::cpu::{self, InPlace, Real};
+use crate::ops::cpu::{self, InPlace, Real};
 
 /// Turns each head of each token by the angles of the token's position, in place.
 ///

@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-use super::block::by_row;
-use super::cpu::{self, Real, on_device};
+use crate::ops::cpu::block::by_row;
+use crate::ops::cpu::{self, Real, on_device};
 
 /// `silu(gate) * up`; `gate`, `up` and the result are `[tokens, intermediate]`.
 pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {

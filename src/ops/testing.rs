@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::philox::Philox;
-use super::reference;
+use crate::ops::philox::Philox;
+use crate::ops::reference;
 
 /// `n` values in about ±1, one in 17 of them an outlier in about ±20; the same for the same `seed`.
 pub(crate) fn values(n: usize, seed: u64) -> Vec<f64> {

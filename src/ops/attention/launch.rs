@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::{Heads, Mask, check};
+use super::{Heads, Mask, refuse_mismatched};
 use crate::ops::cuda::{self, Launch, Module};
 
 const MODULE: Module = cuda::module!("attention");
@@ -140,7 +140,7 @@ pub(super) fn forward(
     mask: &Mask,
     shape: Heads,
 ) -> Result<(Tensor, Tensor)> {
-    check(q, k, v, mask, shape)?;
+    refuse_mismatched(q, k, v, mask, shape)?;
     aligned(&[q, k, v], shape)?;
     let Shapes { query, key, row, dtype } = Shapes::of(q, mask, shape);
     let rows = mask.rows(q.device())?;
@@ -167,7 +167,7 @@ pub(super) fn backward(
     mask: &Mask,
     shape: Heads,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    check(q, k, v, mask, shape)?;
+    refuse_mismatched(q, k, v, mask, shape)?;
     aligned(&[q, k, v, d_o], shape)?;
     let Shapes { query, key, row, dtype } = Shapes::of(q, mask, shape);
     let (device, count) = (q.device(), mask.tokens * shape.heads);

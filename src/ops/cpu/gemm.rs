@@ -2,12 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::block::Block;
-use super::cpu::Real;
+use crate::ops::cpu::Real;
+use crate::ops::cpu::block::Block;
 
 /// A strided matrix within a slice: element `(i, j)` is at `i * row + j * column`.
 #[derive(Clone, Copy)]
-pub(super) struct Tile<'a, T> {
+pub(in crate::ops) struct Tile<'a, T> {
     /// The elements, from `(0, 0)` on.
     pub data: &'a [T],
     /// Elements from one row to the next.
@@ -18,12 +18,12 @@ pub(super) struct Tile<'a, T> {
 
 impl<'a, T> Tile<'a, T> {
     /// Rows of `row` elements from one to the next, columns side by side.
-    pub(super) fn rows(data: &'a [T], row: usize) -> Self {
+    pub(in crate::ops) fn rows(data: &'a [T], row: usize) -> Self {
         Self { data, row, column: 1 }
     }
 
     /// The transpose, without a copy.
-    pub(super) fn t(self) -> Self {
+    pub(in crate::ops) fn t(self) -> Self {
         Self { data: self.data, row: self.column, column: self.row }
     }
 
@@ -34,7 +34,7 @@ impl<'a, T> Tile<'a, T> {
 
 /// Who computes a product.
 #[derive(Clone, Copy)]
-pub(super) enum Threads {
+pub(in crate::ops) enum Threads {
     /// The calling thread alone: a tile of a larger parallel loop.
     One,
     /// The whole pool.
@@ -43,7 +43,7 @@ pub(super) enum Threads {
 
 /// What becomes of the values already in `out`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Into {
+pub(in crate::ops) enum Into {
     /// They are replaced.
     Replace,
     /// The product is added to them.
@@ -53,7 +53,7 @@ pub(super) enum Into {
 /// `out = scale a b` or `out += scale a b`; `a [out.rows, k]`, `b [k, out.columns]`.
 ///
 /// Panics if a factor does not fit its slice: an error of the calling operation, not of its input.
-pub(super) fn gemm<T: Real>(
+pub(in crate::ops) fn gemm<T: Real>(
     k: usize,
     (out, into): (Block<T>, Into),
     a: Tile<T>,
@@ -82,7 +82,11 @@ pub(super) fn gemm<T: Real>(
 }
 
 /// `a b` in new memory, which is not cleared first.
-pub(super) fn product<T: Real>((m, k, n): (usize, usize, usize), a: Tile<T>, b: Tile<T>) -> Vec<T> {
+pub(in crate::ops) fn product<T: Real>(
+    (m, k, n): (usize, usize, usize),
+    a: Tile<T>,
+    b: Tile<T>,
+) -> Vec<T> {
     if k == 0 || m == 0 || n == 0 {
         return vec![T::zero(); m * n];
     }

@@ -9,10 +9,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::cpu::{Real, vectorised};
+use crate::ops::cpu::{Real, vectorised};
 
 /// A block of a matrix: `rows` times `columns` elements, nobody else's.
-pub(super) struct Block<'a, T> {
+pub(in crate::ops) struct Block<'a, T> {
     data: *mut T,
     /// Elements from one row to the next.
     stride: usize,
@@ -29,7 +29,7 @@ impl<'a, T> Block<'a, T> {
     /// All of `data`, in rows of `columns` elements.
     ///
     /// Panics if `data` is not whole rows: an error of the calling operation, not of its input.
-    pub(super) fn of(data: &'a mut [T], columns: usize) -> Self {
+    pub(in crate::ops) fn of(data: &'a mut [T], columns: usize) -> Self {
         let rows = data.len() / columns.max(1);
         assert_eq!(rows * columns, data.len(), "a matrix is whole rows");
         Self { data: data.as_mut_ptr(), stride: columns, rows, columns, matrix: PhantomData }
@@ -44,35 +44,38 @@ impl<'a, T> Block<'a, T> {
         unsafe_code,
         reason = "clearing memory that is overwritten costs a tenth of a product"
     )]
-    pub(super) unsafe fn uncleared(memory: &'a mut [MaybeUninit<T>], columns: usize) -> Self {
+    pub(in crate::ops) unsafe fn uncleared(
+        memory: &'a mut [MaybeUninit<T>],
+        columns: usize,
+    ) -> Self {
         let rows = memory.len() / columns.max(1);
         let data = memory.as_mut_ptr().cast();
         Self { data, stride: columns, rows, columns, matrix: PhantomData }
     }
 
     /// Number of rows.
-    pub(super) fn rows(&self) -> usize {
+    pub(in crate::ops) fn rows(&self) -> usize {
         self.rows
     }
 
     /// Elements of a row.
-    pub(super) fn columns(&self) -> usize {
+    pub(in crate::ops) fn columns(&self) -> usize {
         self.columns
     }
 
     /// Elements from one row to the next.
-    pub(super) fn stride(&self) -> usize {
+    pub(in crate::ops) fn stride(&self) -> usize {
         self.stride
     }
 
     /// The first element; those of row `i` begin `i * stride` after it.
-    pub(super) fn as_mut_ptr(&mut self) -> *mut T {
+    pub(in crate::ops) fn as_mut_ptr(&mut self) -> *mut T {
         self.data
     }
 
     /// Row `i`.
     #[inline(always)]
-    pub(super) fn row(&mut self, i: usize) -> &mut [T] {
+    pub(in crate::ops) fn row(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         // SAFETY: the row lies within the block, which is borrowed mutably.
         #[expect(unsafe_code, reason = "a row of a block that is not the whole width")]
@@ -82,7 +85,11 @@ impl<'a, T> Block<'a, T> {
     }
 
     /// A block of the block.
-    pub(super) fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> Block<'_, T> {
+    pub(in crate::ops) fn part(
+        &mut self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> Block<'_, T> {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
         assert!(columns.start <= columns.end && columns.end <= self.columns, "columns {columns:?}");
         Block {
@@ -95,7 +102,7 @@ impl<'a, T> Block<'a, T> {
     }
 
     /// Cut along rows and columns into about equal blocks, at multiples of `grain`; each with the place of its first element.
-    pub(super) fn cut(
+    pub(in crate::ops) fn cut(
         self,
         (rows, columns): (usize, usize),
         grain: (usize, usize),
@@ -122,7 +129,7 @@ fn cuts(length: usize, parts: usize, grain: usize) -> impl Iterator<Item = Range
 /// `parts * widths[i]` columns, and a call gets the rows `bands[band]` and the columns of `part` of each, all zero.
 ///
 /// `scratch` is a thread's own, as an earlier call left it. Panics unless the bands follow one another from 0 on.
-pub(super) fn matrices<T: Real, S: Default, const N: usize>(
+pub(in crate::ops) fn matrices<T: Real, S: Default, const N: usize>(
     bands: &[Range<usize>],
     parts: usize,
     widths: [usize; N],
@@ -132,7 +139,7 @@ pub(super) fn matrices<T: Real, S: Default, const N: usize>(
         assert!(band.start == from && band.end >= from, "bands follow one another");
         band.end
     });
-    let (memory, places) = Place::of(rows, parts, widths);
+    let (memory, places) = Uncleared::of(rows, parts, widths);
     let call = |scratch: &mut S, task: usize| {
         let (band, part) = (task / parts, task % parts);
         write(band, part, scratch, places.map(|place| place.cleared(&bands[band], part)));
@@ -145,7 +152,7 @@ pub(super) fn matrices<T: Real, S: Default, const N: usize>(
 
 /// Matrices of `rows` rows, made by `write(row, [that row of each])` in parallel and [`vectorised`]; the rows start as zeros.
 #[inline(always)]
-pub(super) fn by_row<T: Real, const N: usize>(
+pub(in crate::ops) fn by_row<T: Real, const N: usize>(
     rows: usize,
     widths: [usize; N],
     write: impl Fn(usize, [&mut [T]; N]) + Sync,
@@ -154,7 +161,7 @@ pub(super) fn by_row<T: Real, const N: usize>(
     const TASK: usize = 32 * 1024;
     let width = widths.iter().copied().max().unwrap_or(0);
     let step = (TASK / width.max(1)).max(1);
-    let (memory, places) = Place::of(rows, 1, widths);
+    let (memory, places) = Uncleared::of(rows, 1, widths);
     (0..rows.div_ceil(step)).into_par_iter().for_each(|task| {
         vectorised(
             #[inline(always)]
@@ -176,7 +183,7 @@ type Memory<T> = Box<[MaybeUninit<T>]>;
 
 /// Where a matrix of `parts` times `width` columns lies that is not cleared yet.
 #[derive(Clone, Copy)]
-struct Place<T> {
+struct Uncleared<T> {
     data: *mut T,
     parts: usize,
     width: usize,
@@ -184,9 +191,9 @@ struct Place<T> {
 
 // SAFETY: the callers of `cleared` give each block to one task.
 #[expect(unsafe_code, reason = "the blocks of one matrix are written by several threads")]
-unsafe impl<T: Send> Sync for Place<T> {}
+unsafe impl<T: Send> Sync for Uncleared<T> {}
 
-impl<T: Real> Place<T> {
+impl<T: Real> Uncleared<T> {
     /// Memory for `rows` rows of each matrix, and where it is.
     fn of<const N: usize>(
         rows: usize,

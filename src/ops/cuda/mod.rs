@@ -3,6 +3,8 @@
 //! All work goes to the device's own stream in the order of the calls, so a tensor may be freed or overwritten by a later call
 //! while earlier ones are still to run.
 
+pub(super) mod arriving;
+
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::cudarc::cublas::{result::gemm_ex, sys as cublas};
 use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;

@@ -3,6 +3,9 @@
 //! Loops run inside [`vectorised`], which compiles them for the widest vectors of the machine; its closure and every function
 //! called there must be `#[inline(always)]`, or they stay at the baseline, where a fused multiply-add is a library call.
 
+pub(super) mod block;
+pub(super) mod gemm;
+
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, Device, Result, Storage, StorageRef, Tensor, WithDType, bail};
@@ -184,7 +187,7 @@ macro_rules! on_cpu {
                 type $float = f64;
                 $body
             }
-            _ => Err(super::cpu::unsupported($name, $tensor)
+            _ => Err(crate::ops::cpu::unsupported($name, $tensor)
                 .err()
                 .unwrap_or_else(|| candle_core::Error::msg($name))),
         }
@@ -198,7 +201,7 @@ macro_rules! on_device {
         match ($tensor.device(), $tensor.dtype()) {
             #[cfg(feature = "cuda")]
             (candle_core::Device::Cuda(_), _) => $launch,
-            _ => super::cpu::on_cpu!($name, $tensor, $float => $cpu),
+            _ => crate::ops::cpu::on_cpu!($name, $tensor, $float => $cpu),
         }
     };
 }

@@ -6,30 +6,30 @@ use candle_core::cuda_backend::cudarc::driver::{CudaEvent, PinnedHostSlice};
 use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
 use candle_core::{Result, Storage, Tensor, bail};
 
-use super::cuda;
+use crate::ops::cuda;
 
 /// Where such numbers arrive, of those that have been read: to have such memory from the driver waits for all that is queued.
-static READ: Mutex<Vec<Place>> = Mutex::new(Vec::new());
+static READ: Mutex<Vec<Pinned>> = Mutex::new(Vec::new());
 
 /// Memory that the GPU writes by itself, and what it passes after it has.
-struct Place {
+struct Pinned {
     number: PinnedHostSlice<f64>,
     written: CudaEvent,
 }
 
 /// A number that is copied after everything that was queued before it.
-pub(super) struct Arriving(Option<Place>); // until it is dropped
+pub(in crate::ops) struct Arriving(Option<Pinned>); // until it is dropped
 
 impl Arriving {
     /// Queues the copy of `number`: `[1]`, f64, on a GPU.
     #[expect(unsafe_code, reason = "memory of the driver")]
-    pub(super) fn of(number: &Tensor) -> Result<Self> {
+    pub(in crate::ops) fn of(number: &Tensor) -> Result<Self> {
         let stream = cuda::of(number.device())?.cuda_stream();
         let context = stream.context();
         let read = READ.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut place = match read.filter(|place| place.written.context() == context) {
             Some(place) => place,
-            None => Place {
+            None => Pinned {
                 // SAFETY: nothing reads it before the event that is recorded behind the copy.
                 number: unsafe { context.alloc_pinned_with_flags(1, 0) }.w()?,
                 written: context.new_event(None).w()?,
@@ -51,7 +51,7 @@ impl Arriving {
     }
 
     /// The number, once it is here.
-    pub(super) fn get(&self) -> Result<f64> {
+    pub(in crate::ops) fn get(&self) -> Result<f64> {
         let Some(place) = &self.0 else { bail!("a number has no place") };
         place.written.synchronize().w()?;
         Ok(place.number.as_slice().w()?[0])
