@@ -1,5 +1,5 @@
-// AdamW over all tensors of an adapter in one launch, and the norm that it is clipped by in two before it. Grid: (blocks, tensors), each tensor
-// stepped over by its blocks. Everything is f32; sums of squares are f64, in an order that never changes.
+// AdamW over all tensors of an adapter in one launch, after two launches for the gradient norm. Grid: (blocks, tensors); the blocks of a
+// tensor stride over its elements. f32, sums of squares f64, in an order that never changes.
 #include "element.cuh"
 
 // One tensor of the adapter, by address; the host writes a table of these.
@@ -39,14 +39,14 @@ extern "C" __global__ void adamw_norm(
 }
 
 // m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,  p = p keep - size m / (sqrt(v) / root + eps),  g first scaled by
-// max_norm / (norm + 1e-6) if that is below 1 and max_norm is not 0. Where the norm is not finite, nothing is done.
+// max_norm / (norm + 1e-6) if that is below 1 and max_norm is not 0. Does nothing if the norm is not finite.
 // Moves 28 bytes x [elements].
 extern "C" __global__ void adamw_update(
     const Parameter *table, // [gridDim.y]
     const double *norm,     // [1]
     double max_norm, float root, float beta1, float beta2, float rest1, float rest2, float eps)
 {
-    if (!(norm[0] < INFINITY)) return; // nor if it is NaN
+    if (!(norm[0] < INFINITY)) return; // NaN too
     const float scale = max_norm > 0 ? (float)fmin(max_norm / (norm[0] + 1e-6), 1.0) : 1.0f;
     const Parameter p = table[blockIdx.y];
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < p.elements; i += (size_t)gridDim.x * blockDim.x) {

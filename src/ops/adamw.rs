@@ -1,4 +1,4 @@
-//! AdamW (Loshchilov and Hutter 2019), as PyTorch's fused kernel orders it, and the norm it is clipped by.
+//! AdamW (Loshchilov and Hutter 2019), in the order of PyTorch's fused kernel, and the gradient norm for clipping.
 //!
 //! `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
 //! `p = p (1 - lr wd) - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)`.
@@ -16,7 +16,7 @@ pub const BETA2: f64 = 0.999;
 /// Added to the denominator.
 pub const EPS: f64 = 1e-8;
 
-/// What one step is taken with.
+/// Settings of one step for one tensor.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
     /// Learning rate of this step.
@@ -30,7 +30,7 @@ pub struct Step {
 /// A parameter and its moments, all of one shape, f32.
 #[derive(Debug, Clone)]
 pub struct Parameter {
-    /// The parameter.
+    /// Its value.
     pub value: Tensor,
     /// Running mean of the gradient.
     pub first_moment: Tensor,
@@ -38,8 +38,7 @@ pub struct Parameter {
     pub second_moment: Tensor,
 }
 
-/// The parameter and moments after one step with `gradient`, which is multiplied by `scale` first. No backward: nothing differentiates
-/// the optimizer.
+/// The parameter and moments after one step with `scale * gradient`. No backward: nothing differentiates the optimizer.
 pub fn update(
     parameter: &Parameter,
     gradient: &Tensor,
@@ -54,7 +53,7 @@ fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
     on_cpu!("sum_of_squares", gradient, T => Ok(cpu::elements::<T>(gradient)?.iter().map(|g| g.to_f64().powi(2)).sum()))
 }
 
-/// The L2 norm over all gradients of a step, which a GPU may still have to compute.
+/// The L2 norm over all gradients of a step; a GPU may not have computed it yet.
 pub struct Norm(Computed);
 
 enum Computed {
@@ -63,13 +62,13 @@ enum Computed {
     There {
         /// `[1]`, f64, for the update that is queued after it.
         norm: Tensor,
-        /// For the host.
+        /// The copy for the host.
         arriving: Arriving,
     },
 }
 
 impl Norm {
-    /// The norm, accumulated in f64: infinite or NaN where a gradient is. Waits for a GPU that has not come so far.
+    /// The norm, accumulated in f64: infinite or NaN where a gradient is. Waits until a GPU has computed it.
     pub fn get(&self) -> Result<f64> {
         match &self.0 {
             Computed::Here(norm) => Ok(*norm),
@@ -79,7 +78,7 @@ impl Norm {
     }
 }
 
-/// The norm of all gradients together. On a GPU it is queued, and nothing waited for.
+/// The L2 norm over all gradients. On a GPU it is queued, and the call does not wait.
 pub fn norm(gradients: &[&Tensor]) -> Result<Norm> {
     #[cfg(feature = "cuda")]
     if let Some(first) = gradients.first().filter(|first| first.device().is_cuda()) {
@@ -93,7 +92,7 @@ pub fn norm(gradients: &[&Tensor]) -> Result<Norm> {
     Ok(Norm(Computed::Here(squares.sqrt())))
 }
 
-/// What gradients of this norm are multiplied by: `max_norm / (norm + 1e-6)` where that is below 1, as PyTorch's `clip_grad_norm_`;
+/// Factor that clips gradients of this norm: `max_norm / (norm + 1e-6)` where that is below 1, as PyTorch's `clip_grad_norm_`;
 /// a `max_norm` of 0 does not clip.
 fn scale(norm: f64, max_norm: f64) -> f64 {
     if max_norm > 0.0 { (max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 }
@@ -106,13 +105,12 @@ pub struct Update<'a> {
     pub parameter: Parameter,
     /// Its gradient.
     pub gradient: &'a Tensor,
-    /// What its step is taken with; all of a step have the same count.
+    /// Its settings; all updates of a step have the same count.
     pub step: Step,
 }
 
-/// [`update`] of all tensors of a step whose gradients have this `norm`, clipped to `max_norm`. Nothing changes where the norm is not
-/// finite. On a GPU in one launch, which overwrites the parameters and moments: what is returned shares their memory, so nothing else
-/// may.
+/// [`update`] of all tensors of a step whose gradients have this `norm`, clipped to `max_norm`. Changes nothing if the norm is not finite.
+/// On a GPU one launch overwrites the parameters and moments: the result shares their memory, so nothing else may.
 pub fn update_all(updates: Vec<Update<'_>>, norm: &Norm, max_norm: f64) -> Result<Vec<Parameter>> {
     let norm = match &norm.0 {
         Computed::Here(norm) => *norm,
@@ -194,12 +192,12 @@ mod launch {
     /// 64-bit words of the kernels' `struct Parameter`.
     const WORDS: usize = 6;
 
-    /// Its `keep` and `size` in one word.
+    /// `keep` and `size` of a `struct Parameter` in one word.
     fn pair(keep: f64, size: f64) -> u64 {
         u64::from((keep as f32).to_bits()) | u64::from((size as f32).to_bits()) << 32
     }
 
-    /// The table of tensors and a launch that begins with it, over as many blocks as the largest tensor wants.
+    /// A launch whose first argument is the table of tensors, that table, and the grid for tensors of at most `largest` elements.
     fn over(
         kernel: &str,
         table: Vec<u64>,
@@ -216,7 +214,7 @@ mod launch {
 
     fn f32_only(tensor: &Tensor, shape: &[usize]) -> Result<u64> {
         if tensor.dtype() != DType::F32 || tensor.dims() != shape {
-            bail!("adamw: {:?} {:?}, expected F32 {shape:?}", tensor.dtype(), tensor.dims());
+            bail!("adamw: expected F32 {shape:?}, got {:?} {:?}", tensor.dtype(), tensor.dims());
         }
         cuda::address(tensor)
     }
@@ -228,7 +226,7 @@ mod launch {
         let mut table = Vec::with_capacity(updates.len() * WORDS);
         for Update { parameter, gradient, step } in updates {
             if step.count != first.step.count {
-                bail!("adamw: several steps in one launch");
+                bail!("adamw: expected step {}, got {}", first.step.count, step.count);
             }
             let shape = gradient.dims();
             let (keep, size) = step.keep_and_size();
@@ -252,12 +250,12 @@ mod launch {
             .float(1.0 - BETA1)
             .float(1.0 - BETA2)
             .float(EPS);
-        // SAFETY: the parameters of `adamw_update`; the table's tensors are f32 of the sizes it says, and each thread overwrites
+        // SAFETY: the parameters of `adamw_update`; the table's tensors are f32 of the sizes in it, and each thread overwrites
         // the elements that it alone has read.
         unsafe { launch.run(grid, THREADS) }
     }
 
-    /// `[1]`, f64: the norm of `gradients`, of which `first` is the first.
+    /// The norm of `gradients`, `[1]`, f64; `first`: the first of them.
     #[expect(unsafe_code, reason = "a launch")]
     pub(super) fn norm(gradients: &[&Tensor], first: &Tensor) -> Result<Tensor> {
         let mut table = Vec::with_capacity(gradients.len() * WORDS);

@@ -1,11 +1,12 @@
 // Attention over packed, prefix-shared sequences: o = softmax(q k^T * scale) v, where row i sees the keys start[i]..=i less
 // hide_from[i]..hide_to[i]. Kept: the log-sum-exp of each row's scaled scores. Backward, after `delta` = rowsum(d_o * o):
-// P = exp(S - lse), dS = P * (d_o v^T - delta), dq = scale dS k, dk = scale dS^T q, dv = P^T d_o. No atomics: `dk` and `dv` are summed by
-// the block that owns the keys, over the query heads that read them, `dq` by the one that owns the rows; the same bits every time.
+// P = exp(S - lse), dS = P * (d_o v^T - delta), dq = scale dS k, dk = scale dS^T q, dv = P^T d_o. No atomics: the block that owns the keys
+// sums `dk` and `dv` over the query heads that read them, the block that owns the rows sums `dq`; the same bits every time.
+// One file: nvcc makes one module of each .cu, and all kernels share what a row sees.
 //
-// On the tensor cores (bf16, head_dim 64 and 128, addresses multiples of 16): 128 threads, each of the 4 warps has 16 rows of the block's
-// tile of 64. Tiles of the other side come in turn through two buffers, one being copied while the other is multiplied; a tile of which
-// no row sees anything is not read. Scores, sums and gradients are f32; P and dS are rounded to bf16 for their products.
+// On the tensor cores (bf16, head_dim 64 and 128, addresses multiples of 16): 128 threads; each of the 4 warps has 16 rows of the block's
+// tile of 64. Tiles of the other side alternate between two buffers, one being copied while the other is multiplied; a tile in which no
+// row sees any key is not read. Scores, sums and gradients are f32; P and dS are rounded to bf16 for their products.
 //   kernel      block owns     walks over              grid                    dynamic shared memory     products   d = 128   d = 64
 //   forward     64 queries     tiles of 64 keys        (tiles, heads)          (64 + 4 * 64) * d * 2     2           80 KiB   40 KiB
 //   dq          64 queries     tiles of 64 keys        (tiles, heads)          (128 + 4 * 64) * d * 2    3           96 KiB   48 KiB
@@ -24,12 +25,12 @@ constexpr unsigned THREADS = 128, TILE = 64, NARROW = 32;
 constexpr unsigned ALL = 0xffffffffu;
 constexpr float LOG2_E = 1.4426950408889634f;
 
-// What one row sees.
+// The keys that a row sees: from `start` to itself, less from..to.
 struct Sight {
     unsigned start, from, to;
 };
 
-// Of row `row`; nothing behind the last.
+// Of row `row`; a row past the last sees nothing.
 __device__ __forceinline__ Sight sight_of(const unsigned *rows /* [3, tokens] */, unsigned row, unsigned tokens) {
     if (row >= tokens) return {ALL, 0, 0};
     const unsigned from = rows[tokens + row], to = rows[2 * tokens + row];
@@ -44,7 +45,7 @@ struct Share {
     bool some, all;
 };
 
-// Of keys first..first + KEYS by rows of which the lanes hold N each, 32 apart; the same in all lanes and warps.
+// Of keys first..first + KEYS; each lane holds N of the rows, 32 apart. The result is the same in all lanes and warps.
 template <unsigned KEYS, unsigned N> __device__ __forceinline__ Share share_of(const Sight (&sights)[N], unsigned row, unsigned first) {
     bool some = false, all = true;
     for (unsigned n = 0; n < N; n++) {
@@ -66,7 +67,7 @@ template <unsigned D> __device__ __forceinline__ bf16 *piece(bf16 *tile, unsigne
     return tile + row * D + ((c ^ row % 8) * 8);
 }
 
-// Begins to copy rows first..first + ROWS of a head; zeros behind the last.
+// Begins to copy rows first..first + ROWS of a head; zeros past the last row.
 template <unsigned D, unsigned ROWS>
 __device__ __forceinline__ void copy_tile(bf16 *tile, const bf16 *head, unsigned stride, unsigned first, unsigned tokens) {
     for (unsigned i = threadIdx.x; i < ROWS * (D / 8); i += THREADS) {
@@ -128,12 +129,12 @@ __device__ __forceinline__ void write_rows(
     }
 }
 
-// The tiles of keys that a tile of queries sees, in turn.
+// Steps through the tiles of keys that a tile of queries sees.
 struct Keys {
     Sight sights[TILE / 32];
-    unsigned row, end; // the queries' first, and the first key that none of them sees
-    unsigned first;    // of the tile
-    bool all;
+    unsigned row, end; // first query; first key after all that they see
+    unsigned first;    // key of the tile
+    bool all;          // every query sees the whole tile
 
     __device__ __forceinline__ Keys(const unsigned *rows, unsigned row, unsigned tokens) : row(row), end(min(row + TILE, tokens)) {
         sights_of(sights, rows, row, tokens);
@@ -150,7 +151,7 @@ struct Keys {
     __device__ __forceinline__ bool any() const { return first < end; }
 };
 
-// Scores of keys that their rows do not see become negative infinity.
+// Sets the scores of keys that their rows do not see to negative infinity.
 __device__ __forceinline__ void hide(float (&s)[TILE / 8][4], const Sight (&mine)[2], unsigned row, unsigned first) {
     const unsigned lane = threadIdx.x % 32;
 #pragma unroll
@@ -275,7 +276,7 @@ __device__ __forceinline__ void backward_queries(
     write_rows<D>(dq + head * D, stride, row + warp * 16, tokens, sums, scale, scale);
 }
 
-// What the block that owns keys needs of a query.
+// What the block that owns the keys reads of a query.
 struct Query {
     Sight sight;
     float shift, pull; // log-sum-exp in powers of two, delta
@@ -293,7 +294,7 @@ __device__ __forceinline__ void backward_keys(
     const float to_log2 = scale * LOG2_E;
     float key_sums[D / 8][4] = {}, value_sums[D / 8][4] = {};
 
-    // The tiles of queries that see any of the keys, of one head after the other: `row` and `head` of the next.
+    // Moves `row` and `head` to the next tile of queries that sees any of the keys, head by head.
     unsigned head = kv * group, row = first;
     const unsigned heads_end = head + group;
     bool all = false;
@@ -302,7 +303,7 @@ __device__ __forceinline__ void backward_keys(
             for (; row < tokens; row += NARROW) {
                 Sight sights[1];
                 sights_of(sights, rows, row, tokens);
-                if (!__any_sync(ALL, sights[0].start < first + TILE)) break; // nor does any later row
+                if (!__any_sync(ALL, sights[0].start < first + TILE)) break; // later rows see none either
                 const Share share = share_of<TILE>(sights, row, first);
                 all = share.all;
                 if (share.some) return;
@@ -403,7 +404,7 @@ template <typename T> __device__ __forceinline__ float dot(const float *a, const
     return sum;
 }
 
-// The warp's row of [tokens * heads]; its `arrays` of head_dim floats in shared memory.
+// The row and head of the warp, and its `arrays` of head_dim floats in shared memory.
 struct Own {
     unsigned row, head;
     float *shared;
@@ -428,7 +429,7 @@ template <typename T>
 __device__ __forceinline__ void add_rows(float *sums, float weight, const T *data, size_t stride, unsigned first, unsigned end, unsigned n) {
     for (unsigned j = 0; j < 32 && first + j < end; j++) {
         const float w = __shfl_sync(ALL, weight, j);
-        if (w == 0) continue; // as for all lanes; what is not seen is not read
+        if (w == 0) continue; // the same in all lanes; a hidden row is not read
         for (unsigned i = threadIdx.x % 32; i < n; i += 32) sums[i] += w * value(data[(first + j) * stride + i]);
     }
 }
@@ -510,7 +511,7 @@ __device__ __forceinline__ void plain_keys(
         for (unsigned first = own.row; first < tokens; first += 32) {
             const unsigned row = first + lane;
             const Sight sight = sight_of(rows, row, tokens);
-            if (!__any_sync(ALL, sight.start <= own.row)) break; // nor does any later row see the key
+            if (!__any_sync(ALL, sight.start <= own.row)) break; // later rows do not see the key either
             float p = 0, ds = 0;
             if (sees(sight, row, own.row)) {
                 const size_t at = (size_t)row * heads + head;

@@ -38,7 +38,7 @@ pub struct Mask {
     /// Rows of one pair each, in order.
     pairs: Vec<Vec<Run>>,
     tokens: usize,
-    /// The same for a GPU, once it was copied there.
+    /// The same on a GPU, once copied.
     #[cfg(feature = "cuda")]
     copied: std::sync::Arc<std::sync::Mutex<Option<Tensor>>>,
 }
@@ -49,7 +49,7 @@ struct Run {
     rows: Range<usize>,
     /// First row of the pair.
     start: usize,
-    /// Rows that none of these sees; before all of them, empty if there are none.
+    /// Rows hidden from all of these, before the first of them; may be empty.
     hidden: Range<usize>,
 }
 
@@ -63,7 +63,9 @@ impl Mask {
             let (start, hidden) =
                 (start as usize, if from < to { from as usize..to as usize } else { 0..0 });
             if start > row || (!hidden.is_empty() && (hidden.start < start || hidden.end > row)) {
-                bail!("attention: row {row} starts at {start} and hides {hidden:?}");
+                bail!(
+                    "attention: row {row}: expected a start and a hidden interval before it, got start {start}, hidden {hidden:?}"
+                );
             }
             match pairs.last_mut() {
                 Some(runs) if runs[0].start == start => match runs.last_mut() {
@@ -72,14 +74,14 @@ impl Mask {
                 },
                 _ if start == row => pairs.push(vec![Run { rows: row..row + 1, start, hidden }]),
                 _ => bail!(
-                    "attention: row {row} belongs to a pair that starts at {start}, which is not the one before it"
+                    "attention: row {row}: expected the pair of the row before it, got the one that starts at {start}"
                 ),
             }
         }
         for run in pairs.iter().flatten() {
             if run.hidden.end > run.rows.start {
                 bail!(
-                    "attention: rows {:?} hide {:?}, which is not before all of them",
+                    "attention: rows {:?}: expected a hidden interval before all of them, got {:?}",
                     run.rows,
                     run.hidden
                 );
@@ -147,7 +149,7 @@ fn refuse_mismatched(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, heads: Hea
         || !heads.heads.is_multiple_of(heads.kv_heads)
     {
         bail!(
-            "attention: q {:?}, k {:?}, v {:?} with {} tokens and {heads:?}",
+            "attention: q {:?}, k {:?}, v {:?} do not match {} tokens and {heads:?}",
             q.dims(),
             k.dims(),
             v.dims(),
@@ -271,7 +273,7 @@ mod tests {
         assert_close("dv", &dv, &finite_difference(&v, &d_o, |v| value(&q, &k, v)), 1e-6);
     }
 
-    /// The reference multiplies what a row does not see by zero, and so has more that is not finite.
+    /// The reference multiplies hidden rows by zero, so an infinite one makes more of its elements NaN.
     fn assert_reached(name: &str, got: &Tensor, want: &Tensor) {
         let any = |t: &Tensor| not_finite(t).iter().any(|&n| n > 0);
         assert!(any(got) || !any(want), "{name} is finite");

@@ -1,17 +1,17 @@
-// Attention of one new token per sequence over what was computed of that sequence before: o = softmax(q k^T * scale) v over the positions
+// Attention of one new token per sequence over that sequence's cached keys and values: o = softmax(q k^T * scale) v over the positions
 // 0..=position of the row's slot. A layer's cache is keys and values, each [slots, kv_heads, capacity, head_dim]; a row's result depends
 // on its own sequence alone.
 //   kernel    grid           threads   moves
 //   store     rows           256       4 x [rows, kv_heads * head_dim]
-//   forward   (rows, heads)  128       2 x [position + 1, head_dim] a row and head; heads of a group read the same, through the cache
-// forward: each of the 4 warps takes every fourth tile of 32 keys with a running softmax, its lanes side by side along head_dim; what the
-// warps have is put together in their order. f32 throughout; 4 KiB of shared memory.
+//   forward   (rows, heads)  128       2 x [position + 1, head_dim] a row and head; heads of a group read the same, from cache
+// forward: each of the 4 warps takes every fourth tile of 32 keys with a running softmax, its lanes side by side along head_dim; the
+// results of the warps are combined in their order. f32 throughout; 4 KiB of shared memory.
 #include "element.cuh"
 
 constexpr unsigned THREADS = 128, WARPS = THREADS / 32, WIDEST = 256; // head_dim at most
 constexpr unsigned ALL = 0xffffffffu;
 
-// A lane has `E` elements side by side of every 32 * E.
+// Of every 32 * E elements a lane has `E` consecutive ones.
 template <typename T, unsigned E>
 __device__ __forceinline__ void attend(
     const T *q, const T *keys, const T *values, T *o, unsigned seen, unsigned head_dim, float scale) {
@@ -68,7 +68,7 @@ __device__ __forceinline__ void attend(
         total_of[warp] = total;
     }
     __syncthreads();
-    float m = largest_of[0]; // of a key at least
+    float m = largest_of[0]; // finite: this warp has a key
     for (unsigned w = 1; w < WARPS; w++) m = fmaxf(m, largest_of[w]);
     float shares[WARPS], all = 0;
     for (unsigned w = 0; w < WARPS; w++) {

@@ -1,8 +1,8 @@
-//! Attention of one new token per sequence over what was computed of that sequence before: `o = softmax(q k^T / sqrt(head_dim)) v`.
+//! Attention of one new token per sequence over that sequence's cached keys and values: `o = softmax(q k^T / sqrt(head_dim)) v`.
 //!
 //! A [`Cache`] holds keys and values of one layer, a slot for each sequence. On the CPU the keys of `BLOCK` positions lie
 //! transposed, `[head_dim, BLOCK]`: scores are computed for a block at a time, reading memory in order, without a sum across
-//! vector lanes; on a GPU all lie as they come, `[capacity, head_dim]`. A row's result depends on its own sequence alone, to the bit.
+//! vector lanes. On a GPU keys and values lie as `[capacity, head_dim]`. A row's bits depend on its own sequence alone.
 
 #[cfg(feature = "cuda")]
 mod launch;
@@ -23,14 +23,14 @@ pub struct Cache {
     heads: Heads,
 }
 
-/// Where rows stand: row `i` is the token at `positions[i]` of the sequence in `slots[i]`.
+/// Row `i` is the token at `positions[i]` of the sequence in `slots[i]`.
 #[derive(Debug, Clone)]
 pub struct Places<'a> {
     /// `[rows]` slot of each row's sequence.
     slots: &'a [u32],
-    /// `[rows]` place within the sequence, from 0.
+    /// `[rows]` position within the sequence, from 0.
     positions: &'a [u32],
-    /// Both on a GPU, once they were copied there.
+    /// Both on a GPU, once copied.
     #[cfg(feature = "cuda")]
     copied: std::sync::OnceLock<Tensor>,
 }
@@ -61,12 +61,12 @@ impl Cache {
         Ok(Self { keys: empty()?, values: empty()?, heads })
     }
 
-    /// Tokens that a sequence may have.
+    /// Most tokens of a sequence.
     pub fn capacity(&self) -> usize {
         self.keys.dims().get(2).map_or(0, |blocks| blocks * BLOCK)
     }
 
-    /// Makes room for `capacity` tokens in each slot; what is there stays.
+    /// Makes room for `capacity` tokens in each slot and keeps its content.
     pub fn grow(&mut self, capacity: usize) -> Result<()> {
         let (slots, kv_heads, blocks, width) = self.keys.dims4()?;
         let more = capacity.div_ceil(BLOCK).saturating_sub(blocks);
@@ -79,7 +79,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Writes the keys and values of some tokens into their places.
+    /// Stores the keys and values of some tokens at their places.
     ///
     /// - `k`, `v`: `[rows, kv_heads * head_dim]`, positions already applied to `k`.
     pub fn store(&self, k: &Tensor, v: &Tensor, at: &Places<'_>) -> Result<()> {
@@ -105,7 +105,7 @@ impl Cache {
             || !at.slots.iter().zip(at.positions).all(inside)
         {
             bail!(
-                "decode: rows of {:?} at {at:?} with {slots} slots of {} tokens and {:?}",
+                "decode: rows of {:?} at {at:?} do not fit {slots} slots of {} tokens and {:?}",
                 rows.dims(),
                 self.capacity(),
                 self.heads
@@ -196,7 +196,7 @@ impl Store<'_> {
     }
 }
 
-/// Multiplications that are worth a task of their own.
+/// Fewest multiplications that are worth a task of their own.
 const WORK_PER_TASK: usize = 32 * 1024;
 
 fn forward_cpu<T: Real>(q: &Tensor, cache: &Cache, at: &Places<'_>) -> Result<Tensor> {
@@ -277,7 +277,7 @@ mod tests {
         Heads { heads: 6, kv_heads: 2, head_dim: 64 },
     ];
 
-    /// The last row of whole attention over a sequence is what one new token sees of its cache.
+    /// The last row of whole attention over a sequence sees what one new token sees in its cache.
     #[test]
     fn a_new_token_attends_as_the_last_row_of_the_whole_sequence() {
         for dtype in [DType::F32, DType::F64] {

@@ -1,4 +1,4 @@
-// Dropout whose mask is a function of where a number stands: the words of Philox4x32-10 that the CPU computes, bit for bit.
+// Dropout whose mask is a function of an element's address: the words of Philox4x32-10 that the CPU computes, bit for bit.
 // Grid: (any, tokens), 256 threads a block; a thread takes four columns, which share one block of words. Arithmetic in f32.
 #include "element.cuh"
 

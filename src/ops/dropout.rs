@@ -1,9 +1,10 @@
-//! Dropout whose mask is a function of where a number stands, so that nothing is stored and nothing depends on packing.
+//! Dropout whose mask is a function of an element's address, so that nothing is stored and nothing depends on packing.
 //!
 //! Element `column` of a token is kept when word `column % 4` of `philox(key, counter)` is at least `p * 2^32`, with
 //! key = (low half of the seed, high half of the seed xor `256 * layer + module`) and
 //! counter = (`column / 4`, the token's offset within its pair, the pair's row in the data set, the optimizer step).
-//! What is kept is divided by `1 - p`. The same data, step and seed give the same mask in any pack, micro-batch, resume or device.
+//! Kept elements are divided by `1 - p`. The same data, step and seed give the same mask in any pack or micro-batch, after a resume,
+//! and on any device.
 
 use candle_core::{Result, Tensor};
 
@@ -48,7 +49,7 @@ impl Mask<'_> {
         y + self.apply(x)?
     }
 
-    /// What the kept elements are multiplied by.
+    /// Factor of the kept elements.
     fn scale(&self) -> f64 {
         1.0 / (1.0 - self.probability)
     }
@@ -68,7 +69,11 @@ impl Mask<'_> {
             (cpu::elements::<u32>(self.pair_rows)?, cpu::elements::<u32>(self.offsets)?);
         let (pair_rows, offsets) = (&pair_rows[..], &offsets[..]);
         if tokens != pair_rows.len() || tokens != offsets.len() {
-            candle_core::bail!("dropout: {tokens} tokens with keys of {}", pair_rows.len());
+            candle_core::bail!(
+                "dropout: expected keys of {tokens} tokens, got {} rows and {} offsets",
+                pair_rows.len(),
+                offsets.len()
+            );
         }
         let data = cpu::elements::<T>(x)?;
         let data = &data[..];

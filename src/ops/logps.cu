@@ -1,10 +1,10 @@
-// Log-probability of one token per row of logits, and the gradient of that. Grid: one block of any multiple of 32 threads per row.
+// Log-probability of one token per row of logits, and its gradient. Grid: one block of any multiple of 32 threads per row.
 // Logits are f32 whatever the model is: bf16 would round a logit of 20 by up to 0.06 nats.
 #include "element.cuh"
 
 // logp[t] = z[t,target[t]] - logsumexp(z[t,:]), by a running maximum and sum, z read once.
-// Where gradient is given, gradient[t,i] = onehot(target[t])[i] - softmax(z[t,:])[i]; it may be z itself (f32). Moves 4 bytes x [rows, vocab],
-// with a gradient again from cache and once more in its type.
+// Unless gradient is null, gradient[t,i] = onehot(target[t])[i] - softmax(z[t,:])[i]; it may be z itself (f32). Moves 4 bytes x [rows, vocab];
+// with a gradient the same again from cache, and [rows, vocab] of its type.
 template <typename T>
 __device__ void forward(const float *z, const unsigned *targets, float *logps, T *gradient, unsigned vocab) {
     __shared__ float maxima[32], chosen;
@@ -18,7 +18,7 @@ __device__ void forward(const float *z, const unsigned *targets, float *logps, T
             sum = sum * expf(largest - x) + 1.0f;
             largest = x;
         } else {
-            sum += largest == x ? 1.0f : expf(x - largest); // NaN goes on into the sum; a row of -inf has none to take off
+            sum += largest == x ? 1.0f : expf(x - largest); // NaN reaches the sum; -inf - -inf is not computed
         }
     }
     float most = largest;

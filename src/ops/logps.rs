@@ -1,6 +1,6 @@
 //! Log-probabilities of completion tokens: `logp = z[target] - logsumexp(z)` with `z = hidden lm_head^T`, rows in chunks.
 //!
-//! Never a `[tokens, vocab]` matrix: a chunk's logits are overwritten by their own gradient and dropped.
+//! There is never a `[tokens, vocab]` matrix: the gradient of a chunk's logits overwrites them, then both are dropped.
 
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::ops::cpu::gemm::{Tile, product};
 use crate::ops::cpu::{self, Real, on_device, vectorised};
 
-/// Elements of logits that exist at one time, as far as [`CHUNK_ROWS`] allows.
+/// Elements of logits that exist at one time, within [`CHUNK_ROWS`].
 const CHUNK_ELEMENTS: usize = 4 << 20;
 
 /// Fewest and most rows of logits that exist at one time: enough for the full matmul rate, and no more.
@@ -19,8 +19,8 @@ fn chunk_rows(vocab: usize) -> usize {
     (CHUNK_ELEMENTS / vocab.max(1)).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
 }
 
-/// Memory of a chunk of the logits of `scored` rows and of their gradient, in elements of `dtype`: on a GPU in bf16, whose logits are
-/// f32, three times the chunk.
+/// Memory of a chunk of the logits of `scored` rows and of their gradient, in elements of `dtype`. A GPU has f32 logits in bf16 too:
+/// three times the chunk.
 pub(crate) fn chunk_elements(scored: usize, vocab: usize, dtype: DType, on_gpu: bool) -> usize {
     match (on_gpu, dtype) {
         (true, DType::BF16) => 3 * scored.min(CHUNK_ROWS.1) * vocab,
@@ -35,13 +35,13 @@ pub(crate) fn chunk_elements(scored: usize, vocab: usize, dtype: DType, on_gpu: 
 /// - `lm_head`: `[vocab, hidden]`, frozen.
 /// - `targets`: `[scored]` u32, the token each row must predict.
 ///
-/// Returns `[scored]`, f32 where the model is bf16. Refuses a target outside the vocabulary; on a GPU that is NaN.
+/// Returns `[scored]`, f32 where the model is bf16. Refuses a target outside the vocabulary; on a GPU its result is NaN.
 pub fn forward(hidden: &Tensor, lm_head: &Tensor, targets: &Tensor) -> Result<Tensor> {
     Ok(chunks(hidden, lm_head, targets, false)?.0)
 }
 
 /// [`forward`], and what [`backward`] needs: `[scored, hidden]`, the gradient of each row's own log-probability,
-/// `(onehot(target) - softmax(z)) lm_head`. Computing it here saves the logits a second time.
+/// `(onehot(target) - softmax(z)) lm_head`. Computed here, it does not need the logits a second time.
 pub fn forward_for_backward(
     hidden: &Tensor,
     lm_head: &Tensor,
@@ -144,7 +144,7 @@ mod launch {
         let (device, dtype) = (hidden.device(), hidden.dtype());
         let chunk = scored.min(CHUNK_ROWS);
         let logits = cuda::empty(device, DType::F32, (chunk, vocab))?;
-        // The gradient takes the place of f32 logits; where the model is bf16 it is half as wide and has its own.
+        // The gradient overwrites f32 logits; in bf16 it is half as wide and has memory of its own.
         let slopes = match (gradient, dtype) {
             (false, _) => None,
             (true, DType::F32) => Some(logits.clone()),

@@ -1,9 +1,8 @@
-//! The linear layer of a few rows, `y = x W^T`: what a decoding step is made of.
+//! The linear layer of a few rows, `y = x W^T`: the products of a decoding step.
 //!
-//! With few rows a product does little with each weight, so its time is that of reading them: rows of `W` are split over the
-//! threads and each is read once, for all rows of `x`. An element of `y` is one dot product in one order of additions, whatever
-//! the other rows are: a row's result does not depend, to the bit, on how many are computed with it. `gemm` gives no such promise, nor
-//! does cuBLAS, which computes the product on a GPU.
+//! With few rows a product takes as long as reading the weights: the rows of `W` are split over the threads, and each is read once
+//! for all rows of `x`. An element of `y` is one dot product in one order of additions, so a row's bits do not depend on how many
+//! rows are computed with it. `gemm` does not promise that, nor does cuBLAS, which computes the product on a GPU.
 
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 use pulp::{Simd, WithSimd};
@@ -101,7 +100,7 @@ const TILE: usize = 4;
 /// Multiplications below which a second thread costs more than it brings.
 const SERIAL: usize = 64 * 1024;
 
-/// Tasks for each thread, so that a slow one holds nobody up.
+/// Tasks for each thread, so that the others take over the tasks of a slow one.
 const TASKS_PER_THREAD: usize = 4;
 
 /// Replaces each element `y` of `[rows, out]` by `put(y, x . w)`. `width`: elements of a row of `x` and of `w`.
@@ -131,7 +130,7 @@ fn products<T: Float>(y: &mut [T], x: &[T], w: &[T], width: usize, put: impl Fn(
 
 /// The products of all rows of `x` with some rows of the weight.
 struct Rows<'a, 'b, T, F> {
-    /// For each row of `x` the elements that belong to these rows of the weight.
+    /// For each row of `x`, the elements of `y` that belong to these rows of the weight.
     y: &'a mut [&'b mut [T]],
     x: &'a [T],
     w: &'a [T],
@@ -223,9 +222,9 @@ trait Float: Real {
         c: Self::Register<S>,
     ) -> Self::Register<S>;
     fn sum<S: Simd>(simd: S, register: Self::Register<S>) -> Self;
-    /// Whole registers, and what is left.
+    /// Whole registers, and the rest.
     fn split<S: Simd>(slice: &[Self]) -> (&[Self::Register<S>], &[Self]);
-    /// Fewer elements than a register has, zeros behind them.
+    /// A register of `rest`, fewer elements than it has, and zeros.
     fn partial<S: Simd>(simd: S, rest: &[Self]) -> Self::Register<S>;
 }
 

@@ -1,11 +1,12 @@
 //! Operations as pairs of functions, `forward` and `backward`, over plain candle tensors.
 //!
-//! Tensors in, tensors out; nothing is recorded. A file is one operation: its formula, its shapes, the gradient that goes
-//! with it, the CPU body, and a composition of candle primitives that is its reference in tests. Feeds [`crate::model`]
-//! and [`crate::train`]; knows nobody.
+//! Tensors in, tensors out; nothing is recorded. A file is one operation: its formula, its shapes, its gradient, the CPU body and the
+//! launch of its kernels. Three files serve all of them: [`reference`] composes each operation from candle primitives, [`philox`] makes
+//! random numbers, `testing` compares. The folders `cpu` and `cuda` hold what bodies and launches share. Feeds [`crate::model`] and
+//! [`crate::train`]; imports no other room.
 //!
 //! On the CPU an operation runs in f32, or in f64 where a test wants exact arithmetic; on a GPU in bf16 or f32, by the kernels of the
-//! `.cu` file beside it.
+//! `.cu` file with its name.
 
 pub mod adamw;
 pub mod attention;

@@ -1,4 +1,4 @@
-// The token of the largest logit of each row, of equal ones the one with the lowest id. Grid: rows, of 1024 threads; each row is read once.
+// The token of the largest logit of each row, the lowest id among equal ones. Grid: one block of 1024 threads a row; each row is read once.
 #include "element.cuh"
 
 constexpr unsigned NONE = 0xffffffffu; // where a logit is NaN or the largest is infinite

@@ -1,5 +1,5 @@
-//! The token of the largest logit, `argmax_i logits[i]`; of equal ones the one with the lowest id, which candle's `argmax` does not promise
-//! on a GPU, and none where the logits are no numbers.
+//! The token of the largest logit, `argmax_i logits[i]`: the lowest id among equal ones (candle's `argmax` does not promise that on a GPU),
+//! and none where the logits are not numbers.
 
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;

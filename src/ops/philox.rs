@@ -12,11 +12,11 @@ pub fn block(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
     blocks::<1>(key, counter).map(|[word]| word)
 }
 
-/// [`block`] at `counter` and the `N - 1` counters whose first word is 1, 2, ... more, side by side so that it is computed in vectors:
-/// word `w` of the block `i` is `[w][i]`.
+/// [`block`] at `counter` and at the `N - 1` counters after it (first word + 1, + 2, ...), computed side by side in vectors; word `w` of
+/// block `i` is `[w][i]`.
 #[inline(always)]
 pub fn blocks<const N: usize>(mut key: [u32; 2], counter: [u32; 4]) -> [[u32; N]; 4] {
-    // In 64 bits each, of which a product reads the lower half: so a vector holds what it is multiplied to.
+    // Each word in the lower half of 64 bits, so that a vector lane has room for its product.
     let low = |word: u64| word & u64::from(u32::MAX);
     let [mut a, mut b, mut c, mut d] = counter.map(|word| [u64::from(word); N]);
     for (i, first) in a.iter_mut().enumerate() {

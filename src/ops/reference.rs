@@ -1,5 +1,5 @@
-//! The obvious version of each operation: a composition of candle primitives whose graph candle's tape can follow. What the
-//! bodies and the kernels are compared with, in tests and by `mvpbench doctor`; nothing trains with it.
+//! The obvious version of each operation: a composition of candle primitives that candle's tape can differentiate. Tests and
+//! `mvpbench doctor` compare the CPU bodies and the kernels with it; nothing trains with it.
 
 use candle_core::{D, Result, Tensor, Var};
 
@@ -11,7 +11,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     x.broadcast_mul(&inv)?.broadcast_mul(weight)
 }
 
-/// Each head's halves turned by the angles; `x`: `[tokens, heads * head_dim]`, `cos`, `sin`: `[tokens, head_dim / 2]`.
+/// Turns each head's halves by the angles; `x`: `[tokens, heads * head_dim]`, `cos`, `sin`: `[tokens, head_dim / 2]`.
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let ((tokens, width), half) = (x.dims2()?, cos.dim(1)?);
     let x = x.reshape((tokens, width / (2 * half), 2 * half))?;

@@ -14,7 +14,7 @@ __device__ void scale_row(const T *h, float scale, const T *w, T *y, unsigned hi
 }
 
 // h[t,i] = x[t,i] + delta[t,i];  inv[t] = 1 / sqrt(mean_i(h[t,:]^2) + eps);  y[t,i] = h[t,i] * inv[t] * w[i]
-// Moves 4 x [tokens, hidden]; without a delta h is x, nothing is written to it, and 2 x.
+// Moves 4 x [tokens, hidden]; without a delta h is x and is not written: 2 x.
 template <typename T, unsigned N>
 __device__ void forward(const T *x, const T *delta, const T *w, T *h, T *y, float *inv, unsigned hidden, float eps) {
     const size_t row = (size_t)blockIdx.x * hidden;
@@ -29,7 +29,7 @@ __device__ void forward(const T *x, const T *delta, const T *w, T *h, T *y, floa
         for (unsigned j = 0; j < N; j++) squares += value(a.at[j]) * value(a.at[j]);
     }
     const float mean = block_sum(squares) / hidden;
-    // The inverse of an infinite root would be 0, and a row beyond f32 a row of zeros.
+    // 1 / sqrt(inf) is 0, which would turn a row that overflows into zeros.
     const float scale = mean < INFINITY ? 1.0f / sqrtf(mean + eps) : NAN;
     if (threadIdx.x == 0) inv[blockIdx.x] = scale;
     scale_row<T, N>((delta ? h : x) + row, scale, w, y + row, hidden); // each thread reads back what it wrote itself

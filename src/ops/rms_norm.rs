@@ -21,9 +21,8 @@ pub struct Normed {
 /// - `x`, `delta`: `[tokens, hidden]`; without a `delta` the sum is `x` itself, not a copy.
 /// - `weight`: `[hidden]`, frozen.
 ///
-/// Sums of squares in the tensor's own float type, for bf16 in f32, which `inv` then is.
-/// A row whose sum is infinite becomes NaN. PyTorch gives zeros for it, under which a model that has run away has a finite loss and no
-/// gradient.
+/// Sums of squares and `inv` are in the tensor's own float type, f32 for bf16.
+/// A row whose sum of squares is infinite becomes NaN. PyTorch gives zeros, and with them a diverged model a finite loss and no gradient.
 pub fn forward(x: &Tensor, delta: Option<&Tensor>, weight: &Tensor, eps: f64) -> Result<Normed> {
     on_device!(
         "rms_norm", x,
@@ -32,7 +31,7 @@ pub fn forward(x: &Tensor, delta: Option<&Tensor>, weight: &Tensor, eps: f64) ->
     )
 }
 
-/// The normalised rows again, from what [`forward`] kept: `y = sum * inv * weight`, bit for bit.
+/// The normalised rows again, from what [`forward`] returned: `y = sum * inv * weight`, bit for bit.
 pub fn apply(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Tensor> {
     on_device!(
         "rms_norm", sum,
@@ -102,7 +101,7 @@ fn forward_cpu<T: Real>(
 #[inline(always)]
 fn norm<T: Real>(y: &mut [T], inv: &mut [T], h: &[T], w: &[T], eps: T) {
     let mean = cpu::dot(h, h) / T::from_f64(h.len() as f64);
-    // The inverse of an infinite root would be 0, and a row beyond the float type a row of zeros.
+    // 1 / sqrt(inf) is 0, which would turn a row that overflows into zeros.
     let overflow = mean >= T::from_f64(f64::INFINITY);
     inv[0] = if overflow { T::from_f64(f64::NAN) } else { T::one() / Real::sqrt(mean + eps) };
     scale_row(y, h, inv[0], w);

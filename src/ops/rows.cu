@@ -1,5 +1,5 @@
-// Rows of a matrix by number, and the gradient of that, without atomics: every row of the result is written by one block, which adds what
-// falls on it in the order of the list. Grid: one block of 256 threads per row of the result.
+// Rows of a matrix by index, and their gradient, without atomics: one block writes each row of the result and adds what belongs to it in
+// the order of the list. Grid: one block of 256 threads per row of the result.
 #include "element.cuh"
 
 // y[i,:] = x[rows[i],:]. Moves 2 x [count, columns].
@@ -9,10 +9,10 @@ template <typename T, unsigned N> __device__ void gather(const T *x, const unsig
     for (unsigned i = threadIdx.x * N; i < columns; i += blockDim.x * N) store<N>(to + i, load<N>(from + i));
 }
 
-// Entries of `rows` that a block finds before it adds them up; several times the block, so that one pass is the rule.
+// Entries of `rows` that a block finds before it adds them up: several times its threads, so that one pass usually suffices.
 constexpr unsigned FOUND = 1024;
 
-// y[r,:] = sum over i with rows[i] == r of part[i,:]. Sums in f32, rounded once unless hundreds fall on one row.
+// y[r,:] = sum over i with rows[i] == r of part[i,:]. Sums in f32, rounded once unless hundreds belong to one row.
 // Moves [count, columns] + [gridDim.x, columns]; `rows` is read by every block, from cache.
 template <typename T, unsigned N>
 __device__ void spread(const T *part, const unsigned *rows, T *y, unsigned count, unsigned columns) {
@@ -21,7 +21,7 @@ __device__ void spread(const T *part, const unsigned *rows, T *y, unsigned count
     T *to = y + (size_t)blockIdx.x * columns;
     bool first = true;
     unsigned from = 0;
-    do { // once, unless more than FOUND entries fall on this row
+    do { // once, unless more than FOUND entries belong to this row
         unsigned n = 0;
         for (; from < count && n + blockDim.x <= FOUND; from += blockDim.x) {
             const unsigned i = from + threadIdx.x;

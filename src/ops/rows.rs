@@ -1,8 +1,8 @@
-//! Rows of a matrix by number, `y[i] = x[rows[i]]`, and the gradient of that: what falls on a row is added up in the list's order.
+//! Rows of a matrix by index, `y[i] = x[rows[i]]`. The gradient adds what belongs to a row in the list's order.
 
 use candle_core::{Result, Tensor};
 
-/// `[rows, columns]`, the rows of `x` (`[_, columns]`) that `rows` (`[rows]` u32) names, which must be there.
+/// The rows of `x` (`[_, columns]`) at the indices `rows` (`[rows]` u32), each of a row of `x`. Returns `[rows, columns]`.
 pub fn forward(x: &Tensor, rows: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
@@ -11,7 +11,7 @@ pub fn forward(x: &Tensor, rows: &Tensor) -> Result<Tensor> {
     x.index_select(rows, 0)
 }
 
-/// `[count, columns]`, the sum of the rows of `dy` (`[rows, columns]`) at the places `rows` names; zero where there is none.
+/// Adds row `i` of `dy` (`[rows, columns]`) to row `rows[i]` of a matrix of zeros, for every `i`. Returns `[count, columns]`.
 pub fn backward(dy: &Tensor, rows: &Tensor, count: usize) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if dy.device().is_cuda() {
@@ -38,7 +38,7 @@ mod launch {
             .tensor(rows, DType::U32, &[count])?
             .tensor(&y, x.dtype(), &[count, columns])?
             .count(columns)?;
-        // SAFETY: the parameters of `rows_gather`; one block for each row of `y`, which is new; the caller's rows are there.
+        // SAFETY: the parameters of `rows_gather`; one block for each row of `y`, which is new; the caller's indices are of rows of `x`.
         unsafe { launch.run((count, 1), THREADS) }?;
         Ok(y)
     }

@@ -1,5 +1,5 @@
-// The instructions of sm_80 that CUDA C++ has no short word for: bf16 products on the tensor cores, their operands from shared memory,
-// and copies that go on while the threads compute. Under the tests' emulation each has the meaning that PTX gives it.
+// Instructions of sm_80 without a short form in CUDA C++: bf16 products on the tensor cores, loads of their operands from shared memory,
+// and copies that run while the threads compute. In the tests' emulation each does what PTX defines.
 #pragma once
 
 // The one array of dynamic shared memory.

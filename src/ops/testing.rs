@@ -21,7 +21,7 @@ pub(crate) fn random(shape: &[usize], seed: u64, dtype: DType) -> Tensor {
         .unwrap()
 }
 
-/// Values that an operation must not make a number of.
+/// Values that an operation must not turn into a finite number.
 pub(crate) const NOT_FINITE: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 
 /// A tensor of [`values`] with `bad` as the element `at`, f32.
@@ -46,7 +46,7 @@ pub(crate) fn assert_not_swallowed(what: &str, got: &Tensor, want: &Tensor) {
         t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
     };
     for (i, (got, want)) in flat(got).into_iter().zip(flat(want)).enumerate() {
-        assert!(want.is_finite() || !got.is_finite(), "{what}[{i}]: {got} where {want} is due");
+        assert!(want.is_finite() || !got.is_finite(), "{what}[{i}]: expected {want}, got {got}");
     }
 }
 

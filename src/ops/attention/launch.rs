@@ -28,7 +28,7 @@ impl Mask {
             hide_from[run.rows.clone()].fill(run.hidden.start as u32);
             hide_to[run.rows.clone()].fill(run.hidden.end as u32);
         }
-        // One by one: a copy of up to 64 KiB goes along with the commands, one beyond may wait for what is queued.
+        // One by one: a copy of up to 64 KiB travels with the commands, a larger one may wait for everything that is queued.
         let rows = [start, hide_from, hide_to].map(|numbers| Tensor::new(numbers, device));
         let [start, hide_from, hide_to] = rows;
         let rows = Tensor::stack(&[start?, hide_from?, hide_to?], 0)?;
@@ -36,15 +36,15 @@ impl Mask {
     }
 }
 
-/// The pass over the rows that a kernel makes.
+/// Which kernel, and so which dimension its blocks own.
 #[derive(Clone, Copy)]
-enum Pass {
+enum Kernel {
     Forward,
     QueryGradients,
     KeyGradients,
 }
 
-impl Pass {
+impl Kernel {
     fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
@@ -53,7 +53,7 @@ impl Pass {
         }
     }
 
-    /// Bytes of dynamic shared memory on the tensor cores, and arrays of `head_dim` floats a warp without.
+    /// Bytes of dynamic shared memory of a block on the tensor cores, and arrays of `head_dim` floats per warp of a plain kernel.
     fn shared(self, head_dim: usize) -> (usize, usize) {
         let row = 2 * head_dim;
         match self {
@@ -88,13 +88,13 @@ fn on_tensor_cores(q: &Tensor, shape: Heads) -> bool {
     q.dtype() == DType::BF16 && matches!(shape.head_dim, 64 | 128)
 }
 
-fn begin(pass: Pass, q: &Tensor, shape: Heads) -> Result<Launch<'static>> {
+fn begin(kernel: Kernel, q: &Tensor, shape: Heads) -> Result<Launch<'static>> {
     let body =
         if on_tensor_cores(q, shape) { shape.head_dim.to_string() } else { "plain".to_owned() };
-    MODULE.launch(&format!("attention_{}_{body}", pass.name()), q)
+    MODULE.launch(&format!("attention_{}_{body}", kernel.name()), q)
 }
 
-/// Lists the sizes, which are the last parameters, and queues the kernel.
+/// Adds the sizes, the last parameters, and queues the kernel.
 ///
 /// # Safety
 ///
@@ -102,15 +102,15 @@ fn begin(pass: Pass, q: &Tensor, shape: Heads) -> Result<Launch<'static>> {
 #[expect(unsafe_code, reason = "a launch")]
 unsafe fn finish(
     launch: Launch<'_>,
-    pass: Pass,
+    kernel: Kernel,
     q: &Tensor,
     mask: &Mask,
     shape: Heads,
 ) -> Result<()> {
     let Heads { heads, kv_heads, head_dim } = shape;
     let launch = launch.count(mask.tokens)?.count(heads)?.count(kv_heads)?.float(shape.scale());
-    let each = if matches!(pass, Pass::KeyGradients) { kv_heads } else { heads };
-    let (tiles, arrays) = pass.shared(head_dim);
+    let each = if matches!(kernel, Kernel::KeyGradients) { kv_heads } else { heads };
+    let (tiles, arrays) = kernel.shared(head_dim);
     let (launch, grid) = if on_tensor_cores(q, shape) {
         (launch.shared(tiles), (mask.tokens.div_ceil(TILE), each))
     } else {
@@ -122,11 +122,11 @@ unsafe fn finish(
     unsafe { launch.run(grid, THREADS) }
 }
 
-/// Tiles are copied 16 bytes at a time.
+/// Refuses addresses that are no multiple of the 16 bytes by which tiles are copied.
 fn aligned(tensors: &[&Tensor], shape: Heads) -> Result<()> {
     for tensor in tensors {
         if on_tensor_cores(tensor, shape) && cuda::address(tensor)? % 16 != 0 {
-            bail!("attention: a tensor does not begin at a multiple of 16 bytes");
+            bail!("attention: expected a tensor at a multiple of 16 bytes");
         }
     }
     Ok(())
@@ -146,7 +146,7 @@ pub(super) fn forward(
     let rows = mask.rows(q.device())?;
     let o = cuda::empty(q.device(), dtype, &query)?;
     let lse = cuda::empty(q.device(), DType::F32, &row)?;
-    let launch = begin(Pass::Forward, q, shape)?
+    let launch = begin(Kernel::Forward, q, shape)?
         .tensor(q, dtype, &query)?
         .tensor(k, dtype, &key)?
         .tensor(v, dtype, &key)?
@@ -154,7 +154,7 @@ pub(super) fn forward(
         .tensor(&o, dtype, &query)?
         .tensor(&lse, DType::F32, &row)?;
     // SAFETY: the parameters of `attention_forward`; it writes `o` and `lse`, which are new.
-    unsafe { finish(launch, Pass::Forward, q, mask, shape) }?;
+    unsafe { finish(launch, Kernel::Forward, q, mask, shape) }?;
     Ok((o, lse))
 }
 
@@ -182,8 +182,8 @@ pub(super) fn backward(
         .count(shape.head_dim)?;
     // SAFETY: the parameters of `attention_delta`; a warp per row and head, and `delta` is new.
     unsafe { launch.run((count.div_ceil(THREADS as usize / 32), 1), THREADS) }?;
-    let inputs = |pass| {
-        begin(pass, q, shape)?
+    let inputs = |kernel| {
+        begin(kernel, q, shape)?
             .tensor(d_o, dtype, &query)?
             .tensor(q, dtype, &query)?
             .tensor(k, dtype, &key)?
@@ -193,12 +193,13 @@ pub(super) fn backward(
             .tensor(&rows, DType::U32, &[3, mask.tokens])
     };
     let dq = cuda::empty(device, dtype, &query)?;
-    let launch = inputs(Pass::QueryGradients)?.tensor(&dq, dtype, &query)?;
+    let launch = inputs(Kernel::QueryGradients)?.tensor(&dq, dtype, &query)?;
     // SAFETY: the parameters of `attention_dq`; it writes `dq`, which is new.
-    unsafe { finish(launch, Pass::QueryGradients, q, mask, shape) }?;
+    unsafe { finish(launch, Kernel::QueryGradients, q, mask, shape) }?;
     let (dk, dv) = (cuda::empty(device, dtype, &key)?, cuda::empty(device, dtype, &key)?);
-    let launch = inputs(Pass::KeyGradients)?.tensor(&dk, dtype, &key)?.tensor(&dv, dtype, &key)?;
+    let launch =
+        inputs(Kernel::KeyGradients)?.tensor(&dk, dtype, &key)?.tensor(&dv, dtype, &key)?;
     // SAFETY: the parameters of `attention_dkdv`; it writes `dk` and `dv`, which are new.
-    unsafe { finish(launch, Pass::KeyGradients, q, mask, shape) }?;
+    unsafe { finish(launch, Kernel::KeyGradients, q, mask, shape) }?;
     Ok((dq, dk, dv))
 }

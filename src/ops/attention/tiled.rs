@@ -12,7 +12,7 @@ use crate::ops::cpu::{self, Real, vectorised};
 /// Query rows computed together.
 pub(super) const BLOCK: usize = 64;
 
-/// Some query rows and the two stretches of key rows they see: `dense` wholly, `causal` up to the row itself.
+/// Some query rows and the two stretches of key rows they see: all of `dense`, and `causal` up to the row itself.
 struct Queries {
     rows: Range<usize>,
     dense: Range<usize>,
@@ -43,7 +43,7 @@ impl Queries {
         self.dense.len() + row + 1 - self.causal.start
     }
 
-    /// The stretches that are not empty, each with the place of its first key among the block's.
+    /// The stretches that are not empty, each with the index of its first key among the block's.
     fn stretches(&self) -> impl Iterator<Item = (&Range<usize>, usize)> {
         let both = [(&self.dense, 0), (&self.causal, self.dense.len())];
         both.into_iter().filter(|(stretch, _)| !stretch.is_empty())
@@ -91,9 +91,9 @@ fn head_rows<T>(data: &[T], row: usize, head: usize, heads: usize, head_dim: usi
     Tile::rows(&data[(row * heads + head) * head_dim..], heads * head_dim)
 }
 
-/// The transpose `[head_dim, rows]` of the first `rows` rows of `from`, which spares every block of queries to make its own.
+/// Writes the transpose `[head_dim, rows]` of the first `rows` rows of `from`, once for all blocks of queries.
 fn transpose<T: Real>(to: &mut Vec<T>, from: Tile<T>, rows: usize, head_dim: usize) {
-    /// Rows and columns turned together, in registers.
+    /// Rows and columns that are transposed together, in registers.
     const SQUARE: usize = 16;
     to.resize(rows * head_dim, T::zero());
     vectorised(
@@ -126,7 +126,7 @@ fn transpose<T: Real>(to: &mut Vec<T>, from: Tile<T>, rows: usize, head_dim: usi
     );
 }
 
-/// Buffers of a thread, left as they are from one head to the next.
+/// Buffers that a thread uses again for the next head, uncleared.
 struct Scratch<T> {
     scores: Vec<T>,
     slopes: Vec<T>,
@@ -140,7 +140,7 @@ impl<T> Default for Scratch<T> {
     }
 }
 
-/// The first `n` elements, whatever they are.
+/// The first `n` elements, uncleared.
 fn first<T: Real>(buffer: &mut Vec<T>, n: usize) -> &mut [T] {
     if buffer.len() < n {
         buffer.resize(n, T::zero());

@@ -1,7 +1,7 @@
 //! Results that several threads write at once: matrices cut into blocks of rows and columns.
 //!
-//! A result's memory is cleared by the thread that then writes it, while it is in that thread's cache. Clearing it all at once
-//! would keep one thread busy and the others waiting: a twentieth of a training step.
+//! Each thread clears the memory that it then writes, while that memory is in its cache. Clearing everything at once would keep one
+//! thread busy while the others wait: a twentieth of a training step.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::ops::cpu::{Real, vectorised};
 
-/// A block of a matrix: `rows` times `columns` elements, nobody else's.
+/// A block of a matrix: `rows` times `columns` elements that no other block has.
 pub(in crate::ops) struct Block<'a, T> {
     data: *mut T,
     /// Elements from one row to the next.
@@ -39,7 +39,7 @@ impl<'a, T> Block<'a, T> {
     ///
     /// # Safety
     ///
-    /// Whoever gets the block writes each element before reading it.
+    /// The caller writes each element of the block before reading it.
     #[expect(
         unsafe_code,
         reason = "clearing memory that is overwritten costs a tenth of a product"
@@ -101,7 +101,7 @@ impl<'a, T> Block<'a, T> {
         }
     }
 
-    /// Cut along rows and columns into about equal blocks, at multiples of `grain`; each with the place of its first element.
+    /// Cuts rows and columns into about equal blocks at multiples of `grain`; each comes with the row and column of its first element.
     pub(in crate::ops) fn cut(
         self,
         (rows, columns): (usize, usize),
@@ -125,10 +125,10 @@ fn cuts(length: usize, parts: usize, grain: usize) -> impl Iterator<Item = Range
     (0..parts).map(move |part| cut(part)..cut(part + 1)).filter(|range| !range.is_empty())
 }
 
-/// Matrices of as many rows as `bands` have, made by `write(band, part, scratch, blocks)` in parallel: matrix `i` has
-/// `parts * widths[i]` columns, and a call gets the rows `bands[band]` and the columns of `part` of each, all zero.
+/// Matrices that parallel calls of `write(band, part, scratch, blocks)` fill, with the rows of all `bands`. Matrix `i` has
+/// `parts * widths[i]` columns; a call gets the rows `bands[band]` and the columns of `part` of each matrix, all zero.
 ///
-/// `scratch` is a thread's own, as an earlier call left it. Panics unless the bands follow one another from 0 on.
+/// A thread passes its `scratch` from call to call. Panics unless the bands follow one another from 0 on.
 pub(in crate::ops) fn matrices<T: Real, S: Default, const N: usize>(
     bands: &[Range<usize>],
     parts: usize,
@@ -150,7 +150,7 @@ pub(in crate::ops) fn matrices<T: Real, S: Default, const N: usize>(
     memory.map(|memory| unsafe { memory.assume_init() }.into_vec())
 }
 
-/// Matrices of `rows` rows, made by `write(row, [that row of each])` in parallel and [`vectorised`]; the rows start as zeros.
+/// Matrices of `rows` rows that parallel, [`vectorised`] calls of `write(row, [that row of each])` fill; the rows start as zeros.
 #[inline(always)]
 pub(in crate::ops) fn by_row<T: Real, const N: usize>(
     rows: usize,
@@ -181,7 +181,7 @@ pub(in crate::ops) fn by_row<T: Real, const N: usize>(
 /// A result before it is written.
 type Memory<T> = Box<[MaybeUninit<T>]>;
 
-/// Where a matrix of `parts` times `width` columns lies that is not cleared yet.
+/// Address of a matrix of `parts * width` columns that is not cleared yet.
 #[derive(Clone, Copy)]
 struct Uncleared<T> {
     data: *mut T,
@@ -194,7 +194,7 @@ struct Uncleared<T> {
 unsafe impl<T: Send> Sync for Uncleared<T> {}
 
 impl<T: Real> Uncleared<T> {
-    /// Memory for `rows` rows of each matrix, and where it is.
+    /// Memory for `rows` rows of each matrix, and its address.
     fn of<const N: usize>(
         rows: usize,
         parts: usize,

@@ -17,7 +17,7 @@ pub(in crate::ops) struct Tile<'a, T> {
 }
 
 impl<'a, T> Tile<'a, T> {
-    /// Rows of `row` elements from one to the next, columns side by side.
+    /// A row-major matrix; `row`: elements from one row to the next.
     pub(in crate::ops) fn rows(data: &'a [T], row: usize) -> Self {
         Self { data, row, column: 1 }
     }
@@ -41,12 +41,12 @@ pub(in crate::ops) enum Threads {
     All,
 }
 
-/// What becomes of the values already in `out`.
+/// What a product does with the values in `out`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::ops) enum Into {
-    /// They are replaced.
+    /// Replaces them.
     Replace,
-    /// The product is added to them.
+    /// Adds itself to them.
     Add,
 }
 
@@ -81,7 +81,7 @@ pub(in crate::ops) fn gemm<T: Real>(
     });
 }
 
-/// `a b` in new memory, which is not cleared first.
+/// `a b` in new memory that is not cleared first.
 pub(in crate::ops) fn product<T: Real>(
     (m, k, n): (usize, usize, usize),
     a: Tile<T>,
@@ -102,22 +102,22 @@ pub(in crate::ops) fn product<T: Real>(
     }
 }
 
-/// Columns of a block from which on each row of `a` pays for its way into the cache.
+/// Fewest columns of a block that pay for loading each row of `a` into the cache.
 const WIDE: usize = 512;
 
-/// Rows of a block whose product is worth a thread of its own.
+/// Fewest rows of a block whose product is worth a thread of its own.
 const BLOCK_ROWS: usize = 96;
 
-/// Columns of such a block where rows do not suffice: the widest panel of the gemm crate.
+/// Fewest columns of such a block where rows do not suffice: the widest panel of the gemm crate.
 const BLOCK_COLUMNS: usize = 64;
 
 /// Multiply-adds below which a second thread costs more than it brings.
 const WORTH_A_THREAD: usize = 1 << 19;
 
-/// How many blocks of rows and of columns a product is cut into, one for each thread: columns as far as they stay [`WIDE`],
+/// Blocks of rows and of columns that a product is cut into, one for each thread. Columns are cut first, while they stay [`WIDE`],
 /// since every thread packs the columns of `b` that it reads; then rows; then columns again.
 ///
-/// The gemm crate's own threads would wait while one of them packs `b`, and for one another after each stretch of `k`.
+/// The gemm crate's own threads would wait while one of them packs `b`, and for one another after each part of `k`.
 fn cut((m, k, n): (usize, usize, usize), threads: usize) -> (usize, usize) {
     let threads = threads.min((m * n).saturating_mul(k) / WORTH_A_THREAD).max(1);
     let most = |of: usize, size: usize, least: usize| {

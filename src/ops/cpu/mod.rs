@@ -21,7 +21,7 @@ pub(super) trait Real: WithDType + std::ops::Neg<Output = Self> {
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
-    /// The larger of two; any of them if one is NaN, which then comes through the exponentials that the largest is taken for.
+    /// The larger of two. Either of them if one is NaN: the exponentials taken next turn the row into NaN anyway.
     fn max(self, other: Self) -> Self;
 }
 
@@ -33,8 +33,7 @@ impl Real for f32 {
     fn exp(self) -> Self {
         const LN2_HIGH: f32 = 0.693_359_4;
         const LN2_LOW: f32 = -2.121_944_4e-4;
-        // Adding 1.5 * 2^23 leaves the sum rounded to a whole number, which stands in its low bits: no conversion is needed,
-        // and Rust's saturating one would not be vectorised.
+        // Adding 1.5 * 2^23 rounds the sum to a whole number in its low bits. Rust's saturating conversion would not vectorise.
         const WHOLE: f32 = 12_582_912.0;
         let x = self.clamp(-87.4, 88.8);
         let shifted = f32::mul_add(x, std::f32::consts::LOG2_E, WHOLE);
@@ -166,10 +165,10 @@ pub(super) fn tensor<T: WithDType, S: Into<candle_core::Shape>>(
     Tensor::from_vec(data, shape.into(), &Device::Cpu)
 }
 
-/// Refuses anything that has no body: another device, another dtype.
+/// The error for a device or a dtype without a body.
 pub(super) fn unsupported(name: &str, tensor: &Tensor) -> Result<Tensor> {
     bail!(
-        "{name}: no body for {:?} on {:?}; expected f32 or f64 on the cpu",
+        "{name}: expected f32 or f64 on the cpu, got {:?} on {:?}",
         tensor.dtype(),
         tensor.device().location()
     )

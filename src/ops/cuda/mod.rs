@@ -1,7 +1,7 @@
-//! Launching our kernels: arguments checked against their tensors, outputs that nobody clears, one stream, nothing waited for.
+//! Launches of our kernels: arguments are checked against their tensors, outputs are not cleared, and no launch waits.
 //!
-//! All work goes to the device's own stream in the order of the calls, so a tensor may be freed or overwritten by a later call
-//! while earlier ones are still to run.
+//! All work goes to the device's own stream in the order of the calls, so a later call may free or overwrite a tensor before
+//! earlier ones have run.
 
 pub(super) mod arriving;
 
@@ -18,17 +18,17 @@ use candle_core::{DType, Device, Result, Shape, Storage, Tensor, bail};
 /// Threads of a block, unless a kernel says otherwise.
 pub(super) const THREADS: u32 = 256;
 
-/// Blocks of kernels whose threads step over their elements: several for each of the largest card's processors.
+/// Most blocks of a kernel whose threads stride over the elements: several for each of the largest card's processors.
 const MOST_BLOCKS: usize = 2048;
 
-/// Bytes of dynamic shared memory that a kernel may have without asking.
+/// Bytes of dynamic shared memory that a kernel may use without setting an attribute.
 const FREE_SHARED: usize = 48 * 1024;
 
 /// The kernels of one `.cu` file, compiled.
 pub(super) struct Module {
-    /// Its name without the ending.
+    /// File name without `.cu`.
     pub(super) name: &'static str,
-    /// What nvcc made of it.
+    /// Output of nvcc.
     pub(super) ptx: &'static str,
 }
 
@@ -57,12 +57,12 @@ impl Module {
         let suffix = match like.dtype() {
             DType::F32 => "float",
             DType::BF16 => "bf16",
-            other => bail!("{kernel}: no kernel for {other:?}; expected f32 or bf16 on the gpu"),
+            other => bail!("{kernel}: expected f32 or bf16 on the gpu, got {other:?}"),
         };
         self.launch_untyped(&format!("{kernel}_{suffix}"), like)
     }
 
-    /// Begins a launch of a kernel that exists once.
+    /// Begins a launch of a kernel that has no dtype in its name.
     pub(super) fn launch_untyped(&self, kernel: &str, like: &Tensor) -> Result<Launch<'_>> {
         let device = of(like.device())?.clone();
         Ok(Launch {
@@ -75,7 +75,7 @@ impl Module {
     }
 }
 
-/// A launch whose arguments are being listed, in the order of the kernel's parameters.
+/// A launch under construction: its arguments, in the order of the kernel's parameters.
 pub(super) struct Launch<'m> {
     module: &'m Module,
     kernel: String,
@@ -85,11 +85,11 @@ pub(super) struct Launch<'m> {
 }
 
 impl Launch<'_> {
-    /// A tensor, which must have this dtype and shape, be contiguous and lie on the launch's device.
+    /// Adds a tensor. Refuses another dtype or shape, one that is not contiguous, and another device than the launch's.
     pub(super) fn tensor(mut self, tensor: &Tensor, dtype: DType, shape: &[usize]) -> Result<Self> {
         if tensor.dtype() != dtype || tensor.dims() != shape {
             bail!(
-                "{}: argument {} is {:?} {:?}, expected {dtype:?} {shape:?}",
+                "{}: argument {}: expected {dtype:?} {shape:?}, got {:?} {:?}",
                 self.kernel,
                 self.arguments.len(),
                 tensor.dtype(),
@@ -103,7 +103,7 @@ impl Launch<'_> {
         Ok(self)
     }
 
-    /// A tensor, or null.
+    /// Adds a tensor, or null for none.
     pub(super) fn optional(
         mut self,
         tensor: Option<&Tensor>,
@@ -119,7 +119,7 @@ impl Launch<'_> {
         }
     }
 
-    /// A size or a word. Refuses what `unsigned` cannot hold.
+    /// Adds an `unsigned`. Refuses a number beyond 32 bits.
     pub(super) fn count(mut self, count: usize) -> Result<Self> {
         let Ok(count) = u32::try_from(count) else {
             bail!("{}: {count} does not fit in 32 bits", self.kernel)
@@ -128,46 +128,46 @@ impl Launch<'_> {
         Ok(self)
     }
 
-    /// A size of 64 bits.
+    /// Adds an `unsigned long long`.
     pub(super) fn long(mut self, count: usize) -> Self {
         self.arguments.push(Argument::U64(count as u64));
         self
     }
 
-    /// A number.
+    /// Adds a `float`.
     pub(super) fn float(mut self, number: f64) -> Self {
         self.arguments.push(Argument::F32(number as f32));
         self
     }
 
-    /// A number that the kernel takes as `double`.
+    /// Adds a `double`.
     pub(super) fn double(mut self, number: f64) -> Self {
         self.arguments.push(Argument::F64(number));
         self
     }
 
-    /// Bytes of dynamic shared memory.
+    /// Sets the bytes of dynamic shared memory.
     pub(super) fn shared(mut self, bytes: usize) -> Self {
         self.shared = bytes;
         self
     }
 
-    /// Queues the kernel over `grid` blocks of `threads`; without a block there is nothing to do.
+    /// Queues the kernel over `grid` blocks of `threads`; does nothing if there is no block.
     ///
     /// # Safety
     ///
-    /// The arguments are the kernel's parameters, in number, order, type and size, and what it writes through them nobody
-    /// reads at the same time.
+    /// The arguments are the kernel's parameters, in number, order, type and size, and nothing reads what it writes through them
+    /// at the same time.
     #[expect(unsafe_code, reason = "a kernel reads and writes what it is given")]
     pub(super) unsafe fn run(self, grid: (usize, usize), threads: u32) -> Result<()> {
         let (Ok(x), Ok(y)) = (u32::try_from(grid.0), u32::try_from(grid.1)) else {
-            bail!("{}: a grid of {grid:?} blocks", self.kernel)
+            bail!("{}: a grid of {grid:?} blocks does not fit in 32 bits", self.kernel)
         };
         if x == 0 || y == 0 {
             return Ok(());
         }
         if y > 65_535 {
-            bail!("{}: {y} rows at once; at most 65535", self.kernel);
+            bail!("{}: expected at most 65535 rows at once, got {y}", self.kernel);
         }
         let Self { module, kernel, device, arguments, shared } = self;
         let function = device.get_or_load_custom_func(&kernel, module.name, module.ptx)?;
@@ -193,17 +193,17 @@ impl Launch<'_> {
     }
 }
 
-/// Blocks for `elements` that are taken `each` at a time by every thread.
+/// Blocks for `elements` where a thread takes `each` at a time.
 pub(super) fn blocks(elements: usize, each: usize) -> usize {
     elements.div_ceil(each * THREADS as usize).min(MOST_BLOCKS)
 }
 
-/// Elements that a thread moves at once.
+/// Elements that a thread moves at once, in 16 bytes.
 pub(super) fn wide(dtype: DType) -> usize {
     16 / dtype.size_in_bytes()
 }
 
-/// The CUDA device.
+/// The CUDA device; refuses any other.
 pub(super) fn of(device: &Device) -> Result<&CudaDevice> {
     match device {
         Device::Cuda(device) => Ok(device),
@@ -211,18 +211,18 @@ pub(super) fn of(device: &Device) -> Result<&CudaDevice> {
     }
 }
 
-/// A tensor of no particular content, for a kernel that writes all of it.
+/// An uncleared tensor, for a kernel that writes all of it.
 #[expect(unsafe_code, reason = "clearing what is overwritten costs a pass over it")]
 pub(super) fn empty(device: &Device, dtype: DType, shape: impl Into<Shape>) -> Result<Tensor> {
     let shape = shape.into();
-    // The driver is not asked for nothing.
+    // Never 0 bytes from the driver.
     let memory = if shape.elem_count() == 0 { Shape::from(1) } else { shape.clone() };
     // SAFETY: every bit pattern is a number, and the caller launches a kernel that writes every element before any is read.
     let storage = unsafe { of(device)?.alloc_uninit(&memory, dtype) }?;
     Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))
 }
 
-/// Where the first element of a contiguous tensor lies on the GPU.
+/// The GPU address of the first element of a contiguous tensor.
 pub(super) fn address(tensor: &Tensor) -> Result<u64> {
     fn at<T>(slice: &CudaSlice<T>, from: usize) -> u64 {
         let (base, _) = slice.device_ptr(slice.stream());
@@ -241,7 +241,7 @@ pub(super) fn address(tensor: &Tensor) -> Result<u64> {
         CudaStorageSlice::F64(slice) => at(slice, from),
         CudaStorageSlice::U32(slice) => at(slice, from),
         CudaStorageSlice::I64(slice) => at(slice, from),
-        _ => bail!("no kernel takes {:?}", tensor.dtype()),
+        _ => bail!("expected f32, bf16, f64, u32 or i64, got {:?}", tensor.dtype()),
     })
 }
 
@@ -255,8 +255,8 @@ pub(super) enum Factor<'a> {
 }
 
 impl Factor<'_> {
-    /// Rows and columns of the factor, columns in memory, address and dtype; cuBLAS counts columns first, so the operation is
-    /// that of the matrix's transpose.
+    /// Rows and columns of the factor, columns in memory, address and dtype. cuBLAS is column-major, so the operation applies to
+    /// the matrix's transpose.
     fn operand(self) -> Result<Operand> {
         let (tensor, operation) = match self {
             Factor::Plain(tensor) => (tensor, cublas::cublasOperation_t::CUBLAS_OP_N),
@@ -285,7 +285,7 @@ fn kind(tensor: &Tensor) -> Result<cublas::cudaDataType_t> {
     match tensor.dtype() {
         DType::F32 => Ok(cublas::cudaDataType_t::CUDA_R_32F),
         DType::BF16 => Ok(cublas::cudaDataType_t::CUDA_R_16BF),
-        other => bail!("no product of {other:?}; expected f32 or bf16 on the gpu"),
+        other => bail!("product: expected f32 or bf16 on the gpu, got {other:?}"),
     }
 }
 
@@ -314,7 +314,7 @@ pub(super) fn gemm(
     }
     let out_kind = kind(out)?;
     if a.kind != b.kind || (out_kind != a.kind && out_kind != cublas::cudaDataType_t::CUDA_R_32F) {
-        bail!("product: {:?} times {:?} into {out_kind:?}", a.kind, b.kind);
+        bail!("product: {:?} times {:?} does not give {out_kind:?}", a.kind, b.kind);
     }
     let (alpha, beta) = (alpha as f32, beta as f32);
     let size = |n: usize| i32::try_from(n).map_err(candle_core::Error::wrap);

@@ -39,8 +39,8 @@ pub(super) fn store(cache: &Cache, k: &Tensor, v: &Tensor, at: &Places<'_>) -> R
         .count(kv_heads)?
         .count(head_dim)?
         .count(cache.capacity())?;
-    // SAFETY: the parameters of `decode_store`; a block for each row, whose place the caller has found inside the cache, which
-    // later launches read.
+    // SAFETY: the parameters of `decode_store`; a block for each row, and the caller has found each place inside the cache, which
+    // only later launches read.
     unsafe { launch.run((rows, 1), THREADS) }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn store(cache: &Cache, k: &Tensor, v: &Tensor, at: &Places<'_>) -> R
 pub(super) fn forward(q: &Tensor, cache: &Cache, at: &Places<'_>) -> Result<Tensor> {
     let Heads { heads, kv_heads, head_dim } = cache.heads;
     if head_dim > WIDEST {
-        bail!("decode: heads of {head_dim} elements; at most {WIDEST} on a GPU");
+        bail!("decode: expected heads of at most {WIDEST} elements on a gpu, got {head_dim}");
     }
     let (rows, dtype) = (at.slots.len(), q.dtype());
     let (memory, row) = (cache.keys.dims(), [rows, heads * head_dim]);
