@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::error::InputError;
 
-/// What the path of a file inside the binary begins with.
+/// Beginning of the path of a file inside the binary.
 const EMBEDDED: &str = "embedded:";
 
 /// The names of the presets.
@@ -48,17 +48,17 @@ const FILES: &[(&str, &[u8])] = embedded![
     "tiny/data/uf-p-4/truthfulness.json",
 ];
 
-/// The text of the preset of that name.
+/// The text of the preset of that name; none if there is none.
 pub fn preset(name: &str) -> Option<&'static str> {
     find(name).map(|(_, text)| text)
 }
 
-/// The preset of that name, with its name as the binary holds it.
+/// The binary's name and text of the preset of that name; none if there is none.
 pub(crate) fn find(name: &str) -> Option<(&'static str, &'static str)> {
     NAMES.iter().copied().zip(TEXTS).find(|(known, _)| *known == name)
 }
 
-/// The bytes of a file: of one inside the binary if `path` begins with `embedded:`, otherwise of the file system's.
+/// The bytes of a file: inside the binary if `path` begins with `embedded:`, otherwise of the file system.
 pub fn read(path: &str) -> anyhow::Result<Cow<'static, [u8]>> {
     if let Some(name) = path.strip_prefix(EMBEDDED) {
         return match FILES.iter().find(|(known, _)| *known == name) {
@@ -81,13 +81,13 @@ pub fn read(path: &str) -> anyhow::Result<Cow<'static, [u8]>> {
                 Err(InputError::new(format!("`{path}`: expected a file, found a folder")).into())
             }
             ErrorKind::PermissionDenied => {
-                Err(InputError::new(format!("`{path}`: may not be read")).into())
+                Err(InputError::new(format!("`{path}`: permission denied")).into())
             }
             ErrorKind::InvalidInput | ErrorKind::InvalidFilename => {
                 Err(InputError::new(format!("`{}`: not the name of a file", path.escape_debug()))
                     .into())
             }
-            _ => Err(error).with_context(|| format!("reading `{path}`")),
+            _ => Err(error).with_context(|| format!("cannot read `{path}`")),
         },
     }
 }
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_said() {
+    fn a_file_that_cannot_be_read_is_named_with_the_reason() {
         assert_eq!(message("no/such.json"), "`no/such.json`: no such file");
         assert_eq!(message("Cargo.toml/x"), "`Cargo.toml/x`: no such file");
         assert_eq!(message("src"), "`src`: expected a file, found a folder");

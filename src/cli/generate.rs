@@ -105,7 +105,7 @@ struct Answer<'a> {
 pub fn generate(args: &GenerateArgs) -> Result<()> {
     interrupt::install()?;
     peak::keep_freed_memory();
-    let say = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     if let Some(output) = args.output.as_deref().filter(|output| output.exists()) {
         let message = format!("`{}` is there already", output.display());
         return Err(InputError::new(message).hint("remove it, or give another `--output`").into());
@@ -117,9 +117,9 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     };
     let base = Base::load(
         &ModelSection { path, revision: args.revision.clone(), dtype: args.dtype },
-        say,
+        verbosity,
     )?;
-    base.notes.iter().for_each(|note| say.note(note));
+    base.notes.iter().for_each(|note| verbosity.note(note));
     let mut settings = GenerationSettings {
         max_new_tokens: args.max_new_tokens,
         sampling: sampling(args)?,
@@ -131,7 +131,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         Some(folder) => Some(adapter::load(folder, &base.config, None, &Device::Cpu)?),
         None => None,
     };
-    let (prompts, ids) = prompts(args, &base, say)?;
+    let (prompts, ids) = prompts(args, &base, verbosity)?;
 
     let (mut model, model_digest) = base.open(machine::dtype(args.dtype, &device)?, &device)?;
     let mut adapter = adapter;
@@ -155,7 +155,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let journal_path = args.output.as_deref().map(journal_path);
     let key = pass.key(&format!("{model_digest} {merged}"))?;
     let journal = journal_path.as_deref().map(|path| (path, key.as_str()));
-    let (generations, journal) = match pass.run(journal, say) {
+    let (generations, journal) = match pass.run(journal, verbosity) {
         Err(error) if error.is::<Interrupted>() && args.output.is_none() => {
             anyhow::bail!("interrupted; without `--output` nothing is kept")
         }
@@ -182,7 +182,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         Some(path) => {
             atomic::write(path, write)?;
             journal.map(|journal| journal.remove()).transpose()?;
-            say.note(format!("answers: {}", path.display()));
+            verbosity.note(format!("answers: {}", path.display()));
         }
     }
     Ok(())
@@ -223,7 +223,7 @@ fn sampling(args: &GenerateArgs) -> Result<Option<Sampling>> {
 fn prompts(
     args: &GenerateArgs,
     base: &Base,
-    say: Verbosity,
+    verbosity: Verbosity,
 ) -> Result<(Vec<Prompt>, Vec<Vec<u32>>)> {
     let format = if args.chat { PromptFormat::Chat } else { PromptFormat::Mvpbench };
     let mut notes = Vec::new();
@@ -237,7 +237,7 @@ fn prompts(
                 .collect::<Result<_>>()?
         }
     };
-    notes.iter().for_each(|note| say.note(note));
+    notes.iter().for_each(|note| verbosity.note(note));
     let most = base.config.max_positions;
     let ids = prompts.iter().map(|prompt| {
         let ids = prompt.ids(&base.tokenizer)?;

@@ -1,16 +1,16 @@
-//! Ctrl-C and SIGTERM: a flag that the work looks at between two micro-batches.
+//! Ctrl-C and SIGTERM set a flag that long work checks now and then, such as between two micro-batches.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Somebody asked the program to stop; what was done so far is kept.
+/// The user asked the program to stop; finished work is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
 static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From now on the first Ctrl-C or SIGTERM sets the flag, and a second one ends the program at once.
+/// Installs the handlers: the first Ctrl-C or SIGTERM sets the flag, a second one ends the program at once.
 pub fn install() -> anyhow::Result<()> {
     let flag = FLAG.get_or_init(Arc::default);
     for signal in signal_hook::consts::TERM_SIGNALS {

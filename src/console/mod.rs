@@ -1,4 +1,4 @@
-//! What passes between the program and the person who runs it: Ctrl-C in; notes, warnings, progress and numbers with units out.
+//! The terminal: Ctrl-C in; notes, warnings, progress and numbers with units out.
 
 pub mod interrupt;
 pub mod progress;

@@ -1,5 +1,4 @@
-//! What is shown while the program works: a bar on a terminal, a line now and then elsewhere, only warnings when quiet. All on
-//! stderr.
+//! Notes, warnings and progress on stderr: a bar on a terminal, a line now and then elsewhere, only warnings when quiet.
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -12,7 +11,7 @@ use crate::console::units;
 /// Seconds between two lines where there is no terminal.
 const LINE_EVERY_S: u64 = 10;
 
-/// How much is said.
+/// How much is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verbosity {
     /// Notes and progress.
@@ -22,7 +21,7 @@ pub enum Verbosity {
 }
 
 impl Verbosity {
-    /// Says one line.
+    /// Prints one line, unless quiet.
     #[expect(clippy::print_stderr, reason = "notes go to stderr, results to stdout")]
     pub fn note(self, line: impl Display) {
         if self == Self::Normal {
@@ -30,18 +29,18 @@ impl Verbosity {
         }
     }
 
-    /// Says one line of something amiss, also when quiet; `warning: ` goes before it.
+    /// Prints one line after `warning: `, also when quiet.
     #[expect(clippy::print_stderr, reason = "warnings go to stderr, results to stdout")]
     pub fn warn(self, line: impl Display) {
         eprintln!("warning: {line}");
     }
 
-    /// A display of work in `total` units, named `title`.
+    /// Shows work of `total` units under `title`, `done` of them finished.
     pub fn progress(self, title: &str, unit: &str, done: u64, total: u64) -> Progress {
         self.show(title, Unit::Count(unit.to_owned()), done, total)
     }
 
-    /// A display of a file of `total` bytes that arrives.
+    /// Shows the download of a file of `total` bytes, `done` of them received.
     pub fn download(self, title: &str, done: u64, total: u64) -> Progress {
         self.show(title, Unit::Bytes, done, total)
     }
@@ -83,7 +82,7 @@ impl Verbosity {
     }
 }
 
-/// A display of work under way.
+/// The display of work under way.
 pub struct Progress {
     view: View,
     title: String,
@@ -106,7 +105,7 @@ enum View {
 }
 
 impl Progress {
-    /// `count` more units are done; `message` says how it goes.
+    /// Adds `count` finished units and shows `message` next to them.
     pub fn advance(&mut self, count: u64, message: impl Display) {
         self.done += count;
         let message = spaced(message);
@@ -136,16 +135,16 @@ impl Progress {
         }
     }
 
-    /// Runs `say`, which writes lines to stderr, without tearing the bar.
-    pub fn suspend<T>(&self, say: impl FnOnce() -> T) -> T {
+    /// Runs `print`, which writes lines to stderr, without breaking the bar.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.view {
-            View::Bar(bar) => bar.suspend(say),
-            View::Lines { .. } | View::Nothing => say(),
+            View::Bar(bar) => bar.suspend(print),
+            View::Lines { .. } | View::Nothing => print(),
         }
     }
 }
 
-/// A message with the space that parts it from what stands before it; nothing for none.
+/// A space and the message; nothing for an empty one.
 fn spaced(message: impl Display) -> String {
     let message = message.to_string();
     if message.is_empty() { message } else { format!(" {message}") }

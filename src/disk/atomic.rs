@@ -1,4 +1,4 @@
-//! A file that is either the old one or the whole new one, whenever the program is killed.
+//! Writes a file so that it is either the old one or the whole new one, whenever the program is killed.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Writes `path` aside, as `.<name>.partial` in the same folder, flushes it to the disk and renames it into place.
+/// Writes `.<name>.partial` in the folder of `path`, flushes it to the disk and renames it to `path`.
 ///
-/// The folder is made if it is missing. When `fill` fails, `path` is untouched and the partial file is removed.
+/// Makes the folder if it is missing. When `fill` fails, `path` is untouched and the partial file is removed.
 pub fn write(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
@@ -26,9 +26,9 @@ pub fn write(
     written.with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Writes the folder `path` with `files` in it, aside and renamed like [`write()`]; a folder that is there is replaced.
+/// Writes the folder `path` with `files` in it like [`write()`], and replaces an older one.
 ///
-/// Killed between the removal of the old folder and the rename, it leaves neither: whoever wrote it writes it again.
+/// Killed between the removal of the old folder and the rename, it leaves neither: the caller writes it again.
 pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<()> {
     let partial = partial_path(path)?;
     let written = || -> anyhow::Result<()> {
@@ -47,13 +47,13 @@ pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<
     };
     let written = written();
     if written.is_err() {
-        // The first error is the one to report. On a full disk a half-written folder would keep what others need.
+        // The first error is the one to report. On a full disk a half-written folder would take room that others need.
         let _ = fs::remove_dir_all(&partial);
     }
     written.with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Makes the folder `path` out of what `fill` puts into the empty folder it is given, aside and renamed; `path` must not be there.
+/// Calls `fill` on an empty folder next to `path`, then renames it to `path`, which must not exist.
 ///
 /// `fill` flushes its files itself, as [`write()`] does. When it fails, neither folder is left.
 pub fn fill_folder<T>(
@@ -96,7 +96,7 @@ fn write_partial(
     fs::create_dir_all(folder_of(partial))?;
     let mut writer = BufWriter::new(File::create(partial)?);
     fill(&mut writer)?;
-    // The error itself, by whose kind the remedy is chosen.
+    // The bare error: its kind decides the remedy.
     writer.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
     Ok(())
 }

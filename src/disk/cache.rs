@@ -1,4 +1,4 @@
-//! Where results that can be made again are kept between runs.
+//! Folders that keep recomputable results between runs.
 
 use std::path::PathBuf;
 

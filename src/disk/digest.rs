@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::console::interrupt;
 
-/// SHA-256 of what is given piece by piece.
+/// SHA-256 of bytes that come piece by piece.
 #[derive(Default)]
 pub struct Hasher(Sha256);
 
@@ -30,7 +30,7 @@ pub fn of_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 of the digests of `parts`, each with its length before it, so that no two lists collide.
+/// SHA-256 of `parts`, each after its length, so that no two lists have the same bytes.
 pub fn of_parts<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> String {
     let mut hasher = Sha256::new();
     for part in parts {

@@ -1,4 +1,4 @@
-//! Finished results on disk, each appended at once: what a killed program resumes from.
+//! Finished results on disk, each appended at once, from which a killed program resumes.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -39,8 +39,8 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
     ///
     /// - `key`: digest of everything that a result depends on, such as model, adapter, prompts and settings.
     ///
-    /// Returns the journal and the results it holds, by row. A last line without its end was being written when the program was
-    /// killed: it is dropped. A journal with another key, or with a line that holds no result, is refused.
+    /// Returns the journal and the results it holds, by row. Drops an unfinished last line, at which the program was killed. Refuses
+    /// a journal with another key, or with a line that holds no result.
     pub fn open(path: &Path, key: &str, prompts: usize) -> Result<(Self, Vec<Option<T>>)> {
         let context = || format!("cannot open the journal `{}`", path.display());
         let mut file = OpenOptions::new()
@@ -77,7 +77,8 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
         for (number, line) in text[..whole - 1].split(|&byte| byte == b'\n').enumerate() {
             if number == 0 {
                 if serde_json::from_slice(line).ok().as_ref() != Some(&head) {
-                    return Err(refused(path, "is of another model, adapter, prompts or settings"));
+                    let what = "belongs to another model, adapter, prompts or settings";
+                    return Err(refused(path, what));
                 }
                 continue;
             }
@@ -106,7 +107,7 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
             .with_context(|| format!("cannot write the journal `{}`", self.path.display()))
     }
 
-    /// Removes the journal: its results are written elsewhere.
+    /// Removes the journal, once its results are written elsewhere.
     pub fn remove(self) -> Result<()> {
         std::fs::remove_file(&self.path)
             .with_context(|| format!("cannot remove the journal `{}`", self.path.display()))
@@ -115,7 +116,7 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
 
 fn refused(path: &Path, what: &str) -> anyhow::Error {
     InputError::new(format!("journal `{}`: {what}", path.display()))
-        .hint("give the command that began it again, or remove the file to start anew")
+        .hint("run the command that began it, or remove the file to start over")
         .into()
 }
 
@@ -172,7 +173,7 @@ mod tests {
         let before = std::fs::read(&path).unwrap();
         for (key, prompts) in [("other", 3), ("key", 4)] {
             let error = open(&path, key, prompts).unwrap_err();
-            assert!(InputError::of(&error).unwrap().to_string().contains("of another model"));
+            assert!(InputError::of(&error).unwrap().to_string().contains("to another model"));
         }
         assert_eq!(std::fs::read(&path).unwrap(), before);
         for broken in ["{\"row\":3,\"ids\":[1]}\n", "{\"row\":1}\n", "\n"] {

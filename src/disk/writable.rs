@@ -1,4 +1,4 @@
-//! Whether a folder can be written in, asked before anything is computed for it.
+//! Refuses a folder that cannot be written, before anything is computed for it.
 
 use std::io;
 use std::path::Path;
@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::error::InputError;
 
-/// Refuses a folder that can be neither written in nor made: it or the nearest folder above it that is there is no folder,
-/// is read-only, or is somebody else's. Writes nothing.
+/// Refuses a folder that can be neither written nor made: the nearest existing path at or above it is not a folder, is
+/// read-only, or belongs to another user. Writes nothing.
 pub fn check(folder: &Path) -> Result<()> {
     let absolute = std::path::absolute(folder)
         .with_context(|| format!("cannot find `{}`", folder.display()))?;
@@ -25,7 +25,7 @@ pub fn check(folder: &Path) -> Result<()> {
     Err(InputError::new(message).hint("give another folder with `--output`").into())
 }
 
-/// Whether this process may make files in `folder`: its rights, and that the file system is not mounted read-only.
+/// Whether this process may make files in `folder`: its permissions allow it, and it is not mounted read-only.
 #[cfg(unix)]
 fn access(folder: &Path) -> io::Result<()> {
     use std::os::unix::ffi::OsStrExt;
@@ -36,7 +36,7 @@ fn access(folder: &Path) -> io::Result<()> {
     if denied == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Elsewhere the first file that is written tells.
+/// Elsewhere the first write fails instead.
 #[cfg(not(unix))]
 fn access(_: &Path) -> io::Result<()> {
     Ok(())

@@ -1,4 +1,4 @@
-//! Calls into libraries that panic on some broken files where they should fail: a panic becomes an error.
+//! Turns the panics of libraries, which some of them have on broken files, into errors.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -11,9 +11,9 @@ thread_local! {
 }
 static HOOK: Once = Once::new();
 
-/// The outcome of `call`; a panic in it is the error that `broken` makes of its reason, and nothing is printed.
+/// Runs `call`; turns a panic in it into the error that `broken` makes of its reason, and prints nothing.
 ///
-/// What `call` was working on is not to be used again after an error. A panic elsewhere is printed as ever.
+/// After an error, what `call` worked on must not be used again. A panic elsewhere is printed as usual.
 pub(crate) fn contained<T>(
     call: impl FnOnce() -> Result<T>,
     broken: impl FnOnce(&str) -> anyhow::Error,

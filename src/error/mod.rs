@@ -4,7 +4,7 @@ pub(crate) mod contained;
 
 use std::fmt;
 
-/// What the user gave cannot be used: a file, a key, a value, a tensor.
+/// The user's input cannot be used: a file, a key, a value, a tensor.
 ///
 /// The message is lower case, names the place, what was expected and what was found; the hint is the remedy.
 /// Wrap it in [`anyhow::Error`] and add context freely: [`InputError::of`] finds it anywhere in the chain.
@@ -38,13 +38,13 @@ impl InputError {
         self.hint.as_deref()
     }
 
-    /// The input error in the chain of `error`, if the user's input is what went wrong.
+    /// The input error in the chain of `error`; none if something else went wrong.
     pub fn of(error: &anyhow::Error) -> Option<&Self> {
         error.chain().find_map(|cause| cause.downcast_ref())
     }
 }
 
-/// A message as a terminal may show it, whatever a file put into it: control characters escaped, and no longer than a screen or two.
+/// A message that is safe to print, whatever a file put into it: control characters escaped, at most a screen or two.
 fn printable(message: String) -> String {
     /// Characters kept of the beginning and of the end.
     const KEPT: [usize; 2] = [3000, 300];
@@ -67,7 +67,7 @@ fn printable(message: String) -> String {
     format!("{} [...] {}", &message[..from], &message[to..])
 }
 
-/// A value for a message, cut where it is long.
+/// A value for a message, cut after 80 characters.
 pub fn shown(value: &impl fmt::Display) -> String {
     const SHOWN: usize = 80;
     let text = value.to_string();

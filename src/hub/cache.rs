@@ -19,12 +19,12 @@ pub(super) fn snapshot(cache: &Path, repository: &Repository, commit: &str) -> P
     folder(cache, repository).join("snapshots").join(commit)
 }
 
-/// The content whose tag is `etag`.
+/// The file with the content of tag `etag`.
 pub(super) fn blob(cache: &Path, repository: &Repository, etag: &str) -> PathBuf {
     folder(cache, repository).join("blobs").join(etag)
 }
 
-/// The file that whoever downloads that content has locked.
+/// The file that a download of that content locks.
 pub(super) fn lock(cache: &Path, repository: &Repository, etag: &str) -> PathBuf {
     cache.join(".locks").join(repository.library().folder_name()).join(format!("{etag}.lock"))
 }
@@ -34,7 +34,7 @@ pub(super) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The commit that the revision was when it was last asked for.
+/// The commit of the revision when the hub was last asked; none if the cache has none.
 pub(super) fn commit(cache: &Path, repository: &Repository) -> Option<String> {
     if is_commit(&repository.revision) {
         let there = snapshot(cache, repository, &repository.revision).is_dir();
@@ -44,7 +44,7 @@ pub(super) fn commit(cache: &Path, repository: &Repository) -> Option<String> {
     Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
 }
 
-/// Writes which commit the revision is.
+/// Stores the commit of the revision.
 pub(super) fn remember(cache: &Path, repository: &Repository, commit: &str) -> Result<()> {
     if repository.revision == commit || self::commit(cache, repository).as_deref() == Some(commit) {
         return Ok(());
@@ -56,7 +56,7 @@ fn reference(cache: &Path, repository: &Repository) -> PathBuf {
     folder(cache, repository).join("refs").join(&repository.revision)
 }
 
-/// Gives the blob its name in the folder of a commit.
+/// Links the blob as `name` into the folder of a commit.
 pub(super) fn link(
     cache: &Path,
     repository: &Repository,

@@ -15,38 +15,40 @@ use crate::net::retry::{Fault, Patience, Peer, text};
 /// The hub, as messages name it.
 pub(super) const HUB: Peer =
     Peer { name: "the hub", check: "the network, HF_ENDPOINT and SSL_CERT_FILE" };
-/// The longest list of files that is read, in bytes.
+/// Longest list of files that is read, in bytes.
 const LONGEST_LIST: u64 = 64 << 20;
+/// Most redirects within the hub that are followed for one file.
+const MOST_REDIRECTS: usize = 5;
 
-/// Asks one hub.
+/// Sends requests to one hub.
 pub(super) struct Client {
     pub(super) settings: Settings,
-    pub(super) say: Verbosity,
+    pub(super) verbosity: Verbosity,
     agent: Agent,
 }
 
-/// What the hub says of a file before it sends it.
+/// What the headers of a file tell before its content is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Remote {
     /// Tag of the content: for a large file its SHA-256.
     pub(super) etag: String,
     /// Bytes.
     pub(super) size: u64,
-    /// Where it is.
+    /// Address of the content.
     pub(super) address: String,
 }
 
 impl Client {
-    pub(super) fn new(settings: Settings, say: Verbosity) -> Result<Self> {
+    pub(super) fn new(settings: Settings, verbosity: Verbosity) -> Result<Self> {
         let agent = agent::new(settings.certificates.as_deref())?;
-        Ok(Self { settings, say, agent })
+        Ok(Self { settings, verbosity, agent })
     }
 
-    /// The commit that the repository's revision is, and the names of its files.
+    /// The commit of the repository's revision, and the names of its files.
     pub(super) fn list(&self, repository: &Repository) -> Result<(String, Vec<String>)> {
         let address = format!("{}/api/{}", self.settings.endpoint, repository.library().api_url());
         let what = repository.to_string();
-        let mut patience = Patience::new(HUB, &what, self.say);
+        let mut patience = Patience::new(HUB, &what, self.verbosity);
         let text = loop {
             let response = self.ask(repository, &what, &mut patience, || self.get(&address, 0))?;
             match response.into_body().into_with_config().limit(LONGEST_LIST).read_to_string() {
@@ -75,15 +77,15 @@ impl Client {
             repository.library_at(commit).url(),
             encoded(name)
         );
-        let mut place = address.clone();
-        let mut patience = Patience::new(HUB, &what, self.say);
+        let mut asked = address.clone();
+        let mut patience = Patience::new(HUB, &what, self.verbosity);
         // A renamed repository redirects within the hub; the redirect to the content's own host has the tag already.
-        for _ in 0..5 {
-            let response = self.ask(repository, &what, &mut patience, || self.head(&place))?;
+        for _ in 0..MOST_REDIRECTS {
+            let response = self.ask(repository, &what, &mut patience, || self.head(&asked))?;
             let headers = response.headers();
             match text(headers, "location") {
                 Some(within) if within.starts_with('/') && !within.starts_with("//") => {
-                    place = format!("{}{within}", origin(&self.settings.endpoint));
+                    asked = format!("{}{within}", origin(&self.settings.endpoint));
                 }
                 _ => {
                     let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
@@ -96,15 +98,15 @@ impl Client {
                         (Some(etag), Some(Ok(size))) => {
                             Ok(Remote { etag: etag.to_owned(), size, address })
                         }
-                        _ => Err(anyhow!("{what}: the hub did not say its tag and size")),
+                        _ => Err(anyhow!("{what}: the hub did not send its tag and size")),
                     };
                 }
             }
         }
-        bail!("{what}: the hub redirects without end")
+        bail!("{what}: expected at most {MOST_REDIRECTS} redirects")
     }
 
-    /// The file's content from byte `from` on. Status 200 is all of it: the hub did not heed `from`.
+    /// The file's content from byte `from` on. With status 200 it is all of the content: the hub ignored `from`.
     pub(super) fn open(
         &self,
         repository: &Repository,
@@ -116,7 +118,7 @@ impl Client {
         self.ask(repository, what, patience, || self.get(address, from))
     }
 
-    /// The answer, or what to do about a refusal.
+    /// Sends `request`, with retries; a 4xx is an error with its remedy.
     fn ask(
         &self,
         repository: &Repository,
@@ -150,7 +152,7 @@ impl Client {
         request.call()
     }
 
-    /// What to do about a 4xx.
+    /// The error for a 4xx, with its remedy.
     fn refusal(
         &self,
         repository: &Repository,
@@ -158,18 +160,18 @@ impl Client {
         response: &Response<Body>,
     ) -> anyhow::Error {
         let (status, headers) = (response.status().as_u16(), response.headers());
-        let said =
-            text(headers, "x-error-message").map_or_else(String::new, |said| format!(", `{said}`"));
+        let reason = text(headers, "x-error-message")
+            .map_or_else(String::new, |reason| format!(", `{reason}`"));
         let page = format!("{}/{}", self.settings.endpoint, repository.library().url());
         let login = "`hf auth login` or set HF_TOKEN";
         let (token, id) = (self.settings.token.is_some(), &repository.id);
         let (message, hint) = match (text(headers, "x-error-code").unwrap_or(""), status, token) {
             ("GatedRepo", _, false) => (
-                format!("{what} is gated: the hub answers {status} without a token{said}"),
+                format!("{what} is gated: the hub answers {status} without a token{reason}"),
                 format!("accept the licence on {page}, then {login}"),
             ),
             ("GatedRepo", ..) | (_, 403, true) => (
-                format!("{what}: the hub answers {status}, this token may not read `{id}`{said}"),
+                format!("{what}: the hub answers {status}, this token may not read `{id}`{reason}"),
                 format!(
                     "accept the licence on {page} with the token's account, wait until access is granted, and let the token read gated repositories"
                 ),
@@ -189,17 +191,17 @@ impl Client {
             ),
             (_, 401 | 403 | 404, false) => (
                 format!(
-                    "{what}: the hub answers {status}: no such repository, or one that needs a token{said}"
+                    "{what}: the hub answers {status}: no such repository, or one that needs a token{reason}"
                 ),
                 format!(
                     "check the name `{id}` and the revision; if it is gated or private, accept the licence on {page}, then {login}"
                 ),
             ),
             (_, 401, true) => (
-                format!("{what}: the hub does not accept the token{said}"),
-                format!("{login} anew"),
+                format!("{what}: the hub does not accept the token{reason}"),
+                format!("{login} again"),
             ),
-            _ => return anyhow!("{what}: the hub answers {}{said}", response.status()),
+            _ => return anyhow!("{what}: the hub answers {}{reason}", response.status()),
         };
         InputError::new(message).hint(hint).into()
     }
@@ -221,7 +223,7 @@ fn origin(address: &str) -> &str {
     }
 }
 
-/// A file's path with everything percent-encoded that means something in an address.
+/// A file's path with all characters percent-encoded that have a meaning in an address.
 fn encoded(path: &str) -> String {
     path.bytes()
         .map(|c| match c {

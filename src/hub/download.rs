@@ -1,4 +1,4 @@
-//! One file of a commit, brought into the cache whole or not at all; what arrived before an interruption is not asked for again.
+//! Downloads one file of a commit into the cache, whole or not at all, and resumes an interrupted download.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -17,10 +17,10 @@ use crate::net::retry::{Fault, Patience, pause_for};
 
 /// Bytes read at once.
 const BLOCK: usize = 1 << 18;
-/// Bytes after which an earlier failure is forgiven.
+/// Bytes received after which earlier failures no longer count.
 const FORGIVEN_AFTER: u64 = 1 << 20;
 
-/// Downloads the file, unless its content is there under another name already, and links it into the commit's folder.
+/// Downloads the file, unless the cache has its content under another name, and links it into the commit's folder.
 pub(super) fn file(client: &Client, snapshot: &Snapshot, name: &str) -> Result<()> {
     let (cache, repository) = (&client.settings.cache, &snapshot.repository);
     let remote = client.look(repository, &snapshot.commit, name)?;
@@ -29,7 +29,7 @@ pub(super) fn file(client: &Client, snapshot: &Snapshot, name: &str) -> Result<(
     let whole = || fs::metadata(&blob).is_ok_and(|there| there.len() == remote.size);
     if !whole() {
         let _lock = lock(client, &cache::lock(cache, repository, &remote.etag), name)?;
-        // Another program may have brought it meanwhile.
+        // Another program may have downloaded it meanwhile.
         if !whole() {
             let partial = blob.with_file_name(format!("{}.incomplete", remote.etag));
             fs::create_dir_all(partial.parent().unwrap_or(cache)).with_context(at)?;
@@ -51,7 +51,9 @@ fn lock(client: &Client, path: &Path, name: &str) -> Result<File> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if !waiting => {
-                client.say.note(format!("another program downloads `{name}`; waiting for it"));
+                client
+                    .verbosity
+                    .note(format!("another program downloads `{name}`; waiting for it"));
                 waiting = true;
             }
             Err(TryLockError::WouldBlock) => pause_for(Duration::from_millis(500))?,
@@ -60,7 +62,7 @@ fn lock(client: &Client, path: &Path, name: &str) -> Result<File> {
     }
 }
 
-/// Fills `partial` up to its size and checks it.
+/// Downloads the rest of `partial` and verifies it.
 fn content(
     client: &Client,
     snapshot: &Snapshot,
@@ -76,17 +78,17 @@ fn content(
         file.set_len(0).with_context(at)?;
         done = 0;
     }
-    let mut progress = client.say.download(name, done, remote.size);
-    let mut patience = Patience::new(HUB, &what, client.say);
+    let mut progress = client.verbosity.download(name, done, remote.size);
+    let mut patience = Patience::new(HUB, &what, client.verbosity);
     let mut forgiven = done;
     while done < remote.size {
         let response =
             client.open(&snapshot.repository, &what, &mut patience, &remote.address, done)?;
-        if done > 0 && !goes_on(&response, done) {
+        if done > 0 && !resumes(&response, done) {
             file.set_len(0).with_context(at)?;
             done = 0;
             forgiven = 0;
-            progress = client.say.download(name, 0, remote.size);
+            progress = client.verbosity.download(name, 0, remote.size);
         }
         let why = match copy(response, &mut file, &mut done, &mut progress).with_context(at)? {
             Ok(()) => String::new(),
@@ -102,17 +104,17 @@ fn content(
     }
     file.sync_all().with_context(at)?;
     drop(file);
-    check(&what, remote, partial, done)
+    verify(&what, remote, partial, done)
 }
 
-/// Whether the answer begins at byte `done`; otherwise it begins at the first.
-fn goes_on<B>(response: &Response<B>, done: u64) -> bool {
+/// Whether the response begins at byte `done`; otherwise it begins at the first.
+fn resumes<B>(response: &Response<B>, done: u64) -> bool {
     let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
     response.status() == StatusCode::PARTIAL_CONTENT
         && range.is_some_and(|range| range.starts_with(&format!("bytes {done}-")))
 }
 
-/// Appends the answer to the file. The outer error is the disk's or Ctrl-C, the inner one the connection's.
+/// Appends the response to the file. The outer error is the disk's or Ctrl-C, the inner one the connection's.
 fn copy(
     response: Response<ureq::Body>,
     file: &mut File,
@@ -135,8 +137,8 @@ fn copy(
     }
 }
 
-/// Deletes what is not what the hub said it would be. The tag of a large file is its SHA-256.
-fn check(what: &str, remote: &Remote, partial: &Path, done: u64) -> Result<()> {
+/// Deletes a file whose size or SHA-256, the tag of a large file, differs from the hub's.
+fn verify(what: &str, remote: &Remote, partial: &Path, done: u64) -> Result<()> {
     let (expected, got) = if done == remote.size {
         let is_sha256 =
             remote.etag.len() == 64 && remote.etag.bytes().all(|c| c.is_ascii_hexdigit());
@@ -153,6 +155,6 @@ fn check(what: &str, remote: &Remote, partial: &Path, done: u64) -> Result<()> {
     };
     fs::remove_file(partial).with_context(|| format!("cannot delete `{}`", partial.display()))?;
     Err(anyhow!(
-        "{what}: expected {expected}, got {got}; the download is deleted\n\nhint: run the same command again; if this stays, something between here and the hub alters files"
+        "{what}: expected {expected}, got {got}; the download is deleted\n\nhint: run the same command again; if it fails again, something between here and the hub alters files"
     ))
 }

@@ -1,8 +1,8 @@
-//! Files of the Hugging Face hub: a repository and a name in, a path in the cache that the Python tools share out. Names and bytes
-//! alone: which files a model or an encoder needs is known to [`crate::session`] and [`crate::encoder`].
+//! Files of the Hugging Face hub: takes a repository and a file name, returns a path in the cache, which the Python tools share. It knows
+//! names and bytes; [`crate::session`] and [`crate::encoder`] know which files a model or an encoder needs.
 //!
 //! [`name`] tells a hub name from a path, [`settings`] reads the environment, `client` sends requests through [`crate::net`], `cache`
-//! knows the folders, `download` brings one file there whole or not at all.
+//! knows the folders, `download` downloads one file whole or not at all.
 
 mod cache;
 mod client;
@@ -24,9 +24,9 @@ use crate::console::progress::Verbosity;
 use crate::error::InputError;
 use crate::net::retry::Unreachable;
 
-/// Asks the hub, but not before a file of it is wanted.
+/// The hub; it is not asked before a file of it is needed.
 pub struct Hub {
-    say: Verbosity,
+    verbosity: Verbosity,
     client: OnceCell<Client>,
     snapshots: RefCell<HashMap<Repository, Rc<Snapshot>>>,
 }
@@ -34,9 +34,9 @@ pub struct Hub {
 /// A model or an encoder of the hub at one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubModel {
-    /// Where it is.
+    /// Its repository.
     pub repository: Repository,
-    /// The commit that the revision is.
+    /// The commit of the revision.
     pub commit: String,
     /// The commit's folder in the cache.
     pub folder: PathBuf,
@@ -51,7 +51,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The names of all its files; none when only the cached ones are known.
+    /// Names of all its files; none when only the cached ones are known.
     pub fn names(&self) -> Option<&[String]> {
         match &self.files {
             Files::Listed(names) => Some(names),
@@ -64,28 +64,28 @@ impl Snapshot {
         self.names().is_some_and(|names| names.iter().any(|known| known == name))
     }
 
-    /// Whether the hub lists its files and `name` is none of them.
+    /// Whether the hub lists its files without `name`.
     pub fn lacks(&self, name: &str) -> bool {
         self.names().is_some_and(|names| !names.iter().any(|known| known == name))
     }
 }
 
-/// What is known of a commit's files.
+/// The known files of a commit.
 #[derive(Debug)]
 enum Files {
-    /// These are all.
+    /// All of them, by name.
     Listed(Vec<String>),
-    /// Only the cached ones can be had, for this reason.
+    /// Those in the cache, for this reason.
     Cached(String),
 }
 
 impl Hub {
-    /// Nothing is read and nobody is asked yet.
-    pub fn new(say: Verbosity) -> Self {
-        Self { say, client: OnceCell::new(), snapshots: RefCell::default() }
+    /// Reads nothing and sends no request yet.
+    pub fn new(verbosity: Verbosity) -> Self {
+        Self { verbosity, client: OnceCell::new(), snapshots: RefCell::default() }
     }
 
-    /// Path of a data file, which is in the cache afterwards, and the commit it is of.
+    /// Downloads a data file unless it is cached. Returns its path and its commit.
     pub fn data_file(&self, file: &DataFile) -> Result<(PathBuf, String)> {
         let snapshot = self.snapshot(&file.repository)?;
         if let Some(names) = snapshot.names()
@@ -103,11 +103,11 @@ impl Hub {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = Client::new(Settings::from_environment()?, self.say)?;
+        let client = Client::new(Settings::from_environment()?, self.verbosity)?;
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// The commit that the repository's revision is now: the hub's word, or offline the cache's.
+    /// The repository at the commit that the hub, or offline the cache, has for its revision.
     pub fn snapshot(&self, repository: &Repository) -> Result<Rc<Snapshot>> {
         if let Some(known) = self.snapshots.borrow().get(repository) {
             return Ok(Rc::clone(known));
@@ -129,7 +129,7 @@ impl Hub {
                 (Err(error), Some(commit)) if error.is::<Unreachable>() => {
                     let error = error.to_string();
                     let first = error.lines().next().unwrap_or_default();
-                    self.say.warn(format!("{first}; the cache is used"));
+                    self.verbosity.warn(format!("{first}; using the cache"));
                     (commit, Files::Cached("the hub cannot be reached".into()))
                 }
                 (Err(error), _) => return Err(error),
@@ -147,27 +147,27 @@ impl Hub {
         Ok(HubModel { repository, commit, folder })
     }
 
-    /// Path of one file of the commit, which is in the cache afterwards.
+    /// Downloads one file of the commit unless it is cached. Returns its path.
     pub fn fetch(&self, snapshot: &Snapshot, name: &str) -> Result<PathBuf> {
         let client = self.client()?;
         let path = cache::snapshot(&client.settings.cache, &snapshot.repository, &snapshot.commit)
             .join(name);
-        // A name is made in the folder of a commit only when its file is whole.
+        // A commit's folder has a name only once its file is whole.
         if path.is_file() {
             return Ok(path);
         }
         match &snapshot.files {
             Files::Listed(_) => download::file(client, snapshot, name)?,
             Files::Cached(reason) => {
-                let message = format!("`{}` is not there, and {reason}", path.display());
+                let message = format!("`{}` is not in the cache, and {reason}", path.display());
                 let error = InputError::new(message);
-                return Err(error.hint("run again with the hub in reach").into());
+                return Err(error.hint("run again when the hub can be reached").into());
             }
         }
         Ok(path)
     }
 
-    /// Writes which commit the revision is, so that it is found offline.
+    /// Stores the commit of the revision, so that it is found offline.
     pub fn remember(&self, snapshot: &Snapshot) -> Result<()> {
         match snapshot.files {
             Files::Listed(_) => {
@@ -180,7 +180,7 @@ impl Hub {
     }
 }
 
-/// The first of a repository's names, for a hint.
+/// The first files of a repository, for a hint.
 pub fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 12;
     let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();

@@ -1,4 +1,4 @@
-//! Names of repositories on the hub and of files in them, told from paths.
+//! Names of repositories on the hub and of files in them, and how they differ from paths.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use anyhow::Result;
 
 use crate::error::InputError;
 
-/// What the name of a data file on the hub begins with.
+/// Beginning of the name of a data file on the hub.
 pub const SCHEME: &str = "hf://";
 
 /// Longest owner or name that the hub accepts.
 const LONGEST_PART: usize = 96;
 
-/// What a repository holds; the hub keeps them apart.
+/// Kind of a repository: a model and a dataset may have the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A model.
@@ -24,7 +24,7 @@ pub enum Kind {
 /// A repository at a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Repository {
-    /// What it holds.
+    /// Model or dataset.
     pub kind: Kind,
     /// `OWNER/NAME`.
     pub id: String,
@@ -33,7 +33,7 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Refuses an id and a revision that cannot be one.
+    /// Refuses a malformed id or revision.
     pub fn new(kind: Kind, id: &str, revision: &str) -> Result<Self> {
         if !is_id(id) {
             return Err(InputError::new(format!("`{id}` is not the name of a hub repository"))
@@ -54,7 +54,7 @@ impl Repository {
         Ok(Self { kind, id: id.into(), revision: revision.into() })
     }
 
-    /// The library's own form, which knows paths of addresses and names of folders.
+    /// The hf-hub library's form, from which it makes addresses and folder names.
     pub(super) fn library(&self) -> hf_hub::Repo {
         self.library_at(&self.revision)
     }
@@ -95,9 +95,9 @@ pub fn is_id(text: &str) -> bool {
 /// A file of a dataset repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFile {
-    /// Where it is.
+    /// Its repository.
     pub repository: Repository,
-    /// Its path in there.
+    /// Path within the repository.
     pub path: String,
 }
 

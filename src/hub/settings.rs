@@ -1,4 +1,4 @@
-//! What the environment says about the hub, in the variables of the Python tools.
+//! The hub's settings, from the environment variables of the Python tools.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,16 @@ use anyhow::{Context, Result};
 use crate::bail_input;
 use crate::error::InputError;
 
-/// How the hub is asked.
+/// Settings of the hub.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where it is, without a `/` at the end: `HF_ENDPOINT`, or the address that the hf-hub library knows.
+    /// Address without a `/` at the end: `HF_ENDPOINT`, or that of the hf-hub library.
     pub endpoint: String,
-    /// Who asks: `HF_TOKEN`, or what is in the file `HF_TOKEN_PATH` or `$HF_HOME/token`.
+    /// `HF_TOKEN`, or the content of the file `HF_TOKEN_PATH` or `$HF_HOME/token`.
     pub token: Option<String>,
     /// The shared cache: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or in `huggingface` of the user's cache folder.
     pub cache: PathBuf,
-    /// Whether only the cache may be used: `HF_HUB_OFFLINE`.
+    /// Whether to use the cache alone: `HF_HUB_OFFLINE`.
     pub offline: bool,
     /// Certificates to trust in place of Mozilla's, a PEM file: `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE`.
     pub certificates: Option<PathBuf>,
@@ -37,8 +37,8 @@ impl Settings {
             .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
             .or_else(|| Some(home.as_ref()?.join("hub")));
         let Some(cache) = cache else {
-            return Err(InputError::new("there is no folder for files of the hub")
-                .hint("set HF_HOME to one")
+            return Err(InputError::new("expected a folder for files of the hub, got none")
+                .hint("set HF_HOME to a folder")
                 .into());
         };
         let token = match get("HF_TOKEN").or_else(|| get("HUGGING_FACE_HUB_TOKEN")) {
@@ -50,7 +50,7 @@ impl Settings {
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         if token.as_ref().is_some_and(|token| !token.chars().all(|c| c.is_ascii_graphic())) {
             return Err(InputError::new(
-                "the hub token has characters that no token has, such as spaces",
+                "expected a hub token of visible ASCII characters, got others, such as spaces",
             )
             .hint("set HF_TOKEN to the token alone, or run `hf auth login` again")
             .into());
@@ -70,7 +70,7 @@ impl Settings {
     }
 }
 
-/// The hub's own address, which the library knows and this program does not.
+/// The hub's address, from the hf-hub library.
 fn library_endpoint(cache: &std::path::Path) -> Result<String> {
     let api = hf_hub::api::sync::ApiBuilder::from_cache(hf_hub::Cache::new(cache.to_owned()))
         .with_progress(false)
@@ -79,7 +79,7 @@ fn library_endpoint(cache: &std::path::Path) -> Result<String> {
     address
         .strip_suffix("/a/b/resolve/main/c")
         .map(str::to_owned)
-        .with_context(|| format!("`{address}` is not an address of the form the hub has"))
+        .with_context(|| format!("expected an address of the hub, got `{address}`"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The agent that every request goes through: certificates, time-outs, and no token carried to another host.
+//! The agent that sends every request: certificates, time-outs, and no token for another host.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,19 +10,18 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::InputError;
 
-/// The longest silence that is waited for, at every stage of a request.
+/// Time-out of a silent peer, at every stage of a request.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// An agent that trusts the certificates of the PEM file `certificates` or, without one, those of Mozilla's programme.
 ///
-/// An answer of any status is an answer, not an error.
+/// A response of any status is no error.
 pub fn new(certificates: Option<&Path>) -> Result<Agent> {
     let roots = match certificates {
         Some(path) => {
             let wrong = |what: String| {
-                InputError::new(format!("`{}`: {what}", path.display())).hint(
-                    "SSL_CERT_FILE or REQUESTS_CA_BUNDLE must name a PEM file of certificates",
-                )
+                InputError::new(format!("`{}`: {what}", path.display()))
+                    .hint("set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a PEM file of certificates")
             };
             let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
             let certificates: Vec<_> = parse_pem(&pem)
@@ -40,9 +39,9 @@ pub fn new(certificates: Option<&Path>) -> Result<Agent> {
     };
     let config = Agent::config_builder()
         .http_status_as_error(false)
-        // A redirect to the content's own host must not carry the token there.
+        // A redirect must not carry the token to another host.
         .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-        // Otherwise lengths would be those of compressed bodies.
+        // With any other encoding, lengths are those of compressed bodies.
         .accept_encoding("identity")
         .user_agent(concat!("mvpbench/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(SILENCE))

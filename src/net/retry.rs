@@ -1,4 +1,4 @@
-//! Requests that are retried while a retry may help: which failures pass, how long to wait, when to give up.
+//! Requests that are retried while a retry may help: which failures are temporary, how long to wait, when to give up.
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +9,19 @@ use ureq::http::{HeaderMap, Response, StatusCode};
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 
-/// How often one request is sent before it is given up.
+/// Failures in a row after which a request is given up.
 const TRIES: u32 = 5;
 /// Pause after the first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause that a peer may ask for.
+/// Longest pause that a peer may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(330);
 
-/// The peer gave no answer, however often it was asked.
+/// No try of a request got a whole response.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unreachable(String);
 
-/// Whom a request is for, as messages name it.
+/// The receiver of a request, as messages name it.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
     /// Such as `the hub`.
@@ -30,32 +30,32 @@ pub struct Peer {
     pub check: &'static str,
 }
 
-/// A failure that a retry may mend.
+/// A failure of one try.
 pub struct Fault {
     kind: FaultKind,
     what: String,
-    /// How long the peer asks to be left alone.
+    /// Pause that the peer asks for.
     pause: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FaultKind {
-    /// The peer answered with a status that may pass.
+    /// The peer answered with a temporary status.
     Status,
-    /// No whole answer arrived.
+    /// No whole response arrived.
     Broken,
-    /// No whole answer arrived, and a retry cannot help.
+    /// No whole response arrived, and a retry cannot help.
     Hopeless,
     /// The connection ended in the middle of a body.
     Cut,
 }
 
 impl Fault {
-    /// An answer whose status may pass.
+    /// A response with a temporary status.
     fn of(response: &Response<Body>) -> Self {
         let seconds = |text: &str| text.trim().parse().ok().map(Duration::from_secs);
         let headers = response.headers();
-        // `RateLimit: "api";r=0;t=55`: 55 seconds until more may be asked.
+        // `RateLimit: "api";r=0;t=55`: the next request is allowed in 55 seconds.
         let pause = text(headers, "retry-after").and_then(seconds).or_else(|| {
             let limited = response.status() == StatusCode::TOO_MANY_REQUESTS;
             text(headers, "ratelimit")
@@ -100,14 +100,14 @@ impl Fault {
 pub struct Patience<'a> {
     peer: Peer,
     what: &'a str,
-    say: Verbosity,
+    verbosity: Verbosity,
     failures: u32,
 }
 
 impl<'a> Patience<'a> {
-    /// For a request of `what`, as messages name it.
-    pub fn new(peer: Peer, what: &'a str, say: Verbosity) -> Self {
-        Self { peer, what, say, failures: 0 }
+    /// `what`: the request, as messages name it.
+    pub fn new(peer: Peer, what: &'a str, verbosity: Verbosity) -> Self {
+        Self { peer, what, verbosity, failures: 0 }
     }
 
     /// Data arrived: forget earlier failures.
@@ -131,18 +131,18 @@ impl<'a> Patience<'a> {
                 _ => format!("check {}, then ", self.peer.check),
             };
             let message = format!(
-                "{what}: {why}{times}\n\nhint: {first}run the same command again{wait}; what has arrived is kept"
+                "{what}: {why}{times}\n\nhint: {first}run the same command again{wait}; what was received is kept"
             );
             return Err(match fault.kind {
                 FaultKind::Status => anyhow!(message),
                 _ => Unreachable(message).into(),
             });
         }
-        self.say.note(format!("{what}: {why}; retry in {:.1} s", pause.as_secs_f64()));
+        self.verbosity.note(format!("{what}: {why}; retry in {:.1} s", pause.as_secs_f64()));
         pause_for(pause)
     }
 
-    /// Sends `request` until its answer is final: any status but one that may pass.
+    /// Sends `request` until it gets a response whose status is not temporary.
     pub fn ask(
         &mut self,
         request: impl Fn() -> Result<Response<Body>, ureq::Error>,
@@ -150,7 +150,9 @@ impl<'a> Patience<'a> {
         loop {
             interrupt::check()?;
             match request() {
-                Ok(response) if may_pass(response.status()) => self.wait(&Fault::of(&response))?,
+                Ok(response) if is_temporary(response.status()) => {
+                    self.wait(&Fault::of(&response))?;
+                }
                 Ok(response) => return Ok(response),
                 Err(error) => self.wait(&Fault::broken(&error))?,
             }
@@ -158,7 +160,7 @@ impl<'a> Patience<'a> {
     }
 }
 
-fn may_pass(status: StatusCode) -> bool {
+fn is_temporary(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }

@@ -544,7 +544,7 @@ fn offline_without_a_cache_says_what_is_missing() {
         place.path(&format!("hf/hub/models--org--tiny/snapshots/{COMMIT}/{WEIGHTS}")),
     )
     .unwrap();
-    assert_fails((&place, &hub), &[], &offline, (2, &["model.safetensors` is not there"]));
+    assert_fails((&place, &hub), &[], &offline, (2, &["model.safetensors` is not in the cache"]));
 }
 
 #[test]
@@ -555,7 +555,7 @@ fn a_hub_out_of_reach_leaves_the_cache() {
         hub.will("/api/", Wrong::Drop);
     }
     let said = succeed(&place, &hub, &[], &[]);
-    assert!(said.contains("the cache is used"), "{said}");
+    assert!(said.contains("using the cache"), "{said}");
 }
 
 #[test]
