@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
-use crate::doctor::examiner::{Examiner, Work, exact, worst};
+use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::doctor::{Sizes, llama, pack};
 use crate::model::batch::Batch;
 use crate::model::shape::Shape;
@@ -19,11 +19,11 @@ fn inputs(examiner: &Examiner, config: &Shape, tokens: usize) -> Result<(Batch, 
     Ok((Batch::new(&pack, config.vocab, &rotary)?, [q?, k?, v?, d_o?]))
 }
 
-/// Output and gradients on the device against the CPU's own body in f64, which the tests hold to a composition of primitives.
+/// Errors of the output and of the gradients against the CPU body in f64, which tests compare with a composition of primitives.
 fn error(examiner: &Examiner, head_dim: usize) -> Result<[f64; 2]> {
     let config = llama(2 * head_dim, 32, 2, 64, 1)?;
     let mut errors = [0.0f64; 2];
-    // Within a tile, and several tiles of which some are seen by nobody.
+    // One tile, and several tiles of which no row sees some.
     for tokens in [60, 800] {
         let (batch, device) = inputs(examiner, &config, tokens)?;
         let rotary = config.rotary(DType::F64, &Device::Cpu);
@@ -46,7 +46,7 @@ fn error(examiner: &Examiner, head_dim: usize) -> Result<[f64; 2]> {
     Ok(errors)
 }
 
-pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let heads = sizes.config.heads;
     let (batch, [q, k, v, d_o]) = inputs(examiner, &sizes.config, sizes.tokens)?;
     let visible: f64 = {
@@ -58,17 +58,17 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         };
         (0..pack.tokens()).map(of).sum()
     };
-    let flop = |products: f64| Work::Flop(products * 2.0 * visible * sizes.config.hidden as f64);
+    let flop = |products: f64| Cost::Flop(products * 2.0 * visible * sizes.config.hidden as f64);
     let forward = |examiner: &Examiner| Ok(error(examiner, heads.head_dim)?[0]);
-    examiner.check("attention forward", 4.0, forward, flop(2.0), || {
+    examiner.examine("attention forward", 4.0, forward, flop(2.0), || {
         Ok(attention::forward(&q, &k, &v, &batch.mask, heads).map(drop)?)
     });
     let (o, lse) = attention::forward(&q, &k, &v, &batch.mask, heads)?;
     let backward = |examiner: &Examiner| Ok(error(examiner, heads.head_dim)?[1]);
-    examiner.check("attention backward", 4.0, backward, flop(5.0), || {
+    examiner.examine("attention backward", 4.0, backward, flop(5.0), || {
         Ok(attention::backward(&d_o, (&q, &k, &v), &o, &lse, &batch.mask, heads).map(drop)?)
     });
-    // On a GPU heads of 64 and 128 have kernels of their own in bf16; these are the others.
+    // On a GPU heads of 64 and 128 have kernels of their own in bf16; here the others are timed.
     let plain =
         Heads { heads: sizes.config.hidden / 32, kv_heads: sizes.config.hidden / 32, head_dim: 32 };
     let others = |examiner: &Examiner| {
@@ -80,14 +80,14 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         }
         Ok(largest)
     };
-    examiner.check("attention, other heads", 4.0, others, flop(7.0), || {
+    examiner.examine("attention, other heads", 4.0, others, flop(7.0), || {
         let (o, lse) = attention::forward(&q, &k, &v, &batch.mask, plain)?;
         Ok(attention::backward(&d_o, (&q, &k, &v), &o, &lse, &batch.mask, plain).map(drop)?)
     });
     one_token(examiner, sizes)
 }
 
-/// A key/value cache of sequences of these lengths, their keys and values stored, and the queries of the last tokens.
+/// A filled key/value cache of sequences of these lengths, and the queries of their last tokens.
 fn cached(
     examiner: &Examiner,
     config: &Shape,
@@ -132,8 +132,8 @@ fn one_token(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let at = Places::new(&slots, &positions);
     let (cache, q) = cached(examiner, &sizes.config, &lengths, false)?;
     let read = 2 * lengths.iter().sum::<usize>() * sizes.config.hidden;
-    let bytes = Work::Bytes(read * examiner.dtype.size_in_bytes());
-    examiner.check("attention of one token", 2.0, error, bytes, || {
+    let bytes = Cost::Bytes(read * examiner.dtype.size_in_bytes());
+    examiner.examine("attention of one token", 2.0, error, bytes, || {
         Ok(decode::forward(&q, &cache, &at).map(drop)?)
     });
     Ok(())

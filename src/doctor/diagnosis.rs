@@ -1,10 +1,10 @@
-//! What was found, as lines and as JSON.
+//! The findings, as lines and as JSON.
 
 use serde::Serialize;
 
 use crate::machine::Details;
 
-/// Everything that was found.
+/// The findings on one device.
 #[derive(Debug, Serialize)]
 pub struct Diagnosis {
     /// The device.
@@ -14,30 +14,30 @@ pub struct Diagnosis {
     pub examinations: Vec<Examination>,
 }
 
-/// What was found in one dtype.
+/// The findings in one dtype.
 #[derive(Debug, Serialize)]
 pub struct Examination {
-    /// What was computed in: `bf16` or `f32`.
+    /// `bf16` or `f32`.
     pub dtype: String,
-    /// Copying a tensor: bytes read and written.
+    /// Rate of copying a tensor, bytes read and written.
     pub copy_gb_per_s: f64,
-    /// A plain product at the feed-forward network's shape.
+    /// Rate of a plain product at the feed-forward network's shape.
     pub matmul_tflops: f64,
     /// One for each operation, a whole layer and the memory of a step.
     pub checks: Vec<Check>,
 }
 
-/// One thing that was looked at.
+/// The finding on one operation, or on the memory of a step.
 #[derive(Debug, Serialize)]
 pub struct Check {
     /// Its name.
     pub name: String,
     /// Whether `error` is within `bound`.
     pub ok: bool,
-    /// Largest error as a share of the largest expected magnitude, or of what was planned; none where one is not a number, where the
-    /// operation failed or where nothing could be measured.
+    /// Largest error as a share of the largest expected magnitude, or the plan's error as a share of the measured memory; none if one
+    /// is not a number, if the operation failed or if nothing was measured.
     pub error: Option<f64>,
-    /// What it may be.
+    /// Largest error that passes.
     pub bound: f64,
     /// In `unit`.
     pub rate: f64,
@@ -45,12 +45,12 @@ pub struct Check {
     pub unit: &'static str,
     /// `rate` as a share of the device's copy bandwidth or matmul rate, or of the plan.
     pub share: f64,
-    /// Why there is no error to judge.
+    /// Why there is no error to judge; none if there is one.
     pub note: Option<String>,
 }
 
 impl Diagnosis {
-    /// Checks that did not pass, and all.
+    /// Number of failed checks, and of all.
     pub fn failed(&self) -> (usize, usize) {
         let checks = || self.examinations.iter().flat_map(|examination| &examination.checks);
         (checks().filter(|check| !check.ok).count(), checks().count())

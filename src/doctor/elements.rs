@@ -4,11 +4,11 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 
 use crate::doctor::Sizes;
-use crate::doctor::examiner::{Examiner, Work, exact, worst};
+use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::model::rotary::Rotary;
 use crate::ops::{dropout, reference, rms_norm, rope, rows, swiglu};
 
-/// Columns of what is compared: an odd number, moved one by one, and one that is moved 16 bytes at a time.
+/// Row widths to test: odd (moved one by one) and a multiple of 8 (moved 16 bytes at a time).
 const COLUMNS: [usize; 2] = [333, 512];
 
 /// The larger error of `f` over [`COLUMNS`].
@@ -18,7 +18,7 @@ fn over_columns(f: impl Fn(usize) -> Result<f64>) -> Result<f64> {
     Ok(if one >= other || one.is_nan() { one } else { other })
 }
 
-pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     norms(examiner, sizes)?;
     rotary(examiner, sizes)?;
     gates(examiner, sizes)?;
@@ -29,10 +29,10 @@ fn few(examiner: &Examiner, columns: usize, seed: u64) -> Result<Tensor> {
     examiner.random(&[5, columns], 2.0, seed)
 }
 
-/// Bytes of so many matrices of `columns` a token.
-fn matrices(examiner: &Examiner, sizes: &Sizes, columns: usize) -> impl Fn(usize) -> Work + use<> {
+/// The cost of moving a number of matrices of `columns` elements a token.
+fn matrices(examiner: &Examiner, sizes: &Sizes, columns: usize) -> impl Fn(usize) -> Cost + use<> {
     let bytes = sizes.tokens * columns * examiner.dtype.size_in_bytes();
-    move |count| Work::Bytes(count * bytes)
+    move |count| Cost::Bytes(count * bytes)
 }
 
 fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
@@ -49,7 +49,7 @@ fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&normed.sum, (exact(&x)? + exact(&delta)?)?), (&normed.y, want)])
         })
     };
-    examiner.check("rms_norm forward", 1.0, forward, streams(4), || {
+    examiner.examine("rms_norm forward", 1.0, forward, streams(4), || {
         Ok(rms_norm::forward(&x, Some(&delta), &weight, eps).map(drop)?)
     });
     let normed = rms_norm::forward(&x, None, &weight, eps)?;
@@ -61,7 +61,7 @@ fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&y, reference::rms_norm(&exact(&x)?, &exact(&w)?, eps)?)])
         })
     };
-    examiner.check("rms_norm again", 1.0, again, streams(2), || {
+    examiner.examine("rms_norm again", 1.0, again, streams(2), || {
         Ok(rms_norm::apply(&normed.sum, &normed.inv, &weight).map(drop)?)
     });
     let backward = |examiner: &Examiner| {
@@ -76,7 +76,7 @@ fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&dx, (want + x64)?)])
         })
     };
-    examiner.check("rms_norm backward", 2.0, backward, streams(4), || {
+    examiner.examine("rms_norm backward", 2.0, backward, streams(4), || {
         let dx = rms_norm::backward(&delta, &normed.sum, &normed.inv, &weight, Some(&x));
         Ok(dx.map(drop)?)
     });
@@ -104,7 +104,7 @@ fn rotary(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         Ok(if errors[0] >= errors[1] || errors[0].is_nan() { errors[0] } else { errors[1] })
     };
     let streams = matrices(examiner, sizes, sizes.config.hidden);
-    examiner.check("rope", 1.0, turned, streams(2), || {
+    examiner.examine("rope", 1.0, turned, streams(2), || {
         Ok(rope::forward(x.clone(), &cos, &sin).map(drop)?)
     });
     Ok(())
@@ -122,7 +122,7 @@ fn gates(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&swiglu::forward(&gate, &up)?, want)])
         })
     };
-    examiner.check("swiglu forward", 1.0, forward, inners(3), || {
+    examiner.examine("swiglu forward", 1.0, forward, inners(3), || {
         Ok(swiglu::forward(&gate, &up).map(drop)?)
     });
     let backward = |examiner: &Examiner| {
@@ -136,13 +136,13 @@ fn gates(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&dgate, want[0].clone()), (&dup, want[1].clone())])
         })
     };
-    examiner.check("swiglu backward", 1.0, backward, inners(5), || {
+    examiner.examine("swiglu backward", 1.0, backward, inners(5), || {
         Ok(swiglu::backward(&gate, &gate, &up).map(drop)?)
     });
     Ok(())
 }
 
-/// Some mask of dropout for tokens with these keys.
+/// A dropout mask for tokens with these keys.
 fn mask<'a>((pair_rows, offsets): (&'a Tensor, &'a Tensor)) -> dropout::Mask<'a> {
     dropout::Mask { probability: 0.3, seed: 12, step: 5, place: 258, pair_rows, offsets }
 }
@@ -163,7 +163,7 @@ fn rows_of_tokens(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&mask.apply(&x)?, want), (&mask.add(y.copy()?, &x)?, sum)])
         })
     };
-    examiner.check("dropout", 1.0, dropped, streams(2), || {
+    examiner.examine("dropout", 1.0, dropped, streams(2), || {
         Ok(mask((&keys.0, &keys.1)).apply(&x).map(drop)?)
     });
     let list = examiner.numbers(sizes.tokens, sizes.tokens)?;
@@ -176,7 +176,7 @@ fn rows_of_tokens(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&y, rows::forward(&exact(&x)?, &there)?), (&spread, want)])
         })
     };
-    examiner.check("rows by number", 2.0, gathered, streams(2), || {
+    examiner.examine("rows by number", 2.0, gathered, streams(2), || {
         Ok(rows::forward(&x, &list).map(drop)?)
     });
     Ok(())

@@ -1,4 +1,4 @@
-//! One check: what an operation computes against what it should, then how fast it is.
+//! One check: compares what an operation computes with what it should, then times it.
 
 use crate::machine::rate;
 use std::time::Instant;
@@ -10,13 +10,13 @@ use crate::doctor::diagnosis::{Check, Examination};
 use crate::model::shape::Shape;
 use crate::ops::philox::Philox;
 
-/// What is timed is run for this long at least.
+/// Shortest time for which an operation is timed.
 const TIMED_S: f64 = 0.02;
 
 /// Random numbers before they repeat: a prime, so that no two rows of a matrix are alike.
 const RANDOM_NUMBERS: usize = 1_048_573;
 
-/// A device, a dtype, and what was found so far.
+/// A device, a dtype, and the findings so far.
 pub(super) struct Examiner {
     pub(super) device: Device,
     pub(super) dtype: DType,
@@ -25,8 +25,8 @@ pub(super) struct Examiner {
     checks: Vec<Check>,
 }
 
-/// What a run of an operation moves or computes, of which its rate is told.
-pub(super) enum Work {
+/// What one run of an operation moves or computes; its rate is this over its time.
+pub(super) enum Cost {
     Bytes(usize),
     Flop(f64),
 }
@@ -48,7 +48,7 @@ impl Examiner {
         Ok(examiner)
     }
 
-    /// Everything that was found.
+    /// The findings.
     pub(super) fn finish(self) -> Examination {
         Examination {
             dtype: format!("{:?}", self.dtype).to_lowercase(),
@@ -91,13 +91,13 @@ impl Examiner {
         Ok(fastest_s)
     }
 
-    /// Compares what `error` computes, then times `run`. `slack`: how many times the dtype's own error is allowed.
-    pub(super) fn check(
+    /// Judges what `error` returns, then times `run`. `slack`: allowed error in multiples of the dtype's own.
+    pub(super) fn examine(
         &mut self,
         name: &str,
         slack: f64,
         error: impl FnOnce(&Self) -> Result<f64>,
-        work: Work,
+        cost: Cost,
         run: impl Fn() -> Result<()>,
     ) {
         let bound = slack * if self.dtype == DType::BF16 { 8e-3 } else { 1e-5 };
@@ -106,9 +106,9 @@ impl Examiner {
             Err(error) => ((f64::NAN, f64::INFINITY), Some(format!("{error:#}"))),
         };
         let (error, seconds) = found;
-        let (rate, unit, ceiling) = match work {
-            Work::Bytes(bytes) => (bytes as f64 / seconds / 1e9, "GB/s", self.copy_gb_per_s),
-            Work::Flop(flop) => (flop / seconds / 1e12, "TFLOP/s", self.matmul_tflops),
+        let (rate, unit, ceiling) = match cost {
+            Cost::Bytes(bytes) => (bytes as f64 / seconds / 1e9, "GB/s", self.copy_gb_per_s),
+            Cost::Flop(flop) => (flop / seconds / 1e12, "TFLOP/s", self.matmul_tflops),
         };
         self.checks.push(Check {
             name: name.to_owned(),
@@ -122,18 +122,18 @@ impl Examiner {
         });
     }
 
-    /// A check that judges something else.
+    /// Adds a check that is judged elsewhere.
     pub(super) fn push(&mut self, check: Check) {
         self.checks.push(check);
     }
 }
 
-/// The very numbers of `tensor`, in f64 on the CPU.
+/// The same numbers as `tensor`, in f64 on the CPU.
 pub(super) fn exact(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
 }
 
-/// Largest error of each of `pairs` (got, expected) as a share of the largest magnitude expected, the worst of all; NaN if there is one.
+/// Largest error of `pairs` (got, expected), each as a share of its largest expected magnitude; NaN if any error is NaN.
 pub(super) fn worst<const N: usize>(pairs: [(&Tensor, Tensor); N]) -> Result<f64> {
     let mut worst = 0f64;
     for (got, want) in pairs {
@@ -159,7 +159,7 @@ mod tests {
     use crate::machine::details;
     use crate::ops::{reference, rms_norm};
 
-    /// What `doctor` says of a norm whose result `spoil` has been at.
+    /// The check and the line of a norm whose result `spoil` has changed.
     fn verdict(spoil: impl Fn(Vec<f32>) -> Result<Vec<f32>>) -> (Check, String) {
         let config = crate::doctor::llama(32, 64, 2, 64, 1).unwrap();
         let mut examiner = Examiner::new(&Device::Cpu, DType::F32, &config).unwrap();
@@ -170,7 +170,7 @@ mod tests {
             let want = reference::rms_norm(&exact(&x)?, &exact(&w)?, 1e-5)?.flatten_all()?;
             worst([(&y, want)])
         };
-        examiner.check("rms_norm", 1.0, norm, Work::Bytes(1), || Ok(()));
+        examiner.examine("rms_norm", 1.0, norm, Cost::Bytes(1), || Ok(()));
         let examinations = vec![examiner.finish()];
         let mut diagnosis = Diagnosis { machine: details(&Device::Cpu), examinations };
         let (failed, text) = (diagnosis.failed(), diagnosis.to_text());

@@ -5,17 +5,17 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::config::{LoraSection, Projection};
 use crate::data::pack::Pack;
-use crate::doctor::examiner::{Examiner, Work, exact, worst};
+use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::doctor::{Sizes, llama, pack};
 use crate::model::batch::Batch;
 use crate::model::layer::{Dropout, Layer, LayerLora, Pass, Rows, Stream};
 use crate::model::lora::{self, Adapter, InputGradient};
 use crate::model::shape::Shape;
 
-/// Numbers of a shape, a magnitude and a seed.
+/// Makes the numbers of a shape, a magnitude and a seed.
 type Numbers<'a> = dyn Fn(&[usize], f64, u64) -> Result<Tensor> + 'a;
 
-/// A layer, its input and what flows back into it, with an adapter on q and v.
+/// A layer with an adapter on q and v, its input and the gradient of its output.
 struct Whole {
     layer: Layer,
     adapter: Adapter,
@@ -26,7 +26,7 @@ struct Whole {
 }
 
 impl Whole {
-    /// Everything that `number` makes of a shape, a magnitude and a seed.
+    /// `number` makes every tensor.
     fn new(
         number: &Numbers<'_>,
         (config, pack): (&Shape, &Pack),
@@ -74,7 +74,7 @@ impl Whole {
     }
 }
 
-pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let (dtype, device) = (examiner.dtype, examiner.device.clone());
     let here = |shape: &[usize], scale, seed| examiner.random(shape, scale, seed);
     let long = pack(sizes.tokens, sizes.config.vocab);
@@ -93,7 +93,7 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         .map(|&projection| lora::shape(&sizes.config, projection))
         .map(|(out, from)| out * from)
         .sum();
-    let flop = Work::Flop(4.0 * (parameters * long.tokens()) as f64);
-    examiner.check("layer forward and backward", 10.0, error, flop, || large.run().map(drop));
+    let flop = Cost::Flop(4.0 * (parameters * long.tokens()) as f64);
+    examiner.examine("layer forward and backward", 10.0, error, flop, || large.run().map(drop));
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What a step holds at most, beside what `--dry-run` says: a model of two layers, so that the last one, which goes on with the
-//! scored rows alone, and one below it are both there.
+//! The peak memory of a step against the plan of `--dry-run`, on a model of two layers: the last one, which computes the scored rows
+//! alone, and one below it.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -14,15 +14,15 @@ use crate::model::decoder::{Decoder, Keep};
 use crate::model::layer::Dropout;
 use crate::model::lora::Adapter;
 
-/// How far the plan may be off, as a share of what is measured.
+/// Largest error of a plan that passes, as a share of the measured memory.
 const BOUND: f64 = 0.25;
 
-/// Tokens on a CPU: what they take is many times what a program's memory varies by.
+/// Tokens on a CPU: they take many times the memory by which a program's own varies.
 const CPU_TOKENS: usize = 2048;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let (one, lora) = (&sizes.config, LoraSection::default());
     let config = llama(one.hidden, one.intermediate, one.heads.heads, one.vocab, 2)?;
     let (dtype, device) = (examiner.dtype, examiner.device.clone());
@@ -48,7 +48,7 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let measured = meter.and_then(PeakMeter::grown_bytes);
         drop(gradients);
         let bytes = pass.bytes(keep);
-        // The allocator of a GPU says what tensors take, the system what a program does.
+        // A GPU's allocator measures the tensors alone, the system the whole program.
         let around = if device.is_cpu() { fragmentation(place, keep) } else { 1.0 };
         let planned = around * (bytes.kept + bytes.working) + 4.0 * parameters as f64;
         examiner.push(verdict(name, planned, measured));
@@ -56,7 +56,7 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     Ok(())
 }
 
-/// The check of a plan against what was measured, if it could be; in bytes.
+/// Judges a plan by the measured memory, in bytes; none if it cannot be measured.
 fn verdict(name: &str, planned: f64, measured: Option<f64>) -> Check {
     let error = measured.map(|measured| (planned / measured - 1.0).abs());
     Check {
@@ -67,7 +67,7 @@ fn verdict(name: &str, planned: f64, measured: Option<f64>) -> Check {
         rate: measured.unwrap_or(0.0) / MIB,
         unit: "MiB",
         share: measured.unwrap_or(0.0) / planned,
-        note: measured.is_none().then(|| "not measured: the system does not say".to_owned()),
+        note: measured.is_none().then(|| "not measured: the system does not report it".to_owned()),
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_that_is_far_off_fails_and_one_that_nothing_measured_says_so() {
+    fn a_plan_that_is_far_off_fails_and_an_unmeasured_one_is_noted() {
         for (measured, ok) in
             [(100.0, true), (85.0, true), (120.0, true), (60.0, false), (140.0, false)]
         {

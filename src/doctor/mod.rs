@@ -1,8 +1,8 @@
-//! `mvpbench doctor`: whether this device computes what the formulas say, how fast beside what it could, and whether it holds what
-//! `--dry-run` says it will.
+//! `mvpbench doctor`: whether a device computes the right numbers, how fast against its own limits, and whether a step takes the memory
+//! that `--dry-run` plans.
 //!
-//! Every operation runs on the device in the dtypes a run may use; its values and gradients are compared with the f64 reference of
-//! the very numbers it was given, and it is timed at a layer's shapes. A rate is told, an error is judged.
+//! Every operation runs on the device in the dtypes a run may use; its values and gradients are compared with an f64 reference on the
+//! same numbers, and it is timed at a layer's shapes. Rates are reported, errors are judged.
 
 mod attention;
 mod diagnosis;
@@ -26,7 +26,7 @@ use crate::model::shape::Shape;
 
 /// Examines `device`, in bf16 and f32 where it computes in both.
 ///
-/// - `quick`: at sizes that take moments anywhere; what is wrong shows as well, a rate says little.
+/// - `quick`: at sizes that take moments on any device; errors show all the same, rates mean little.
 pub fn examine(device: &Device, quick: bool) -> Result<Diagnosis> {
     let dtypes: &[DType] = if device.is_cpu() { &[DType::F32] } else { &[DType::BF16, DType::F32] };
     let sizes = Sizes::of(device, quick)?;
@@ -34,7 +34,7 @@ pub fn examine(device: &Device, quick: bool) -> Result<Diagnosis> {
     for &dtype in dtypes {
         let mut examiner = Examiner::new(device, dtype, &sizes.config)?;
         // First, while the allocator holds little that was freed.
-        memory::check(&mut examiner, &sizes)?;
+        memory::examine(&mut examiner, &sizes)?;
         operations(&mut examiner, &sizes)?;
         examinations.push(examiner.finish());
     }
@@ -43,14 +43,14 @@ pub fn examine(device: &Device, quick: bool) -> Result<Diagnosis> {
 
 /// Every operation, then a whole layer.
 fn operations(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
-    elements::check(examiner, sizes)?;
-    optimizer::check(examiner, sizes)?;
-    products::check(examiner, sizes)?;
-    attention::check(examiner, sizes)?;
-    layer::check(examiner, sizes)
+    elements::examine(examiner, sizes)?;
+    optimizer::examine(examiner, sizes)?;
+    products::examine(examiner, sizes)?;
+    attention::examine(examiner, sizes)?;
+    layer::examine(examiner, sizes)
 }
 
-/// Sizes that an operation is timed at: a 7B layer on a GPU, an eighth of it on a CPU, which is to end in seconds, or next to nothing.
+/// Sizes that an operation is timed at: a 7B layer on a GPU; an eighth of it on a CPU, to end in seconds; or tiny ones.
 struct Sizes {
     tokens: usize,
     config: Shape,
@@ -83,7 +83,7 @@ fn llama(
     Shape::parse(&json.to_string(), "doctor")
 }
 
-/// Pairs of the paper's lengths as long as `tokens` reach; at least one, of a few tokens.
+/// As many pairs of the paper's lengths as fit into `tokens`, or short ones for fewer than 384 tokens; at least one.
 fn pack(tokens: usize, vocab: usize) -> Pack {
     let (prompt, answer) = if tokens < 384 { (9, 7) } else { (160, 112) };
     let token = |i: usize| (i % vocab) as u32;
@@ -101,9 +101,9 @@ fn pack(tokens: usize, vocab: usize) -> Pack {
 mod tests {
     use super::*;
 
-    /// The memory is left to the command's own test: here other tests share the process.
+    /// The command's own test covers the memory: here other tests share the process.
     #[test]
-    fn every_operation_of_the_cpu_is_well() {
+    fn every_operation_of_the_cpu_passes() {
         let sizes = Sizes::of(&Device::Cpu, false).unwrap();
         let mut examiner = Examiner::new(&Device::Cpu, DType::F32, &sizes.config).unwrap();
         operations(&mut examiner, &sizes).unwrap();

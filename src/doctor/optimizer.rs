@@ -4,15 +4,15 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 
 use crate::doctor::Sizes;
-use crate::doctor::examiner::{Examiner, Work, exact, worst};
+use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::ops::adamw::{self, Parameter, Step, Update};
 use crate::ops::reference;
 
 const STEP: Step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3 };
-/// Clips the gradients checked here.
+/// Clips these gradients.
 const MAX_NORM: f64 = 0.5;
 
-/// A parameter with moments and its gradient, f32 whatever the model is.
+/// A parameter with moments and its gradient, f32 whatever the model's dtype.
 fn parameter(examiner: &Examiner, shape: &[usize]) -> Result<(Parameter, Tensor)> {
     let random =
         |seed| -> Result<Tensor> { Ok(examiner.random(shape, 1.0, seed)?.to_dtype(DType::F32)?) };
@@ -21,7 +21,7 @@ fn parameter(examiner: &Examiner, shape: &[usize]) -> Result<(Parameter, Tensor)
     Ok((Parameter { value, first_moment, second_moment }, gradient))
 }
 
-pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let elements = sizes.config.hidden * sizes.config.hidden;
     let (large, gradient) = parameter(examiner, &[sizes.config.hidden; 2])?;
     let several = |examiner: &Examiner| -> Result<_> {
@@ -37,7 +37,7 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let gradients = each.each_ref().map(|(_, gradient)| gradient);
         Ok((adamw::norm(&gradients)?.get()? - want).abs() / want)
     };
-    examiner.check("norm of the gradients", 1.0, summed, Work::Bytes(4 * elements), || {
+    examiner.examine("norm of the gradients", 1.0, summed, Cost::Bytes(4 * elements), || {
         Ok(adamw::norm(&[&gradient]).map(drop)?)
     });
     let updated = |examiner: &Examiner| {
@@ -71,7 +71,7 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     };
     let norm = adamw::norm(&[&gradient])?;
     // The parameter and moments are read and written, the gradient is read.
-    examiner.check("adamw", 1.0, updated, Work::Bytes(7 * 4 * elements), || {
+    examiner.examine("adamw", 1.0, updated, Cost::Bytes(7 * 4 * elements), || {
         let update = Update { parameter: large.clone(), gradient: &gradient, step: STEP };
         Ok(adamw::update_all(vec![update], &norm, MAX_NORM).map(drop)?)
     });

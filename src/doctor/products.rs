@@ -4,23 +4,23 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
 use crate::doctor::Sizes;
-use crate::doctor::examiner::{Examiner, Work, exact, worst};
+use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::ops::{linear, logps, most_probable, reference};
 
-/// Answers whose next token is chosen at once.
+/// Answers whose next tokens are chosen together.
 const ANSWERS: usize = 16;
 
-/// `x`, a weight and a gradient of few odd rows.
+/// `x`, a weight and a gradient of a few rows, of odd sizes.
 fn few(examiner: &Examiner) -> Result<[Tensor; 3]> {
     let tensors = [([5, 333], 1), ([7, 333], 2), ([5, 7], 3)];
     let [x, weight, dy] = tensors.map(|(shape, seed)| examiner.random(&shape, 1.0, seed));
     Ok([x?, weight?, dy?])
 }
 
-pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let (tokens, hidden, inner) = (sizes.tokens, sizes.config.hidden, sizes.config.intermediate);
     let flop = |count: usize, rows: usize, width: usize| {
-        Work::Flop((2 * count * rows * hidden * width) as f64)
+        Cost::Flop((2 * count * rows * hidden * width) as f64)
     };
     let weight = examiner.random(&[inner, hidden], 0.02, 1)?;
     let (x, dy) =
@@ -33,10 +33,10 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let added = ((&want * 0.5)? + exact(&dy)?)?;
         worst([(&linear::forward(&x, &weight)?, want), (&sum, added)])
     };
-    examiner.check("linear forward", 1.0, forward, flop(1, tokens, inner), || {
+    examiner.examine("linear forward", 1.0, forward, flop(1, tokens, inner), || {
         Ok(linear::forward(&x, &weight).map(drop)?)
     });
-    // What one product over concatenated weights would gain.
+    // How much one product over concatenated weights would gain.
     let together = examiner.random(&[3 * hidden, hidden], 0.02, 6)?;
     let apart = together.chunk(3, 0)?;
     let joined = |examiner: &Examiner| {
@@ -45,10 +45,10 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let want = exact(&x)?.matmul(&exact(&weight)?.t()?)?;
         worst([(&both, Tensor::cat(&[&want, &want], 1)?)])
     };
-    examiner.check("q, k, v apart", 1.0, forward, flop(3, tokens, hidden), || {
+    examiner.examine("q, k, v apart", 1.0, forward, flop(3, tokens, hidden), || {
         apart.iter().try_for_each(|weight| Ok(linear::forward(&x, weight).map(drop)?))
     });
-    examiner.check("q, k, v as one", 1.0, joined, flop(3, tokens, hidden), || {
+    examiner.examine("q, k, v as one", 1.0, joined, flop(3, tokens, hidden), || {
         Ok(linear::forward(&x, &together).map(drop)?)
     });
     let backward = |examiner: &Examiner| {
@@ -62,7 +62,7 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let wanted = (exact(&dy)?.t()?.matmul(&exact(&x)?)? * 0.5)?;
         worst([(&dx, want), (&sum, twice), (&slope, wanted)])
     };
-    examiner.check("linear backward", 2.0, backward, flop(1, tokens, inner), || {
+    examiner.examine("linear backward", 2.0, backward, flop(1, tokens, inner), || {
         Ok(linear::backward(&dy, &weight).map(drop)?)
     });
 
@@ -80,19 +80,19 @@ pub(super) fn check(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let want = reference::gradients(&[&exact(&h)?], &exact(&slopes)?, f)?.remove(0);
         worst([(&logps, f(&[exact(&h)?])?), (&logps::backward(&slopes, &own)?, want)])
     };
-    examiner.check("logps and gradient", 4.0, scores, flop(2, scored, vocab), || {
+    examiner.examine("logps and gradient", 4.0, scores, flop(2, scored, vocab), || {
         Ok(logps::forward_for_backward(&rows, &head, &targets).map(drop)?)
     });
 
     let logits = examiner.random(&[ANSWERS, vocab], 1.0, 7)?;
-    let bytes = Work::Bytes(logits.elem_count() * examiner.dtype.size_in_bytes());
+    let bytes = Cost::Bytes(logits.elem_count() * examiner.dtype.size_in_bytes());
     let best = |examiner: &Examiner| {
         let logits = examiner.random(&[5, 3333], 1.0, 8)?;
         let want = most_probable::forward(&exact(&logits)?)?;
         let got = most_probable::forward(&logits)?;
         Ok(want.iter().zip(got).filter(|(want, got)| *want != got).count() as f64)
     };
-    examiner.check("most probable token", 1.0, best, bytes, || {
+    examiner.examine("most probable token", 1.0, best, bytes, || {
         Ok(most_probable::forward(&logits).map(drop)?)
     });
     Ok(())

@@ -1,4 +1,4 @@
-//! What a run will need before it is begun: steps, tokens, FLOP, memory, disk. Everything follows from the configuration, the
+//! Estimates before a run what it will need: steps, tokens, FLOP, memory, disk. Everything follows from the configuration, the
 //! token counts and the shape of the model; no weight is read.
 
 use crate::inference::engine;
@@ -39,12 +39,12 @@ const DATA_EXPANSION: f64 = 3.0;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Floating-point operations, attention's scores left out as they are in the log's `model_tflops`.
+/// Floating-point operations without attention's scores, like the log's `model_tflops`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Flop {
     /// The reference's log-probabilities of the training pairs.
     pub reference: f64,
-    /// All steps, everything kept.
+    /// All steps, with all activations kept.
     pub training: f64,
     /// What `recompute` adds.
     pub recomputing: f64,
@@ -53,7 +53,7 @@ pub struct Flop {
 }
 
 impl Flop {
-    /// Of the whole run.
+    /// The whole run's.
     pub fn total(&self, keep: Keep) -> f64 {
         let again = if keep == Keep::Inputs { self.recomputing } else { 0.0 };
         self.reference + self.training + again + self.evaluation
@@ -80,7 +80,7 @@ impl Disk {
     }
 }
 
-/// What the headers of the weights say.
+/// The headers of the weights.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Headers {
     /// Files and bytes of all tensors.
@@ -94,7 +94,7 @@ pub enum Headers {
     Absent(String),
 }
 
-/// The estimate of a run.
+/// What a run will need.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
     /// Parameters of the base.
@@ -103,7 +103,7 @@ pub struct Estimate {
     pub trained: usize,
     /// Optimizer steps.
     pub steps: usize,
-    /// Pairs that are visited at all.
+    /// Pairs that some step visits.
     pub visited: usize,
     /// Tokens computed in all steps, each prompt once.
     pub tokens: usize,
@@ -113,15 +113,15 @@ pub struct Estimate {
     pub micro_batch: (usize, usize),
     /// Pairs of all evaluation sets.
     pub evaluated: usize,
-    /// How often they are evaluated after the first time, the last time included.
+    /// Evaluations after the first one, the last one included.
     pub evaluations: usize,
-    /// Tokens that SPMR generates at most, before and after training together; not counted in the operations.
+    /// Most tokens that SPMR generates, before and after training together; not counted in `flop`.
     pub generated: usize,
     /// Operations.
     pub flop: Flop,
-    /// Memory with everything kept, and with layers computed again.
+    /// Memory with all activations kept, and with layers recomputed.
     pub memory: [Memory; 2],
-    /// What the engine would do; with `auto` on a GPU, whose memory is not known, that everything is kept.
+    /// What the engine would choose; with `auto` on a GPU, whose memory is not known, to keep everything.
     pub chosen: Keep,
     /// Disk.
     pub disk: Disk,
@@ -130,12 +130,12 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// The estimate for `config` and what it names, planned for `place` in `dtype`.
+    /// The estimate for `config` and its `inputs`, planned for `place` in `dtype`.
     pub fn new(config: &RunConfig, inputs: &Inputs, place: Place, dtype: DType) -> Result<Self> {
         let model = &inputs.model_config;
         let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
         let weights = (model.parameters() * dtype.size_in_bytes()) as f64;
-        // A run decides when the weights are loaded; the free memory of a GPU that is not here is not known.
+        // A run decides once the weights are loaded; the GPU need not be here, so its free memory is not known.
         let free = match place {
             Place::Cpu => peak::available_memory_bytes().map(|free| free - weights),
             Place::Cuda => None,
@@ -154,7 +154,7 @@ impl Estimate {
         for set in &inputs.sets {
             evaluation.add(&set.pairs.iter().collect::<Vec<_>>(), budget);
         }
-        // Before: the policy, and the base where it is another and the reference. Then the policy, every few steps or at the end.
+        // Before: the policy, and the base if it is the reference and differs from it. Then the policy, every few steps or at the end.
         let both = inputs.start.is_some() && config.dpo.reference == Reference::Base;
         let evaluations = evaluations(config.eval.every, plan.steps());
         let passes = if both { 2.0 } else { 1.0 } + evaluations as f64;
@@ -202,7 +202,7 @@ fn asked(inputs: &Inputs) -> impl Iterator<Item = &EvalInputs> {
     inputs.sets.iter().filter(wanted).filter(|_| inputs.encoder.is_some())
 }
 
-/// Tokens of the answers to every prompt, twice, if none ends early.
+/// Tokens of two answers to every prompt, if none ends early.
 fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
     let spmr = &config.eval.spmr;
     let prompts: usize = asked(inputs)
@@ -214,7 +214,7 @@ fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
     2 * prompts * spmr.max_new_tokens
 }
 
-/// Bytes that answering the prompts takes, 16 or all at once, the longest, none ending early; a GPU with more room has more under way.
+/// Bytes for answering 16 or all prompts at once, the longest ones, none ending early; a GPU with more room answers more at once.
 fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
     let model = &inputs.model_config;
     let longest = |set: &EvalInputs| set.pairs.iter().map(|pair| pair.prompt.len()).max();
@@ -248,7 +248,7 @@ impl Count {
     }
 }
 
-/// What the memory is a function of, beside the model.
+/// What the memory depends on besides the model.
 struct Sizes {
     place: Place,
     dtype: DType,
@@ -256,7 +256,7 @@ struct Sizes {
     micro_batch: (usize, usize),
 }
 
-/// Everything that is held under `keep`.
+/// The memory under `keep`.
 fn held(
     config: &RunConfig,
     inputs: &Inputs,
@@ -326,7 +326,7 @@ fn data_bytes(config: &RunConfig) -> Result<f64> {
     Ok(total)
 }
 
-/// Evaluations after the one before training: the last one, and with `every` those on the way.
+/// Evaluations after the one before training: the last one, and with `every` those during training.
 fn evaluations(every: usize, steps: usize) -> usize {
     if every == 0 { 1 } else { steps.div_ceil(every).max(1) }
 }
@@ -347,7 +347,7 @@ fn disk(
         ModelSource::Embedded(files) => files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
     };
     let kept = config.train.keep_checkpoints + 1;
-    // A best one may be needed for each that a run can go on from, and one is written before the last is removed.
+    // Each checkpoint that a run can resume from may need its own best one, and a new one is written before an old one is removed.
     let best = if Judge::new(&config.eval).is_some() { (kept + 1).min(evaluations) } else { 0 };
     let scored = 2 + if config.eval.every > 0 { evaluations } else { 0 };
     Disk {

@@ -1,4 +1,4 @@
-//! `train --dry-run`: what a run would do and need, in words. Reads what the run would read but no weight, and writes nothing.
+//! `train --dry-run`: prints what a run would do and need. Reads the run's inputs but no weight, and writes nothing.
 
 pub mod estimate;
 
@@ -24,9 +24,9 @@ use crate::session::inputs::Inputs;
 /// Share of the plain matmul rate that a run sustains: the log's `mfu` on the CPU.
 const SUSTAINED_SHARE: f64 = 0.65;
 
-/// The plan of the run that `config` and `options` describe; `tflops`: the sustained rate to plan with, measured if it is not given.
+/// The plan of the run that `config` and `options` describe; `tflops`: the sustained rate to plan with, measured if none.
 ///
-/// A GPU need not be here: `--device cuda` and `model.dtype = "bf16"` plan for one.
+/// `--device cuda` and `model.dtype = "bf16"` plan for a GPU, also where there is none.
 pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Result<String> {
     let place = place(config, &options.device)?;
     let dtype = match (config.model.dtype, place) {
@@ -44,7 +44,7 @@ pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Re
     text(config, &estimate, place, dtype, (tflops, measured))
 }
 
-/// Where the run is planned for; the name of the device is checked as a run would.
+/// The kind of device that the run is planned for. Refuses the devices that a run would refuse.
 fn place(config: &RunConfig, device: &str) -> Result<Place> {
     let ordinal = device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
     if device == "cuda" || ordinal {
@@ -74,7 +74,7 @@ fn text(
             format!("{} in {files} safetensors file{plural}", units::bytes(*bytes))
         }
         Headers::Absent(why) => {
-            format!("the weights are not there, planned from config.json alone ({why})")
+            format!("no weights found, planned from config.json alone ({why})")
         }
     };
     writeln!(text, "model:       {}: {headers}", config.model.path)?;
@@ -161,7 +161,7 @@ fn text(
     if place == Place::Cpu
         && let Some(free) = peak::available_memory_bytes()
     {
-        // Mapped files give way when memory is short.
+        // The system drops mapped files when memory is short.
         let memory = estimate.memory(estimate.chosen);
         let needed = memory.training().max(memory.answering());
         let verdict = if needed <= free { "it fits" } else { "it does not fit" };

@@ -1,7 +1,7 @@
 //! Sentences in, vectors of length 1 out: the encoder of SPMR, a BERT of sentence-transformers, on the CPU in f32.
 //!
-//! Its forward pass is candle-transformers'. It computes on the CPU whatever the language model does: MiniLM takes 11 million
-//! multiplications a token, and a figure then does not depend on the device.
+//! Its forward pass is candle-transformers'. It runs on the CPU wherever the language model runs: MiniLM takes 11 million
+//! multiplications a token, and so a figure does not depend on the device.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use candle_transformers::models::bert::{self, BertModel};
 use rayon::prelude::*;
 use tokenizers::{Tokenizer, TruncationParams};
 
-use crate::encoder::layout::{CONFIG_FILE, Layout, Pooling, Step, TOKENIZER_FILE, WEIGHTS_FILE};
+use crate::encoder::layout::{CONFIG_FILE, Layout, Module, Pooling, TOKENIZER_FILE, WEIGHTS_FILE};
 use crate::error::InputError;
 use crate::error::contained::contained;
 
@@ -28,11 +28,11 @@ pub struct Embedder {
     tokenizer: Tokenizer,
     bert: BertModel,
     vocab: usize,
-    steps: Vec<Computed>,
+    modules: Vec<Loaded>,
 }
 
 /// A module after the pooling, with its weights.
-enum Computed {
+enum Loaded {
     Normalize,
     Dense { weight: Tensor, bias: Option<Tensor>, tanh: bool },
 }
@@ -57,14 +57,14 @@ impl Embedder {
         let (weights, file) = weights(&layout.transformer)?;
         let bert = BertModel::load(weights, &config)
             .map_err(|error| InputError::new(format!("sentence encoder `{file}`: {error}")))?;
-        let steps = layout.steps.iter().map(Computed::load).collect::<Result<_>>()?;
-        Ok(Self { layout, tokenizer, bert, vocab: config.vocab_size, steps })
+        let modules = layout.modules.iter().map(Loaded::load).collect::<Result<_>>()?;
+        Ok(Self { layout, tokenizer, bert, vocab: config.vocab_size, modules })
     }
 
     /// The vector of each text, in order, of length 1 whether or not the folder has a Normalize: only their cosines are used.
     ///
-    /// A text is cut to the folder's tokens at its end. Texts of like length are computed together; `done` is told how many more
-    /// are computed and may stop the work by an error. Refuses a vector that is not finite.
+    /// Cuts the end of a text that has more tokens than the folder allows. Computes texts of similar length together; passes to `done`
+    /// how many more are finished, and stops at its error. Refuses a vector that is not finite.
     pub fn embed(
         &self,
         texts: &[&str],
@@ -130,8 +130,8 @@ impl Embedder {
         let mask = Tensor::from_vec(mask, (rows, longest), cpu)?;
         let tokens = self.bert.forward(&padded, &padded.zeros_like()?, Some(&mask))?; // [rows, longest, hidden]
         let mut sentences = pool(&tokens, &mask, self.layout.pooling)?;
-        for step in &self.steps {
-            sentences = step.forward(&sentences)?;
+        for module in &self.modules {
+            sentences = module.forward(&sentences)?;
         }
         let vectors = unit(&sentences)?.to_vec2::<f32>()?;
         if vectors.iter().flatten().any(|x| !x.is_finite()) {
@@ -145,9 +145,9 @@ impl Embedder {
     }
 }
 
-impl Computed {
-    fn load(step: &Step) -> Result<Self> {
-        let Step::Dense { folder, shape: [inside, outside], bias, tanh } = step else {
+impl Loaded {
+    fn load(module: &Module) -> Result<Self> {
+        let Module::Dense { folder, shape: [inside, outside], bias, tanh } = module else {
             return Ok(Self::Normalize);
         };
         let (weights, file) = weights(folder)?;
@@ -170,7 +170,7 @@ impl Computed {
     }
 }
 
-/// `call` into the libraries that compute the encoder, which fail or panic on some broken folders only when they are used.
+/// Runs `call` into the encoder's libraries, which fail or panic on some broken folders only when they are used.
 fn guarded<T>(name: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
     let broken = |why: &str| -> anyhow::Error {
         InputError::new(format!("sentence encoder `{name}` is not usable: {why}"))
@@ -188,7 +188,7 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
-/// The tokenizer, cutting at the folder's length and padding nothing, whatever its own file says (MiniLM's has 128 for both).
+/// The tokenizer, set to cut at the folder's length and never to pad; its own file may set other lengths (MiniLM's sets 128 for both).
 fn tokenizer(layout: &Layout) -> Result<Tokenizer> {
     let path = layout.transformer.join(TOKENIZER_FILE);
     let wrong = |what: String| {
@@ -197,7 +197,7 @@ fn tokenizer(layout: &Layout) -> Result<Tokenizer> {
     };
     let bytes = std::fs::read(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let mut tokenizer = Tokenizer::from_bytes(&bytes)
-        .map_err(|error| wrong(format!("is no tokenizer: {error}")))?;
+        .map_err(|error| wrong(format!("is not a tokenizer: {error}")))?;
     let truncation = TruncationParams { max_length: layout.max_tokens, ..Default::default() };
     tokenizer
         .with_padding(None)
@@ -213,7 +213,7 @@ fn weights(folder: &Path) -> Result<(VarBuilder<'static>, String)> {
     let bytes = std::fs::read(&path).map_err(|error| {
         let error = InputError::new(format!("sentence encoder: cannot read `{file}`: {error}"));
         if folder.join("pytorch_model.bin").exists() {
-            return error.hint("there is a `pytorch_model.bin`; save the encoder again with sentence-transformers, which writes safetensors");
+            return error.hint("the folder has a `pytorch_model.bin`; save the encoder again with sentence-transformers, which writes safetensors");
         }
         error
     })?;
@@ -239,7 +239,7 @@ fn pool(tokens: &Tensor, mask: &Tensor, pooling: Pooling) -> candle_core::Result
     }
 }
 
-/// Rows of length 1; torch's `normalize`, which leaves a row of zeros as it is.
+/// Rows scaled to length 1, as torch's `normalize` does; a row of zeros does not change.
 fn unit(rows: &Tensor) -> candle_core::Result<Tensor> {
     let length = rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12)?;
     rows.broadcast_div(&length)

@@ -1,4 +1,4 @@
-//! The files of a sentence encoder: the small ones first, so that one that is not computed here costs nothing.
+//! Downloads the files of a sentence encoder, the small ones first, so that an unsupported one costs nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,18 @@ use crate::error::InputError;
 use crate::hub::name::{Kind, Repository};
 use crate::hub::{self, Hub, HubModel};
 
-/// Files of the Transformer beside its weights.
+/// Files of the Transformer besides its configuration and weights.
 const TRANSFORMER: [&str; 3] = [TRANSFORMER_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE];
 
-/// The encoder `id`, with everything but its weights in its folder, as far as the repository has it.
+/// Finds the encoder `id` and downloads its files, as far as the repository has them, but not its weights.
 pub fn find(hub: &Hub, id: &str) -> Result<HubModel> {
     let repository = Repository::new(Kind::Model, id, "main")?;
     let snapshot = hub.snapshot(&repository)?;
     if let Some(names) = snapshot.names()
         && snapshot.lacks(MODULES_FILE)
     {
-        let message = format!("{repository} has no `{MODULES_FILE}`, so it is no sentence encoder");
+        let message =
+            format!("{repository} has no `{MODULES_FILE}`, so it is not a sentence encoder");
         return Err(InputError::new(message).hint(hub::some_of(names)).into());
     }
     let modules = hub.fetch(&snapshot, MODULES_FILE)?;
@@ -40,7 +41,7 @@ pub fn find(hub: &Hub, id: &str) -> Result<HubModel> {
     hub.at(&snapshot)
 }
 
-/// Brings the encoder's `weights`, paths in its folder, there.
+/// Downloads the encoder's `weights`, paths in its folder.
 pub fn fetch_weights(hub: &Hub, encoder: &HubModel, weights: &[PathBuf]) -> Result<()> {
     let snapshot = hub.snapshot(&encoder.repository)?;
     for path in weights {

@@ -1,7 +1,7 @@
 //! The small files of a sentence-transformers folder: which modules, how tokens are pooled, how long a text may be.
 //!
-//! A folder is a list of modules, `modules.json`: a Transformer, here a BERT, then a Pooling, then any Dense and Normalize. What is
-//! not computed here is refused by name, so that no cosine comes from another encoder than the folder describes.
+//! A folder is a list of modules, `modules.json`: a Transformer, here a BERT, then a Pooling, then any Dense and Normalize. Anything else
+//! is refused by name, so that a cosine always comes from the encoder that the folder describes.
 
 use std::path::{Path, PathBuf};
 
@@ -12,25 +12,25 @@ use crate::error::InputError;
 
 /// The list of modules.
 pub const MODULES_FILE: &str = "modules.json";
-/// Settings of the whole, such as a default prompt; older folders have only versions in it.
+/// Settings of the whole encoder, such as a default prompt; older folders have only versions in it.
 pub const SETTINGS_FILE: &str = "config_sentence_transformers.json";
 /// Settings of the Transformer module.
 pub const TRANSFORMER_FILE: &str = "sentence_bert_config.json";
 /// The tokenizer of the Transformer module.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
-/// Its settings: the longest text, where nothing else says it.
+/// Its settings: the longest text, if no other file has it.
 pub const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 /// Configuration of any module.
 pub const CONFIG_FILE: &str = "config.json";
 /// Weights of a module that has some.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// How the vectors of a text's tokens become one.
+/// How to make one vector of the vectors of a text's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
     /// Their mean, special tokens included, padding not.
     Mean,
-    /// That of the first token.
+    /// The first token's.
     Cls,
     /// The largest of each dimension.
     Max,
@@ -38,14 +38,14 @@ pub enum Pooling {
 
 /// A module after the pooling.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum Module {
     /// Division by the Euclidean length.
     Normalize,
-    /// A linear layer with its bias, if it has one.
+    /// A linear layer.
     Dense {
         /// Its folder.
         folder: PathBuf,
-        /// Width of what goes in and of what comes out.
+        /// Width of the input and of the output.
         shape: [usize; 2],
         /// Whether it adds a bias.
         bias: bool,
@@ -54,23 +54,23 @@ pub enum Step {
     },
 }
 
-/// What the small files say. No weight is read.
+/// The content of the small files. No weight is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// The folder, as messages call it.
     pub name: String,
     /// Folder of the Transformer: `config.json`, `tokenizer.json`, `model.safetensors`.
     pub transformer: PathBuf,
-    /// Content of the Transformer's `config.json`, of a BERT.
+    /// Content of the Transformer's `config.json`, a BERT's.
     pub config: Value,
-    /// Tokens of a text, special ones included, after which it is cut.
+    /// Most tokens of a text, special ones included; the rest is cut.
     pub max_tokens: usize,
     /// Whether a text is put into lower case before it reaches the tokenizer.
     pub lower_case: bool,
     /// How tokens become a sentence.
     pub pooling: Pooling,
-    /// What comes after.
-    pub steps: Vec<Step>,
+    /// The modules after the pooling.
+    pub modules: Vec<Module>,
     /// Every file that an embedding depends on, weights included.
     pub files: Vec<PathBuf>,
 }
@@ -85,39 +85,39 @@ impl Layout {
                 .into());
         }
         refuse_prompts(folder)?;
-        let modules = modules(folder)?;
-        let types: Vec<&str> = modules.iter().map(|(kind, _)| kind.as_str()).collect();
-        let [(first, transformer), (second, pooling), rest @ ..] = &modules[..] else {
-            return Err(order(folder, &types));
+        let listed = listed_modules(folder)?;
+        let types: Vec<&str> = listed.iter().map(|(kind, _)| kind.as_str()).collect();
+        let [(first, transformer), (second, pooling), rest @ ..] = &listed[..] else {
+            return Err(wrong_modules(folder, &types));
         };
         if (first.as_str(), second.as_str()) != ("Transformer", "Pooling") {
-            return Err(order(folder, &types));
+            return Err(wrong_modules(folder, &types));
         }
         let config = Fields::read(&transformer.join(CONFIG_FILE), "the encoder's configuration")?;
         let hidden = bert(&config)?;
         let (max_tokens, lower_case) = length(transformer, &config)?;
         let file = pooling.join(CONFIG_FILE);
-        let pooling = pooling_mode(&Fields::read(&file, "how tokens are pooled")?, hidden)?;
+        let pooling = pooling_mode(&Fields::read(&file, "the pooling mode")?, hidden)?;
         let mut files = vec![folder.join(MODULES_FILE), file];
         let optional = [TRANSFORMER_FILE, TOKENIZER_CONFIG_FILE].map(|name| transformer.join(name));
         files.extend(optional.into_iter().filter(|path| path.is_file()));
         files
             .extend([CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE].map(|name| transformer.join(name)));
         let mut width = hidden;
-        let mut steps = Vec::new();
+        let mut modules = Vec::new();
         for (kind, path) in rest {
-            steps.push(match kind.as_str() {
-                "Normalize" => Step::Normalize,
+            modules.push(match kind.as_str() {
+                "Normalize" => Module::Normalize,
                 "Dense" => {
                     files.extend([CONFIG_FILE, WEIGHTS_FILE].map(|name| path.join(name)));
                     dense(path, &mut width)?
                 }
-                _ => return Err(order(folder, &types)),
+                _ => return Err(wrong_modules(folder, &types)),
             });
         }
         let transformer = transformer.clone();
         let config = Value::Object(config.fields);
-        Ok(Self { name, transformer, config, max_tokens, lower_case, pooling, steps, files })
+        Ok(Self { name, transformer, config, max_tokens, lower_case, pooling, modules, files })
     }
 
     /// The files that hold weights.
@@ -150,30 +150,31 @@ pub(crate) fn parse_modules(text: &str, file: &str) -> Result<Vec<(String, Strin
     modules.iter().enumerate().map(module).collect()
 }
 
-fn modules(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// Type and folder of each module of the encoder in `folder`.
+fn listed_modules(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let path = folder.join(MODULES_FILE);
-    let text = read(&path, "which modules make up a sentence encoder")?;
+    let text = read(&path, "the list of an encoder's modules")?;
     let modules = parse_modules(&text, &path.display().to_string())?;
     Ok(modules.into_iter().map(|(kind, path)| (kind, folder.join(path))).collect())
 }
 
-/// The modules are not Transformer, Pooling and then Dense or Normalize.
-fn order(folder: &Path, types: &[&str]) -> anyhow::Error {
+/// The error for modules that are not Transformer, Pooling and then Dense or Normalize.
+fn wrong_modules(folder: &Path, types: &[&str]) -> anyhow::Error {
     let known = ["Transformer", "Pooling", "Normalize", "Dense"];
     let path = folder.join(MODULES_FILE);
     let what = match types.iter().find(|kind| !known.contains(kind)) {
-        Some(kind) => format!("module `{kind}` is not computed here"),
-        None => format!("the modules are {}", types.join(", ")),
+        Some(kind) => format!("module `{kind}`"),
+        None => format!("modules {}", types.join(", ")),
     };
     InputError::new(format!(
-        "{}: {what}; expected Transformer, Pooling, then any Dense and Normalize",
+        "{}: expected Transformer, Pooling, then any Dense and Normalize, got {what}",
         path.display()
     ))
     .hint("take an encoder such as `sentence-transformers/all-MiniLM-L6-v2`")
     .into()
 }
 
-/// A prompt that the encoder puts before every text would have to be put there.
+/// Refuses an encoder that puts a default prompt before every text.
 fn refuse_prompts(folder: &Path) -> Result<()> {
     let path = folder.join(SETTINGS_FILE);
     if !path.is_file() {
@@ -182,27 +183,26 @@ fn refuse_prompts(folder: &Path) -> Result<()> {
     let fields = Fields::read(&path, "settings")?;
     match fields.get("default_prompt_name") {
         Some(_) => {
-            Err(fields
-                .wrong("default_prompt_name", "`null`: prompts are not put before texts here"))
+            Err(fields.wrong("default_prompt_name", "`null`: default prompts are not supported"))
         }
         None => Ok(()),
     }
 }
 
-/// Checks that the Transformer is a BERT that is computed here; its width.
+/// Refuses a Transformer that is not a supported BERT; returns its width.
 fn bert(config: &Fields) -> Result<usize> {
     let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or("bert");
     if model_type != "bert" {
-        return Err(config.wrong("model_type", "`\"bert\"`, the only encoder computed here"));
+        return Err(config.wrong("model_type", "`\"bert\"`, the only supported encoder"));
     }
-    // candle's `Gelu` is the exact one, as transformers' "gelu"; its `Relu` needs no comment.
+    // candle's `Gelu` is the exact one, as transformers' "gelu".
     if !matches!(config.get("hidden_act").and_then(Value::as_str), Some("gelu" | "relu")) {
         return Err(config.wrong("hidden_act", "`\"gelu\"` or `\"relu\"`"));
     }
     config.count("hidden_size")
 }
 
-/// Tokens after which a text is cut, as sentence-transformers decides it, and whether it is put into lower case first.
+/// Most tokens of a text, decided as in sentence-transformers, and whether it is put into lower case.
 fn length(transformer: &Path, config: &Fields) -> Result<(usize, bool)> {
     let positions = config.count("max_position_embeddings")?;
     let optional = |name: &str| match transformer.join(name) {
@@ -221,13 +221,13 @@ fn length(transformer: &Path, config: &Fields) -> Result<(usize, bool)> {
         }
         return Ok((most, lower_case));
     }
-    // A tokenizer without a limit of its own has 1e30 here.
+    // 1e30 for a tokenizer without a limit of its own.
     let own = tokenizer.as_ref().and_then(|t| t.get("model_max_length")).and_then(Value::as_f64);
     let own = own.filter(|most| (1.0..1e9).contains(most)).map_or(positions, |most| most as usize);
     Ok((own.min(positions), lower_case))
 }
 
-/// The one pooling mode that is on, in the spelling of flags (until 5) or of a word (since 6).
+/// The one pooling mode that is on, spelled as flags (until sentence-transformers 5) or as a word (since 6).
 fn pooling_mode(fields: &Fields, hidden: usize) -> Result<Pooling> {
     const PREFIX: &str = "pooling_mode_";
     for key in ["word_embedding_dimension", "embedding_dimension"] {
@@ -262,28 +262,25 @@ fn pooling_mode(fields: &Fields, hidden: usize) -> Result<Pooling> {
     };
     let unknown = |what: String| {
         InputError::new(format!(
-            "{}: {what}; expected one of `mean`, `cls` and `max`, which are computed here",
+            "{}: expected one pooling mode of `mean`, `cls` and `max`, got {what}",
             fields.file
         ))
         .hint("take an encoder such as `sentence-transformers/all-MiniLM-L6-v2`")
     };
     match &modes[..] {
-        [] => Err(unknown("no pooling mode is on".to_owned()).into()),
-        [mode] => one(mode).ok_or_else(|| unknown(format!("the pooling mode is `{mode}`")).into()),
-        several => {
-            Err(unknown(format!("the pooling modes {} are put together", several.join(", ")))
-                .into())
-        }
+        [] => Err(unknown("none".to_owned()).into()),
+        [mode] => one(mode).ok_or_else(|| unknown(format!("`{mode}`")).into()),
+        several => Err(unknown(several.join(", ")).into()),
     }
 }
 
-/// A Dense module; `width`: of what goes in, then of what comes out.
-fn dense(folder: &Path, width: &mut usize) -> Result<Step> {
+/// A Dense module; `width`: that of its input, replaced by that of its output.
+fn dense(folder: &Path, width: &mut usize) -> Result<Module> {
     let fields = Fields::read(&folder.join(CONFIG_FILE), "a Dense module's configuration")?;
     let (inside, outside) = (fields.count("in_features")?, fields.count("out_features")?);
     if inside != *width {
         return Err(
-            fields.wrong("in_features", &format!("the width of what comes before, {width}"))
+            fields.wrong("in_features", &format!("the width of the module before it, {width}"))
         );
     }
     *width = outside;
@@ -294,7 +291,7 @@ fn dense(folder: &Path, width: &mut usize) -> Result<Step> {
         _ => return Err(fields.wrong("activation_function", "`Tanh` or `Identity` of torch.nn")),
     };
     let bias = fields.get("bias") != Some(&Value::Bool(false));
-    Ok(Step::Dense { folder: folder.to_owned(), shape: [inside, outside], bias, tanh })
+    Ok(Module::Dense { folder: folder.to_owned(), shape: [inside, outside], bias, tanh })
 }
 
 /// The fields of a JSON file.
@@ -311,7 +308,7 @@ impl Fields {
         Ok(Self { file, fields })
     }
 
-    /// A field that is there and not null.
+    /// The value of a field; none if it is missing or null.
     fn get(&self, key: &str) -> Option<&Value> {
         self.fields.get(key).filter(|value| !value.is_null())
     }
@@ -328,7 +325,7 @@ impl Fields {
     }
 }
 
-/// The text of a file of the encoder; `what` it would have said, if it is not there.
+/// The text of a file of the encoder; `what`: its content, for the error if it is missing.
 fn read(path: &Path, what: &str) -> Result<String> {
     let file = path.display();
     match std::fs::read(path) {
@@ -337,7 +334,7 @@ fn read(path: &Path, what: &str) -> Result<String> {
             InputError::new(format!("{file}: expected JSON in UTF-8, byte {at} is not"))
         })?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(InputError::new(
-            format!("sentence encoder: there is no `{file}`, which says {what}"),
+            format!("sentence encoder: expected {what} in `{file}`, found no such file"),
         )
         .hint(HINT)
         .into()),

@@ -1,4 +1,4 @@
-//! The sentence encoder of SPMR: the name in the configuration in, vectors of texts out.
+//! The sentence encoder of SPMR: takes the name in the configuration, returns vectors of texts.
 //!
 //! [`source`] finds and checks an encoder, on disk or on the hub ([`hub_files`]), [`layout`] reads its small files, [`embedder`] computes.
 

@@ -1,4 +1,4 @@
-//! The sentence encoder that `eval.spmr.embedder` names: found and checked early, loaded when all else is known to be right.
+//! The sentence encoder that `eval.spmr.embedder` names: found and checked early, loaded when every other input is checked.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::encoder::layout::Layout;
 use crate::error::InputError;
 use crate::hub::{Hub, HubModel, name};
 
-/// A sentence encoder whose small files are there and right.
+/// A sentence encoder whose small files are checked.
 pub struct EncoderSource {
     folder: PathBuf,
     on_hub: Option<HubModel>,
@@ -38,7 +38,7 @@ impl EncoderSource {
         Ok(Self { folder: model.folder.clone(), on_hub: Some(model), layout })
     }
 
-    /// What to say of it, if it came from the hub.
+    /// A note on its commit; none if it is not from the hub.
     pub fn note(&self) -> Option<String> {
         let model = self.on_hub.as_ref()?;
         Some(format!("sentence encoder: {}, commit {}", model.repository, model.commit))
@@ -52,7 +52,7 @@ impl EncoderSource {
         }
     }
 
-    /// The encoder, ready.
+    /// Loads the encoder.
     pub fn load(&self) -> Result<Embedder> {
         Embedder::load(&self.folder).context("`eval.spmr.embedder`")
     }

@@ -180,8 +180,8 @@ fn assert_refused(place: &Place, parts: &[&str]) {
 #[test]
 fn a_folder_without_its_files_is_refused_by_the_file() {
     for (file, part) in [
-        ("modules.json", "which says which modules"),
-        ("1_Pooling/config.json", "which says how tokens are pooled"),
+        ("modules.json", "expected the list of an encoder's modules"),
+        ("1_Pooling/config.json", "expected the pooling mode"),
         ("config.json", "encoder/config.json"),
         ("tokenizer.json", "encoder/tokenizer.json"),
         ("model.safetensors", "encoder/model.safetensors"),
@@ -221,7 +221,7 @@ fn what_is_not_computed_is_refused_by_name() {
         (
             "1_Pooling/config.json",
             |c| c["pooling_mode_mean_tokens"] = false.into(),
-            &["no pooling mode"],
+            &["one pooling mode", "got none"],
         ),
         ("1_Pooling/config.json", |c| *c = json!({"pooling_mode": "lasttoken"}), &["`lasttoken`"]),
         (
