@@ -7,14 +7,14 @@ use clap::Args;
 
 use crate::{doctor as examination, machine};
 
-/// Check a device: each operation's values and gradients against its reference, its rate beside what the device can do, and the
-/// memory of a step against what `train --dry-run` plans.
+/// Check a device: each operation's values and gradients against a reference, its rate against the device's own limits, and the
+/// memory of a step against the plan of `train --dry-run`.
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
-    /// auto (a GPU if there is one), cpu, cuda or cuda:N
+    /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
-    /// Compute little: what is wrong shows as well, but rates say nothing
+    /// Compute at small sizes: errors show all the same, rates mean little
     #[arg(long)]
     quick: bool,
     /// Print one JSON object instead of lines
@@ -22,7 +22,7 @@ pub struct DoctorArgs {
     json: bool,
 }
 
-/// Runs the verb: findings on stdout; an error, and exit status 1, if a check failed.
+/// Runs the verb: findings on stdout; an error (exit status 1) if a check failed.
 pub fn doctor(args: DoctorArgs) -> anyhow::Result<()> {
     let device = machine::device(&args.device)?;
     let diagnosis = examination::examine(&device, args.quick)?;

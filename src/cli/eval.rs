@@ -13,34 +13,34 @@ use crate::error::InputError;
 use crate::eval::standalone::evaluate;
 use crate::report::Table1;
 
-/// Evaluate a model, with or without an adapter, on any pair files: the figures that `train` gives before and after.
+/// Evaluate a model, with or without an adapter, on any pair files: the figures that `train` computes before and after.
 #[derive(Debug, Clone, Args)]
 pub struct EvalArgs {
     /// Base model: a hub id, or a folder with config.json, tokenizer.json, *.safetensors
     #[arg(long, value_name = "ID|FOLDER")]
     model: String,
-    /// Adapter in PEFT's format; the base alone and both together are then evaluated, with the differences
+    /// Adapter in PEFT's format: evaluates the base without it and with it, and their differences
     #[arg(long, value_name = "FOLDER")]
     adapter: Option<PathBuf>,
-    /// A data set: its name and its files, of MVPBench records or preference pairs, with commas between; may be repeated
+    /// Data set: a name and its files of MVPBench records or preference pairs, separated by commas; may be repeated
     #[arg(long, value_name = "NAME=FILES", required = true)]
     data: Vec<String>,
-    /// Figures to compute: opa and its relatives; spmr generates an answer to every prompt, which takes far longer
+    /// Figures to compute: opa is OPA and its relatives; spmr also generates an answer to every prompt and takes far longer
     #[arg(long, value_enum, value_delimiter = ',', default_value = "opa")]
     metrics: Vec<Figures>,
     /// Sentence encoder of SPMR: a sentence-transformers folder or hub id
     #[arg(long, value_name = "ID|FOLDER")]
     embedder: Option<String>,
-    /// Folder to write; the same command again goes on in it
+    /// Folder to write; the same command resumes an interrupted evaluation in it
     #[arg(long, value_name = "DIR", default_value = "runs/eval")]
     output: PathBuf,
-    /// Sets one key that an evaluation reads, as in `data.max_length=512` or `eval.spmr.max_new_tokens=128`; may be repeated
+    /// Set one key that an evaluation reads, as in `data.max_length=512` or `eval.spmr.max_new_tokens=128`; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Says nothing but errors and the results
+    /// Print only warnings, errors and results
     #[arg(short, long)]
     quiet: bool,
 }
@@ -68,7 +68,7 @@ pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was typed as a configuration.
+/// The configuration of what was typed.
 fn config(args: &EvalArgs) -> anyhow::Result<RunConfig> {
     let spmr = args.metrics.contains(&Figures::Spmr);
     if spmr
@@ -76,11 +76,11 @@ fn config(args: &EvalArgs) -> anyhow::Result<RunConfig> {
         && !args.set.iter().any(|set| set.starts_with("eval.spmr.embedder="))
     {
         return Err(InputError::new("`--metrics spmr` needs a sentence encoder")
-            .hint("add `--embedder sentence-transformers/all-MiniLM-L6-v2`, or the folder of one")
+            .hint("add `--embedder sentence-transformers/all-MiniLM-L6-v2`, or an encoder's folder")
             .into());
     }
     if !spmr && args.embedder.is_some() {
-        return Err(InputError::new("`--embedder` is read by SPMR alone, which is not asked for")
+        return Err(InputError::new("expected `--metrics spmr` with `--embedder`, got opa alone")
             .hint("add `--metrics opa,spmr`")
             .into());
     }

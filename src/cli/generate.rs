@@ -1,4 +1,4 @@
-//! `mvpbench generate`: what a model answers to prompts.
+//! `mvpbench generate`: a model's answers to prompts.
 
 use crate::inference::engine;
 use crate::machine::peak;
@@ -27,7 +27,7 @@ use crate::session::base::Base;
 /// Generate answers to prompts, with or without an adapter: one JSON object a line, in the order of the prompts.
 #[derive(Debug, Clone, Args)]
 pub struct GenerateArgs {
-    /// The model: a folder, a hub id (OWNER/NAME), or `embedded`, the tiny one that is compiled in
+    /// Model: a folder, a hub id (OWNER/NAME), or `embedded`, the tiny one inside the binary
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// Branch, tag or commit of a model on the hub
@@ -36,7 +36,7 @@ pub struct GenerateArgs {
     /// Folder of an adapter: adapter_config.json, adapter_model.safetensors
     #[arg(long, value_name = "FOLDER")]
     adapter: Option<PathBuf>,
-    /// Adds the adapter to the weights in memory first, which makes each token cheaper
+    /// Add the adapter to the weights in memory first: each token is cheaper
     #[arg(long, requires = "adapter")]
     merge: bool,
     /// Prompts: JSONL or a JSON array of records with `prompt` (a text or messages), of pairs, or of MVPBench records; or a .txt
@@ -48,44 +48,44 @@ pub struct GenerateArgs {
         conflicts_with = "prompt"
     )]
     prompts: Option<String>,
-    /// A prompt itself; may be repeated
+    /// Text of a prompt; may be repeated
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
-    /// Puts plain prompts through the model's own chat template, as its user's message
+    /// Put plain prompts into the model's own chat template, as the user's message
     #[arg(long)]
     chat: bool,
-    /// JSONL file to write in place of stdout; beside it FILE.journal keeps finished answers, and the same command goes on from there
+    /// JSONL file to write instead of stdout; FILE.journal keeps finished answers, and the same command resumes from it
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Tokens after which an answer is cut
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_new_tokens: usize,
-    /// Draws tokens from the model's distribution, its logits divided by T; 0 takes the most probable token
+    /// Draw tokens from the model's distribution, its logits divided by T; 0: take the most probable token
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     temperature: f64,
-    /// Draws from the most probable tokens whose probabilities reach P
+    /// Draw from the most probable tokens that together reach probability P
     #[arg(long, value_name = "P", default_value_t = 1.0)]
     top_p: f64,
-    /// Draws from the K most probable tokens; 0: from all
+    /// Draw from the K most probable tokens; 0: from all
     #[arg(long, value_name = "K", default_value_t = 0)]
     top_k: usize,
-    /// Seed of the draws; a prompt's answer depends on it and on the prompt's place, not on the batch
+    /// Seed of the draws; an answer depends on it and on the prompt's position, not on the batch
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Ends an answer before this text; may be repeated
+    /// End an answer before this text; may be repeated
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// Answers under way at once; by default 16 on the CPU and 64 on a GPU, fewer where memory is short. Changes speed and memory, and on
+    /// Answers to generate at once; by default 16 on the CPU and 64 on a GPU, fewer if memory is short. Changes speed and memory, and on
     /// a GPU the answer where two tokens are about equally probable
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Number type of the weights; auto is bf16 on a GPU, and f32 on the CPU, which computes in no other
+    /// Number type of the weights; auto is bf16 on a GPU, and f32 on the CPU, its only one
     #[arg(long, value_name = "DTYPE", value_parser = dtype_named(), default_value = "auto")]
     dtype: Dtype,
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Says nothing but errors and the results
+    /// Print only warnings, errors and results
     #[arg(short, long)]
     quiet: bool,
 }
@@ -107,7 +107,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     peak::keep_freed_memory();
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     if let Some(output) = args.output.as_deref().filter(|output| output.exists()) {
-        let message = format!("`{}` is there already", output.display());
+        let message = format!("`{}` already exists", output.display());
         return Err(InputError::new(message).hint("remove it, or give another `--output`").into());
     }
     let device = machine::device(&args.device)?;
@@ -124,7 +124,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         max_new_tokens: args.max_new_tokens,
         sampling: sampling(args)?,
         eos: base.eos_ids()?,
-        batch: args.batch.unwrap_or(1), // until the room is known
+        batch: args.batch.unwrap_or(1), // until the free memory is known
     };
     settings.check()?;
     let adapter = match &args.adapter {
@@ -188,7 +188,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     Ok(())
 }
 
-/// The words of the configuration.
+/// Parses a dtype as the configuration names it.
 fn dtype_named() -> impl TypedValueParser<Value = Dtype> {
     PossibleValuesParser::new(Dtype::NAMES).map(|word| {
         let named = Dtype::ALL.into_iter().find(|dtype| dtype.name() == word);
@@ -203,7 +203,7 @@ fn journal_path(output: &Path) -> PathBuf {
     name.into()
 }
 
-/// How tokens are drawn, if they are.
+/// How tokens are drawn; none for the most probable ones.
 fn sampling(args: &GenerateArgs) -> Result<Option<Sampling>> {
     let &GenerateArgs { temperature, top_p, top_k, seed, .. } = args;
     if temperature.total_cmp(&0.0).is_ne() {
@@ -211,15 +211,15 @@ fn sampling(args: &GenerateArgs) -> Result<Option<Sampling>> {
     }
     if top_p.total_cmp(&1.0).is_ne() || top_k != 0 {
         return Err(InputError::new(
-            "`--top-p` and `--top-k` say how tokens are drawn, and none is with `--temperature 0`",
+            "`--top-p` and `--top-k` need a `--temperature` above 0, got 0",
         )
-        .hint("give a `--temperature` above 0, such as 1")
+        .hint("add `--temperature 1`")
         .into());
     }
     Ok(None)
 }
 
-/// The prompts as text and as token ids, each held against the model's context.
+/// The prompts as text and as token ids. Refuses one that leaves no room in the model's context.
 fn prompts(
     args: &GenerateArgs,
     base: &Base,
@@ -243,11 +243,11 @@ fn prompts(
         let ids = prompt.ids(&base.tokenizer)?;
         if ids.len() >= most {
             return Err(InputError::new(format!(
-                "{}: the prompt has {} tokens, and the model's context is {most}, which the answer must fit into as well",
+                "{}: expected a prompt and an answer that fit into the model's context of {most} tokens, got a prompt of {}",
                 prompt.place,
                 ids.len()
             ))
-            .hint("shorten the prompt")
+            .hint("give a shorter prompt")
             .into());
         }
         if ids.is_empty() {

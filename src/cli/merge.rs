@@ -1,4 +1,4 @@
-//! `mvpbench merge`: an adapter and its base become one checkpoint.
+//! `mvpbench merge`: merges an adapter and its base into one checkpoint.
 
 use crate::console::units;
 use std::io::Write;
@@ -19,16 +19,16 @@ pub struct MergeArgs {
     /// Folder of the adapter: adapter_config.json, adapter_model.safetensors
     #[arg(long, value_name = "FOLDER")]
     adapter: PathBuf,
-    /// Folder to write, which must not be there
+    /// Folder to write; it must not exist
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
-    /// What the weights are stored as; base is what the base model's are
+    /// Number type of the stored weights; base: that of the base model
     #[arg(long, value_enum, default_value = "base")]
     dtype: StoredAs,
-    /// Text that merged and unmerged logits are compared on, in place of the built-in ones; may be repeated
+    /// Text on which merged and unmerged logits are compared, instead of the built-in ones; may be repeated
     #[arg(long, value_name = "TEXT")]
     probe: Vec<String>,
-    /// Says nothing but errors and the results
+    /// Print only warnings, errors and results
     #[arg(short, long)]
     quiet: bool,
 }

@@ -19,7 +19,7 @@ pub mod train;
 pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     if error.is::<Interrupted>() {
-        eprintln!("interrupted; what was done is saved, the same command goes on from there");
+        eprintln!("interrupted; finished work is saved, the same command resumes it");
         return ExitCode::FAILURE;
     }
     eprintln!("error: {error:#}");
@@ -39,7 +39,7 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// What to do about a write that failed for want of space or of rights, if that is what `error` is.
+/// The remedy for a write that failed for lack of space or permission; none if `error` is another.
 fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
     use io::ErrorKind::{
         FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
@@ -50,7 +50,7 @@ fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
     };
     match error.chain().find_map(kind)? {
         StorageFull | QuotaExceeded | FileTooLarge => Some(
-            "make room and run the same command again; what was finished is kept, and a training run goes on from its last checkpoint",
+            "make room and run the same command again; finished work is kept, and a training run resumes from its last checkpoint",
         ),
         ReadOnlyFilesystem | PermissionDenied => Some(
             "make the folder writable and run the same command again, or give another with `--output`",
@@ -59,16 +59,16 @@ fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
-/// What to do about a GPU whose memory is full, if that is what `error` is. The driver's and cuBLAS' errors are known by name alone.
+/// The remedy for a GPU whose memory is full; none if `error` is another. Only their names identify the driver's and cuBLAS' errors.
 fn out_of_memory(error: &anyhow::Error) -> Option<&'static str> {
     let full = |cause: &(dyn std::error::Error + 'static)| {
-        let said = cause.to_string();
-        said.contains("CUDA_ERROR_OUT_OF_MEMORY") || said.contains("CUBLAS_STATUS_ALLOC_FAILED")
+        let text = cause.to_string();
+        text.contains("CUDA_ERROR_OUT_OF_MEMORY") || text.contains("CUBLAS_STATUS_ALLOC_FAILED")
     };
     error.chain().any(full).then_some(
         "the memory of the GPU is full; `nvidia-smi` shows who else uses it. Training takes less with `--set train.activations=recompute`, and \
-         with fewer tokens at once, `--set train.micro_batch_tokens=2048`; `train --dry-run` says how much. Answers take less with \
-         `--batch` in `mvpbench generate`",
+         with fewer tokens at once, `--set train.micro_batch_tokens=2048`; `train --dry-run` prints how much. `mvpbench generate` takes less \
+         with a smaller `--batch`",
     )
 }
 

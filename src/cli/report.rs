@@ -12,26 +12,25 @@ use crate::report::page;
 /// Write report.html and report.md of one run, or of several side by side, from the files in their folders.
 #[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
-    /// Run folders, such as runs/tiny; runs that differ in nothing but the seed are also given as mean ± sd
+    /// Run folders, such as runs/tiny; for runs that differ only in the seed the report adds mean ± sd
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Folder of the pages; the run's own where there is one run
+    /// Folder of the pages; by default the folder of the run, if there is only one
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Pairs under which a group is shown without a number
+    /// Fewest pairs of a group that has figures
     #[arg(long, value_name = "N", default_value_t = MINIMUM_N)]
     minimum_n: usize,
 }
 
-/// Runs the verb: the paths of the pages on stdout, what was left out on stderr.
+/// Runs the verb: the paths of the pages on stdout, warnings about what was left out on stderr.
 #[expect(clippy::print_stderr, reason = "warnings go to stderr")]
 pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
     let output = match (&args.output, &args.runs[..]) {
         (Some(output), _) => output.clone(),
         (None, [run]) => run.clone(),
         (None, runs) => {
-            let message =
-                format!("{} runs make one report, which needs a folder of its own", runs.len());
+            let message = format!("the report of {} runs needs a folder of its own", runs.len());
             return Err(InputError::new(message).hint("add `--output DIR`").into());
         }
     };

@@ -19,37 +19,37 @@ use crate::train::seeds;
 /// Fine-tune a Llama with LoRA and DPO, evaluate it before and after, export the adapter.
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
-    /// Configuration: a TOML file, or a preset compiled in (llama2-7b.toml, llama2-13b.toml, llama2-7b-chat.toml,
+    /// Configuration: a TOML file, or a preset inside the binary (llama2-7b.toml, llama2-13b.toml, llama2-7b-chat.toml,
     /// llama2-13b-chat.toml, tiny.toml)
     #[arg(long, value_name = "FILE")]
     config: String,
-    /// Sets one key over the configuration, as in `train.learning_rate=1e-4`; may be repeated
+    /// Set one key over the configuration, as in `train.learning_rate=1e-4`; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
-    /// Run folder, in place of `output.dir`
+    /// Run folder, instead of `output.dir`
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
-    /// A run that is already in the folder: auto goes on with it, never refuses, DIR goes on from that checkpoint
+    /// If the folder already has a run: auto resumes it, never refuses it, DIR resumes from that checkpoint
     #[arg(long, default_value = "auto", value_name = "auto|never|DIR")]
     resume: String,
-    /// Goes on with a run whose configuration has changed, from its last checkpoint; the model and the adapter's shape must be the same
+    /// Resume a run with a changed configuration, from its last checkpoint; the model and the adapter's shape must be the same
     #[arg(long)]
     allow_config_change: bool,
-    /// One run for each of these seeds, one after another in seed-N under the run folder, and one report of all with mean and
+    /// Train once for each of these seeds, one after another in seed-N under the run folder, and report all runs together with mean and
     /// standard deviation
     #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
     seeds: Vec<u64>,
-    /// Says what the run would do and need (tokens, steps, FLOP, time, memory, disk), reads no weight and writes nothing; with
-    /// `--device cuda` or `model.dtype=bf16` it plans for a GPU, which need not be here
+    /// Print what the run would do and need (tokens, steps, FLOP, time, memory, disk); read no weight and write nothing. With
+    /// `--device cuda` or `model.dtype=bf16` the plan is for a GPU, also where there is none
     #[arg(long)]
     dry_run: bool,
-    /// Sustained TFLOP/s that `--dry-run` takes for its time, in place of the measured rate
+    /// Sustained TFLOP/s from which `--dry-run` computes the time, instead of the measured rate
     #[arg(long, value_name = "X", requires = "dry_run", value_parser = positive)]
     tflops: Option<f64>,
-    /// Says nothing but warnings, errors and the results
+    /// Print only warnings, errors and results
     #[arg(short, long)]
     quiet: bool,
 }
@@ -78,7 +78,7 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     if let [_, _, ..] = &configs[..]
         && matches!(options.resume, Resume::From(_))
     {
-        bail_input!("`--resume DIR` goes on from one checkpoint, `--seeds` are several runs");
+        bail_input!("`--resume DIR` resumes one run, but `--seeds` names several");
     }
     let mut out = std::io::stdout().lock();
     if args.dry_run {
@@ -86,7 +86,8 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
         if configs.len() > 1 {
             writeln!(
                 out,
-                "seeds:       {} such runs, one after another: so many times the time and the disk, the memory once",
+                "seeds:       {} such runs, one after another: {} times the time and the disk, the memory of one",
+                configs.len(),
                 configs.len()
             )?;
         }
@@ -117,8 +118,8 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What to try after a run, a command that works as it stands: the same run with an adapter on the whole attention, or, where that was
-/// it, the adapter's answer to a prompt. `typed`: `--config` and every `--set` of the run.
+/// A complete command to try after a run: the same run with an adapter on all of attention, or, after that one, the adapter's answer to a
+/// prompt. `typed`: `--config` and every `--set` of the run.
 fn next_command((file, sets): &(String, Vec<String>), config: &RunConfig) -> String {
     use Projection::{KProj, OProj, QProj, VProj};
     let dir = config.output.dir.display();

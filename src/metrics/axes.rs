@@ -3,11 +3,11 @@
 //! **Intra-profile consistency.** The paper gives no formula. Here it is the agreement of one user's instances: of a user with `k`
 //! pairs of which `w` are won, the share of the `k (k - 1)` ordered pairs of instances with the same outcome,
 //! `(w (w - 1) + (k - w) (k - w - 1)) / (k (k - 1))`; the figure is its mean over the users with two pairs or more, each weighing
-//! the same. A model that is always right, or always wrong, is consistent, so the agreement that shuffled outcomes would have stands beside it.
+//! the same. A model that is always right, or always wrong, is consistent, so the agreement of shuffled outcomes is given with it.
 //!
 //! **Inter-group fairness.** The best group's share less the worst's, over the groups of an attribute that are large enough for a
-//! number; its interval is that of these two groups. They were chosen for being far apart, so beside it stands the gap that shuffling
-//! the users over the groups gives.
+//! number; its interval is that of these two groups. They were chosen for being far apart, so the gap after shuffling the users over
+//! the groups is given with it.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use crate::metrics::groups::{MINIMUM_CLUSTERS, members};
 use crate::metrics::metric::Metric;
 use crate::metrics::score::PairScore;
 
-/// The strict comparisons that are looked at along the axes.
+/// The strict comparisons that have axes.
 pub const METRICS: [Metric; 2] = [Metric::Opa, Metric::PreferenceAccuracy];
 
 /// Share of the shuffled gaps that lie below [`Fairness::shuffled_gap`].
@@ -26,7 +26,7 @@ const SHUFFLED: f64 = 0.95;
 /// Consistency and fairness of one metric on one set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Axes {
-    /// Whose wins are looked at.
+    /// The metric whose wins are counted.
     pub metric: Metric,
     /// None where no user has two pairs.
     pub consistency: Option<Consistency>,
@@ -39,7 +39,7 @@ pub struct Axes {
 pub struct Consistency {
     /// Mean over users, `n` of them; the bootstrap draws users.
     pub agreement: Figure,
-    /// `p^2 + (1 - p)^2` with `p` the share won of these users' pairs: what outcomes that know no user would have.
+    /// `p^2 + (1 - p)^2` with `p` the share won of these users' pairs: the agreement of outcomes that do not depend on the user.
     pub by_chance: f64,
     /// The paired difference to before tuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ pub struct Consistency {
 /// How far the groups of one attribute are apart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fairness {
-    /// What the groups are made by.
+    /// The attribute of the groups.
     pub attribute: String,
     /// Groups that are large enough for a number.
     pub groups: usize,
@@ -59,11 +59,11 @@ pub struct Fairness {
     pub best: Extreme,
     /// The group with the smallest share.
     pub worst: Extreme,
-    /// 95 of 100 gaps lie below this when users are shuffled over the groups: a gap under it says nothing of the groups.
+    /// 95 of 100 gaps lie below this when users are shuffled over the groups: a smaller gap is no evidence of a difference.
     pub shuffled_gap: f64,
 }
 
-/// The group at one end.
+/// The best or the worst group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Extreme {
     /// Its name.
@@ -246,12 +246,12 @@ fn shares(groups: usize, blocks: impl Iterator<Item = Block>) -> Vec<f64> {
 /// The largest share less the smallest, of the groups that have a pair.
 fn gap(groups: usize, blocks: impl Iterator<Item = Block>) -> f64 {
     let shares = shares(groups, blocks);
-    // f64::max and min pass over a NaN.
+    // f64::max and min skip a NaN.
     let largest = shares.iter().copied().fold(f64::NAN, f64::max);
     largest - shares.iter().copied().fold(f64::NAN, f64::min)
 }
 
-/// The gap once every user's outcomes in a group have been dealt out over the groups anew, by Fisher and Yates.
+/// The gap after shuffling every user's outcomes in a group over the groups (Fisher and Yates).
 fn shuffled_gap(groups: usize, blocks: &[Block], seed: u64, round: u64) -> f64 {
     let draws = Draws::new(seed, round);
     let mut of_block: Vec<usize> = blocks.iter().map(|block| block.group).collect();
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn consistency_equals_its_value_by_hand() {
-        // a: 2 of 3 won, agreement 2 / 6; b: both lost or tied, 1; c has one pair and no say.
+        // a: 2 of 3 won, agreement 2 / 6; b: both lost or tied, 1; c has one pair and does not count.
         let scores = [
             pair(Some("a"), 1, "f"),
             pair(Some("a"), 1, "f"),

@@ -8,7 +8,7 @@
 //! `mix(mix(seed + (r + 1) * GAMMA) + (k + 1) * GAMMA)`. Nothing is carried from draw to draw, so resamples run on any number of
 //! threads with the same bits, and two columns of figures for the same pairs see the same resamples.
 //!
-//! The interval says nothing about a share of exactly 0 or 1: every resample repeats it, and the interval has no width.
+//! At a share of exactly 0 or 1 every resample repeats it: the interval has no width and is no bound.
 
 use std::collections::HashMap;
 
@@ -74,8 +74,8 @@ impl Clusters {
 /// - `rows`: one row per pair, one column per figure, finite.
 /// - `clusters`: of the same pairs in the same order.
 ///
-/// `None` with fewer than two clusters: one user's answers do not show how users vary, and every resample would repeat the
-/// value and claim a certainty that is not there. Percentiles interpolate linearly, as NumPy's do.
+/// `None` with fewer than two clusters: one user's answers do not show how users vary, and an interval of equal resamples would
+/// claim a false certainty. Percentiles interpolate linearly, as NumPy's do.
 pub fn intervals<const COLUMNS: usize>(
     rows: &[[f64; COLUMNS]],
     clusters: &Clusters,
@@ -93,9 +93,9 @@ pub fn intervals<const COLUMNS: usize>(
     Some(std::array::from_fn(|column| middle(means.iter().map(|row| row[column]).collect())))
 }
 
-/// The interval of a statistic that is no mean of columns: `statistic` gets the clusters of a resample, drawn with replacement,
-/// the same that [`intervals`] draws. A resample on which it is not finite is left out. `None` with fewer than two clusters, or
-/// where no resample is left.
+/// The interval of a statistic other than a mean of columns: `statistic` gets the clusters of a resample, drawn with replacement,
+/// the same that [`intervals`] draws. Leaves out resamples on which it is not finite. `None` with fewer than two clusters, or if no
+/// resample is left.
 pub(super) fn interval_of(
     clusters: usize,
     seed: u64,
@@ -126,7 +126,7 @@ pub(super) struct Draws {
 }
 
 impl Draws {
-    /// Of the resample with this number.
+    /// The draws of the resample with this number.
     pub(super) fn new(seed: u64, resample: u64) -> Self {
         Self { key: mix(seed.wrapping_add((resample + 1).wrapping_mul(GAMMA))) }
     }
@@ -183,7 +183,7 @@ fn mix(state: u64) -> u64 {
     state ^ (state >> 31)
 }
 
-/// The value below which the share `share` of `sorted`, ascending and not empty, lies, interpolated linearly.
+/// The percentile at `share`, in 0..=1, of `sorted`, ascending and not empty, interpolated linearly.
 pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let below = sorted[place.floor() as usize];

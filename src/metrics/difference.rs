@@ -1,4 +1,4 @@
-//! What has changed between two readings of the same pairs.
+//! Differences between two measurements of the same pairs.
 
 use std::borrow::Borrow;
 

@@ -20,7 +20,7 @@ pub struct Figure {
     pub high: Option<f64>,
     /// Pairs behind the number.
     pub n: usize,
-    /// Pairs in which both answers were equal and which therefore count as not won; only for strict comparisons.
+    /// Pairs whose answers were equal, which count as not won; none unless the metric is a strict comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ties: Option<usize>,
 }
@@ -94,7 +94,7 @@ impl Metrics {
 /// - `beta`: DPO's, for the rewards and the loss; positive.
 /// - `seed`: of the bootstrap.
 ///
-/// Refuses no pairs at all and a score that is not finite.
+/// Refuses an empty list and a score that is not finite.
 pub fn measure<S: Borrow<PairScore>>(
     scores: &[S],
     beta: f64,
@@ -114,7 +114,7 @@ pub(super) fn clusters_of<S: Borrow<PairScore>>(scores: &[S]) -> Clusters {
     Clusters::by_user(scores.iter().map(|score| score.borrow().user.as_deref()))
 }
 
-/// Every pair's term of every metric, in the order of [`Metric::ALL`]; holds the refusals of [`measure`].
+/// Every pair's term of every metric, in the order of [`Metric::ALL`]; refuses what [`measure`] refuses.
 pub(super) fn rows<S: Borrow<PairScore>>(scores: &[S], beta: f64) -> anyhow::Result<Vec<[f64; 6]>> {
     if !(beta.is_finite() && beta > 0.0) {
         bail_input!("`beta` must be positive and finite, got `{beta}`");

@@ -15,7 +15,7 @@ pub const MINIMUM_N: usize = 10;
 /// Users (or pairs without one) that a group must have: one user's pairs do not show how users vary.
 pub const MINIMUM_CLUSTERS: usize = 2;
 
-/// What groups are made by, in the order of reports; any other field of a score follows these.
+/// Attributes of groups, in the order of reports; any other field of a score follows these.
 ///
 /// `region` is that of the country (see [`crate::metrics::region`]), `value_*` whether the person's stated preference is `high`, `middle` or
 /// `low`, `file` the stem of the file, such as UF-P-4's `honesty`.
@@ -42,15 +42,15 @@ pub const ATTRIBUTES: [&str; 17] = [
 /// One group of a set's pairs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// What the group is made by, one of [`ATTRIBUTES`] or another field of the scores.
+    /// One of [`ATTRIBUTES`] or another field of the scores.
     pub attribute: String,
-    /// Which group of the attribute, as the records spell it.
+    /// Value of the attribute, as the records spell it.
     pub label: String,
     /// Its pairs.
     pub n: usize,
     /// Its users, and pairs without one.
     pub clusters: usize,
-    /// Its figures; none where the group is too small for a number.
+    /// Its figures; none if the group is too small.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
     /// Their paired differences to before tuning.
@@ -61,7 +61,7 @@ pub struct Group {
 /// Every group of every attribute that a pair of the set has, in the order of [`ATTRIBUTES`], then of labels.
 ///
 /// - `before`: the same pairs before tuning, for the differences.
-/// - `minimum_n`: pairs under which a group has no number; [`MINIMUM_CLUSTERS`] holds beside it.
+/// - `minimum_n`: fewest pairs of a group with figures; it needs [`MINIMUM_CLUSTERS`] too.
 ///
 /// A set of one file has no attribute `file`.
 pub fn measure(
@@ -97,7 +97,7 @@ pub fn measure(
     Ok(groups)
 }
 
-/// The places of each group's pairs, by attribute and label; `pairs`: file and demographic fields of each.
+/// The indices of each group's pairs, by attribute and label; `pairs`: file and demographic fields of each.
 pub(super) fn members<'a>(
     pairs: impl Iterator<Item = (&'a str, &'a BTreeMap<String, String>)> + Clone,
 ) -> Vec<(&'a str, BTreeMap<&'a str, Vec<usize>>)> {

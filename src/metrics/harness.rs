@@ -15,14 +15,14 @@ const TASK_VERSION: u32 = 1;
 /// z of the middle 95 % of a normal distribution.
 const Z95: f64 = 1.959_963_984_540_054;
 
-/// What results say beside the figures.
+/// What results hold besides the figures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct About {
     /// Data files of each set, in the evaluation's order.
     pub files: Vec<Vec<String>>,
     /// Pairs of each set before any was dropped.
     pub original: Vec<usize>,
-    /// Where it was computed, in words.
+    /// Device, in words.
     pub device: String,
     /// Number type of the model.
     pub dtype: String,
@@ -32,7 +32,7 @@ pub struct About {
     pub commit: String,
     /// Seconds since 1970.
     pub date: u64,
-    /// Time that the evaluation took.
+    /// Duration of the evaluation.
     pub seconds: f64,
 }
 
@@ -43,7 +43,7 @@ struct Row<'a> {
     higher_is_better: bool,
 }
 
-/// The results of `evaluation`, which is one of a model as it is: base, or base with adapter.
+/// The results of `evaluation`, one of a single model: base, or base with adapter.
 pub fn results(evaluation: &Evaluation, about: &About) -> Value {
     let (mut results, mut groups) = (Map::new(), Map::new());
     let (mut configs, mut versions, mut better, mut samples, mut shots) =

@@ -5,7 +5,7 @@
 //! - [`groups`] are the same figures of some of the pairs; [`axes`] are the paper's consistency and fairness.
 //! - Out: one [`SetResult`] per evaluation set, together an [`Evaluation`], the content of `eval/{before,after}.json`.
 //!
-//! [`harness`] says the same as lm-evaluation-harness does.
+//! [`harness`] writes them as lm-evaluation-harness does.
 //!
 //! Fed by [`crate::eval`], feeds [`crate::report`]. Arithmetic on numbers alone, no tensor and no model: scores and answers that a
 //! file holds can be measured again without a GPU. The loss of a pair is [`crate::dpo`]'s.

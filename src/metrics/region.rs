@@ -1,4 +1,4 @@
-//! Which region a country of birth is in, by the table `regions.csv` beside this file, which says where it is from.
+//! The region of a country of birth, by the table `regions.csv` next to this file, whose head names its source.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -238,7 +238,7 @@ fn split_refuses_to_overwrite_and_what_cannot_be_decided() {
         let arguments = [&["data", "split", "--input"], more].concat();
         assert_refused(&place, &arguments, parts);
     };
-    refuse(&["people.json", "--output", "there"], &["`there/test.json` is there already", "hint"]);
+    refuse(&["people.json", "--output", "there"], &["`there/test.json` already exists", "hint"]);
     assert_eq!(place.bytes("there/test.json"), b"mine");
     let to = ["--output", "out"];
     let with = |more: &[&'static str]| [more, &to].concat();

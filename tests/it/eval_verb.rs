@@ -235,7 +235,10 @@ fn options_that_nothing_would_read_are_refused() {
             &["--metrics", "spmr"][..],
             &["`--metrics spmr` needs a sentence encoder", "--embedder"][..],
         ),
-        (&["--embedder", "encoder"], &["`--embedder` is read by SPMR alone", "--metrics opa,spmr"]),
+        (
+            &["--embedder", "encoder"],
+            &["expected `--metrics spmr` with `--embedder`", "--metrics opa,spmr"],
+        ),
         (
             &["--metrics", "opa,spmr", "--embedder", "encoder"],
             &["encoder/1_Pooling/config.json", "how tokens are pooled"],

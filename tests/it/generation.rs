@@ -394,7 +394,7 @@ fn input_that_cannot_be_gone_on_from_is_refused() {
         (&["--prompts", "bytes.txt"], &["bytes.txt:2: expected UTF-8 text", "0xFF"]),
         (
             &["--prompts", "long.jsonl"],
-            &["long.jsonl:2: the prompt has", "context is 512", "hint: "],
+            &["long.jsonl:2: expected a prompt", "context of 512 tokens", "hint: "],
         ),
         (&["--prompts", "talk.jsonl"], &["talk.jsonl:1", "chat template", "hint: "]),
         (&["--prompt", "a", "--chat"], &["prompt 1", "chat template"]),
@@ -402,7 +402,7 @@ fn input_that_cannot_be_gone_on_from_is_refused() {
         (&["--prompt", "a", "--adapter", other], &["another shape"]),
         (
             &["--prompt", "a", "--output", "there.jsonl"],
-            &["`there.jsonl` is there already", "hint: "],
+            &["`there.jsonl` already exists", "hint: "],
         ),
         (&["--prompt", "a", "--max-new-tokens", "0"], &["`max_new_tokens`"]),
         (&["--prompt", "a", "--batch", "0"], &["`batch`"]),

@@ -1,4 +1,4 @@
-//! Interruptions: whatever kills a run, the same command goes on and ends with the same bytes.
+//! Interruptions: whatever kills a run, the same command resumes and ends with the same bytes.
 
 use std::time::{Duration, Instant};
 
@@ -186,7 +186,7 @@ fn a_terminated_run_saves_first_and_says_how_to_go_on() {
     let mut said = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
-    assert!(said.contains("the same command goes on"), "{said}");
+    assert!(said.contains("the same command resumes"), "{said}");
     assert_eq!(std::fs::read_dir(place.path("run/checkpoints")).unwrap().count(), 1, "{said}");
     place.succeed(&["--config", "config.toml", "--set", "train.checkpoint_every=1000"]);
     assert_eq!(place.bytes(ADAPTER), whole.bytes(ADAPTER));

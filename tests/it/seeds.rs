@@ -63,7 +63,10 @@ fn what_cannot_be_several_runs_is_refused_before_anything_is_written() {
     };
     refused(&["--seeds", "1,2,1"], "1 is given twice");
     refused(&["--seeds", "1,x"], "invalid digit");
-    refused(&["--seeds", "1,2", "--resume", "there"], "`--seeds` are several runs");
+    refused(
+        &["--seeds", "1,2", "--resume", "there"],
+        "resumes one run, but `--seeds` names several",
+    );
     assert!(!place.path("runs").exists());
     place.write("runs/notes.txt", "mine");
     refused(&["--seeds", "1,2"], "holds `notes.txt`");

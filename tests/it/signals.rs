@@ -65,7 +65,7 @@ fn a_run_that_is_stopped_in_any_phase_saves_and_the_same_command_goes_on() {
         send(&child, signal);
         let (said, code) = end(child);
         assert_eq!(code, Some(1), "{wanted}: {said}");
-        assert!(said.contains("the same command goes on"), "{wanted}: {said}");
+        assert!(said.contains("the same command resumes"), "{wanted}: {said}");
         assert!(!said.contains("panicked"), "{wanted}: {said}");
         assert!(!place.path("run/report.md").exists(), "{wanted}: it went on to the end");
         match wanted {
@@ -107,7 +107,7 @@ fn tokenising_is_stopped_too_and_has_written_nothing() {
     send(&child, "-INT");
     let (said, code) = end(child);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("the same command goes on"), "{said}");
+    assert!(said.contains("the same command resumes"), "{said}");
     assert!(!place.path("run").exists() && !place.path("cache").exists(), "{said}");
 }
 
@@ -147,6 +147,6 @@ fn a_second_ctrl_c_ends_at_once() {
     let sent = Instant::now();
     let (said, code) = end(child);
     assert_eq!(code, Some(1), "{said}");
-    assert!(!said.contains("the same command goes on"), "{said}");
+    assert!(!said.contains("the same command resumes"), "{said}");
     assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());
 }

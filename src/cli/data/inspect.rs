@@ -16,7 +16,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::error::InputError;
 use crate::session::base::Base;
 
-/// Print pairs token by token, the scored tokens marked; reads no weights
+/// Print pairs token by token with the scored tokens marked; read no weights
 #[derive(Debug, Clone, Args)]
 pub(super) struct InspectArgs {
     #[command(flatten)]
@@ -24,10 +24,10 @@ pub(super) struct InspectArgs {
     /// Pairs to print, from the first
     #[arg(long, default_value_t = 3, conflicts_with = "id")]
     rows: usize,
-    /// Prints the pairs with this id, and no other
+    /// Print only the pairs with this id
     #[arg(long)]
     id: Option<String>,
-    /// Prints pairs of this `[[eval.sets]]` in place of the training pairs
+    /// Print pairs of this `[[eval.sets]]` instead of the training pairs
     #[arg(long, value_name = "EVALSET")]
     set_name: Option<String>,
 }
@@ -74,7 +74,7 @@ fn set_files<'a>(config: &'a RunConfig, name: &str) -> Result<&'a [String]> {
     let names: Vec<_> = config.eval.sets.iter().map(|set| format!("`{}`", set.name)).collect();
     let error = InputError::new(format!("the configuration has no evaluation set `{name}`"));
     Err(match names.as_slice() {
-        [] => error.hint("it has none; leave `--set-name` out for the training pairs"),
+        [] => error.hint("it has no set; leave out `--set-name` for the training pairs"),
         names => error.hint(format!("it has {}", names.join(", "))),
     }
     .into())
@@ -85,21 +85,21 @@ fn set_files<'a>(config: &'a RunConfig, name: &str) -> Result<&'a [String]> {
 enum Marks {
     /// `[scored]`, and `|` between the others.
     Brackets,
-    /// Scored ones in two shades of green, the others in two of grey.
+    /// Scored tokens in two shades of green, the others in two shades of grey.
     Colours,
 }
 
 impl Marks {
     fn legend(self) -> &'static str {
         match self {
-            Self::Brackets => "[scored] tokens in brackets, | between those that are not",
+            Self::Brackets => "[scored] tokens in brackets, | between the others",
             Self::Colours => {
-                "\x1b[1;32mscored\x1b[0;32m tokens\x1b[0m in green, those that are not in grey"
+                "\x1b[1;32mscored\x1b[0;32m tokens\x1b[0m in green, the others in grey"
             }
         }
     }
 
-    /// A run of tokens, all scored or none.
+    /// Consecutive tokens, all scored or none.
     fn tokens(self, pieces: &[String], scored: bool) -> String {
         let mut line = String::new();
         for (place, piece) in pieces.iter().enumerate() {
@@ -126,7 +126,7 @@ impl Marks {
     }
 }
 
-/// A piece whose control characters can be seen and do nothing to the terminal.
+/// A piece with its control characters escaped.
 fn printable(piece: &str) -> String {
     piece
         .chars()
@@ -134,7 +134,7 @@ fn printable(piece: &str) -> String {
         .collect()
 }
 
-/// One pair: who it is, its counts, what was cut, its tokens.
+/// One pair: its id and source, its counts, what was cut, its tokens.
 fn shown(
     pair: &Pair,
     place: &str,
@@ -164,14 +164,14 @@ fn shown(
     Ok(text)
 }
 
-/// The counts of ids, and a line for what the limits did.
+/// The counts of tokens, and a line for each cut.
 fn counts(whole: &TokenPair, kept: Option<&TokenPair>, data: &DataSection) -> String {
     let lengths = |pair: &TokenPair| [pair.prompt.len(), pair.chosen.len(), pair.rejected.len()];
     let before = lengths(whole);
     let Some(pair) = kept else {
         let [prompt, chosen, rejected] = before;
         return format!(
-            "dropped: its prompt leaves no room under `data.max_length = {}`; nothing of it is trained on\n\
+            "dropped: its prompt leaves no room under `data.max_length = {}`; training skips it\n\
              {prompt} prompt tokens, {chosen} chosen, {rejected} rejected\n",
             data.max_length
         );

@@ -1,4 +1,4 @@
-//! `data`: look at the pairs before they are trained on, and split them.
+//! `data`: shows the pairs before training, and splits them.
 
 use clap::{Args, Subcommand};
 
@@ -8,7 +8,7 @@ mod inspect;
 mod split;
 mod stats;
 
-/// Look at preference pairs as training sees them, and split them
+/// Show preference pairs as training sees them, and split them
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -22,13 +22,13 @@ enum DataVerb {
     Split(split::SplitArgs),
 }
 
-/// Which configuration names the model and the files.
+/// The configuration that names the model and the files.
 #[derive(Debug, Clone, Args)]
 struct ConfigArgs {
-    /// Configuration: a TOML file, or a preset compiled in, as for `train`
+    /// Configuration: a TOML file, or a preset inside the binary, as for `train`
     #[arg(long, value_name = "FILE")]
     config: String,
-    /// Sets one key over the configuration, as in `data.max_length=512`; may be repeated
+    /// Set one key over the configuration, as in `data.max_length=512`; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 }

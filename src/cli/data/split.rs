@@ -13,25 +13,25 @@ use crate::disk::digest;
 use crate::error::InputError;
 use crate::{bail_input, presets};
 
-/// Split files of records into train.json and test.json, by user unless told otherwise
+/// Split files of records into train.json and test.json, by default by user
 #[derive(Debug, Clone, Args)]
 pub(super) struct SplitArgs {
     /// Files of records: JSON arrays or JSONL
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     input: Vec<String>,
-    /// What is never split between the sides
+    /// Unit that is never split between the sides
     #[arg(long, value_enum, default_value_t = By::User)]
     by: By,
-    /// Share of the users, records or countries that the test side is drawn with
+    /// Share of the users, records or countries that is drawn for the test side
     #[arg(long, default_value_t = 0.1, conflicts_with = "countries")]
     test_share: f64,
-    /// The countries of the test side, with commas between; needs `--by country`
+    /// Countries of the test side, separated by commas; needs `--by country`
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     countries: Vec<String>,
     /// Seed of the draw
     #[arg(long, default_value_t = 12)]
     seed: u64,
-    /// Folder that the files are written to
+    /// Folder to write
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
 }
@@ -45,13 +45,11 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
         bail_input!("`--test-share` must be above 0 and below 1, got `{}`", args.test_share);
     }
     if !args.countries.is_empty() && args.by != By::Country {
-        return Err(InputError::new(
-            "`--countries` holds whole countries out, which needs `--by country`",
-        )
-        .hint("add `--by country`")
-        .into());
+        return Err(InputError::new("`--countries` needs `--by country`")
+            .hint("add `--by country`")
+            .into());
     }
-    check_output(&args.output)?;
+    refuse_existing(&args.output)?;
     let mut files = Vec::new();
     let mut digests: Vec<String> = Vec::new();
     for path in &args.input {
@@ -83,7 +81,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     });
     let mut manifest = serde_json::to_vec_pretty(&manifest)?;
     manifest.push(b'\n');
-    // The manifest is last: where it stands, both sides are whole.
+    // The manifest is last: where it exists, both sides are whole.
     let contents = texts.iter().map(|text| text.as_bytes()).chain([manifest.as_slice()]);
     for (name, bytes) in SIDES.into_iter().chain([MANIFEST]).zip(contents) {
         atomic::write(&args.output.join(name), |out| Ok(out.write_all(bytes)?))?;
@@ -108,7 +106,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
 }
 
 /// Refuses a folder that holds a split already.
-fn check_output(output: &Path) -> Result<()> {
+fn refuse_existing(output: &Path) -> Result<()> {
     if output.exists() && !output.is_dir() {
         bail_input!("output folder `{}` is a file", output.display());
     }
@@ -117,17 +115,14 @@ fn check_output(output: &Path) -> Result<()> {
         None => Ok(()),
         Some(name) => {
             let path = output.join(name);
-            Err(InputError::new(format!(
-                "`{}` is there already, and is not overwritten",
-                path.display()
-            ))
-            .hint("give another folder with `--output`")
-            .into())
+            Err(InputError::new(format!("`{}` already exists", path.display()))
+                .hint("give another folder with `--output`")
+                .into())
         }
     }
 }
 
-/// A JSON array with a record on each line, or more lines where the record has them.
+/// A JSON array, each record beginning on a line of its own.
 fn array(side: &Side) -> String {
     format!("[\n{}\n]\n", side.records.join(",\n"))
 }

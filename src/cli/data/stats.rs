@@ -1,4 +1,4 @@
-//! `data stats`: lengths, cuts, duplicates and gaps of the training pairs and of every evaluation set.
+//! `data stats`: lengths, cuts, duplicates and missing fields of the training pairs and of every evaluation set.
 
 use std::io::Write;
 
@@ -12,7 +12,7 @@ use crate::data::stats::SetStats;
 use crate::data::tokenize::{Limits, tokenize};
 use crate::session::base::Base;
 
-/// Print lengths, what is cut or dropped, duplicates and missing fields, set by set; reads no weights
+/// Print lengths, cut and dropped pairs, duplicates and missing fields of each set; read no weights
 #[derive(Debug, Clone, Args)]
 pub(super) struct StatsArgs {
     #[command(flatten)]
