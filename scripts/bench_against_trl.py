@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Seconds per optimizer step and peak memory, ours beside TRL and a lean PyTorch loop: same model, same pairs, interleaved.
+"""Seconds per optimizer step and peak memory, ours against TRL and a lean PyTorch loop: same model, same pairs, interleaved.
 
   cargo build --release
   python scripts/bench_against_trl.py --peer BENCH --python PYTHON [--train target/release/train] [--rounds 3] [--steps 6]

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Seconds to answer the same prompts, ours beside Hugging Face `generate`: one prompt at a time, and in padded batches.
+"""Seconds to answer the same prompts, ours against Hugging Face `generate`: one prompt at a time, and in padded batches.
 
   cargo build --release
   PYTHON scripts/bench_generation.py [--mvpbench target/release/mvpbench] [--model FOLDER] [--rounds 3] [--batch 16] [--new 64]
   PYTHON scripts/bench_generation.py --bandwidth      # one answer at a time, against the rate at which memory can be read
 
-PYTHON is an interpreter with torch 2.15 and transformers 5.23. Without --model a random Llama is made (hidden 512, 8 layers; with
---bandwidth hidden 1024, 12 layers, larger than a cache). Everything is f32, greedy, on the same threads; each round runs every
-program once, one after another; medians. Loading is not counted. The answers are compared as text. Prints a Markdown table.
+PYTHON is an interpreter with torch 2.15 and transformers 5.23. Without --model the script makes a random Llama (hidden 512, 8 layers;
+with --bandwidth hidden 1024, 12 layers, larger than a cache). Everything is f32, greedy, on the same threads. Each round runs every
+program once, one after another; the table has medians over the rounds, without loading. Compares the answers as text. Prints a
+Markdown table.
 """
 import argparse
 import json
@@ -39,7 +40,7 @@ def random_model(folder, wide):
 
 
 def prompts(path, n):
-    """Prompts of 1 to about 60 tokens, in no order of length."""
+    """Prompts of 1 to about 60 tokens, not sorted by length."""
     words = "once upon a time there was a little girl who liked to play outside with her dog and a red ball".split()
     lines = [" ".join(words[i % 7: i % 7 + 1 + (5 * i) % len(words)]) for i in range(n)]
     path.write_text("".join(json.dumps({"prompt": line}) + "\n" for line in lines))
@@ -67,7 +68,7 @@ def peer(model, tokenizer, texts, batch, new):
 
 
 def read_gb_per_s(threads):
-    """The best of many sums over 1 GiB of f32, each thread its own part."""
+    """The best rate of many sums over 1 GiB of f32, each thread over its own part."""
     import torch
 
     torch.set_num_threads(threads)
@@ -84,7 +85,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mvpbench", type=lambda p: Path(p).resolve(), default=ROOT / "target/release/mvpbench")
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--prompts", type=int, default=32, help="how many")
+    parser.add_argument("--prompts", type=int, default=32, help="number of prompts")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--new", type=int, default=64, help="max_new_tokens")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Training at the shape of a 7B or 13B on one GPU: ours beside TRL and beside the leanest PyTorch loop, in one run.
+"""Training at the shape of a 7B or 13B on one GPU: ours against TRL and the leanest PyTorch loop, in one run.
 
   CUDA_COMPUTE_CAP=90 cargo build --release --features cuda        # the card's compute capability
   PYTHON scripts/bench_gpu.py [--mvpbench target/release/mvpbench] [--shape 7b] [--steps 12] [--rounds 2] [--work FOLDER]
   PYTHON scripts/bench_gpu.py --shape tiny --device cpu            # a rehearsal: everything but the figures
 
-PYTHON is an interpreter with torch, transformers and peft, and with trl and datasets for TRL's rows, which are left out without them.
-The model has random bf16 weights (7b: 13.5 GB on disk), pairs have the paper's lengths: a prompt of about 200 tokens, answers of about
-120. Every program takes the same steps of 8 pairs, an adapter of rank 16 on q and v, no dropout; ours and the lean loop with the
-reference's log-probabilities known before. Each round runs every program once, one after another; medians over steps and rounds,
-the first two steps of a run left out. Memory is what tensors take at the most. The table is Markdown.
+PYTHON is an interpreter with torch, transformers and peft; TRL's rows need trl and datasets too and are left out without them.
+The model has random bf16 weights (7b: 13.5 GB on disk); pairs have the paper's lengths: a prompt of about 200 tokens, answers of about
+120. Every program takes the same steps of 8 pairs, with an adapter of rank 16 on q and v and no dropout; ours and the lean loop compute
+the reference's log-probabilities beforehand. Each round runs every program once, one after another; the table has medians over steps
+and rounds without the first two steps of a run. Memory is the peak of all tensors. Prints a Markdown table.
 """
 import argparse
 import datetime
@@ -63,7 +63,7 @@ dir = "run"
 # ---- What is trained ----
 
 def write_model(folder, shape):
-    """A checkpoint of random bf16 weights, cut into files as the hub has it, with the tokenizer of this project's own sample."""
+    """Writes a checkpoint of random bf16 weights, in as many files as on the hub, with the tokenizer of this project's sample."""
     import torch
     from safetensors.torch import save_file
 
@@ -112,7 +112,7 @@ def write_model(folder, shape):
 
 
 def write_pairs(folder, count):
-    """Words of this project's sample in any order, as many as make the lengths."""
+    """Writes pairs of the wanted lengths from words of this project's sample in any order."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "model/tokenizer.json"))
@@ -142,7 +142,7 @@ def read_pairs(folder, steps):
 def run_ours(args, folder, activations):
     shutil.rmtree(folder / "run", ignore_errors=True)
     (folder / "ours.toml").write_text(CONFIG.format(steps=args.steps, activations=activations))
-    # torch's wheels hold the libraries of CUDA where the system has none.
+    # torch's wheels have the libraries of CUDA if the system has none.
     libraries = [str(path) for entry in sys.path for path in Path(entry).glob("nvidia/*/lib")]
     env = {**os.environ, "MVPBENCH_CACHE": str(folder / "cache")}
     env["LD_LIBRARY_PATH"] = ":".join([*filter(None, [env.get("LD_LIBRARY_PATH")]), *libraries])
@@ -161,7 +161,7 @@ def run_ours(args, folder, activations):
 # ---- The peers, each in a process of its own ----
 
 class Watch:
-    """Seconds of each step, the device's work included, and the most memory."""
+    """Measures the seconds of each step, the device's work included, and the peak memory."""
 
     def __init__(self, device):
         import torch
@@ -220,7 +220,7 @@ def peer_trl(args, folder):
 
 
 def peer_lean(args, folder):
-    """transformers and PEFT without a trainer: padded batches, the output layer at answers alone, fused AdamW."""
+    """transformers and PEFT without a trainer: padded batches, the output layer at answers only, fused AdamW."""
     import torch
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -302,7 +302,7 @@ def main():
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--work", type=Path, help="where model and runs are kept; without it they are removed at the end")
+    parser.add_argument("--work", type=Path, help="folder that keeps model and runs; by default they are removed at the end")
     parser.add_argument("--only", nargs="*", default=[*OURS, *PEERS], help="programs to run, by name")
     for hidden, kind in (("--peer", str), ("--at-once", int)):
         parser.add_argument(hidden, type=kind, help=argparse.SUPPRESS)

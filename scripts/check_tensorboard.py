@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Reads a run's event file with TensorBoard itself and holds it against train.jsonl and eval.jsonl: check_tensorboard.py RUN_FOLDER
+"""Reads a run's event file with TensorBoard and compares it with train.jsonl and eval.jsonl: check_tensorboard.py RUN_FOLDER
 
-Needs the tensorboard package; prints the number of tags and steps, or what differs, with exit status 1.
+Needs the tensorboard package. Prints the number of tags and steps; prints what differs and exits with 1 if something does.
 """
 import json
 import sys

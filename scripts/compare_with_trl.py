@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains an odd random Llama with real TRL + PEFT and with ours, and compares every logged number of every step.
+"""Trains an unusual random Llama with real TRL + PEFT and with ours, and compares every logged number of every step.
 
   cargo build --release
   python scripts/compare_with_trl.py [--train target/release/train] [--seed 3]

@@ -6,8 +6,8 @@
 packed_dpo.py is the engine as an executable specification in NumPy. Its layer runs on the golden models and adapters in
 tests/data/golden, on a pack of three pairs with a seeded input and output gradient. Needs numpy and safetensors.
 
-Of each case: ids of the pairs (`prompt.0`, `chosen.0`, ...); `x`, `dy`: input and output gradient, [tokens, hidden]; `y`: output;
-`dx` and `q_proj.A`, `q_proj.B`, ...: gradients; and the same under `kept.`, where `dy` reaches only the rows that predict
+Each case has the ids of the pairs (`prompt.0`, `chosen.0`, ...); `x`, `dy`: input and output gradient, [tokens, hidden]; `y`: output;
+`dx` and `q_proj.A`, `q_proj.B`, ...: gradients; and under `kept.` the same with a `dy` that reaches only the rows that predict
 something, as in the last layer.
 """
 import argparse
@@ -33,7 +33,7 @@ def of_case(spec, name, model, layer):
     only = np.zeros_like(dy)
     only[np.unique(pack["rows"])] = dy[np.unique(pack["rows"])]
 
-    # The specification runs whole models: one of this layer alone, whose embedding is the input, and whose final norm is undone.
+    # The specification runs whole models: here one of this layer alone. Its embedding is the input, and its final norm is undone.
     prefix = f"model.layers.{layer}."
     alone = {f"model.layers.0.{k[len(prefix):]}": w for k, w in llama.w.items() if k.startswith(prefix)}
     llama.w = {**alone, "model.norm.weight": np.ones(hidden), "model.embed_tokens.weight": x}
@@ -45,7 +45,7 @@ def of_case(spec, name, model, layer):
     for i, pair in enumerate(pairs):
         out |= {f"{part}.{i}": np.array(ids, dtype=np.uint32) for part, ids in zip(("prompt", "chosen", "rejected"), pair)}
     for prefix, gradient in (("", dy), ("kept.", only)):
-        # A final norm with inv = 1, whose mean term is taken out by a zero stream, passes the gradient on as it is.
+        # A final norm with inv = 1 and a zero stream, which cancels its mean term, passes the gradient on unchanged.
         straight = {**kept, "x": np.zeros_like(x), "inv": np.ones((tokens, 1))}
         seen = []
         inner = spec.rms_norm_backward

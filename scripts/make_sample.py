@@ -6,7 +6,7 @@
 
 A user is drawn from PRISM's marginals. A question and two answers are composed from sample_topics.toml (what is said) and
 sample_frames.toml (how it is said). Two or three of the user's rated dimensions differ between the answers: `answer_w` honours them,
-`answer_l` breaks them. Nothing else tells the two apart: they give the same steps, and opening and close come from the same frames.
+`answer_l` breaks them. The two differ in nothing else: they give the same steps, and opening and close come from the same frames.
 Standard library only; the same seed gives the same bytes.
 """
 import argparse
@@ -83,7 +83,7 @@ def words(text):
 
 
 def spoken_country(country):
-    """The name as it is used in a sentence: no inverted form, with its article."""
+    """The name as a sentence uses it: not inverted, with its article."""
     name = {"Korea, Republic of": "South Korea", "Russian Federation": "Russia", "Viet Nam": "Vietnam"}.get(country, country)
     return "the " + name if name in ("United States", "United Kingdom", "Netherlands", "Philippines") else name
 
@@ -182,7 +182,7 @@ def compose(rng, fields, differing, side, steps, fill, wanted):
 def answers(rng, topic, user, differing):
     """Both answers, or None where these dimensions do not give two of the right lengths."""
     for _ in range(50):
-        # Steps and fillers are common to the two answers, so that they cannot be what tells them apart.
+        # Both answers share steps and fillers, so that these cannot tell them apart.
         fields, frames = slots(rng, topic) | user["words"], FRAMES["answer"]
         steps = rng.choice(frames["core" if len(differing) == 2 else "core_short"])
         fill = rng.sample(frames["fill"], len(frames["fill"]))
@@ -256,7 +256,7 @@ def make_sample(out):
 
 
 def corpus_document(rng, seen):
-    """One text, either answer with equal chance: the model must not know beforehand which one is preferred."""
+    """A text with either answer, at equal chance: the model must not learn here which one is preferred."""
     topic, kind = rng.choice(TOPICS), rng.random()
     if kind < 0.1:
         pair = uf_pair(rng, topic, rng.choice(list(FRAMES["uf"])))

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Makes tests/data/encoder: a random BERT of 8 thousand parameters as a sentence-transformers folder, and what sentence-transformers
-computes with it (golden.json). tests/it/encoder.rs holds our embeddings to that.
+"""Makes tests/data/encoder: a random BERT of 8 thousand parameters as a sentence-transformers folder, and its embeddings by
+sentence-transformers (golden.json), with which tests/it/encoder.rs compares ours.
 
     pip install sentence-transformers==6.2.0 transformers==5.23.0 torch==2.15.0
     python scripts/make_tiny_encoder.py
 
-Laid out as all-MiniLM-L6-v2 is: pooling flags, `max_seq_length` in sentence_bert_config.json, and a tokenizer.json that cuts and pads
-to other lengths than that. golden.json also has the embeddings with other poolings, with a Dense module, and without Normalize's effect
-undone; the test writes those folders itself from the first one.
+The layout is that of all-MiniLM-L6-v2: pooling flags, `max_seq_length` in sentence_bert_config.json, and a tokenizer.json that cuts and
+pads to other lengths than that. golden.json also has the embeddings with other poolings, with a Dense module, and without Normalize's
+effect undone; the test makes those folders from the first one.
 """
 
 import json
@@ -57,7 +57,7 @@ def tokenizer():
 
 
 def write(folder, pooling, dense):
-    """The folder of a variant; the weights of the BERT are the same in all."""
+    """Writes the folder of a variant; the weights of the BERT are the same in all."""
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
     modules += [("2_Dense", "Dense")] if dense else []
     modules += [(f"{len(modules)}_Normalize", "Normalize")]

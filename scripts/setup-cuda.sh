@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lays out what `cargo build --features cuda` needs on a machine without a CUDA toolkit: nvcc and headers from NVIDIA's Python wheels,
-# and stand-ins that the linker takes for the driver and cuBLAS. No root, no GPU; about 270 MB. A machine that trains has the real
-# libraries: there a system toolkit (12.x or 13) needs none of this.
+# and stand-ins for the driver and cuBLAS, for the linker. Needs no root and no GPU; takes about 270 MB. A machine that trains has the
+# real libraries: with a system toolkit (12.x or 13) it does not need this script.
 #
 #   scripts/setup-cuda.sh [FOLDER]        FOLDER: default ~/.cache/mvpbench/cuda
 #   source FOLDER/env.sh
@@ -35,8 +35,8 @@ for library in "$toolkit"/lib/lib*.so.*; do
 done
 ln -sfn lib "$toolkit/lib64"
 
-# A stand-in: a library of the real one's name that defines every function named in the files, each refusing with CUDA_ERROR_STUB_LIBRARY.
-# For the linker, and for a program that is to start without a GPU.
+# A stand-in: a library with the real one's name that defines every function named in the files; each returns CUDA_ERROR_STUB_LIBRARY.
+# The linker needs it, and so does a program that starts without a GPU.
 stand_in() { # name, soname, how the functions begin, files that name them
   local name="$1" soname="$2" begin="$3"
   shift 3
@@ -55,14 +55,14 @@ stand_in cublasLt libcublasLt.so.13 'cublasLt[A-Z]' "$bindings/cublaslt/sys/mod.
 stand_in curand   libcurand.so.10   'curand[A-Z]'   "$bindings/curand/sys/mod.rs"
 stand_in nvrtc    libnvrtc.so.13    'nvrtc[A-Z]'    "$bindings/nvrtc/sys/mod.rs"
 
-# `CUDA_COMPUTE_CAP` is the oldest card that candle's own kernels run on; ours are for 8.0 and later whatever it is.
+# `CUDA_COMPUTE_CAP` is the oldest card that candle's own kernels run on; ours always run on 8.0 and later.
 cat > "$folder/env.sh" <<ENVIRONMENT
 export CUDA_HOME="$toolkit" CUDA_PATH="$toolkit" CUDA_ROOT="$toolkit"
 export CUDA_COMPUTE_CAP="\${CUDA_COMPUTE_CAP:-80}" CUDARC_CUDA_VERSION=13000
 export NVCC="\${NVCC:-$scripts/nvcc-slim}" REAL_NVCC="$toolkit/bin/nvcc"
 export PATH="$toolkit/bin:\$PATH"
 export LIBRARY_PATH="$toolkit/lib:$toolkit/lib/stubs\${LIBRARY_PATH:+:\$LIBRARY_PATH}"
-# A program built here starts where there is no driver, for \`--help\` and \`--device cpu\`, with this in LD_LIBRARY_PATH.
+# With this in LD_LIBRARY_PATH a program built here starts without a driver, for \`--help\` and \`--device cpu\`.
 export MVPBENCH_CUDA_STAND_INS="$toolkit/lib:$folder/start"
 ENVIRONMENT
 "$toolkit/bin/nvcc" --version | grep release

@@ -1,7 +1,7 @@
 //! Operations as pairs of functions, `forward` and `backward`, over plain candle tensors.
 //!
 //! Tensors in, tensors out; nothing is recorded. A file is one operation: its formula, its shapes, its gradient, the CPU body and the
-//! launch of its kernels. Three files serve all of them: [`reference`] composes each operation from candle primitives, [`philox`] makes
+//! launch of its kernels. Three files serve all of them: [`mod@reference`] composes each operation from candle primitives, [`philox`] makes
 //! random numbers, `testing` compares. The folders `cpu` and `cuda` hold what bodies and launches share. Feeds [`crate::model`] and
 //! [`crate::train`]; imports no other room.
 //!
