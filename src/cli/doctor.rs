@@ -1,4 +1,4 @@
-//! `mvpbench doctor`: whether this device computes what the formulas say, how fast, and in how much memory.
+//! `mvpbench doctor`: whether a device computes the right numbers, how fast, and in how much memory.
 
 use std::io::Write;
 

@@ -92,7 +92,7 @@ pub struct GenerateArgs {
 
 /// One line of the results.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct AnswerLine<'a> {
     id: &'a str,
     prompt: &'a str,
     completion: String,
@@ -164,7 +164,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
 
     let write = |out: &mut dyn Write| -> Result<()> {
         for ((prompt, ids), generation) in prompts.iter().zip(&ids).zip(&generations) {
-            let answer = Answer {
+            let answer = AnswerLine {
                 id: &prompt.id,
                 prompt: &prompt.text,
                 completion: stop.text(generation)?,

@@ -59,7 +59,7 @@ fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
-/// The remedy for a GPU whose memory is full; none if `error` is another. Only their names identify the driver's and cuBLAS' errors.
+/// The remedy for a full GPU memory; none if `error` is another. Recognises the errors of the driver and of cuBLAS by name.
 fn out_of_memory(error: &anyhow::Error) -> Option<&'static str> {
     let full = |cause: &(dyn std::error::Error + 'static)| {
         let text = cause.to_string();

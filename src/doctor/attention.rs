@@ -23,7 +23,7 @@ fn inputs(examiner: &Examiner, config: &Shape, tokens: usize) -> Result<(Batch, 
 fn error(examiner: &Examiner, head_dim: usize) -> Result<[f64; 2]> {
     let config = llama(2 * head_dim, 32, 2, 64, 1)?;
     let mut errors = [0.0f64; 2];
-    // One tile, and several tiles of which no row sees some.
+    // One tile; then several tiles, some of which no row sees.
     for tokens in [60, 800] {
         let (batch, device) = inputs(examiner, &config, tokens)?;
         let rotary = config.rotary(DType::F64, &Device::Cpu);

@@ -1,4 +1,4 @@
-//! Turns the panics of libraries, which some of them have on broken files, into errors.
+//! Turns panics into errors: some libraries panic on broken files.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};

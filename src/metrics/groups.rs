@@ -9,7 +9,7 @@ use crate::metrics::figure::{self, Metrics};
 use crate::metrics::region::region_of;
 use crate::metrics::score::PairScore;
 
-/// Pairs that a group must have for its figures to be given, unless the user says otherwise.
+/// Fewest pairs of a group with figures, unless the user sets another number.
 pub const MINIMUM_N: usize = 10;
 
 /// Users (or pairs without one) that a group must have: one user's pairs do not show how users vary.

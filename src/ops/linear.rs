@@ -1,6 +1,6 @@
 //! The frozen linear layer `y = x W^T`, and products added in place: `y += scale * a b`.
 //!
-//! The weight is frozen: its gradient, a third of what a tape would compute, never is.
+//! The weight is frozen: its gradient, a third of a tape's work, is never computed.
 
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 

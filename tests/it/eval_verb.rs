@@ -241,7 +241,7 @@ fn options_that_nothing_would_read_are_refused() {
         ),
         (
             &["--metrics", "opa,spmr", "--embedder", "encoder"],
-            &["encoder/1_Pooling/config.json", "how tokens are pooled"],
+            &["encoder/1_Pooling/config.json", "expected the pooling mode"],
         ),
         (
             &["--set", "train.epochs=3"],

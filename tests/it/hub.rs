@@ -623,7 +623,7 @@ fn a_sentence_encoder_comes_from_the_hub_and_its_weights_come_last() {
         (&place, &hub),
         &arguments,
         &[],
-        (2, &["1_Pooling/config.json", "how tokens are pooled"]),
+        (2, &["1_Pooling/config.json", "expected the pooling mode"]),
     );
     assert!(hub.requests("").iter().all(|request| !request.contains(WEIGHTS)));
     let hub = FakeHub::serve(vec![model(), encoder("modules.json")]);

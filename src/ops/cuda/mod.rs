@@ -15,7 +15,7 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Device, Result, Shape, Storage, Tensor, bail};
 
-/// Threads of a block, unless a kernel says otherwise.
+/// Threads of a block, for kernels without a number of their own.
 pub(super) const THREADS: u32 = 256;
 
 /// Most blocks of a kernel whose threads stride over the elements: several for each of the largest card's processors.
