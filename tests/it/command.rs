@@ -91,8 +91,9 @@ pub(crate) fn records(path: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// Installs a Python package into the folder `target`, or says why it cannot be; `arguments`: the package, and options of pip.
-pub(crate) fn install(arguments: &[&str], target: &Path) -> Result<(), String> {
+/// Installs a Python package from a registry into the folder `target`; `arguments`: the package, and options of pip.
+#[track_caller]
+pub(crate) fn install(arguments: &[&str], target: &Path) {
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"];
     let installed = Command::new("python3")
         .args(pip)
@@ -100,14 +101,11 @@ pub(crate) fn install(arguments: &[&str], target: &Path) -> Result<(), String> {
         .arg(target)
         .args(arguments)
         .output()
-        .map_err(|error| format!("python3 cannot be run: {error}"))?;
-    if installed.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&installed.stderr).into_owned();
-    Err(format!(
-        "pip cannot install {}: {}",
-        arguments.join(" "),
-        said.lines().last().unwrap_or("")
-    ))
+        .unwrap_or_else(|error| panic!("python3 cannot be run: {error}\nhint: install python3"));
+    let said = String::from_utf8_lossy(&installed.stderr);
+    assert!(
+        installed.status.success(),
+        "pip cannot install {}\nhint: let pip reach a registry, or leave MVPBENCH_REGISTRY unset\n{said}",
+        arguments.join(" ")
+    );
 }

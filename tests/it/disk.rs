@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::{Place, records};
 use crate::kills::{assert_same, outcome, place};
+use crate::require::{Need, skip};
 
 /// Runs `script` with the `train` command as `"$@"`.
 fn shell(place: &Place, script: &str) -> Output {
@@ -69,7 +70,6 @@ fn a_write_that_finds_no_room_says_so_and_leaves_the_last_checkpoint() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn a_full_file_system_says_so_and_leaves_the_last_checkpoint() {
     let place = half_done();
     // In a mount namespace of its own, where that is allowed.
@@ -85,8 +85,7 @@ fn a_full_file_system_says_so_and_leaves_the_last_checkpoint() {
     let output = shell(&place, script);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() == Some(77) || said.contains("unshare") {
-        eprintln!("skipped: no file system of its own can be mounted here: {said}");
-        return;
+        return skip(Need::Mounts, &said);
     }
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert_said(&output, &["No space left on device", "make room"]);
@@ -101,13 +100,11 @@ fn a_full_file_system_says_so_and_leaves_the_last_checkpoint() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn results_that_cannot_be_printed_are_an_error_and_no_panic() {
     let place = place();
     place.succeed(&["--config", "config.toml", "-q"]);
     if !std::path::Path::new("/dev/full").exists() {
-        eprintln!("skipped: there is no /dev/full here");
-        return;
+        return skip(Need::FullDevice, "");
     }
     let output = shell(&place, "exec \"$@\" > /dev/full");
     assert_eq!(output.status.code(), Some(1));
@@ -115,7 +112,6 @@ fn results_that_cannot_be_printed_are_an_error_and_no_panic() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn a_read_only_folder_is_refused_before_anything_is_computed() {
     let place = half_done();
     let before = checkpoints(&place);
@@ -129,8 +125,7 @@ fn a_read_only_folder_is_refused_before_anything_is_computed() {
     let output = shell(&place, script);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() == Some(77) || said.contains("unshare:") {
-        eprintln!("skipped: nothing can be mounted read-only here: {said}");
-        return;
+        return skip(Need::Mounts, &said);
     }
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert_said(&output, &["output folder `run` cannot be written", "--output"]);

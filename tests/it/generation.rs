@@ -1,6 +1,6 @@
 //! Generation against transformers' greedy tokens, what must not change a row's tokens, and the `generate` verb.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device};
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::command::{Place, records};
 use crate::golden::{CASES, Case, json, numbers, path};
+use crate::require;
 
 fn ids(value: &Value) -> Vec<u32> {
     numbers(value).into_iter().map(|id| id as u32).collect()
@@ -61,12 +62,8 @@ fn greedy_tokens_equal_transformers_alone_batched_and_merged() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn a_real_models_stories_equal_transformers() {
-    let Some(folder) = std::env::var_os("MVPBENCH_STORIES260K").map(PathBuf::from) else {
-        eprintln!("skipped: MVPBENCH_STORIES260K is not set to the folder of stories260K");
-        return;
-    };
+    let Some(folder) = require::stories() else { return };
     let reference: Value =
         serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
     let model = Decoder::load(&folder, DType::F32, &Device::Cpu).unwrap();

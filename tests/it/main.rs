@@ -24,6 +24,7 @@ mod merge;
 mod mistakes;
 mod outputs;
 mod report;
+mod require;
 mod resume;
 mod rooms;
 mod seeds;

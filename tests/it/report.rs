@@ -1,8 +1,8 @@
 //! `report.html` and `report.md`: what is on them, in a parser and in a real browser, and what is refused.
 //!
-//! The browser is the Chromium that `CHROMIUM` or `CHROME` names, or one on the path; without one those tests say so and pass.
+//! The browser is the Chromium that `CHROMIUM` or `CHROME` names, or one on the path.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::command::Place;
 use crate::golden::path;
+use crate::require;
 
 /// Twelve people of four countries with three records each.
 fn records() -> String {
@@ -370,21 +371,6 @@ fn what_cannot_be_read_is_refused_or_counted() {
     assert_refused(&place, &["one"], &["eval/after.json` is not an evaluation"]);
 }
 
-/// The browser that is there, or why the test is skipped.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn chromium() -> Option<PathBuf> {
-    let named = ["CHROMIUM", "CHROME"].into_iter().find_map(std::env::var_os).map(PathBuf::from);
-    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let mut found =
-        std::env::split_paths(&folders).flat_map(|folder| names.map(|name| folder.join(name)));
-    let browser = named.or_else(|| found.find(|path| path.is_file()));
-    if browser.is_none() {
-        eprintln!("skipped: no Chromium on the path, and neither CHROMIUM nor CHROME names one");
-    }
-    browser
-}
-
 #[track_caller]
 fn browse(browser: &Path, place: &Place, file: &str, flags: &[&str]) -> String {
     let output = Command::new(browser)
@@ -420,7 +406,7 @@ document.body.replaceChildren(document.createTextNode("MEASURED " + JSON.stringi
 
 #[test]
 fn a_browser_shows_the_numbers_in_light_dark_and_print_and_no_label_is_cut_off() {
-    let Some(browser) = chromium() else { return };
+    let Some(browser) = require::chromium() else { return };
     let place = place();
     add_answers(&place);
     succeed(&place, &["one"]);

@@ -1,7 +1,5 @@
 //! A real trained model, stories260K, against transformers. It is not in the repository: `MVPBENCH_STORIES260K` names its
-//! folder (`model.safetensors`, `config.json`, `tokenizer.json`, `reference.json`); without it the test says so and passes.
-
-use std::path::PathBuf;
+//! folder (`model.safetensors`, `config.json`, `tokenizer.json`, `reference.json`).
 
 use candle_core::{DType, Device};
 use mvpbench::data::pack::Pack;
@@ -11,18 +9,15 @@ use mvpbench::model::decoder::Decoder;
 use serde_json::Value;
 
 use crate::golden::numbers;
+use crate::require;
 
 fn ids(value: &Value) -> Vec<u32> {
     numbers(value).into_iter().map(|id| id as u32).collect()
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn a_real_models_logps_and_logits_equal_transformers() {
-    let Some(folder) = std::env::var_os("MVPBENCH_STORIES260K").map(PathBuf::from) else {
-        eprintln!("skipped: MVPBENCH_STORIES260K is not set to the folder of stories260K");
-        return;
-    };
+    let Some(folder) = require::stories() else { return };
     let reference: Value =
         serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
     let model = Decoder::load(&folder, DType::F32, &Device::Cpu).unwrap();

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::command::{Place, records};
 use crate::golden::path;
-use crate::kernels::{compiler, library, shared_library};
+use crate::kernels::{library, shared_library};
+use crate::require::{Need, compiler, skip};
 use crate::signals;
 use crate::trajectories::{self, Tolerances};
 
@@ -32,7 +33,8 @@ fn environment() -> Vec<(&'static str, OsString)> {
 }
 
 fn emulated_card() -> Vec<(&'static str, OsString)> {
-    let compiler = compiler().expect("a C++ compiler, which nvcc needs too");
+    // nvcc needs one too, so there is one.
+    let compiler = compiler().unwrap();
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
     let toolkit = toolkit();
     let options = ["include", "include/cccl"]
@@ -42,16 +44,16 @@ fn emulated_card() -> Vec<(&'static str, OsString)> {
     let sources = std::fs::read_dir(here.join("../../src/ops")).unwrap();
     for source in sources.map(|entry| entry.unwrap().path()) {
         if source.extension().is_some_and(|extension| extension == "cu") {
-            libraries.push(library(&compiler, &here.join("kernels/cuda_on_cpu.h"), &source, &[]));
+            libraries.push(library(compiler, &here.join("kernels/cuda_on_cpu.h"), &source, &[]));
         }
     }
     let of_candle = candle_kernels();
     for name in OF_CANDLE {
         let source = of_candle.join(name).with_extension("cu");
-        libraries.push(library(&compiler, &here.join("gpu/candle_on_cpu.h"), &source, &options));
+        libraries.push(library(compiler, &here.join("gpu/candle_on_cpu.h"), &source, &options));
     }
     let driver = format!("#include {:?}\n", here.join("gpu/driver.cpp"));
-    let driver = shared_library(&compiler, &driver, &[&options[..], &["-O3".to_owned()]].concat());
+    let driver = shared_library(compiler, &driver, &[&options[..], &["-O3".to_owned()]].concat());
     let libraries = std::env::join_paths(libraries).unwrap();
     vec![("LD_PRELOAD", driver.into()), ("EMULATED_KERNELS", libraries)]
 }
@@ -258,7 +260,7 @@ fn recomputing_and_going_on_give_the_same_bytes_on_a_gpu() {
 #[test]
 fn a_step_waits_for_the_gpu_once() {
     if environment().is_empty() {
-        return; // a real card does not count
+        return skip(Need::EmulatedCard, ""); // a real card does not count
     }
     let counts = |steps: usize| -> Value {
         let mut place = place();
@@ -372,7 +374,7 @@ fn doctor_finds_a_gpu_well_in_both_dtypes() {
 #[test]
 fn a_full_gpu_has_its_remedy() {
     if environment().is_empty() {
-        return;
+        return skip(Need::EmulatedCard, "");
     }
     let mut place = place();
     wide_model(&place, 64);
@@ -440,7 +442,7 @@ fn sample_config() -> String {
 #[test]
 fn a_gpus_memory_is_what_the_plan_says_at_the_shape_of_a_7b() {
     if environment().is_empty() {
-        return; // the pool of a real card holds what other tests leave there
+        return skip(Need::EmulatedCard, ""); // the pool of a real card holds what other tests leave there
     }
     let mut place = place();
     hollow_model(&place, 8);

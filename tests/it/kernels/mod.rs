@@ -2,7 +2,7 @@
 //!
 //! [`Kernels::of`] compiles a file once per process and keeps the library under cargo's folder for tests, by a digest of all it was
 //! made of. [`Kernels::launch`] runs one kernel as the driver would: by name, with a grid, a block, dynamic shared memory and the
-//! arguments in order. Where there is no C++ compiler the tests say so and pass.
+//! arguments in order.
 
 mod adamw;
 mod attention;
@@ -25,6 +25,8 @@ use std::sync::{Mutex, OnceLock};
 
 use libloading::Library;
 use sha2::{Digest, Sha256};
+
+use crate::require::{Need, compiler, skip};
 
 /// The kernels of one `.cu` file.
 pub(crate) struct Kernels {
@@ -117,21 +119,18 @@ impl Array {
 }
 
 impl Kernels {
-    /// Compiles `source`, a path from the repository's root; none, and a line that says why, if there is no compiler.
+    /// Compiles `source`, a path from the repository's root; skips the calling test, which must return, if it cannot be run.
+    #[track_caller]
     pub(crate) fn of(source: &'static str) -> Option<&'static Self> {
-        static COMPILED: OnceLock<Mutex<HashMap<&str, Option<&Kernels>>>> = OnceLock::new();
+        static COMPILED: OnceLock<Mutex<HashMap<&str, &Kernels>>> = OnceLock::new();
+        if !cfg!(target_os = "linux") {
+            skip(Need::Linux, source);
+            return None;
+        }
+        let compiler = compiler()?;
         let mut compiled = COMPILED.get_or_init(Mutex::default).lock().unwrap();
-        *compiled.entry(source).or_insert_with(|| {
-            if !cfg!(target_os = "linux") {
-                say(&format!("{source} is not run: the emulation needs Linux"));
-                return None;
-            }
-            let Some(compiler) = compiler() else {
-                say(&format!("{source} is not run: no C++ compiler (CXX, c++, g++, clang++)"));
-                return None;
-            };
-            Some(Box::leak(Box::new(Self::compile(&compiler, source))))
-        })
+        let compile = || -> &Kernels { Box::leak(Box::new(Self::compile(compiler, source))) };
+        Some(*compiled.entry(source).or_insert_with(compile))
     }
 
     #[expect(unsafe_code, reason = "loads the library it made")]
@@ -314,19 +313,4 @@ fn names(source: &str) -> Vec<&str> {
     let after = source.split("__global__").skip(1);
     let names = after.filter_map(|rest| rest.trim_start().strip_prefix("void")?.split('(').next());
     names.map(str::trim).collect()
-}
-
-/// The first C++ compiler that answers.
-pub(crate) fn compiler() -> Option<String> {
-    let chosen = std::env::var("CXX").ok().filter(|name| !name.is_empty());
-    let known = ["c++", "g++", "clang++"].map(String::from);
-    chosen.into_iter().chain(known).find(|name| {
-        let output = Command::new(PathBuf::from(name)).arg("--version").output();
-        output.is_ok_and(|output| output.status.success())
-    })
-}
-
-#[expect(clippy::print_stderr, reason = "a test that does not run says why")]
-fn say(line: &str) {
-    eprintln!("{line}");
 }
