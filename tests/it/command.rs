@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::running::{Running, die_with_the_test};
+
 /// A folder with a configuration, and a cache that no other test shares.
 pub(crate) struct Place {
     pub(crate) folder: tempfile::TempDir,
@@ -45,7 +47,18 @@ impl Place {
             .env("MVPBENCH_CACHE", self.path("cache"))
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null());
+        die_with_the_test(&mut command);
         command
+    }
+
+    /// The `train` command, started with `-q`.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments).arg("-q").stdout(Stdio::null()))
+    }
+
+    /// The `train` command, started with its standard error piped for [`Running::end`].
+    pub(crate) fn start_heard(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()))
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
@@ -89,6 +102,11 @@ pub(crate) fn records(path: &Path) -> Vec<Value> {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
+}
+
+/// How many lines a file has; 0 while it is not there.
+pub(crate) fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }
 
 /// Installs a Python package from a registry into the folder `target`; `arguments`: the package, and options of pip.

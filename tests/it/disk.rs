@@ -2,9 +2,8 @@
 #![cfg(unix)]
 
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-use crate::command::{Place, records};
+use crate::command::{Place, lines};
 use crate::kills::{assert_same, outcome, place};
 use crate::require::{Need, skip};
 
@@ -23,15 +22,12 @@ fn shell(place: &Place, script: &str) -> Output {
 /// A run with some steps done and some left.
 fn half_done() -> Place {
     let place = place();
-    let mut child = place.command(&["--config", "config.toml", "-q"]).spawn().unwrap();
-    let begun = Instant::now();
-    let steps = || std::fs::read_to_string(place.path("run/train.jsonl")).unwrap_or_default();
-    while steps().lines().count() < 2 && begun.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    Command::new("kill").arg(child.id().to_string()).status().unwrap();
-    child.wait().unwrap();
-    let done = records(&place.path("run/train.jsonl")).len();
+    let mut run = place.start(&["--config", "config.toml"]);
+    let log = place.path("run/train.jsonl");
+    run.wait_for("step 2", || lines(&log) >= 2);
+    run.send("-TERM");
+    assert_eq!(run.end().1, Some(1));
+    let done = lines(&log);
     assert!((1..8).contains(&done), "{done} steps done");
     place
 }

@@ -1,8 +1,6 @@
 //! Evaluations during training: the same whatever interrupts them, the best one exported, a stop when none gets better.
 
-use std::time::{Duration, Instant};
-
-use crate::command::{Place, records};
+use crate::command::{Place, lines, records};
 use crate::golden::path;
 
 const ADAPTER: &str = "adapter_model.safetensors";
@@ -54,23 +52,14 @@ fn an_interrupted_run_ends_with_the_same_adapter_and_the_same_evaluations() {
     for step in [3, 6, 9, 12] {
         assert!(names.contains(&format!("step-{step:06}.json")), "{names:?}");
     }
-    for lines in [2, 3, 6, 9, 12] {
+    for steps in [2, 3, 6, 9, 12] {
         let place = place(1e-3, eval);
-        let mut child = place.command(&["--config", "config.toml", "-q"]).spawn().unwrap();
-        let (log, begun) = (place.path("run/train.jsonl"), Instant::now());
-        let written = || std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
-        while written() < lines
-            && child.try_wait().unwrap().is_none()
-            && begun.elapsed() < Duration::from_secs(60)
-        {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let log = place.path("run/train.jsonl");
+        place.start(&["--config", "config.toml"]).kill_at("step", || lines(&log) >= steps);
         place.succeed(&["--config", "config.toml"]);
         let adapter = format!("run/adapter/{ADAPTER}");
-        assert_eq!(place.bytes(&adapter), whole.bytes(&adapter), "killed after {lines} steps");
-        assert!(evaluations(&place) == evaluations(&whole), "killed after {lines} steps");
+        assert_eq!(place.bytes(&adapter), whole.bytes(&adapter), "killed after {steps} steps");
+        assert!(evaluations(&place) == evaluations(&whole), "killed after {steps} steps");
     }
 }
 

@@ -1,8 +1,5 @@
 //! Generation against transformers' greedy tokens, what must not change a row's tokens, and the `generate` verb.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
-
 use candle_core::{DType, Device};
 use mvpbench::data::tokenizer::Tokenizer;
 use mvpbench::model::decoder::Decoder;
@@ -12,9 +9,10 @@ use mvpbench::model::generation::{
 use mvpbench::model::lora::Adapter;
 use serde_json::Value;
 
-use crate::command::{Place, records};
+use crate::command::{Place, lines, records};
 use crate::golden::{CASES, Case, json, numbers, path};
 use crate::require;
+use crate::running::Running;
 
 fn ids(value: &Value) -> Vec<u32> {
     numbers(value).into_iter().map(|id| id as u32).collect()
@@ -321,10 +319,6 @@ fn resumed_place() -> Place {
     place
 }
 
-fn lines(path: &Path) -> usize {
-    std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
-}
-
 #[test]
 fn a_killed_run_goes_on_from_its_journal_and_gives_the_same_bytes() {
     let place = resumed_place();
@@ -338,16 +332,8 @@ fn a_killed_run_goes_on_from_its_journal_and_gives_the_same_bytes() {
     let model = path("models/tiny");
     let command = [&["generate", "--model", model.to_str().unwrap()], &arguments[..]].concat();
     for wanted in [1, 20, 60] {
-        let mut child = place.mvpbench(&command).arg("-q").spawn().unwrap();
-        let begun = Instant::now();
-        while lines(&journal) < wanted
-            && child.try_wait().unwrap().is_none()
-            && begun.elapsed() < Duration::from_secs(60)
-        {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let run = Running::start(place.mvpbench(&command).arg("-q"));
+        run.kill_at("answers", || lines(&journal) >= wanted);
     }
     assert!(journal.exists() && !place.path("out.jsonl").exists());
     let done = lines(&journal) - 1;

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mvpbench::ops::philox::Philox;
@@ -134,15 +133,10 @@ fn a_run_killed_at_instants_all_over_it_ends_with_the_same_bytes() {
         let timed = started % 2 == 1;
         started += 1;
         let begun = Instant::now();
-        let mut child = place
-            .command(&["--config", "config.toml", "-q"])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = place.start(&["--config", "config.toml"]);
         let mut at_s = if timed { jitter * all_s / 6.0 } else { f64::INFINITY };
         let ended = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                assert!(status.success(), "after kills at {chain:?}");
+            if child.has_succeeded() {
                 break true;
             }
             let now_s = begun.elapsed().as_secs_f64();
@@ -154,9 +148,8 @@ fn a_run_killed_at_instants_all_over_it_ends_with_the_same_bytes() {
             }
             std::thread::sleep(Duration::from_micros(200));
         };
-        if !ended {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        let hit_it = !ended && child.kill();
+        if hit_it {
             let at = phase(&run);
             killed += 1;
             *hit.entry(at).or_default() += 1;
@@ -165,7 +158,7 @@ fn a_run_killed_at_instants_all_over_it_ends_with_the_same_bytes() {
             next = next.max(now) + usize::from(!timed || now > next);
             next = next.min(PHASES.len());
         }
-        if ended || killed == kills {
+        if !hit_it || killed == kills {
             place.succeed(&["--config", "config.toml", "-q"]);
             assert_same(&place, &whole, &format!("after kills at {chain:?}"));
             (place, chain, next) = (self::place(), Vec::new(), 0);

@@ -27,6 +27,7 @@ mod report;
 mod require;
 mod resume;
 mod rooms;
+mod running;
 mod seeds;
 mod signals;
 mod spmr;

@@ -143,19 +143,9 @@ fn a_device_that_is_not_there_is_refused() {
 #[test]
 fn a_second_program_in_the_same_run_folder_is_refused() {
     let place = crate::kills::place();
-    let mut first = place.command(&["--config", "config.toml", "-q"]).spawn().unwrap();
-    let begun = std::time::Instant::now();
-    while !place.path("run/config.toml").exists() {
-        assert!(begun.elapsed().as_secs() < 60 && first.try_wait().unwrap().is_none());
-        std::thread::sleep(std::time::Duration::from_micros(200));
-    }
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-STOP", &first.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let mut first = place.start(&["--config", "config.toml"]);
+    first.wait_for("its configuration", || place.path("run/config.toml").exists());
+    first.send("-STOP");
     let output = place.run(&["--config", "config.toml"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -163,14 +153,8 @@ fn a_second_program_in_the_same_run_folder_is_refused() {
         said.contains("another program is writing in `run`") && said.contains("hint: "),
         "{said}"
     );
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-CONT", &first.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert!(first.wait().unwrap().success(), "the first goes on");
+    first.send("-CONT");
+    assert_eq!(first.end().1, Some(0), "the first continues");
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Interruptions: whatever kills a run, the same command resumes and ends with the same bytes.
 
-use std::time::{Duration, Instant};
-
-use crate::command::{Place, records};
+use crate::command::{Place, lines, records};
 use crate::golden::path;
 
 const COMMAND: [&str; 2] = ["--config", "config.toml"];
@@ -30,28 +28,19 @@ fn uninterrupted() -> Place {
 #[test]
 fn resume_is_bit_identical_after_a_kill_at_any_step() {
     let whole = uninterrupted();
-    for lines in [0, 1, 4, 7, 11] {
+    for steps in [0, 1, 4, 7, 11] {
         let place = place();
-        let mut child = place.command(&["--config", "config.toml", "-q"]).spawn().unwrap();
-        let (log, begun) = (place.path("run/train.jsonl"), Instant::now());
-        let written = || std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
-        while written() < lines
-            && child.try_wait().unwrap().is_none()
-            && begun.elapsed() < Duration::from_secs(60)
-        {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let log = place.path("run/train.jsonl");
+        place.start(&COMMAND).kill_at("step", || lines(&log) >= steps);
         place.succeed(&["--config", "config.toml"]);
-        assert_eq!(place.bytes(ADAPTER), whole.bytes(ADAPTER), "killed after {lines} steps");
+        assert_eq!(place.bytes(ADAPTER), whole.bytes(ADAPTER), "killed after {steps} steps");
         let losses = |place: &Place| {
             records(&place.path("run/train.jsonl"))
                 .iter()
                 .map(|r| (r["step"].clone(), r["loss"].clone()))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(losses(&place), losses(&whole), "killed after {lines} steps");
+        assert_eq!(losses(&place), losses(&whole), "killed after {steps} steps");
     }
 }
 
@@ -171,21 +160,12 @@ fn cached_tokens_change_nothing_and_a_broken_or_unwritable_cache_is_made_again()
 #[test]
 fn a_terminated_run_saves_first_and_says_how_to_go_on() {
     let (whole, place) = (uninterrupted(), place());
-    let mut child = place
-        .command(&["--config", "config.toml", "--set", "train.checkpoint_every=1000"])
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (log, begun) = (place.path("run/train.jsonl"), Instant::now());
-    while std::fs::read_to_string(&log).map_or(0, |text| text.lines().count()) < 3
-        && begun.elapsed() < Duration::from_secs(60)
-    {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap();
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    let (log, set) = (place.path("run/train.jsonl"), ["--set", "train.checkpoint_every=1000"]);
+    let mut run = place.start_heard(&[&COMMAND, &set[..]].concat());
+    run.wait_for("step 3", || lines(&log) >= 3);
+    run.send("-TERM");
+    let (said, code) = run.end();
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("the same command resumes"), "{said}");
     assert_eq!(std::fs::read_dir(place.path("run/checkpoints")).unwrap().count(), 1, "{said}");
     place.succeed(&["--config", "config.toml", "--set", "train.checkpoint_every=1000"]);

@@ -1,47 +1,13 @@
 //! SIGTERM and Ctrl-C, in every phase of a run: what is done is saved, how to go on is said, and the end is the same.
 #![cfg(unix)]
 
-use std::io::Read;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::command::Place;
 use crate::golden::path;
 use crate::kills::{assert_same, outcome, phase, place};
 
-pub(crate) fn start(place: &Place, set: &[&str]) -> Child {
-    let arguments = [&["--config", "config.toml"], set].concat();
-    let mut command = place.command(&arguments);
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-pub(crate) fn send(child: &Child, signal: &str) {
-    let status =
-        std::process::Command::new("kill").args([signal, &child.id().to_string()]).status();
-    assert!(status.unwrap().success());
-}
-
-/// What the child said and its exit status, which must come within some seconds.
-pub(crate) fn end(mut child: Child) -> (String, Option<i32>) {
-    let begun = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not end");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    (said, child.wait().unwrap().code())
-}
-
-/// Waits until `seen`, which must come before the child ends.
-pub(crate) fn wait_for(child: &mut Child, what: &str, mut seen: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !seen() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before {what}");
-        assert!(begun.elapsed() < Duration::from_secs(60), "no {what}");
-        std::thread::sleep(Duration::from_micros(100));
-    }
-}
+const COMMAND: [&str; 2] = ["--config", "config.toml"];
 
 #[test]
 fn a_run_that_is_stopped_in_any_phase_saves_and_the_same_command_goes_on() {
@@ -60,10 +26,10 @@ fn a_run_that_is_stopped_in_any_phase_saves_and_the_same_command_goes_on() {
     .enumerate()
     {
         let (place, signal) = (place(), ["-TERM", "-INT"][i % 2]);
-        let mut child = start(&place, &[]);
-        wait_for(&mut child, wanted, || phase(&place.path("run")) == wanted);
-        send(&child, signal);
-        let (said, code) = end(child);
+        let mut child = place.start_heard(&COMMAND);
+        child.wait_for(wanted, || phase(&place.path("run")) == wanted);
+        child.send(signal);
+        let (said, code) = child.end();
         assert_eq!(code, Some(1), "{wanted}: {said}");
         assert!(said.contains("the same command resumes"), "{wanted}: {said}");
         assert!(!said.contains("panicked"), "{wanted}: {said}");
@@ -96,16 +62,12 @@ fn long(copies: usize) -> Place {
 #[test]
 fn tokenising_is_stopped_too_and_has_written_nothing() {
     let place = long(2000);
-    let mut child = start(&place, &[]);
-    let stderr = child.stderr.as_mut().unwrap();
-    // The first line comes once signals are listened to.
-    let mut said = [0];
-    while said != *b"\n" {
-        stderr.read_exact(&mut said).unwrap();
-    }
+    let mut child = place.start_heard(&COMMAND);
+    // The first line comes once signals are handled.
+    while child.read_byte() != b'\n' {}
     std::thread::sleep(Duration::from_millis(20));
-    send(&child, "-INT");
-    let (said, code) = end(child);
+    child.send("-INT");
+    let (said, code) = child.end();
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("the same command resumes"), "{said}");
     assert!(!place.path("run").exists() && !place.path("cache").exists(), "{said}");
@@ -117,11 +79,11 @@ fn a_pass_that_is_stopped_goes_on_where_it_was_and_gives_the_same_numbers() {
     let small = ["--set", "train.micro_batch_tokens=1", "--set", "train.max_steps=1", "--set"];
     let set = [&small[..], &["eval.sets=[{name=\"a\",files=[\"pairs.jsonl\"]}]"]].concat();
     whole.succeed(&[&["--config", "config.toml", "-q"], &set[..]].concat());
-    let mut child = start(&place, &set);
-    wait_for(&mut child, "a line of progress", || place.path("run/run.lock").exists());
+    let mut child = place.start_heard(&[&COMMAND, &set[..]].concat());
+    child.wait_for("a line of progress", || place.path("run/run.lock").exists());
     std::thread::sleep(Duration::from_millis(300));
-    send(&child, "-TERM");
-    let (said, code) = end(child);
+    child.send("-TERM");
+    let (said, code) = child.end();
     assert_eq!(code, Some(1), "{said}");
     assert!(place.path("run/eval/.sums-a-before.json").exists(), "{said}");
     let output = place.run(&[&["--config", "config.toml"], &set[..]].concat());
@@ -137,15 +99,15 @@ fn a_pass_that_is_stopped_goes_on_where_it_was_and_gives_the_same_numbers() {
 fn a_second_ctrl_c_ends_at_once() {
     // One micro-batch of everything: the first signal is heard when it is done.
     let place = long(600);
-    let mut child = start(&place, &[]);
-    wait_for(&mut child, "reference", || place.path("run/train.jsonl").exists());
+    let mut child = place.start_heard(&COMMAND);
+    child.wait_for("reference", || place.path("run/train.jsonl").exists());
     std::thread::sleep(Duration::from_millis(100));
-    send(&child, "-INT");
+    child.send("-INT");
     std::thread::sleep(Duration::from_millis(50));
-    assert!(child.try_wait().unwrap().is_none(), "the first signal waits for the micro-batch");
-    send(&child, "-INT");
+    assert!(!child.has_ended(), "the first signal waits for the micro-batch");
+    child.send("-INT");
     let sent = Instant::now();
-    let (said, code) = end(child);
+    let (said, code) = child.end();
     assert_eq!(code, Some(1), "{said}");
     assert!(!said.contains("the same command resumes"), "{said}");
     assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());

@@ -1,11 +1,8 @@
 //! SPMR in a whole run: answers and their embeddings before and after, a killed run, and what is counted instead of asked.
 
-use std::process::Stdio;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::command::{Place, records};
+use crate::command::{Place, lines, records};
 use crate::encoder::folder as encoder;
 use crate::golden::path;
 
@@ -227,20 +224,8 @@ fn a_run_killed_while_it_answers_goes_on_with_the_answers_it_has() {
     place.succeed(&arguments("whole"));
 
     let journal = place.path("run/eval/.generations-golden-before.journal");
-    let mut child = place
-        .command(&arguments("run"))
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = || std::fs::read_to_string(&journal).map_or(0, |text| text.lines().count());
-    while lines() < 20 {
-        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let done = lines() - 1;
+    place.start(&arguments("run")).kill_at("20 lines", || lines(&journal) >= 20);
+    let done = lines(&journal) - 1;
     assert!(done < many.len());
     let output = place.run(&arguments("run"));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

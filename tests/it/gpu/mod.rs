@@ -16,7 +16,6 @@ use crate::command::{Place, records};
 use crate::golden::path;
 use crate::kernels::{library, shared_library};
 use crate::require::{Need, compiler, skip};
-use crate::signals;
 use crate::trajectories::{self, Tolerances};
 
 /// candle's kernel files that the program launches from.
@@ -292,11 +291,11 @@ fn a_run_that_is_stopped_a_step_ahead_of_the_gpu_goes_on_to_the_same_bytes() {
     let stopped = place();
     wide_model(&stopped, 64);
     let log = stopped.path("run/train.jsonl");
-    let mut child = signals::start(&stopped, &set);
+    let mut child = stopped.start_heard(&[&TRAIN[..2], &set].concat());
     let is_written = || std::fs::read(&log).is_ok_and(|log| !log.is_empty());
-    signals::wait_for(&mut child, "a step", is_written);
-    signals::send(&child, "-INT");
-    let (said, code) = signals::end(child);
+    child.wait_for("a step", is_written);
+    child.send("-INT");
+    let (said, code) = child.end();
     assert_eq!(code, Some(1), "{said}");
     let steps = records(&log).len();
     assert!((2..5).contains(&steps), "{steps} steps are written");
