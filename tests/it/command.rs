@@ -6,9 +6,10 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::golden;
 use crate::running::{Running, die_with_the_test};
 
-/// A folder with a configuration, and a cache that no other test shares.
+/// A folder with a `config.toml`, and a cache that no other test shares.
 pub(crate) struct Place {
     pub(crate) folder: tempfile::TempDir,
     /// Variables that its commands are given beside their own.
@@ -18,6 +19,83 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), environment: Vec::new() }
+    }
+
+    /// With a `config.toml` that trains a golden model on all golden pairs, into `run`.
+    pub(crate) fn golden(model: &str) -> Self {
+        Self::new()
+            .set("model.path", golden::text(&format!("models/{model}")))
+            .set("data.train", vec![golden::pairs()])
+            .set("output.dir", "run")
+    }
+
+    /// [`Self::configure`], while the place is built.
+    pub(crate) fn set(self, key: &str, value: impl Into<toml::Value>) -> Self {
+        self.configure(key, value);
+        self
+    }
+
+    /// Has the run evaluate `file` as the set `name`, while the place is built.
+    pub(crate) fn evaluate(self, name: &str, file: impl Into<toml::Value>) -> Self {
+        self.configure_set(name, file, &[]);
+        self
+    }
+
+    /// [`Self::evaluate`] by these metrics.
+    pub(crate) fn evaluate_by(
+        self,
+        name: &str,
+        file: impl Into<toml::Value>,
+        metrics: &[&str],
+    ) -> Self {
+        self.configure_set(name, file, metrics);
+        self
+    }
+
+    /// Adds an evaluation set to `config.toml`; by the default metrics where none are given.
+    pub(crate) fn configure_set(
+        &self,
+        name: &str,
+        file: impl Into<toml::Value>,
+        metrics: &[&str],
+    ) -> &Self {
+        let mut set = toml::Table::new();
+        set.insert("name".into(), name.into());
+        set.insert("files".into(), vec![file.into()].into());
+        if !metrics.is_empty() {
+            set.insert("metrics".into(), metrics.to_vec().into());
+        }
+        let mut sets = match self.configured("eval.sets") {
+            Some(toml::Value::Array(sets)) => sets,
+            _ => Vec::new(),
+        };
+        sets.push(set.into());
+        self.configure("eval.sets", sets)
+    }
+
+    /// Sets a key of `config.toml`, such as `train.epochs`.
+    pub(crate) fn configure(&self, key: &str, value: impl Into<toml::Value>) -> &Self {
+        let mut config = self.config();
+        let (sections, name) = key.rsplit_once('.').unwrap();
+        let mut section = &mut config;
+        for part in sections.split('.') {
+            let table = section.entry(part).or_insert_with(|| toml::Table::new().into());
+            section = table.as_table_mut().unwrap();
+        }
+        section.insert(name.into(), value.into());
+        self.write("config.toml", toml::to_string(&config).unwrap());
+        self
+    }
+
+    /// A key of `config.toml`.
+    fn configured(&self, key: &str) -> Option<toml::Value> {
+        let config = toml::Value::Table(self.config());
+        key.split('.').try_fold(&config, |value, part| value.get(part)).cloned()
+    }
+
+    fn config(&self) -> toml::Table {
+        let text = std::fs::read_to_string(self.path("config.toml")).unwrap_or_default();
+        text.parse().unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -6,14 +6,11 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::command::Place;
-use crate::golden::path;
+use crate::golden::{pairs, path};
 
 /// A place with a configuration over the golden pairs, to be changed by `--set`.
 fn place() -> Place {
-    let place = Place::new();
-    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
-    place.write("config.toml", format!("[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[[eval.sets]]\nname = \"held-out\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"));
-    place
+    Place::golden("tiny").evaluate("held-out", pairs())
 }
 
 fn run(place: &Place, arguments: &[&str]) -> Output {

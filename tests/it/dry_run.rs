@@ -1,19 +1,10 @@
 //! `train --dry-run`: says what a run will need, close to what it then takes, and writes nothing.
 
 use crate::command::{Place, records};
-use crate::golden::path;
+use crate::golden::{pairs, path};
 
-fn place(model: &str) -> Place {
-    let place = Place::new();
-    let (model, pairs) = (path(&format!("models/{model}")), path("pairs.jsonl"));
-    place.write(
-        "config.toml",
-        format!(
-            "[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[train]\nepochs = 2\n\
-             [[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"
-        ),
-    );
-    place
+fn place() -> Place {
+    Place::golden("tiny").set("train.epochs", 2).evaluate("golden", pairs())
 }
 
 /// The size in `column` of the line that begins with `label`.
@@ -31,7 +22,7 @@ fn mebibytes(plan: &str, label: &str, column: usize) -> f64 {
 
 #[test]
 fn a_plan_tells_the_runs_own_steps_tokens_and_peak_memory_and_writes_nothing() {
-    let place = place("tiny");
+    let place = place();
     let plan = place.succeed(&["--config", "config.toml", "--dry-run"]);
     assert!(!place.path("run").exists() && !place.path("cache").exists());
     assert!(plan.contains("166,208 in all, 8,192 trained"), "{plan}");
@@ -74,7 +65,7 @@ fn a_plan_tells_the_peak_memory_of_a_larger_run_both_ways() {
 
 #[test]
 fn a_plan_counts_the_evaluations_on_the_way_and_what_they_leave() {
-    let place = place("tiny");
+    let place = place();
     let plan = |arguments: &[&str]| {
         let all = ["--config", "config.toml", "--dry-run", "-q", "--tflops", "1"];
         place.succeed(&[&all[..], arguments].concat())
@@ -113,7 +104,7 @@ fn a_plan_counts_the_tokens_that_spmr_may_generate() {
 
 #[test]
 fn a_plan_needs_no_weights_and_no_gpu() {
-    let place = place("tiny");
+    let place = place();
     for name in
         ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
     {
@@ -135,7 +126,7 @@ fn a_plan_needs_no_weights_and_no_gpu() {
 
 #[test]
 fn a_plan_refuses_what_the_run_would_refuse() {
-    let place = place("tiny");
+    let place = place();
     for (arguments, part) in [
         (&["--set", "model.path=nowhere"][..], "nowhere"),
         (&["--set", "data.train=[\"nowhere.json\"]"], "nowhere.json"),
@@ -156,7 +147,7 @@ fn a_plan_refuses_what_the_run_would_refuse() {
 /// With a tokenizer and nothing else in the folder, both ways to treat activations.
 #[test]
 fn the_shapes_of_7b_and_13b_are_planned_from_config_json_alone() {
-    let place = place("tiny");
+    let place = place();
     let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
     for (preset, [hidden, inner, layers, heads], gib, parameters) in [
         ("llama2-7b.toml", [4096, 11_008, 32, 32], 12.6, "6,738,415,616"),

@@ -1,21 +1,25 @@
 //! Evaluations during training: the same whatever interrupts them, the best one exported, a stop when none gets better.
 
 use crate::command::{Place, lines, records};
-use crate::golden::path;
+use crate::golden::{pairs, path};
 
 const ADAPTER: &str = "adapter_model.safetensors";
 
-/// A run of 12 steps with an evaluation after every third and a checkpoint after every second; `eval` are keys of `[eval]`.
-fn place(learning_rate: f64, eval: &str) -> Place {
-    let place = Place::new();
-    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
-    let config = format!(
-        "[model]\npath = {model:?}\n[lora]\nrank = 4\ndropout = 0.1\n[data]\ntrain = [{pairs:?}]\n\
-         [train]\nepochs = 6\nlearning_rate = {learning_rate:e}\ncheckpoint_every = 2\nscheduler = \"constant\"\n\
-         [eval]\nevery = 3\n{eval}\n[[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"
-    );
-    place.write("config.toml", config);
-    place
+/// A run of 12 steps with an evaluation after every third and a checkpoint after every second.
+fn place() -> Place {
+    Place::golden("tiny")
+        .set("lora.rank", 4)
+        .set("lora.dropout", 0.1)
+        .set("train.epochs", 6)
+        .set("train.learning_rate", 1e-3)
+        .set("train.checkpoint_every", 2)
+        .set("train.scheduler", "constant")
+        .set("eval.every", 3)
+}
+
+/// [`place`] that evaluates the golden pairs.
+fn evaluated() -> Place {
+    place().evaluate("golden", pairs())
 }
 
 /// Every file of `eval/`, and `eval.jsonl`, by name.
@@ -45,15 +49,15 @@ fn loss(place: &Place, when: &str) -> f64 {
 
 #[test]
 fn an_interrupted_run_ends_with_the_same_adapter_and_the_same_evaluations() {
-    let eval = "best_metric = \"dpo_loss\"";
-    let whole = place(1e-3, eval);
+    let place = || evaluated().set("eval.best_metric", "dpo_loss");
+    let whole = place();
     whole.succeed(&["--config", "config.toml"]);
     let names: Vec<_> = evaluations(&whole).into_iter().map(|(name, _)| name).collect();
     for step in [3, 6, 9, 12] {
         assert!(names.contains(&format!("step-{step:06}.json")), "{names:?}");
     }
     for steps in [2, 3, 6, 9, 12] {
-        let place = place(1e-3, eval);
+        let place = place();
         let log = place.path("run/train.jsonl");
         place.start(&["--config", "config.toml"]).kill_at("step", || lines(&log) >= steps);
         place.succeed(&["--config", "config.toml"]);
@@ -65,7 +69,7 @@ fn an_interrupted_run_ends_with_the_same_adapter_and_the_same_evaluations() {
 
 #[test]
 fn an_evaluation_that_was_done_is_read_and_one_of_another_adapter_is_not() {
-    let place = place(1e-3, "");
+    let place = evaluated();
     place.succeed(&["--config", "config.toml"]);
     let first = evaluations(&place);
     // The run loses its last two checkpoints and the record of its evaluations; one of these is of another adapter.
@@ -86,18 +90,16 @@ fn an_evaluation_that_was_done_is_read_and_one_of_another_adapter_is_not() {
 #[test]
 fn the_adapter_with_the_best_evaluation_is_exported() {
     // The set has every pair the other way round, so that each step makes it worse: the first evaluation is the best.
-    let place = place(1e-2, "best_metric = \"dpo_loss\"");
+    let place = place()
+        .set("train.learning_rate", 1e-2)
+        .set("eval.best_metric", "dpo_loss")
+        .evaluate("golden", "swapped.jsonl");
     let swapped = records(&path("pairs.jsonl")).into_iter().map(|mut pair| {
         let (chosen, rejected) = (pair["chosen"].take(), pair["rejected"].take());
         (pair["chosen"], pair["rejected"]) = (rejected, chosen);
         format!("{pair}\n")
     });
-    let swapped = place.write("swapped.jsonl", swapped.collect::<String>());
-    let config = String::from_utf8(place.bytes("config.toml")).unwrap();
-    let (train, eval) = config.split_once("[[eval.sets]]").unwrap();
-    let original = format!("{:?}", path("pairs.jsonl"));
-    let eval = eval.replace(&original, &format!("{swapped:?}"));
-    place.write("config.toml", format!("{train}[[eval.sets]]{eval}"));
+    place.write("swapped.jsonl", swapped.collect::<String>());
     place.succeed(&["--config", "config.toml", "--set", "train.keep_checkpoints=1"]);
     let steps = [3, 6, 9, 12];
     let losses = steps.map(|step| loss(&place, &format!("step-{step:06}")));
@@ -121,7 +123,10 @@ fn the_adapter_with_the_best_evaluation_is_exported() {
 
 #[test]
 fn training_stops_when_patience_ends_and_a_second_command_stays_there() {
-    let place = place(1e-3, "best_metric = \"opa\"\npatience = 2\nmin_delta = 10.0");
+    let place = evaluated()
+        .set("eval.best_metric", "opa")
+        .set("eval.patience", 2)
+        .set("eval.min_delta", 10.0);
     let output = place.run(&["--config", "config.toml"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
@@ -142,7 +147,7 @@ fn training_stops_when_patience_ends_and_a_second_command_stays_there() {
 
 #[test]
 fn a_step_that_is_left_out_is_said_also_when_quiet() {
-    let place = place(1e-3, "");
+    let place = evaluated();
     // The gradient overflows.
     let sets = ["--set", "eval.sets=[]", "--set", "eval.every=0", "--set", "dpo.beta=1e300"];
     let output = place.run(&[&["--config", "config.toml", "-q"], &sets[..]].concat());

@@ -1,6 +1,6 @@
 //! Generation against transformers' greedy tokens, what must not change a row's tokens, and the `generate` verb.
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use mvpbench::data::tokenizer::Tokenizer;
 use mvpbench::model::decoder::Decoder;
 use mvpbench::model::generation::{
@@ -10,13 +10,9 @@ use mvpbench::model::lora::Adapter;
 use serde_json::Value;
 
 use crate::command::{Place, lines, records};
-use crate::golden::{CASES, Case, json, numbers, path};
-use crate::require;
+use crate::golden::{CASES, Case, ids, json, path};
 use crate::running::Running;
-
-fn ids(value: &Value) -> Vec<u32> {
-    numbers(value).into_iter().map(|id| id as u32).collect()
-}
+use crate::stories::Stories;
 
 fn generate(
     model: &Decoder,
@@ -61,11 +57,7 @@ fn greedy_tokens_equal_transformers_alone_batched_and_merged() {
 
 #[test]
 fn a_real_models_stories_equal_transformers() {
-    let Some(folder) = require::stories() else { return };
-    let reference: Value =
-        serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
-    let model = Decoder::load(&folder, DType::F32, &Device::Cpu).unwrap();
-    let tokenizer = Tokenizer::load(&folder).unwrap();
+    let Some(Stories { model, tokenizer, reference }) = Stories::load() else { return };
     let cases = reference["greedy"].as_array().unwrap();
     let prompts: Vec<_> = cases.iter().map(|case| ids(&case["prompt_ids"])).collect();
     for batch in [1, 3] {

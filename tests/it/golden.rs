@@ -17,6 +17,16 @@ pub(crate) fn path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden").join(relative)
 }
 
+/// [`path`] as text.
+pub(crate) fn text(relative: &str) -> String {
+    path(relative).into_os_string().into_string().unwrap()
+}
+
+/// The file of all golden pairs.
+pub(crate) fn pairs() -> String {
+    text("pairs.jsonl")
+}
+
 /// A JSON file under `tests/data/golden`.
 pub(crate) fn json(relative: &str) -> Value {
     serde_json::from_slice(&std::fs::read(path(relative)).unwrap()).unwrap()
@@ -25,6 +35,11 @@ pub(crate) fn json(relative: &str) -> Value {
 /// The numbers of a JSON array.
 pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+/// The tokens of a JSON array.
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
 /// One case in one float type.
@@ -69,12 +84,7 @@ impl Case {
 
 fn token_pair(row: usize, pair: &Value) -> TokenPair {
     let side = |side: &str| {
-        let ids: Vec<u32> = pair[side]["input_ids"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|id| id.as_u64().unwrap() as u32)
-            .collect();
+        let ids = ids(&pair[side]["input_ids"]);
         let prompt = pair[side]["completion_mask"]
             .as_array()
             .unwrap()

@@ -211,10 +211,7 @@ fn answer(
 
 /// A configuration of one step from `model`.
 fn place(model: &str) -> Place {
-    let place = Place::new();
-    let pairs = path("pairs.jsonl");
-    place.write("config.toml", format!("[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[train]\nmax_steps = 1\n[output]\ndir = \"run\"\n"));
-    place
+    Place::golden("tiny").set("model.path", model).set("train.max_steps", 1)
 }
 
 /// Runs the command with an environment of its own for the hub.

@@ -27,8 +27,20 @@ const PHASES: [&str; 8] = [
 
 /// A run of 8 steps that evaluates and answers, with a checkpoint after every step, on enough pairs for every phase to take its time.
 pub(crate) fn place() -> Place {
-    let place = Place::new();
-    let (model, encoder) = (path("models/tiny-gqa"), encoder());
+    let place = Place::golden("tiny-gqa")
+        .set("lora.rank", 4)
+        .set("lora.dropout", 0.1)
+        .set("data.train", vec!["train.jsonl"])
+        .set("train.epochs", 1)
+        .set("train.max_steps", 8)
+        .set("train.learning_rate", 1e-3)
+        .set("train.checkpoint_every", 1)
+        .set("eval.every", 3)
+        .set("eval.best_metric", "dpo_loss")
+        .evaluate_by("a", "test.jsonl", &["opa", "spmr"])
+        .evaluate("b", "train.jsonl")
+        .set("eval.spmr.embedder", encoder().to_str().unwrap())
+        .set("eval.spmr.max_new_tokens", 24);
     let golden = std::fs::read_to_string(path("pairs.jsonl")).unwrap();
     let pairs = golden.lines().cycle().take(104).enumerate().map(|(i, line)| {
         let mut pair: Value = serde_json::from_str(line).unwrap();
@@ -37,17 +49,6 @@ pub(crate) fn place() -> Place {
     });
     place.write("train.jsonl", pairs.collect::<String>());
     place.write("test.jsonl", golden);
-    place.write(
-        "config.toml",
-        format!(
-            "[model]\npath = {model:?}\n[lora]\nrank = 4\ndropout = 0.1\n[data]\ntrain = [\"train.jsonl\"]\n\
-             [train]\nepochs = 1\nmax_steps = 8\nlearning_rate = 1e-3\ncheckpoint_every = 1\n[eval]\nevery = 3\n\
-             best_metric = \"dpo_loss\"\n\
-             [[eval.sets]]\nname = \"a\"\nfiles = [\"test.jsonl\"]\nmetrics = [\"opa\", \"spmr\"]\n\
-             [[eval.sets]]\nname = \"b\"\nfiles = [\"train.jsonl\"]\n\
-             [eval.spmr]\nembedder = {encoder:?}\nmax_new_tokens = 24\n[output]\ndir = \"run\"\n"
-        ),
-    );
     place
 }
 

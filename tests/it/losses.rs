@@ -6,7 +6,7 @@ use mvpbench::dpo::pair_loss;
 use serde_json::Value;
 
 use crate::command::{Place, records};
-use crate::golden::{CASES, json, numbers, path};
+use crate::golden::{CASES, json, numbers, pairs, path};
 
 /// Sums of policy and reference of `[chosen, rejected]`, and their tokens.
 fn scored(pair: &Value) -> ([f64; 2], [f64; 2], [usize; 2]) {
@@ -74,17 +74,14 @@ fn the_sft_term_weighted_by_tokens_equals_trls() {
 
 /// A run of three steps, each on all 13 pairs of the golden data, with the first evaluation set the same pairs.
 fn place() -> Place {
-    let place = Place::new();
-    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
-    place.write(
-        "config.toml",
-        format!(
-            "[model]\npath = {model:?}\n[lora]\ndropout = 0.0\n[data]\ntrain = [{pairs:?}]\nshuffle = false\n\
-             [train]\nlearning_rate = 1e-3\nscheduler = \"constant\"\nper_device_batch_size = 13\n\
-             gradient_accumulation_steps = 1\n[[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"
-        ),
-    );
-    place
+    Place::golden("tiny")
+        .set("lora.dropout", 0.0)
+        .set("data.shuffle", false)
+        .set("train.learning_rate", 1e-3)
+        .set("train.scheduler", "constant")
+        .set("train.per_device_batch_size", 13)
+        .set("train.gradient_accumulation_steps", 1)
+        .evaluate("golden", pairs())
 }
 
 /// The records of the steps of `place` under `set`.

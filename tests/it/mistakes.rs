@@ -5,10 +5,7 @@ use crate::golden::path;
 
 /// A configuration that works, to be broken by `--set`.
 fn place() -> Place {
-    let place = Place::new();
-    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
-    place.write("config.toml", format!("[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[train]\nmax_steps = 1\n[output]\ndir = \"run\"\n"));
-    place
+    Place::golden("tiny").set("train.max_steps", 1)
 }
 
 #[track_caller]

@@ -6,20 +6,14 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::command::{Place, install, records};
-use crate::golden::path;
+use crate::golden::pairs;
 use crate::require;
 
 fn place() -> Place {
-    let place = Place::new();
-    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
-    place.write(
-        "config.toml",
-        format!(
-            "[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[train]\nepochs = 2\ncheckpoint_every = 1\n\
-             [[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"
-        ),
-    );
-    place
+    Place::golden("tiny")
+        .set("train.epochs", 2)
+        .set("train.checkpoint_every", 1)
+        .evaluate("golden", pairs())
 }
 
 /// CRC-32C by its definition: the remainder of the reflected message by the reflected polynomial.

@@ -13,7 +13,6 @@ use mvpbench::report::page;
 use serde_json::{Value, json};
 
 use crate::command::Place;
-use crate::golden::path;
 use crate::require;
 
 /// Twelve people of four countries with three records each.
@@ -43,16 +42,13 @@ fn records() -> String {
 fn runs() -> &'static Place {
     static RUNS: OnceLock<Place> = OnceLock::new();
     RUNS.get_or_init(|| {
-        let place = Place::new();
+        let place = Place::golden("tiny")
+            .set("data.train", vec!["people.jsonl"])
+            .set("train.learning_rate", 1e-3)
+            .set("train.epochs", 2)
+            .evaluate("MVP_test", "people.jsonl")
+            .set("output.dir", "one");
         place.write("people.jsonl", records());
-        place.write(
-            "config.toml",
-            format!(
-                "[model]\npath = {:?}\n[data]\ntrain = [\"people.jsonl\"]\n[train]\nlearning_rate = 1e-3\nepochs = 2\n\
-                 [[eval.sets]]\nname = \"MVP_test\"\nfiles = [\"people.jsonl\"]\n[output]\ndir = \"one\"\n",
-                path("models/tiny")
-            ),
-        );
         place.succeed(&["--config", "config.toml"]);
         let more = ["--set", "train.seed=13", "--output", "two"];
         place.succeed(&[&["--config", "config.toml"], more.as_slice()].concat());

@@ -1,22 +1,22 @@
 //! Interruptions: whatever kills a run, the same command resumes and ends with the same bytes.
 
 use crate::command::{Place, lines, records};
-use crate::golden::path;
+use crate::golden::{pairs, path};
 
 const COMMAND: [&str; 2] = ["--config", "config.toml"];
 const ADAPTER: &str = "run/adapter/adapter_model.safetensors";
 
 /// A run of 12 steps with dropout, shuffling and a checkpoint after every second step.
 fn place() -> Place {
-    let place = Place::new();
-    let (model, pairs) = (path("models/tiny-gqa"), path("pairs.jsonl"));
-    let config = format!(
-        "[model]\npath = {model:?}\n[lora]\nrank = 4\ndropout = 0.1\n[data]\ntrain = [{pairs:?}]\n\
-         [train]\nepochs = 6\nlearning_rate = 1e-3\ncheckpoint_every = 2\nper_device_batch_size = 2\ngradient_accumulation_steps = 4\n\
-         [[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n"
-    );
-    place.write("config.toml", config);
-    place
+    Place::golden("tiny-gqa")
+        .set("lora.rank", 4)
+        .set("lora.dropout", 0.1)
+        .set("train.epochs", 6)
+        .set("train.learning_rate", 1e-3)
+        .set("train.checkpoint_every", 2)
+        .set("train.per_device_batch_size", 2)
+        .set("train.gradient_accumulation_steps", 4)
+        .evaluate("golden", pairs())
 }
 
 fn uninterrupted() -> Place {

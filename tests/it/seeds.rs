@@ -3,17 +3,14 @@
 use mvpbench::metrics::Evaluation;
 
 use crate::command::Place;
-use crate::golden::path;
+use crate::golden::pairs;
 
 fn place() -> Place {
-    let place = Place::new();
-    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
-    let config = format!(
-        "[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[train]\nepochs = 2\nlearning_rate = 1e-3\n\
-         [[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"runs\"\n"
-    );
-    place.write("config.toml", config);
-    place
+    Place::golden("tiny")
+        .set("train.epochs", 2)
+        .set("train.learning_rate", 1e-3)
+        .set("output.dir", "runs")
+        .evaluate("golden", pairs())
 }
 
 const COMMAND: [&str; 4] = ["--config", "config.toml", "--seeds", "1,2,3"];

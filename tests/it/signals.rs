@@ -48,14 +48,11 @@ fn a_run_that_is_stopped_in_any_phase_saves_and_the_same_command_goes_on() {
 
 /// `copies` of the golden pairs as training data.
 fn long(copies: usize) -> Place {
-    let place = Place::new();
+    let place = Place::golden("tiny")
+        .set("data.train", vec!["pairs.jsonl"])
+        .set("train.micro_batch_tokens", 2_000_000);
     let golden = std::fs::read_to_string(path("pairs.jsonl")).unwrap();
     place.write("pairs.jsonl", golden.repeat(copies));
-    let model = path("models/tiny");
-    place.write(
-        "config.toml",
-        format!("[model]\npath = {model:?}\n[data]\ntrain = [\"pairs.jsonl\"]\n[train]\nmicro_batch_tokens = 2000000\n[output]\ndir = \"run\"\n"),
-    );
     place
 }
 

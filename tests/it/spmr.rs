@@ -4,21 +4,17 @@ use serde_json::{Value, json};
 
 use crate::command::{Place, lines, records};
 use crate::encoder::folder as encoder;
-use crate::golden::path;
+use crate::golden::{pairs, path};
 
 /// A run on the golden pairs that measures SPMR with the tiny encoder.
 pub(crate) fn place() -> Place {
-    let place = Place::new();
-    let (model, pairs, encoder) = (path("models/tiny"), path("pairs.jsonl"), encoder());
-    place.write(
-        "config.toml",
-        format!(
-            "[model]\npath = {model:?}\n[data]\ntrain = [{pairs:?}]\n[train]\nepochs = 1\nlearning_rate = 1e-2\n\
-             [[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\nmetrics = [\"opa\", \"spmr\"]\n\
-             [eval.spmr]\nembedder = {encoder:?}\nmax_new_tokens = 12\nthreshold = 0.5\n[output]\ndir = \"run\"\n"
-        ),
-    );
-    place
+    Place::golden("tiny")
+        .set("train.epochs", 1)
+        .set("train.learning_rate", 1e-2)
+        .evaluate_by("golden", pairs(), &["opa", "spmr"])
+        .set("eval.spmr.embedder", encoder().to_str().unwrap())
+        .set("eval.spmr.max_new_tokens", 12)
+        .set("eval.spmr.threshold", 0.5)
 }
 
 fn figures(place: &Place, when: &str) -> Value {

@@ -8,20 +8,33 @@ use mvpbench::data::tokenizer::Tokenizer;
 use mvpbench::model::decoder::Decoder;
 use serde_json::Value;
 
-use crate::golden::numbers;
+use crate::golden::{ids, numbers};
 use crate::require;
 
-fn ids(value: &Value) -> Vec<u32> {
-    numbers(value).into_iter().map(|id| id as u32).collect()
+/// stories260K, loaded, and what transformers computes with it.
+pub(crate) struct Stories {
+    pub(crate) model: Decoder,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) reference: Value,
+}
+
+impl Stories {
+    /// Skips the calling test, which must return, where the model is not.
+    #[track_caller]
+    pub(crate) fn load() -> Option<Self> {
+        let folder = require::stories()?;
+        let reference = std::fs::read(folder.join("reference.json")).unwrap();
+        Some(Self {
+            model: Decoder::load(&folder, DType::F32, &Device::Cpu).unwrap(),
+            tokenizer: Tokenizer::load(&folder).unwrap(),
+            reference: serde_json::from_slice(&reference).unwrap(),
+        })
+    }
 }
 
 #[test]
 fn a_real_models_logps_and_logits_equal_transformers() {
-    let Some(folder) = require::stories() else { return };
-    let reference: Value =
-        serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
-    let model = Decoder::load(&folder, DType::F32, &Device::Cpu).unwrap();
-    let tokenizer = Tokenizer::load(&folder).unwrap();
+    let Some(Stories { model, tokenizer, reference }) = Stories::load() else { return };
     for case in reference["logprobs"].as_array().unwrap() {
         let (prompt, full) = (ids(&case["prompt_ids"]), ids(&case["full_ids"]));
         assert_eq!(tokenizer.encode(case["prompt"].as_str().unwrap(), true).unwrap(), prompt);

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use serde_json::Value;
 
 use crate::command::{Place, records};
-use crate::golden::{json, path};
+use crate::golden::{json, pairs, path, text};
 
 /// Case and run, as in `tests/data/golden/cases/<case>/run_<run>`.
 pub(crate) const RUNS: [(&str, &str); 7] = [
@@ -52,30 +52,36 @@ fn tensors(file: &std::path::Path) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(file, &Device::Cpu).unwrap()
 }
 
-/// The configuration that TRL's settings amount to.
-fn config(place: &Place, case: &str, settings: &Value) -> String {
+/// Configures `place` as TRL was.
+fn configure(place: &Place, case: &str, settings: &Value) {
     let logps = json(&format!("cases/{case}/logps.json"));
-    let (model, pairs) = (path(logps["model"].as_str().unwrap()), path("pairs.jsonl"));
-    let scheduler = settings["lr_scheduler_type"].as_str().unwrap();
-    format!(
-        "[model]\npath = {model:?}\n[lora]\nrank = {}\nalpha = {:?}\ndropout = 0.0\ntarget_modules = {}\ninit_from = {:?}\n\
-         [dpo]\nbeta = {:?}\n[data]\ntrain = [{pairs:?}]\nmax_prompt_tokens = 0\nmax_length = {}\nshuffle = false\n\
-         [train]\nepochs = {}\nlearning_rate = {:e}\nscheduler = {scheduler:?}\nwarmup_steps = {}\nweight_decay = {:?}\nmax_grad_norm = {:?}\n\
-         per_device_batch_size = {}\ngradient_accumulation_steps = {}\n[[eval.sets]]\nname = \"golden\"\nfiles = [{pairs:?}]\n[output]\ndir = \"run\"\n",
-        logps["r"],
-        logps["alpha"].as_f64().unwrap(),
-        logps["targets"],
-        place.path("start"),
-        settings["beta"].as_f64().unwrap(),
-        settings["max_length"],
-        settings["num_train_epochs"],
-        settings["learning_rate"].as_f64().unwrap(),
-        settings["warmup_steps"],
-        settings["weight_decay"].as_f64().unwrap(),
-        settings["max_grad_norm"].as_f64().unwrap(),
-        settings["per_device_train_batch_size"],
-        settings["gradient_accumulation_steps"],
-    )
+    let whole = |value: &Value| value.as_i64().unwrap();
+    let real = |value: &Value| value.as_f64().unwrap();
+    place
+        .configure("model.path", text(logps["model"].as_str().unwrap()))
+        .configure("lora.rank", whole(&logps["r"]))
+        .configure("lora.alpha", real(&logps["alpha"]))
+        .configure("lora.dropout", 0.0)
+        .configure("lora.target_modules", toml::Value::try_from(&logps["targets"]).unwrap())
+        .configure("lora.init_from", place.path("start").to_str().unwrap())
+        .configure("dpo.beta", real(&settings["beta"]))
+        .configure("data.train", vec![pairs()])
+        .configure("data.max_prompt_tokens", 0)
+        .configure("data.max_length", whole(&settings["max_length"]))
+        .configure("data.shuffle", false)
+        .configure("train.epochs", whole(&settings["num_train_epochs"]))
+        .configure("train.learning_rate", real(&settings["learning_rate"]))
+        .configure("train.scheduler", settings["lr_scheduler_type"].as_str().unwrap())
+        .configure("train.warmup_steps", whole(&settings["warmup_steps"]))
+        .configure("train.weight_decay", real(&settings["weight_decay"]))
+        .configure("train.max_grad_norm", real(&settings["max_grad_norm"]))
+        .configure("train.per_device_batch_size", whole(&settings["per_device_train_batch_size"]))
+        .configure(
+            "train.gradient_accumulation_steps",
+            whole(&settings["gradient_accumulation_steps"]),
+        )
+        .configure("output.dir", "run")
+        .configure_set("golden", pairs(), &[]);
 }
 
 #[track_caller]
@@ -182,7 +188,7 @@ pub(crate) fn assert_run(
         "start/adapter_config.json",
         std::fs::read(path(&format!("adapters/{case}-nonzero/adapter_config.json"))).unwrap(),
     );
-    place.write("config.toml", config(place, case, &golden["settings"]));
+    configure(place, case, &golden["settings"]);
     place.succeed(&[&["--config", "config.toml"], arguments].concat());
 
     assert_steps(

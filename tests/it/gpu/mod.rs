@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
 use crate::command::{Place, records};
-use crate::golden::path;
+use crate::golden::{pairs, path};
 use crate::kernels::{library, shared_library};
 use crate::require::{Need, compiler, skip};
 use crate::trajectories::{self, Tolerances};
@@ -187,16 +187,22 @@ fn wide_model(place: &Place, head_dim: usize) {
         }
     }
     candle_core::safetensors::save(&tensors, place.path("model/model.safetensors")).unwrap();
-    let pairs = path("pairs.jsonl");
-    place.write(
-        "config.toml",
-        format!(
-            "[model]\npath = \"model\"\n[lora]\nrank = 8\ndropout = 0.1\n\
-             target_modules = [\"q_proj\", \"k_proj\", \"v_proj\", \"o_proj\", \"gate_proj\", \"up_proj\", \"down_proj\"]\n\
-             [data]\ntrain = [{pairs:?}]\n[train]\nmax_steps = 3\nlearning_rate = 1e-3\ncheckpoint_every = 1\nkeep_checkpoints = 3\n\
-             per_device_batch_size = 3\ngradient_accumulation_steps = 1\nmicro_batch_tokens = 400\n[output]\ndir = \"run\"\n"
-        ),
-    );
+    let attention = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    let all = [&attention[..], &["gate_proj", "up_proj", "down_proj"]].concat();
+    place
+        .configure("model.path", "model")
+        .configure("lora.rank", 8)
+        .configure("lora.dropout", 0.1)
+        .configure("lora.target_modules", all)
+        .configure("data.train", vec![pairs()])
+        .configure("train.max_steps", 3)
+        .configure("train.learning_rate", 1e-3)
+        .configure("train.checkpoint_every", 1)
+        .configure("train.keep_checkpoints", 3)
+        .configure("train.per_device_batch_size", 3)
+        .configure("train.gradient_accumulation_steps", 1)
+        .configure("train.micro_batch_tokens", 400)
+        .configure("output.dir", "run");
 }
 
 const TRAIN: [&str; 3] = ["--config", "config.toml", "-q"];
@@ -261,16 +267,15 @@ fn a_step_waits_for_the_gpu_once() {
     if environment().is_empty() {
         return skip(Need::EmulatedCard, ""); // a real card does not count
     }
-    let counts = |steps: usize| -> Value {
+    let counts = |steps: i64| -> Value {
         let mut place = place();
         hollow_model(&place, 2);
         place.environment.push(("EMULATED_ONLY_COUNTED", "yes".into()));
         place.environment.push(("EMULATED_LOG", place.path("counts.json").into()));
-        let config = format!(
-            "{}[train]\nmax_steps = {steps}\ncheckpoint_every = 9\nmicro_batch_tokens = 8192\n",
-            sample_config()
-        );
-        place.write("config.toml", config);
+        train_on_the_sample(&place)
+            .configure("train.max_steps", steps)
+            .configure("train.checkpoint_every", 9)
+            .configure("train.micro_batch_tokens", 8192);
         place.succeed(&[&TRAIN[..], &["--device", "cuda"]].concat());
         serde_json::from_slice(&place.bytes("counts.json")).unwrap()
     };
@@ -432,10 +437,13 @@ fn hollow_model(place: &Place, layers: usize) {
     std::fs::File::options().write(true).open(file).unwrap().set_len(length).unwrap();
 }
 
-/// Trains `model` on the sample.
-fn sample_config() -> String {
+/// Configures a run of `model` on the sample.
+fn train_on_the_sample(place: &Place) -> &Place {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tiny/data/MVP_train.json");
-    format!("[model]\npath = \"model\"\n[data]\ntrain = [{sample:?}]\n[output]\ndir = \"run\"\n")
+    place
+        .configure("model.path", "model")
+        .configure("data.train", vec![sample.to_str().unwrap()])
+        .configure("output.dir", "run")
 }
 
 #[test]
@@ -446,7 +454,7 @@ fn a_gpus_memory_is_what_the_plan_says_at_the_shape_of_a_7b() {
     let mut place = place();
     hollow_model(&place, 8);
     place.environment.push(("EMULATED_ONLY_COUNTED", "yes".into()));
-    place.write("config.toml", format!("{}[train]\nepochs = 1\n", sample_config()));
+    train_on_the_sample(&place).configure("train.epochs", 1);
     for (column, activations) in [(1, "keep"), (2, "recompute")] {
         let (output, kept) =
             (format!("--output={activations}"), format!("train.activations={activations}"));

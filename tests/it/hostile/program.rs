@@ -13,7 +13,11 @@ use crate::golden::path;
 const MEMORY_KIB: usize = 1 << 20;
 
 fn place() -> Place {
-    let place = Place::new();
+    let place = Place::golden("tiny")
+        .set("model.path", "model")
+        .set("lora.init_from", "adapter")
+        .set("data.train", vec!["pairs.jsonl"])
+        .set("train.max_steps", 1);
     for file in [
         "config.json",
         "model.safetensors",
@@ -31,7 +35,6 @@ fn place() -> Place {
         place.write(&format!("adapter/{file}"), std::fs::read(from).unwrap());
     }
     place.write("pairs.jsonl", std::fs::read(path("pairs.jsonl")).unwrap());
-    place.write("config.toml", "[model]\npath = \"model\"\n[lora]\ninit_from = \"adapter\"\n[data]\ntrain = [\"pairs.jsonl\"]\n[train]\nmax_steps = 1\n[output]\ndir = \"run\"\n");
     place
 }
 
