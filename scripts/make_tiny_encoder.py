@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes tests/data/encoder: a random BERT of 8 thousand parameters as a sentence-transformers folder, and its embeddings by
-sentence-transformers (golden.json), with which tests/it/encoder.rs compares ours.
+"""Makes tests/data/encoder: a random BERT of 8 thousand parameters as a sentence-transformers folder, and what sentence-transformers
+computes with it (golden.json). tests/it/eval/encoder.rs holds our embeddings to that.
 
     pip install sentence-transformers==6.2.0 transformers==5.23.0 torch==2.15.0
     python scripts/make_tiny_encoder.py

@@ -60,8 +60,8 @@ impl Need {
             Self::FullDevice => ["dev-full", "no /dev/full", "run the tests on Linux"],
             Self::Registry => [
                 "registry",
-                "needs a package registry, set MVPBENCH_REGISTRY=1",
-                "let pip reach a registry",
+                "MVPBENCH_REGISTRY is not set",
+                "set it to 1 where pip reaches a registry",
             ],
             Self::EmulatedCard => ["emulated-card", "the card is a real one", "unset MVPBENCH_GPU"],
         }
@@ -115,7 +115,7 @@ pub(crate) fn skip(need: Need, detail: &str) {
     let [name, reason, remedy] = need.words();
     assert!(
         !demands(need),
-        "{reason}\n{detail}\nhint: {remedy}; or list `{name}` in MVPBENCH_MAY_SKIP"
+        "{reason}. {detail}\nhint: {remedy}; or list `{name}` in MVPBENCH_MAY_SKIP"
     );
     let mut skipped = SKIPPED.lock().unwrap();
     if skipped.is_empty() {
@@ -149,11 +149,11 @@ fn at_exit() {
 /// The folder of stories260K; skips the calling test without one.
 #[track_caller]
 pub(crate) fn stories() -> Option<PathBuf> {
-    let folder = std::env::var_os("MVPBENCH_STORIES260K").map(PathBuf::from);
+    let folder = std::env::var_os("MVPBENCH_STORIES260K").filter(|folder| !folder.is_empty());
     if folder.is_none() {
-        skip(Need::Stories, "");
+        skip(Need::Stories, "It is not in the repository.");
     }
-    folder
+    folder.map(PathBuf::from)
 }
 
 /// Whether tests may install packages from a registry; skips the calling test if they may not.
@@ -175,7 +175,7 @@ pub(crate) fn chromium() -> Option<PathBuf> {
         std::env::split_paths(&folders).flat_map(|folder| names.map(|name| folder.join(name)));
     let browser = named.or_else(|| found.find(|path| path.is_file()));
     if browser.is_none() {
-        skip(Need::Chromium, &format!("none of {names:?} is on the path"));
+        skip(Need::Chromium, &format!("None of {names:?} is on the path."));
     }
     browser
 }
@@ -193,7 +193,7 @@ pub(crate) fn compiler() -> Option<&'static str> {
         })
     });
     if found.is_none() {
-        skip(Need::Compiler, "none of CXX, c++, g++, clang++ can be run");
+        skip(Need::Compiler, "None of CXX, c++, g++, clang++ can be run.");
     }
     found.as_deref()
 }

@@ -16,16 +16,13 @@ impl Running {
         Self(command.spawn().unwrap())
     }
 
-    /// Whether it ended; a program that ended by itself must have succeeded.
-    #[track_caller]
-    pub(crate) fn has_succeeded(&mut self) -> bool {
-        let status = self.0.try_wait().unwrap();
-        assert!(status.is_none_or(|status| status.success()), "{status:?}");
-        status.is_some()
+    /// Whether it succeeded; none while it runs.
+    pub(crate) fn success(&mut self) -> Option<bool> {
+        self.0.try_wait().unwrap().map(|status| status.success())
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_some()
+        self.success().is_some()
     }
 
     /// Waits until `seen`, which must come before the program ends.
@@ -39,7 +36,7 @@ impl Running {
         }
     }
 
-    /// Kills it; whether the kill came before it ended by itself.
+    /// Kills it; false if it ended by itself before.
     pub(crate) fn kill(mut self) -> bool {
         self.0.kill().unwrap();
         self.0.wait().unwrap().signal() == Some(libc::SIGKILL)

@@ -16,7 +16,7 @@ use crate::command::{Place, records};
 use crate::golden::{pairs, path};
 use crate::kernels::{library, shared_library};
 use crate::require::{Need, compiler, skip};
-use crate::trajectories::{self, Tolerances};
+use crate::train::trajectories::{self, Tolerances};
 
 /// candle's kernel files that the program launches from.
 const OF_CANDLE: [&str; 8] =

@@ -6,7 +6,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::Value;
 
 use super::{config, damaged, damages, edited, edits, tame, text};
-use crate::encoder::{FILES, copy, folder};
+use crate::eval::encoder::{FILES, copy, folder};
 
 #[test]
 fn an_encoder_of_anything_is_taken_or_refused_by_name() {

@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use super::{config, damaged, damages, edited, edits, is_tame, text};
 use crate::golden;
-use crate::{kills, memory};
+use crate::memory;
+use crate::train::kills;
 
 /// The lines of a JSONL file as one array, edited.
 fn edited_lines(bytes: &[u8], edits: &[super::Edit]) -> Vec<u8> {

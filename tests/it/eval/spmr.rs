@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::command::{Place, lines, records};
-use crate::encoder::folder as encoder;
+use crate::eval::encoder::folder as encoder;
 use crate::golden::{pairs, path};
 
 /// A run on the golden pairs that measures SPMR with the tiny encoder.

@@ -139,7 +139,7 @@ fn a_device_that_is_not_there_is_refused() {
 
 #[test]
 fn a_second_program_in_the_same_run_folder_is_refused() {
-    let place = crate::kills::place();
+    let place = crate::train::kills::place();
     let mut first = place.start(&["--config", "config.toml"]);
     first.wait_for("its configuration", || place.path("run/config.toml").exists());
     first.send("-STOP");

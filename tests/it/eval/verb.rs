@@ -5,7 +5,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::command::Place;
-use crate::encoder::{copy, folder as encoder};
+use crate::eval::encoder::{copy, folder as encoder};
 use crate::golden::path;
 
 fn value(place: &Place, file: &str) -> Value {
@@ -38,7 +38,7 @@ fn assert_refused(output: &Output, parts: &[&str]) {
 
 #[test]
 fn an_adapter_gets_the_figures_of_the_run_that_made_it() {
-    let place = crate::spmr::place();
+    let place = crate::eval::spmr::place();
     place.succeed(&["--config", "config.toml"]);
     let embedder = encoder();
     let printed = succeed(&eval(

@@ -10,7 +10,7 @@ use mvpbench::ops::philox::Philox;
 use serde_json::Value;
 
 use crate::command::{Place, records};
-use crate::encoder::folder as encoder;
+use crate::eval::encoder::folder as encoder;
 use crate::golden::path;
 
 /// Where a run is, by the files that are there; in this order.
@@ -137,7 +137,8 @@ fn a_run_killed_at_instants_all_over_it_ends_with_the_same_bytes() {
         let mut child = place.start(&["--config", "config.toml"]);
         let mut at_s = if timed { jitter * all_s / 6.0 } else { f64::INFINITY };
         let ended = loop {
-            if child.has_succeeded() {
+            if let Some(success) = child.success() {
+                assert!(success, "after kills at {chain:?}");
                 break true;
             }
             let now_s = begun.elapsed().as_secs_f64();

@@ -31,7 +31,7 @@ fn resume_is_bit_identical_after_a_kill_at_any_step() {
     for steps in [0, 1, 4, 7, 11] {
         let place = place();
         let log = place.path("run/train.jsonl");
-        place.start(&COMMAND).kill_at("step", || lines(&log) >= steps);
+        place.start(&COMMAND).kill_at(&format!("step {steps}"), || lines(&log) >= steps);
         place.succeed(&["--config", "config.toml"]);
         assert_eq!(place.bytes(ADAPTER), whole.bytes(ADAPTER), "killed after {steps} steps");
         let losses = |place: &Place| {

@@ -4,8 +4,8 @@
 use std::process::{Command, Output, Stdio};
 
 use crate::command::{Place, lines};
-use crate::kills::{assert_same, outcome, place};
 use crate::require::{Need, skip};
+use crate::train::kills::{assert_same, outcome, place};
 
 /// Runs `script` with the `train` command as `"$@"`.
 fn shell(place: &Place, script: &str) -> Output {
@@ -22,7 +22,7 @@ fn shell(place: &Place, script: &str) -> Output {
 /// A run with some steps done and some left.
 fn half_done() -> Place {
     let place = place();
-    let mut run = place.start(&["--config", "config.toml"]);
+    let mut run = place.start_heard(&["--config", "config.toml", "-q"]);
     let log = place.path("run/train.jsonl");
     run.wait_for("step 2", || lines(&log) >= 2);
     run.send("-TERM");

@@ -91,7 +91,7 @@ fn a_plan_counts_the_evaluations_on_the_way_and_what_they_leave() {
 
 #[test]
 fn a_plan_counts_the_tokens_that_spmr_may_generate() {
-    let place = crate::spmr::place();
+    let place = crate::eval::spmr::place();
     let arguments = ["--config", "config.toml", "--dry-run", "-q", "--tflops", "1"];
     let plan = place.succeed(&arguments);
     assert!(plan.contains("generation:  at most 312 tokens for SPMR"), "{plan}"); // 13 prompts, 12 tokens, twice

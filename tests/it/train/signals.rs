@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::Place;
 use crate::golden::path;
-use crate::kills::{assert_same, outcome, phase, place};
+use crate::train::kills::{assert_same, outcome, phase, place};
 
 const COMMAND: [&str; 2] = ["--config", "config.toml"];
 

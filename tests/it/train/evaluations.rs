@@ -59,7 +59,9 @@ fn an_interrupted_run_ends_with_the_same_adapter_and_the_same_evaluations() {
     for steps in [2, 3, 6, 9, 12] {
         let place = place();
         let log = place.path("run/train.jsonl");
-        place.start(&["--config", "config.toml"]).kill_at("step", || lines(&log) >= steps);
+        place
+            .start(&["--config", "config.toml"])
+            .kill_at(&format!("step {steps}"), || lines(&log) >= steps);
         place.succeed(&["--config", "config.toml"]);
         let adapter = format!("run/adapter/{ADAPTER}");
         assert_eq!(place.bytes(&adapter), whole.bytes(&adapter), "killed after {steps} steps");

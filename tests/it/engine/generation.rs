@@ -10,9 +10,9 @@ use mvpbench::model::lora::Adapter;
 use serde_json::Value;
 
 use crate::command::{Place, lines, records};
+use crate::engine::stories::Stories;
 use crate::golden::{CASES, Case, ids, json, path};
 use crate::running::Running;
-use crate::stories::Stories;
 
 fn generate(
     model: &Decoder,

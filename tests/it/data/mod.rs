@@ -1,0 +1,3 @@
+//! Records before any model: the `mvpbench data` verbs.
+
+mod verbs;

@@ -1,0 +1,6 @@
+//! A model without a run: log-probabilities, gradients, generated tokens and merged weights against TRL, PEFT and transformers.
+
+mod generation;
+mod merge;
+mod stories;
+mod values;

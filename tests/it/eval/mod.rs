@@ -1,0 +1,5 @@
+//! Figures of a model: the sentence encoder, SPMR in a run, and the `mvpbench eval` verb.
+
+pub(crate) mod encoder;
+pub(crate) mod spmr;
+mod verb;
