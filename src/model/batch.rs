@@ -1,6 +1,6 @@
 //! A pack as the model reads it.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::rotary::Rotary;
 use crate::data::pack::Pack;
@@ -111,5 +111,78 @@ impl Batch {
             sum[1] = sum[0];
         }
         Ok(sums)
+    }
+    /// The slope of each scored token, `[scored]` in `dtype`, from the `slopes` of each pair's [`Batch::sums`]: its transpose.
+    ///
+    /// A twin's answers are one run of tokens that stands in both sums, so that its tokens carry the sum of both slopes.
+    pub fn spread(&self, slopes: &[[f64; 2]], dtype: DType) -> Result<Tensor> {
+        if slopes.len() != self.twins.len() {
+            bail!("slopes of {} pairs for a batch of {}", slopes.len(), self.twins.len());
+        }
+        let spread = |&owner: &u32| {
+            let (pair, side) = (owner as usize / 2, owner as usize % 2);
+            if self.twins[pair] { slopes[pair][0] + slopes[pair][1] } else { slopes[pair][side] }
+        };
+        let slopes: Vec<f64> = self.owners.iter().map(spread).collect();
+        Tensor::new(slopes, &Device::Cpu)?.to_dtype(dtype)?.to_device(self.rows.device())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::rotary::{Rope, RopeScaling};
+    use crate::ops::philox::Philox;
+
+    fn batch(pairs: &[TokenPair]) -> Batch {
+        let rope = Rope { theta: 10_000.0, scaling: RopeScaling::None };
+        let rotary = Rotary::new(rope, 4, DType::F64, &Device::Cpu);
+        Batch::new(&Pack::new(pairs), 10, &rotary).unwrap()
+    }
+
+    fn pair(prompt: &[u32], chosen: &[u32], rejected: &[u32]) -> TokenPair {
+        let [prompt, chosen, rejected] = [prompt, chosen, rejected].map(<[u32]>::to_vec);
+        TokenPair { row: 0, prompt, chosen, rejected }
+    }
+
+    /// `<spread(slopes), logps> = <slopes, sums(logps)>`: what a change of the log-probabilities does to the loss is the same,
+    /// whichever way it is counted.
+    #[test]
+    fn spread_is_the_transpose_of_sums() {
+        let pairs = [
+            pair(&[1, 2], &[3, 4, 5], &[6]),
+            pair(&[1], &[7, 8], &[7, 8]), // a twin
+            pair(&[], &[1, 2, 3], &[4]),  // whose first tokens nothing predicts
+            pair(&[5], &[6], &[]),
+            pair(&[], &[9, 9], &[9, 9]),
+        ];
+        let (batch, philox) = (batch(&pairs), Philox::new(1, 0));
+        let number = |i: usize| 2.0 * philox.uniform(i as u64) - 1.0;
+        let logps: Vec<f64> = (0..batch.owners.len()).map(number).collect();
+        let slopes: Vec<[f64; 2]> =
+            (0..pairs.len()).map(|i| [number(100 + 2 * i), number(101 + 2 * i)]).collect();
+        let sums = batch.sums(&Tensor::new(&logps[..], &Device::Cpu).unwrap()).unwrap();
+        let spread = batch.spread(&slopes, DType::F64).unwrap().to_vec1::<f64>().unwrap();
+        assert_eq!(spread.len(), logps.len());
+        let want: f64 =
+            slopes.iter().flatten().zip(sums.iter().flatten()).map(|(a, b)| a * b).sum();
+        let got: f64 = spread.iter().zip(&logps).map(|(a, b)| a * b).sum();
+        assert!((got - want).abs() <= 1e-14, "{got} {want}");
+        // One pair at a time too, so that errors of two pairs cannot cancel.
+        for (i, sums) in sums.iter().enumerate() {
+            let mut one = vec![[0.0; 2]; pairs.len()];
+            one[i] = slopes[i];
+            let spread = batch.spread(&one, DType::F64).unwrap().to_vec1::<f64>().unwrap();
+            let got: f64 = spread.iter().zip(&logps).map(|(a, b)| a * b).sum();
+            let want = one[i][0] * sums[0] + one[i][1] * sums[1];
+            assert!((got - want).abs() <= 1e-14, "pair {i}: {got} {want}");
+        }
+    }
+
+    #[test]
+    fn slopes_of_another_number_of_pairs_are_refused() {
+        let batch = batch(&[pair(&[1], &[2], &[3])]);
+        assert!(batch.spread(&[], DType::F64).is_err());
+        assert!(batch.spread(&[[0.0; 2]; 2], DType::F64).is_err());
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::inference::engine::Engine;
 use anyhow::Result;
-use candle_core::Tensor;
 
 use super::plan::PlannedStep;
 use crate::config::DpoSection;
@@ -78,21 +77,9 @@ pub fn loss_and_gradients(
                 rewards[side] += weight * pair.rewards[side];
                 logps[side] += weight * policy[side];
             }
-            let [chosen, rejected] = pair.gradient.map(|slope| weight * slope);
-            slopes.push(if pairs[member].is_twin() {
-                [chosen + rejected, 0.0]
-            } else {
-                [chosen, rejected]
-            });
+            slopes.push(pair.gradient.map(|slope| weight * slope));
         }
-        let dlogps: Vec<f64> = batch
-            .owners
-            .iter()
-            .map(|&owner| slopes[owner as usize / 2][owner as usize % 2])
-            .collect();
-        let dlogps = Tensor::new(dlogps, &candle_core::Device::Cpu)?
-            .to_dtype(token_logps.dtype())?
-            .to_device(&model.device)?;
+        let dlogps = batch.spread(&slopes, token_logps.dtype())?;
         let gradients = model.backward(&dlogps, tape, &batch, adapter, dropout)?;
         total = Some(match total {
             None => gradients,
