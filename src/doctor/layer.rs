@@ -8,8 +8,8 @@ use crate::data::pack::Pack;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::doctor::{Sizes, llama, pack};
 use crate::model::batch::Batch;
-use crate::model::layer::{Dropout, Layer, LayerLora, Pass, Rows, Stream};
-use crate::model::lora::{self, Adapter, InputGradient};
+use crate::model::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Rows, Stream};
+use crate::model::lora::{Adapter, InputGradient};
 use crate::model::shape::Shape;
 
 /// Makes the numbers of a shape, a magnitude and a seed.
@@ -34,8 +34,9 @@ impl Whole {
     ) -> Result<Self> {
         let mut projections = Vec::new();
         for projection in Projection::ALL {
-            let (out, from) = lora::shape(config, projection);
-            projections.push(number(&[out, from], 1.0 / (from as f64).sqrt(), projection as u64)?);
+            let (out, from) = config.projection(projection);
+            let weight = number(&[out, from], 1.0 / (from as f64).sqrt(), projection as u64)?;
+            projections.push(Linear { weight });
         }
         let mut adapter = Adapter::fresh(config, &LoraSection::default(), 1, device)?;
         adapter.tensors = adapter.tensors.map(|tensor| number(tensor.dims(), 0.1, 20))?;
@@ -61,7 +62,7 @@ impl Whole {
     fn run(&self) -> Result<[Tensor; 4]> {
         let dropout = Some(Dropout { probability: 0.05, seed: 1, step: 2 });
         let lora = LayerLora { layer: 0, adapter: Some(&self.adapter), dropout };
-        let pass = Pass { batch: &self.batch, config: &self.config, lora, rows: Rows::All };
+        let pass = LayerPass { batch: &self.batch, shape: &self.config, lora, rows: Rows::All };
         let input = Stream { base: self.x.clone(), delta: None };
         let (stream, saved) = self.layer.forward(&input, pass)?;
         let (dx, gradients) = self.layer.backward(&self.dy, &saved, pass, InputGradient::Wanted)?;
@@ -90,7 +91,7 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     };
     let parameters: usize = Projection::ALL
         .iter()
-        .map(|&projection| lora::shape(&sizes.config, projection))
+        .map(|&projection| sizes.config.projection(projection))
         .map(|(out, from)| out * from)
         .sum();
     let flop = Cost::Flop(4.0 * (parameters * long.tokens()) as f64);

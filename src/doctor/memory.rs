@@ -8,7 +8,7 @@ use crate::config::LoraSection;
 use crate::doctor::diagnosis::Check;
 use crate::doctor::examiner::Examiner;
 use crate::doctor::{Sizes, llama, pack};
-use crate::machine::memory::{Pass, Place, adapter_parameters, fragmentation};
+use crate::machine::memory::{DeviceKind, PassPlan, adapter_parameters, fragmentation};
 use crate::machine::peak::PeakMeter;
 use crate::model::decoder::{Decoder, Keep};
 use crate::model::layer::Dropout;
@@ -32,11 +32,11 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         examiner.random(shape, 0.02, seed)
     })?;
     let adapter = Adapter::fresh(&model.shape, &lora, 1, &device)?;
-    let place = if device.is_cpu() { Place::Cpu } else { Place::Cuda };
+    let kind = if device.is_cpu() { DeviceKind::Cpu } else { DeviceKind::Cuda };
     let pack = pack(if device.is_cpu() { CPU_TOKENS } else { sizes.tokens }, one.vocab);
     let (tokens, scored) = (pack.tokens(), pack.targets.len());
-    let (model_config, parameters) = (&model.shape, adapter_parameters(&model.shape, &lora));
-    let pass = Pass { config: model_config, lora: &lora, place, dtype, tokens, scored };
+    let (shape, parameters) = (&model.shape, adapter_parameters(&model.shape, &lora));
+    let pass = PassPlan { shape, lora: &lora, device: kind, dtype, tokens, scored };
     let batch = model.batch(&pack)?;
     let (policy, dlogps) = (model.bring(&adapter)?, Tensor::ones(scored, DType::F32, &device)?);
     for (keep, name) in [(Keep::Everything, "memory, keep"), (Keep::Inputs, "memory, recompute")] {
@@ -49,7 +49,7 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         drop(gradients);
         let bytes = pass.bytes(keep);
         // A GPU's allocator measures the tensors alone, the system the whole program.
-        let around = if device.is_cpu() { fragmentation(place, keep) } else { 1.0 };
+        let around = if device.is_cpu() { fragmentation(kind, keep) } else { 1.0 };
         let planned = around * (bytes.kept + bytes.working) + 4.0 * parameters as f64;
         examiner.push(verdict(name, planned, measured));
     }

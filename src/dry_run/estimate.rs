@@ -13,7 +13,7 @@ use crate::config::{MetricName, Reference, RunConfig};
 use crate::data::pack;
 use crate::data::token_pair::TokenPair;
 use crate::hub::HubModel;
-use crate::machine::memory::{self, Memory, Pass, Place};
+use crate::machine::memory::{self, DeviceKind, Memory, PassPlan};
 use crate::model::decoder::Keep;
 use crate::model::generation::GenerationSettings;
 use crate::model::shard::Shard;
@@ -131,14 +131,19 @@ pub struct Estimate {
 
 impl Estimate {
     /// The estimate for `config` and its `inputs`, planned for `place` in `dtype`.
-    pub fn new(config: &RunConfig, inputs: &Inputs, place: Place, dtype: DType) -> Result<Self> {
+    pub fn new(
+        config: &RunConfig,
+        inputs: &Inputs,
+        place: DeviceKind,
+        dtype: DType,
+    ) -> Result<Self> {
         let model = &inputs.model_config;
         let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
         let weights = (model.parameters() * dtype.size_in_bytes()) as f64;
         // A run decides once the weights are loaded; the GPU need not be here, so its free memory is not known.
         let free = match place {
-            Place::Cpu => peak::available_memory_bytes().map(|free| free - weights),
-            Place::Cuda => None,
+            DeviceKind::Cpu => peak::available_memory_bytes().map(|free| free - weights),
+            DeviceKind::Cuda => None,
         };
         let engine = engine::engine(&config.train, &config.lora, model, dtype, &inputs.train, free);
         let budget = engine.micro_batch_tokens;
@@ -250,7 +255,7 @@ impl Count {
 
 /// What the memory depends on besides the model.
 struct Sizes {
-    place: Place,
+    place: DeviceKind,
     dtype: DType,
     trained: usize,
     micro_batch: (usize, usize),
@@ -267,10 +272,10 @@ fn held(
 ) -> Memory {
     let model = &inputs.model_config;
     let (tokens, scored) = sizes.micro_batch;
-    let pass = Pass {
-        config: model,
+    let pass = PassPlan {
+        shape: model,
         lora: &config.lora,
-        place: sizes.place,
+        device: sizes.place,
         dtype: sizes.dtype,
         tokens,
         scored,
@@ -293,14 +298,14 @@ fn held(
     let fragmentation = memory::fragmentation(sizes.place, keep);
     let generating = generating(config, inputs, sizes.dtype);
     let (program, inputs) = match sizes.place {
-        Place::Cpu => (PROGRAM_BYTES, on_host),
-        Place::Cuda => (CUDA_CONTEXT_BYTES, 0.0),
+        DeviceKind::Cpu => (PROGRAM_BYTES, on_host),
+        DeviceKind::Cuda => (CUDA_CONTEXT_BYTES, 0.0),
     };
     let mapped = match (sizes.place, headers) {
-        (Place::Cpu, Headers::Read { bytes, .. }) => *bytes,
+        (DeviceKind::Cpu, Headers::Read { bytes, .. }) => *bytes,
         // As Llama-2 is published: 16 bits a parameter.
-        (Place::Cpu, Headers::Absent(_)) => 2.0 * model.parameters() as f64,
-        (Place::Cuda, _) => 0.0,
+        (DeviceKind::Cpu, Headers::Absent(_)) => 2.0 * model.parameters() as f64,
+        (DeviceKind::Cuda, _) => 0.0,
     };
     Memory {
         program,

@@ -14,7 +14,7 @@ use candle_core::{DType, Device};
 use crate::config::{Activations, Dtype, RunConfig};
 use crate::dry_run::estimate::{Estimate, Headers};
 use crate::machine;
-use crate::machine::memory::{Memory, Place};
+use crate::machine::memory::{DeviceKind, Memory};
 use crate::model::decoder::Keep;
 use crate::report::table::Table;
 use crate::run_folder::purpose::Purpose;
@@ -30,7 +30,7 @@ const SUSTAINED_SHARE: f64 = 0.65;
 pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Result<String> {
     let place = place(config, &options.device)?;
     let dtype = match (config.model.dtype, place) {
-        (Dtype::Auto, Place::Cuda) | (Dtype::Bf16, _) => DType::BF16,
+        (Dtype::Auto, DeviceKind::Cuda) | (Dtype::Bf16, _) => DType::BF16,
         _ => DType::F32,
     };
     guard::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
@@ -38,30 +38,32 @@ pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Re
     inputs.notes.iter().for_each(|note| options.verbosity.note(note));
     let estimate = Estimate::new(config, &inputs, place, dtype)?;
     let measured = match (tflops, place) {
-        (None, Place::Cpu) => Some(rate::matmul_tflops(&inputs.model_config, dtype, &Device::Cpu)?),
+        (None, DeviceKind::Cpu) => {
+            Some(rate::matmul_tflops(&inputs.model_config, dtype, &Device::Cpu)?)
+        }
         _ => None,
     };
     text(config, &estimate, place, dtype, (tflops, measured))
 }
 
 /// The kind of device that the run is planned for. Refuses the devices that a run would refuse.
-fn place(config: &RunConfig, device: &str) -> Result<Place> {
+fn place(config: &RunConfig, device: &str) -> Result<DeviceKind> {
     let ordinal = device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
     if device == "cuda" || ordinal {
-        return Ok(Place::Cuda);
+        return Ok(DeviceKind::Cuda);
     }
     let there = machine::device(device)?;
     if device == "auto" && config.model.dtype == Dtype::Bf16 {
-        return Ok(Place::Cuda);
+        return Ok(DeviceKind::Cuda);
     }
     machine::dtype(config.model.dtype, &there)?;
-    Ok(if there.is_cpu() { Place::Cpu } else { Place::Cuda })
+    Ok(if there.is_cpu() { DeviceKind::Cpu } else { DeviceKind::Cuda })
 }
 
 fn text(
     config: &RunConfig,
     estimate: &Estimate,
-    place: Place,
+    place: DeviceKind,
     dtype: DType,
     (given, measured): (Option<f64>, Option<f64>),
 ) -> Result<String> {
@@ -110,7 +112,7 @@ fn text(
         )?;
     }
     let keeps = match (config.train.activations, place) {
-        (Activations::Auto, Place::Cuda) => "auto: the run decides from the GPU's free memory",
+        (Activations::Auto, DeviceKind::Cuda) => "auto: the run decides from the GPU's free memory",
         _ if estimate.chosen == Keep::Everything => "keep",
         _ => "recompute",
     };
@@ -153,12 +155,12 @@ fn text(
         units::bytes(disk.records)
     )?;
     let device = match place {
-        Place::Cpu => "cpu",
-        Place::Cuda => "one GPU",
+        DeviceKind::Cpu => "cpu",
+        DeviceKind::Cuda => "one GPU",
     };
     writeln!(text, "memory:      on {device} in {dtype:?}; activations = {keeps}\n")?;
     text += &memory(estimate, place);
-    if place == Place::Cpu
+    if place == DeviceKind::Cpu
         && let Some(free) = peak::available_memory_bytes()
     {
         // The system drops mapped files when memory is short.
@@ -187,14 +189,14 @@ fn operations(flop: f64) -> String {
 }
 
 /// The components of the peak, one column for each way to treat activations.
-fn memory(estimate: &Estimate, place: Place) -> String {
+fn memory(estimate: &Estimate, place: DeviceKind) -> String {
     let mut table = Table::new(["memory", "keep", "recompute"]);
     let mut row = |name: &str, of: fn(&Memory) -> f64| {
         let [keep, recompute] = estimate.memory.each_ref().map(|memory| units::bytes(of(memory)));
         table.push([name, &keep, &recompute]);
     };
-    row(if place == Place::Cpu { "program" } else { "CUDA context" }, |memory| memory.program);
-    if place == Place::Cpu {
+    row(if place == DeviceKind::Cpu { "program" } else { "CUDA context" }, |memory| memory.program);
+    if place == DeviceKind::Cpu {
         row("tokenizer, texts, token ids, reference", |memory| memory.inputs);
     }
     row("weights", |memory| memory.weights);
@@ -206,7 +208,7 @@ fn memory(estimate: &Estimate, place: Place) -> String {
     if estimate.generated > 0 {
         row("peak while answering, for SPMR", |memory| memory.answering());
     }
-    if place == Place::Cpu {
+    if place == DeviceKind::Cpu {
         row("peak while loading, mapped files included", |memory| memory.loading);
     }
     row("peak", |memory| memory.peak());

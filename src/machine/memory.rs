@@ -6,7 +6,7 @@ use candle_core::DType;
 use crate::config::{LoraSection, Projection};
 use crate::model::decoder::Keep;
 use crate::model::generation::PREFILL_TOKENS;
-use crate::model::lora;
+use crate::model::layer::Rows;
 use crate::model::shape::Shape;
 use crate::ops::logps;
 
@@ -20,19 +20,19 @@ pub const MICRO_BATCH_TOKENS: usize = 4096;
 const FRAGMENTATION: f64 = 1.08;
 
 /// What the allocator holds for each byte that is asked of it.
-pub fn fragmentation(place: Place, keep: Keep) -> f64 {
-    match (place, keep) {
-        (Place::Cpu, Keep::Inputs) => 1.0,
+pub fn fragmentation(device: DeviceKind, keep: Keep) -> f64 {
+    match (device, keep) {
+        (DeviceKind::Cpu, Keep::Inputs) => 1.0,
         _ => FRAGMENTATION,
     }
 }
 
-/// Where the run is planned for.
+/// The kind of device that a run is planned for, which this machine need not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// This machine's processor.
+pub enum DeviceKind {
+    /// A processor.
     Cpu,
-    /// A GPU, which need not be here.
+    /// A GPU.
     Cuda,
 }
 
@@ -78,13 +78,13 @@ impl Memory {
 
 /// A forward and backward pass over the tokens that are computed at once.
 #[derive(Debug, Clone, Copy)]
-pub struct Pass<'a> {
+pub struct PassPlan<'a> {
     /// Shape of the model.
-    pub config: &'a Shape,
+    pub shape: &'a Shape,
     /// Its adapter.
     pub lora: &'a LoraSection,
-    /// Where it is computed.
-    pub place: Place,
+    /// Device that it is computed on.
+    pub device: DeviceKind,
     /// Dtype of weights and activations.
     pub dtype: DType,
     /// Tokens, each prompt once.
@@ -93,7 +93,7 @@ pub struct Pass<'a> {
     pub scored: usize,
 }
 
-/// Bytes of a [`Pass`].
+/// Bytes of a [`PassPlan`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PassBytes {
     /// Kept from the forward pass for the backward pass.
@@ -104,22 +104,29 @@ pub struct PassBytes {
     pub logits: f64,
 }
 
-impl Pass<'_> {
+impl PassPlan<'_> {
     /// What the pass takes under `keep`, without weights, adapter and its gradients.
     pub fn bytes(&self, keep: Keep) -> PassBytes {
-        let (query, key) = widths(self.config);
-        let [hidden, inner, query, key, tokens, scored] =
-            [self.config.hidden, self.config.intermediate, query, key, self.tokens, self.scored]
-                .map(|count| count as f64);
-        let (before, after) = kept_elements(self.config, self.lora, self.dtype);
-        let (full, last) = (tokens * (before + after), tokens * before + scored * (after + query));
-        let below = (self.config.layers - 1) as f64;
+        let shape = self.shape;
+        let [hidden, inner, query, key, tokens, scored] = [
+            shape.hidden,
+            shape.intermediate,
+            shape.query_width(),
+            shape.key_width(),
+            self.tokens,
+            self.scored,
+        ]
+        .map(|count| count as f64);
+        let kept = |rows| kept_elements(shape, self.lora, rows, self.dtype);
+        let ([token, row], [last_token, last_row]) = (kept(Rows::All), kept(Rows::Kept));
+        let (full, last) = (tokens * (token + row), tokens * last_token + scored * last_row);
+        let below = (shape.layers - 1) as f64;
         let kept = match keep {
             Keep::Everything => below * full + last,
             Keep::Inputs => (below + 1.0) * tokens * hidden,
         };
         let logits =
-            logps::chunk_elements(self.scored, self.config.vocab, self.dtype, self.place.is_cuda());
+            logps::chunk_elements(self.scored, shape.vocab, self.dtype, self.device.is_cuda());
 
         // The final norm's sum and output, its scored rows, and the gradient of each: gone when the layers' backward pass begins.
         let output_layer = 4.0 * scored * hidden + logits as f64;
@@ -132,7 +139,7 @@ impl Pass<'_> {
         let feed_forward = |rows: f64| rows * (3.0 * inner + 2.0 * hidden + own);
         // The attention's: gradients of the stream above and below the feed-forward network, of its output, q, k and v, the
         // normalised input again and its gradient with the adapter's part, which on the CPU is dropped out and added in new memory.
-        let streams = if self.place.is_cuda() { 5.0 } else { 8.0 };
+        let streams = if self.device.is_cuda() { 5.0 } else { 8.0 };
         let attention = tokens * (2.0 * query + 2.0 * key + streams * hidden);
         // In the last layer two gradients were of the scored rows first.
         let last_attention = attention + scored * (hidden + query);
@@ -146,7 +153,7 @@ impl Pass<'_> {
             Keep::Everything => last,
             Keep::Inputs => tokens * hidden,
         };
-        let other_layer = match self.config.layers {
+        let other_layer = match shape.layers {
             1 => 0.0,
             _ => feed_forward(tokens).max(attention) + again(full) - gone,
         };
@@ -157,7 +164,7 @@ impl Pass<'_> {
     }
 }
 
-impl Place {
+impl DeviceKind {
     /// Whether it is a GPU.
     pub fn is_cuda(self) -> bool {
         self == Self::Cuda
@@ -166,63 +173,57 @@ impl Place {
 
 /// Elements that a token leaves in a layer for the backward pass, everything kept: before and after the attention's rows are
 /// chosen, since the last layer goes on with the scored rows alone. Norms and log-sum-exps of bf16 rows are f32, two elements.
-fn kept_elements(config: &Shape, lora: &LoraSection, dtype: DType) -> (f64, f64) {
-    let (query, key) = widths(config);
+fn kept_elements(shape: &Shape, lora: &LoraSection, rows: Rows, dtype: DType) -> [f64; 2] {
+    let (query, key) = (shape.query_width(), shape.key_width());
     let statistic = 4usize.div_ceil(dtype.size_in_bytes());
     let adapted = |projections: &[Projection]| {
         lora.rank * lora.target_modules.iter().filter(|p| projections.contains(p)).count()
     };
     use Projection::{DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
-    let before = config.hidden
+    let before = shape.hidden
         + 2 * query
         + 2 * key
-        + statistic * (1 + config.heads.heads)
+        + statistic * (1 + shape.heads.heads)
         + adapted(&[QProj, KProj, VProj]);
-    let after = config.hidden
+    let after = if rows == Rows::Kept { query } else { 0 }
+        + shape.hidden
         + statistic
-        + 2 * config.intermediate
+        + 2 * shape.intermediate
         + adapted(&[OProj, GateProj, UpProj, DownProj]);
-    (before as f64, after as f64)
-}
-
-fn widths(config: &Shape) -> (usize, usize) {
-    let heads = config.heads;
-    (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim)
+    [before as f64, after as f64]
 }
 
 /// Bytes of activations that one token leaves for the backward pass of the whole model, everything kept.
-pub fn activation_bytes(config: &Shape, lora: &LoraSection, dtype: DType) -> f64 {
-    let (before, after) = kept_elements(config, lora, dtype);
-    config.layers as f64 * (before + after) * dtype.size_in_bytes() as f64
+pub fn activation_bytes(shape: &Shape, lora: &LoraSection, dtype: DType) -> f64 {
+    let [token, row] = kept_elements(shape, lora, Rows::All, dtype);
+    shape.layers as f64 * (token + row) * dtype.size_in_bytes() as f64
 }
 
 /// Bytes of the keys and values of a sequence of `tokens` tokens.
-pub fn key_value_bytes(config: &Shape, dtype: DType, tokens: usize) -> f64 {
-    let (_, key) = widths(config);
-    (2 * config.layers * tokens * key * dtype.size_in_bytes()) as f64
+pub fn key_value_bytes(shape: &Shape, dtype: DType, tokens: usize) -> f64 {
+    (2 * shape.layers * tokens * shape.key_width() * dtype.size_in_bytes()) as f64
 }
 
 /// Bytes of the keys and values of `sequences` with `tokens` tokens each, and of a layer's pass over their prompts.
 pub fn generation_bytes(
-    config: &Shape,
+    shape: &Shape,
     lora: &LoraSection,
     dtype: DType,
     (sequences, tokens): (usize, usize),
 ) -> f64 {
-    let (before, after) = kept_elements(config, lora, dtype);
-    let (hidden, inner) = (config.hidden as f64, config.intermediate as f64);
-    let pass =
-        PREFILL_TOKENS.min(sequences * tokens) as f64 * (before + after + inner + 4.0 * hidden);
-    sequences as f64 * key_value_bytes(config, dtype, tokens) + pass * dtype.size_in_bytes() as f64
+    let [token, row] = kept_elements(shape, lora, Rows::All, dtype);
+    let (hidden, inner) = (shape.hidden as f64, shape.intermediate as f64);
+    let pass = PREFILL_TOKENS.min(sequences * tokens) as f64 * (token + row + inner + 4.0 * hidden);
+    sequences as f64 * key_value_bytes(shape, dtype, tokens) + pass * dtype.size_in_bytes() as f64
 }
 
-/// Parameters of an adapter on `config`.
-pub fn adapter_parameters(config: &Shape, lora: &LoraSection) -> usize {
+/// Parameters of an adapter on a model of `shape`.
+pub fn adapter_parameters(shape: &Shape, lora: &LoraSection) -> usize {
     let of = |&projection: &Projection| {
-        let (out, from) = lora::shape(config, projection);
+        let (out, from) = shape.projection(projection);
         lora.rank * (out + from)
     };
-    config.layers * lora.target_modules.iter().map(of).sum::<usize>()
+    shape.layers * lora.target_modules.iter().map(of).sum::<usize>()
 }
 
 /// Bytes of an adapter in training: value, two moments, the step's gradient and a micro-batch's, f32, and a copy in the base's
@@ -248,20 +249,27 @@ mod tests {
     }
 
     /// 4096 tokens at once, of which 2400 are scored, in bf16 on a GPU.
-    fn pass_of_4096<'a>(config: &'a Shape, lora: &'a LoraSection) -> Pass<'a> {
-        Pass { config, lora, place: Place::Cuda, dtype: DType::BF16, tokens: 4096, scored: 2400 }
+    fn pass_of_4096<'a>(shape: &'a Shape, lora: &'a LoraSection) -> PassPlan<'a> {
+        PassPlan {
+            shape,
+            lora,
+            device: DeviceKind::Cuda,
+            dtype: DType::BF16,
+            tokens: 4096,
+            scored: 2400,
+        }
     }
 
     /// Llama-2-7b in bf16, 4096 tokens at once of which 2400 are scored, an adapter of rank 16 on q and v; by hand.
     #[test]
     fn a_7b_on_a_gpu_takes_what_a_count_by_hand_says() {
-        let (config, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
-        let pass = pass_of_4096(&config, &lora);
+        let (shape, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
+        let pass = pass_of_4096(&shape, &lora);
         // x, q, k, v, o: 5 * 4096; A x of q and v: 2 * 16; h: 4096; gate and up: 2 * 11008; all bf16. In f32: the inverse norms of
         // x and h, and 32 log-sum-exps.
         let token: u64 = 2 * (6 * 4096 + 2 * 16 + 2 * 11_008) + 4 * (1 + 1 + 32);
         assert_eq!(token, 93_384);
-        assert!((activation_bytes(&config, &lora, DType::BF16) - (32 * token) as f64).abs() < 0.5);
+        assert!((activation_bytes(&shape, &lora, DType::BF16) - (32 * token) as f64).abs() < 0.5);
         // The last layer keeps h, gate and up of the scored rows alone, and the rows of o that it went on with.
         let before: u64 = 2 * (5 * 4096 + 2 * 16) + 4 * (1 + 32);
         let after: u64 = 2 * (4096 + 2 * 11_008) + 4 + 2 * 4096;
@@ -284,7 +292,7 @@ mod tests {
         assert!((recompute.working - working).abs() < 0.5, "{} {working}", recompute.working);
 
         let (weights, adapter) =
-            (2.0 * config.parameters() as f64, adapter_parameters(&config, &lora));
+            (2.0 * shape.parameters() as f64, adapter_parameters(&shape, &lora));
         assert_eq!(adapter, 32 * 2 * 16 * (4096 + 4096));
         assert!((weights - 2.0 * 6_738_415_616.0).abs() < 0.5);
         let beside = weights + adapter_bytes(adapter, DType::BF16);
@@ -298,8 +306,8 @@ mod tests {
     /// 16 answers of 512 tokens to prompts of 512: 2 * 32 layers * 4096 * 2 bytes = 0.5 MiB a token.
     #[test]
     fn answers_of_a_7b_keep_half_a_mebibyte_a_token() {
-        let (config, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
-        let bytes = generation_bytes(&config, &lora, DType::BF16, (16, 1024));
+        let (shape, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
+        let bytes = generation_bytes(&shape, &lora, DType::BF16, (16, 1024));
         let cached = (16u64 * 1024 * 524_288) as f64;
         let pass = 2048.0 * (93_384 + 2 * (11_008 + 4 * 4096)) as f64;
         assert!((bytes - cached - pass).abs() < 0.5, "{bytes}");
@@ -307,10 +315,10 @@ mod tests {
 
     #[test]
     fn a_13b_recomputes_on_40_gb_and_keeps_on_80() {
-        let (config, lora) = (llama(5120, 13_824, 40, 40), LoraSection::default());
-        let pass = pass_of_4096(&config, &lora);
-        let adapter = adapter_bytes(adapter_parameters(&config, &lora), DType::BF16);
-        let beside = 2.0 * config.parameters() as f64 + adapter;
+        let (shape, lora) = (llama(5120, 13_824, 40, 40), LoraSection::default());
+        let pass = pass_of_4096(&shape, &lora);
+        let adapter = adapter_bytes(adapter_parameters(&shape, &lora), DType::BF16);
+        let beside = 2.0 * shape.parameters() as f64 + adapter;
         let total = |keep| {
             let bytes = pass.bytes(keep);
             (beside + bytes.kept + bytes.working) / GB
@@ -322,12 +330,12 @@ mod tests {
 
     #[test]
     fn fewer_tokens_at_once_and_recomputing_take_less() {
-        let (config, lora) = (llama(512, 1376, 4, 8), LoraSection::default());
-        for (place, dtype) in [(Place::Cpu, DType::F32), (Place::Cuda, DType::BF16)] {
-            let pass = |tokens| Pass {
-                config: &config,
+        let (shape, lora) = (llama(512, 1376, 4, 8), LoraSection::default());
+        for (device, dtype) in [(DeviceKind::Cpu, DType::F32), (DeviceKind::Cuda, DType::BF16)] {
+            let pass = |tokens| PassPlan {
+                shape: &shape,
                 lora: &lora,
-                place,
+                device,
                 dtype,
                 tokens,
                 scored: tokens / 2,

@@ -13,10 +13,10 @@ use crate::ops::philox::Philox;
 const LARGEST_MEASURED: (usize, usize) = (8192, 32_768);
 
 /// The rate of a plain matmul at the model's own feed-forward shape, TFLOP/s: the ceiling that `mfu` is a share of.
-pub fn matmul_tflops(config: &Shape, dtype: DType, device: &Device) -> Result<f64> {
+pub fn matmul_tflops(shape: &Shape, dtype: DType, device: &Device) -> Result<f64> {
     let rows = if device.is_cpu() { 1024 } else { MICRO_BATCH_TOKENS };
     let (hidden, intermediate) =
-        (config.hidden.min(LARGEST_MEASURED.0), config.intermediate.min(LARGEST_MEASURED.1));
+        (shape.hidden.min(LARGEST_MEASURED.0), shape.intermediate.min(LARGEST_MEASURED.1));
     let x = uneven((rows, hidden), dtype, device)?;
     let weight = uneven((intermediate, hidden), dtype, device)?;
     let flop = 2.0 * (rows * hidden * intermediate) as f64;
@@ -44,10 +44,10 @@ fn uneven(shape: (usize, usize), dtype: DType, device: &Device) -> Result<Tensor
 
 /// FLOP of training on `tokens` computed tokens of which `scored` are scored: `4 N` a token for the layers (2 N forward, 2 N
 /// back, no weight gradient), the same for the output layer at scored tokens alone.
-pub fn training_flop(config: &Shape, tokens: usize, scored: usize) -> f64 {
-    let head = (config.vocab * config.hidden) as f64;
-    let embeddings = if config.tied { 1.0 } else { 2.0 } * head;
-    let layers = config.parameters() as f64 - embeddings;
+pub fn training_flop(shape: &Shape, tokens: usize, scored: usize) -> f64 {
+    let head = (shape.vocab * shape.hidden) as f64;
+    let embeddings = if shape.tied { 1.0 } else { 2.0 } * head;
+    let layers = shape.parameters() as f64 - embeddings;
     4.0 * (layers * tokens as f64 + head * scored as f64)
 }
 

@@ -8,7 +8,8 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 
-use super::lora::{self, Adapter, LoraPair, LoraTensors, PerProjection};
+use super::family;
+use super::lora::{Adapter, LoraPair, LoraTensors, PerProjection};
 use super::shape::Shape;
 use crate::config::{LoraSection, Projection};
 use crate::disk::digest;
@@ -24,12 +25,9 @@ pub fn key(layer: usize, projection: Projection, letter: char) -> String {
     format!("base_model.model.{}", short_key(layer, projection, letter))
 }
 
+/// [`key`] without the prefix of PEFT's wrappers, for messages.
 fn short_key(layer: usize, projection: Projection, letter: char) -> String {
-    format!(
-        "model.layers.{layer}.{}.{}.lora_{letter}.weight",
-        projection.module(),
-        projection.name()
-    )
+    format!("{}.lora_{letter}.weight", family::projection_module(layer, projection))
 }
 
 /// A safetensors file of f32 tensors under PEFT's names; equal tensors give equal bytes.
@@ -59,7 +57,7 @@ pub fn to_safetensors(tensors: &LoraTensors) -> Result<Vec<u8>> {
 pub fn from_safetensors(
     bytes: &[u8],
     file: &str,
-    config: &Shape,
+    shape: &Shape,
     targets: &[Projection],
     rank: usize,
     device: &Device,
@@ -69,18 +67,18 @@ pub fn from_safetensors(
     })?;
     let mut unread: std::collections::BTreeSet<_> =
         tensors.names().into_iter().map(str::to_owned).collect();
-    let mut layers = Vec::with_capacity(config.layers);
-    for layer in 0..config.layers {
+    let mut layers = Vec::with_capacity(shape.layers);
+    for layer in 0..shape.layers {
         let mut pairs = PerProjection::default();
         for &projection in targets {
-            let (out, from) = lora::shape(config, projection);
-            let mut read = |letter, shape: [usize; 2]| {
+            let (out, from) = shape.projection(projection);
+            let mut read = |letter, dims: [usize; 2]| {
                 let name = key(layer, projection, letter);
                 unread.remove(&name);
                 let view = tensors.tensor(&name).map_err(|_| {
                     InputError::new(format!("adapter `{file}`: `{name}` is missing"))
                 })?;
-                tensor(&view, file, &short_key(layer, projection, letter), shape, device)
+                tensor(&view, file, &short_key(layer, projection, letter), dims, device)
             };
             pairs.set(
                 projection,
@@ -175,7 +173,7 @@ fn number(x: f64) -> Value {
 /// Refuses by name whatever PEFT can do to an adapter and is not computed here (DoRA, biases, patterns, ...).
 pub fn load(
     folder: &Path,
-    config: &Shape,
+    shape: &Shape,
     expected: Option<&LoraSection>,
     device: &Device,
 ) -> Result<Adapter> {
@@ -197,7 +195,7 @@ pub fn load(
         .map_err(|e| InputError::new(format!("cannot read `{}`: {e}", weights.display())))?;
     let rank = expected.map_or(rank, |section| section.rank);
     let tensors =
-        from_safetensors(&bytes, &weights.display().to_string(), config, &targets, rank, device)?;
+        from_safetensors(&bytes, &weights.display().to_string(), shape, &targets, rank, device)?;
     Ok(Adapter { rank, alpha, use_rslora, tensors })
 }
 

@@ -6,8 +6,9 @@ use anyhow::Context;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::batch::Batch;
-use super::layer::{Dropout, Layer, LayerLora, Pass, Rows, Saved, Stream};
-use super::lora::{self, Adapter, InputGradient, LoraTensors};
+use super::family;
+use super::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Rows, Saved, Stream};
+use super::lora::{Adapter, InputGradient, LoraTensors};
 use super::rotary::Rotary;
 use super::shape::Shape;
 use super::weights::Checkpoint;
@@ -70,25 +71,26 @@ impl Decoder {
             InputError::new(format!("cannot read `{}`: {e}", path.display()))
                 .hint("`model.path` must be the folder of a Hugging Face checkpoint")
         })?;
-        let config = Shape::parse(&text, &path.display().to_string())?;
+        let shape = Shape::parse(&text, &path.display().to_string())?;
         let mut checkpoint = Checkpoint::open(folder, dtype, device)?;
-        if config.tied {
-            checkpoint.ignore("lm_head.weight");
+        if shape.tied {
+            checkpoint.ignore(family::LM_HEAD);
         }
-        let model = Self::assemble(config, dtype, device, &mut |name, shape| {
+        let model = Self::assemble(shape, dtype, device, &mut |name, dims| {
             interrupt::check()?;
-            checkpoint.take(name, shape)
+            checkpoint.take(name, dims)
         })?;
         checkpoint.finish()?;
         let finite = model
             .norm
             .to_dtype(DType::F64)
             .and_then(|t| t.sum_all()?.to_scalar::<f64>())
-            .context("cannot read `model.norm.weight`")?;
+            .with_context(|| format!("cannot read `{}`", family::NORM))?;
         if !finite.is_finite() {
             return Err(InputError::new(format!(
-                "checkpoint `{}`: `model.norm.weight` is not finite",
-                folder.display()
+                "checkpoint `{}`: `{}` is not finite",
+                folder.display(),
+                family::NORM
             ))
             .into());
         }
@@ -97,24 +99,24 @@ impl Decoder {
 
     /// The model whose tensors are what `take` gives for their names in a checkpoint and their shapes.
     pub fn assemble(
-        config: Shape,
+        shape: Shape,
         dtype: DType,
         device: &Device,
         take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
     ) -> anyhow::Result<Self> {
-        let (hidden, vocab) = (config.hidden, config.vocab);
-        let embed_tokens = take("model.embed_tokens.weight", &[vocab, hidden])?;
-        let layers = (0..config.layers)
-            .map(|i| load_layer(take, &config, i))
+        let (hidden, vocab) = (shape.hidden, shape.vocab);
+        let embed_tokens = take(family::EMBED_TOKENS, &[vocab, hidden])?;
+        let layers = (0..shape.layers)
+            .map(|i| load_layer(take, &shape, i))
             .collect::<anyhow::Result<_>>()?;
-        let norm = take("model.norm.weight", &[hidden])?;
-        let lm_head = match config.tied {
+        let norm = take(family::NORM, &[hidden])?;
+        let lm_head = match shape.tied {
             true => embed_tokens.clone(),
-            false => take("lm_head.weight", &[vocab, hidden])?,
+            false => take(family::LM_HEAD, &[vocab, hidden])?,
         };
-        let rotary = config.rotary(dtype, device);
+        let rotary = shape.rotary(dtype, device);
         let device = device.clone();
-        Ok(Self { shape: config, dtype, device, embed_tokens, layers, norm, lm_head, rotary })
+        Ok(Self { shape, dtype, device, embed_tokens, layers, norm, lm_head, rotary })
     }
 
     /// The model with `adapter` in its weights: `W + scale B A` of each adapted projection, the others shared with this one.
@@ -123,9 +125,9 @@ impl Decoder {
         let mut merged = self.clone();
         for (layer, pairs) in merged.layers.iter_mut().zip(&adapter.tensors.layers) {
             for (projection, pair) in pairs.iter() {
-                let weight = layer.projections[projection as usize].copy()?;
-                linear::add_product(&weight, &pair.b, &pair.a, adapter.scale())?;
-                layer.projections[projection as usize] = weight;
+                let weight = &mut layer.projections[projection as usize].weight;
+                *weight = weight.copy()?;
+                linear::add_product(weight, &pair.b, &pair.a, adapter.scale())?;
             }
         }
         Ok(merged)
@@ -142,10 +144,10 @@ impl Decoder {
     }
 
     /// One layer's pass; after the last layer's attention nothing reads the rows that predict nothing.
-    pub(super) fn pass<'a>(&'a self, batch: &'a Batch, lora: LayerLora<'a>) -> Pass<'a> {
+    pub(super) fn pass<'a>(&'a self, batch: &'a Batch, lora: LayerLora<'a>) -> LayerPass<'a> {
         let last = lora.layer + 1 == self.layers.len();
         let rows = if last { Rows::Kept } else { Rows::All };
-        Pass { batch, config: &self.shape, lora, rows }
+        LayerPass { batch, shape: &self.shape, lora, rows }
     }
 
     pub(super) fn embed(&self, batch: &Batch) -> Result<Stream> {
@@ -242,23 +244,21 @@ impl Decoder {
 /// The layer `i` whose tensors are what `take` gives for their names and shapes.
 pub(super) fn load_layer(
     take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
-    config: &Shape,
+    shape: &Shape,
     i: usize,
 ) -> anyhow::Result<Layer> {
-    let name = |part: &str| format!("model.layers.{i}.{part}.weight");
     let mut projections = Vec::with_capacity(Projection::ALL.len());
     for projection in Projection::ALL {
-        let (out, from) = lora::shape(config, projection);
-        projections.push(take(
-            &name(&format!("{}.{}", projection.module(), projection.name())),
-            &[out, from],
-        )?);
+        let (out, from) = shape.projection(projection);
+        let weight = take(&family::projection_weight(i, projection), &[out, from])?;
+        projections.push(Linear { weight });
     }
+    let mut norm = |part| take(&family::layer_weight(i, part), &[shape.hidden]);
     Ok(Layer {
-        input_layernorm: take(&name("input_layernorm"), &[config.hidden])?,
+        input_layernorm: norm("input_layernorm")?,
         projections: projections
             .try_into()
             .map_err(|_| anyhow::anyhow!("a layer has seven projections"))?,
-        post_attention_layernorm: take(&name("post_attention_layernorm"), &[config.hidden])?,
+        post_attention_layernorm: norm("post_attention_layernorm")?,
     })
 }

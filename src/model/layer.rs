@@ -16,10 +16,17 @@ use crate::ops::{attention, rms_norm, rope, rows, swiglu};
 pub struct Layer {
     /// `[hidden]`.
     pub input_layernorm: Tensor,
-    /// `[out, in]` of each projection.
-    pub projections: [Tensor; Projection::ALL.len()],
+    /// In the order of [`Projection::ALL`].
+    pub projections: [Linear; Projection::ALL.len()],
     /// `[hidden]`.
     pub post_attention_layernorm: Tensor,
+}
+
+/// The frozen weights of one projection.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Tensor,
 }
 
 /// Dropout of one optimizer step.
@@ -53,13 +60,13 @@ pub struct LayerLora<'a> {
     pub dropout: Option<Dropout>,
 }
 
-/// What a pass through a layer reads besides its input.
+/// What a layer reads besides its input, forward and backward.
 #[derive(Clone, Copy)]
-pub struct Pass<'a> {
+pub struct LayerPass<'a> {
     /// The pack.
     pub batch: &'a Batch,
     /// Shape of the model.
-    pub config: &'a Shape,
+    pub shape: &'a Shape,
     /// The adapter.
     pub lora: LayerLora<'a>,
     /// Rows computed after the attention.
@@ -131,13 +138,14 @@ pub struct Stream {
 }
 
 impl Layer {
-    fn weight(&self, projection: Projection) -> &Tensor {
-        &self.projections[projection as usize]
+    /// `[out, in]` of `projection`.
+    pub fn weight(&self, projection: Projection) -> &Tensor {
+        &self.projections[projection as usize].weight
     }
 
     /// Runs the layer on `input` (`[tokens, hidden]`), keeping what [`Layer::backward`] needs.
-    pub fn forward(&self, input: &Stream, pass: Pass<'_>) -> Result<(Stream, Saved)> {
-        let Pass { batch, config, lora, rows } = pass;
+    pub fn forward(&self, input: &Stream, pass: LayerPass<'_>) -> Result<(Stream, Saved)> {
+        let LayerPass { batch, shape, lora, rows } = pass;
         let mut inner = PerProjection::default();
         let mut project = |projection, x: &Tensor, keys| -> Result<Tensor> {
             let (y, kept) =
@@ -149,12 +157,12 @@ impl Layer {
             &input.base,
             input.delta.as_ref(),
             &self.input_layernorm,
-            config.rms_norm_eps,
+            shape.rms_norm_eps,
         )?;
         let q = rope::forward(project(QProj, &a, &batch.keys)?, &batch.cos, &batch.sin)?;
         let k = rope::forward(project(KProj, &a, &batch.keys)?, &batch.cos, &batch.sin)?;
         let v = project(VProj, &a, &batch.keys)?;
-        let (o, lse) = attention::forward(&q, &k, &v, &batch.mask, config.heads)?;
+        let (o, lse) = attention::forward(&q, &k, &v, &batch.mask, shape.heads)?;
 
         let (o_rows, x_rows, keys) = match rows {
             Rows::All => (o.clone(), x.clone(), &batch.keys),
@@ -167,7 +175,7 @@ impl Layer {
             &x_rows,
             Some(&y),
             &self.post_attention_layernorm,
-            config.rms_norm_eps,
+            shape.rms_norm_eps,
         )?;
         let gate = project(GateProj, &m, keys)?;
         let up = project(UpProj, &m, keys)?;
@@ -183,10 +191,10 @@ impl Layer {
         &self,
         dy: &Tensor,
         saved: &Saved,
-        pass: Pass<'_>,
+        pass: LayerPass<'_>,
         wanted: InputGradient,
     ) -> Result<(Option<Tensor>, PerProjection<LoraPair>)> {
-        let Pass { batch, config, lora, rows } = pass;
+        let LayerPass { batch, shape, lora, rows } = pass;
         let mut gradients = PerProjection::default();
         let mut back = |projection,
                         dy: &Tensor,
@@ -248,7 +256,7 @@ impl Layer {
             &saved.o,
             &saved.lse,
             &batch.mask,
-            config.heads,
+            shape.heads,
         )?;
         let (dq, dk) = (
             rope::backward(dq, &batch.cos, &batch.sin)?,

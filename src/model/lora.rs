@@ -6,7 +6,6 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::shape::Shape;
 use crate::config::{LoraSection, Projection};
-use crate::ops::attention::Heads;
 use crate::ops::dropout::Mask;
 use crate::ops::linear;
 use crate::ops::philox::Philox;
@@ -114,18 +113,13 @@ pub struct Adapter {
 
 impl Adapter {
     /// A fresh adapter as PEFT makes it: A Kaiming-uniform with `a = sqrt 5`, that is uniform in `±1 / sqrt(in)`; B zero.
-    pub fn fresh(
-        config: &Shape,
-        section: &LoraSection,
-        seed: u64,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn fresh(shape: &Shape, section: &LoraSection, seed: u64, device: &Device) -> Result<Self> {
         let &LoraSection { rank, alpha, use_rslora, .. } = section;
-        let mut layers = Vec::with_capacity(config.layers);
-        for layer in 0..config.layers {
+        let mut layers = Vec::with_capacity(shape.layers);
+        for layer in 0..shape.layers {
             let mut pairs = PerProjection::default();
             for &projection in &section.target_modules {
-                let (out, from) = shape(config, projection);
+                let (out, from) = shape.projection(projection);
                 let bound = 1.0 / (from as f64).sqrt();
                 let philox = Philox::new(seed, INIT_STREAM | place(layer, projection) as u64);
                 let a = (0..(rank * from) as u64)
@@ -166,18 +160,6 @@ const INIT_STREAM: u64 = 1 << 40;
 /// Number of a module among all, for keys of random numbers.
 pub fn place(layer: usize, projection: Projection) -> u32 {
     256 * layer as u32 + projection as u32
-}
-
-/// `(out, in)` of a projection.
-pub fn shape(config: &Shape, projection: Projection) -> (usize, usize) {
-    let Heads { heads, kv_heads, head_dim } = config.heads;
-    match projection {
-        Projection::QProj => (heads * head_dim, config.hidden),
-        Projection::KProj | Projection::VProj => (kv_heads * head_dim, config.hidden),
-        Projection::OProj => (config.hidden, heads * head_dim),
-        Projection::GateProj | Projection::UpProj => (config.intermediate, config.hidden),
-        Projection::DownProj => (config.hidden, config.intermediate),
-    }
 }
 
 /// One adapted projection in use.

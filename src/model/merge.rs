@@ -13,7 +13,8 @@ use safetensors::tensor::View;
 use serde_json::Value;
 
 use super::adapter;
-use super::lora::{self, Adapter, LoraPair};
+use super::family;
+use super::lora::{Adapter, LoraPair};
 use super::shape::Shape;
 use super::shard::{Entry, Shard};
 use super::streamed::next_logits;
@@ -128,15 +129,15 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
             InputError::new(format!("output folder `{}` is there already", output.display()));
         return Err(error.hint("give another folder with `--output`").into());
     }
-    let (config, config_text) = read_config(model)?;
-    let adapter = adapter::load(adapter_folder, &config, None, &Device::Cpu)?;
+    let (shape, config_text) = read_config(model)?;
+    let adapter = adapter::load(adapter_folder, &shape, None, &Device::Cpu)?;
     let tokenizer = if merge.probes.is_empty() { None } else { Some(Tokenizer::load(model)?) };
     let shards: Vec<Shard> =
         weights::shards(model)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?;
-    let pairs = adapted(&adapter, &config, &shards, model)?;
+    let pairs = adapted(&adapter, &shape, &shards, model)?;
 
     atomic::fill_folder(output, |folder| {
-        let layers = if tokenizer.is_some() { 2 * config.layers } else { 0 };
+        let layers = if tokenizer.is_some() { 2 * shape.layers } else { 0 };
         let mut merged =
             write(merge, &shards, &pairs, adapter.scale(), folder, &mut |done, tensors| {
                 tick(done, tensors + layers);
@@ -149,7 +150,7 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
                 tick(done, all);
             };
             let difference =
-                compare(merge, &config, &adapter, tokenizer, folder, merged.dtype, &mut layer)?;
+                compare(merge, &shape, &adapter, tokenizer, folder, merged.dtype, &mut layer)?;
             let (largest, bound) = (difference.largest(), difference.bound);
             // Not `largest > bound`, which would let NaN pass.
             if largest.is_nan() || largest > bound {
@@ -176,7 +177,7 @@ fn read_config(model: &Path) -> Result<(Shape, String)> {
 /// The factors of each tensor that the adapter changes, by name; every one of them must be in the checkpoint.
 fn adapted<'a>(
     adapter: &'a Adapter,
-    config: &Shape,
+    shape: &Shape,
     shards: &[Shard],
     model: &Path,
 ) -> Result<HashMap<String, &'a LoraPair>> {
@@ -185,15 +186,11 @@ fn adapted<'a>(
     let mut pairs = HashMap::new();
     for (layer, of_layer) in adapter.tensors.layers.iter().enumerate() {
         for (projection, pair) in of_layer.iter() {
-            let name = format!(
-                "model.layers.{layer}.{}.{}.weight",
-                projection.module(),
-                projection.name()
-            );
+            let name = family::projection_weight(layer, projection);
             let Some(entry) = entries.get(&*name) else {
                 bail_input!("checkpoint `{}`: `{name}` is missing", model.display())
             };
-            let (out, from) = lora::shape(config, projection);
+            let (out, from) = shape.projection(projection);
             if entry.shape != [out, from] {
                 bail_input!(
                     "checkpoint `{}`: `{name}` has shape {:?}, expected [{out}, {from}]",
@@ -312,7 +309,7 @@ fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Re
 /// Compares the next token's logits after each probe.
 fn compare(
     merge: &Merge<'_>,
-    config: &Shape,
+    shape: &Shape,
     adapter: &Adapter,
     tokenizer: &Tokenizer,
     merged: &Path,
@@ -327,8 +324,8 @@ fn compare(
         Ok(ids)
     };
     let texts = merge.probes.iter().map(ids).collect::<Result<Vec<_>>>()?;
-    let unmerged = next_logits(merge.model, config, Some(adapter), &texts, tick)?;
-    let merged = next_logits(merged, config, None, &texts, tick)?;
+    let unmerged = next_logits(merge.model, shape, Some(adapter), &texts, tick)?;
+    let merged = next_logits(merged, shape, None, &texts, tick)?;
     let largest_logit = unmerged.iter().flatten().map(|x| f64::from(x.abs())).fold(0.0, f64::max);
     // `f64::max` passes over NaN, which must not pass for a small difference.
     let worst = |a: &Vec<f32>, b: &Vec<f32>| {

@@ -8,6 +8,7 @@
 pub mod adapter;
 pub mod batch;
 pub mod decoder;
+mod family;
 pub mod generation;
 pub mod layer;
 pub mod lora;

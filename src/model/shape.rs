@@ -1,12 +1,15 @@
-//! `config.json` of a Llama checkpoint, in Llama-2's form and in the newer one with `rope_parameters`.
+//! The shape of a decoder from the `config.json` of its checkpoint, in Llama-2's form and in the newer one with `rope_parameters`.
 //!
-//! Whatever would change the numbers and is not computed here is refused by name.
+//! What its family decides is a row of [`super::family`]. Whatever would change the numbers and is not computed here is refused
+//! by name.
 
 use anyhow::Result;
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 
+use super::family::{FAMILIES, Family};
 use super::rotary::{Rope, RopeScaling, Rotary};
+use crate::config::Projection;
 use crate::error::{InputError, shown};
 use crate::ops::attention::Heads;
 
@@ -44,10 +47,11 @@ const MOST: [(&str, u64); 7] = [
     ("head_dim", 1 << 12),
 ];
 
-/// Reads one `config.json`, naming the file in every complaint.
+/// Fields of a `config.json`, or of an object in it. Every error names the file.
 struct Reader<'a> {
     file: &'a str,
     fields: &'a Map<String, Value>,
+    family: &'static Family,
 }
 
 impl Reader<'_> {
@@ -73,7 +77,7 @@ impl Reader<'_> {
     fn size(&self, key: &str) -> Result<usize> {
         if self.present(key).is_none() {
             return Err(InputError::new(format!("{}: `{key}` is missing", self.file))
-                .hint("is this the folder of a Llama checkpoint?")
+                .hint(format!("is this the folder of a {} checkpoint?", self.family.name))
                 .into());
         }
         self.size_or(key, 0)
@@ -124,31 +128,24 @@ impl Shape {
 
     /// Parses the text of `config.json`; `file` names it in errors.
     ///
-    /// Refuses: a `model_type` other than `llama`, another activation, biases, quantised weights, attention dropout, and RoPE
-    /// variants other than the default, `linear` and `llama3`.
+    /// Refuses: a `model_type` that no row of the table of families has, a value that its row does not allow (biases, another
+    /// activation, quantised weights, attention dropout, ...), and RoPE variants other than the default, `linear` and `llama3`.
     pub fn parse(text: &str, file: &str) -> Result<Self> {
+        Self::parse_as(FAMILIES, text, file)
+    }
+
+    fn parse_as(families: &'static [Family], text: &str, file: &str) -> Result<Self> {
         let value: Value = serde_json::from_str(text)
             .map_err(|e| InputError::new(format!("{file}: not valid JSON: {e}")))?;
         let Value::Object(fields) = &value else {
             return Err(InputError::new(format!("{file}: expected a JSON object")).into());
         };
-        let read = Reader { file, fields };
-        match read.present("model_type") {
-            Some(Value::String(kind)) if kind == "llama" => {}
-            other => {
-                let found = other.map_or("nothing".to_owned(), |v| format!("`{}`", shown(v)));
-                let message = format!("{file}: `model_type` must be `\"llama\"`, got {found}");
-                return Err(InputError::new(message)
-                    .hint("this program trains models of the Llama family only")
-                    .into());
-            }
+        let family = family(families, fields.get("model_type"), file)?;
+        let read = Reader { file, fields, family };
+        for (key, only) in family.only {
+            read.only(key, &(*only).into())?;
         }
-        read.only("hidden_act", &Value::from("silu"))?;
-        read.only("attention_bias", &Value::from(false))?;
-        read.only("mlp_bias", &Value::from(false))?;
-        read.only("attention_dropout", &Value::from(0.0))?;
-        read.only("partial_rotary_factor", &Value::from(1.0))?;
-        for key in ["quantization_config", "sliding_window"] {
+        for key in family.absent {
             if let Some(value) = read.present(key) {
                 return Err(InputError::new(format!(
                     "{file}: `{key}` is `{}`, which is not computed here",
@@ -158,24 +155,9 @@ impl Shape {
                 .into());
             }
         }
-
-        let (hidden, query_heads) = (read.size("hidden_size")?, read.size("num_attention_heads")?);
-        let kv_heads = read.size_or("num_key_value_heads", query_heads)?;
-        if query_heads % kv_heads != 0 {
-            return Err(InputError::new(format!("{file}: `num_attention_heads` ({query_heads}) must be a multiple of `num_key_value_heads` ({kv_heads})")).into());
-        }
-        if !hidden.is_multiple_of(query_heads) && read.present("head_dim").is_none() {
-            return Err(InputError::new(format!("{file}: `hidden_size` ({hidden}) must be a multiple of `num_attention_heads` ({query_heads})")).into());
-        }
-        let head_dim = read.size_or("head_dim", hidden / query_heads)?;
-        if head_dim % 2 != 0 {
-            return Err(InputError::new(format!(
-                "{file}: heads must have an even width, got `{head_dim}`"
-            ))
-            .into());
-        }
+        let (hidden, heads) = heads(&read)?;
         let tied = match read.present("tie_word_embeddings") {
-            None => false,
+            None => family.defaults.tied,
             Some(Value::Bool(tied)) => *tied,
             Some(other) => {
                 return Err(read.wrong("tie_word_embeddings", "true or false", other).into());
@@ -186,27 +168,95 @@ impl Shape {
             hidden,
             intermediate: read.size("intermediate_size")?,
             layers: read.size("num_hidden_layers")?,
-            heads: Heads { heads: query_heads, kv_heads, head_dim },
-            rms_norm_eps: read.positive_or("rms_norm_eps", 1e-6)?,
+            heads,
+            rms_norm_eps: read.positive_or("rms_norm_eps", family.defaults.rms_norm_eps)?,
             rope: rope(&read)?,
             tied,
-            max_positions: read.size_or("max_position_embeddings", 2048)?,
+            max_positions: read
+                .size_or("max_position_embeddings", family.defaults.max_positions)?,
         })
+    }
+
+    /// Elements of a token's queries, all heads.
+    pub fn query_width(&self) -> usize {
+        self.heads.heads * self.heads.head_dim
+    }
+
+    /// Elements of a token's keys, all heads, and of its values.
+    pub fn key_width(&self) -> usize {
+        self.heads.kv_heads * self.heads.head_dim
+    }
+
+    /// `(out, in)` of the weight of `projection`.
+    pub fn projection(&self, projection: Projection) -> (usize, usize) {
+        let (query, key) = (self.query_width(), self.key_width());
+        match projection {
+            Projection::QProj => (query, self.hidden),
+            Projection::KProj | Projection::VProj => (key, self.hidden),
+            Projection::OProj => (self.hidden, query),
+            Projection::GateProj | Projection::UpProj => (self.intermediate, self.hidden),
+            Projection::DownProj => (self.hidden, self.intermediate),
+        }
     }
 
     /// Parameters of the whole model.
     pub fn parameters(&self) -> usize {
-        let Heads { heads, kv_heads, head_dim } = self.heads;
-        let attention = 2 * self.hidden * (heads + kv_heads) * head_dim;
-        let layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden;
+        let projections = Projection::ALL.map(|projection| {
+            let (out, from) = self.projection(projection);
+            out * from
+        });
+        let layer = projections.iter().sum::<usize>() + 2 * self.hidden;
         let embeddings = if self.tied { 1 } else { 2 };
         self.layers * layer + embeddings * self.vocab * self.hidden + self.hidden
     }
 }
 
+/// The row of `model_type`.
+fn family(
+    families: &'static [Family],
+    model_type: Option<&Value>,
+    file: &str,
+) -> Result<&'static Family> {
+    let model_type = model_type.filter(|value| !value.is_null());
+    let known = families.iter().find(|family| model_type.is_some_and(|t| *t == family.model_type));
+    known.ok_or_else(|| {
+        let types: Vec<_> =
+            families.iter().map(|row| format!("`\"{}\"`", row.model_type)).collect();
+        let names: Vec<_> = families.iter().map(|row| row.name).collect();
+        let found = model_type.map_or("nothing".to_owned(), |v| format!("`{}`", shown(v)));
+        let message = format!("{file}: `model_type` must be {}, got {found}", types.join(" or "));
+        let hint = format!("this program trains models of the {} family only", names.join(" or "));
+        InputError::new(message).hint(hint).into()
+    })
+}
+
+/// `hidden_size`, and the heads.
+fn heads(read: &Reader<'_>) -> Result<(usize, Heads)> {
+    let file = read.file;
+    let (hidden, heads) = (read.size("hidden_size")?, read.size("num_attention_heads")?);
+    let kv_heads = read.size_or("num_key_value_heads", heads)?;
+    if heads % kv_heads != 0 {
+        return Err(InputError::new(format!("{file}: `num_attention_heads` ({heads}) must be a multiple of `num_key_value_heads` ({kv_heads})")).into());
+    }
+    if !hidden.is_multiple_of(heads) && read.present("head_dim").is_none() {
+        return Err(InputError::new(format!(
+            "{file}: `hidden_size` ({hidden}) must be a multiple of `num_attention_heads` ({heads})"
+        ))
+        .into());
+    }
+    let head_dim = read.size_or("head_dim", hidden / heads)?;
+    if head_dim % 2 != 0 {
+        return Err(InputError::new(format!(
+            "{file}: heads must have an even width, got `{head_dim}`"
+        ))
+        .into());
+    }
+    Ok((hidden, Heads { heads, kv_heads, head_dim }))
+}
+
 /// RoPE from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before it).
 fn rope(read: &Reader<'_>) -> Result<Rope> {
-    let theta = read.positive_or("rope_theta", 10_000.0)?;
+    let theta = read.positive_or("rope_theta", read.family.defaults.rope_theta)?;
     let Some((key, value)) =
         ["rope_parameters", "rope_scaling"].iter().find_map(|key| Some((*key, read.present(key)?)))
     else {
@@ -216,7 +266,7 @@ fn rope(read: &Reader<'_>) -> Result<Rope> {
         return Err(read.wrong(key, "an object", value).into());
     };
     let file = format!("{}: `{key}`", read.file);
-    let inner = Reader { file: &file, fields };
+    let inner = Reader { file: &file, fields, family: read.family };
     let kind = inner
         .present("rope_type")
         .or_else(|| inner.present("type"))
@@ -251,6 +301,7 @@ fn rope(read: &Reader<'_>) -> Result<Rope> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::family::{Defaults, Only};
     use serde_json::json;
 
     fn llama2() -> Value {
@@ -316,7 +367,56 @@ mod tests {
                 "{error}"
             );
         }
+        let error = with(json!({"model_type": "mistral"})).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "config.json: `model_type` must be `\"llama\"`, got `\"mistral\"`"
+        );
+        let remedy = "this program trains models of the Llama family only";
+        assert_eq!(InputError::of(&error).and_then(InputError::remedy), Some(remedy));
         assert!(Shape::parse("[1]", "config.json").is_err());
         assert!(Shape::parse("{", "config.json").is_err());
+    }
+    #[test]
+    fn another_family_is_another_row() {
+        const DEFAULTS: Defaults =
+            Defaults { rms_norm_eps: 1e-5, rope_theta: 1e6, max_positions: 32_768, tied: true };
+        const OTHER: Family = Family {
+            model_type: "other",
+            name: "Other",
+            only: &[("hidden_act", Only::Word("gelu"))],
+            absent: &["rope_scaling"],
+            defaults: DEFAULTS,
+        };
+        const TWO: &[Family] = &[OTHER, Family { model_type: "llama", name: "Llama", ..OTHER }];
+        let parse = |changes: Value| {
+            let mut config = json!({
+                "model_type": "other", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1,
+                "num_attention_heads": 4, "head_dim": 8, "vocab_size": 10
+            });
+            for (key, value) in changes.as_object().unwrap() {
+                config[key] = value.clone();
+            }
+            Shape::parse_as(TWO, &config.to_string(), "config.json")
+        };
+        let shape = parse(json!({"hidden_act": "gelu"})).unwrap();
+        assert_eq!(shape.heads, Heads { heads: 4, kv_heads: 4, head_dim: 8 });
+        assert_eq!((shape.max_positions, shape.tied), (32_768, true));
+        assert!(shape.rms_norm_eps.total_cmp(&1e-5).is_eq());
+        assert_eq!(shape.rope, Rope { theta: 1e6, scaling: RopeScaling::None });
+        // q and o are 64 by 32, as are k and v; tied, the embedding counts once.
+        assert_eq!(shape.parameters(), 4 * 64 * 32 + 3 * 64 * 96 + 2 * 64 + 10 * 64 + 64);
+        for (changes, named) in [
+            (json!({"hidden_act": "silu"}), "`hidden_act` is `\"silu\"`, and only `\"gelu\"` is"),
+            (json!({"rope_scaling": {"type": "linear", "factor": 2.0}}), "`rope_scaling` is"),
+            (json!({"model_type": "third"}), "must be `\"other\"` or `\"llama\"`, got"),
+            (json!({"model_type": null}), "got nothing"),
+        ] {
+            let error = parse(changes).unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+        }
+        let missing = parse(json!({"vocab_size": null})).unwrap_err();
+        let remedy = "is this the folder of a Other checkpoint?";
+        assert_eq!(InputError::of(&missing).and_then(InputError::remedy), Some(remedy));
     }
 }

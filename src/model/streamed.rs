@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::batch::Batch;
 use super::decoder::load_layer;
-use super::layer::{LayerLora, Pass, Rows, Stream};
+use super::family;
+use super::layer::{LayerLora, LayerPass, Rows, Stream};
 use super::lora::Adapter;
 use super::shape::Shape;
 use super::shard::Shard;
@@ -18,49 +19,49 @@ use crate::ops::rms_norm;
 /// Logits of the token after each of `texts`, `[vocab]` each, computed in f32 on the CPU; equal to those of
 /// [`super::decoder::Decoder::next_logits`].
 ///
-/// - `folder`: the checkpoint of `config`.
+/// - `folder`: the checkpoint of `shape`.
 /// - `texts`: token ids, at least one each.
 /// - `tick` is called after each layer.
 ///
 /// Holds the embedding or the output layer in f32, or one layer. Refuses a tensor that is missing or of another shape.
 pub(super) fn next_logits(
     folder: &Path,
-    config: &Shape,
+    shape: &Shape,
     adapter: Option<&Adapter>,
     texts: &[Vec<u32>],
     tick: &mut dyn FnMut(),
 ) -> Result<Vec<Vec<f32>>> {
     let shards: Vec<Shard> =
         weights::shards(folder)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?;
-    let mut take = |name: &str, shape: &[usize]| take(&shards, name, shape);
-    let rotary = config.rotary(DType::F32, &Device::Cpu);
+    let mut take = |name: &str, dims: &[usize]| take(&shards, name, dims);
+    let rotary = shape.rotary(DType::F32, &Device::Cpu);
     let batches = texts
         .iter()
-        .map(|ids| Batch::next(ids, config.vocab, &rotary))
+        .map(|ids| Batch::next(ids, shape.vocab, &rotary))
         .collect::<candle_core::Result<Vec<_>>>()?;
-    let embedding = [config.vocab, config.hidden];
+    let embedding = [shape.vocab, shape.hidden];
     let mut streams = {
-        let embed_tokens = take("model.embed_tokens.weight", &embedding)?;
+        let embed_tokens = take(family::EMBED_TOKENS, &embedding)?;
         let stream = |batch: &Batch| -> Result<Stream> {
             Ok(Stream { base: embed_tokens.index_select(&batch.ids, 0)?, delta: None })
         };
         batches.iter().map(stream).collect::<Result<Vec<_>>>()?
     };
-    for i in 0..config.layers {
-        let layer = load_layer(&mut take, config, i)?;
-        let rows = if i + 1 == config.layers { Rows::Kept } else { Rows::All };
+    for i in 0..shape.layers {
+        let layer = load_layer(&mut take, shape, i)?;
+        let rows = if i + 1 == shape.layers { Rows::Kept } else { Rows::All };
         for (stream, batch) in streams.iter_mut().zip(&batches) {
             let lora = LayerLora { layer: i, adapter, dropout: None };
-            (*stream, _) = layer.forward(stream, Pass { batch, config, lora, rows })?;
+            (*stream, _) = layer.forward(stream, LayerPass { batch, shape, lora, rows })?;
         }
         tick();
     }
-    let norm = take("model.norm.weight", &[config.hidden])?;
-    let head = if config.tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
+    let norm = take(family::NORM, &[shape.hidden])?;
+    let head = if shape.tied { family::EMBED_TOKENS } else { family::LM_HEAD };
     let lm_head = take(head, &embedding)?.t()?;
     let logits = |stream: &Stream| -> Result<Vec<f32>> {
         let normed =
-            rms_norm::forward(&stream.base, stream.delta.as_ref(), &norm, config.rms_norm_eps)?;
+            rms_norm::forward(&stream.base, stream.delta.as_ref(), &norm, shape.rms_norm_eps)?;
         Ok(normed.y.matmul(&lm_head)?.squeeze(0)?.to_vec1()?)
     };
     streams.iter().map(logits).collect()

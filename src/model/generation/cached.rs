@@ -143,7 +143,7 @@ impl<'a> CachedDecoder<'a> {
 
     /// `W x + scale B A x` of one projection, for a few rows.
     fn project(&self, layer: usize, projection: Projection, x: &Tensor) -> Result<Tensor> {
-        let y = matvec::forward(x, &self.model.layers[layer].projections[projection as usize])?;
+        let y = matvec::forward(x, self.model.layers[layer].weight(projection))?;
         let pair =
             self.adapter.and_then(|a| Some((a, a.tensors.layers.get(layer)?.get(projection)?)));
         if let Some((adapter, pair)) = pair {

@@ -9,7 +9,7 @@ use mvpbench::data::token_pair::TokenPair;
 use mvpbench::inference::engine::Engine;
 use mvpbench::model::adapter::key;
 use mvpbench::model::decoder::{Decoder, Keep};
-use mvpbench::model::layer::{Dropout, Layer, LayerLora, Pass, Rows, Stream};
+use mvpbench::model::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Rows, Stream};
 use mvpbench::model::lora::{Adapter, InputGradient, LoraTensors};
 use mvpbench::train::plan::PlannedStep;
 use mvpbench::train::step::{StepOutput, StepSettings, loss_and_gradients};
@@ -265,7 +265,8 @@ fn a_layer_and_its_gradients_equal_the_specification_in_f64() {
         };
         let layer = Layer {
             input_layernorm: weight("input_layernorm"),
-            projections: Projection::ALL.map(|p| weight(&format!("{}.{}", p.module(), p.name()))),
+            projections: Projection::ALL
+                .map(|p| Linear { weight: weight(&format!("{}.{}", p.module(), p.name())) }),
             post_attention_layernorm: weight("post_attention_layernorm"),
         };
         let ids = |part: &str, pair: u32| fixture(&format!("{part}.{pair}")).to_vec1().unwrap();
@@ -279,7 +280,7 @@ fn a_layer_and_its_gradients_equal_the_specification_in_f64() {
         let stream = Stream { base: fixture("x"), delta: None };
         let lora = LayerLora { layer: number, adapter: Some(&case.adapter), dropout: None };
         for (rows, prefix) in [(Rows::All, ""), (Rows::Kept, "kept.")] {
-            let pass = Pass { batch: &batch, config: &case.model.shape, lora, rows };
+            let pass = LayerPass { batch: &batch, shape: &case.model.shape, lora, rows };
             let of_rows = |t: Tensor| match rows {
                 Rows::All => t,
                 Rows::Kept => t.index_select(&batch.kept, 0).unwrap(),
