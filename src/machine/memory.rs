@@ -6,7 +6,7 @@ use candle_core::DType;
 use crate::config::{LoraSection, Projection};
 use crate::model::decoder::Keep;
 use crate::model::generation::PREFILL_TOKENS;
-use crate::model::layer::Rows;
+use crate::model::layer::{Rows, Saved};
 use crate::model::shape::Shape;
 use crate::ops::logps;
 
@@ -171,26 +171,11 @@ impl DeviceKind {
     }
 }
 
-/// Elements that a token leaves in a layer for the backward pass, everything kept: before and after the attention's rows are
-/// chosen, since the last layer goes on with the scored rows alone. Norms and log-sum-exps of bf16 rows are f32, two elements.
+/// What a layer keeps for the backward pass, in elements of `dtype`: for each token, and for each of `rows` beside that.
 fn kept_elements(shape: &Shape, lora: &LoraSection, rows: Rows, dtype: DType) -> [f64; 2] {
-    let (query, key) = (shape.query_width(), shape.key_width());
-    let statistic = 4usize.div_ceil(dtype.size_in_bytes());
-    let adapted = |projections: &[Projection]| {
-        lora.rank * lora.target_modules.iter().filter(|p| projections.contains(p)).count()
-    };
-    use Projection::{DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
-    let before = shape.hidden
-        + 2 * query
-        + 2 * key
-        + statistic * (1 + shape.heads.heads)
-        + adapted(&[QProj, KProj, VProj]);
-    let after = if rows == Rows::Kept { query } else { 0 }
-        + shape.hidden
-        + statistic
-        + 2 * shape.intermediate
-        + adapted(&[OProj, GateProj, UpProj, DownProj]);
-    [before as f64, after as f64]
+    let statistic = 4usize.div_ceil(dtype.size_in_bytes()); // f32 beside bf16
+    Saved::elements(shape, lora, rows)
+        .map(|each| (each.activations + statistic * each.statistics) as f64)
 }
 
 /// Bytes of activations that one token leaves for the backward pass of the whole model, everything kept.
