@@ -318,3 +318,88 @@ pub fn digest(adapter: &Adapter) -> Result<String> {
     let weights = to_safetensors(&adapter.tensors)?;
     Ok(digest::of_parts([&weights[..], &adapter.scale().to_le_bytes()]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What PEFT 0.21 writes, with `changes`; null takes a field away.
+    fn with(changes: Value) -> Result<(usize, f64, bool, Vec<Projection>)> {
+        let mut fields = json!({
+            "peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none", "use_rslora": false, "use_dora": false,
+            "modules_to_save": null, "layers_to_transform": null, "rank_pattern": {}, "target_modules": ["v_proj", "q_proj"],
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => fields.as_object_mut().unwrap().remove(name),
+                _ => fields.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+            };
+        }
+        read_config(&fields, "adapter_config.json")
+    }
+
+    #[test]
+    fn a_configuration_without_use_rslora_scales_by_the_rank() {
+        let without = with(json!({"use_rslora": null})).unwrap();
+        assert_eq!(without, (8, 16.0, false, vec![Projection::QProj, Projection::VProj]));
+        assert!(with(json!({"use_rslora": true})).unwrap().2);
+        assert!(with(json!({"use_rslora": "no"})).is_err());
+    }
+
+    #[test]
+    fn what_is_not_computed_is_refused_by_name() {
+        for (changes, named) in [
+            (json!({"peft_type": "LOHA"}), "`peft_type` must be `\"LORA\"`, got `\"LOHA\"`"),
+            (json!({"peft_type": "IA3"}), "`peft_type` must be `\"LORA\"`, got `\"IA3\"`"),
+            (json!({"peft_type": null}), "`peft_type` must be `\"LORA\"`"),
+            (json!({"modules_to_save": ["lm_head"]}), "`modules_to_save` must be empty"),
+            (json!({"layers_to_transform": [0]}), "`layers_to_transform` must be empty"),
+            (json!({"layers_to_transform": 0}), "`layers_to_transform` must be empty"),
+            (json!({"layer_replication": [[0, 2]]}), "`layer_replication` must be empty"),
+            (json!({"trainable_token_indices": [1]}), "`trainable_token_indices` must be empty"),
+            (json!({"target_parameters": ["a"]}), "`target_parameters` must be empty"),
+            (json!({"rank_pattern": {"q_proj": 4}}), "`rank_pattern` must be empty"),
+            (json!({"alpha_pattern": {"q_proj": 4}}), "`alpha_pattern` must be empty"),
+            (json!({"use_dora": true}), "`use_dora` must be `false`"),
+            (json!({"use_qalora": true}), "`use_qalora` must be `false`"),
+            (json!({"lora_bias": true}), "`lora_bias` must be `false`"),
+            (json!({"fan_in_fan_out": true}), "`fan_in_fan_out` must be `false`"),
+            (json!({"bias": "all"}), "`bias` must be `\"none\"`"),
+            (json!({"r": 0}), "`r` must be"),
+            (json!({"r": 65_537}), "`r` must be"),
+            (json!({"lora_alpha": null}), "`lora_alpha` must be"),
+            (json!({"target_modules": ["q_proj", "lm_head"]}), "target module `lm_head`"),
+            (json!({"target_modules": []}), "`target_modules` must be"),
+            (json!({"target_modules": "all-linear"}), "`target_modules` must be"),
+        ] {
+            let error = with(changes).unwrap_err();
+            let message = error.to_string();
+            assert!(InputError::of(&error).is_some() && message.contains(named), "{message}");
+        }
+    }
+
+    #[test]
+    fn empty_lists_and_the_largest_rank_are_read() {
+        let empty = json!({"modules_to_save": [], "layers_to_transform": [], "rank_pattern": {}});
+        assert!(with(empty).is_ok());
+        assert_eq!(with(json!({"r": 65_536})).unwrap().0, 65_536);
+        assert_eq!(with(json!({"r": 1})).unwrap().0, 1);
+    }
+
+    #[test]
+    fn the_exported_alpha_is_an_integer_where_it_is_whole() {
+        let exported = |alpha| {
+            let adapter =
+                Adapter { rank: 4, alpha, use_rslora: false, tensors: LoraTensors::default() };
+            let json = config_json(&adapter, &[Projection::QProj], 0.0, "base", None);
+            (json["lora_alpha"].to_string(), read_config(&json, "exported").unwrap().1)
+        };
+        for (alpha, written) in
+            [(32.0, "32"), (-2.0, "-2"), (0.5, "0.5"), (1e15, "1000000000000000.0")]
+        {
+            let (text, read) = exported(alpha);
+            assert_eq!(text, written);
+            assert!(read.total_cmp(&alpha).is_eq(), "{read}");
+        }
+    }
+}

@@ -289,4 +289,18 @@ mod tests {
         let none = Tensor::zeros(0, DType::U32, &Device::Cpu).unwrap();
         assert_eq!(forward(&nothing, &head, &none).unwrap().dims(), [0]);
     }
+    #[test]
+    fn memory_of_logits_is_that_of_the_rows_that_exist_at_one_time() {
+        // One row of 32,000 logits, whatever a chunk has room for; in bf16 on a GPU, 2 halves of f32 and their gradient.
+        assert_eq!(chunk_elements(1, 32_000, DType::F32, false), 32_000);
+        assert_eq!(chunk_elements(1, 32_000, DType::F32, true), 32_000);
+        assert_eq!(chunk_elements(1, 32_000, DType::BF16, true), 96_000);
+        // A full chunk: 256 rows on the CPU where 4 Mi elements are fewer (131 rows), 1024 on a GPU or of a small vocabulary.
+        assert_eq!(chunk_elements(2000, 32_000, DType::F32, false), 256 * 32_000);
+        assert_eq!(chunk_elements(2000, 8192, DType::F32, false), 512 * 8192);
+        assert_eq!(chunk_elements(2000, 100, DType::F32, false), 1024 * 100);
+        assert_eq!(chunk_elements(2000, 32_000, DType::F32, true), 1024 * 32_000);
+        assert_eq!(chunk_elements(2000, 32_000, DType::BF16, true), 3 * 1024 * 32_000);
+        assert_eq!(chunk_elements(0, 32_000, DType::F32, false), 0);
+    }
 }
