@@ -15,7 +15,7 @@ use mvpbench::data::token_pair::TokenPair;
 use mvpbench::data::tokenize::{Limits, tokenize};
 use mvpbench::data::tokenizer::{Tokenizer, TokenizerFiles};
 use mvpbench::ops::attention::{self, Heads};
-use mvpbench::ops::dropout::Mask;
+use mvpbench::ops::dropout::DropoutMask;
 use mvpbench::ops::{adamw, linear, logps, rms_norm, rope, swiglu};
 use mvpbench::presets;
 use mvpbench::train::plan::Plan;
@@ -71,8 +71,14 @@ fn element_wise(criterion: &mut Criterion) {
 
     let rows = Tensor::zeros(TOKENS, DType::U32, &Device::Cpu).unwrap();
     let offsets = Tensor::arange(0, TOKENS as u32, &Device::Cpu).unwrap();
-    let mask =
-        Mask { probability: 0.05, seed: 1, step: 0, place: 0, pair_rows: &rows, offsets: &offsets };
+    let mask = DropoutMask {
+        probability: 0.05,
+        seed: 1,
+        step: 0,
+        module: 0,
+        pair_rows: &rows,
+        offsets: &offsets,
+    };
     bytes(&mut group, "dropout", 2 * TOKENS * HIDDEN, || drop(mask.apply(&dy).unwrap()));
 
     let zero = dy.zeros_like().unwrap();

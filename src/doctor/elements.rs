@@ -143,8 +143,8 @@ fn gates(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
 }
 
 /// A dropout mask for tokens with these keys.
-fn mask<'a>((pair_rows, offsets): (&'a Tensor, &'a Tensor)) -> dropout::Mask<'a> {
-    dropout::Mask { probability: 0.3, seed: 12, step: 5, place: 258, pair_rows, offsets }
+fn mask<'a>((pair_rows, offsets): (&'a Tensor, &'a Tensor)) -> dropout::DropoutMask<'a> {
+    dropout::DropoutMask { probability: 0.3, seed: 12, step: 5, module: 258, pair_rows, offsets }
 }
 
 fn rows_of_tokens(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {

@@ -9,7 +9,7 @@ use super::lora::{self, Active, Adapter, InputGradient, LoraPair, PerProjection}
 use super::shape::Shape;
 use crate::config::LoraSection;
 use crate::config::Projection::{self, DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
-use crate::ops::dropout::Mask;
+use crate::ops::dropout::DropoutMask;
 use crate::ops::{attention, rms_norm, rope, rows, swiglu};
 
 /// The frozen weights of a layer, under the checkpoint's names.
@@ -78,11 +78,11 @@ impl<'a> LayerLora<'a> {
     fn active(&self, projection: Projection, keys: &'a TokenKeys) -> Option<Active<'a>> {
         let adapter = self.adapter?;
         let pair = adapter.tensors.layers.get(self.layer)?.get(projection)?;
-        let mask = self.dropout.map(|dropout| Mask {
+        let mask = self.dropout.map(|dropout| DropoutMask {
             probability: dropout.probability,
             seed: dropout.seed,
             step: dropout.step,
-            place: lora::place(self.layer, projection),
+            module: lora::module_number(self.layer, projection),
             pair_rows: &keys.pair_rows,
             offsets: &keys.offsets,
         });

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::shape::Shape;
 use crate::config::{LoraSection, Projection};
-use crate::ops::dropout::Mask;
+use crate::ops::dropout::DropoutMask;
 use crate::ops::linear;
 use crate::ops::philox::Philox;
 
@@ -121,7 +121,8 @@ impl Adapter {
             for &projection in &section.target_modules {
                 let (out, from) = shape.projection(projection);
                 let bound = 1.0 / (from as f64).sqrt();
-                let philox = Philox::new(seed, INIT_STREAM | place(layer, projection) as u64);
+                let philox =
+                    Philox::new(seed, INIT_STREAM | module_number(layer, projection) as u64);
                 let a = (0..(rank * from) as u64)
                     .map(|i| ((philox.uniform(i) * 2.0 - 1.0) * bound) as f32)
                     .collect();
@@ -158,7 +159,7 @@ impl Adapter {
 const INIT_STREAM: u64 = 1 << 40;
 
 /// Number of a module among all, for keys of random numbers.
-pub fn place(layer: usize, projection: Projection) -> u32 {
+pub fn module_number(layer: usize, projection: Projection) -> u32 {
     256 * layer as u32 + projection as u32
 }
 
@@ -169,7 +170,7 @@ pub struct Active<'a> {
     /// [`Adapter::scale`].
     pub scale: f64,
     /// Dropout of this module at this step; none when evaluating.
-    pub mask: Option<Mask<'a>>,
+    pub mask: Option<DropoutMask<'a>>,
 }
 
 impl Active<'_> {
@@ -253,11 +254,11 @@ mod tests {
         let pair = LoraPair { a: a.clone(), b: b.clone() };
         let [rows, offsets] =
             [[4u32; 5], [0, 1, 2, 3, 4]].map(|keys| Tensor::new(&keys, &Device::Cpu).unwrap());
-        let mask = Mask {
+        let mask = DropoutMask {
             probability: 0.4,
             seed: 1,
             step: 2,
-            place: 3,
+            module: 3,
             pair_rows: &rows,
             offsets: &offsets,
         };

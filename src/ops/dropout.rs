@@ -18,7 +18,7 @@ const STRETCH: usize = 4 * QUADS;
 
 /// One mask of one adapted module at one optimizer step.
 #[derive(Debug, Clone)]
-pub struct Mask<'a> {
+pub struct DropoutMask<'a> {
     /// Share of the elements set to zero, in `0..1`.
     pub probability: f64,
     /// The run's seed.
@@ -26,14 +26,14 @@ pub struct Mask<'a> {
     /// Optimizer steps done before this one.
     pub step: u32,
     /// Layer and module, `256 * layer + module`.
-    pub place: u32,
+    pub module: u32,
     /// `[tokens]` u32, row of each token's pair in the data set.
     pub pair_rows: &'a Tensor,
     /// `[tokens]` u32, place of each token within its pair.
     pub offsets: &'a Tensor,
 }
 
-impl Mask<'_> {
+impl DropoutMask<'_> {
     /// `x * mask / (1 - p)`; `x`: `[tokens, columns]`, and so is the result. It is its own backward: apply it to the gradient.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
         on_device!("dropout", x, T => self.apply_cpu::<T>(x), cuda => launch::apply(self, x))
@@ -60,7 +60,7 @@ impl Mask<'_> {
     }
 
     fn key(&self) -> [u32; 2] {
-        [self.seed as u32, (self.seed >> 32) as u32 ^ self.place]
+        [self.seed as u32, (self.seed >> 32) as u32 ^ self.module]
     }
 
     fn apply_cpu<T: Real>(&self, x: &Tensor) -> Result<Tensor> {
@@ -108,23 +108,23 @@ impl Mask<'_> {
 mod launch {
     use candle_core::{DType, Result, Tensor};
 
-    use super::Mask;
+    use super::DropoutMask;
     use crate::ops::cuda::{self, Module, THREADS};
 
     const MODULE: Module = cuda::module!("dropout");
 
-    pub(super) fn apply(mask: &Mask<'_>, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn apply(mask: &DropoutMask<'_>, x: &Tensor) -> Result<Tensor> {
         let y = cuda::empty(x.device(), x.dtype(), x.dims())?;
         run("dropout_apply", mask, x, &y)?;
         Ok(y)
     }
 
-    pub(super) fn add(mask: &Mask<'_>, y: &Tensor, x: &Tensor) -> Result<()> {
+    pub(super) fn add(mask: &DropoutMask<'_>, y: &Tensor, x: &Tensor) -> Result<()> {
         run("dropout_add", mask, x, y)
     }
 
     #[expect(unsafe_code, reason = "a launch")]
-    fn run(kernel: &str, mask: &Mask<'_>, x: &Tensor, y: &Tensor) -> Result<()> {
+    fn run(kernel: &str, mask: &DropoutMask<'_>, x: &Tensor, y: &Tensor) -> Result<()> {
         let ((tokens, columns), dtype) = (x.dims2()?, x.dtype());
         let [low, high] = mask.key();
         let launch = MODULE
@@ -150,15 +150,22 @@ mod tests {
     use crate::ops::testing::{NOT_FINITE, not_finite};
     use candle_core::{DType, Device};
 
-    /// The mask of `probability`, `step` and `place` for tokens with these keys, applied to ones.
+    /// The mask of `probability`, `step` and `module` for tokens with these keys, applied to ones.
     fn masked_ones(
-        (probability, step, place): (f64, u32, u32),
+        (probability, step, module): (f64, u32, u32),
         (pair_rows, offsets): (&[u32], &[u32]),
         columns: usize,
     ) -> Vec<Vec<f32>> {
         let [rows, offsets] =
             [pair_rows, offsets].map(|keys| Tensor::new(keys, &Device::Cpu).unwrap());
-        let mask = Mask { probability, seed: 12, step, place, pair_rows: &rows, offsets: &offsets };
+        let mask = DropoutMask {
+            probability,
+            seed: 12,
+            step,
+            module,
+            pair_rows: &rows,
+            offsets: &offsets,
+        };
         mask.apply(&ones(pair_rows.len(), columns)).unwrap().to_vec2::<f32>().unwrap()
     }
 
@@ -172,7 +179,8 @@ mod tests {
             let key = |key: u32| Tensor::new(&[key], &Device::Cpu).unwrap();
             let (rows, offsets) = (key(3), key(7));
             let (pair_rows, offsets) = (&rows, &offsets);
-            let mask = Mask { probability: 0.25, seed: 12, step: 0, place: 1, pair_rows, offsets };
+            let mask =
+                DropoutMask { probability: 0.25, seed: 12, step: 0, module: 1, pair_rows, offsets };
             let y = mask.apply(&(ones(1, 400) * f64::from(bad)).unwrap()).unwrap();
             let zeros = y.eq(0.0).unwrap().sum_all().unwrap().to_scalar::<u8>().unwrap();
             assert!((60..140).contains(&zeros) && not_finite(&y)[0] == 400 - usize::from(zeros));
@@ -199,7 +207,7 @@ mod tests {
 
     #[test]
     fn every_part_of_the_key_changes_the_mask() {
-        let base = |step, place| masked_ones((0.5, step, place), (&[1], &[2]), 64);
+        let base = |step, module| masked_ones((0.5, step, module), (&[1], &[2]), 64);
         assert_ne!(base(0, 1), base(1, 1));
         assert_ne!(base(0, 1), base(0, 2));
     }

@@ -1,7 +1,7 @@
 //! `src/ops/dropout.cu` against the CPU's body: the same mask to the bit, and the same values where that is f32.
 
 use candle_core::{DType, Device, Tensor};
-use mvpbench::ops::dropout::Mask;
+use mvpbench::ops::dropout::DropoutMask;
 
 use super::elements::{DTYPES, Elements};
 use super::{Argument, Kernels, Launch};
@@ -9,7 +9,7 @@ use super::{Argument, Kernels, Launch};
 const PROBABILITY: f64 = 0.3;
 const SEED: u64 = 0x0123_4567_89ab_cdef;
 const STEP: u32 = 7;
-const PLACE: u32 = 256 * 31 + 2;
+const MODULE: u32 = 256 * 31 + 2;
 
 #[test]
 fn the_mask_is_the_cpus_bit_for_bit() {
@@ -21,11 +21,11 @@ fn the_mask_is_the_cpus_bit_for_bit() {
                 [9, 1000].map(|base| (0..tokens as u32).map(|t| base + t / 2).collect());
             let [rows, offsets] =
                 keys.each_ref().map(|keys| Tensor::new(&keys[..], &Device::Cpu).unwrap());
-            let mask = Mask {
+            let mask = DropoutMask {
                 probability: PROBABILITY,
                 seed: SEED,
                 step: STEP,
-                place: PLACE,
+                module: MODULE,
                 pair_rows: &rows,
                 offsets: &offsets,
             };
@@ -48,7 +48,7 @@ fn the_mask_is_the_cpus_bit_for_bit() {
                         Argument::read(&keys[1]),
                         Argument::value(columns as u32),
                         Argument::value(SEED as u32),
-                        Argument::value((SEED >> 32) as u32 ^ PLACE),
+                        Argument::value((SEED >> 32) as u32 ^ MODULE),
                         Argument::value(STEP),
                         Argument::value((PROBABILITY * 4_294_967_296.0).round() as u32),
                         Argument::value((1.0 / (1.0 - PROBABILITY)) as f32),
