@@ -1,13 +1,15 @@
 //! Attention's kernels beside the CPU body in f64, which the operation's own tests hold to a composition of candle primitives.
 //!
-//! Bounds are shares of the largest wanted magnitude. In bf16 the probabilities and dS are rounded to 8 bits for their products
-//! (at most 2^-9 of each) and so is the result. Gradients are compared given the kernel's own `o` and log-sum-exp: what rounding `o`
-//! does to delta is no mistake of the backward kernels, and with outliers it is as large as the gradients are. Where dS cancels to
-//! nothing, as in a row that sees only itself, the bound is a share of what cancels: products with the outliers of `d_o`.
+//! Bounds of `o` and of the log-sum-exps are shares of the largest wanted magnitude; each element of a gradient has a [`bound`] of its
+//! own. Gradients are compared given the kernel's own `o` and log-sum-exp: what rounding `o` does to delta is no mistake of the backward
+//! kernels, and with outliers it is as large as the gradients are.
+
+mod bound;
 
 use candle_core::{DType, Tensor};
 use mvpbench::ops::attention::{self, Heads, Mask};
 
+use self::bound::{Bounds, Worst};
 use super::elements::Elements;
 use super::{Argument, Kernels, Launch};
 
@@ -15,9 +17,6 @@ use super::{Argument, Kernels, Launch};
 const THREADS: u32 = 128;
 const TILE: u32 = 64;
 const NARROW: u32 = 32;
-
-/// Size of the largest inputs.
-const OUTLIER: f64 = 20.0;
 
 fn kernels() -> Option<&'static Kernels> {
     Kernels::of("src/ops/attention.cu")
@@ -59,12 +58,16 @@ struct Case {
     heads: Heads,
     dtype: DType,
     seed: u64,
+    /// Factor of the scores that the kernels are told.
+    scale: f64,
 }
 
 impl Case {
     fn new(pairs: &[(u32, u32, u32)], heads: (usize, usize, usize), dtype: DType) -> Self {
         let (heads, kv_heads, head_dim) = heads;
-        Self { rows: packed(pairs), heads: Heads { heads, kv_heads, head_dim }, dtype, seed: 1 }
+        let scale = 1.0 / (head_dim as f64).sqrt();
+        let heads = Heads { heads, kv_heads, head_dim };
+        Self { rows: packed(pairs), heads, dtype, seed: 1, scale }
     }
 
     fn tokens(&self) -> usize {
@@ -114,10 +117,9 @@ impl Case {
     /// The last arguments of every kernel but `delta`.
     fn sizes(&self) -> Vec<Argument<'static>> {
         let Heads { heads, kv_heads, head_dim } = self.heads;
-        let scale = 1.0 / (head_dim as f64).sqrt();
         let mut sizes: Vec<Argument<'_>> =
             [self.tokens(), heads, kv_heads].map(|n| Argument::value(n as u32)).into();
-        sizes.push(Argument::value(scale as f32));
+        sizes.push(Argument::value(self.scale as f32));
         if !self.on_tensor_cores() {
             sizes.push(Argument::value(head_dim as u32));
         }
@@ -176,61 +178,54 @@ impl Case {
         Mask::new(start, from, to).unwrap()
     }
 
-    /// Values, log-sum-exp and gradients within `tolerance` of the CPU body's.
-    fn check(&self, inputs: &Inputs, tolerance: &Tolerance) {
-        let what = format!(
-            "{:?} {:?} {} tokens, seed {}",
-            self.heads,
-            self.dtype,
-            self.tokens(),
-            self.seed
-        );
+    /// Values and log-sum-exps within a share of the largest of the CPU body's, gradients within their [`bound`].
+    fn check(&self, inputs: &Inputs) {
         let (query, key) = (self.query_shape(), self.key_shape());
         let (q, k, v) = (inputs.q.tensor(&query), inputs.k.tensor(&key), inputs.v.tensor(&key));
         let (want, want_lse) = attention::forward(&q, &k, &v, &self.mask(), self.heads).unwrap();
         let (o, lse) = self.forward(inputs);
-        assert_close(&format!("o of {what}"), &o, &want, tolerance.values, 1.0);
+        let values = if self.dtype == DType::BF16 { 8e-3 } else { 1e-5 };
+        assert_close(&format!("o of {self}"), &o, &want, values);
         let kept = Elements::F32(lse.iter().map(|lse| lse.to_bits()).collect());
-        assert_close(&format!("lse of {what}"), &kept, &want_lse, 2e-6, 1.0);
+        assert_close(&format!("lse of {self}"), &kept, &want_lse, 2e-6);
         let gradients = self.backward(inputs, &o, &lse);
-        let (o, lse) = (o.tensor(&query), kept.tensor(&[self.tokens(), self.heads.heads]));
+        let exact = self.exact(inputs, &o, &lse);
+        let bounds = Bounds::new(self, inputs, (&o, &lse), &exact);
+        let worst = Worst::of(&gradients, &exact, &bounds);
+        assert!(worst.ratio <= 1.0, "{worst} of {self}");
+    }
+
+    /// dq, dk and dv by the CPU body in f64, given `o` and `lse`.
+    fn exact(&self, inputs: &Inputs, o: &Elements, lse: &[f32]) -> [Vec<f64>; 3] {
+        let (query, key) = (self.query_shape(), self.key_shape());
+        let lse = Elements::F32(lse.iter().map(|lse| lse.to_bits()).collect());
         let (dq, dk, dv) = attention::backward(
             &inputs.d_o.tensor(&query),
-            (&q, &k, &v),
-            &o,
-            &lse,
+            (&inputs.q.tensor(&query), &inputs.k.tensor(&key), &inputs.v.tensor(&key)),
+            &o.tensor(&query),
+            &lse.tensor(&[self.tokens(), self.heads.heads]),
             &self.mask(),
             self.heads,
         )
         .unwrap();
-        assert_close(&format!("dq of {what}"), &gradients.dq, &dq, tolerance.gradients, OUTLIER);
-        assert_close(&format!("dk of {what}"), &gradients.dk, &dk, tolerance.gradients, OUTLIER);
-        assert_close(&format!("dv of {what}"), &gradients.dv, &dv, tolerance.gradients, OUTLIER);
+        [dq, dk, dv].map(|gradient| gradient.flatten_all().unwrap().to_vec1().unwrap())
     }
 }
 
-/// Largest errors, as shares of the largest wanted magnitude.
-struct Tolerance {
-    values: f64,
-    gradients: f64,
-}
-
-impl Tolerance {
-    fn of(dtype: DType) -> Self {
-        match dtype {
-            DType::BF16 => Self { values: 8e-3, gradients: 1e-2 },
-            _ => Self { values: 1e-5, gradients: 2e-5 },
-        }
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tokens = self.tokens();
+        write!(f, "{:?} {:?} {tokens} tokens, seed {}", self.heads, self.dtype, self.seed)
     }
 }
 
-/// Fails unless every element is within `tolerance` of the largest wanted one, or of `least`. NaN is never close.
+/// Fails unless every element is within `tolerance` of the largest wanted one, or of 1. NaN is never close.
 #[track_caller]
-fn assert_close(what: &str, got: &Elements, want: &Tensor, tolerance: f64, least: f64) {
+fn assert_close(what: &str, got: &Elements, want: &Tensor, tolerance: f64) {
     let want = want.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let got = got.values();
     assert_eq!(got.len(), want.len(), "{what}: elements");
-    let scale = want.iter().fold(least, |m, w| m.max(w.abs()));
+    let scale = want.iter().fold(1.0, |m: f64, w| m.max(w.abs()));
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         let close = (got - want).abs() <= tolerance * scale;
         assert!(
@@ -257,7 +252,7 @@ fn values_and_gradients_on_tensor_cores_agree_with_the_reference() {
         for heads in [(1, 1, 64), (4, 2, 64), (2, 1, 128)] {
             let case = Case { seed: seed as u64, ..Case::new(pack, heads, DType::BF16) };
             assert!(case.on_tensor_cores());
-            case.check(&case.inputs(), &Tolerance::of(case.dtype));
+            case.check(&case.inputs());
         }
     }
 }
@@ -277,7 +272,7 @@ fn values_and_gradients_of_other_heads_agree_with_the_reference() {
         ] {
             let case = Case { seed: seed as u64, ..Case::new(pack, heads, dtype) };
             assert!(!case.on_tensor_cores());
-            case.check(&case.inputs(), &Tolerance::of(dtype));
+            case.check(&case.inputs());
         }
     }
 }
@@ -300,7 +295,7 @@ fn scores_far_beyond_the_range_of_exp_are_right() {
         let (q, k, v) = (inputs.q.tensor(&query), inputs.k.tensor(&key), inputs.v.tensor(&key));
         let (_, want) = attention::forward(&q, &k, &v, &case.mask(), case.heads).unwrap();
         let kept = Elements::F32(lse.iter().map(|lse| lse.to_bits()).collect());
-        assert_close("lse", &kept, &want, 2e-6, 1.0);
+        assert_close("lse", &kept, &want, 2e-6);
         let Gradients { dq, dk, dv } = case.backward(&inputs, &o, &lse);
         assert!([dq, dk, dv].iter().all(|g| g.values().iter().all(|x| x.is_finite())));
     }
