@@ -1,4 +1,4 @@
-//! An NVIDIA GPU through the driver: which there are, how one is opened, what its memory holds.
+//! NVIDIA GPUs through the driver: counting and opening them, their memory.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaEvent, CudaStre
 use crate::bail_input;
 use crate::error::InputError;
 
-/// The oldest cards the kernels run on: bf16 on tensor cores.
+/// Lowest compute capability of the kernels, which multiply bf16 on tensor cores.
 const OLDEST: (i32, i32) = (8, 0);
 
-/// How many GPUs the driver shows; none without a driver.
+/// Number of GPUs that the driver shows; 0 without a driver.
 pub(super) fn count() -> usize {
     CudaContext::device_count().map_or(0, |count| count.max(0) as usize)
 }
 
-/// Opens a GPU for this program: one stream for all threads, memory that stays with the program once it was had.
+/// Opens a GPU with one stream for all threads, and keeps freed memory with the program.
 pub(super) fn open(ordinal: usize) -> Result<Device> {
     let count = count();
     if ordinal >= count {
@@ -62,7 +62,7 @@ impl Gpu {
         Ok(Self { context: stream.context().clone(), stream })
     }
 
-    /// What the GPU passes, and notes the time of, when it has done all that it was given.
+    /// An event that the GPU records when it has done all work queued so far.
     pub(super) fn event(&self) -> Result<CudaEvent> {
         Ok(self.stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))?)
     }
@@ -73,7 +73,7 @@ impl Gpu {
         format!("{name}, cuda:{}", self.context.ordinal())
     }
 
-    /// The newest CUDA that the driver knows, and what the card can compute.
+    /// Newest CUDA version of the driver, and compute capability of the card.
     pub(super) fn driver(&self) -> Result<String> {
         let mut version = 0;
         // SAFETY: the driver writes a number.
@@ -84,12 +84,12 @@ impl Gpu {
         Ok(format!("driver for CUDA {cuda}.{part}, compute capability {major}.{minor}"))
     }
 
-    /// All its memory.
+    /// Bytes of all its memory.
     pub(super) fn memory_bytes(&self) -> Result<f64> {
         Ok(self.context.mem_get_info()?.1 as f64)
     }
 
-    /// Bytes that a new allocation can have: what the driver has, and what our pool holds unused.
+    /// Bytes free for new allocations: the driver's, and those that our pool holds unused.
     pub(super) fn free_bytes(&self) -> Result<f64> {
         use sys::CUmemPool_attribute as Attribute;
         let (free, _) = self.context.mem_get_info()?;
@@ -98,12 +98,12 @@ impl Gpu {
         Ok(free as f64 + held.saturating_sub(used) as f64)
     }
 
-    /// The most bytes that tensors have taken at once.
+    /// Most bytes that tensors have taken at once.
     pub(super) fn peak_bytes(&self) -> Result<f64> {
         Ok(self.pool_bytes(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)? as f64)
     }
 
-    /// Forgets the most bytes so far: they are those taken now, which are returned.
+    /// Resets the peak to the bytes taken now, and returns them.
     #[expect(unsafe_code, reason = "foreign functions")]
     pub(super) fn reset_peak(&self) -> Result<f64> {
         use sys::CUmemPool_attribute as Attribute;
@@ -120,7 +120,7 @@ impl Gpu {
         Ok(self.pool_bytes(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)? as f64)
     }
 
-    /// No event per tensor, and no memory given back between steps, which would be fetched again by every one of them.
+    /// Turns off events for each tensor, and keeps freed memory, which every step would fetch again.
     #[expect(unsafe_code, reason = "foreign functions")]
     fn keep_memory(&self) -> Result<()> {
         // SAFETY: all work of this program goes to the one stream that the device was opened with, in the order of the calls.

@@ -1,5 +1,4 @@
-//! What a run holds in memory, component by component, counted from the shape of the model: [`crate::doctor`] holds it to what a
-//! device's allocator says.
+//! The memory of a run by component, counted from the shape of the model. [`crate::doctor`] compares it with the device's allocator.
 
 use candle_core::DType;
 
@@ -10,16 +9,16 @@ use crate::model::layer::{Rows, Saved};
 use crate::model::shape::Shape;
 use crate::ops::logps;
 
-/// Tokens computed at once unless the user says otherwise: enough that packing the weights for each product costs little beside
-/// the product on a CPU, and for the full matmul rate of a GPU. It is a constant, and not by the free memory, so that a run gives the same bits when it goes on.
+/// Tokens computed at once unless the user sets another number: enough that packing the weights for each product costs little beside
+/// the product on a CPU, and for the full matmul rate of a GPU. It does not depend on the free memory, so that a resumed run gives the
+/// same bits.
 pub const MICRO_BATCH_TOKENS: usize = 4096;
 
-/// What the allocator holds for each byte of the activations and the working memory that is asked of it, everything kept:
-/// micro-batches of other sizes leave holes. Measured: `VmHWM` of runs on a CPU, whose layers leave none where they are freed one by
-/// one. Not measured on a GPU.
+/// Bytes that the allocator holds for each byte of activations and working memory, everything kept: micro-batches of different sizes
+/// leave holes. Measured: `VmHWM` of runs on a CPU, where layers that are freed one by one leave none. Not measured on a GPU.
 const FRAGMENTATION: f64 = 1.08;
 
-/// What the allocator holds for each byte that is asked of it.
+/// Bytes that the allocator holds for each byte requested.
 pub fn fragmentation(device: DeviceKind, keep: Keep) -> f64 {
     match (device, keep) {
         (DeviceKind::Cpu, Keep::Inputs) => 1.0,
@@ -27,7 +26,7 @@ pub fn fragmentation(device: DeviceKind, keep: Keep) -> f64 {
     }
 }
 
-/// The kind of device that a run is planned for, which this machine need not have.
+/// Kind of device that a run is planned for; this machine may lack it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceKind {
     /// A processor.
@@ -36,10 +35,10 @@ pub enum DeviceKind {
     Cuda,
 }
 
-/// Bytes at the moment when most is held.
+/// Bytes by component, each at its peak.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Memory {
-    /// The program, or on a GPU the context.
+    /// The program, or the context on a GPU.
     pub program: f64,
     /// Tokenizer, texts and token ids.
     pub inputs: f64,
@@ -49,13 +48,13 @@ pub struct Memory {
     pub adapter: f64,
     /// Kept from the forward pass for the backward pass.
     pub activations: f64,
-    /// Made and freed within a layer or the output layer.
+    /// Allocated and freed within a layer or the output layer.
     pub working: f64,
-    /// Of the working memory, a chunk of logits; it is gone when a layer's backward pass needs its own.
+    /// The part of `working` that a chunk of logits takes; it is freed before the layers' backward pass.
     pub logits: f64,
-    /// Keys and values of the answers under way, and the pass over new prompts, where SPMR is measured.
+    /// Keys and values of active answers, and the pass over new prompts; 0 without SPMR.
     pub generating: f64,
-    /// While the weights are read: program, inputs, weights and the files they are mapped from, which the system may take back.
+    /// While the weights are read: program, inputs, weights, and their mapped files, which the system may evict.
     pub loading: f64,
 }
 
@@ -65,7 +64,7 @@ impl Memory {
         self.program + self.inputs + self.weights + self.adapter + self.activations + self.working
     }
 
-    /// While answers are generated, beside the state of training.
+    /// While answers are generated, with the state of training.
     pub fn answering(&self) -> f64 {
         self.program + self.inputs + self.weights + self.adapter + self.generating
     }
@@ -76,20 +75,20 @@ impl Memory {
     }
 }
 
-/// A forward and backward pass over the tokens that are computed at once.
+/// A forward and backward pass over one micro-batch.
 #[derive(Debug, Clone, Copy)]
 pub struct PassPlan<'a> {
     /// Shape of the model.
     pub shape: &'a Shape,
     /// Its adapter.
     pub lora: &'a LoraSection,
-    /// Device that it is computed on.
+    /// Device that computes it.
     pub device: DeviceKind,
     /// Dtype of weights and activations.
     pub dtype: DType,
     /// Tokens, each prompt once.
     pub tokens: usize,
-    /// Of those, scored.
+    /// Scored tokens among them.
     pub scored: usize,
 }
 
@@ -98,14 +97,14 @@ pub struct PassPlan<'a> {
 pub struct PassBytes {
     /// Kept from the forward pass for the backward pass.
     pub kept: f64,
-    /// Held beside that at the moment when both together are most.
+    /// Temporary memory at the moment when kept + temporary is largest.
     pub working: f64,
     /// A chunk of logits, with their gradient.
     pub logits: f64,
 }
 
 impl PassPlan<'_> {
-    /// What the pass takes under `keep`, without weights, adapter and its gradients.
+    /// Bytes of the pass under `keep`, without weights, adapter and gradients.
     pub fn bytes(&self, keep: Keep) -> PassBytes {
         let shape = self.shape;
         let [hidden, inner, query, key, tokens, scored] = [
@@ -128,27 +127,27 @@ impl PassPlan<'_> {
         let logits =
             logps::chunk_elements(self.scored, shape.vocab, self.dtype, self.device.is_cuda());
 
-        // The final norm's sum and output, its scored rows, and the gradient of each: gone when the layers' backward pass begins.
+        // The final norm's sum and output, its scored rows, and the gradient of each: freed before the layers' backward pass.
         let output_layer = 4.0 * scored * hidden + logits as f64;
-        // The feed-forward network's backward pass: gradients of its stream, of what it computes, of its input.
+        // The feed-forward network's backward pass: gradients of its stream, of its products and of its input.
         let adapts = |projections: &[Projection]| {
             f64::from(u8::from(projections.iter().any(|p| self.lora.target_modules.contains(p))))
         };
         let own = adapts(&[Projection::DownProj]) * 2.0 * inner
             + adapts(&[Projection::GateProj, Projection::UpProj]) * 2.0 * hidden;
         let feed_forward = |rows: f64| rows * (3.0 * inner + 2.0 * hidden + own);
-        // The attention's: gradients of the stream above and below the feed-forward network, of its output, q, k and v, the
-        // normalised input again and its gradient with the adapter's part, which on the CPU is dropped out and added in new memory.
+        // The attention's: gradients of the stream above and below the feed-forward network, of its output, q, k and v; the
+        // normalised input again, and its gradient with the adapter's part, to which the CPU applies dropout in new memory.
         let streams = if self.device.is_cuda() { 5.0 } else { 8.0 };
         let attention = tokens * (2.0 * query + 2.0 * key + streams * hidden);
-        // In the last layer two gradients were of the scored rows first.
+        // In the last layer two gradients were computed for the scored rows first.
         let last_attention = attention + scored * (hidden + query);
         let again = |layer: f64| match keep {
             Keep::Everything => 0.0,
             Keep::Inputs => layer - tokens * hidden,
         };
         let last_layer = feed_forward(scored).max(last_attention) + again(last);
-        // A layer below it, when what the last one kept is gone.
+        // A layer below it, after the last one's memory is freed.
         let gone = match keep {
             Keep::Everything => last,
             Keep::Inputs => tokens * hidden,
@@ -171,14 +170,14 @@ impl DeviceKind {
     }
 }
 
-/// What a layer keeps for the backward pass, in elements of `dtype`: for each token, and for each of `rows` beside that.
+/// What a layer keeps for the backward pass, in elements of `dtype`: for each token, and for each of the `rows` in addition.
 fn kept_elements(shape: &Shape, lora: &LoraSection, rows: Rows, dtype: DType) -> [f64; 2] {
     let statistic = 4usize.div_ceil(dtype.size_in_bytes()); // f32 beside bf16
     Saved::elements(shape, lora, rows)
         .map(|each| (each.activations + statistic * each.statistics) as f64)
 }
 
-/// Bytes of activations that one token leaves for the backward pass of the whole model, everything kept.
+/// Bytes that the whole model keeps of one token for the backward pass, everything kept.
 pub fn activation_bytes(shape: &Shape, lora: &LoraSection, dtype: DType) -> f64 {
     let [token, row] = kept_elements(shape, lora, Rows::All, dtype);
     shape.layers as f64 * (token + row) * dtype.size_in_bytes() as f64
@@ -211,8 +210,8 @@ pub fn adapter_parameters(shape: &Shape, lora: &LoraSection) -> usize {
     shape.layers * lora.target_modules.iter().map(of).sum::<usize>()
 }
 
-/// Bytes of an adapter in training: value, two moments, the step's gradient and a micro-batch's, f32, and a copy in the base's
-/// dtype where that is another.
+/// Bytes of an adapter in training: value, two moments, gradient of the step and of a micro-batch, all f32, and a copy in the base's
+/// dtype if that is not f32.
 pub fn adapter_bytes(parameters: usize, dtype: DType) -> f64 {
     let copy = if dtype == DType::F32 { 0 } else { dtype.size_in_bytes() };
     ((20 + copy) * parameters) as f64
@@ -255,13 +254,13 @@ mod tests {
         let token: u64 = 2 * (6 * 4096 + 2 * 16 + 2 * 11_008) + 4 * (1 + 1 + 32);
         assert_eq!(token, 93_384);
         assert!((activation_bytes(&shape, &lora, DType::BF16) - (32 * token) as f64).abs() < 0.5);
-        // The last layer keeps h, gate and up of the scored rows alone, and the rows of o that it went on with.
+        // The last layer keeps h, gate and up of the scored rows only, and those rows of o.
         let before: u64 = 2 * (5 * 4096 + 2 * 16) + 4 * (1 + 32);
         let after: u64 = 2 * (4096 + 2 * 11_008) + 4 + 2 * 4096;
         let keep = pass.bytes(Keep::Everything);
         let kept = (31 * 4096 * token + 4096 * before + 2400 * after) as f64;
         assert!((keep.kept - kept).abs() < 0.5, "{} {kept}", keep.kept);
-        // Beside it most is held in the last layer's attention: dy, dh, the normalised input, its gradient, the adapter's part of it;
+        // Temporary memory is largest in the last layer's attention: dy, dh, the normalised input, its gradient, the adapter's part of it;
         // d_o and dq, dk and dv; and dh and d_o of the scored rows.
         let working = (4096u64 * 2 * 9 * 4096 + 2400 * 2 * 2 * 4096) as f64;
         assert!((keep.working - working).abs() < 0.5, "{} {working}", keep.working);

@@ -1,4 +1,4 @@
-//! The machine a run is on: its device and dtype, what a run holds in its memory, how fast it multiplies.
+//! The machine of a run: its device and dtype, its memory and what a run takes of it, its speed.
 
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -67,20 +67,20 @@ pub fn dtype(choice: Dtype, device: &Device) -> Result<DType> {
     }
 }
 
-/// A device by what its system says of it.
+/// A device as its system describes it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Details {
-    /// The device in words.
+    /// Its name.
     pub device: String,
-    /// What drives it, where that is something of its own.
+    /// Driver of a GPU; none on a CPU.
     pub driver: Option<String>,
-    /// All its memory, where the system says.
+    /// All its memory; none if the system does not tell.
     pub memory_gib: Option<f64>,
-    /// Memory that a new tensor can have, where the system says.
+    /// Memory free for new tensors; none if the system does not tell.
     pub free_memory_gib: Option<f64>,
 }
 
-/// What there is to know of `device`.
+/// Describes `device`, its driver and its memory.
 pub fn details(device: &Device) -> Details {
     let gib = |bytes: f64| bytes / 1024f64.powi(3);
     let (driver, memory) = match device {
@@ -99,7 +99,7 @@ pub fn details(device: &Device) -> Details {
     }
 }
 
-/// The device in words.
+/// Names `device` for people.
 pub fn describe(device: &Device) -> String {
     match device {
         Device::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),

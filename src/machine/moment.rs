@@ -1,11 +1,11 @@
-//! Moments of the work on a device, which the host does not wait for.
+//! Moments in the work of a device, marked without waiting for it.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::Device;
 
-/// When a device has done what was queued before: on a CPU, now.
+/// When a device has done the work queued before; on a CPU, now.
 pub enum Moment {
     /// The host's clock.
     Host(Instant),
@@ -15,7 +15,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    /// The moment at which `device` has done all that it was given.
+    /// When `device` has done all work queued so far.
     pub fn on(device: &Device) -> Result<Self> {
         match device {
             #[cfg(feature = "cuda")]
@@ -24,7 +24,7 @@ impl Moment {
         }
     }
 
-    /// Seconds from `earlier`, of the same device; waits until this moment has come.
+    /// Seconds since `earlier` on the same device; waits for this moment.
     pub fn seconds_since(&self, earlier: &Self) -> Result<f64> {
         match (earlier, self) {
             (Self::Host(earlier), Self::Host(later)) => Ok((*later - *earlier).as_secs_f64()),

@@ -1,12 +1,12 @@
-//! How much memory is held, free and was held at most: of this process on a CPU, of tensors on a GPU.
+//! Memory in use, free, and at its peak: of this process on a CPU, of tensors on a GPU.
 
 use candle_core::Device;
 
 #[cfg(feature = "cuda")]
 use crate::machine::gpu;
 
-/// Lets freed memory stay with the program: activations are freed and wanted again at the same size thousands of times, and
-/// fetching their pages from the kernel each time costs up to half of an element-wise operation. Elsewhere than on glibc, nothing.
+/// Keeps freed memory with the program: activations are freed and allocated again at the same size thousands of times, and
+/// fetching their pages from the kernel each time costs up to half of an element-wise operation. Does nothing without glibc.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -19,7 +19,7 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// Memory that a new tensor on `device` can have, where the system says.
+/// Bytes free for new tensors on `device`; none if the system does not tell.
 pub fn free_bytes(device: &Device) -> Option<f64> {
     match device {
         #[cfg(feature = "cuda")]
@@ -28,12 +28,12 @@ pub fn free_bytes(device: &Device) -> Option<f64> {
     }
 }
 
-/// Memory of this machine that a new allocation can have, where the system says.
+/// Bytes of this machine free for new allocations; none if the system does not tell.
 pub fn available_memory_bytes() -> Option<f64> {
     kibibytes("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024.0)
 }
 
-/// The most memory held at once, where the system says: on the CPU by this process, on a GPU by its tensors.
+/// Most memory held at once, by this process on a CPU, by tensors on a GPU; none if the system does not tell.
 pub fn peak_memory_gib(device: &Device) -> Option<f64> {
     match device {
         #[cfg(feature = "cuda")]
@@ -45,21 +45,21 @@ pub fn peak_memory_gib(device: &Device) -> Option<f64> {
     }
 }
 
-/// The most memory that is taken from a moment on, beyond what was held then: on the CPU by this process, on a GPU by its tensors.
+/// Measures by how much memory grows at most from a moment on: that of this process on a CPU, of tensors on a GPU.
 pub struct PeakMeter {
     device: Device,
     before: f64,
 }
 
 impl PeakMeter {
-    /// From now on; none where the system does not say.
+    /// Starts now; none if the system does not tell.
     pub fn start(device: &Device) -> Option<Self> {
         let before = match device {
             #[cfg(feature = "cuda")]
             Device::Cuda(_) => gpu::Gpu::of(device).and_then(|gpu| gpu.reset_peak()).ok()?,
             _ => {
                 give_freed_memory_back();
-                // Linux: the largest resident size so far becomes that of now.
+                // Linux: resets the peak to the resident size of now.
                 std::fs::write("/proc/self/clear_refs", "5").ok()?;
                 1024.0 * kibibytes("/proc/self/status", "VmRSS:")?
             }
@@ -67,13 +67,13 @@ impl PeakMeter {
         Some(Self { device: device.clone(), before })
     }
 
-    /// By how much more was held at the most since then.
+    /// Bytes held at the peak since the start, beyond those held at the start.
     pub fn grown_bytes(self) -> Option<f64> {
         Some(peak_memory_gib(&self.device)? * 1024f64.powi(3) - self.before)
     }
 }
 
-/// Freed memory goes back to the system, so that what is taken next shows. Elsewhere than on glibc, nothing.
+/// Returns freed memory to the system, so that new allocations show. Does nothing without glibc.
 fn give_freed_memory_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

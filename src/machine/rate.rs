@@ -1,4 +1,4 @@
-//! What a device multiplies at its best, and how many operations training asks of it.
+//! The rate of a device's matmul, and the operations that training takes.
 
 use std::time::Instant;
 
@@ -9,10 +9,10 @@ use crate::machine::memory::MICRO_BATCH_TOKENS;
 use crate::model::shape::Shape;
 use crate::ops::philox::Philox;
 
-/// The largest hidden and intermediate size that a matmul is timed at; a plan may be of a model that no memory holds.
+/// Largest hidden and intermediate size of the timed matmul; a plan may be for a model that no memory holds.
 const LARGEST_MEASURED: (usize, usize) = (8192, 32_768);
 
-/// The rate of a plain matmul at the model's own feed-forward shape, TFLOP/s: the ceiling that `mfu` is a share of.
+/// Rate of a plain matmul at the model's feed-forward shape, in TFLOP/s: `mfu` is a share of it.
 pub fn matmul_tflops(shape: &Shape, dtype: DType, device: &Device) -> Result<f64> {
     let rows = if device.is_cpu() { 1024 } else { MICRO_BATCH_TOKENS };
     let (hidden, intermediate) =
@@ -31,7 +31,7 @@ pub fn matmul_tflops(shape: &Shape, dtype: DType, device: &Device) -> Result<f64
     Ok(flop / fastest_s / 1e12)
 }
 
-/// Numbers in ±1 that differ from place to place, for what is timed: a GPU moves and multiplies equal ones with less power, so faster.
+/// Numbers in ±1, no two alike, for timing: a GPU multiplies equal numbers with less power, and so faster.
 fn uneven(shape: (usize, usize), dtype: DType, device: &Device) -> Result<Tensor> {
     let random = |n: usize, stream| -> Result<Tensor> {
         let philox = Philox::new(0, stream);
@@ -42,7 +42,7 @@ fn uneven(shape: (usize, usize), dtype: DType, device: &Device) -> Result<Tensor
     Ok(column.broadcast_mul(&row)?)
 }
 
-/// FLOP of training on `tokens` computed tokens of which `scored` are scored: `4 N` a token for the layers (2 N forward, 2 N
+/// FLOP of training on `tokens` computed tokens, `scored` of them scored: `4 N` a token for the layers (2 N forward, 2 N
 /// back, no weight gradient), the same for the output layer at scored tokens alone.
 pub fn training_flop(shape: &Shape, tokens: usize, scored: usize) -> f64 {
     let head = (shape.vocab * shape.hidden) as f64;

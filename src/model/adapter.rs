@@ -89,7 +89,7 @@ pub fn from_safetensors(
     }
     if let Some(name) = unread.first() {
         let message = format!(
-            "adapter `{file}`: {} tensors are not of this model or not of its target modules, `{name}` first",
+            "adapter `{file}`: {} tensors belong neither to this model nor to its target modules, `{name}` first",
             unread.len()
         );
         return Err(InputError::new(message).into());
@@ -142,7 +142,7 @@ fn tensor(
     Ok(tensor.to_device(device)?)
 }
 
-/// `adapter_config.json` with every field that PEFT 0.21 writes. `revision`: of a `base_model` on the hub.
+/// `adapter_config.json` with every field that PEFT 0.21 writes. `revision`: of the `base_model`, none for a folder.
 pub fn config_json(
     adapter: &Adapter,
     targets: &[Projection],
@@ -170,7 +170,7 @@ fn number(x: f64) -> Value {
 
 /// Loads the adapter in `folder`, which must fit the model and, where given, the run's `[lora]` section.
 ///
-/// Refuses by name whatever PEFT can do to an adapter and is not computed here (DoRA, biases, patterns, ...).
+/// Refuses by name what PEFT can do to an adapter and this program does not compute (DoRA, biases, patterns, ...).
 pub fn load(
     folder: &Path,
     shape: &Shape,
@@ -213,7 +213,7 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, bool, Vec<Proj
     }
     for name in ["use_dora", "use_qalora", "lora_bias", "fan_in_fan_out"] {
         if field(name).is_some_and(|value| value != &Value::Bool(false)) {
-            return Err(wrong(name, "`false`, the only thing computed here").into());
+            return Err(wrong(name, "`false`, the only value computed here").into());
         }
     }
     for name in [
@@ -230,11 +230,11 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, bool, Vec<Proj
                 || value.as_array().is_some_and(Vec::is_empty)
         };
         if field(name).is_some_and(|value| !empty(value)) {
-            return Err(wrong(name, "empty, the only thing computed here").into());
+            return Err(wrong(name, "empty, the only value computed here").into());
         }
     }
     if field("bias").is_some_and(|value| value != "none") {
-        return Err(wrong("bias", "`\"none\"`, the only thing computed here").into());
+        return Err(wrong("bias", "`\"none\"`, the only value computed here").into());
     }
     let rank = field("r")
         .and_then(Value::as_u64)
@@ -247,7 +247,7 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, bool, Vec<Proj
     let use_rslora = field("use_rslora")
         .map_or(Some(false), Value::as_bool)
         .ok_or_else(|| wrong("use_rslora", "`true` or `false`"))?;
-    let modules = || wrong("target_modules", "a list of projections of a Llama");
+    let modules = || wrong("target_modules", "a list of projections of a decoder layer");
     let named = field("target_modules").and_then(Value::as_array).ok_or_else(modules)?;
     let named: Vec<_> =
         named.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(modules)?;
@@ -255,7 +255,7 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, bool, Vec<Proj
         named.iter().find(|name| Projection::ALL.iter().all(|p| p.name() != **name))
     {
         return Err(InputError::new(format!(
-            "{file}: target module `{}` is no projection of a Llama decoder layer",
+            "{file}: target module `{}` is no projection of a decoder layer",
             shown(unknown)
         ))
         .into());
@@ -268,7 +268,7 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, bool, Vec<Proj
     Ok((rank as usize, alpha, use_rslora, targets))
 }
 
-/// Refuses an adapter that the run's `[lora]` section does not describe; the rank shows in the tensors' shapes.
+/// Refuses an adapter that the run's `[lora]` section does not describe; the shapes of the tensors tell a wrong rank.
 fn agree(
     folder: &Path,
     expected: &LoraSection,
@@ -313,7 +313,7 @@ fn agree(
     Ok(())
 }
 
-/// Digest of an adapter's weights and of how they are scaled.
+/// Digest of an adapter's weights and scale.
 pub fn digest(adapter: &Adapter) -> Result<String> {
     let weights = to_safetensors(&adapter.tensors)?;
     Ok(digest::of_parts([&weights[..], &adapter.scale().to_le_bytes()]))

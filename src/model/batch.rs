@@ -1,4 +1,4 @@
-//! A pack as the model reads it.
+//! A pack as tensors on the model's device.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
@@ -7,16 +7,16 @@ use crate::data::pack::Pack;
 use crate::data::token_pair::TokenPair;
 use crate::ops::attention::Mask;
 
-/// Where each row of a matrix stands in the data: the keys of its dropout masks.
+/// Position of each row of a matrix in the data: the keys of its dropout masks.
 #[derive(Debug, Clone)]
 pub struct TokenKeys {
     /// `[rows]` u32, row of the pair in the data set.
     pub pair_rows: Tensor,
-    /// `[rows]` u32, place within the pair.
+    /// `[rows]` u32, offset within the pair.
     pub offsets: Tensor,
 }
 
-/// A pack on the device, with what every layer needs of it.
+/// A pack on the device, with everything that the layers read.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// `[tokens]` u32.
@@ -25,17 +25,17 @@ pub struct Batch {
     pub cos: Tensor,
     /// `[tokens, head_dim / 2]`, f32 or better.
     pub sin: Tensor,
-    /// Who sees whom.
+    /// Rows that each row sees.
     pub mask: Mask,
-    /// `[kept]` u32, the rows that predict something, ascending: all that is computed after the last layer's attention.
+    /// `[kept]` u32, ascending: the rows that predict a scored token, the only ones computed after the last layer's attention.
     pub kept: Tensor,
-    /// `[scored]` u32, which of the kept rows predicts each scored token. A shared prompt's last row is there twice.
+    /// `[scored]` u32, index among the kept rows of the one that predicts each scored token. A shared prompt's last row appears twice.
     pub rows: Tensor,
     /// `[scored]` u32, the tokens to predict.
     pub targets: Tensor,
-    /// `[scored]` `2 * pair + side`.
+    /// `[scored]` `2 * pair + side`: pair within the pack, side 0 chosen and 1 rejected.
     pub owners: Vec<u32>,
-    /// `[pairs]` whether a pair's rejected answer is its chosen one.
+    /// `[pairs]` whether both answers of a pair are the same tokens, which are laid out once.
     pub twins: Vec<bool>,
     /// Keys of all rows.
     pub keys: TokenKeys,
@@ -44,10 +44,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The sequence `ids` alone, of which only the last row is kept: the one that predicts what follows.
+    /// The sequence `ids` alone; its last row, which predicts the next token, is the only one kept.
     pub fn next(ids: &[u32], vocab: usize, rotary: &Rotary) -> Result<Self> {
-        let Some((last, before)) = ids.split_last() else { bail!("no token to go on from") };
-        // Which token follows does not matter here.
+        let Some((last, before)) = ids.split_last() else {
+            bail!("an empty sequence predicts no token")
+        };
+        // Any token may follow: only its prediction is read.
         let pair =
             TokenPair { row: 0, prompt: ids.to_vec(), chosen: vec![*last], rejected: vec![] };
         let mut batch = Self::new(&Pack::new([&pair]), vocab, rotary)?;
@@ -55,9 +57,9 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Lays `pack` out for a model of `vocab` tokens, on the device of its `rotary`.
+    /// Copies `pack` to the device of `rotary`. Refuses token ids that a model of `vocab` tokens does not have.
     pub fn new(pack: &Pack, vocab: usize, rotary: &Rotary) -> Result<Self> {
-        // Before they go to a device that would not say which: ids that the embedding or the output layer does not have.
+        // A GPU would not name the id.
         if let Some(&id) = pack.ids.iter().chain(&pack.targets).find(|&&id| id as usize >= vocab) {
             bail!("token id {id} with a vocabulary of {vocab}");
         }
@@ -67,12 +69,12 @@ impl Batch {
         kept.sort_unstable();
         kept.dedup();
         if kept.is_empty() {
-            kept.push(0); // nothing is scored, and matrices without rows are more trouble than one row too many
+            kept.push(0); // nothing is scored; one row too many is less trouble than matrices without rows
         }
         let rows: Vec<u32> =
             pack.rows.iter().map(|row| kept.partition_point(|k| k < row) as u32).collect();
         let upload = |numbers: &[u32]| match numbers {
-            // A GPU has no memory of no bytes.
+            // A GPU cannot allocate zero bytes.
             [] => Tensor::zeros(1, DType::U32, device)?.narrow(0, 0, 0),
             _ => Tensor::new(numbers, device),
         };

@@ -21,11 +21,11 @@ use crate::ops::{linear, logps, rms_norm, rows};
 /// A frozen decoder-only model: its shape and its weights.
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    /// Its shape.
+    /// Sizes, heads, RoPE.
     pub shape: Shape,
     /// Dtype of weights and activations.
     pub dtype: DType,
-    /// Where it lies.
+    /// Device of the weights.
     pub device: Device,
     pub(super) embed_tokens: Tensor,
     pub(super) layers: Vec<Layer>,
@@ -34,16 +34,16 @@ pub struct Decoder {
     pub(super) rotary: Rotary,
 }
 
-/// What is kept of each layer between forward and backward.
+/// What each layer keeps from the forward pass for the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// Everything the backward pass reads.
     Everything,
-    /// Each layer's input; the layer is run again in the backward pass.
+    /// Its input; the backward pass runs the layer again.
     Inputs,
 }
 
-/// What a forward pass for training leaves behind.
+/// What a forward pass keeps for the backward pass.
 pub struct Tape {
     layers: Vec<Kept>,
     /// Residual stream after the last layer and its norm, of the kept rows.
@@ -97,7 +97,7 @@ impl Decoder {
         Ok(model)
     }
 
-    /// The model whose tensors are what `take` gives for their names in a checkpoint and their shapes.
+    /// A model of `shape`. `take` returns the tensor of a name in the checkpoint and of these dimensions.
     pub fn assemble(
         shape: Shape,
         dtype: DType,
@@ -119,7 +119,7 @@ impl Decoder {
         Ok(Self { shape, dtype, device, embed_tokens, layers, norm, lm_head, rotary })
     }
 
-    /// The model with `adapter` in its weights: `W + scale B A` of each adapted projection, the others shared with this one.
+    /// The model with `adapter` merged: `W + scale B A` in each adapted projection; all other weights are shared with this model.
     pub fn merged(&self, adapter: &Adapter) -> Result<Self> {
         let adapter = self.bring(adapter)?;
         let mut merged = self.clone();
@@ -133,17 +133,17 @@ impl Decoder {
         Ok(merged)
     }
 
-    /// `adapter` where this model is, in its dtype: as it is applied.
+    /// `adapter` on this model's device and in its dtype, ready to be applied.
     pub fn bring(&self, adapter: &Adapter) -> Result<Adapter> {
         adapter.to_device(&self.device)?.to_dtype(self.dtype)
     }
 
-    /// Lays a pack out for this model.
+    /// `pack` on this model's device.
     pub fn batch(&self, pack: &Pack) -> Result<Batch> {
         Batch::new(pack, self.shape.vocab, &self.rotary)
     }
 
-    /// One layer's pass; after the last layer's attention nothing reads the rows that predict nothing.
+    /// What one layer reads. The last layer computes only the kept rows after its attention: nothing reads the others.
     pub(super) fn pass<'a>(&'a self, batch: &'a Batch, lora: LayerLora<'a>) -> LayerPass<'a> {
         let last = lora.layer + 1 == self.layers.len();
         let rows = if last { Rows::Kept } else { Rows::All };
@@ -158,7 +158,7 @@ impl Decoder {
         rms_norm::forward(&stream.base, stream.delta.as_ref(), &self.norm, self.shape.rms_norm_eps)
     }
 
-    /// Log-probability of each scored token in nats, `[scored]`; without an `adapter`, those of the base model.
+    /// Log-probability of each scored token in nats, `[scored]`; without an `adapter`, under the base model.
     pub fn logps(&self, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
         let hidden = rows::forward(&self.last_hidden(batch, adapter)?, &batch.rows)?;
         logps::forward(&hidden, &self.lm_head, &batch.targets)
@@ -180,7 +180,7 @@ impl Decoder {
         self.last_hidden(&batch, adapter)?.matmul(&self.lm_head.t()?)?.squeeze(0)
     }
 
-    /// [`Decoder::logps`] with an adapter in training, and what [`Decoder::backward`] needs.
+    /// [`Decoder::logps`] under an adapter in training, and the tape that [`Decoder::backward`] reads.
     pub fn forward(
         &self,
         batch: &Batch,
@@ -221,7 +221,7 @@ impl Decoder {
         let dscored = logps::backward(dlogps, &own)?;
         let dnormed = rows::backward(&dscored, &batch.rows, last.y.dim(0)?)?;
         let mut dx = rms_norm::backward(&dnormed, &last.sum, &last.inv, &self.norm, None)?;
-        drop((last, own, dscored, dnormed)); // memory that the layers can have
+        drop((last, own, dscored, dnormed)); // makes room for the layers
         let mut gradients = LoraTensors::default();
         for ((i, layer), kept) in self.layers.iter().enumerate().zip(layers).rev() {
             let pass = self.pass(batch, LayerLora { layer: i, adapter: Some(adapter), dropout });
@@ -241,7 +241,7 @@ impl Decoder {
     }
 }
 
-/// The layer `i` whose tensors are what `take` gives for their names and shapes.
+/// Layer `i` of a model of `shape`, with the tensors that `take` returns for names and dimensions.
 pub(super) fn load_layer(
     take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
     shape: &Shape,

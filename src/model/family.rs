@@ -1,19 +1,19 @@
-//! Families of decoders: what the `model_type` of a checkpoint decides, as one row of a table, and the names of its tensors.
+//! Families of decoders as rows of a table, by the `model_type` of a checkpoint, and the names of a checkpoint's tensors.
 
 use serde_json::Value;
 
 use crate::config::Projection;
 
-/// A family of decoders. Whatever its `config.json` states, [`super::shape::Shape`] holds; a row holds the rest.
+/// What `model_type` decides. What `config.json` states itself is in [`super::shape::Shape`].
 #[derive(Debug)]
 pub(super) struct Family {
     /// `model_type` of `config.json`.
     pub(super) model_type: &'static str,
     /// Name in messages.
     pub(super) name: &'static str,
-    /// Fields that may have one value only, which is also what a missing field means.
+    /// Fields of which one value is computed and all others are refused; a missing field means that value.
     pub(super) only: &'static [(&'static str, Only)],
-    /// Fields that must be missing or null.
+    /// Fields that are refused unless missing or null.
     pub(super) absent: &'static [&'static str],
     /// Values of missing fields.
     pub(super) defaults: Defaults,

@@ -1,6 +1,6 @@
 //! One decoder layer: `h = x + o_proj(attention(norm(x)))`, `y = h + down_proj(swiglu(gate_proj(norm(h)), up_proj(norm(h))))`.
 //!
-//! The last sum is left to whoever reads the layer, where it is fused with the next norm.
+//! The reader of the layer computes the last sum, fused with the next norm.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -46,16 +46,16 @@ pub struct Dropout {
 pub enum Rows {
     /// All tokens: the next layer's attention reads them.
     All,
-    /// Those that predict something: nothing reads the others after the last layer.
+    /// Those that predict a scored token: nothing reads the others after the last layer.
     Kept,
 }
 
-/// The adapter as a layer sees it.
+/// The adapter in one layer.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerLora<'a> {
     /// Number of the layer, from 0.
     pub layer: usize,
-    /// The adapter, in the dtype of the base; none computes the base model.
+    /// In the dtype of the base; none computes the base model.
     pub adapter: Option<&'a Adapter>,
     /// Dropout of the adapter's input; none when evaluating.
     pub dropout: Option<Dropout>,
@@ -97,7 +97,7 @@ impl<'a> LayerLora<'a> {
     }
 }
 
-/// What the backward pass of a layer reads. The normalised inputs and the feed-forward product are cheap and made again.
+/// What the backward pass of a layer reads. It recomputes the normalised inputs and the feed-forward product, which are cheap.
 #[derive(Debug, Clone)]
 pub struct Saved {
     x: Tensor,
@@ -107,7 +107,7 @@ pub struct Saved {
     v: Tensor,
     o: Tensor,
     lse: Tensor,
-    /// The rows of `o` that were computed on with.
+    /// The rows of `o` that `o_proj` read.
     o_rows: Tensor,
     h: Tensor,
     h_inv: Tensor,
@@ -117,7 +117,7 @@ pub struct Saved {
     inner: PerProjection<Tensor>,
 }
 
-/// Elements that a [`Saved`] holds for a token, or for a row that is computed after the attention.
+/// Elements that a [`Saved`] holds for a token, or for a row computed after the attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elements {
     /// In the dtype of the model.
@@ -127,12 +127,12 @@ pub struct Elements {
 }
 
 impl Saved {
-    /// What a layer of `shape` under an adapter of `lora` keeps: for each token, and for each of `rows` beside that.
+    /// What a layer of `shape` with an adapter of `lora` keeps: for each token, and for each of the `rows` in addition.
     pub fn elements(shape: &Shape, lora: &LoraSection, rows: Rows) -> [Elements; 2] {
         let inner = |projections: &[Projection]| {
             lora.rank * projections.iter().filter(|p| lora.target_modules.contains(p)).count()
         };
-        // Where all rows are computed on with, `o_rows` is `o`.
+        // Of all rows, `o_rows` is `o` itself.
         let o_rows = if rows == Rows::Kept { shape.query_width() } else { 0 };
         let token = Elements {
             // x, q and o, k and v
@@ -153,12 +153,12 @@ impl Saved {
         [token, row]
     }
 
-    /// The layer's input, `[tokens, hidden]`: all that is kept of it under `recompute`.
+    /// The layer's input, `[tokens, hidden]`: the only tensor kept under `recompute`.
     pub fn input(&self) -> &Tensor {
         &self.x
     }
 
-    /// Keys (turned to their positions) and values, each `[tokens, kv_heads * head_dim]`: what later tokens read.
+    /// Keys (rotated to their positions) and values, each `[tokens, kv_heads * head_dim]`: what later tokens read.
     pub fn keys_values(&self) -> (&Tensor, &Tensor) {
         (&self.k, &self.v)
     }
@@ -179,7 +179,7 @@ impl Layer {
         &self.projections[projection as usize].weight
     }
 
-    /// Runs the layer on `input` (`[tokens, hidden]`), keeping what [`Layer::backward`] needs.
+    /// Runs the layer on `input` (`[tokens, hidden]`) and keeps what [`Layer::backward`] reads.
     pub fn forward(&self, input: &Stream, pass: LayerPass<'_>) -> Result<(Stream, Saved)> {
         let LayerPass { batch, shape, lora, rows } = pass;
         let mut inner = PerProjection::default();
@@ -265,7 +265,7 @@ impl Layer {
         })?;
         let dm = back(GateProj, &dgate, m.as_ref(), keys, None, needed)?;
         let dm = flows(back(UpProj, &dup, m.as_ref(), keys, dm, needed)?)?;
-        drop((act, dact, dgate, dup, m)); // more than the attention needs next
+        drop((act, dact, dgate, dup, m)); // makes room for the attention
         let dh = rms_norm::backward(
             &dm,
             &saved.h,
@@ -319,9 +319,9 @@ impl Layer {
     }
 }
 
-/// The gradient that a projection passes on; there is always one where it was wanted.
+/// The gradient of a projection's input; one that was wanted exists.
 fn flows(gradient: Option<Tensor>) -> Result<Tensor> {
-    gradient.map_or_else(|| bail!("a gradient that flows on is missing"), Ok)
+    gradient.map_or_else(|| bail!("the gradient of a projection's input is missing"), Ok)
 }
 
 #[cfg(test)]
@@ -396,7 +396,7 @@ mod tests {
                     [(Rows::All, DType::F32), (Rows::Kept, DType::F32), (Rows::Kept, DType::F64)]
                 {
                     let (saved, batch) = saved(&shape, &section, rows, dtype);
-                    // A tensor that comes to `Saved` must be counted here, and then there.
+                    // A new tensor of `Saved` must be named here, and is then missed in `Saved::elements`.
                     let Saved { x, x_inv, q, k, v, o, lse, o_rows, h, h_inv, gate, up, inner } =
                         &saved;
                     let activations = [x, q, k, v, o, o_rows, h, gate, up];

@@ -10,7 +10,7 @@ use crate::ops::dropout::DropoutMask;
 use crate::ops::linear;
 use crate::ops::philox::Philox;
 
-/// Something for each adapted projection of one layer.
+/// A value for each adapted projection of one layer.
 #[derive(Debug, Clone)]
 pub struct PerProjection<T>([Option<T>; Projection::ALL.len()]);
 
@@ -21,23 +21,23 @@ impl<T> Default for PerProjection<T> {
 }
 
 impl<T> PerProjection<T> {
-    /// What belongs to `projection`.
+    /// The value of `projection`, none if it is not adapted.
     pub fn get(&self, projection: Projection) -> Option<&T> {
         self.0[projection as usize].as_ref()
     }
 
-    /// Sets what belongs to `projection`.
+    /// Sets the value of `projection`.
     pub fn set(&mut self, projection: Projection, value: Option<T>) {
         self.0[projection as usize] = value;
     }
 
-    /// Those that are there, in the order of [`Projection::ALL`].
+    /// Adapted projections with their values, in the order of [`Projection::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Projection, &T)> {
         Projection::ALL.into_iter().filter_map(|p| Some((p, self.get(p)?)))
     }
 }
 
-/// The two factors of one adapted projection, or a gradient or moment of theirs.
+/// The two factors of one adapted projection, or their gradients or moments.
 #[derive(Debug, Clone)]
 pub struct LoraPair {
     /// `[rank, in]`.
@@ -63,7 +63,7 @@ impl LoraTensors {
         })
     }
 
-    /// `f` of every tensor.
+    /// Applies `f` to every tensor.
     pub fn map<E>(
         &self,
         mut f: impl FnMut(&Tensor) -> std::result::Result<Tensor, E>,
@@ -105,14 +105,14 @@ pub struct Adapter {
     pub rank: usize,
     /// Numerator of the scale.
     pub alpha: f64,
-    /// Whether the scale is rsLoRA's.
+    /// Scale by `alpha / sqrt(rank)`, as rsLoRA does.
     pub use_rslora: bool,
     /// A and B of every adapted module.
     pub tensors: LoraTensors,
 }
 
 impl Adapter {
-    /// A fresh adapter as PEFT makes it: A Kaiming-uniform with `a = sqrt 5`, that is uniform in `±1 / sqrt(in)`; B zero.
+    /// A fresh adapter as PEFT makes it: A Kaiming-uniform with `a = sqrt 5`, which is uniform in `±1 / sqrt(in)`; B zero.
     pub fn fresh(shape: &Shape, section: &LoraSection, seed: u64, device: &Device) -> Result<Self> {
         let &LoraSection { rank, alpha, use_rslora, .. } = section;
         let mut layers = Vec::with_capacity(shape.layers);
@@ -138,7 +138,7 @@ impl Adapter {
         Ok(Self { rank, alpha, use_rslora, tensors: LoraTensors { layers } })
     }
 
-    /// The adapter in another dtype: that of the base it is applied to.
+    /// The adapter in `dtype`, that of the base it is applied to.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
         Ok(Self { tensors: self.tensors.map(|tensor| tensor.to_dtype(dtype))?, ..*self })
     }
@@ -148,17 +148,17 @@ impl Adapter {
         Ok(Self { tensors: self.tensors.map(|tensor| tensor.to_device(device))?, ..*self })
     }
 
-    /// What the product of the factors is scaled by: `alpha / rank`, or `alpha / sqrt(rank)` as rsLoRA (Kalajdzievski 2023).
+    /// Factor of the product of the factors: `alpha / rank`, or `alpha / sqrt(rank)` with rsLoRA (Kalajdzievski 2023).
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;
         self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
 }
 
-/// Stream of [`Philox`] numbers that initial weights are drawn from; orders of epochs use the small stream numbers.
+/// Stream of [`Philox`] numbers of initial weights; orders of epochs use the small stream numbers.
 const INIT_STREAM: u64 = 1 << 40;
 
-/// Number of a module among all, for keys of random numbers.
+/// Number of a module among all, a key of random numbers.
 pub fn module_number(layer: usize, projection: Projection) -> u32 {
     256 * layer as u32 + projection as u32
 }
@@ -195,10 +195,10 @@ pub fn forward(
 }
 
 /// Gradients of A and B, f32 (f64 if everything is): `dB = scale dy^T inner`, `dA = scale (dy B)^T dropout(x)`; and the
-/// gradient of `x`, `dy W + dropout(scale dy B A)`, added to `dx` in place or returned as the first part of it.
+/// gradient of `x`, `dy W + dropout(scale dy B A)`, added to `dx` in place, or alone where `dx` is none.
 ///
-/// - `dy`: `[tokens, out]`; `x`, `inner`: as in [`forward`]; `x` is read only where there is an adapter.
-/// - `dx`: what other projections of the same input already added; `wanted`: whether anybody reads it.
+/// - `dy`: `[tokens, out]`; `x`, `inner`: as in [`forward`]; `x` is read only with an adapter.
+/// - `dx`: sum over other projections of the same input, none for the first; `wanted`: whether anybody reads it.
 pub fn backward(
     dy: &Tensor,
     (x, inner): (Option<&Tensor>, Option<&Tensor>),
@@ -217,7 +217,7 @@ pub fn backward(
     };
     let Some(lora) = lora else { return Ok((dx, None)) };
     let (Some(x), Some(inner)) = (x, inner) else {
-        bail!("an adapted projection was not kept for its backward pass")
+        bail!("the forward pass kept nothing of an adapted projection")
     };
     let dinner = linear::scaled_backward(dy, &lora.pair.b, lora.scale)?;
     let a = linear::weight_gradient(&dinner, &lora.dropped(x)?, 1.0)?;
@@ -233,10 +233,10 @@ pub fn backward(
     Ok((dx, Some(LoraPair { a, b })))
 }
 
-/// Whether the gradient of a projection's input is read by anybody; below the first layer it is not.
+/// Whether anybody reads the gradient of a projection's input; below the first layer nobody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputGradient {
-    /// It flows on to the layer below.
+    /// The layer below reads it.
     Wanted,
     /// The embedding is frozen: nothing reads it.
     Unwanted,

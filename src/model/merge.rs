@@ -1,7 +1,7 @@
 //! An adapter merged into its base: `W + (alpha / rank) B A` in f32, rounded once, written as a checkpoint of the base's layout.
 //!
 //! The base is read and written tensor by tensor and compared layer by layer, so memory never holds the model. Names, order, shards and
-//! index stay as they are.
+//! index do not change.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::disk::atomic;
 use crate::error::InputError;
 
-/// What is copied from the base as it is, where it is there.
+/// Files copied from the base where it has them.
 const COPIED: [&str; 11] = [
     "generation_config.json",
     "tokenizer.json",
@@ -41,7 +41,7 @@ const COPIED: [&str; 11] = [
 const CONFIG_FILE: &str = "config.json";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// Prompts that merged and unmerged logits are compared on where the user gives none.
+/// Prompts to compare merged and unmerged logits on, unless the user gives others.
 pub const PROBES: [&str; 4] = [
     "Question: What makes a good neighbour?",
     "User profile: Age: 35-44, Gender: Female, Birth Country/Region: Kenya.\nQuestion: Should I tell my friend the truth?",
@@ -49,12 +49,12 @@ pub const PROBES: [&str; 4] = [
     "def main():",
 ];
 
-/// What merged weights are stored as.
+/// Dtype of the written weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// As each tensor of the base is.
+    /// That of each tensor of the base.
     Base,
-    /// All as this.
+    /// One for all.
     As(DType),
 }
 
@@ -65,11 +65,11 @@ pub struct Merge<'a> {
     pub model: &'a Path,
     /// Folder of the adapter, in PEFT's format.
     pub adapter: &'a Path,
-    /// Folder to write, which must not be there.
+    /// Folder to write, which must not exist.
     pub output: &'a Path,
-    /// What the merged weights are stored as.
+    /// Dtype of the written weights.
     pub stored: Stored,
-    /// Texts that merged and unmerged logits are compared on; none for no comparison.
+    /// Texts to compare merged and unmerged logits on; empty for no comparison.
     pub probes: &'a [String],
 }
 
@@ -80,13 +80,13 @@ pub struct Merged {
     pub tensors: usize,
     /// Of those, the ones that the adapter changed.
     pub changed: usize,
-    /// Its safetensors files.
+    /// Safetensors files.
     pub files: usize,
     /// Bytes of all tensors.
     pub bytes: usize,
-    /// What the changed tensors are stored as.
+    /// Dtype of the changed tensors.
     pub dtype: DType,
-    /// The comparison, where there was one.
+    /// The comparison; none without probes.
     pub difference: Option<Difference>,
 }
 
@@ -95,9 +95,9 @@ pub struct Merged {
 pub struct Difference {
     /// The largest difference on each probe.
     pub probes: Vec<f64>,
-    /// The largest logit of all.
+    /// The largest magnitude of a logit.
     pub largest_logit: f64,
-    /// The most that a difference may be.
+    /// The largest difference allowed.
     pub bound: f64,
 }
 
@@ -117,16 +117,15 @@ pub fn bound(dtype: DType) -> f64 {
     }
 }
 
-/// Merges and writes the output folder, aside and renamed; on any error there is none. `tick` is called after each tensor that
-/// is written and each layer that is compared, with the number done and of all.
+/// Merges, writes the output folder aside and renames it; an error leaves no folder. Calls `tick` after each tensor written and each
+/// layer compared, with the number done and the number of all.
 ///
 /// Refuses an output that exists, an adapter that does not fit, and values that `stored` cannot hold. Fails where the logits
 /// differ by more than [`bound`].
 pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Merged> {
     let Merge { model, adapter: adapter_folder, output, .. } = *merge;
     if output.exists() {
-        let error =
-            InputError::new(format!("output folder `{}` is there already", output.display()));
+        let error = InputError::new(format!("output folder `{}` already exists", output.display()));
         return Err(error.hint("give another folder with `--output`").into());
     }
     let (shape, config_text) = read_config(model)?;
@@ -174,7 +173,7 @@ fn read_config(model: &Path) -> Result<(Shape, String)> {
     Ok((Shape::parse(&text, &path.display().to_string())?, text))
 }
 
-/// The factors of each tensor that the adapter changes, by name; every one of them must be in the checkpoint.
+/// The factors of each tensor that the adapter changes, by name. Refuses a checkpoint that lacks one.
 fn adapted<'a>(
     adapter: &'a Adapter,
     shape: &Shape,
@@ -205,7 +204,7 @@ fn adapted<'a>(
     Ok(pairs)
 }
 
-/// What `entry` is stored as. Buffers, which are no weights, stay what they are.
+/// Dtype that `entry` is written in. Buffers, which are not weights, keep theirs.
 fn stored_as(stored: Stored, entry: &Entry) -> Dtype {
     match stored {
         Stored::As(dtype) if entry.name.ends_with(".weight") => dtype.into(),
@@ -268,7 +267,7 @@ fn tensor(
     Ok(rounded.data().into_owned())
 }
 
-/// Everything beside the weights; where their dtype is another, `config.json` and the index say so.
+/// Copies everything but the weights. Where their dtype changes, updates `config.json` and the index.
 fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Result<()> {
     let put = |name: &str, bytes: &[u8]| {
         atomic::write(&folder.join(name), |out| Ok(out.write_all(bytes)?))

@@ -1,9 +1,9 @@
-//! A frozen Llama with a LoRA adapter: packs in, log-probabilities out, and gradients of the adapter alone.
+//! A frozen decoder with a LoRA adapter: packs in, log-probabilities out, and gradients of the adapter alone.
 //!
-//! [`shape`] and [`weights`] read a Hugging Face folder; [`layer`] composes [`crate::ops`] into a decoder layer, forward and
+//! [`shape`] (by the table in `family`) and [`weights`] read a Hugging Face folder; [`layer`] composes [`crate::ops`] into a decoder layer, forward and
 //! backward written out; [`decoder`] stacks the layers; [`lora`] is the adapter; [`adapter`] reads and writes it in PEFT's format.
-//! [`shard`] reads a safetensors file tensor by tensor, for [`merge`], which reads the model itself that way too. Feeds [`crate::train`] and evaluation.
-//! [`generation`] goes on from prompts.
+//! [`shard`] reads a safetensors file tensor by tensor, and [`merge`] reads and writes a whole checkpoint that way. [`generation`]
+//! continues prompts. Feeds [`crate::inference`] and [`crate::train`].
 
 pub mod adapter;
 pub mod batch;

@@ -83,10 +83,10 @@ impl Rope {
     }
 }
 
-/// Rows of a table at first.
+/// Rows of the first table.
 const FEWEST_ROWS: usize = 1024;
 
-/// Cosines and sines of all positions that were asked for so far, on a device: they are computed and brought there once.
+/// Cosines and sines of all positions requested so far, computed and copied to a device once.
 #[derive(Debug, Clone)]
 pub struct Rotary {
     rope: Rope,
@@ -103,7 +103,7 @@ impl Rotary {
         Self { rope, head_dim, dtype, device: device.clone(), table: Arc::default() }
     }
 
-    /// Where the table is.
+    /// Device of the table.
     pub fn device(&self) -> &Device {
         &self.device
     }

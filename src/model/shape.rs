@@ -1,7 +1,7 @@
 //! The shape of a decoder from the `config.json` of its checkpoint, in Llama-2's form and in the newer one with `rope_parameters`.
 //!
-//! What its family decides is a row of [`super::family`]. Whatever would change the numbers and is not computed here is refused
-//! by name.
+//! A row of [`super::family`] holds what its `model_type` decides. A field that would change the numbers and is not computed here is
+//! refused by name.
 
 use anyhow::Result;
 use candle_core::{DType, Device};
@@ -13,7 +13,7 @@ use crate::config::Projection;
 use crate::error::{InputError, shown};
 use crate::ops::attention::Heads;
 
-/// The shape of a decoder, and nothing else of `config.json`.
+/// The shape of a decoder, of any family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shape {
     /// Tokens in the vocabulary.
@@ -32,11 +32,11 @@ pub struct Shape {
     pub rope: Rope,
     /// The output layer is the embedding.
     pub tied: bool,
-    /// Positions the checkpoint was made for.
+    /// Positions that the checkpoint was trained for.
     pub max_positions: usize,
 }
 
-/// The most that each size may be: tenfold what any Llama has and more, and no product of them overflows 60 bits.
+/// Upper limit of each size: more than ten times what any model has, and no product of them overflows 60 bits.
 const MOST: [(&str, u64); 7] = [
     ("vocab_size", 1 << 24),
     ("hidden_size", 1 << 20),
@@ -98,7 +98,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses every value but `allowed`, which is also what a missing key means.
+    /// Refuses every value but `allowed`; a missing key means `allowed`.
     fn only(&self, key: &str, allowed: &Value) -> Result<()> {
         match self.present(key) {
             Some(value)
@@ -121,15 +121,15 @@ impl Reader<'_> {
 }
 
 impl Shape {
-    /// The angles of a model of this shape that computes in `dtype` on `device`.
+    /// The angles of a model of this shape, for activations of `dtype` on `device`.
     pub fn rotary(&self, dtype: DType, device: &Device) -> Rotary {
         Rotary::new(self.rope, self.heads.head_dim, dtype, device)
     }
 
     /// Parses the text of `config.json`; `file` names it in errors.
     ///
-    /// Refuses: a `model_type` that no row of the table of families has, a value that its row does not allow (biases, another
-    /// activation, quantised weights, attention dropout, ...), and RoPE variants other than the default, `linear` and `llama3`.
+    /// Refuses a `model_type` without a row in the table of families, values that its row excludes (biases, another activation,
+    /// quantised weights, attention dropout, ...), and RoPE variants other than the default, `linear` and `llama3`.
     pub fn parse(text: &str, file: &str) -> Result<Self> {
         Self::parse_as(FAMILIES, text, file)
     }

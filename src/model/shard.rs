@@ -1,4 +1,4 @@
-//! One safetensors file by its header: which tensors it holds, each read on its own, so that memory never holds the file.
+//! One safetensors file, whose tensors are read one by one, so that memory never holds the file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::bail_input;
 use crate::disk::atomic;
 use crate::error::InputError;
 
-/// The longest header that is read, which is also safetensors' own limit.
+/// Longest header that is read, in bytes; safetensors' own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
 
 /// One tensor of a file.
@@ -22,7 +22,7 @@ const LONGEST_HEADER: u64 = 100_000_000;
 pub struct Entry {
     /// Its name in the checkpoint.
     pub name: String,
-    /// How its elements are stored.
+    /// Dtype in the file.
     pub dtype: Dtype,
     /// Its dimensions.
     pub shape: Vec<usize>,
@@ -36,7 +36,7 @@ impl Entry {
         self.shape.iter().product()
     }
 
-    /// Its dtype, which must be that of a weight.
+    /// Its dtype. Refuses those that no weight has.
     pub fn float(&self) -> Result<DType> {
         match self.dtype {
             Dtype::F32 => Ok(DType::F32),
@@ -105,7 +105,7 @@ impl Shard {
         })
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -127,8 +127,8 @@ impl Shard {
         Ok(bytes)
     }
 
-    /// Writes `path` with the names, the order and the metadata of this file, and the bytes that `tensor` makes of each tensor,
-    /// which is stored as `dtype` says. Where no dtype changes, the header is this file's own, byte for byte.
+    /// Writes `path` with this file's names, order and metadata; `dtype` and `tensor` give the dtype and the bytes of each tensor.
+    /// If no dtype changes, the header is this file's own, byte for byte.
     pub fn rewrite(
         &self,
         path: &Path,

@@ -1,4 +1,4 @@
-//! Logits of a model that need not fit into memory: its layers are read, computed and dropped one after another.
+//! Logits of a model that need not fit into memory: reads, computes and drops one layer after another.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::ops::rms_norm;
 ///
 /// - `folder`: the checkpoint of `shape`.
 /// - `texts`: token ids, at least one each.
-/// - `tick` is called after each layer.
+/// - `tick`: called after each layer.
 ///
 /// Holds the embedding or the output layer in f32, or one layer. Refuses a tensor that is missing or of another shape.
 pub(super) fn next_logits(

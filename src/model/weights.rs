@@ -13,12 +13,12 @@ use crate::bail_input;
 use crate::disk::digest;
 use crate::error::InputError;
 
-/// The weights in one file.
+/// File of the weights where there is one.
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
-/// Which of several files has which weights.
+/// Index of the weights where there are several files.
 pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// How many tensors a complaint lists before it only counts.
+/// Most tensors that a message lists; it counts the others.
 const LISTED: usize = 8;
 
 /// An open checkpoint from which each expected tensor is taken once.
@@ -33,7 +33,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Maps the safetensors files of `folder`; tensors will be given in `dtype` on `device`.
+    /// Maps the safetensors files of `folder`; tensors are converted to `dtype` on `device`.
     pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
         let paths = shards(folder)?;
         // SAFETY: the files are opened for reading only; as for every mapped file, nothing may shorten them meanwhile.
@@ -60,7 +60,7 @@ impl Checkpoint {
         })
     }
 
-    /// Takes the tensor `name`, which must have `shape`. What is wrong is collected, and said by [`Checkpoint::finish`].
+    /// Takes the tensor `name`, which must have `shape`. [`Checkpoint::finish`] reports all that was wrong.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let placeholder = || Ok(Tensor::zeros(0, self.dtype, &self.device)?);
         self.unread.remove(name);
@@ -83,14 +83,14 @@ impl Checkpoint {
         Ok(self.files.load(name, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)?)
     }
 
-    /// Passes over a tensor that may be there and is not used.
+    /// Accepts a tensor that the checkpoint may have and the model does not use.
     pub fn ignore(&mut self, name: &str) {
         self.unread.remove(name);
     }
 
-    /// Names every missing, extra and mis-shaped tensor, if there is one.
+    /// Refuses a checkpoint with missing, extra or mis-shaped tensors, and names them.
     pub fn finish(self) -> Result<()> {
-        // Buffers that old checkpoints carry; they are computed from the configuration.
+        // Old checkpoints carry these buffers, which are computed from the configuration.
         let extra: Vec<_> = self
             .unread
             .into_iter()
@@ -152,7 +152,7 @@ pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     let paths: Vec<_> = names.into_iter().map(|name| folder.join(name)).collect();
     if let Some(absent) = paths.iter().find(|path| !path.is_file()) {
         return Err(InputError::new(format!(
-            "{}: names `{}`, which is not there",
+            "{}: names `{}`, which does not exist",
             index.display(),
             absent.display()
         ))
@@ -162,7 +162,7 @@ pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The files that an index names; all of them must lie beside it. `index`: how messages call it.
+/// The files that an index names. Refuses names with a folder. `index`: its name in messages.
 pub(crate) fn shard_names(text: &str, index: &str) -> Result<BTreeSet<String>> {
     let json: serde_json::Value = serde_json::from_str(text)
         .map_err(|e| InputError::new(format!("{index}: not valid JSON: {e}")))?;
@@ -186,7 +186,7 @@ pub(crate) fn shard_names(text: &str, index: &str) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// Digest of `config.json` and the files of the weights, by name and content; what else comes to lie in the folder is not of the model.
+/// Digest of `config.json` and the files of the weights, by name and content; other files of the folder do not count.
 pub fn digest(folder: &Path) -> Result<String> {
     let mut files: Vec<PathBuf> = shards(folder)?;
     files.push(folder.join("config.json"));

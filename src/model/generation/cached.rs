@@ -11,9 +11,9 @@ use crate::model::lora::Adapter;
 use crate::ops::decode::{self, Cache, Places};
 use crate::ops::{matvec, rms_norm, rope, rows, swiglu};
 
-/// A sequence under way.
+/// An active sequence.
 pub(super) struct Sequence {
-    /// Place of its prompt among all.
+    /// Index of its prompt among all.
     pub(super) row: usize,
     pub(super) slot: u32,
     pub(super) prompt_tokens: usize,
@@ -32,12 +32,12 @@ pub(super) struct CachedDecoder<'a> {
     model: &'a Decoder,
     adapter: Option<&'a Adapter>,
     caches: Vec<Cache>,
-    /// Tokens that a sequence can come to.
+    /// Longest possible sequence, in tokens.
     most: usize,
 }
 
 impl<'a> CachedDecoder<'a> {
-    /// An empty cache of `slots` sequences, at first of up to `tokens` tokens each, and never of more than `most`.
+    /// An empty cache of `slots` sequences, with room for `tokens` tokens each at first, and never for more than `most`.
     pub(super) fn new(
         model: &'a Decoder,
         adapter: Option<&'a Adapter>,
@@ -64,8 +64,8 @@ impl<'a> CachedDecoder<'a> {
         Ok(())
     }
 
-    /// Logits of the token after each prompt, `[prompts, vocab]`. The prompts, with the slots they take, are computed end to end
-    /// without seeing each other.
+    /// Logits of the token after each prompt, `[prompts, vocab]`. The prompts, each with its slot, lie end to end and do not see each
+    /// other.
     pub(super) fn prefill(&mut self, prompts: &[(u32, &[u32])]) -> Result<Tensor> {
         let model = self.model;
         self.reserve(prompts.iter().map(|(_, ids)| ids.len()).max().unwrap_or_default())?;
@@ -101,14 +101,14 @@ impl<'a> CachedDecoder<'a> {
         matvec::forward(&hidden, &model.lm_head)
     }
 
-    /// Rows below which the products of training give other bits than above: `gemm` has its own ways with one row, and with 64
-    /// rows against the 64 columns or less of an adapter's inner product where that is long.
+    /// Fewest rows from which on the products of training give the same bits for any number of rows: `gemm` takes other paths for one
+    /// row, and for 64 rows or less against the at most 64 columns of an adapter's long inner product.
     fn least_rows(&self) -> usize {
         let long = self.model.shape.hidden.max(self.model.shape.intermediate) > 512;
         if self.adapter.is_some() && long { 65 } else { 2 }
     }
 
-    /// Takes each sequence's last token into the cache. Returns the logits of the token after it, `[sequences, vocab]`.
+    /// Adds each sequence's last token to the cache and returns the logits of the token after it, `[sequences, vocab]`.
     pub(super) fn step(&mut self, sequences: &[Sequence]) -> Result<Tensor> {
         let model = self.model;
         let ids: Vec<u32> = sequences.iter().filter_map(|s| s.new.last().copied()).collect();

@@ -1,4 +1,4 @@
-//! Which sequences are under way: prompts wait, start longest first, and leave their slot when they end.
+//! The queue of prompts: they start longest first, as slots become free, and leave their slot when they end.
 
 use std::collections::VecDeque;
 
@@ -19,21 +19,21 @@ pub const PREFILL_TOKENS: usize = 2048;
 /// What happens while sequences are generated.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// Every sequence under way has `rows` more tokens in all: the moment to look at the clock, or to stop with an error.
+    /// Every active sequence has one more token: the moment to look at the clock, or to stop with an error.
     Step {
-        /// Tokens made.
+        /// Number of new tokens.
         rows: usize,
     },
     /// The sequence of one prompt has ended.
     Finished {
-        /// Place of the prompt among all.
+        /// Index of the prompt among all.
         row: usize,
-        /// What it became.
+        /// Its result.
         generation: &'a Generation,
     },
 }
 
-/// Goes on from prompts with a model, and with an adapter on it.
+/// Continues prompts with a model, and with an adapter on it.
 pub struct Generator<'a> {
     model: &'a Decoder,
     adapter: Option<Adapter>,
@@ -42,7 +42,7 @@ pub struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    /// A generator of `model`; without an `adapter`, of the base model. Refuses settings that make no sense.
+    /// A generator with `model`; without an `adapter`, the base model. Refuses settings out of range.
     pub fn new(
         model: &'a Decoder,
         adapter: Option<&Adapter>,
@@ -53,16 +53,16 @@ impl<'a> Generator<'a> {
         Ok(Self { model, adapter, settings, stop: None })
     }
 
-    /// Ends a sequence also where its text has one of some strings.
+    /// Also ends a sequence when its text contains one of some strings.
     #[must_use]
     pub fn stop_at(mut self, stop: &'a StopStrings<'a>) -> Self {
         self.stop = Some(stop);
         self
     }
 
-    /// Goes on from each of `prompts` (token ids, BOS included where the model wants one); results in the prompts' order.
+    /// Continues each of `prompts` (token ids, BOS included where the model wants one); results in the prompts' order.
     ///
-    /// `watch` hears of every step and of every finished sequence; its error ends the work.
+    /// Calls `watch` after every step and every finished sequence; an error from it ends the work.
     pub fn generate(
         &self,
         prompts: &[Vec<u32>],
@@ -71,7 +71,7 @@ impl<'a> Generator<'a> {
         self.resume(prompts, vec![None; prompts.len()], watch)
     }
 
-    /// [`Generator::generate`] where some prompts have their result already; it is returned with the others.
+    /// [`Generator::generate`], skipping prompts that have a result in `done`; returns those results among the others.
     pub fn resume(
         &self,
         prompts: &[Vec<u32>],
@@ -81,11 +81,11 @@ impl<'a> Generator<'a> {
         self.check(prompts)?;
         let mut results = done;
         results.resize(prompts.len(), None);
-        // Inside the pool, small parallel loops need not wake a thread that waits for work.
+        // Inside the pool, small parallel loops do not wake idle threads.
         rayon::scope(|_| self.run(prompts, &mut results, &mut watch))?;
         results
             .into_iter()
-            .map(|result| result.ok_or_else(|| anyhow::anyhow!("a prompt was left out")))
+            .map(|result| result.ok_or_else(|| anyhow::anyhow!("a prompt has no result")))
             .collect()
     }
 
@@ -93,7 +93,7 @@ impl<'a> Generator<'a> {
         let most = self.model.shape.max_positions;
         for (row, prompt) in prompts.iter().enumerate() {
             if prompt.is_empty() {
-                bail_input!("prompt {} has no token to go on from", row + 1);
+                bail_input!("prompt {} has no token", row + 1);
             }
             if prompt.len() >= most {
                 return Err(InputError::new(format!(
@@ -178,7 +178,7 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Takes the sequences that have ended out of `active`.
+    /// Removes ended sequences from `active`.
     fn retire(
         &self,
         active: &mut Vec<Sequence>,

@@ -1,4 +1,4 @@
-//! Prompts in, what the model goes on with out: batched decoding over a key/value cache.
+//! Prompts in, continuations out: batched decoding over a key/value cache.
 //!
 //! ```no_run
 //! # use mvpbench::{data::tokenizer::Tokenizer, model::generation::*, model::decoder::Decoder, model::lora::Adapter};
@@ -10,12 +10,12 @@
 //! # Ok(()) }
 //! ```
 //!
-//! At most [`GenerationSettings::batch`] sequences are under way at once; when one ends, the next prompt takes its slot. Prompts
+//! At most [`GenerationSettings::batch`] sequences are active at once; when one ends, the next prompt takes its slot. Prompts
 //! start longest first. New prompts are packed end to end through the layers of training ([`super::layer`]), which leaves their
 //! keys and values in the cache; from then on every step computes one token of each sequence.
 //!
 //! On the CPU a row's tokens do not depend on its batch, its neighbours or the order: the steps' products give the same bits in any
-//! company ([`crate::ops::matvec`]), and a sampled token is a function of logits, seed, row and position. On a GPU the products are
+//! batch ([`crate::ops::matvec`]), and a sampled token is a function of logits, seed, row and position. On a GPU the products are
 //! cuBLAS's, whose rounding differs with the number of rows: there a token may differ where two are about equally probable.
 
 mod cached;

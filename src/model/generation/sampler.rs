@@ -8,7 +8,7 @@ use super::settings::Sampling;
 use crate::ops::most_probable;
 use crate::ops::philox::Philox;
 
-/// Streams of [`Philox`] numbers that tokens are drawn from, one for each row.
+/// First stream of [`Philox`] numbers for draws of tokens, one stream a row.
 const DRAW_STREAM: u64 = 1 << 41;
 
 /// The next token of each sequence.
@@ -36,7 +36,7 @@ pub(super) fn choose(
     .collect()
 }
 
-/// The token at `uniform`, in `[0, 1)`, of the distribution that `sampling` leaves.
+/// The token at quantile `uniform`, in `[0, 1)`, of the distribution that `sampling` leaves.
 fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> u32 {
     let candidates = candidates(logits, sampling);
     let total: f64 = candidates.iter().map(|(_, weight)| weight).sum();
@@ -47,7 +47,7 @@ fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> u32 {
             return *token;
         }
     }
-    // Rounding left a crumb: the last token that has any weight.
+    // Rounding left a remainder: the last token with a weight.
     candidates.iter().rev().find(|(_, weight)| *weight > 0.0).map_or(0, |(token, _)| *token)
 }
 
@@ -66,7 +66,7 @@ fn candidates(logits: &[f32], sampling: &Sampling) -> Vec<(u32, f64)> {
         tokens.truncate(sampling.top_k);
         tokens.sort_unstable_by(order);
     } else if !all {
-        // Tokens this improbable are not needed to reach the sum: all of them together are less than what it leaves out.
+        // The sum is reached without tokens this improbable: together they weigh less than `top_p` leaves out.
         let total: f64 = tokens.iter().map(|(_, weight)| weight).sum();
         let least = (1.0 - sampling.top_p) * total / tokens.len() as f64;
         let kept_total = total * sampling.top_p;

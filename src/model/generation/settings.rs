@@ -1,4 +1,4 @@
-//! What is asked of a generator, and what it gives.
+//! Settings of a generator, and its results.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub struct GenerationSettings {
     pub sampling: Option<Sampling>,
     /// Tokens that end a sequence; [`crate::session::base::Base::eos_ids`] reads them from the model's files.
     pub eos: Vec<u32>,
-    /// Sequences under way at once, at least 1.
+    /// Sequences active at once, at least 1.
     pub batch: usize,
 }
 
@@ -31,18 +31,18 @@ pub struct Sampling {
     pub temperature: f64,
     /// Only the most probable tokens whose probabilities reach this sum, in `(0, 1]`; 1 is all.
     pub top_p: f64,
-    /// Only so many of the most probable tokens; 0 is all. Of equal ones those with the lower id.
+    /// Only this many of the most probable tokens, 0 for all; among equal ones the lower ids.
     pub top_k: usize,
-    /// With row and position, the key of every draw.
+    /// Key of every draw, together with row and position.
     pub seed: u64,
 }
 
-/// What a prompt became.
+/// The continuation of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
-    /// The new tokens, the one that ended the sequence included.
+    /// New tokens, including the one that ended the sequence.
     pub ids: Vec<u32>,
-    /// Why there are no more.
+    /// Why it ended.
     pub stop: Stop,
 }
 
@@ -50,9 +50,9 @@ pub struct Generation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stop {
-    /// With an end-of-sequence token, its last id.
+    /// Its last token is an end-of-sequence token.
     Eos,
-    /// Its text has one of the stop strings.
+    /// Its text contains a stop string.
     String,
     /// It has `max_new_tokens` tokens.
     Length,
@@ -61,7 +61,7 @@ pub enum Stop {
 }
 
 impl GenerationSettings {
-    /// Refuses values that mean nothing.
+    /// Refuses values out of range.
     pub fn check(&self) -> Result<()> {
         if self.max_new_tokens == 0 {
             bail_input!("`max_new_tokens` must be at least 1, got `0`");

@@ -13,7 +13,7 @@ pub struct StopStrings<'a> {
 }
 
 impl<'a> StopStrings<'a> {
-    /// Ends a sequence where its text has one of `strings`; empty ones are left out.
+    /// Ends a sequence when its text contains one of `strings`; empty ones are skipped.
     pub fn new(tokenizer: &'a Tokenizer, strings: &[String]) -> Self {
         let strings = strings.iter().filter(|string| !string.is_empty()).cloned().collect();
         Self { tokenizer, strings }
@@ -29,7 +29,7 @@ impl<'a> StopStrings<'a> {
         &self.strings
     }
 
-    /// Whether the text of `ids` has one of the strings.
+    /// Whether the text of `ids` contains one of the strings.
     pub(super) fn found(&self, ids: &[u32]) -> Result<bool> {
         if self.strings.is_empty() {
             return Ok(false);
@@ -37,7 +37,7 @@ impl<'a> StopStrings<'a> {
         Ok(self.place(&self.tokenizer.decode(ids, true)?).is_some())
     }
 
-    /// The new tokens decoded by themselves, special tokens left out, cut before the first of the strings.
+    /// The new tokens decoded alone, without special tokens, cut before the first of the strings.
     pub fn text(&self, generation: &Generation) -> Result<String> {
         let mut text = self.tokenizer.decode(&generation.ids, true)?;
         if let Some(place) = self.place(&text) {

@@ -133,6 +133,6 @@ fn what_cannot_be_merged_is_refused_and_nothing_is_written() {
     std::fs::write(output.join("thesis.txt"), "x").unwrap();
     let done = merge(&tiny, &adapter, &output, &[]);
     assert_eq!(done.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&done.stderr).contains("is there already"));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("already exists"));
     assert_eq!(std::fs::read_dir(&output).unwrap().count(), 1);
 }
