@@ -7,8 +7,8 @@ use crate::config::{LoraSection, Projection};
 use crate::data::pack::Pack;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::doctor::{Sizes, llama, pack};
-use crate::model::batch::Batch;
-use crate::model::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Rows, Stream};
+use crate::model::batch::{Batch, Rows};
+use crate::model::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Stream};
 use crate::model::lora::{Adapter, InputGradient};
 use crate::model::shape::Shape;
 

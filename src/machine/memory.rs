@@ -3,9 +3,10 @@
 use candle_core::DType;
 
 use crate::config::{LoraSection, Projection};
+use crate::model::batch::Rows;
 use crate::model::decoder::Keep;
 use crate::model::generation::PREFILL_TOKENS;
-use crate::model::layer::{Rows, Saved};
+use crate::model::saved::Saved;
 use crate::model::shape::Shape;
 use crate::ops::logps;
 

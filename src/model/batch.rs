@@ -16,6 +16,15 @@ pub struct TokenKeys {
     pub offsets: Tensor,
 }
 
+/// Which rows a layer computes after its attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// All tokens: the next layer's attention reads them.
+    All,
+    /// Those that predict a scored token: nothing reads the others after the last layer.
+    Kept,
+}
+
 /// A pack on the device, with everything that the layers read.
 #[derive(Debug, Clone)]
 pub struct Batch {

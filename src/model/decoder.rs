@@ -5,11 +5,12 @@ use std::path::Path;
 use anyhow::Context;
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::batch::Batch;
+use super::batch::{Batch, Rows};
 use super::family;
-use super::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Rows, Saved, Stream};
+use super::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Stream};
 use super::lora::{Adapter, InputGradient, LoraTensors};
 use super::rotary::Rotary;
+use super::saved::Saved;
 use super::shape::Shape;
 use super::weights::Checkpoint;
 use crate::config::Projection;

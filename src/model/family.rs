@@ -50,7 +50,7 @@ pub(super) struct Defaults {
 /// - Mistral: the window that attention is cut to, a later `start` of each row in [`crate::ops::attention::Mask`];
 /// - Qwen2: biases of q, k and v, a second field of [`super::layer::Linear`], read where its weight is;
 /// - Qwen3: norms of each head of q and k, two weights of [`super::layer::Layer`] applied before RoPE, with what their
-///   backward pass reads in [`super::layer::Saved`].
+///   backward pass reads in [`super::saved::Saved`].
 ///
 /// The tensors of all of them have the names below.
 pub(super) const FAMILIES: &[Family] = &[Family {

@@ -1,12 +1,14 @@
 //! A frozen decoder with a LoRA adapter: packs in, log-probabilities out, and gradients of the adapter alone.
 //!
-//! [`shape`] (by the table in `family`) and [`weights`] read a Hugging Face folder; [`layer`] composes [`crate::ops`] into a decoder layer, forward and
-//! backward written out; [`decoder`] stacks the layers; [`lora`] is the adapter; [`adapter`] reads and writes it in PEFT's format.
+//! [`shape`] (by the table in `family`) and [`weights`] read a Hugging Face folder; [`layer`] composes [`crate::ops`] into a decoder
+//! layer, forward and backward written out, and [`saved`] is what passes between the two; [`decoder`] stacks the layers; [`lora`] is the
+//! adapter; [`adapter`] reads and writes it in PEFT's format.
 //! [`shard`] reads a safetensors file tensor by tensor, and [`merge`] reads and writes a whole checkpoint that way. [`generation`]
 //! continues prompts. Feeds [`crate::inference`] and [`crate::train`].
 
 pub mod adapter;
 pub mod batch;
+mod config_fields;
 pub mod decoder;
 mod family;
 pub mod generation;
@@ -14,6 +16,7 @@ pub mod layer;
 pub mod lora;
 pub mod merge;
 pub mod rotary;
+pub mod saved;
 pub mod shape;
 pub mod shard;
 mod streamed;

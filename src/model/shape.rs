@@ -1,12 +1,13 @@
 //! The shape of a decoder from the `config.json` of its checkpoint, in Llama-2's form and in the newer one with `rope_parameters`.
 //!
-//! A row of [`super::family`] holds what its `model_type` decides. A field that would change the numbers and is not computed here is
+//! A row of `model::family` holds what its `model_type` decides. A field that would change the numbers and is not computed here is
 //! refused by name.
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::config_fields::Reader;
 use super::family::{FAMILIES, Family};
 use super::rotary::{Rope, RopeScaling, Rotary};
 use crate::config::Projection;
@@ -34,90 +35,6 @@ pub struct Shape {
     pub tied: bool,
     /// Positions that the checkpoint was trained for.
     pub max_positions: usize,
-}
-
-/// Upper limit of each size: more than ten times what any model has, and no product of them overflows 60 bits.
-const MOST: [(&str, u64); 7] = [
-    ("vocab_size", 1 << 24),
-    ("hidden_size", 1 << 20),
-    ("intermediate_size", 1 << 22),
-    ("num_hidden_layers", 1 << 12),
-    ("num_attention_heads", 1 << 12),
-    ("num_key_value_heads", 1 << 12),
-    ("head_dim", 1 << 12),
-];
-
-/// Fields of a `config.json`, or of an object in it. Every error names the file.
-struct Reader<'a> {
-    file: &'a str,
-    fields: &'a Map<String, Value>,
-    family: &'static Family,
-}
-
-impl Reader<'_> {
-    fn wrong(&self, key: &str, expected: &str, found: &Value) -> InputError {
-        let found = shown(found);
-        InputError::new(format!("{}: `{key}` must be {expected}, got `{found}`", self.file))
-    }
-
-    fn present(&self, key: &str) -> Option<&Value> {
-        self.fields.get(key).filter(|value| !value.is_null())
-    }
-
-    fn size_or(&self, key: &str, default: usize) -> Result<usize> {
-        let Some(value) = self.present(key) else { return Ok(default) };
-        let known = MOST.iter().find(|(known, _)| *known == key);
-        let most = known.map_or(u64::from(u32::MAX), |(_, most)| *most);
-        match value.as_u64() {
-            Some(n) if (1..=most).contains(&n) => Ok(n as usize),
-            _ => Err(self.wrong(key, &format!("a whole number in 1..={most}"), value).into()),
-        }
-    }
-
-    fn size(&self, key: &str) -> Result<usize> {
-        if self.present(key).is_none() {
-            return Err(InputError::new(format!("{}: `{key}` is missing", self.file))
-                .hint(format!("is this the folder of a {} checkpoint?", self.family.name))
-                .into());
-        }
-        self.size_or(key, 0)
-    }
-
-    fn positive_or(&self, key: &str, default: f64) -> Result<f64> {
-        let Some(value) = self.present(key) else { return Ok(default) };
-        value
-            .as_f64()
-            .filter(|x| x.is_finite() && *x > 0.0)
-            .ok_or_else(|| self.wrong(key, "a positive number", value).into())
-    }
-
-    fn positive(&self, key: &str) -> Result<f64> {
-        match self.positive_or(key, 0.0)? {
-            0.0.. if self.present(key).is_some() => self.positive_or(key, 0.0),
-            _ => Err(InputError::new(format!("{}: `{key}` is missing", self.file)).into()),
-        }
-    }
-
-    /// Refuses every value but `allowed`; a missing key means `allowed`.
-    fn only(&self, key: &str, allowed: &Value) -> Result<()> {
-        match self.present(key) {
-            Some(value)
-                if value != allowed
-                    && value
-                        .as_f64()
-                        .zip(allowed.as_f64())
-                        .is_none_or(|(a, b)| a.total_cmp(&b).is_ne()) =>
-            {
-                let message = format!(
-                    "{}: `{key}` is `{}`, and only `{allowed}` is computed here",
-                    self.file,
-                    shown(value)
-                );
-                Err(InputError::new(message).into())
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Shape {

@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
-use super::batch::Batch;
+use super::batch::{Batch, Rows};
 use super::decoder::load_layer;
 use super::family;
-use super::layer::{LayerLora, LayerPass, Rows, Stream};
+use super::layer::{LayerLora, LayerPass, Stream};
 use super::lora::Adapter;
 use super::shape::Shape;
 use super::shard::Shard;
