@@ -159,4 +159,43 @@ mod tests {
             "{shown}"
         );
     }
+
+    #[test]
+    fn each_answer_that_is_cut_is_counted_as_its_own_side() {
+        let limits = Limits { max_length: 4, max_prompt_tokens: 2, ..Limits::default() };
+        let mut counts = TokenCounts::default();
+        for (prompt, chosen, rejected) in [(1, 4, 1), (1, 1, 4), (3, 1, 4), (2, 2, 2)] {
+            let mut pair = TokenPair {
+                row: 0,
+                prompt: vec![1; prompt],
+                chosen: vec![2; chosen],
+                rejected: vec![3; rejected],
+            };
+            assert!(counts.cut(&mut pair, &limits, "kept"));
+        }
+        assert_eq!((counts.prompts_cut, counts.chosen_cut, counts.rejected_cut), (1, 1, 2));
+        // Prompt, chosen, rejected: (1, 3, 1), (1, 1, 3), (2, 1, 2), (2, 2, 2).
+        assert_eq!((counts.pairs, counts.tokens_packed, counts.tokens_as_sequences), (4, 21, 27));
+        assert_eq!((counts.dropped, counts.dropped_ids.len()), (0, 0));
+    }
+
+    #[test]
+    fn of_six_dropped_pairs_five_are_named_and_of_five_all() {
+        let limits = Limits { max_length: 2, ..Limits::default() };
+        let mut pair = TokenPair { row: 0, prompt: vec![1; 2], chosen: vec![2], rejected: vec![3] };
+        let mut counts = TokenCounts::default();
+        for id in ["a", "b", "c", "d", "e"] {
+            assert!(!counts.cut(&mut pair, &limits, id));
+        }
+        let shown = counts.to_string();
+        assert!(shown.ends_with(": `a`, `b`, `c`, `d`, `e`"), "{shown}");
+        assert!(!counts.cut(&mut pair, &limits, "f"));
+        let shown = counts.to_string();
+        assert!(
+            shown.ends_with(
+                "dropped: 6 pairs whose prompt fills `max_length`: `a`, `b`, `c`, `d`, `e`, ..."
+            ),
+            "{shown}"
+        );
+    }
 }

@@ -61,4 +61,12 @@ mod tests {
         };
         assert_ne!(digest_of([&pair(&[1, 2], &[3])]), digest_of([&pair(&[1], &[2, 3])]));
     }
+
+    #[test]
+    fn behind_an_empty_prompt_the_first_token_of_an_answer_is_not_scored() {
+        let mut pair = TokenPair { row: 0, prompt: vec![1], chosen: vec![2; 3], rejected: vec![] };
+        assert_eq!(pair.scored(), [3, 0]);
+        pair.prompt.clear();
+        assert_eq!(pair.scored(), [2, 0]);
+    }
 }

@@ -133,4 +133,13 @@ mod tests {
             assert!(pair.loss.is_finite() && pair.gradient.iter().all(|g| g.is_finite()));
         }
     }
+
+    #[test]
+    fn the_mean_over_one_token_is_that_token() {
+        let simpo = DpoSection { beta: 2.0, sft_weight: 0.5, ..dpo(LossType::Simpo) };
+        let pair = pair_loss(&simpo, [-3.0, -4.0], [0.0; 2], [1, 1]);
+        assert!((pair.rewards[0] + 6.0).abs() <= 1e-12 && (pair.rewards[1] + 8.0).abs() <= 1e-12);
+        // -log sigmoid(2 - 0.5) + 0.5 * 3
+        assert!((pair.loss - 1.701_413_277_982_752_4).abs() <= 1e-12, "{}", pair.loss);
+    }
 }

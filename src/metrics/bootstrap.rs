@@ -273,4 +273,34 @@ mod tests {
         assert_eq!(intervals(&outcomes(5), &Clusters::by_user([Some("a"); 5]), 0), None);
         assert_eq!(intervals::<1>(&[], &Clusters::by_user([]), 0), None);
     }
+
+    #[test]
+    fn two_users_have_an_interval() {
+        let clusters = Clusters::by_user(["a", "b", "b"].map(Some));
+        let [interval] = intervals(&[[0.0], [1.0], [1.0]], &clusters, 0).unwrap();
+        // A quarter of the resamples is `a` twice, another `b` twice.
+        assert_eq!((interval.low, interval.high), (0.0, 1.0));
+        assert!(interval_of(2, 0, |drawn| drawn.len() as f64).is_some());
+    }
+
+    #[test]
+    fn every_user_is_drawn_as_often_as_any_other() {
+        let mut drawn = [0; 7];
+        for resample in 0..1_000 {
+            let draws = Draws::new(3, resample);
+            (1..=7).for_each(|draw| drawn[draws.below(draw, 7)] += 1);
+        }
+        // Five standard deviations of a binomial of 7000 draws.
+        assert!(drawn.iter().all(|count| (1_000i32 - count).abs() <= 147), "{drawn:?}");
+    }
+
+    #[test]
+    fn a_draw_is_what_the_formula_of_this_modules_documentation_gives() {
+        // Of 10^9, computed with Python's integers. The formula counts draws from 0, `below` from 1.
+        for (seed, resample, draw, expected) in
+            [(0, 0, 0, 652_448_486), (12, 7, 2, 966_373_386), (u64::MAX, 999, 399, 53_324_309)]
+        {
+            assert_eq!(Draws::new(seed, resample).below(draw + 1, 1_000_000_000), expected);
+        }
+    }
 }

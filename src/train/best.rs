@@ -166,4 +166,20 @@ mod tests {
         assert_eq!(judge(Metric::Opa, 2, 0.125).stop(&values), Some(50));
         assert_eq!(judge(Metric::Opa, 2, 0.124).stop(&values), Some(70));
     }
+
+    #[test]
+    fn patience_is_measured_from_the_best_and_not_from_the_evaluation_before() {
+        let values = records(Metric::Opa, &[0.0, 0.5, 0.75, 0.6, 0.7]);
+        assert_eq!(judge(Metric::Opa, 2, 0.0).stop(&values), Some(40));
+    }
+
+    #[test]
+    fn the_start_of_another_set_is_not_the_start_of_this_one() {
+        let values = records(Metric::Opa, &[0.9, 0.5]);
+        let (own, other) = (judge(Metric::Opa, 0, 0.0), records(Metric::Opa, &[8.9, 0.5]));
+        assert_eq!(own.at_start(&values), Some(0.9), "the other set's is 8.1 and comes first");
+        assert_eq!(own.at_start(&other), Some(8.9), "the other set's is 0.1 and comes first");
+        assert!(own.is_worse_than_start(Best { step: 10, value: 0.5 }, &other));
+        assert_eq!(own.at_start(&values[2..]), None, "no evaluation before training");
+    }
 }

@@ -167,4 +167,14 @@ mod tests {
         assert_eq!(plan(100, true, 1).visited().len(), 8);
         assert_eq!(plan(13, true, 0).visited(), (0..13).collect::<Vec<_>>());
     }
+
+    #[test]
+    fn epochs_after_some_steps_are_those_of_the_last_of_them_and_none_at_first() {
+        let plan = plan(13, true, 0);
+        let sevenths = [0.0, 4.0, 7.0, 11.0, 14.0, 18.0, 21.0];
+        for (steps, sevenths) in sevenths.into_iter().enumerate() {
+            let (got, want) = (plan.epochs_after(steps), sevenths / 7.0);
+            assert!((got - want).abs() <= 1e-15, "after {steps} steps: {got} {want}");
+        }
+    }
 }
