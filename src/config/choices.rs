@@ -166,7 +166,7 @@ choices! {
         OpaMarginMean = "opa_margin_mean",
         /// [`crate::metrics::Metric::RewardMarginMean`].
         RewardMarginMean = "reward_margin_mean",
-        /// [`crate::metrics::Metric::DpoLoss`]; lower is better.
+        /// The loss that is trained, `dpo.loss` with `dpo.sft_weight`; lower is better.
         DpoLoss = "dpo_loss",
     }
 

@@ -48,6 +48,11 @@ pub fn pair_loss(
     PairLoss { loss, gradient, rewards }
 }
 
+/// `-log sigmoid(margin)`, in nats: the loss of a pair under `loss = "sigmoid"`, without label smoothing and SFT term.
+pub fn sigmoid_loss(margin: f64) -> f64 {
+    losses::of_rewards(&DpoSection::default(), [margin, 0.0]).0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +119,21 @@ mod tests {
     fn a_margin_of_minus_1200_is_finite() {
         let pair = pair_loss(&DpoSection::default(), [-12_000.0, 0.0], [0.0, 0.0], TOKENS);
         assert!((pair.loss - 1200.0).abs() <= 1e-9 && (pair.gradient[0] + 0.1).abs() <= 1e-12);
+    }
+
+    /// `max(-z, 0) + log(1 + exp(-|z|))` neither overflows nor loses the small end. Result files hold these bits.
+    #[test]
+    fn the_sigmoid_loss_is_exact_to_the_bit_far_from_zero_too() {
+        for z in [-1e6_f64, -700.5, -3.1, -1e-9, -0.0, 0.0, 1.0 / 3.0, 2.0, 40.0, 1e6] {
+            let want = (-z).max(0.0) + (-z.abs()).exp().ln_1p();
+            assert_eq!(sigmoid_loss(z).to_bits(), want.to_bits(), "loss({z})");
+        }
+        for (z, want) in
+            [(-1e6, 1e6), (1e6, 0.0), (0.0, std::f64::consts::LN_2), (40.0, (-40.0f64).exp())]
+        {
+            let loss = sigmoid_loss(z);
+            assert!((loss - want).abs() <= 1e-12 * want, "loss({z}) is {loss}, expected {want}");
+        }
     }
 
     #[test]

@@ -52,9 +52,15 @@ impl Judge {
         records
             .iter()
             .filter(move |record| (1..=until).contains(&record.step) && record.set == self.set)
-            .filter_map(|record| {
-                Some(Best { step: record.step, value: record.value(self.metric)? })
-            })
+            .filter_map(|record| Some(Best { step: record.step, value: self.value(record)? }))
+    }
+
+    /// The figure that is compared; for `dpo_loss` the loss that is trained, not the sigmoid loss of [`Metric::DpoLoss`].
+    fn value(&self, record: &EvalRecord) -> Option<f64> {
+        match self.metric {
+            Metric::DpoLoss => record.figures.get("loss").copied(),
+            metric => record.value(metric),
+        }
     }
 
     /// By how much `value` is better than `than`; negative where it is worse.
@@ -89,7 +95,7 @@ impl Judge {
     /// Value of the metric before training.
     pub fn at_start(&self, records: &[EvalRecord]) -> Option<f64> {
         let start = |record: &&EvalRecord| record.step == 0 && record.set == self.set;
-        records.iter().find(start)?.value(self.metric)
+        self.value(records.iter().find(start)?)
     }
 
     /// Whether the best evaluation is worse than the model before training.
@@ -124,7 +130,11 @@ mod tests {
             epoch: 0.0,
             set: set.into(),
             pairs: 1,
-            figures: [(metric.name().to_owned(), value)].into(),
+            figures: match metric {
+                Metric::DpoLoss => [("loss".to_owned(), value), ("dpo_loss".to_owned(), -value)],
+                metric => [(metric.name().to_owned(), value), ("loss".to_owned(), -value)],
+            }
+            .into(),
         };
         (values.iter().enumerate())
             .flat_map(|(step, &value)| {
@@ -149,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_loss_is_the_better_one() {
+    fn dpo_loss_is_the_loss_that_is_trained_and_the_lower_one_is_better() {
         let loss = judge(Metric::DpoLoss, 2, 0.0);
         let values = records(Metric::DpoLoss, &[0.69, 0.6, 0.5, 0.7, 0.8, 0.1]);
         assert_eq!(loss.best(&values, 40), Some(Best { step: 20, value: 0.5 }));
