@@ -46,21 +46,18 @@ pub(super) fn nothing_missing(entries: &[Entry<'_>], name: &str) -> anyhow::Resu
     .into())
 }
 
-/// Checks that the loss reads what was set for it and has what it needs.
+/// Checks that the loss reads every key that is set for it, and has those it needs.
 pub(super) fn loss(dpo: &DpoSection, name: &str) -> anyhow::Result<()> {
-    let unset = DpoSection::default();
     let word = dpo.loss.name();
-    let ignored = |key: &str, reads: fn(LossType) -> bool| {
-        let readers = LossType::ALL.into_iter().filter(|loss| reads(*loss));
-        let message = format!("{name}: `dpo.{key}` is set, but `dpo.loss = \"{word}\"` ignores it");
-        let readers = quoted(readers.map(LossType::name));
-        InputError::new(message).hint(format!("leave it out; it is read by {readers}"))
-    };
-    if dpo.label_smoothing > 0.0 && !dpo.loss.smooths_labels() {
-        return Err(ignored("label_smoothing", LossType::smooths_labels).into());
-    }
-    if dpo.simpo_gamma.total_cmp(&unset.simpo_gamma).is_ne() && dpo.loss != LossType::Simpo {
-        return Err(ignored("simpo_gamma", |loss| loss == LossType::Simpo).into());
+    let (set, unset) = (Table::try_from(dpo)?, Table::try_from(DpoSection::default())?);
+    for (key, readers) in LossType::keys() {
+        if !dpo.loss.reads(key) && set.get(key) != unset.get(key) {
+            let message =
+                format!("{name}: `dpo.{key}` is set, but `dpo.loss = \"{word}\"` ignores it");
+            let readers = quoted(readers.iter().map(|loss| loss.name()));
+            let hint = format!("leave it out; it is read by {readers}");
+            return Err(InputError::new(message).hint(hint).into());
+        }
     }
     if dpo.loss == LossType::ExoPair && dpo.label_smoothing <= 0.0 {
         let message =

@@ -179,20 +179,49 @@ choices! {
     }
 }
 
+/// What a loss makes a reward of: `beta` times this.
+enum Reward {
+    /// An answer's summed log-probability less the reference's.
+    Sum,
+    /// The same of means per token.
+    Mean,
+    /// The policy's mean per token, without a reference.
+    MeanAlone,
+}
+
 impl LossType {
-    /// Whether it reads `dpo.label_smoothing`.
-    pub fn smooths_labels(self) -> bool {
-        matches!(self, Self::Sigmoid | Self::Robust | Self::ExoPair)
+    fn reward(self) -> Reward {
+        match self {
+            Self::Sigmoid => Reward::Sum,
+            Self::SigmoidNorm => Reward::Mean,
+            Self::Hinge => Reward::Sum,
+            Self::Ipo => Reward::Mean,
+            Self::Robust => Reward::Sum,
+            Self::ExoPair => Reward::Sum,
+            Self::NcaPair => Reward::Sum,
+            Self::BcoPair => Reward::Sum,
+            Self::SppoHard => Reward::Sum,
+            Self::ApoZero => Reward::Sum,
+            Self::ApoDown => Reward::Sum,
+            Self::Discopop => Reward::Sum,
+            Self::Simpo => Reward::MeanAlone,
+        }
     }
 
     /// Whether it compares means per token instead of sums.
     pub fn is_per_token(self) -> bool {
-        matches!(self, Self::SigmoidNorm | Self::Ipo | Self::Simpo)
+        match self.reward() {
+            Reward::Sum => false,
+            Reward::Mean | Reward::MeanAlone => true,
+        }
     }
 
     /// Whether it measures the policy from a reference.
     pub fn needs_reference(self) -> bool {
-        self != Self::Simpo
+        match self.reward() {
+            Reward::Sum | Reward::Mean => true,
+            Reward::MeanAlone => false,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::choices::LossType::*;
 use super::choices::{
     Activations, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat, Reference,
     Scheduler, Tokenization,
@@ -53,57 +54,77 @@ const ANY_COUNT: Kind = Kind::Integer(0..=i64::MAX);
 /// Bounded, so that products of two of them stay far from overflow.
 const AT_LEAST_ONE: Kind = Kind::Integer(1..=1_000_000);
 
+/// A key of the configuration.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its dotted name.
+    pub(super) name: &'static str,
+    /// Which values it accepts.
+    pub(super) kind: Kind,
+    /// The losses that read it; none for a key that does not depend on the loss.
+    pub(super) readers: Option<&'static [LossType]>,
+}
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind, readers: None }
+}
+
+/// A key that these losses read, and no other.
+const fn of_losses(name: &'static str, kind: Kind, readers: &'static [LossType]) -> Key {
+    Key { name, kind, readers: Some(readers) }
+}
+
 /// Every key but those of `[[eval.sets]]`, in the order of the sections.
-pub(super) const KEYS: &[(&str, Kind)] = &[
-    ("model.path", Kind::Text),
-    ("model.revision", Kind::Text),
-    ("model.dtype", Kind::Choice(Dtype::NAMES)),
-    ("lora.rank", Kind::Integer(1..=1024)),
-    ("lora.alpha", POSITIVE),
-    ("lora.use_rslora", Kind::Flag),
-    ("lora.dropout", BELOW_ONE),
-    ("lora.target_modules", Kind::Choices(Projection::NAMES)),
-    ("lora.init_from", Kind::OptionalText),
-    ("dpo.beta", POSITIVE),
-    ("dpo.loss", Kind::Choice(LossType::NAMES)),
-    ("dpo.label_smoothing", BELOW_HALF),
-    ("dpo.simpo_gamma", NOT_NEGATIVE),
-    ("dpo.sft_weight", NOT_NEGATIVE),
-    ("dpo.reference", Kind::Choice(Reference::NAMES)),
-    ("data.train", Kind::Files),
-    ("data.prompt_format", Kind::Choice(PromptFormat::NAMES)),
-    ("data.tokenization", Kind::Choice(Tokenization::NAMES)),
-    ("data.max_prompt_tokens", ANY_COUNT),
-    ("data.max_length", ANY_COUNT),
-    ("data.shuffle", Kind::Flag),
-    ("train.epochs", AT_LEAST_ONE),
-    ("train.max_steps", ANY_COUNT),
-    ("train.learning_rate", NOT_NEGATIVE),
-    ("train.lora_plus_ratio", POSITIVE),
-    ("train.scheduler", Kind::Choice(Scheduler::NAMES)),
-    ("train.warmup_steps", ANY_COUNT),
-    ("train.weight_decay", NOT_NEGATIVE),
-    ("train.max_grad_norm", NOT_NEGATIVE),
-    ("train.per_device_batch_size", AT_LEAST_ONE),
-    ("train.gradient_accumulation_steps", AT_LEAST_ONE),
-    ("train.seed", ANY_COUNT),
-    ("train.activations", Kind::Choice(Activations::NAMES)),
-    ("train.micro_batch_tokens", ANY_COUNT),
-    ("train.checkpoint_every", AT_LEAST_ONE),
-    ("train.keep_checkpoints", AT_LEAST_ONE),
-    ("train.max_skipped_steps", AT_LEAST_ONE),
-    ("eval.every", ANY_COUNT),
-    ("eval.best_metric", Kind::Choice(BestMetric::NAMES)),
-    ("eval.best_set", Kind::OptionalText),
-    ("eval.patience", ANY_COUNT),
-    ("eval.min_delta", NOT_NEGATIVE),
-    ("eval.sets", Kind::Sets),
-    ("eval.spmr.embedder", Kind::OptionalText),
-    ("eval.spmr.threshold", COSINE),
-    ("eval.spmr.max_new_tokens", AT_LEAST_ONE),
-    ("eval.spmr.embed_prompt", Kind::Flag),
-    ("eval.spmr.max_prompts", ANY_COUNT),
-    ("output.dir", Kind::Text),
+pub(super) const KEYS: &[Key] = &[
+    key("model.path", Kind::Text),
+    key("model.revision", Kind::Text),
+    key("model.dtype", Kind::Choice(Dtype::NAMES)),
+    key("lora.rank", Kind::Integer(1..=1024)),
+    key("lora.alpha", POSITIVE),
+    key("lora.use_rslora", Kind::Flag),
+    key("lora.dropout", BELOW_ONE),
+    key("lora.target_modules", Kind::Choices(Projection::NAMES)),
+    key("lora.init_from", Kind::OptionalText),
+    key("dpo.beta", POSITIVE),
+    key("dpo.loss", Kind::Choice(LossType::NAMES)),
+    of_losses("dpo.label_smoothing", BELOW_HALF, &[Sigmoid, Robust, ExoPair]),
+    of_losses("dpo.simpo_gamma", NOT_NEGATIVE, &[Simpo]),
+    key("dpo.sft_weight", NOT_NEGATIVE),
+    key("dpo.reference", Kind::Choice(Reference::NAMES)),
+    key("data.train", Kind::Files),
+    key("data.prompt_format", Kind::Choice(PromptFormat::NAMES)),
+    key("data.tokenization", Kind::Choice(Tokenization::NAMES)),
+    key("data.max_prompt_tokens", ANY_COUNT),
+    key("data.max_length", ANY_COUNT),
+    key("data.shuffle", Kind::Flag),
+    key("train.epochs", AT_LEAST_ONE),
+    key("train.max_steps", ANY_COUNT),
+    key("train.learning_rate", NOT_NEGATIVE),
+    key("train.lora_plus_ratio", POSITIVE),
+    key("train.scheduler", Kind::Choice(Scheduler::NAMES)),
+    key("train.warmup_steps", ANY_COUNT),
+    key("train.weight_decay", NOT_NEGATIVE),
+    key("train.max_grad_norm", NOT_NEGATIVE),
+    key("train.per_device_batch_size", AT_LEAST_ONE),
+    key("train.gradient_accumulation_steps", AT_LEAST_ONE),
+    key("train.seed", ANY_COUNT),
+    key("train.activations", Kind::Choice(Activations::NAMES)),
+    key("train.micro_batch_tokens", ANY_COUNT),
+    key("train.checkpoint_every", AT_LEAST_ONE),
+    key("train.keep_checkpoints", AT_LEAST_ONE),
+    key("train.max_skipped_steps", AT_LEAST_ONE),
+    key("eval.every", ANY_COUNT),
+    key("eval.best_metric", Kind::Choice(BestMetric::NAMES)),
+    key("eval.best_set", Kind::OptionalText),
+    key("eval.patience", ANY_COUNT),
+    key("eval.min_delta", NOT_NEGATIVE),
+    key("eval.sets", Kind::Sets),
+    key("eval.spmr.embedder", Kind::OptionalText),
+    key("eval.spmr.threshold", COSINE),
+    key("eval.spmr.max_new_tokens", AT_LEAST_ONE),
+    key("eval.spmr.embed_prompt", Kind::Flag),
+    key("eval.spmr.max_prompts", ANY_COUNT),
+    key("output.dir", Kind::Text),
 ];
 
 /// The keys that `mvpbench eval` reads: all that a figure depends on but training.
@@ -148,7 +169,19 @@ pub(super) const SECTIONS: &[&str] =
 
 /// The kind of a dotted key, if there is such a key.
 pub(super) fn kind(key: &str) -> Option<&'static Kind> {
-    KEYS.iter().find(|(known, _)| *known == key).map(|(_, kind)| kind)
+    KEYS.iter().find(|known| known.name == key).map(|known| &known.kind)
+}
+
+impl LossType {
+    /// The keys of `[dpo]` that some losses read and others do not, such as `label_smoothing`, each with its readers.
+    pub fn keys() -> impl Iterator<Item = (&'static str, &'static [Self])> {
+        KEYS.iter().filter_map(|key| Some((key.name.strip_prefix("dpo.")?, key.readers?)))
+    }
+
+    /// Whether it reads `dpo.<key>`.
+    pub fn reads(self, key: &str) -> bool {
+        Self::keys().all(|(known, readers)| known != key || readers.contains(&self))
+    }
 }
 
 /// Names in backticks, with commas between them.
@@ -176,7 +209,7 @@ mod tests {
                 }
             }
         }
-        let mut keys: Vec<_> = KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
+        let mut keys: Vec<_> = KEYS.iter().map(|key| key.name.to_owned()).collect();
         fields.sort();
         keys.sort();
         assert_eq!(fields, keys);
@@ -194,9 +227,9 @@ mod tests {
 
     #[test]
     fn a_nan_is_in_no_interval() {
-        for (key, kind) in KEYS {
-            if let Kind::Number(interval) = kind {
-                assert!(!(interval.holds)(f64::NAN) && !(interval.holds)(f64::INFINITY), "{key}");
+        for key in KEYS {
+            if let Kind::Number(Interval { holds, .. }) = key.kind {
+                assert!(!holds(f64::NAN) && !holds(f64::INFINITY), "{}", key.name);
             }
         }
     }

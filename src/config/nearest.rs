@@ -69,7 +69,7 @@ fn unknown_in(entry: &Entry<'_>) -> Vec<String> {
 /// The known key nearest to an unknown one: in the same table, then of the same name elsewhere, then of any path.
 fn nearest(unknown: &str) -> Option<String> {
     let (table, name) = split(unknown);
-    let paths = || KEYS.iter().map(|(key, _)| (*key).to_owned()).chain(in_table("eval.sets"));
+    let paths = || KEYS.iter().map(|key| key.name.to_owned()).chain(in_table("eval.sets"));
     let both = |path: &str| likeness(table, split(path).0).min(likeness(name, split(path).1));
     most_alike(in_table(table), |path| likeness(name, split(path).1))
         .or_else(|| paths().find(|path| split(path).1 == name))
@@ -87,7 +87,7 @@ fn in_table(table: &str) -> Vec<String> {
         "" => sections().map(str::to_owned).collect(),
         "eval.sets" => SET_KEYS.iter().map(|(key, _)| format!("eval.sets.{key}")).collect(),
         _ => {
-            let keys = KEYS.iter().map(|(key, _)| *key).chain(SECTIONS.iter().copied());
+            let keys = KEYS.iter().map(|key| key.name).chain(SECTIONS.iter().copied());
             keys.filter(|key| split(key).0 == table).map(str::to_owned).collect()
         }
     }

@@ -66,7 +66,7 @@ pub struct DpoSection {
     pub beta: f64,
     /// The function of a pair's rewards that is minimised.
     pub loss: LossType,
-    /// Probability that a pair's label is the wrong way round; read by `sigmoid` (conservative DPO), `robust` and `exo_pair`.
+    /// Probability that a pair's label is the wrong way round.
     pub label_smoothing: f64,
     /// Reward margin that `simpo` asks for; the default is TRL's.
     pub simpo_gamma: f64,

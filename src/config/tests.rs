@@ -170,7 +170,7 @@ fn a_key_that_the_loss_ignores_or_misses_is_an_error() {
         )
     };
     let smoothing = |loss| ignored("label_smoothing", loss, "`sigmoid`, `robust`, `exo_pair`");
-    for loss in LossType::ALL.into_iter().filter(|loss| !loss.smooths_labels()) {
+    for loss in LossType::ALL.into_iter().filter(|loss| !loss.reads("label_smoothing")) {
         let set = format!("dpo.loss={loss}");
         assert_eq!(
             refused(resolve(SMALL, &[&set, "dpo.label_smoothing=0.1"])),

@@ -98,7 +98,7 @@ mod tests {
         let of = |loss: LossType| {
             let smoothings: &[f64] = match loss {
                 LossType::ExoPair => &[1e-3, 0.4],
-                _ if loss.smooths_labels() => &[0.0, 0.1, 0.4],
+                _ if loss.reads("label_smoothing") => &[0.0, 0.1, 0.4],
                 _ => &[0.0],
             };
             let with = move |&label_smoothing: &f64| DpoSection {
@@ -142,6 +142,27 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_loss_reads_the_keys_that_name_it_and_no_other() {
+        for loss in LossType::ALL {
+            let plain = toml::Table::try_from(DpoSection { loss, ..Default::default() }).unwrap();
+            for (key, readers) in LossType::keys() {
+                let mut other = plain.clone();
+                other[key] = match &plain[key] {
+                    toml::Value::Float(value) => (value + 0.25).into(),
+                    toml::Value::Integer(value) => (value + 1).into(),
+                    toml::Value::Boolean(value) => (!value).into(),
+                    word => panic!("`dpo.{key}` is {word}: choose another value here"),
+                };
+                let [before, after] = [&plain, &other].map(|section| {
+                    let dpo: DpoSection = section.clone().try_into().unwrap();
+                    [[0.7, -0.4], [-1.3, 0.2]].map(|rewards| of_rewards(&dpo, rewards))
+                });
+                assert_eq!(before != after, readers.contains(&loss), "{loss} reads `dpo.{key}`");
             }
         }
     }

@@ -83,7 +83,7 @@ mod tests {
     fn gradients_agree_with_finite_differences_for_every_loss() {
         let reference = [-12.0, -18.0];
         for loss in LossType::ALL {
-            let label_smoothing = if loss.smooths_labels() { 0.1 } else { 0.0 };
+            let label_smoothing = if loss.reads("label_smoothing") { 0.1 } else { 0.0 };
             for sft_weight in [0.0, 0.7] {
                 let dpo = DpoSection { label_smoothing, sft_weight, beta: 0.3, ..dpo(loss) };
                 for policy in [[-10.0, -20.0], [-90.0, -3.0], [-3.0, -90.0], [-1.0, -1.5]] {
