@@ -5,6 +5,8 @@
 
 mod check;
 mod choices;
+#[cfg(test)]
+mod documents;
 mod keys;
 mod nearest;
 mod sections;
