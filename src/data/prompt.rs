@@ -1,4 +1,4 @@
-//! Prompts by themselves, to be gone on from: of a file of records, of a text file, or typed.
+//! Prompts without answers, for generation: from a file of records, from a text file, or typed.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::tokenizer::Tokenizer;
 use crate::config::PromptFormat;
 use crate::data::format::conversation::Conversation;
 use crate::data::format::fields::{Place, Record};
-use crate::data::format::{self, Prompts};
+use crate::data::format::{self, Layout, Prompts, Texts};
 use crate::error::InputError;
 
 /// A prompt as text, and where it is from.
@@ -29,8 +29,7 @@ pub struct Prompt {
 /// The prompts of one file, rendered as those of pairs are: JSONL or a JSON array of records, or, if its name ends with `.txt`,
 /// one prompt a line.
 ///
-/// A record is a pair or an MVPBench record, whose answers are not read beyond being there or not, or has a `prompt` (text or
-/// messages) or a `question` alone.
+/// A record has one of the layouts of [`format::LAYOUTS`], with its answers or without.
 pub fn load(bytes: &[u8], name: &str, prompts: &Prompts<'_>) -> Result<Vec<Prompt>> {
     let stem = file::stem(name);
     if Path::new(name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt")) {
@@ -60,23 +59,17 @@ fn of_record(
     prompts: &Prompts<'_>,
 ) -> Result<Prompt> {
     let place = record.place.to_string();
-    let mut counts = LoadCounts::default();
-    if ["chosen", "rejected", "answer_w", "answer_l"].iter().any(|key| record.get(key).is_some()) {
+    if Layout::is_pair(record) {
+        let mut counts = LoadCounts::default();
         let draft = format::draft(record, stem, number, &mut counts)?;
         let pair = draft.render(record.place, prompts, &mut counts)?;
         return Ok(Prompt { id: pair.id, place, text: pair.prompt, markup: pair.markup });
     }
     let id = record.label(&["id"])?.unwrap_or_else(|| format!("{stem}:{number}"));
-    if record.get("prompt").is_some_and(serde_json::Value::is_array) {
-        let conversation = Conversation::prompt_alone(record)?;
-        return Prompt::rendered(&conversation, id, place, prompts);
+    match format::prompt_alone(record)? {
+        Texts::Plain([text, ..]) => Prompt::plain(&text, id, place, prompts),
+        Texts::Messages(conversation) => Prompt::rendered(&conversation, id, place, prompts),
     }
-    let text = match (record.get("prompt"), record.get("question")) {
-        (None, None) => return Err(record.missing("prompt", "text").into()),
-        (None, Some(_)) => format::mvpbench::mvpbench_prompt(record, &mut counts)?,
-        (Some(_), _) => format::preference::preference_prompt(record, &mut counts)?,
-    };
-    Prompt::plain(&text, id, place, prompts)
 }
 
 impl Prompt {
@@ -167,7 +160,8 @@ mod tests {
         assert_eq!(error("", "a.json"), "a.json: the file is empty");
         assert!(error(b"a\n\xff", "a.txt").starts_with("a.txt:2: expected UTF-8 text"));
         assert!(
-            error("{\"text\": 1}", "a.json").starts_with("a.json:1: the record has no `prompt`")
+            error("{\"text\": 1}", "a.json")
+                == "a.json:1: the record has the fields of no known layout, found `text`"
         );
         assert!(
             error("{\"prompt\": 1}", "a.json").starts_with("a.json:1: `prompt` must be a string")

@@ -1,28 +1,161 @@
-//! A record in either layout -> the pair it holds: an MVPBench record, or `prompt`, `chosen`, `rejected` as texts or messages.
+//! A record in one of the layouts of [`LAYOUTS`] -> the pair or the prompt that it holds.
 
 pub(in crate::data) mod conversation;
 pub(in crate::data) mod fields;
-pub(in crate::data) mod mvpbench;
-pub(in crate::data) mod preference;
+mod mvpbench;
+mod preference;
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 
 use crate::config::PromptFormat;
 use crate::data::chat::ChatTemplate;
 use crate::data::format::conversation::Conversation;
 use crate::data::format::fields::{Place, Record};
-use crate::data::format::mvpbench::mvpbench_prompt;
-use crate::data::format::preference::preference_prompt;
 use crate::data::groups;
 use crate::data::pair::{LoadCounts, Markup, Pair};
 use crate::error::InputError;
 
-/// The fields by which each layout is recognised.
-const MVPBENCH: [&str; 2] = ["answer_w", "answer_l"];
-const PREFERENCE: [&str; 2] = ["chosen", "rejected"];
+/// Every layout that is read. What reads records, names layouts or tests them goes through this table.
+pub const LAYOUTS: &[Layout] = &[
+    mvpbench::LAYOUT,   // the authors' release
+    preference::LAYOUT, // UF-P-4, TRL
+];
+
+/// A layout: the fields by which a record is recognised, and how its texts are read.
+#[derive(Debug)]
+pub struct Layout {
+    /// Its name in messages.
+    pub name: &'static str,
+    /// The fields of the prompt.
+    prompt: &'static [&'static str],
+    /// The fields of the preferred answer and of the other.
+    answers: [&'static str; 2],
+    /// Reads the prompt; the answers of its texts are empty.
+    read_prompt: fn(&Record<'_>, &mut LoadCounts) -> Result<Texts>,
+    /// Reads prompt and answers, and adds what the record tells of the person beside the demographic fields;
+    /// [`plain_pair`] where that is nothing.
+    read_pair: fn(&Layout, &Record<'_>, &mut Groups, &mut LoadCounts) -> Result<Texts>,
+    /// A record of this layout, in JSON.
+    pub sample: &'static str,
+}
+
+/// The groups of a person: key and label.
+type Groups = BTreeMap<String, String>;
+
+/// The texts of a record.
+#[derive(Debug)]
+pub(in crate::data) enum Texts {
+    /// Prompt, chosen and rejected answer.
+    Plain([String; 3]),
+    /// The same as messages.
+    Messages(Conversation),
+}
+
+impl Texts {
+    /// A prompt without answers.
+    fn prompt(text: impl Into<String>) -> Self {
+        Self::Plain([text.into(), String::new(), String::new()])
+    }
+}
+
+/// The texts of a pair whose prompt and answers are texts.
+fn plain_pair(
+    layout: &Layout,
+    record: &Record<'_>,
+    _: &mut Groups,
+    counts: &mut LoadCounts,
+) -> Result<Texts> {
+    let texts = (layout.read_prompt)(record, counts)?;
+    let [chosen, rejected] = layout.answers;
+    let answers = (record.text(chosen)?, record.text(rejected)?);
+    Ok(match texts {
+        Texts::Plain([prompt, ..]) => Texts::Plain([prompt, answers.0.into(), answers.1.into()]),
+        messages => messages,
+    })
+}
+
+impl Layout {
+    /// Whether a record has an answer of any layout, so that it is a pair and not a prompt alone.
+    pub(in crate::data) fn is_pair(record: &Record<'_>) -> bool {
+        LAYOUTS.iter().flat_map(|layout| layout.answers).any(|answer| record.get(answer).is_some())
+    }
+
+    /// The layout of a pair: of those whose answers the record has, the one whose prompt it has too.
+    ///
+    /// Where it has the prompt of none, the first of them reads the record: it finds the prompt elsewhere or names what is missing.
+    fn of_pair(record: &Record<'_>) -> Result<&'static Self> {
+        let has_answer =
+            |layout: &&Self| layout.answers.iter().any(|key| record.fields.contains_key(*key));
+        let answered: Vec<&Self> = LAYOUTS.iter().filter(has_answer).collect();
+        let Some(first) = answered.first() else { return Err(Self::unknown(record, true)) };
+        if answered.iter().any(|layout| layout.answers != first.answers) {
+            return Err(Self::ambiguous(record, &answered, true));
+        }
+        Ok(Self::with_prompt(record, &answered, true)?.unwrap_or(first))
+    }
+
+    /// The layout of a prompt alone.
+    fn of_prompt(record: &Record<'_>) -> Result<&'static Self> {
+        let all: Vec<&Self> = LAYOUTS.iter().collect();
+        Self::with_prompt(record, &all, false)?.ok_or_else(|| Self::unknown(record, false))
+    }
+
+    /// The one of `layouts` whose prompt the record has. A prompt of more fields wins over one of some of them.
+    fn with_prompt(
+        record: &Record<'_>,
+        layouts: &[&'static Self],
+        is_pair: bool,
+    ) -> Result<Option<&'static Self>> {
+        let has_prompt = |layout: &&Self| layout.prompt.iter().all(|key| record.get(key).is_some());
+        let mut fitting: Vec<&'static Self> = layouts.iter().copied().filter(has_prompt).collect();
+        let prompts: Vec<_> = fitting.iter().map(|layout| layout.prompt).collect();
+        fitting.retain(|layout| {
+            let within = |other: &&[&str]| {
+                other.len() > layout.prompt.len()
+                    && layout.prompt.iter().all(|key| other.contains(key))
+            };
+            !prompts.iter().any(within)
+        });
+        match fitting.as_slice() {
+            [] => Ok(None),
+            [layout] => Ok(Some(layout)),
+            several => Err(Self::ambiguous(record, several, is_pair)),
+        }
+    }
+
+    fn unknown(record: &Record<'_>, is_pair: bool) -> anyhow::Error {
+        let message = "the record has the fields of no known layout";
+        Self::refused(record, message, is_pair)
+    }
+
+    fn ambiguous(record: &Record<'_>, layouts: &[&Self], is_pair: bool) -> anyhow::Error {
+        let names: Vec<_> = layouts.iter().map(|layout| layout.name).collect();
+        let message = format!("the record has the fields of {}", names.join(" and of "));
+        Self::refused(record, &message, is_pair)
+    }
+
+    /// An error with a hint that names the fields of every layout.
+    fn refused(record: &Record<'_>, message: &str, is_pair: bool) -> anyhow::Error {
+        let fields = |layout: &Self| {
+            let answers = if is_pair { &layout.answers[..] } else { &[] };
+            let fields: Vec<_> =
+                layout.prompt.iter().chain(answers).map(|key| format!("`{key}`")).collect();
+            format!("{} ({})", fields.join(", "), layout.name)
+        };
+        let layouts: Vec<_> = LAYOUTS.iter().map(fields).collect();
+        let what = if is_pair { "a record" } else { "a record without answers" };
+        InputError::new(format!("{}: {message}, found {}", record.place, record.names()))
+            .hint(format!("{what} has either {}", layouts.join(" or ")))
+            .into()
+    }
+}
+
+/// The prompt of a record that has no answers.
+pub(in crate::data) fn prompt_alone(record: &Record<'_>) -> Result<Texts> {
+    (Layout::of_prompt(record)?.read_prompt)(record, &mut LoadCounts::default())
+}
 
 /// How the texts of records become those of pairs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,69 +217,39 @@ pub(in crate::data) fn draft(
     number: usize,
     counts: &mut LoadCounts,
 ) -> Result<Draft> {
-    let has = |fields: [&str; 2]| fields.iter().any(|field| record.fields.contains_key(*field));
     let mut groups = groups::demographic(record)?;
     let user = record.label(&["user_id"])?;
-    let mut conversation = None;
-    let (prompt, chosen, rejected) = match (has(MVPBENCH), has(PREFERENCE)) {
-        (true, false) => {
-            match groups::values(record)? {
-                Some(values) => groups.extend(values),
-                None => counts.miss("stated_prefs"),
-            }
-            if user.is_none() {
-                counts.miss("user_id");
-            }
-            if !groups.contains_key("english_proficiency") {
-                counts.miss("english_proficiency");
-            }
-            (mvpbench_prompt(record, counts)?, record.text("answer_w")?, record.text("answer_l")?)
-        }
-        (false, true) => {
-            if let Some(Value::Object(profile)) = record.get("profile") {
-                let profile = Record { place: record.place, fields: profile.clone() };
-                groups.extend(groups::demographic(&profile)?);
-            }
-            conversation = Conversation::read(record)?;
-            if conversation.is_some() {
-                (Cow::default(), "", "")
-            } else {
-                let prompt = preference_prompt(record, counts)?;
-                (prompt, record.text("chosen")?, record.text("rejected")?)
-            }
-        }
-        (both, _) => return Err(unknown_layout(record, both)),
+    let layout = Layout::of_pair(record)?;
+    let texts = (layout.read_pair)(layout, record, &mut groups, counts)?;
+    let ([prompt, chosen, rejected], conversation) = match texts {
+        Texts::Plain(texts) => (texts, None),
+        Texts::Messages(conversation) => (Default::default(), Some(conversation)),
     };
     let pair = Pair {
         id: record.label(&["id"])?.unwrap_or_else(|| format!("{stem}:{number}")),
         user,
         source: stem.to_owned(),
-        prompt: prompt.into_owned(),
-        chosen: chosen.to_owned(),
-        rejected: rejected.to_owned(),
+        prompt,
+        chosen,
+        rejected,
         markup: Markup::Plain,
         groups,
     };
     Ok(Draft { pair, conversation })
 }
 
-fn unknown_layout(record: &Record<'_>, both: bool) -> anyhow::Error {
-    let Place { file, line } = record.place;
-    let what = if both { "the fields of both layouts" } else { "the fields of no known layout" };
-    InputError::new(format!("{file}:{line}: the record has {what}, found {}", record.names()))
-        .hint("a record has either `question`, `answer_w`, `answer_l` (MVPBench) or `prompt`, `chosen`, `rejected`")
-        .into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::prompt;
+
+    fn of(json: &str) -> Record<'_> {
+        let fields = serde_json::from_str(json).unwrap();
+        Record { place: Place { file: "d/a.json", line: 2 }, fields }
+    }
 
     fn read(json: &str) -> Result<(Pair, LoadCounts)> {
-        let record = Record {
-            place: Place { file: "d/a.json", line: 2 },
-            fields: serde_json::from_str(json)?,
-        };
+        let record = of(json);
         let mut counts = LoadCounts::default();
         let draft = draft(&record, "a", 5, &mut counts)?;
         Ok((draft.render(record.place, &Prompts::default(), &mut counts)?, counts))
@@ -210,17 +313,58 @@ mod tests {
     }
 
     #[test]
-    fn both_layouts_or_neither_is_an_error_that_names_the_fields() {
-        let neither = read(r#"{"instruction": "a", "output": "b"}"#).unwrap_err().to_string();
-        assert_eq!(
-            neither,
-            "d/a.json:2: the record has the fields of no known layout, found `instruction`, `output`"
-        );
-        let both = read(r#"{"chosen": "a", "answer_w": "b"}"#).unwrap_err().to_string();
-        assert_eq!(
-            both,
-            "d/a.json:2: the record has the fields of both layouts, found `chosen`, `answer_w`"
-        );
+    fn two_layouts_or_none_is_an_error_that_names_them_and_the_fields() {
+        for (json, expected) in [
+            (
+                r#"{"instruction": "a", "output": "b"}"#,
+                "the record has the fields of no known layout, found `instruction`, `output`",
+            ),
+            (
+                r#"{"chosen": "a", "answer_w": "b"}"#,
+                "the record has the fields of MVPBench and of preference pair, found `chosen`, `answer_w`",
+            ),
+        ] {
+            let error = read(json).unwrap_err();
+            let error = InputError::of(&error).unwrap();
+            assert_eq!(error.to_string(), format!("d/a.json:2: {expected}"));
+            let hint = error.remedy().unwrap();
+            for layout in LAYOUTS {
+                for word in layout.prompt.iter().chain(&layout.answers).chain([&layout.name]) {
+                    assert!(hint.contains(word), "`{word}` is not in: {hint}");
+                }
+            }
+        }
+        let record = of(r#"{"prompt": "a", "question": "b"}"#);
+        let error = prompt_alone(&record).unwrap_err().to_string();
+        assert!(error.contains("fields of MVPBench and of preference pair"), "{error}");
+        let pair = r#"{"prompt": "a", "question": "b", "chosen": "c", "rejected": "d"}"#;
+        assert_eq!(read(pair).unwrap().0.prompt, "a");
+    }
+
+    /// A layout that is added to the table and nowhere else is read by `train` and by `generate`.
+    #[test]
+    fn the_sample_of_every_layout_is_a_pair_and_without_its_answers_the_same_prompt() {
+        for layout in LAYOUTS {
+            let fields: serde_json::Map<_, _> = serde_json::from_str(layout.sample).unwrap();
+            let mut alone = fields.clone();
+            let answers = layout.answers.map(|key| alone.shift_remove(key).unwrap());
+            let (pair, counts) = read(layout.sample).unwrap();
+            assert_eq!(
+                [&pair.chosen, &pair.rejected].map(|text| text.as_str()).map(Some),
+                [answers[0].as_str(), answers[1].as_str()]
+            );
+            assert_eq!(counts, LoadCounts::default(), "{}: its sample lacks a field", layout.name);
+
+            let alone = Record { place: Place { file: "d/a.json", line: 2 }, fields: alone };
+            assert_eq!(Layout::of_prompt(&alone).unwrap().name, layout.name);
+            let bytes = serde_json::to_vec(&alone.fields).unwrap();
+            let prompts = prompt::load(&bytes, "d/a.json", &Prompts::default()).unwrap();
+            assert_eq!(prompts[0].text, pair.prompt, "{}", layout.name);
+            for key in layout.prompt {
+                let text = fields[*key].as_str().unwrap();
+                assert!(pair.prompt.contains(text), "{}: `{key}` in {}", layout.name, pair.prompt);
+            }
+        }
     }
 
     #[test]

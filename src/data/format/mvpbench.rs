@@ -1,11 +1,25 @@
 //! The MVPBench record: the authors' released layout and their training prompt.
 
-use std::borrow::Cow;
-
 use anyhow::Result;
 
 use crate::data::format::fields::Record;
+use crate::data::format::{Groups, Layout, Texts, plain_pair};
+use crate::data::groups;
 use crate::data::pair::LoadCounts;
+
+pub(super) const LAYOUT: Layout = Layout {
+    name: "MVPBench",
+    prompt: &["question"],
+    answers: ["answer_w", "answer_l"],
+    read_prompt: prompt,
+    read_pair: pair,
+    sample: r#"{"id": "m", "question": "Why?", "answer_w": "So.", "answer_l": "No.", "user_id": "u1",
+        "stated_prefs": {"values": 50, "creativity": 3.5, "other": null, "other_text": ""},
+        "preference": "High fluency, Low creativity", "age": "18-24", "gender": "Male",
+        "employment_status": "x", "education": "y", "marital_status": "z",
+        "english_proficiency": "Fluent", "birth_country/region": "Chad", "self_description": "s",
+        "system_string": "t"}"#,
+};
 
 /// The fields of the training prompt: the label before each in the prompt, and where it is read from.
 const PROFILE: [(&str, &[&str]); 6] = [
@@ -20,10 +34,7 @@ const PROFILE: [(&str, &[&str]); 6] = [
 /// The authors' training prompt; the answer follows it directly.
 ///
 /// A field that is missing, null or blank leaves nothing after its label (`Age: , Gender: Female, ...`) and is counted.
-pub(in crate::data) fn mvpbench_prompt(
-    record: &Record<'_>,
-    counts: &mut LoadCounts,
-) -> Result<Cow<'static, str>> {
+fn prompt(record: &Record<'_>, counts: &mut LoadCounts) -> Result<Texts> {
     let mut prompt = String::from("User profile: ");
     for (place, (label, fields)) in PROFILE.into_iter().enumerate() {
         let value = record.label(fields)?;
@@ -35,5 +46,25 @@ pub(in crate::data) fn mvpbench_prompt(
     }
     prompt.push_str(".\nQuestion: ");
     prompt.push_str(record.text("question")?);
-    Ok(prompt.into())
+    Ok(Texts::prompt(prompt))
+}
+
+/// The texts, and the values that the person stated; what an MVPBench record should have and does not is counted.
+fn pair(
+    layout: &Layout,
+    record: &Record<'_>,
+    groups: &mut Groups,
+    counts: &mut LoadCounts,
+) -> Result<Texts> {
+    match groups::values(record)? {
+        Some(values) => groups.extend(values),
+        None => counts.miss("stated_prefs"),
+    }
+    if record.label(&["user_id"])?.is_none() {
+        counts.miss("user_id");
+    }
+    if !groups.contains_key("english_proficiency") {
+        counts.miss("english_proficiency");
+    }
+    plain_pair(layout, record, groups, counts)
 }

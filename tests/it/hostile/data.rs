@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mvpbench::data::file;
-use mvpbench::data::format::Prompts;
+use mvpbench::data::format::{LAYOUTS, Prompts};
 use mvpbench::data::prompt;
 use mvpbench::data::split::{By, Rule};
 use mvpbench::data::tokenize::{Limits, tokenize};
@@ -22,22 +22,17 @@ use crate::golden::path;
 
 const NAME: &str = "data/hostile.json";
 
-/// A record of every layout.
+/// A record of every layout, and conversations.
 fn records() -> Vec<Value> {
-    vec![
-        json!({"id": "m", "question": "Why?", "answer_w": "So.", "answer_l": "No.", "user_id": "u1",
-            "stated_prefs": {"values": 50, "creativity": 3.5, "other": null, "other_text": ""},
-            "preference": "High fluency, Low creativity", "age": "18-24", "gender": "Male",
-            "employment_status": "x", "education": "y", "marital_status": "z",
-            "english_proficiency": "Fluent", "birth_country/region": "Chad", "self_description": "s",
-            "system_string": "t"}),
-        json!({"id": 7, "prompt": "p", "chosen": "c", "rejected": "r", "profile": "who"}),
+    let samples = LAYOUTS.iter().map(|layout| serde_json::from_str(layout.sample).unwrap());
+    let conversations = [
         json!({"prompt": [{"role": "user", "content": "hello"}],
             "chosen": [{"role": "assistant", "content": "yes"}],
             "rejected": [{"role": "assistant", "content": "no"}]}),
         json!({"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
             "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}),
-    ]
+    ];
+    samples.chain(conversations).collect()
 }
 
 fn tokenizer() -> Tokenizer {
