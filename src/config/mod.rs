@@ -76,12 +76,13 @@ impl fmt::Display for ConfigOrigin {
 pub struct Difference {
     /// The key, such as `train.learning_rate`.
     pub key: String,
-    /// The key with both values, a sentence.
+    /// A sentence: the key with both values.
     pub said: String,
 }
 
 impl Difference {
-    /// Whether it is of what checkpoints are made of: the model and the adapter's shape and scale.
+    /// Whether this key changes what a checkpoint holds, the model or the adapter's shape and scale, so that no checkpoint survives
+    /// the change.
     pub fn is_lasting(&self) -> bool {
         self.key.starts_with("model.")
             || self.key.starts_with("lora.") && self.key != "lora.dropout"
@@ -169,9 +170,9 @@ impl RunConfig {
         Ok(toml::to_string(self)?)
     }
 
-    /// The keys by which `self` is another run than `earlier`.
+    /// The keys by which `self` differs from `earlier`.
     ///
-    /// What does not change the adapter is left out: `output.*`, `train.checkpoint_every`, `train.keep_checkpoints`.
+    /// Keys that do not change the adapter are left out: `output.*`, `train.checkpoint_every`, `train.keep_checkpoints`.
     pub fn differences(&self, earlier: &Self) -> anyhow::Result<Vec<Difference>> {
         let (now, was) = (leaves(self)?, leaves(earlier)?);
         let value = |of: &Table, key: &str| {
@@ -189,6 +190,19 @@ impl RunConfig {
                 said: format!("`{key}` is {}, was {}", value(&now, key), value(&was, key)),
             })
             .collect())
+    }
+
+    /// The keys whose values differ from their defaults, each with its value as TOML, in the order of the sections.
+    pub fn changed(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let (now, defaults) = (leaves(self)?, leaves(&Self::default())?);
+        let mut changed: Vec<_> = now
+            .iter()
+            .filter(|(key, value)| defaults.get(key.as_str()) != Some(value))
+            .map(|(key, value)| (key.clone(), value.to_string()))
+            .collect();
+        let known = |key: &str| keys::KEYS.iter().position(|known| key.starts_with(known.name));
+        changed.sort_by_key(|(key, _)| known(key));
+        Ok(changed)
     }
 
     fn resolve(text: &str, name: &str, overrides: &[String]) -> anyhow::Result<Self> {

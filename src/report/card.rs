@@ -12,8 +12,14 @@ impl RunReport {
     /// The card: what the adapter is, its results, how it was trained, how to load it with PEFT.
     ///
     /// - `base_model`: the base as PEFT finds it, a hub id or a folder.
-    /// - `settings`: name and value of what a reader of the card wants to know of the configuration, which lies beside it whole.
-    pub fn to_model_card(&self, base_model: &str, settings: &[(&str, String)]) -> String {
+    /// - `settings`: the main settings of the training, name and value.
+    /// - `changed`: every key that differs from its default, with its value.
+    pub fn to_model_card(
+        &self,
+        base_model: &str,
+        settings: &[(&str, String)],
+        changed: &[(String, String)],
+    ) -> String {
         let base = quoted(base_model);
         let mut page = format!(
             "---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- dpo\n- {}\n---\n\n# {}\n\n",
@@ -47,9 +53,12 @@ impl RunReport {
                 table.push(["adapter", exported]);
             }
         }
+        let mut keys = Table::new(["key", "value"]);
+        changed.iter().for_each(|(key, value)| keys.push([&code(key), &code(value)]));
         page += &format!(
-            "\n## Training\n\n{}\nThe whole configuration is `config.toml` beside this file.\n",
-            table.to_markdown()
+            "\n## Training\n\n{}\nThe keys that differ from their defaults; `config.toml` beside this file has all of them.\n\n{}",
+            table.to_markdown(),
+            keys.to_markdown()
         );
         let python = format!(
             "from peft import PeftModel\n\
@@ -91,6 +100,10 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{
+        Activations, BestMetric, Dtype, LossType, PromptFormat, Reference, RunConfig, Scheduler,
+        Tokenization,
+    };
     use crate::metrics::score::pair_of;
     use crate::report::run::sample::evaluations;
     use crate::run_folder::summary::TrainingSummary;
@@ -117,8 +130,11 @@ mod tests {
 
     #[test]
     fn the_front_matter_names_the_base_and_the_results_follow() {
-        let card = report("meta-llama/Llama-2-7b-hf")
-            .to_model_card("meta-llama/Llama-2-7b-hf", &[("rank", "16".into())]);
+        let card = report("meta-llama/Llama-2-7b-hf").to_model_card(
+            "meta-llama/Llama-2-7b-hf",
+            &[("rank", "16".into())],
+            &[],
+        );
         assert!(
             card.starts_with("---\nbase_model: \"meta-llama/Llama-2-7b-hf\"\nlibrary_name: peft\n")
         );
@@ -133,10 +149,68 @@ mod tests {
         }
     }
 
+    /// Another value that a key accepts than `value`: of a word, whichever of the words of all keys is accepted.
+    fn others(value: &toml::Value) -> Vec<toml::Value> {
+        let words: [&[&str]; 8] = [
+            Dtype::NAMES,
+            LossType::NAMES,
+            Reference::NAMES,
+            PromptFormat::NAMES,
+            Tokenization::NAMES,
+            Scheduler::NAMES,
+            Activations::NAMES,
+            BestMetric::NAMES,
+        ];
+        match value {
+            toml::Value::Boolean(value) => vec![(!value).into()],
+            toml::Value::Integer(value) => vec![(value + 1).into()],
+            toml::Value::Float(value) => vec![(value + 0.125).into()],
+            toml::Value::String(_) => words.concat().into_iter().map(Into::into).collect(),
+            _ => vec![],
+        }
+    }
+
+    #[test]
+    fn every_key_that_differs_from_its_default_is_on_the_card() {
+        let defaults = toml::Table::try_from(RunConfig::default()).unwrap();
+        let mut keys = 0;
+        let card =
+            |config: &RunConfig| report("b").to_model_card("b", &[], &config.changed().unwrap());
+        let mut tables = vec![(Vec::new(), defaults.clone())];
+        while let Some((path, table)) = tables.pop() {
+            for (name, value) in table {
+                let path = [&path[..], &[name]].concat();
+                if let toml::Value::Table(table) = value {
+                    tables.push((path, table));
+                    continue;
+                }
+                let set = |other: &toml::Value| -> Option<RunConfig> {
+                    let mut root = toml::Value::Table(defaults.clone());
+                    let place = path.iter().fold(&mut root, |table, part| &mut table[part]);
+                    place.clone_from(other);
+                    root.try_into().ok().filter(|config| *config != RunConfig::default())
+                };
+                let Some((other, config)) = others(&value)
+                    .into_iter()
+                    .find_map(|other| Some((other.clone(), set(&other)?)))
+                else {
+                    assert!(value.is_array(), "{path:?}");
+                    continue;
+                };
+                let line = format!("| `{}` | `{other}` |\n", path.join("."));
+                assert!(card(&config).contains(&line), "no {line} in\n{}", card(&config));
+                keys += 1;
+            }
+        }
+        assert!(keys > 40, "{keys} keys");
+        let lists = RunConfig::parse(crate::presets::preset("tiny.toml").unwrap(), "t").unwrap();
+        assert!(card(&lists).contains("| `eval.sets[0].name` | `\"MVP_test\"` |"));
+    }
+
     #[test]
     fn the_widest_gap_between_groups_is_on_the_card() {
         let mut report = report("meta-llama/Llama-2-7b-hf");
-        assert!(!report.to_model_card("b", &[]).contains("gap of preference accuracy"));
+        assert!(!report.to_model_card("b", &[], &[]).contains("gap of preference accuracy"));
         let scores: Vec<_> = (0..4)
             .map(|i| {
                 let sums = [if i < 3 { -10.0 } else { -30.0 }, -20.0, -20.0, -20.0];
@@ -148,7 +222,7 @@ mod tests {
             .collect();
         let evaluation = report.after.as_mut().unwrap();
         evaluation.sets[0].group(None, &scores, (0.1, 12), 2).unwrap();
-        let card = report.to_model_card("b", &[]);
+        let card = report.to_model_card("b", &[], &[]);
         assert!(card.contains("- UF-P-4: by gender, 50.00 ["), "{card}");
         assert!(card.contains("] (Female 100.00, Male 50.00); with users shuffled"), "{card}");
     }
@@ -156,7 +230,7 @@ mod tests {
     #[test]
     fn a_path_with_quotes_does_not_end_its_string() {
         let odd = "models/\"odd\": name";
-        let card = report(odd).to_model_card(odd, &[]);
+        let card = report(odd).to_model_card(odd, &[], &[]);
         assert!(card.contains("base_model: \"models/\\\"odd\\\": name\"\n"), "{card}");
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn model_card(session: &Session<'_>, report: &RunReport) -> Result<()
         ("tokens at most", config.data.max_length.to_string()),
         ("seed", train.seed.to_string()),
     ];
-    let card = report.to_model_card(&session.base_name, &settings);
+    let card = report.to_model_card(&session.base_name, &settings, &config.changed()?);
     let put = |name: &str, text: &str| {
         let path = session.folder.adapter().join(name);
         atomic::write(&path, |out| Ok(out.write_all(text.as_bytes())?))
