@@ -12,6 +12,7 @@ mod running;
 
 mod commands;
 mod data;
+mod docs;
 mod engine;
 mod eval;
 #[cfg(feature = "cuda")]

@@ -1,0 +1,178 @@
+//! The documents: `docs/config.md` is generated from the presets, and what the others name exists.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use mvpbench::config::RunConfig;
+use mvpbench::error::InputError;
+use mvpbench::presets;
+use toml::Value;
+
+const COMMAND: &str = "UPDATE_DOCS=1 cargo test --release --test it docs::";
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What a preset explains, in its order: sections such as `[eval.spmr]`, keys such as `lora.rank`, each with its comment.
+fn explained(preset: &str) -> Vec<(String, String)> {
+    let (mut found, mut section, mut above) = (Vec::new(), String::new(), Vec::new());
+    for line in presets::preset(preset).unwrap().lines() {
+        let header = |open: &str, close: &str| line.strip_prefix(open)?.strip_suffix(close);
+        let name = if let Some(comment) = line.strip_prefix("# ") {
+            above.push(comment);
+            continue;
+        } else if let Some(table) = header("[", "]") {
+            section = table.trim_matches(['[', ']']).to_owned();
+            line.to_owned()
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            format!("{section}.{}", key.trim())
+        } else {
+            // The end of the preset's own heading, or the inside of a list.
+            above.clear();
+            continue;
+        };
+        let comment = std::mem::take(&mut above).join(" ");
+        // Every set after the first repeats the keys of `[[eval.sets]]`.
+        if found.iter().all(|(known, _)| *known != name) {
+            found.push((name, comment));
+        }
+    }
+    found
+}
+
+/// The default of a key; none where it must be given.
+fn default(key: &str) -> Option<Value> {
+    let missing = InputError::of(&RunConfig::parse("", "empty").unwrap_err()).unwrap().to_string();
+    if missing.contains(&format!("`{key}`")) {
+        return None;
+    }
+    let defaults = Value::Table(toml::from_str(&RunConfig::default().to_toml().unwrap()).unwrap());
+    Some(key.split('.').fold(&defaults, |value, part| &value[part]).clone())
+}
+
+/// Which values a key accepts, in the words of the error for one that it does not.
+fn accepted(key: &str, wrong: &str) -> Option<String> {
+    let error = RunConfig::load("llama2-7b.toml", &[format!("{key}={wrong}")]).err()?;
+    let message = InputError::of(&error)?.to_string();
+    let (_, words) = message.split_once("` must be ")?;
+    let (words, _) = words.rsplit_once(", got `")?;
+    Some(words.to_owned())
+}
+
+/// The accepted values for a reader: an object is refused by its type, another value by the range.
+fn range(key: &str) -> String {
+    let Some(kind) = accepted(key, "{}") else { return "text".to_owned() };
+    match kind.as_str() {
+        "an integer" => format!("integer, {}", accepted(key, "-1").unwrap()),
+        "a number" => format!("number, {}", accepted(key, "-2").unwrap()),
+        "a list of strings" => match accepted(key, r#"["?"]"#) {
+            Some(words) => format!("list, each {words}"),
+            None => "list of one or more files".to_owned(),
+        },
+        words if words.starts_with("one of ") || words == "`true` or `false`" => kind,
+        other => panic!("{key} must be {other}: say here how docs/config.md writes that"),
+    }
+}
+
+fn generated() -> String {
+    let names: Vec<_> =
+        presets::NAMES.iter().map(|name| format!("[`{name}`](../configs/{name})")).collect();
+    let mut text = format!(
+        "# Configuration keys\n\n\
+         Generated from the comments of the presets in [`configs/`](../configs); `{COMMAND}` writes it again.\n\n\
+         `train --config FILE` reads a TOML file, or the preset of that name compiled into the binary:\n{}.\n\
+         `--set section.key=value` sets one key over it, and the last `--set` of a key wins. A key that is left out has its default.\n\
+         An unknown key is an error that names the nearest one. The resolved configuration is in the run folder's `config.toml`.\n\
+         Of the ranges, `1..=9` has both its ends and `0..1` lacks the second. The Llama presets hold the paper's recipe, and so do the defaults\n\
+         of `[lora]`, `[dpo]`, `[data]` and `[train]`; `tiny.toml` trains at another learning rate, on files inside the binary.\n",
+        names.join(",\n")
+    );
+    for (name, comment) in explained(presets::NAMES[0]) {
+        if name.starts_with('[') {
+            write!(text, "\n## `{name}`\n\n").unwrap();
+            if !comment.is_empty() {
+                write!(text, "{comment}\n\n").unwrap();
+            }
+            text += match name.as_str() {
+                "[[eval.sets]]" => SETS,
+                _ => "| key | default | accepts | what it is |\n|---|---|---|---|\n",
+            };
+        } else if !name.starts_with("eval.sets.") {
+            let default = match default(&name) {
+                None => "must be given".to_owned(),
+                Some(Value::String(text)) if text.is_empty() => "empty".to_owned(),
+                Some(value) => format!("`{value}`"),
+            };
+            let (_, key) = name.rsplit_once('.').unwrap();
+            writeln!(text, "| `{key}` | {default} | {} | {comment} |", range(&name)).unwrap();
+        }
+    }
+    text + &losses()
+}
+
+/// The keys of one set, which stand in a list and have no comment each.
+const SETS: &str = "\
+Repeat the table for every set; without one nothing is evaluated. `--set 'eval.sets=[{name=\"A\",files=[\"a.jsonl\"]}]'` replaces the list.
+
+| key | default | accepts |
+|---|---|---|
+| `name` | must be given | 1 to 100 letters, digits, `-`, `_` or `.`, the first not a `.`; each set another name |
+| `files` | must be given | list of one or more files |
+| `metrics` | `[\"opa\"]` | list of `\"opa\"` and, beside it, `\"spmr\"` |
+";
+
+/// The formulas of the losses, from the documentation of [`LossType`].
+fn losses() -> String {
+    let source = read("src/config/choices.rs");
+    let body =
+        source.split_once("    LossType {\n").and_then(|(_, body)| body.split_once("\n    }\n"));
+    let (body, _) =
+        body.expect("`LossType` in src/config/choices.rs, each variant under its formula");
+    let mut text = String::from(
+        "\n## `dpo.loss`\n\n\
+         `r` is the reward `beta * (policy - reference)` of an answer's summed log-probability, `w` the chosen answer and `l` the rejected one,\n\
+         `z = r(w) - r(l)`, `e` the label smoothing; `r'` and `z'` are the same of log-probabilities that are means per token.\n\n\
+         | loss | formula |\n|---|---|\n",
+    );
+    let mut formula = Vec::new();
+    for line in body.lines().map(str::trim) {
+        if let Some(comment) = line.strip_prefix("/// ") {
+            formula.push(comment);
+        } else if let Some(word) = line.split('"').nth(1) {
+            let formula = std::mem::take(&mut formula).join(" ").replace('|', "\\|");
+            writeln!(text, "| `{word}` | {formula} |").unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn the_reference_of_keys_is_what_the_presets_explain() {
+    let (path, text) = (root().join("docs/config.md"), generated());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    let differing = stored.lines().zip(text.lines()).find(|(stored, text)| stored != text);
+    assert!(
+        stored == text,
+        "docs/config.md is not what the presets explain; first difference: {differing:#?}\nrun `{COMMAND}`"
+    );
+}
+
+#[test]
+fn the_presets_explain_every_key_in_the_same_words() {
+    let first = explained(presets::NAMES[0]);
+    for (name, comment) in first.iter().filter(|(name, _)| !name.starts_with("eval.sets.")) {
+        let is_sentence = comment.ends_with('.') && comment.len() > 10;
+        assert!(is_sentence || name.starts_with('['), "{name}: {comment:?}");
+    }
+    for preset in &presets::NAMES[1..] {
+        assert_eq!(explained(preset), first, "{preset}");
+    }
+}
