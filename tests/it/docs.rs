@@ -1,11 +1,20 @@
 //! The documents: `docs/config.md` is generated from the presets, and what the others name exists.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use mvpbench::config::RunConfig;
+use mvpbench::config::{LossType, RunConfig};
+use mvpbench::data::file;
 use mvpbench::error::InputError;
+use mvpbench::metrics::score::PairScore;
+use mvpbench::metrics::spmr::Answer;
+use mvpbench::metrics::{Metric, groups};
 use mvpbench::presets;
+use mvpbench::run_folder::summary::TrainingSummary;
+use mvpbench::run_folder::train_log::StepRecord;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::Value;
 
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test --release --test it docs::";
@@ -175,4 +184,81 @@ fn the_presets_explain_every_key_in_the_same_words() {
     for preset in &presets::NAMES[1..] {
         assert_eq!(explained(preset), first, "{preset}");
     }
+}
+
+#[test]
+fn every_loss_metric_and_group_is_documented_under_its_name() {
+    let (keys, metrics) = (read("docs/config.md"), read("docs/metrics.md"));
+    let losses = LossType::NAMES.iter().map(|name| (&keys, *name));
+    let measured = Metric::ALL.iter().map(|metric| (&metrics, metric.name()));
+    let attributes = groups::ATTRIBUTES.iter().map(|name| (&metrics, *name));
+    for (document, name) in losses.chain(measured).chain(attributes) {
+        assert!(document.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+/// The part of docs/files.md under a heading.
+fn section(heading: &str) -> String {
+    let text = read("docs/files.md");
+    let (_, rest) =
+        text.split_once(&format!("# {heading}\n")).unwrap_or_else(|| panic!("{heading}"));
+    rest.split("\n#").next().unwrap().to_owned()
+}
+
+/// The names in backticks in the first column of the tables of `text`.
+fn first_column(text: &str) -> BTreeSet<String> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    rows.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`').to_owned()).collect()
+}
+
+/// The fields of what `json` becomes as a `T`, written again.
+fn fields<T: Serialize + DeserializeOwned>(json: &str) -> BTreeSet<String> {
+    let value: T = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
+    serde_json::to_value(value).unwrap().as_object().unwrap().keys().cloned().collect()
+}
+
+/// A record of `names`, none of which has a value that any field refuses.
+fn blank_record(names: &BTreeSet<String>) -> String {
+    let field = |name: &String| {
+        let value = match name.as_str() {
+            "skipped" => "false",
+            "stopped_early" | "exported" => "null",
+            _ => "0",
+        };
+        format!("\"{name}\":{value}")
+    };
+    format!("{{{}}}", names.iter().map(field).collect::<Vec<_>>().join(","))
+}
+
+#[test]
+fn a_logged_field_that_is_not_documented_or_not_logged_is_found() {
+    let steps = first_column(&section("`train.jsonl`"));
+    assert_eq!(fields::<StepRecord>(&blank_record(&steps)), steps);
+    let training = first_column(&section("`summary.json`"));
+    assert_eq!(fields::<TrainingSummary>(&blank_record(&training)), training);
+}
+
+#[test]
+fn the_sample_lines_are_lines_of_those_files() {
+    let line = |heading: &str| {
+        let text = section(heading);
+        let line = text.lines().find(|line| line.starts_with('{')).unwrap();
+        let names = serde_json::from_str::<serde_json::Value>(line).unwrap();
+        (line.to_owned(), names.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>())
+    };
+    let (scores, names) = line("`eval/scores-*.jsonl`");
+    assert_eq!(fields::<PairScore>(&scores), names);
+    let (answer, names) = line("`eval/generations-*.jsonl`");
+    assert_eq!(fields::<Answer>(&answer), names);
+    for heading in ["MVPBench records", "Preference pairs"] {
+        let text = section(heading);
+        let (_, block) = text.split_once("```json\n").unwrap();
+        let (records, _) = block.split_once("```").unwrap();
+        assert_eq!(file::parse(records.as_bytes(), "sample.jsonl").unwrap().len(), 5, "{heading}");
+    }
+    let prompt =
+        &file::parse(section("MVPBench records").split("```").nth(1).unwrap()[5..].as_bytes(), "a")
+            .unwrap()[0]
+            .prompt;
+    assert!(section("MVPBench records").contains(&format!("```\n{prompt}\n```")), "{prompt}");
 }
