@@ -256,9 +256,11 @@ fn the_sample_lines_are_lines_of_those_files() {
         let (records, _) = block.split_once("```").unwrap();
         assert_eq!(file::parse(records.as_bytes(), "sample.jsonl").unwrap().len(), 5, "{heading}");
     }
-    let prompt =
-        &file::parse(section("MVPBench records").split("```").nth(1).unwrap()[5..].as_bytes(), "a")
-            .unwrap()[0]
-            .prompt;
+    let prompt = &file::parse(
+        &section("MVPBench records").split("```").nth(1).unwrap().as_bytes()[5..],
+        "a",
+    )
+    .unwrap()[0]
+        .prompt;
     assert!(section("MVPBench records").contains(&format!("```\n{prompt}\n```")), "{prompt}");
 }
