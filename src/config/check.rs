@@ -22,7 +22,7 @@ pub(super) fn entry(entry: &Entry<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Checks that every key without a default is there.
+/// Checks that every key without a default is given.
 pub(super) fn nothing_missing(entries: &[Entry<'_>], name: &str) -> anyhow::Result<()> {
     let missing: Vec<_> = REQUIRED
         .iter()
@@ -67,7 +67,7 @@ pub(super) fn loss(dpo: &DpoSection, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that what is set for evaluations during training has what it needs.
+/// Checks that the keys of evaluations during training have the keys they need.
 pub(super) fn evaluation(eval: &EvalSection, name: &str) -> anyhow::Result<()> {
     let needs = |key: &str, needed: &str, hint: &str| {
         InputError::new(format!("{name}: `eval.{key}` needs {needed}")).hint(hint)
@@ -104,7 +104,7 @@ pub(super) fn evaluation(eval: &EvalSection, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A key and where its value stands.
+/// A key and its place.
 struct At<'a> {
     source: Source<'a>,
     key: String,

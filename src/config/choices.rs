@@ -1,4 +1,4 @@
-//! Keys whose value is one of a few words.
+//! The words of the keys that accept a few words only.
 
 use std::fmt;
 
@@ -106,10 +106,10 @@ choices! {
         Init = "init",
     }
 
-    /// How the prompt of a record becomes that of a pair.
+    /// How a record's prompt becomes a pair's.
     #[derive(Default)]
     PromptFormat {
-        /// An MVPBench record as `User profile: ...\nQuestion: ...`, as the authors train; a pair file's prompt as it stands.
+        /// An MVPBench record as `User profile: ...\nQuestion: ...`, as the authors train; a pair file's prompt unchanged.
         #[default]
         Mvpbench = "mvpbench",
         /// The same text as one user message, and the answer as the assistant's, through the model's own chat template.
@@ -125,7 +125,7 @@ choices! {
         #[default]
         Joint = "joint",
         /// As TRL up to 0.28, the paper's 0.6.0 among them: prompt and answers apart, without special tokens (so without BOS),
-        /// and the EOS id appended to both answers whatever they end with. The original then cut a too long sequence at its
+        /// and the EOS id always appended to both answers. The original then cut a too long sequence at its
         /// beginning (`keep_end`); here `max_length` cuts the end of the answer in both ways.
         Separate = "separate",
     }
@@ -142,7 +142,7 @@ choices! {
 
     /// What the forward pass keeps for the backward pass.
     Activations {
-        /// Keep if they fit the free memory before step 0, otherwise recompute.
+        /// Keep if all fit the free memory before step 0, otherwise recompute.
         Auto = "auto",
         /// Keep all.
         Keep = "keep",
@@ -150,7 +150,7 @@ choices! {
         Recompute = "recompute",
     }
 
-    /// The figure by which one evaluation during training is better than another.
+    /// The figure that compares evaluations during training.
     #[derive(Default)]
     BestMetric {
         /// None: the adapter of the last step is exported.
@@ -172,7 +172,7 @@ choices! {
 
     /// A figure of the evaluation.
     MetricName {
-        /// Share of pairs whose margin is above the reference's (paper, Eq. 3), and its relatives.
+        /// Share of pairs whose margin is above the reference's (paper, Eq. 3), and the other figures of scores.
         Opa = "opa",
         /// Share of prompts whose generated answer is near the preferred one (paper, Eq. 4); see `[eval.spmr]`.
         Spmr = "spmr",

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::BestMetric;
 use super::keys::{KEYS, Kind, SET_KEYS};
+use super::{BestMetric, LossType};
 use crate::presets;
 
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test --release --lib config::documents";
@@ -209,10 +209,14 @@ fn the_lists_of_the_documents_have_the_words_of_the_table() {
 
 #[test]
 fn a_list_with_a_word_too_few_or_too_many_is_named() {
-    let text = "The schedule is `linear`, `cosine`, or\n`constant`.\n\n`keep` or `recompute`: both.\n\n\
-        `dpo.reference` and losses: `sigmoid` (with `label_smoothing` it is DPO), `aot`, `ipo`, `robust`, `exo_pair`,\n\
-        `nca_pair`, `bco_pair`, `sppo_hard`, `apo_zero`, `apo_down`, `discopop`, `sigmoid_norm` and `simpo`.";
-    let (seen, wrong) = wrong_lists("a.md", text);
+    let losses = LossType::NAMES.iter().map(|loss| loss.replace("hinge", "aot"));
+    let losses = losses.map(|loss| format!("`{loss}`")).collect::<Vec<_>>().join(",\n");
+    let losses = losses.replace("`sigmoid`", "`sigmoid` (with `label_smoothing` it is DPO)");
+    let text = format!(
+        "The schedule is `linear`, `cosine`, or\n`constant`.\n\n`keep` or `recompute`: both.\n\n\
+         `dpo.reference` and losses: {losses}."
+    );
+    let (seen, wrong) = wrong_lists("a.md", &text);
     assert_eq!((seen, wrong), (2, vec![r#"a.md: missing ["hinge"], extra ["aot"]"#.to_owned()]));
     let cell = "| `dtype` | `\"auto\"` | one of `\"auto\"`, `\"bf16\"`, `\"fp32\"` | the type |";
     let wrong = wrong_lists("b.md", cell).1;

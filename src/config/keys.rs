@@ -1,4 +1,4 @@
-//! The table of keys: which exist and which values each accepts.
+//! The table of keys: names, accepted values, and the losses that read them.
 
 use std::ops::RangeInclusive;
 
@@ -11,15 +11,15 @@ use super::choices::{
 /// Which values a key accepts.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// A string with something in it.
+    /// A string that is not blank.
     Text,
     /// A string.
     OptionalText,
     /// `true` or `false`.
     Flag,
-    /// An integer of a range.
+    /// An integer in a range.
     Integer(RangeInclusive<i64>),
-    /// A number of an interval.
+    /// A number in an interval.
     Number(Interval),
     /// One of these words.
     Choice(&'static [&'static str]),
@@ -31,12 +31,12 @@ pub(super) enum Kind {
     Sets,
 }
 
-/// An interval of the numbers; no NaN is in any.
+/// An interval of numbers; it never holds NaN.
 #[derive(Debug)]
 pub(super) struct Interval {
-    /// Which numbers, to follow `must be`.
+    /// The interval in words that follow `must be`.
     pub(super) text: &'static str,
-    /// Whether a number is one of them.
+    /// Whether it holds a number.
     pub(super) holds: fn(f64) -> bool,
 }
 
@@ -127,7 +127,7 @@ pub(super) const KEYS: &[Key] = &[
     key("output.dir", Kind::Text),
 ];
 
-/// The keys that `mvpbench eval` reads: all that a figure depends on but training.
+/// The keys that `mvpbench eval` reads: those that a figure depends on, without training.
 pub(super) const EVALUATION_KEYS: &[&str] = &[
     "model.path",
     "model.revision",
@@ -163,11 +163,11 @@ pub(super) const REQUIRED: &[(&str, &str)] = &[
 /// The keys of one `[[eval.sets]]` without a default.
 pub(super) const SET_REQUIRED: &[&str] = &["name", "files"];
 
-/// The section names, in order; one with a dot lies inside another.
+/// The section names, in order; `a.b` is inside `a`.
 pub(super) const SECTIONS: &[&str] =
     &["model", "lora", "dpo", "data", "train", "eval", "eval.spmr", "output"];
 
-/// The kind of a dotted key, if there is such a key.
+/// The kind of a dotted key; none for an unknown key.
 pub(super) fn kind(key: &str) -> Option<&'static Kind> {
     KEYS.iter().find(|known| known.name == key).map(|known| &known.kind)
 }

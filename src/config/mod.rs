@@ -1,7 +1,7 @@
-//! What the user chose: a TOML file and `--set` overrides in, one validated [`RunConfig`] out. Feeds every stage.
+//! A TOML file and `--set` overrides in, one validated [`RunConfig`] out. Feeds every stage.
 //!
-//! What was typed (`typed`) is held against the table of keys (`keys`): first every unknown key is reported,
-//! then the values (`check`), then what is missing. Only then does it become sections with defaults (`sections`).
+//! The input (`typed`) is compared with the table of keys (`keys`): first every unknown key is reported, then wrong values (`check`),
+//! then missing keys. Only then does it become sections with defaults (`sections`).
 
 mod check;
 mod choices;
@@ -30,10 +30,10 @@ pub use sections::{
 };
 use typed::Entry;
 
-/// The longest configuration file that is read; a longer one is some other file.
+/// The longest configuration file, in bytes; a longer one is another kind of file.
 const LONGEST_FILE: u64 = 1 << 20;
 
-/// Everything that decides a run. The default is complete but for `model.path`, `data.train` and `output.dir`.
+/// Every setting of a run. The default lacks only `model.path`, `data.train` and `output.dir`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
@@ -71,7 +71,7 @@ impl fmt::Display for ConfigOrigin {
     }
 }
 
-/// A key that two configurations do not agree on.
+/// A key whose value differs between two configurations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The key, such as `train.learning_rate`.
@@ -102,13 +102,13 @@ impl RunConfig {
         Ok((config, origin))
     }
 
-    /// Reads a configuration from `text`; `name` stands for it in messages.
+    /// Reads a configuration from `text`; `name`: for messages.
     pub fn parse(text: &str, name: &str) -> anyhow::Result<Self> {
         Self::resolve(text, name, &[])
     }
 
-    /// Reads what `mvpbench eval` was given: keys with their values and the options that said so, under `overrides`. Nothing of
-    /// training is read: an override of it is refused.
+    /// Reads the options of `mvpbench eval`, each a key, its value and the option as typed, under `overrides`. An override of a key of
+    /// training is refused.
     pub fn for_evaluation(
         options: &[(&str, Value, String)],
         overrides: &[String],
@@ -122,7 +122,7 @@ impl RunConfig {
         nearest::refuse_unknown(&entries)?;
         let given = options.iter().find(|(key, ..)| entries.iter().any(|entry| entry.key == *key));
         if let Some((key, _, option)) = given {
-            bail_input!("`--set {key}=...` and `{option}` say the same; give one of them");
+            bail_input!("`--set {key}=...` and `{option}` set the same key; give one of them");
         }
         if let Some(entry) = entries.iter().find(|e| !keys::EVALUATION_KEYS.contains(&&*e.key)) {
             let message = format!("{}: an evaluation does not read `{}`", entry.source, entry.key);
@@ -138,7 +138,7 @@ impl RunConfig {
         Self::of_entries(entries, "the command line")
     }
 
-    /// Reads what [`RunConfig::to_evaluation_toml`] wrote; `name` stands for it in messages.
+    /// Reads what [`RunConfig::to_evaluation_toml`] wrote; `name`: for messages.
     pub fn parse_evaluation(text: &str, name: &str) -> anyhow::Result<Self> {
         let entries = typed::file(text, name)?;
         nearest::refuse_unknown(&entries)?;
@@ -146,7 +146,7 @@ impl RunConfig {
         Self::of_entries(entries, name)
     }
 
-    /// What an evaluation reads of the configuration, as TOML.
+    /// The keys that an evaluation reads, as TOML.
     pub fn to_evaluation_toml(&self) -> anyhow::Result<String> {
         fn keep(table: &mut Table, path: &str) {
             table.retain(|name, value| {
@@ -218,7 +218,7 @@ impl RunConfig {
         Self::of_entries(entries, name)
     }
 
-    /// The configuration of checked entries; what is not there has its default.
+    /// The configuration of checked entries; a missing key has its default.
     fn of_entries(entries: Vec<Entry<'_>>, name: &str) -> anyhow::Result<Self> {
         let mut config: Self =
             Value::Table(tables(entries)).try_into().map_err(|error: toml::de::Error| {

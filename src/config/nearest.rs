@@ -1,4 +1,4 @@
-//! Unknown keys, and what their writer may have meant.
+//! Unknown keys, and the known keys nearest to them.
 
 use toml::Value;
 
@@ -6,13 +6,13 @@ use super::keys::{KEYS, SECTIONS, SET_KEYS, kind, quoted};
 use super::typed::{Entry, Source};
 use crate::error::{InputError, shown};
 
-/// How alike two names must be, of 1, for one to be offered for the other.
+/// Least likeness, up to 1, at which a known name is suggested.
 const ALIKE: f64 = 0.65;
 
-/// The longest name that is compared, in bytes: it takes time in its length.
+/// The longest name that is compared, in bytes: comparing takes quadratic time.
 const LONGEST_COMPARED: usize = 200;
 
-/// How many unknown keys are named; of more, it is said how many.
+/// Most unknown keys that a message names; it counts the others.
 const LISTED: usize = 20;
 
 /// An error that names the unknown keys with the nearest known one, if there is an unknown key.
@@ -81,7 +81,7 @@ fn split(key: &str) -> (&str, &str) {
     key.rsplit_once('.').unwrap_or(("", key))
 }
 
-/// The full paths of what a table may hold; the sections themselves for the root.
+/// The full paths of a table's keys; of the root, the sections.
 fn in_table(table: &str) -> Vec<String> {
     match table {
         "" => sections().map(str::to_owned).collect(),
@@ -93,7 +93,7 @@ fn in_table(table: &str) -> Vec<String> {
     }
 }
 
-/// The sections that lie inside no other.
+/// The outermost sections.
 fn sections() -> impl Iterator<Item = &'static str> {
     SECTIONS.iter().copied().filter(|section| !section.contains('.'))
 }
@@ -127,7 +127,7 @@ fn likeness(a: &str, b: &str) -> f64 {
     strsim::normalized_damerau_levenshtein(&a, b).max(if holds { 0.7 } else { 0.0 })
 }
 
-/// The keys that stand beside an unknown one for which there is no near one.
+/// The hint for an unknown key without a near one: the keys of its table.
 fn known_beside(unknown: &str) -> String {
     let (table, _) = split(unknown);
     match in_table(table).as_slice() {

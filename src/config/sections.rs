@@ -17,7 +17,7 @@ pub struct ModelSection {
     pub path: String,
     /// Branch, tag or commit of a model on the hub.
     pub revision: String,
-    /// Number type of the frozen weights and of the activations; the adapter is f32 whatever this is.
+    /// Number type of the frozen weights and of the activations; the adapter is always f32.
     pub dtype: Dtype,
 }
 
@@ -39,7 +39,7 @@ pub struct LoraSection {
     pub use_rslora: bool,
     /// Share of the adapter's inputs that a training step sets to zero.
     pub dropout: f64,
-    /// The linear layers that carry an adapter, in the order of [`Projection::ALL`] whatever order was typed.
+    /// The linear layers that carry an adapter, sorted as in [`Projection::ALL`].
     pub target_modules: Vec<Projection>,
     /// A PEFT adapter folder to start from; empty for a fresh adapter.
     pub init_from: String,
@@ -95,7 +95,7 @@ impl Default for DpoSection {
 pub struct DataSection {
     /// Files of MVPBench records or of preference pairs, one after another; it has no default.
     pub train: Vec<String>,
-    /// How the prompt of a record becomes that of a pair.
+    /// How a record's prompt becomes a pair's.
     pub prompt_format: PromptFormat,
     /// How a prompt and its answers become token ids.
     pub tokenization: Tokenization,
@@ -126,11 +126,11 @@ impl Default for DataSection {
 pub struct TrainSection {
     /// Passes over the training pairs.
     pub epochs: usize,
-    /// Optimizer steps after which the run ends, whatever `epochs` says; 0 for no limit.
+    /// Most optimizer steps of the run; 0 for no limit but `epochs`.
     pub max_steps: usize,
     /// The highest learning rate, which the schedule starts from after the warm-up.
     pub learning_rate: f64,
-    /// How many times A's learning rate B's is (LoRA+, arXiv 2402.12354, which finds 16 good); the log has A's.
+    /// Learning rate of B as a multiple of A's (LoRA+, arXiv 2402.12354, recommends 16); the log has A's.
     pub lora_plus_ratio: f64,
     /// Learning rate over the steps, after the warm-up.
     pub scheduler: Scheduler,
@@ -181,19 +181,19 @@ impl Default for TrainSection {
     }
 }
 
-/// `[eval]`: what is measured before and after training, and during it.
+/// `[eval]`: evaluations before, during and after training.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvalSection {
-    /// Optimizer steps between two evaluations during training, the last step has one too; 0 for none.
+    /// Optimizer steps between two evaluations during training; the last step is evaluated too; 0 for none.
     pub every: usize,
-    /// The figure by which the best evaluation during training is chosen: its adapter is kept, and exported in the end.
+    /// The figure that chooses the best evaluation during training, whose adapter is kept and exported.
     pub best_metric: BestMetric,
-    /// Name of the set whose figure that is; empty for the first.
+    /// Set whose figure is compared; empty for the first.
     pub best_set: String,
     /// Evaluations in a row without a better figure after which training stops; 0 for never.
     pub patience: usize,
-    /// By more than this a figure must be better to count for `patience`.
+    /// A figure counts as better for `patience` if it improves by more than this.
     pub min_delta: f64,
     /// The data sets, each a `[[eval.sets]]`; none for no evaluation.
     pub sets: Vec<EvalSet>,
@@ -201,11 +201,11 @@ pub struct EvalSection {
     pub spmr: SpmrSection,
 }
 
-/// `[eval.spmr]`: answers are generated and held against the preferred ones, for sets with `spmr` among their metrics.
+/// `[eval.spmr]`: generates answers and compares them with the preferred ones, for sets with `spmr` among their metrics.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpmrSection {
-    /// The sentence encoder, a sentence-transformers folder or hub id; without one SPMR is left out, and that is said.
+    /// The sentence encoder, a sentence-transformers folder or hub id; empty leaves SPMR out, with a note.
     pub embedder: String,
     /// Cosine that an answer must exceed.
     pub threshold: f64,

@@ -1,4 +1,4 @@
-//! What the user typed, before anything is made of it: keys, values and where each stands.
+//! The user's input before any check: keys, values and the place of each.
 
 use std::fmt;
 
@@ -16,11 +16,11 @@ pub(super) struct Entry<'a> {
     pub(super) key: String,
     /// The value.
     pub(super) value: Value,
-    /// Where it stands.
+    /// Its place.
     pub(super) source: Source<'a>,
 }
 
-/// Where an entry stands.
+/// The place of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source<'a> {
     /// In a file.
@@ -101,7 +101,7 @@ pub(super) fn argument(argument: &str) -> anyhow::Result<Entry<'_>> {
     Ok(Entry { key: key.to_owned(), value: argument_value(keys::kind(key), value), source })
 }
 
-/// A value as TOML, or as the bare words that are left of it when a shell has eaten the quotes.
+/// A value as TOML, or as bare words where a shell removed the quotes.
 fn argument_value(kind: Option<&Kind>, typed: &str) -> Value {
     let list = || typed.strip_prefix('[')?.strip_suffix(']');
     match (kind, typed.parse()) {

@@ -12,22 +12,22 @@ use serde_json::{Value, json};
 use super::tokenizer::Tokenizer;
 use crate::error::InputError;
 
-/// Steps of a template after which it is taken to never end.
+/// Most steps of a template; one that takes more is refused as endless.
 const FUEL: u64 = 10_000_000;
 
-/// The longest source of a template, in bytes; those of the hub's models have up to twenty thousand. The compiler's time goes with
-/// the square of the longest expression.
+/// The longest source of a template, in bytes; those of the hub's models have up to twenty thousand. The compiler takes time
+/// quadratic in the longest expression.
 const LONGEST_SOURCE: usize = 64 << 10;
 
-/// Stack that the longest source needs to be compiled, bytes; only what is used is ever there.
+/// Stack for compiling the longest source, in bytes; pages that are not used take no memory.
 const COMPILER_STACK: usize = 256 << 20;
 
-/// Bytes of text that one conversation may become.
+/// Longest text of one conversation, in bytes.
 const LONGEST_TEXT: usize = 64 << 20;
 
 /// A model's chat template.
 ///
-/// `strftime_now` is not defined, though transformers has it: a prompt that names today's date would be another one tomorrow.
+/// `strftime_now` is not defined, though transformers has it: a prompt with today's date would differ tomorrow.
 /// Templates that ask for it fall back to a date of their own.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
@@ -39,7 +39,7 @@ pub struct ChatTemplate {
 
 impl ChatTemplate {
     /// The template of a model folder, if it has one: `chat_template.jinja`, or `chat_template` of `tokenizer_config.json`
-    /// (of several the one named `default`). `name`: how messages call the folder.
+    /// (of several the one named `default`). `name`: the folder, for messages.
     pub fn find(
         jinja: Option<&[u8]>,
         tokenizer_config: Option<&[u8]>,
@@ -67,7 +67,7 @@ impl ChatTemplate {
         source.map(|source| Self::new(source.to_owned(), tokenizer, name)).transpose()
     }
 
-    /// A template from its source. `name`: how messages call it.
+    /// A template from its source. `name`: for messages.
     pub fn new(source: String, tokenizer: &Tokenizer, name: String) -> Result<Self> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
@@ -126,7 +126,7 @@ impl ChatTemplate {
         Ok(String::from_utf8(text.bytes)?)
     }
 
-    /// Prompt, chosen and rejected answer as text: the prompt up to where an answer begins, and what each answer adds to it.
+    /// Prompt, chosen and rejected answer as text: the prompt ends where an answer begins, and each answer is the text after it.
     pub(super) fn texts(
         &self,
         prompt: &[Value],
@@ -150,13 +150,13 @@ impl ChatTemplate {
         Ok([before, chosen, rejected])
     }
 
-    /// Whether a rendered text begins with the BOS text, so that no other may be put before it.
+    /// Whether a rendered text begins with the BOS text, so that the tokenizer must not add another.
     pub(super) fn writes_bos(&self, rendered: &str) -> bool {
         !self.bos.is_empty() && rendered.starts_with(&self.bos)
     }
 }
 
-/// What a template writes, as far as it may.
+/// The output of a template, up to a limit.
 #[derive(Default)]
 struct Text {
     bytes: Vec<u8>,

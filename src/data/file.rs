@@ -13,7 +13,7 @@ use crate::data::format::fields::{Place, Record, kind, shorten};
 use crate::data::{format, parquet};
 use crate::error::InputError;
 
-/// Reads files in order: name, by which messages and [`Pair::source`] call it, and bytes.
+/// Reads files in order, name and bytes each. Messages and [`Pair::source`] use the name.
 pub fn load<B: AsRef<[u8]>>(files: &[(String, B)], prompts: &Prompts<'_>) -> Result<Loaded> {
     let mut counts = LoadCounts { files: files.len(), ..LoadCounts::default() };
     let mut pairs = Vec::new();
@@ -24,7 +24,7 @@ pub fn load<B: AsRef<[u8]>>(files: &[(String, B)], prompts: &Prompts<'_>) -> Res
     Ok(Loaded { pairs, counts })
 }
 
-/// The pairs of one file, plain texts as they stand. `name`: by which messages and [`Pair::source`] call it.
+/// The pairs of one file, plain texts unchanged. `name`: the file, for messages and [`Pair::source`].
 pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<Pair>> {
     read(bytes, name, &Prompts::default(), &mut LoadCounts::default())
 }
@@ -47,7 +47,7 @@ fn read(
     Ok(pairs)
 }
 
-/// A record as it stands in its file, and whose it is.
+/// A record's own text, and its owner.
 pub(super) struct Owned {
     /// File and line.
     pub(super) place: String,
@@ -85,7 +85,7 @@ pub(super) fn stem(name: &str) -> String {
         .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-/// The file in JSON: as it is, or the lines that a Parquet file stands for.
+/// The file in JSON: unchanged, or a Parquet file's rows as lines.
 fn json<'a>(bytes: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>> {
     Ok(match parquet::is_parquet(bytes) {
         true => Cow::Owned(parquet::to_lines(bytes, name)?.into_bytes()),
@@ -177,7 +177,7 @@ pub(super) fn object(json: &str, name: &str, line: usize) -> Result<Map<String, 
     }
 }
 
-/// What serde_json says about a text that begins on `line`, with the file's own line.
+/// serde_json's error in a text that begins on `line`, with the line of the file.
 fn broken(error: &serde_json::Error, name: &str, line: usize) -> anyhow::Error {
     let message = error.to_string();
     let what = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what);

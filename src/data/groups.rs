@@ -1,4 +1,4 @@
-//! Who a record's person is, as the groups that figures are broken down by.
+//! The demographic groups of a record's person, by which figures are broken down.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How long prompts and answers may be, and what those limits did.
+//! Limits on the tokens of prompts and answers, and counts of what they cut.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ impl From<&DataSection> for Limits {
     }
 }
 
-/// What the limits did. Nothing of it stops a run; all of it is shown.
+/// Counts of what the limits cut and dropped. They never stop a run and are always shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenCounts {
     /// Pairs kept.

@@ -5,7 +5,7 @@ use crate::data::token_pair::TokenPair;
 /// Pairs laid end to end as `[prompt | chosen | rejected]`, `tokens` rows in all.
 ///
 /// A rejected answer restarts its positions after the prompt and does not see the chosen one. Where both answers are the
-/// same tokens they are laid out once, so that they tie exactly, whatever the rounding. All index arrays are `u32`.
+/// same tokens they are laid out once, so that they tie exactly. All index arrays are `u32`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pack {
     /// `[tokens]` token ids.
@@ -28,7 +28,7 @@ pub struct Pack {
     pub pair_rows: Vec<u32>,
     /// `[tokens]` place of the token within its pair's `[prompt | chosen | rejected]`, second half of its dropout key.
     pub offsets: Vec<u32>,
-    /// `[pairs]` whether the rejected answer is the chosen one and stands in its place.
+    /// `[pairs]` whether the rejected answer equals the chosen one and shares its rows.
     pub twins: Vec<bool>,
 }
 
@@ -87,7 +87,7 @@ impl Pack {
     }
 }
 
-/// Cuts a run of pairs into micro-batches of at most `budget` tokens, in order; a longer pair stands alone.
+/// Cuts a run of pairs into micro-batches of at most `budget` tokens, in order; a longer pair is a micro-batch of its own.
 ///
 /// `lengths`: tokens of each pair. Returns consecutive ranges that cover `0..lengths.len()`.
 pub fn cut(lengths: &[usize], budget: usize) -> Vec<std::ops::Range<usize>> {

@@ -1,4 +1,4 @@
-//! A preference pair as text, whatever file it came from.
+//! A preference pair as text, the same for every layout.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 /// Who wrote the special tokens of a pair's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Markup {
-    /// Nobody: BOS goes before the texts and EOS after the answers, as the tokenization says.
+    /// Nobody: the tokenization adds BOS before the texts and EOS after the answers.
     #[default]
     Plain,
     /// A chat template: it ends the answers its own way.
@@ -38,27 +38,27 @@ pub struct Pair {
     pub groups: BTreeMap<String, String>,
 }
 
-/// The pairs of some files, in order, and what was odd about them.
+/// The pairs of some files, in order, and counts of oddities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// Every pair of every file, file after file.
     pub pairs: Vec<Pair>,
-    /// What to tell the user about them.
+    /// Counts to show the user.
     pub counts: LoadCounts,
 }
 
-/// What was odd in the files. Nothing of it stops a run; all of it is shown.
+/// Counts of oddities in the files. They never stop a run and are always shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadCounts {
     /// Files read.
     pub files: usize,
     /// Pairs read.
     pub pairs: usize,
-    /// Answers that are there but empty (a pair may have two).
+    /// Empty answers; a pair may have two.
     pub empty_answers: usize,
     /// Pairs whose answers are equal: they teach nothing and always tie.
     pub equal_answers: usize,
-    /// Pairs whose id an earlier pair of a file of the same name has.
+    /// Pairs with the id of an earlier pair from a file of the same name.
     pub duplicate_ids: usize,
     /// Preference records whose `profile` is an object: its fields are groups, its text is not in the prompt.
     pub structured_profiles: usize,
@@ -74,7 +74,7 @@ impl LoadCounts {
         *self.missing.entry(field.to_owned()).or_default() += 1;
     }
 
-    /// Counts what can be seen on the pairs themselves.
+    /// Counts the oddities of the pairs themselves.
     pub(super) fn count(&mut self, pairs: &[Pair]) {
         self.pairs += pairs.len();
         let mut ids = HashSet::new();
@@ -98,7 +98,7 @@ impl fmt::Display for LoadCounts {
             (self.empty_answers, "empty answers"),
             (self.equal_answers, "with equal answers"),
             (self.duplicate_ids, "with the id of an earlier pair"),
-            (self.structured_profiles, "with a profile of fields, not text (prompt left as it is)"),
+            (self.structured_profiles, "with a profile of fields, not text (prompt unchanged)"),
         ];
         for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
             write!(f, "; {count} {note}")?;

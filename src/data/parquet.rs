@@ -1,7 +1,7 @@
-//! A Parquet file as the JSON lines that it stands for, so that all formats are read by one path.
+//! A Parquet file as JSON lines, so that one reader reads all formats.
 //!
-//! Row `n` becomes line `n`, which is where messages place it. Integers, strings, lists and groups become what they are in JSON; a
-//! NaN becomes null, a binary column Base64.
+//! Row `n` becomes line `n`, the line that messages name. Integers, strings, lists and groups become their JSON counterparts; a NaN
+//! becomes null, a binary column Base64.
 
 use std::fmt::Write;
 
@@ -15,15 +15,15 @@ use crate::error::contained::contained;
 /// First bytes of a Parquet file.
 const MAGIC: &[u8] = b"PAR1";
 
-/// Bytes of text that one file may become; a few kilobytes of compressed pages can claim any number.
+/// Longest text of one file, in bytes: a few kilobytes of compressed pages can claim any size.
 const MOST_TEXT: usize = 16 << 30;
 
-/// Whether `bytes` are a Parquet file by how they begin.
+/// Whether `bytes` begin as a Parquet file does.
 pub(super) fn is_parquet(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// The rows of a Parquet file as one JSON object a line. `name`: by which messages call the file.
+/// The rows of a Parquet file as one JSON object a line. `name`: the file, for messages.
 pub(super) fn to_lines(bytes: &[u8], name: &str) -> Result<String> {
     let bytes = Bytes::copy_from_slice(bytes);
     // The parquet crate checks less than it reads.

@@ -7,10 +7,10 @@ use super::tokenizer::Tokenizer;
 impl Tokenizer {
     /// The text that each id adds to those before it; joined, they are the text of them all, special tokens written out.
     ///
-    /// A character made of several byte tokens stands with the last of them, the others are empty.
+    /// A character made of several byte tokens belongs to the last of them; the others are empty.
     pub fn pieces(&self, ids: &[u32]) -> Result<Vec<String>> {
         let mut pieces = Vec::with_capacity(ids.len());
-        // The ids `from..read` are shown already; they are decoded again to give the next one its place in the text.
+        // The ids `from..read` are decoded again, as context of the next one.
         let (mut from, mut read) = (0, 0);
         for end in 1..=ids.len() {
             let before = self.decode(&ids[from..read], false)?;

@@ -13,7 +13,7 @@ use crate::data::format::fields::{Place, Record};
 use crate::data::format::{self, Layout, Prompts, Texts};
 use crate::error::InputError;
 
-/// A prompt as text, and where it is from.
+/// A prompt as text, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
     /// The record's own id, or `<file stem>:<place in the file>`.
@@ -73,12 +73,12 @@ fn of_record(
 }
 
 impl Prompt {
-    /// A prompt as somebody typed it; `number`: of how many, for messages.
+    /// A prompt typed on the command line; `number`: its place among them, for messages.
     pub fn typed(text: &str, number: usize, prompts: &Prompts<'_>) -> Result<Self> {
         Self::plain(text, format!("prompt:{number}"), format!("prompt {number}"), prompts)
     }
 
-    /// A plain text: as it stands, or as the user's message under `prompt_format = "chat"`.
+    /// A plain text: unchanged, or as the user's message under `prompt_format = "chat"`.
     fn plain(text: &str, id: String, place: String, prompts: &Prompts<'_>) -> Result<Self> {
         match prompts.format {
             PromptFormat::Mvpbench => {

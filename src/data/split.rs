@@ -1,4 +1,4 @@
-//! Records of some files -> a training and a test side, each record's side by a hash of whose it is.
+//! Records of some files -> a training and a test side. A hash of a record's owner chooses its side.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::file;
 use crate::error::InputError;
 
-/// What is never split between the sides.
+/// The unit that is never split between the sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
@@ -25,22 +25,22 @@ pub enum By {
 /// How records are split.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rule {
-    /// What is never split.
+    /// The unit that is never split.
     pub by: By,
-    /// Share of users, records or countries that the test side is drawn with.
+    /// Probability that a user, record or country goes to the test side.
     pub test_share: f64,
-    /// The countries of the test side; none to draw them.
+    /// The countries of the test side; empty to draw them.
     pub countries: Vec<String>,
-    /// Another seed draws another test side.
+    /// Seed of the draw.
     pub seed: u64,
 }
 
 /// One side.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Side {
-    /// The records, as they stand in their files.
+    /// The records, their text unchanged.
     pub records: Vec<String>,
-    /// Whose they are.
+    /// Users with records here.
     pub users: BTreeSet<String>,
     /// Records of each country.
     pub countries: BTreeMap<String, usize>,
@@ -63,7 +63,7 @@ impl Sides {
 }
 
 impl Rule {
-    /// Whether what has this key is on the test side: a function of the seed and the key alone, whatever else there is.
+    /// Whether the unit with this key is on the test side: a function of the seed and the key alone.
     fn draws(&self, key: &str) -> bool {
         let digest = Sha256::new()
             .chain_update(b"mvpbench split 1")

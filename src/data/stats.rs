@@ -1,4 +1,4 @@
-//! What a data set is made of: lengths in tokens, what the limits do to it, and what is odd about it.
+//! Statistics of a data set: lengths in tokens, what the limits cut, duplicates and oddities.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -18,20 +18,20 @@ const BAR: usize = 10;
 pub struct SetStats {
     /// Its name, for the headline.
     pub name: String,
-    /// What was counted while the files were read.
+    /// Counts from reading the files.
     loaded: Loaded,
-    /// What the limits did.
+    /// Counts of what the limits cut.
     limits: TokenCounts,
     /// Tokens of prompts, chosen and rejected answers and whole pairs as packed, before the limits.
     lengths: [Vec<usize>; 4],
-    /// What is there twice, in the set and in the training pairs.
+    /// Pairs that occur twice, in the set or in the training pairs.
     repeats: Repeats,
 }
 
 /// The names of [`SetStats::lengths`].
 const COLUMNS: [&str; 4] = ["prompt", "chosen", "rejected", "packed"];
 
-/// Pairs that are there more than once.
+/// Pairs that occur more than once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Repeats {
     /// Pairs with the prompt and both answers of an earlier one.
@@ -48,7 +48,7 @@ impl SetStats {
     /// The figures of a data set.
     ///
     /// - `whole`: its pairs as tokens before any limit.
-    /// - `limits`: what the limits do to them.
+    /// - `limits`: the limits to apply.
     /// - `training`: the training pairs, if this is an evaluation set.
     pub fn new(
         name: &str,
@@ -127,7 +127,7 @@ fn bin_width(longest: usize) -> usize {
     width
 }
 
-/// A part of a whole in percent; 0 of nothing.
+/// A part of a whole in percent; 0 if the whole is 0.
 fn percent(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
 }
@@ -212,7 +212,7 @@ impl SetStats {
             let span = format!("{}-{}", bin * width, (bin + 1) * width - 1);
             let mut line = format!("{span:<12}");
             for counts in &counts {
-                // Whatever is there has a bar.
+                // A span with any pair has a bar.
                 let bar = "█".repeat((counts[bin] * BAR).div_ceil(most));
                 let count =
                     if counts[bin] > 0 { format!(" {}", counts[bin]) } else { String::new() };

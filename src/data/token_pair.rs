@@ -1,4 +1,4 @@
-//! A pair as token ids: what packs are made of.
+//! A pair as token ids, the input of packs.
 
 use crate::disk::digest;
 
@@ -16,18 +16,18 @@ pub struct TokenPair {
 }
 
 impl TokenPair {
-    /// Whether both answers are the same tokens, so that nothing can prefer one.
+    /// Whether both answers are the same tokens, so that they always tie.
     pub fn is_twin(&self) -> bool {
         self.chosen == self.rejected
     }
 
-    /// Tokens that are scored of `[chosen, rejected]`. A first token without any token before it has nothing to predict it.
+    /// Scored tokens of `[chosen, rejected]`. A first token without any token before it has nothing to predict it.
     pub fn scored(&self) -> [usize; 2] {
         let unseen = usize::from(self.prompt.is_empty());
         [&self.chosen, &self.rejected].map(|answer| answer.len().saturating_sub(unseen))
     }
 
-    /// Tokens of the pair as it is computed: the prompt once, and the answers once if they are the same.
+    /// Tokens that the engine computes: the prompt once, and the answers once if they are equal.
     pub fn tokens(&self) -> usize {
         let rejected = if self.is_twin() { 0 } else { self.rejected.len() };
         self.prompt.len() + self.chosen.len() + rejected

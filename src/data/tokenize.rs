@@ -15,11 +15,11 @@ pub use super::limits::{Limits, TokenCounts, Tokenization};
 pub struct Tokenized {
     /// The pairs that were kept.
     pub pairs: Vec<TokenPair>,
-    /// What to tell the user about them.
+    /// Counts to show the user.
     pub counts: TokenCounts,
 }
 
-/// Runs of pairs a thread gets: few, since each begins with an encoder that remembers no word.
+/// Runs of pairs per thread: few, since each run begins with an encoder whose cache of words is empty.
 const CHUNKS_PER_THREAD: usize = 4;
 
 /// Pairs -> token ids, cut to `limits`. [`TokenPair::row`] is the index in `pairs`, so a dropped pair leaves a gap.
@@ -63,7 +63,7 @@ fn whole(
 
 /// Rules 1 and 2: prompt, chosen and rejected ids, whole.
 ///
-/// Of a template's texts the template has written the special tokens: no EOS is added, and no BOS where it wrote one.
+/// A template writes its own special tokens: no EOS is added to its texts, and no BOS where it wrote one.
 fn joint(pair: &Pair, eos: &str, encoder: &mut Encoder<'_>) -> Result<[Vec<u32>; 3]> {
     let (special, eos) = match pair.markup {
         Markup::Plain => (true, eos),

@@ -12,7 +12,7 @@ use crate::error::contained::contained;
 
 pub use super::tokenizer_files::TokenizerFiles;
 
-/// Text to token ids and back, without truncation or padding whatever `tokenizer.json` says.
+/// Text to token ids and back; truncation and padding of `tokenizer.json` are switched off.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -23,7 +23,7 @@ pub struct Tokenizer {
     words: Option<Words>,
 }
 
-/// `call` into the tokenizers library, which fails or panics on some broken files only when they are used. `name`: of their folder.
+/// `call` into the tokenizers library, which fails or panics on some broken files only when they are used. `name`: the folder, for messages.
 fn guarded<T>(name: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
     let broken = |why: &str| -> anyhow::Error {
         let message = format!(
@@ -75,9 +75,9 @@ impl Tokenizer {
         Self::from_bytes(&files, &name)
     }
 
-    /// Builds a tokenizer from the bytes of its files. `name`: how messages call the folder.
+    /// Builds a tokenizer from the bytes of its files. `name`: the folder, for messages.
     ///
-    /// Which special tokens are put around a text is what `tokenizer.json` says; `add_bos_token` and `add_eos_token` of
+    /// `tokenizer.json` decides which special tokens go around a text; `add_bos_token` and `add_eos_token` of
     /// `tokenizer_config.json` are not read. Its `added_tokens_decoder` is: as in transformers, it overrides the flags of special tokens.
     pub fn from_bytes(files: &TokenizerFiles<'_>, name: &str) -> Result<Self> {
         guarded(name, || {
@@ -90,7 +90,7 @@ impl Tokenizer {
         })
     }
 
-    /// The EOS text at the end of an answer must become the EOS id, or no answer would ever be seen to end.
+    /// The EOS text at the end of an answer must become the EOS id, or the model would never learn to end one.
     fn check_eos(&self) -> Result<()> {
         let (id, text) = &self.eos;
         let ids = self.encode(&format!("a{text}"), false)?;
@@ -130,17 +130,17 @@ impl Tokenizer {
         }
     }
 
-    /// The ids of a text; `add_special_tokens` puts around it what `tokenizer.json` says (`<s>` in front, for Llama-2).
+    /// The ids of a text; `add_special_tokens` adds those of `tokenizer.json` around it (`<s>` in front, for Llama-2).
     ///
     /// Special tokens written out in the text are read as such. Refuses an id beyond the size given to [`Tokenizer::check_vocab`].
-    /// For many texts, [`Tokenizer::encoder`] gives the same ids sooner.
+    /// For many texts, [`Tokenizer::encoder`] gives the same ids faster.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
         let encode = || self.inner.encode_fast(text, add_special_tokens);
         let encoding = guarded(&self.name, || encode().map_err(anyhow::Error::from_boxed))?;
         self.within_vocab(encoding.get_ids().to_vec())
     }
 
-    /// An encoder for many texts on one thread: the ids of [`Tokenizer::encode`], sooner.
+    /// An encoder for many texts on one thread: the ids of [`Tokenizer::encode`], faster.
     pub fn encoder(&self) -> Encoder<'_> {
         Encoder { tokenizer: self, memory: Memory::new() }
     }
@@ -196,7 +196,7 @@ impl Tokenizer {
     }
 }
 
-/// Encodes many texts on one thread and remembers the words it has seen, where the tokenizer is of Llama-2's form.
+/// Encodes many texts on one thread, with a cache of words where the tokenizer has Llama-2's form.
 #[derive(Debug)]
 pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
@@ -221,7 +221,7 @@ impl Encoder<'_> {
     }
 }
 
-/// Whether a generation config says anything of EOS.
+/// Whether a generation config names EOS.
 fn mentions_eos(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Value>(bytes).is_ok_and(|config| !config["eos_token_id"].is_null())
 }

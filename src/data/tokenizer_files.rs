@@ -1,4 +1,4 @@
-//! `tokenizer.json` and the files beside it that say which token ends an answer.
+//! `tokenizer.json` and the files beside it that name the token which ends an answer.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use tokenizers::AddedToken;
 
 use crate::error::InputError;
 
-/// The bytes of a model folder's tokenizer files, each where there is one.
+/// The bytes of a model folder's tokenizer files; none where a file is missing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokenizerFiles<'a> {
     /// `tokenizer.json`: the tokenizer itself.
@@ -19,7 +19,7 @@ pub struct TokenizerFiles<'a> {
     pub config: Option<&'a [u8]>,
 }
 
-/// What the files say: the library's tokenizer without truncation and padding, its JSON, EOS and BOS.
+/// The contents of the files: the library's tokenizer without truncation and padding, its JSON, EOS and BOS.
 pub(super) struct Parts {
     pub(super) inner: tokenizers::Tokenizer,
     pub(super) json: Value,
@@ -27,7 +27,7 @@ pub(super) struct Parts {
     pub(super) bos: Option<(u32, String)>,
 }
 
-/// Reads the files. `name`: how messages call their folder.
+/// Reads the files. `name`: the folder, for messages.
 pub(super) fn parts(files: &TokenizerFiles<'_>, name: &str) -> Result<Parts> {
     let json = |file: &str, bytes: Option<&[u8]>| match bytes {
         None => Ok(Value::Null),
@@ -75,7 +75,7 @@ pub(super) fn parts(files: &TokenizerFiles<'_>, name: &str) -> Result<Parts> {
     Ok(Parts { inner, json: model, eos, bos })
 }
 
-/// What the tokenizers crate does not check and would panic on, and what would make ids differ from run to run.
+/// Refuses what the tokenizers crate would panic on, and what would make ids differ from run to run.
 fn check_model(tokenizer: &Value, name: &str) -> Result<()> {
     let model = &tokenizer["model"];
     if model["dropout"].as_f64().is_some_and(|dropout| dropout > 0.0) {

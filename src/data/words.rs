@@ -1,4 +1,4 @@
-//! Llama-2's byte-pair encoding one word at a time, with a memory of the words seen: the same ids, sooner.
+//! Llama-2's byte-pair encoding one word at a time, with a cache of words: the same ids, faster.
 //!
 //! Llama-2 has no pre-tokenizer: the tokenizers library merges a whole text as one word, in a heap as long as the text. But no merge of
 //! its vocabulary joins the end of one word to the `▁` that begins the next, nor anything to a line break; so merging never crosses these
@@ -10,10 +10,10 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tokenizers::Model;
 
-/// A tokenizer whose texts may be encoded word by word.
+/// A tokenizer that can encode a text word by word.
 #[derive(Debug, Clone)]
 pub(super) struct Words {
-    /// Texts that are tokens of their own wherever they stand, and their ids.
+    /// Texts that are tokens of their own anywhere in a text, and their ids.
     special: Vec<(String, u32)>,
     /// Ids that special tokens put before and after a text.
     before: Vec<u32>,
@@ -23,10 +23,10 @@ pub(super) struct Words {
 /// Ids of the words seen so far.
 pub(super) type Memory = HashMap<Box<str>, Box<[u32]>>;
 
-/// Longer words, and more of them, are not remembered.
+/// Longest word that is cached, in bytes, and most words.
 const LONGEST_REMEMBERED: usize = 64;
 const MOST_REMEMBERED: usize = 1 << 17;
-/// With more special tokens than this, looking for each of them is the slower way.
+/// Most special tokens; with more, looking for each of them is the slower way.
 const MOST_SPECIAL: usize = 16;
 
 impl Words {
@@ -113,7 +113,7 @@ impl Words {
         Ok(ids)
     }
 
-    /// The special token that stands first in a text, the longest of those that begin there.
+    /// The special token that comes first in a text, the longest of those that begin there.
     fn first_special(&self, text: &str) -> Option<(usize, &str, u32)> {
         self.special
             .iter()

@@ -1,5 +1,5 @@
-//! The losses beside one another, each a function of a pair's two rewards. Under TRL's names they are TRL 1.16's, in value and in
-//! gradient; [`LossType`] says what each is and where it is from.
+//! The losses, each a function of a pair's two rewards. A loss with TRL's name equals TRL 1.16's in value and gradient;
+//! [`LossType`] gives formulas and sources.
 
 use crate::config::{DpoSection, LossType};
 
@@ -59,7 +59,7 @@ fn smoothed(z: f64, e: f64) -> (f64, f64) {
     (loss, e * sigmoid(z) - (1.0 - e) * sigmoid(-z))
 }
 
-/// `x^2` and its slope in the reward, of which `x` is a `beta`-th part.
+/// `x^2` and its slope in the reward, where `x` is the reward over `beta` plus a constant.
 fn square(x: f64, beta: f64) -> (f64, f64) {
     (x * x, 2.0 * x / beta)
 }

@@ -1,4 +1,4 @@
-//! What can be measured on one pair. Every metric is the mean of one number per pair.
+//! The metrics of scores. Each is the mean of one number per pair.
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,7 @@ use crate::metrics::score::PairScore;
 /// Thresholds d of [`Metric::OpaMarginMean`], nats per token (DiverValue-Bench, IJCAI 2026).
 pub const OPA_MARGIN_THRESHOLDS: [f64; 6] = [0.0, 0.2, 2.0, 4.0, 6.0, 8.0];
 
-/// What can be measured from scores alone. `s` is an answer's summed log-probability, `m` its mean per token, `w` the preferred
+/// A metric of scores alone. `s` is an answer's summed log-probability, `m` its mean per token, `w` the preferred
 /// answer and `l` the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

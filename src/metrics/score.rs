@@ -1,4 +1,4 @@
-//! What is known of one pair once both models have read it, and the JSONL file that holds it.
+//! The scores of one pair under both models, and their JSONL file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,7 +66,7 @@ impl PairScore {
         beta * (self.policy_margin() - self.reference_margin())
     }
 
-    /// How many of the two answers have no scored token (0, 1 or 2): their place in a mean is 0, so they are counted.
+    /// How many of the two answers have no scored token (0, 1 or 2): a mean counts them as 0, so reports name their number.
     pub fn unscored_sides(&self) -> usize {
         usize::from(self.chosen_tokens == 0) + usize::from(self.rejected_tokens == 0)
     }
@@ -102,13 +102,13 @@ pub fn write_scores(path: &Path, scores: &[PairScore]) -> anyhow::Result<()> {
 
 /// Reads what [`write_scores`] wrote. An unreadable line is an [`crate::error::InputError`] that names the file and the line.
 ///
-/// An empty file gives no scores; whoever needs some refuses that.
+/// Blank lines are allowed. An empty file gives no scores; the caller decides whether that is an error.
 pub fn read_scores(path: &Path) -> anyhow::Result<Vec<PairScore>> {
     let wrong = |line: &str| format!("{}not a pair's scores", id_of(line));
     json_lines::read(path, wrong, PairScore::check_finite)
 }
 
-/// "pair `x`: " where a broken line still tells its id.
+/// "pair `x`: " if the id of a broken line can be read.
 fn id_of(line: &str) -> String {
     let record: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let id = record.as_ref().and_then(|record| record.get("id")).and_then(|id| id.as_str());

@@ -1,4 +1,4 @@
-//! The adapter's model card: `README.md` as Hugging Face reads it, front matter first.
+//! The adapter's model card: `README.md` with Hugging Face's front matter.
 
 use crate::console::units;
 use crate::metrics::{Evaluation, Metric};

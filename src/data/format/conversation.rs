@@ -18,8 +18,8 @@ pub(in crate::data) struct Conversation {
 impl Conversation {
     /// The conversation of a record, if its prompt or one of its answers is a list.
     ///
-    /// Where `prompt` is a list, the answers are the messages after it. Otherwise both answers are whole conversations, a plain
-    /// `prompt` beside them is not read, and the messages they begin with in common are the prompt (TRL's `extract_prompt`).
+    /// Where `prompt` is a list, the answers are the messages after it. Otherwise both answers are whole conversations, the
+    /// messages at the start that both share are the prompt (TRL's `extract_prompt`), and a plain `prompt` is not read.
     pub(in crate::data) fn read(record: &Record<'_>) -> Result<Option<Self>> {
         let is_list = |key: &str| record.get(key).is_some_and(Value::is_array);
         if !["prompt", "chosen", "rejected"].into_iter().any(is_list) {
@@ -69,7 +69,7 @@ impl Conversation {
         }
     }
 
-    /// Puts a profile before the user's first message, both stripped, as it is put before a plain prompt.
+    /// Puts a profile before the user's first message, both stripped, as before a plain prompt.
     fn add_profile(&mut self, profile: &str) {
         let profile = strip(profile);
         let user = self.prompt.iter_mut().find(|message| message["role"] == "user");
@@ -79,7 +79,7 @@ impl Conversation {
         }
     }
 
-    /// How many of the answers say nothing.
+    /// Number of empty answers, 0 to 2.
     pub(in crate::data) fn empty_answers(&self) -> usize {
         let empty = |answer: &[Value]| answer.iter().all(|message| message["content"] == "");
         usize::from(empty(&self.chosen)) + usize::from(empty(&self.rejected))

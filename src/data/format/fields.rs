@@ -1,4 +1,4 @@
-//! One record of a data file: a JSON object, the place it stands in, and its fields read with errors that say so.
+//! One record of a data file: a JSON object and its place, and readers of its fields whose errors name both.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// A JSON object and where it begins.
+/// A JSON object and the line it begins on.
 pub(in crate::data) struct Record<'a> {
     pub(in crate::data) place: Place<'a>,
     pub(in crate::data) fields: Map<String, Value>,
@@ -57,7 +57,7 @@ impl Record<'_> {
         Ok(None)
     }
 
-    /// The error for a field that must be there and is not.
+    /// The error for a missing field.
     pub(in crate::data) fn missing(&self, key: &str, what: &str) -> InputError {
         InputError::new(format!(
             "{}: the record has no `{key}`, found {}",
@@ -87,7 +87,7 @@ impl Record<'_> {
     }
 }
 
-/// A string as it stands, or a number as JSON writes it.
+/// A string unchanged, or a number as JSON writes it.
 fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -96,7 +96,7 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// What a value is, for messages; a short one is shown.
+/// The kind of a value, for messages, with a short value.
 pub(in crate::data) fn kind(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),

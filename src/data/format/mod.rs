@@ -34,8 +34,7 @@ pub struct Layout {
     answers: [&'static str; 2],
     /// Reads the prompt; the answers of its texts are empty.
     read_prompt: fn(&Record<'_>, &mut LoadCounts) -> Result<Texts>,
-    /// Reads prompt and answers, and adds what the record tells of the person beside the demographic fields;
-    /// [`plain_pair`] where that is nothing.
+    /// Reads prompt and answers, and adds groups of the person beyond the demographic fields; [`plain_pair`] if there are none.
     read_pair: fn(&Layout, &Record<'_>, &mut Groups, &mut LoadCounts) -> Result<Texts>,
     /// A record of this layout, in JSON.
     pub sample: &'static str,
@@ -82,16 +81,18 @@ impl Layout {
         LAYOUTS.iter().flat_map(|layout| layout.answers).any(|answer| record.get(answer).is_some())
     }
 
-    /// The layout of a pair: of those whose answers the record has, the one whose prompt it has too.
+    /// The layout of a pair: the record has its answers and its prompt.
     ///
-    /// Where it has the prompt of none, the first of them reads the record: it finds the prompt elsewhere or names what is missing.
+    /// If it has the prompt of none, the first of them reads the record and finds the prompt elsewhere, or names the missing field.
     fn of_pair(record: &Record<'_>) -> Result<&'static Self> {
         let has_answer =
             |layout: &&Self| layout.answers.iter().any(|key| record.fields.contains_key(*key));
         let answered: Vec<&Self> = LAYOUTS.iter().filter(has_answer).collect();
         let Some(first) = answered.first() else { return Err(Self::unknown(record, true)) };
         if answered.iter().any(|layout| layout.answers != first.answers) {
-            return Err(Self::ambiguous(record, &answered, true));
+            let mut one_each = answered;
+            one_each.dedup_by_key(|layout| layout.answers);
+            return Err(Self::ambiguous(record, &one_each, true));
         }
         Ok(Self::with_prompt(record, &answered, true)?.unwrap_or(first))
     }
@@ -102,7 +103,8 @@ impl Layout {
         Self::with_prompt(record, &all, false)?.ok_or_else(|| Self::unknown(record, false))
     }
 
-    /// The one of `layouts` whose prompt the record has. A prompt of more fields wins over one of some of them.
+    /// The one of `layouts` whose prompt fields the record has; none if it has those of none. Of two, where one's fields include the
+    /// other's, the larger wins.
     fn with_prompt(
         record: &Record<'_>,
         layouts: &[&'static Self],
@@ -147,7 +149,7 @@ impl Layout {
         let layouts: Vec<_> = LAYOUTS.iter().map(fields).collect();
         let what = if is_pair { "a record" } else { "a record without answers" };
         InputError::new(format!("{}: {message}, found {}", record.place, record.names()))
-            .hint(format!("{what} has either {}", layouts.join(" or ")))
+            .hint(format!("{what} has {}", layouts.join(", or ")))
             .into()
     }
 }
@@ -160,20 +162,20 @@ pub(in crate::data) fn prompt_alone(record: &Record<'_>) -> Result<Texts> {
 /// How the texts of records become those of pairs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Prompts<'a> {
-    /// What is made of plain texts; conversations go through the template whatever it is.
+    /// The form of plain texts; conversations always go through the template.
     pub format: PromptFormat,
     /// The model's chat template, if it has one.
     pub template: Option<&'a ChatTemplate>,
 }
 
-/// A pair as it stands in its record. Of a conversation, the texts of `pair` are empty.
+/// A pair before any template. The texts of a conversation are not in `pair` yet.
 pub(in crate::data) struct Draft {
     pub(in crate::data) pair: Pair,
     conversation: Option<Conversation>,
 }
 
 impl Draft {
-    /// The pair with its texts rendered. `place`: of its record, for messages.
+    /// The pair with its texts rendered. `place`: the record's, for messages.
     pub(in crate::data) fn render(
         self,
         place: Place<'_>,
@@ -303,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_without_a_profile_stands_as_it_is() {
+    fn a_prompt_without_a_profile_is_unchanged() {
         for profile in ["null", r#"" ""#, r#"{"country": "Kenya"}"#] {
             let json = format!(
                 r#"{{"prompt": " Why?\n", "chosen": "a", "rejected": "b", "profile": {profile}}}"#

@@ -248,7 +248,7 @@ fn options_that_nothing_would_read_are_refused() {
             &["`--set train.epochs=3`: an evaluation does not read `train.epochs`"],
         ),
         (&["--set", "lora.rnak=3"], &["unknown key `lora.rnak`", "did you mean `lora.rank`?"]),
-        (&["--set", "model.path=x"], &["`--set model.path=...` and `--model", "say the same"]),
+        (&["--set", "model.path=x"], &["`--set model.path=...` and `--model", "set the same key"]),
         (&["--set", "data.max_length=-1"], &["`data.max_length` must be at least 0, got `-1`"]),
         (&["--device", "cuda"], &["`--device cuda`"]),
     ] {
