@@ -67,7 +67,8 @@ pub struct Group {
 pub fn measure(
     before: Option<&[PairScore]>,
     scores: &[PairScore],
-    (beta, seed): (f64, u64),
+    beta: f64,
+    seed: u64,
     minimum_n: usize,
 ) -> anyhow::Result<Vec<Group>> {
     let mut groups = Vec::new();
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn groups_are_counted_measured_and_compared_with_before() {
-        let groups = measure(Some(&scores(0.0)), &scores(4.0), (0.1, 12), 4).unwrap();
+        let groups = measure(Some(&scores(0.0)), &scores(4.0), 0.1, 12, 4).unwrap();
         let high = group(&groups, "value_safety", "high");
         assert_eq!((high.n, high.clusters), (4, 2));
         let opa = high.metrics.as_ref().unwrap().opa;
@@ -168,11 +169,11 @@ mod tests {
 
     #[test]
     fn a_small_group_is_there_without_a_number() {
-        let groups = measure(None, &scores(4.0), (0.1, 12), 4).unwrap();
+        let groups = measure(None, &scores(4.0), 0.1, 12, 4).unwrap();
         let low = group(&groups, "value_safety", "low");
         assert_eq!((low.n, low.clusters, &low.metrics, &low.change), (2, 1, &None, &None));
         // One user is too few however many pairs there are.
-        let groups = measure(None, &scores(4.0), (0.1, 12), 1).unwrap();
+        let groups = measure(None, &scores(4.0), 0.1, 12, 1).unwrap();
         assert_eq!(group(&groups, "value_safety", "low").metrics, None);
         assert!(group(&groups, "value_safety", "high").metrics.is_some());
     }
@@ -182,7 +183,7 @@ mod tests {
         let mut scores = scores(4.0);
         scores[5].source = "honesty".into();
         scores[0].groups.insert("shoe_size".into(), "43".into());
-        let groups = measure(None, &scores, (0.1, 12), 4).unwrap();
+        let groups = measure(None, &scores, 0.1, 12, 4).unwrap();
         assert_eq!(groups[0].attribute, "file");
         assert_eq!(group(&groups, "file", "honesty").n, 1);
         assert_eq!(groups.last().unwrap().attribute, "shoe_size");

@@ -62,7 +62,7 @@ impl SetResult {
     /// Measures a set; `beta` and `seed` as in [`figure::measure`], whose refusals get the set's name.
     pub fn measure(name: &str, scores: &[PairScore], beta: f64, seed: u64) -> anyhow::Result<Self> {
         let mut result = Self::ungrouped(name, scores, beta, seed)?;
-        result.group(None, scores, (beta, seed), MINIMUM_N)?;
+        result.group(None, scores, beta, seed, MINIMUM_N)?;
         Ok(result)
     }
 
@@ -71,15 +71,15 @@ impl SetResult {
         &mut self,
         before: Option<&[PairScore]>,
         scores: &[PairScore],
-        (beta, seed): (f64, u64),
+        beta: f64,
+        seed: u64,
         minimum_n: usize,
     ) -> anyhow::Result<()> {
         let place = || format!("evaluation set `{}`", self.name);
         if let Some(before) = before {
             check_same_pairs(before, scores).with_context(place)?;
         }
-        let groups =
-            groups::measure(before, scores, (beta, seed), minimum_n).with_context(place)?;
+        let groups = groups::measure(before, scores, beta, seed, minimum_n).with_context(place)?;
         self.groups = groups;
         self.axes = axes::measure(before, scores, seed, minimum_n);
         Ok(())
@@ -139,7 +139,7 @@ impl SetResult {
             change: Some(Change { overall, sources }),
             ..Self::ungrouped(name, after, beta, seed)?
         };
-        result.group(Some(before), after, (beta, seed), MINIMUM_N)?;
+        result.group(Some(before), after, beta, seed, MINIMUM_N)?;
         Ok(result)
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::bail_input;
-use crate::disk::json_lines;
+use crate::disk::json_lines::{self, Line};
 
 /// One line of `eval/scores-<set>-{before,after}.jsonl`. All log-probabilities are sums over an answer's tokens, in nats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,25 +94,23 @@ fn per_token(sum: f64, tokens: usize) -> f64 {
     if tokens == 0 { 0.0 } else { sum / tokens as f64 }
 }
 
+impl Line for PairScore {
+    const NOUN: &'static str = "a pair's scores";
+    const SKIPS_BLANK_LINES: bool = true;
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.check_finite()
+    }
+}
+
 /// Writes one JSON line per pair, in order. The file appears whole or not at all; a score that is not finite is an error.
 pub fn write_scores(path: &Path, scores: &[PairScore]) -> anyhow::Result<()> {
-    scores.iter().try_for_each(PairScore::check_finite)?;
-    json_lines::write(path, scores)
+    json_lines::write_checked(path, scores)
 }
 
-/// Reads what [`write_scores`] wrote. An unreadable line is an [`crate::error::InputError`] that names the file and the line.
-///
-/// Blank lines are allowed. An empty file gives no scores; the caller decides whether that is an error.
+/// Reads what [`write_scores`] wrote, as [`json_lines::read`] does; blank lines are allowed.
 pub fn read_scores(path: &Path) -> anyhow::Result<Vec<PairScore>> {
-    let wrong = |line: &str| format!("{}not a pair's scores", id_of(line));
-    json_lines::read(path, wrong, PairScore::check_finite)
-}
-
-/// "pair `x`: " if the id of a broken line can be read.
-fn id_of(line: &str) -> String {
-    let record: Option<serde_json::Value> = serde_json::from_str(line).ok();
-    let id = record.as_ref().and_then(|record| record.get("id")).and_then(|id| id.as_str());
-    id.map_or_else(String::new, |id| format!("pair `{id}`: "))
+    json_lines::read(path)
 }
 
 /// A pair for tests: `sums` are policy chosen, policy rejected, reference chosen, reference rejected; ten tokens a side.

@@ -212,7 +212,7 @@ impl SetFiles {
                     scores.len()
                 );
             }
-            set.group(earlier, scores, (beta, seed), minimum_n)?;
+            set.group(earlier, scores, beta, seed, minimum_n)?;
         }
         Ok(())
     }

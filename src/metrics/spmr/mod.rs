@@ -4,51 +4,28 @@
 //! Two ways of embedding the generated side are measured on the same answers: the answer alone, and the prompt with the answer
 //! after it, which is what the paper's authors embedded.
 
+//!
+//! [`answer`] is the line of a file, [`rows`] are the numbers of an answer, [`similarity`] and [`groups`] are parts of the figures.
+
+pub mod answer;
+pub mod groups;
+mod rows;
+pub mod similarity;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bail_input;
 use crate::config::SpmrSection;
-use crate::disk::json_lines;
-use crate::metrics::bootstrap::{self, Clusters};
+use crate::metrics::bootstrap;
 use crate::metrics::figure::Figure;
-use crate::metrics::groups::{MINIMUM_CLUSTERS, MINIMUM_N, members};
+use crate::metrics::groups::MINIMUM_N;
 
-/// Bins of a histogram of cosines, which covers -1..=1.
-const BINS: usize = 40;
-
-/// One line of `eval/generations-<set>-{before,after}.jsonl`: a prompt, what the model answered, and how near that is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
-    /// The pair's id.
-    pub id: String,
-    /// Who stated the preference.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// Stem of the file the pair came from.
-    pub source: String,
-    /// Demographic fields of the record.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub groups: BTreeMap<String, String>,
-    /// What the model was given.
-    pub prompt: String,
-    /// What it answered.
-    pub generation: String,
-    /// The preferred answer, `answer_w` in MVPBench.
-    pub reference: String,
-    /// Cosine of the answer and the preferred answer.
-    pub cosine: f64,
-    /// Cosine of prompt and answer together and the preferred answer.
-    pub cosine_with_prompt: f64,
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Tokens of the answer.
-    pub generated_tokens: usize,
-    /// Whether the model ended the answer itself, and not `max_new_tokens`.
-    pub ended: bool,
-}
+pub use answer::{Answer, read_answers, write_answers};
+pub use groups::SpmrGroup;
+use rows::{changes, clusters_of, column, figure, rows};
+pub use similarity::{Histogram, Quantiles, Similarity};
 
 /// SPMR of one set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,68 +62,6 @@ pub struct Spmr {
     pub groups: Vec<SpmrGroup>,
 }
 
-/// SPMR of one group of a set's prompts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SpmrGroup {
-    /// What the group is made by, one of [`crate::metrics::groups::ATTRIBUTES`] or another field of the answers.
-    pub attribute: String,
-    /// Which group of the attribute, as the records spell it.
-    pub label: String,
-    /// Its prompts.
-    pub n: usize,
-    /// Its users, and prompts without one.
-    pub clusters: usize,
-    /// *The* figure of [`Spmr`]; none where the group is too small for a number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spmr: Option<Figure>,
-    /// Its paired difference to before tuning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub change: Option<Figure>,
-}
-
-/// How near answers are to the preferred ones.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Similarity {
-    /// Share of cosines above the threshold; a tie is a cosine that equals it.
-    pub spmr: Figure,
-    /// Mean cosine.
-    pub cosine_mean: Figure,
-    /// The cosines at some shares of the sorted list.
-    pub quantiles: Quantiles,
-    /// How many cosines lie where.
-    pub histogram: Histogram,
-}
-
-/// Cosines of the sorted list, interpolated linearly.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Quantiles {
-    /// The smallest.
-    pub min: f64,
-    /// A twentieth lies below.
-    pub p05: f64,
-    /// A quarter lies below.
-    pub p25: f64,
-    /// Half lies below.
-    pub median: f64,
-    /// A quarter lies above.
-    pub p75: f64,
-    /// A twentieth lies above.
-    pub p95: f64,
-    /// The largest.
-    pub max: f64,
-}
-
-/// Counts of bins of equal width.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Histogram {
-    /// Lower end of the first bin.
-    pub low: f64,
-    /// Width of a bin; a cosine on an edge lies in the bin above it, 1 in the last.
-    pub width: f64,
-    /// Cosines in each bin.
-    pub counts: Vec<usize>,
-}
-
 /// Paired differences, after less before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SpmrChange {
@@ -178,7 +93,7 @@ impl Spmr {
         let all: Vec<&Answer> = answers.iter().collect();
         let rows = rows(&all, settings.threshold)?;
         let intervals = bootstrap::intervals(&rows, &clusters_of(&all), seed);
-        let similarity = |first: usize| {
+        let similar = |first: usize| {
             let mut sorted: Vec<f64> = rows.iter().map(|row| row[first + 1]).collect();
             sorted.sort_by(f64::total_cmp);
             let ties = sorted.iter().filter(|c| c.total_cmp(&settings.threshold).is_eq()).count();
@@ -186,8 +101,8 @@ impl Spmr {
             Similarity {
                 spmr: Figure { ties: Some(ties), ..figure(first) },
                 cosine_mean: figure(first + 1),
-                quantiles: quantiles(&sorted),
-                histogram: histogram(&sorted),
+                quantiles: similarity::quantiles(&sorted),
+                histogram: similarity::histogram(&sorted),
             }
         };
         let chosen = column(settings.embed_prompt);
@@ -206,8 +121,8 @@ impl Spmr {
             threshold: settings.threshold,
             max_new_tokens: settings.max_new_tokens,
             embed_prompt: settings.embed_prompt,
-            answer_alone: similarity(0),
-            with_prompt: similarity(2),
+            answer_alone: similar(0),
+            with_prompt: similar(2),
             sources,
             generated_tokens: all.iter().map(|one| one.generated_tokens).sum(),
             cut_answers: all.iter().filter(|one| !one.ended).count(),
@@ -215,12 +130,13 @@ impl Spmr {
             blank_references: left_out.blank_references,
             unasked: left_out.unasked,
             change: None,
-            groups: groups_of(
+            groups: groups::measure(
                 None,
                 answers,
                 settings.threshold,
                 settings.embed_prompt,
-                (seed, MINIMUM_N),
+                seed,
+                MINIMUM_N,
             )?,
         })
     }
@@ -270,7 +186,7 @@ impl Spmr {
             }
         }
         let groups =
-            groups_of(before, answers, self.threshold, self.embed_prompt, (seed, minimum_n))?;
+            groups::measure(before, answers, self.threshold, self.embed_prompt, seed, minimum_n)?;
         Ok(Self { groups, ..self })
     }
 
@@ -286,160 +202,11 @@ impl Spmr {
     }
 }
 
-/// Every group of prompts, with the change where there are answers from before.
-fn groups_of(
-    before: Option<&[Answer]>,
-    answers: &[Answer],
-    threshold: f64,
-    embed_prompt: bool,
-    (seed, minimum_n): (u64, usize),
-) -> anyhow::Result<Vec<SpmrGroup>> {
-    let chosen = column(embed_prompt);
-    let mut groups = Vec::new();
-    for (attribute, labels) in members(answers.iter().map(|one| (&*one.source, &one.groups))) {
-        for (label, members) in labels {
-            let own: Vec<&Answer> = members.iter().map(|&i| &answers[i]).collect();
-            let clusters = clusters_of(&own);
-            let large = own.len() >= minimum_n && clusters.count() >= MINIMUM_CLUSTERS;
-            let measured = |rows: Vec<[f64; 4]>| {
-                figure(&rows, bootstrap::intervals(&rows, &clusters, seed).as_ref(), chosen)
-            };
-            let (mut spmr, mut change) = (None, None);
-            if large {
-                spmr = Some(measured(rows(&own, threshold)?));
-                if let Some(before) = before {
-                    let earlier: Vec<_> = members.iter().map(|&i| &before[i]).collect();
-                    change = Some(measured(changes(&earlier, &own, threshold)?));
-                }
-            }
-            groups.push(SpmrGroup {
-                attribute: attribute.to_owned(),
-                label: label.to_owned(),
-                n: own.len(),
-                clusters: clusters.count(),
-                spmr,
-                change,
-            });
-        }
-    }
-    Ok(groups)
-}
-
-/// Which of [`rows`] is *the* figure.
-fn column(embed_prompt: bool) -> usize {
-    if embed_prompt { 2 } else { 0 }
-}
-
-/// [`rows`] of `after` less those of `before`, the same prompts in order.
-fn changes(before: &[&Answer], after: &[&Answer], threshold: f64) -> anyhow::Result<Vec<[f64; 4]>> {
-    let mut all = rows(after, threshold)?;
-    for (row, before) in all.iter_mut().zip(rows(before, threshold)?) {
-        row.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
-    }
-    Ok(all)
-}
-
-fn clusters_of(answers: &[&Answer]) -> Clusters {
-    Clusters::by_user(answers.iter().map(|one| one.user.as_deref()))
-}
-
-/// Of each answer: whether its cosine is above the threshold and the cosine, alone and with the prompt.
-fn rows(answers: &[&Answer], threshold: f64) -> anyhow::Result<Vec<[f64; 4]>> {
-    if answers.is_empty() {
-        bail_input!("no prompt was answered, so there is no SPMR to measure");
-    }
-    let row = |one: &&Answer| {
-        one.check_finite()?;
-        let above = |cosine: f64| f64::from(u8::from(cosine > threshold));
-        let (alone, with) = (one.cosine, one.cosine_with_prompt);
-        Ok([above(alone), alone, above(with), with])
-    };
-    answers.iter().map(row).collect()
-}
-
-fn figure(
-    rows: &[[f64; 4]],
-    intervals: Option<&[bootstrap::Interval; 4]>,
-    column: usize,
-) -> Figure {
-    Figure {
-        value: rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64,
-        low: intervals.map(|intervals| intervals[column].low),
-        high: intervals.map(|intervals| intervals[column].high),
-        n: rows.len(),
-        ties: None,
-    }
-}
-
-fn quantiles(sorted: &[f64]) -> Quantiles {
-    let at = |share| bootstrap::percentile(sorted, share);
-    Quantiles {
-        min: at(0.0),
-        p05: at(0.05),
-        p25: at(0.25),
-        median: at(0.5),
-        p75: at(0.75),
-        p95: at(0.95),
-        max: at(1.0),
-    }
-}
-
-fn histogram(cosines: &[f64]) -> Histogram {
-    let per_unit = BINS as f64 / 2.0;
-    let mut counts = vec![0; BINS];
-    for cosine in cosines {
-        counts[(((cosine + 1.0) * per_unit).floor().max(0.0) as usize).min(BINS - 1)] += 1;
-    }
-    Histogram { low: -1.0, width: 1.0 / per_unit, counts }
-}
-
-impl Answer {
-    fn check_finite(&self) -> anyhow::Result<()> {
-        for (field, value) in
-            [("cosine", self.cosine), ("cosine_with_prompt", self.cosine_with_prompt)]
-        {
-            if !value.is_finite() {
-                bail_input!("pair `{}`: `{field}` must be finite, got `{value}`", self.id);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Writes one JSON line per answer, in order. The file appears whole or not at all.
-pub fn write_answers(path: &Path, answers: &[Answer]) -> anyhow::Result<()> {
-    answers.iter().try_for_each(Answer::check_finite)?;
-    json_lines::write(path, answers)
-}
-
-/// Reads what [`write_answers`] wrote. An unreadable line is an [`crate::error::InputError`] that names the file and the line.
-pub fn read_answers(path: &Path) -> anyhow::Result<Vec<Answer>> {
-    json_lines::read(path, |_| "not a generated answer".to_owned(), Answer::check_finite)
-}
-
-/// An answer for tests.
-#[cfg(test)]
-pub(crate) fn answer_of(id: &str, user: Option<&str>, cosines: [f64; 2]) -> Answer {
-    Answer {
-        id: id.into(),
-        user: user.map(Into::into),
-        source: "test".into(),
-        groups: BTreeMap::new(),
-        prompt: "why".into(),
-        generation: "so".into(),
-        reference: "because".into(),
-        cosine: cosines[0],
-        cosine_with_prompt: cosines[1],
-        prompt_tokens: 2,
-        generated_tokens: 3,
-        ended: true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::InputError;
+    use crate::metrics::spmr::answer::answer_of;
 
     fn settings() -> SpmrSection {
         SpmrSection { embedder: "minilm".into(), ..SpmrSection::default() }
@@ -530,19 +297,5 @@ mod tests {
         let odd = [answer_of("odd", None, [f64::NAN, 0.0])];
         let error = Spmr::measure(&odd, &settings(), LeftOut::default(), 0).unwrap_err();
         assert!(error.to_string().contains("pair `odd`: `cosine`"), "{error}");
-    }
-
-    #[test]
-    fn answers_survive_their_file_and_a_broken_line_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("eval/generations-a-before.jsonl");
-        let mut all = answers();
-        all[1].generation = "a \"quoted\"\nline\u{2028}".into();
-        write_answers(&path, &all).unwrap();
-        assert_eq!(read_answers(&path).unwrap(), all);
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, &text[..text.len() - 20]).unwrap();
-        let error = read_answers(&path).unwrap_err();
-        assert!(error.to_string().contains("before.jsonl:4: not a generated answer"), "{error}");
     }
 }

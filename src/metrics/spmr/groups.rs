@@ -1,0 +1,68 @@
+//! SPMR of groups of a set's prompts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::bootstrap;
+use crate::metrics::figure::Figure;
+use crate::metrics::groups::{MINIMUM_CLUSTERS, members};
+use crate::metrics::spmr::answer::Answer;
+use crate::metrics::spmr::rows::{changes, clusters_of, column, figure, rows};
+
+/// SPMR of one group of a set's prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SpmrGroup {
+    /// What the group is made by, one of [`crate::metrics::groups::ATTRIBUTES`] or another field of the answers.
+    pub attribute: String,
+    /// Which group of the attribute, as the records spell it.
+    pub label: String,
+    /// Its prompts.
+    pub n: usize,
+    /// Its users, and prompts without one.
+    pub clusters: usize,
+    /// *The* figure of [`Spmr`]; none where the group is too small for a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spmr: Option<Figure>,
+    /// Its paired difference to before tuning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Figure>,
+}
+
+/// Every group of prompts, with the change where there are answers from before.
+pub(super) fn measure(
+    before: Option<&[Answer]>,
+    answers: &[Answer],
+    threshold: f64,
+    embed_prompt: bool,
+    seed: u64,
+    minimum_n: usize,
+) -> anyhow::Result<Vec<SpmrGroup>> {
+    let chosen = column(embed_prompt);
+    let mut groups = Vec::new();
+    for (attribute, labels) in members(answers.iter().map(|one| (&*one.source, &one.groups))) {
+        for (label, members) in labels {
+            let own: Vec<&Answer> = members.iter().map(|&i| &answers[i]).collect();
+            let clusters = clusters_of(&own);
+            let large = own.len() >= minimum_n && clusters.count() >= MINIMUM_CLUSTERS;
+            let measured = |rows: Vec<[f64; 4]>| {
+                figure(&rows, bootstrap::intervals(&rows, &clusters, seed).as_ref(), chosen)
+            };
+            let (mut spmr, mut change) = (None, None);
+            if large {
+                spmr = Some(measured(rows(&own, threshold)?));
+                if let Some(before) = before {
+                    let earlier: Vec<_> = members.iter().map(|&i| &before[i]).collect();
+                    change = Some(measured(changes(&earlier, &own, threshold)?));
+                }
+            }
+            groups.push(SpmrGroup {
+                attribute: attribute.to_owned(),
+                label: label.to_owned(),
+                n: own.len(),
+                clusters: clusters.count(),
+                spmr,
+                change,
+            });
+        }
+    }
+    Ok(groups)
+}
