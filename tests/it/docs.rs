@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mvpbench::config::{LossType, RunConfig};
 use mvpbench::data::file;
@@ -18,6 +18,9 @@ use serde::de::DeserializeOwned;
 use toml::Value;
 
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test --release --test it docs::";
+
+/// Longest line outside tables and blocks of code, in characters.
+const LONGEST_LINE: usize = 160;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -263,4 +266,93 @@ fn the_sample_lines_are_lines_of_those_files() {
     .unwrap()[0]
         .prompt;
     assert!(section("MVPBench records").contains(&format!("```\n{prompt}\n```")), "{prompt}");
+}
+/// Every Markdown document of the repository's own hand.
+fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["", "docs", "benches/results", ".github"] {
+        let entries = std::fs::read_dir(root().join(folder)).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let names = names.filter(|name| name.ends_with(".md"));
+        found.extend(names.map(|name| Path::new(folder).join(name).to_str().unwrap().to_owned()));
+    }
+    assert!(found.len() > 4, "{found:?}");
+    found
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    for document in documents() {
+        let (text, folder) = (read(&document), Path::new(&document).parent().unwrap().to_owned());
+        for target in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            let path = target.split('#').next().unwrap();
+            if !target.contains("://") && !path.is_empty() {
+                assert!(root().join(&folder).join(path).exists(), "{document}: {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_line_of_the_documents_is_too_long_to_read() {
+    for document in documents() {
+        let mut in_code = false;
+        for (number, line) in read(&document).lines().enumerate() {
+            in_code ^= line.starts_with("```");
+            let is_free = in_code || line.starts_with('|') || line.starts_with("![");
+            let length = line.chars().count();
+            assert!(
+                is_free || line.starts_with("`bin > ") || length <= LONGEST_LINE,
+                "{document}:{}: {length}",
+                number + 1
+            );
+        }
+    }
+}
+
+/// The code below a folder, file after file.
+fn code_of(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            text += &code_of(&entry);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            text += &std::fs::read_to_string(entry).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn a_claim_whose_test_or_script_is_not_there_is_found() {
+    let code = ["tests/it", "src"].map(|folder| code_of(&root().join(folder))).concat();
+    let readme = read("README.md");
+    let (_, table) = readme.split_once("| claim | held by |\n|---|---|\n").unwrap();
+    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        let holders: Vec<&str> =
+            row.rsplit(" | ").next().unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!holders.is_empty(), "nothing holds: {row}");
+        for holder in holders {
+            let is_there = match holder.strip_suffix("::") {
+                Some(module) => code.contains(&format!("mod {module};")),
+                None if holder.contains('/') => root().join(holder).exists(),
+                None => code.contains(&format!("fn {holder}()")),
+            };
+            assert!(is_there, "{holder}: {row}");
+        }
+    }
+}
+
+#[test]
+fn the_samples_of_the_readme_are_those_of_the_reference() {
+    let (readme, files) = (read("README.md"), read("docs/files.md"));
+    let blocks: Vec<&str> = readme.split("```json\n").skip(1).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let records = block.split("```").next().unwrap();
+        assert_eq!(records.lines().count(), 5);
+        assert!(files.contains(records), "{records}");
+    }
 }
