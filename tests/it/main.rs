@@ -1,6 +1,21 @@
 //! Whole-program and golden tests: no network, no GPU, no downloaded weights, unless a variable asks for them (`require.rs`).
 //!
-//! TABLE
+//! | group | tests | seconds | what it holds |
+//! |---|---|---|---|
+//! | `commands` | 17 | 23 | doctor, the dry run, mistakes on the command line |
+//! | `data` | 17 | 3 | `data inspect`, `stats` and `split` |
+//! | `docs` | 5 | 0 | the documents against the code |
+//! | `engine` | 25 | 9 | values and gradients against TRL and PEFT, generation, merge |
+//! | `eval` | 24 | 52 | `eval`, SPMR, the sentence encoder |
+//! | `gpu` | 12 | 180 | the program built for CUDA on an emulated card (feature `cuda`) |
+//! | `hostile` | 21 | 9 | every reader against damaged files |
+//! | `hub` | 15 | 9 | downloads from a hub on loopback |
+//! | `kernels` | 31 | 13 | every kernel's source on the CPU |
+//! | `report` | 9 | 10 | pages, in a browser too |
+//! | `rooms` | 4 | 0 | imports go down, in no circle |
+//! | `train` | 40 | 57 | TRL's trajectories, kills, signals, resuming, full disks |
+//!
+//! Seconds of each group by itself, release build, two cores.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 // What the tests stand on.
