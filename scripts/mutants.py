@@ -21,6 +21,9 @@ variable MUTANT once; mutants that do not compile are found from rustc's errors 
 its own module, then all unit tests, then those of `--test it` that --it names, until one fails. A mutant that runs five times longer
 than the program itself, and 20 s, has failed too (an endless loop).
 
+With --journal FILE what was found is saved, and a second run with it builds and tests only the survivors: for the time in which their
+tests are written. A score that is published comes from a run without one.
+
 A survivor that no test can kill, since the program does the same, is listed in --known with its reason and does not count. The score is
 killed / (compiled - known). Exit status 1 if it is below --at-least.
 """
@@ -476,7 +479,26 @@ def blamed(error, ranges):
     return (one or primary or secondary or [[]])[0]
 
 
-def build_what_compiles(tree, target, mutants, integration):
+class Journal:
+    """What earlier runs found of each mutant, but for the survivors."""
+
+    def __init__(self, path):
+        self.path, self.found, self.lock = path, {}, threading.Lock()
+        if path and path.exists():
+            for line in path.read_text().splitlines():
+                record = json.loads(line)
+                self.found[tuple(record["mutant"])] = record["fate"], record["by"]
+
+    def save(self, mutant, fate, by=""):
+        if self.path:
+            with self.lock, self.path.open("a") as file:
+                file.write(json.dumps({"mutant": mutant.key(), "fate": fate, "by": by}) + "\n")
+
+
+UNCOMPILED = "does not compile"
+
+
+def build_what_compiles(tree, target, mutants, integration, journal):
     """Drops the mutants that do not compile; the rest, and the test programs."""
     while True:
         ranges = write_mutants(tree, mutants)
@@ -491,6 +513,9 @@ def build_what_compiles(tree, target, mutants, integration):
             sys.exit("errors outside of the mutants:\n" + "\n".join(error["rendered"] for error in spanned))
         for file in {mutant.file for mutant in mutants if id(mutant) in gone}:
             shutil.copy2(ROOT / file, tree / file)
+        for mutant in mutants:
+            if id(mutant) in gone:
+                journal.save(mutant, UNCOMPILED)
         mutants = [mutant for mutant in mutants if id(mutant) not in gone]
 
 
@@ -543,7 +568,7 @@ def module_of(file):
     return "::".join(parts) + "::"
 
 
-def measure(mutants, programs, tree, jobs, integration):
+def measure(mutants, programs, tree, jobs, integration, journal):
     """Fills in the fate of each mutant."""
     def base(program, arguments):
         """Seconds of the program itself, the slowest of as many at once as later run at once."""
@@ -571,6 +596,7 @@ def measure(mutants, programs, tree, jobs, integration):
             state, mutant.by = run_tests(programs[program], arguments, mutant.number, 20 + 5 * seconds, tree, 2)
             if state != "passed":
                 mutant.fate = stage if state == "killed" else "timed out"
+                journal.save(mutant, mutant.fate, mutant.by)
                 break
         with lock:
             left -= 1
@@ -613,6 +639,7 @@ def main():
     parser.add_argument("--target", type=Path, help="cargo's target folder for the copy (default: in the folder of the copy)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants tested at once (default: the cores)")
     parser.add_argument("--it", nargs="+", default=[], metavar="FILTER", help="tests of `--test it` for those that survive the unit tests")
+    parser.add_argument("--journal", type=Path, metavar="FILE", help="skip what earlier runs found in FILE, and add to it")
     parser.add_argument("--known", type=Path, default=KNOWN, help="equivalent mutants (default scripts/mutants_known.toml)")
     parser.add_argument("--at-least", type=float, default=95.0, metavar="PERCENT", help="score below which the exit status is 1 (default 95)")
     parser.add_argument("--list", action="store_true", help="print what would be drawn and end")
@@ -637,8 +664,13 @@ def main():
         shutil.rmtree(tree, ignore_errors=True)
         copy_tree(tree)
         drawn = len(mutants)
-        mutants, programs = build_what_compiles(tree, target, mutants, options.it)
-        measure(mutants, programs, tree, options.jobs, options.it)
+        journal = Journal(options.journal)
+        mutants = [mutant for mutant in mutants if journal.found.get(mutant.key(), ("",))[0] != UNCOMPILED]
+        for mutant in mutants:
+            mutant.fate, mutant.by = journal.found.get(mutant.key(), ("", ""))
+        fresh, programs = build_what_compiles(tree, target, [mutant for mutant in mutants if not mutant.fate], options.it, journal)
+        measure(fresh, programs, tree, options.jobs, options.it, journal)
+        mutants = [mutant for mutant in mutants if mutant.fate]
 
     for mutant in mutants:
         why = known.get((mutant.file, mutant.source, mutant.title()), "")
