@@ -7,6 +7,7 @@
 //! | `docs` | 5 | 0 | the documents against the code |
 //! | `engine` | 25 | 9 | values and gradients against TRL and PEFT, generation, merge |
 //! | `eval` | 24 | 52 | `eval`, SPMR, the sentence encoder |
+//! | `examples` | 2 | 1 | the examples, called from the tests |
 //! | `gpu` | 12 | 180 | the program built for CUDA on an emulated card (feature `cuda`) |
 //! | `hostile` | 21 | 9 | every reader against damaged files |
 //! | `hub` | 15 | 9 | downloads from a hub on loopback |
@@ -30,6 +31,7 @@ mod data;
 mod docs;
 mod engine;
 mod eval;
+mod examples;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod hostile;
