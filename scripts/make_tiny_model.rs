@@ -1,5 +1,6 @@
 //! Makes `configs/tiny/model`: a tokenizer of Llama-2's shape and a Llama of 0.9 M parameters, trained here on text that this
-//! project generates, so that `train --config tiny.toml` has a base model without a network.
+//! project generates, so that `train --config tiny.toml` has a base model without a network. One file, because a model must be made
+//! again from what one command compiles.
 //!
 //! ```text
 //! python3 scripts/make_sample.py --corpus target/tiny-corpus.jsonl

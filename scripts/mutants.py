@@ -6,7 +6,7 @@
   python3 scripts/mutants.py --target target/mutants --it losses:: merge::   # survivors also meet integration tests
   python3 scripts/mutants.py --list src/train/best.rs                        # which changes would be drawn; builds nothing
 
-Needs Python 3.11, cargo and Linux. Works in a copy of the tree (a temporary folder, or --work, which is kept); the checkout is never changed.
+Needs Python 3.11, cargo and Linux; one file, so that it runs by itself. Works in a copy of the tree (a temporary folder, or --work, which is kept); the checkout is never changed.
 
 What is drawn: --each places a file, at most --most in all, by a hash of --seed, the function, the line and the change, so code that
 stays the same keeps its mutants. Comments, strings, attributes, tests, `macro_rules!`, `unsafe` blocks, `const fn`, constants

@@ -1,3 +1,5 @@
+//! The tests of the whole room in one file: a key goes through every part of it on its way from a text to a section.
+
 use super::*;
 
 const SMALL: &str = r#"[model]

@@ -1,4 +1,5 @@
-//! Generation against transformers' greedy tokens, what must not change a row's tokens, and the `generate` verb.
+//! Generation against transformers' greedy tokens, what must not change a row's tokens, and the `generate` verb. One file,
+//! because both halves compare with the same answers.
 
 use candle_core::DType;
 use mvpbench::data::tokenizer::Tokenizer;

@@ -1,4 +1,4 @@
-// One GPU that is none: what the program calls of the CUDA driver, cuBLAS and cuRAND, on the CPU. Kernels are those of the libraries
+// One file, since LD_PRELOAD takes one library. One GPU that is none: what the program calls of the CUDA driver, cuBLAS and cuRAND, on the CPU. Kernels are those of the libraries
 // that `EMULATED_KERNELS` lists (`:` between them), each compiled from its own source under cuda_on_cpu.h; products are plain loops
 // that accumulate in f32; what is queued runs at once, but the host sees memory that the device writes by itself only once it has
 // waited. Loaded before the real names (LD_PRELOAD), so that the program itself, as built for CUDA, is what runs.

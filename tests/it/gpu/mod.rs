@@ -1,4 +1,5 @@
-//! The program as it is built for CUDA: its launches, products and copies are real, the card is `driver.cpp`.
+//! The program as it is built for CUDA: its launches, products and copies are real, the card is `driver.cpp`. One file: every test needs
+//! the card that the first half builds.
 //!
 //! With `MVPBENCH_GPU=real` the same tests run on the machine's own card. A build with CUDA starts only where there is a driver's
 //! library, or with `LD_LIBRARY_PATH=$MVPBENCH_CUDA_STAND_INS` (scripts/setup-cuda.sh).

@@ -1,4 +1,4 @@
-// Gives CUDA's words a meaning in C++, so that a kernel's own source runs on the CPU: one fibre per CUDA thread, blocks one after
+// One header, since kernels include one. Gives CUDA's words a meaning in C++, so that a kernel's own source runs on the CPU: one fibre per CUDA thread, blocks one after
 // another. The order in which warps run between two __syncthreads, and lanes between two warp-wide operations, is drawn from a
 // seed: a result that depends on it has a race. Shared memory is NaN before each block, and what lies behind it is watched. The
 // seed also says which asynchronous copies land at once and which not before they are waited for. What a GPU leaves undefined (a lane missing from a shuffle, a
