@@ -19,7 +19,7 @@ pub struct SpmrGroup {
     pub n: usize,
     /// Its users, and prompts without one.
     pub clusters: usize,
-    /// *The* figure of [`Spmr`]; none where the group is too small for a number.
+    /// *The* figure of [`crate::metrics::Spmr`]; none where the group is too small for a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spmr: Option<Figure>,
     /// Its paired difference to before tuning.

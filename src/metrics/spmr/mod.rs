@@ -5,7 +5,7 @@
 //! after it, which is what the paper's authors embedded.
 
 //!
-//! [`answer`] is the line of a file, [`rows`] are the numbers of an answer, [`similarity`] and [`groups`] are parts of the figures.
+//! [`answer`] is the line of a file, `rows` are the numbers of an answer, [`similarity`] and [`groups`] are parts of the figures.
 
 pub mod answer;
 pub mod groups;
