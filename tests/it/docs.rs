@@ -259,14 +259,12 @@ fn the_sample_lines_are_lines_of_those_files() {
         let (records, _) = block.split_once("```").unwrap();
         assert_eq!(file::parse(records.as_bytes(), "sample.jsonl").unwrap().len(), 5, "{heading}");
     }
-    let prompt = &file::parse(
-        &section("MVPBench records").split("```").nth(1).unwrap().as_bytes()[5..],
-        "a",
-    )
-    .unwrap()[0]
-        .prompt;
-    assert!(section("MVPBench records").contains(&format!("```\n{prompt}\n```")), "{prompt}");
+    let text = section("MVPBench records");
+    let records = text.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let prompt = &file::parse(records.as_bytes(), "sample.jsonl").unwrap()[0].prompt;
+    assert!(text.contains(&format!("```\n{prompt}\n```")), "{prompt}");
 }
+
 /// Every Markdown document of the repository's own hand.
 fn documents() -> Vec<String> {
     let mut found = Vec::new();
