@@ -43,5 +43,5 @@ pub(super) fn model_card(session: &Session<'_>, report: &RunReport) -> Result<()
         atomic::write(&path, |out| Ok(out.write_all(text.as_bytes())?))
     };
     put("README.md", &card)?;
-    put("config.toml", &report.config_toml)
+    put("config.toml", &session.config.to_toml()?) // the run folder's copy is of the run's beginning
 }
