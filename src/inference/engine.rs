@@ -1,4 +1,4 @@
-//! How much is computed at once and what is kept of it; none of it changes a result beyond rounding.
+//! How much is computed at once, and which activations are kept. Neither changes a result beyond rounding.
 
 use candle_core::{DType, Device};
 
@@ -10,20 +10,23 @@ use crate::model::decoder::Keep;
 use crate::model::generation::GenerationSettings;
 use crate::model::shape::Shape;
 
-/// Share of the free memory that activations may take before they are recomputed, and the keys and values of answers.
+/// Share of the free memory for the kept activations of a micro-batch, or for the keys and values of answers.
 const ACTIVATION_SHARE: f64 = 0.7;
 
-/// How the engine computes a step; none of it changes a result beyond rounding.
+/// How a step is computed. Neither field changes a result beyond rounding.
 #[derive(Debug, Clone, Copy)]
 pub struct Engine {
-    /// Tokens computed at once.
+    /// Token budget of a micro-batch; a longer pair is a micro-batch of its own.
     pub micro_batch_tokens: usize,
-    /// What is kept between forward and backward.
+    /// Activations kept from the forward to the backward pass.
     pub keep: Keep,
 }
 
-/// Tokens computed at once and what is kept of them, for pairs of these lengths beside weights that are in memory
-/// already; `free_bytes`: what activations may take a share of, where that is known.
+/// Chooses the engine for pairs of these lengths. `train.activations = "auto"` keeps everything if it fits.
+///
+/// - `dtype`: of weights and activations.
+/// - `free_bytes`: free memory after the weights are loaded, in bytes; none if unknown, then everything is taken to
+///   fit.
 pub fn engine(
     train: &TrainSection,
     lora: &LoraSection,
@@ -48,17 +51,20 @@ pub fn engine(
     Engine { micro_batch_tokens, keep }
 }
 
-/// Answers of up to `tokens` tokens, prompts included, that are under way at once on `device`: 16 on a CPU, 64 on a GPU, or as many as
-/// have room for their keys and values in a share of the free memory.
+/// Answers to generate at once on `device`: 16 on a CPU, 64 on a GPU, fewer if their keys and values need more than a
+/// share of the free memory, but at least 1.
 ///
-/// A step of them reads every weight once, however many they are, and on a GPU that is what takes its time: by the bytes read, 64 take
-/// twice as long as 16. `--dry-run` plans 16 on either.
+/// - `dtype`: of keys and values.
+/// - `tokens`: most tokens of an answer, its prompt included.
+///
+/// A decoding step reads every weight once for any number of answers. These reads dominate its time on a GPU: by the
+/// bytes read, a step of 64 answers takes twice as long as one of 16. `--dry-run` plans 16 on either device.
 pub fn answers_at_once(config: &Shape, dtype: DType, device: &Device, tokens: usize) -> usize {
     let most = if device.is_cpu() { GenerationSettings::default().batch } else { 64 };
     with_room(memory::key_value_bytes(config, dtype, tokens), free_bytes(device), most)
 }
 
-/// How many things of `each` bytes have room, `most` at most and one at least.
+/// How many items of `each` bytes fit a share of the free memory: at most `most`, at least 1.
 fn with_room(each: f64, free_bytes: Option<f64>, most: usize) -> usize {
     free_bytes.map_or(most, |free| (ACTIVATION_SHARE * free / each) as usize).clamp(1, most)
 }
@@ -68,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_answers_are_under_way_as_have_room_and_at_least_one() {
+    fn as_many_answers_are_generated_at_once_as_fit_and_at_least_one() {
         let each = 1e6;
         assert_eq!(with_room(each, None, 16), 16);
         assert_eq!(with_room(each, Some(each), 16), 1);

@@ -1,4 +1,4 @@
-//! What a model goes on with from whole sets of prompts: with progress, and a journal that a killed run goes on from.
+//! Generation over a whole set of prompts, with progress and a journal to resume from.
 
 use std::path::Path;
 
@@ -15,25 +15,26 @@ use crate::model::generation::{
 };
 use crate::model::lora::Adapter;
 
-/// Changes whenever the engine may give other tokens for the same input.
+/// Part of the key; raised whenever the engine may give other tokens for the same input.
 const ENGINE_VERSION: &str = "1";
 
-/// A set of prompts, and who goes on from them.
+/// Generation over a set of prompts.
 pub struct GenerationPass<'a> {
     /// The base model.
     pub model: &'a Decoder,
-    /// The adapter on it, if any.
+    /// The adapter on it; none for the base model alone.
     pub adapter: Option<&'a Adapter>,
-    /// Token ids.
+    /// Token ids of each prompt.
     pub prompts: &'a [Vec<u32>],
-    /// How.
+    /// Token limit, sampling, end tokens and batch size.
     pub settings: &'a GenerationSettings,
-    /// Strings that end a sequence.
+    /// Strings that end an answer.
     pub stop: &'a StopStrings<'a>,
 }
 
 impl GenerationPass<'_> {
-    /// Digest of everything that the generations depend on; not of the batch, on which they do not. `model_digest`: of its files.
+    /// Digest of everything that the generations depend on; they do not depend on the batch size. `model_digest`: of
+    /// the model's files.
     pub fn key(&self, model_digest: &str) -> Result<String> {
         let Self { model, adapter, prompts, settings, stop } = self;
         let prompts = digest::of_parts(
@@ -52,11 +53,17 @@ impl GenerationPass<'_> {
         Ok(digest::of_parts([ENGINE_VERSION, model_digest, &adapter, &prompts, &how]))
     }
 
-    /// One generation for each prompt, in order. `journal`: where finished ones are kept, if anywhere, and [`GenerationPass::key`].
+    /// Generates an answer to each prompt.
+    ///
+    /// - `journal`: its path and [`GenerationPass::key`]. Answers in it are not generated again, and new ones are
+    ///   appended.
+    ///
+    /// Returns the generations in the order of the prompts, and the open journal. An interruption and a journal with
+    /// another key are errors.
     pub fn run(
         &self,
         journal: Option<(&Path, &str)>,
-        say: Verbosity,
+        verbosity: Verbosity,
     ) -> Result<(Vec<Generation>, Option<Journal<Generation>>)> {
         let all = self.prompts.len();
         let (mut journal, done) = match journal {
@@ -68,9 +75,9 @@ impl GenerationPass<'_> {
         };
         let already = done.iter().flatten().count();
         if already > 0 {
-            say.note(format!("journal: {already} of {all} prompts are done"));
+            verbosity.note(format!("journal: {already} of {all} prompts are done"));
         }
-        let mut progress = say.progress("generate", "prompts", already as u64, all as u64);
+        let mut progress = verbosity.progress("generate", "prompts", already as u64, all as u64);
         let (begun, mut tokens) = (std::time::Instant::now(), 0);
         let generator =
             Generator::new(self.model, self.adapter, self.settings.clone())?.stop_at(self.stop);
@@ -89,14 +96,14 @@ impl GenerationPass<'_> {
         })?;
         drop(progress);
         let elapsed_s = begun.elapsed().as_secs_f64();
-        say.note(format!(
+        verbosity.note(format!(
             "generated: {tokens} tokens in {elapsed_s:.3} s, {:.1} tokens/s",
             tokens as f64 / elapsed_s
         ));
         let full = generations.iter().filter(|g| g.stop == Stop::Context).count();
         if full > 0 {
-            say.note(format!(
-                "note: {full} of {all} answers end where the model's context of {} tokens does",
+            verbosity.note(format!(
+                "note: the model's context of {} tokens cuts {full} of {all} answers",
                 self.model.shape.max_positions
             ));
         }

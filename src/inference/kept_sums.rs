@@ -1,5 +1,5 @@
-//! Summed log-probabilities on disk: of a whole pass as a cache, of an interrupted one for the same command to go on from. Never
-//! trusted without a check.
+//! Summed log-probabilities on disk: of a whole pass as a cache, of an interrupted pass to resume from. Verified on
+//! every read.
 
 use std::path::PathBuf;
 
@@ -12,10 +12,11 @@ use crate::model::adapter;
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
 
-/// Changes whenever the engine may give other bits for the same input.
+/// Part of the key; raised whenever the engine may give other bits for the same input.
 const ENGINE_VERSION: &str = "1";
 
-/// Digest of all that the sums of a pass depend on: model, adapter, ids, dtype, device and the tokens computed at once.
+/// Digest of everything that the sums of a pass depend on: model, adapter, token ids, dtype, device and the tokens
+/// computed at once. `model_digest`: of the model's files.
 pub fn key<'a>(
     model: &Decoder,
     model_digest: &str,
@@ -23,23 +24,23 @@ pub fn key<'a>(
     pairs: impl IntoIterator<Item = &'a TokenPair>,
     micro_batch_tokens: usize,
 ) -> Result<String> {
-    let place = format!("{:?} {:?} {micro_batch_tokens}", model.dtype, model.device.location());
+    let numerics = format!("{:?} {:?} {micro_batch_tokens}", model.dtype, model.device.location());
     let pairs = token_pair::digest_of(pairs);
-    let mut parts = vec![ENGINE_VERSION, model_digest, &pairs, &place];
+    let mut parts = vec![ENGINE_VERSION, model_digest, &pairs, &numerics];
     let adapter = adapter.map(adapter::digest).transpose()?;
     parts.extend(adapter.as_deref());
     Ok(digest::of_parts(parts))
 }
 
-/// A file of sums.
+/// A file of saved sums.
 pub struct KeptSums {
     /// The file.
     pub path: PathBuf,
-    /// Digest of all that the sums depend on.
+    /// Digest of everything that the sums depend on.
     pub key: String,
 }
 
-/// What the file holds; `check` is the digest of the numbers.
+/// Content of the file; `check` is [`digest_of`] its `logps`.
 #[derive(Serialize, Deserialize)]
 struct Content {
     key: String,
@@ -47,23 +48,24 @@ struct Content {
     logps: Vec<[f64; 2]>,
 }
 
-fn check(logps: &[[f64; 2]]) -> String {
+fn digest_of(logps: &[[f64; 2]]) -> String {
     digest::of_parts(logps.iter().flatten().map(|sum| sum.to_le_bytes()))
 }
 
 impl KeptSums {
-    /// The sums in the file, unless anything about them is not as it must be.
+    /// The sums `[chosen, rejected]` in the file, in nats; none if it is missing or broken, or has another key.
     pub fn read(&self) -> Option<Vec<[f64; 2]>> {
         let content: Content = serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()?;
         let whole = content.key == self.key
             && content.logps.iter().flatten().all(|sum| sum.is_finite())
-            && content.check == check(&content.logps);
+            && content.check == digest_of(&content.logps);
         whole.then_some(content.logps)
     }
 
-    /// Writes `sums` in place of what was there.
+    /// Replaces the file, atomically, with `sums`.
     pub fn write(&self, sums: &[[f64; 2]]) -> Result<()> {
-        let content = Content { key: self.key.clone(), check: check(sums), logps: sums.to_vec() };
+        let content =
+            Content { key: self.key.clone(), check: digest_of(sums), logps: sums.to_vec() };
         atomic::write(&self.path, |out| Ok(serde_json::to_writer(out, &content)?))
     }
 }

@@ -1,7 +1,8 @@
-//! Running a model over many pairs or prompts: log-probabilities and generations out, resumed where a killed program stopped.
+//! A model over many pairs or prompts: log-probabilities and generations out. A killed program resumes where it
+//! stopped.
 //!
-//! [`sums`] are log-probabilities of pairs, [`kept_sums`] their files; [`generations`] are answers to prompts; [`engine`] is how much is
-//! computed at once.
+//! [`sums`] computes log-probabilities of pairs and [`kept_sums`] saves them; [`generations`] answers prompts;
+//! [`engine`] decides how much is computed at once.
 
 pub mod engine;
 pub mod generations;

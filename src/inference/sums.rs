@@ -14,54 +14,57 @@ use crate::metrics::score::PairScore;
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
 
-/// Seconds after which a pass that goes on is kept, so that a killed program loses no more.
-const KEEP_EVERY_S: u64 = 60;
+/// Seconds between two saves of a running pass: the most that a killed program loses.
+const SAVE_EVERY_S: u64 = 60;
 
 /// A forward pass over many pairs.
 pub struct ScoringPass<'a> {
     /// The base model.
     pub model: &'a Decoder,
-    /// The adapter on it, if any.
+    /// The adapter on it; none for the base model alone.
     pub adapter: Option<&'a Adapter>,
     /// The pairs.
     pub pairs: &'a [&'a TokenPair],
-    /// Tokens computed at once.
+    /// Token budget of a micro-batch; a longer pair is a micro-batch of its own.
     pub micro_batch_tokens: usize,
 }
 
 impl ScoringPass<'_> {
-    /// Summed log-probabilities `[chosen, rejected]` of each pair in nats, under the adapter or, without one, the base model.
+    /// Summed log-probabilities `[chosen, rejected]` of each pair, in nats, under the adapter, or under the base model
+    /// without one.
     ///
-    /// The pairs are computed in order, so the same pairs give the same bits. `kept`: what an interrupted pass left there is
-    /// taken, and an interruption leaves there what is done.
+    /// - `title`: the pass in notes and progress lines.
+    /// - `kept`: file that an interrupted pass is resumed from and saved to; none to save nothing.
+    ///
+    /// The pairs are computed in order, so the same pairs give the same bits. An interruption saves, then is an error.
     pub fn sums(
         &self,
         title: &str,
         kept: Option<&KeptSums>,
-        say: Verbosity,
+        verbosity: Verbosity,
     ) -> Result<Vec<[f64; 2]>> {
         let all = self.pairs.len();
         let done = kept.and_then(KeptSums::read).filter(|sums| sums.len() <= all);
         let mut sums = done.unwrap_or_default();
         if !sums.is_empty() {
-            say.note(format!("{title}: {} of {all} pairs are done", sums.len()));
+            verbosity.note(format!("{title}: {} of {all} pairs are done", sums.len()));
         }
-        let mut progress = say.progress(title, "pairs", sums.len() as u64, all as u64);
-        let keep = |sums: &[[f64; 2]]| {
-            // What cannot be kept is computed again.
+        let mut progress = verbosity.progress(title, "pairs", sums.len() as u64, all as u64);
+        let save = |sums: &[[f64; 2]]| {
+            // A failed save costs time only: the next command computes these sums again.
             let _ = kept.filter(|_| !sums.is_empty()).map(|file| file.write(sums));
         };
         let lengths: Vec<usize> = self.pairs.iter().map(|pair| pair.tokens()).collect();
-        let mut last_kept = Instant::now();
+        let mut last_saved = Instant::now();
         for range in pack::cut(&lengths, self.micro_batch_tokens) {
             if range.end <= sums.len() {
                 continue;
             }
             sums.truncate(range.start);
-            interrupt::check().inspect_err(|_| keep(&sums))?;
-            if last_kept.elapsed().as_secs() >= KEEP_EVERY_S {
-                keep(&sums);
-                last_kept = Instant::now();
+            interrupt::check().inspect_err(|_| save(&sums))?;
+            if last_saved.elapsed().as_secs() >= SAVE_EVERY_S {
+                save(&sums);
+                last_saved = Instant::now();
             }
             let members = &self.pairs[range];
             let batch = self.model.batch(&Pack::new(members.iter().copied()))?;
@@ -72,7 +75,9 @@ impl ScoringPass<'_> {
     }
 }
 
-/// The scores of a set from the sums under both models; `pairs[i].row` is the pair's place in `texts`.
+/// Scores of the pairs of a set from their sums `[chosen, rejected]` under policy and reference, in nats.
+///
+/// `pairs[i].row` indexes `texts`.
 pub fn scores(
     texts: &[Pair],
     pairs: &[TokenPair],
