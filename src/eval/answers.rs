@@ -1,7 +1,7 @@
-//! Answers of a model to the prompts of a set, and how near each is to the preferred one: what SPMR is measured on.
+//! A model's answers to the prompts of a set, and the cosine of each to the preferred answer: the input of SPMR.
 //!
-//! Every answer goes to a journal as soon as it is finished, so that a program that was stopped goes on with the prompts that are left;
-//! the journal, which knows its model and adapter, is removed with the figures written ([`Evaluator`]).
+//! Each finished answer is appended to a journal, keyed by model and adapter, from which an interrupted program
+//! resumes. [`Evaluator`] removes the journal once the figures are written.
 
 use crate::inference::engine;
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ use crate::model::generation::{Generation, GenerationSettings, Stop, StopStrings
 use crate::model::lora::Adapter;
 use crate::session::inputs::EvalInputs;
 
-/// The prompts of a set that are answered.
+/// The prompts of a set to answer.
 struct Asked<'a> {
     pairs: Vec<&'a Pair>,
     /// Token ids of each pair's prompt.
@@ -26,9 +26,10 @@ struct Asked<'a> {
 }
 
 impl Evaluator<'_> {
-    /// The answers to the prompts of a set under `adapter` or, without one, of the base model; they are in the folder afterwards.
+    /// Answers the prompts of a set under `adapter`, or under the base model without one. Writes the answers into the
+    /// run folder and returns them in the order of the set, with counts of the pairs left out.
     ///
-    /// Greedy, the prompt as in training but always with BOS, as the paper's authors generate.
+    /// Decoding is greedy. Prompts are tokenized as in training but always with BOS, as the paper's authors generate.
     pub(super) fn answers(
         &self,
         embedder: &Embedder,
@@ -59,7 +60,7 @@ impl Evaluator<'_> {
         let journal = self.session.folder.journal(&set.name, when);
         let blank = match asked.left_out.blank_references {
             0 => String::new(),
-            blank => format!("; {blank} pairs are left out, their preferred answer is blank"),
+            blank => format!("; {blank} pairs are left out: their preferred answer is blank"),
         };
         self.session.options.verbosity.note(format!(
             "{when} {}: answers to {} prompts{blank}",
@@ -69,7 +70,10 @@ impl Evaluator<'_> {
         let (generations, _) =
             match pass.run(Some((&journal, &key)), self.session.options.verbosity) {
                 Err(error) if error.is::<InputError>() => {
-                    self.session.options.verbosity.warn(format!("{error}; answered again"));
+                    self.session
+                        .options
+                        .verbosity
+                        .warn(format!("{error}; generating the answers again"));
                     std::fs::remove_file(&journal)?;
                     pass.run(Some((&journal, &key)), self.session.options.verbosity)?
                 }
@@ -101,8 +105,8 @@ impl Evaluator<'_> {
         Ok(Asked { pairs, prompts, left_out })
     }
 
-    /// Tokens of a prompt that are kept, counted from its end: those of training, if `max_new_tokens` more fit the model's context,
-    /// and at least half of that.
+    /// Most tokens of a prompt; a longer one loses its beginning. It is `data.max_prompt_tokens`, lowered to what
+    /// `max_new_tokens` leaves of the model's context or to half the context, whichever is larger.
     fn prompt_tokens(&self) -> usize {
         let context = self.session.model.shape.max_positions;
         let room =
@@ -113,6 +117,7 @@ impl Evaluator<'_> {
         }
     }
 
+    /// The last `most` token ids of the prompt of `pair`.
     fn prompt(&self, pair: &Pair, most: usize) -> Result<Vec<u32>> {
         let special = pair.markup != Markup::Template { bos: true };
         let mut ids = self.session.inputs.tokenizer.encode(&pair.prompt, special)?;
@@ -120,7 +125,7 @@ impl Evaluator<'_> {
         Ok(ids)
     }
 
-    /// The preferred answer without what a chat template put around it.
+    /// The preferred answer without the markup of a chat template.
     fn reference(&self, pair: &Pair) -> Result<String> {
         let tokenizer = &self.session.inputs.tokenizer;
         match pair.markup {
@@ -131,7 +136,7 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Embeds answers, with and without their prompts, and the preferred answers.
+    /// Embeds each answer, alone and with its prompt, and compares both with the embedded preferred answer.
     fn compare(
         &self,
         embedder: &Embedder,
@@ -144,7 +149,7 @@ impl Evaluator<'_> {
         let mut texts = Vec::new();
         for ((pair, prompt), generation) in asked.pairs.iter().zip(&asked.prompts).zip(generations)
         {
-            // Decoded as one, since a token's text may depend on the one before it.
+            // Decode both at once: a token's text may depend on the token before it.
             let both = tokenizer.decode(&[&prompt[..], &generation.ids].concat(), true)?;
             let prompt = tokenizer.decode(prompt, true)?;
             texts.push([self.reference(pair)?, both, whole.text(generation)?, prompt]);

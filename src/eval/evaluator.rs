@@ -1,4 +1,4 @@
-//! Evaluates policies on the sets: scores of every pair and answers to prompts into `eval/`, figures out.
+//! Evaluates policies on the sets: writes pair scores and answers to `eval/` and returns the figures.
 
 use crate::run_folder::checkpoints;
 use crate::run_folder::paths::{AFTER, BEFORE};
@@ -19,30 +19,32 @@ use crate::model::lora::Adapter;
 use crate::session::Session;
 use crate::session::inputs::EvalInputs;
 
-/// Name of the reference's pass where it is not that of the policy as it starts.
+/// Title of the reference's pass if the reference is not the starting policy.
 const REFERENCE: &str = "reference";
 
-/// Evaluates policies on the sets of a session, one forward pass for each set and model.
+/// Evaluates policies on the sets of a session, with one forward pass for each set and model.
 pub struct Evaluator<'a> {
     pub(super) session: &'a Session<'a>,
-    /// What results call the adapter that is scored after training: its folder.
+    /// Name of the trained adapter in the results: its folder.
     tuned: String,
 }
 
-/// An evaluation, and the scores of its sets in their order.
+/// An evaluation with the scores that it is computed from.
 pub struct Scored {
     /// The figures.
     pub evaluation: Evaluation,
-    /// The scores behind them.
+    /// Scores of each set, in the order of the session's sets.
     pub scores: Vec<Vec<PairScore>>,
 }
 
 impl<'a> Evaluator<'a> {
-    /// For the sets of `session`; `tuned`: what results call the adapter that is scored after training.
+    /// An evaluator of the sets of `session`. `tuned`: name of the trained adapter in the results.
     pub fn new(session: &'a Session<'a>, tuned: String) -> Self {
         Self { session, tuned }
     }
 
+    /// `[chosen, rejected]` sums of each pair of set number `set` under `adapter`, in nats. Resumes an interrupted
+    /// pass.
     fn sums(&self, title: &str, adapter: Option<&Adapter>, set: usize) -> Result<Vec<[f64; 2]>> {
         let set = &self.session.inputs.sets[set];
         let pairs: Vec<_> = set.pairs.iter().collect();
@@ -60,7 +62,7 @@ impl<'a> Evaluator<'a> {
         pass.sums(&format!("{title} {}", set.name), Some(&kept), self.session.options.verbosity)
     }
 
-    /// What an earlier, interrupted run of the same configuration and inputs has already written.
+    /// Evaluation `when` as an interrupted run wrote it; none if a file is missing or incomplete.
     fn written(&self, when: &str) -> Option<Scored> {
         let evaluation = Evaluation::read(&self.session.folder.evaluation(when)).ok()?;
         let mut all = Vec::new();
@@ -74,9 +76,9 @@ impl<'a> Evaluator<'a> {
         Some(Scored { evaluation, scores: all })
     }
 
-    /// Scores of the policy as it starts and of the reference, and their figures; none without a set.
+    /// Scores the starting policy and the reference and returns their figures; none without a set.
     ///
-    /// What an interrupted run has already written is read, not computed again.
+    /// Reads the figures if an interrupted run has written them.
     pub fn before(&self) -> Result<Option<Evaluation>> {
         if self.session.inputs.sets.is_empty() {
             return Ok(None);
@@ -90,7 +92,7 @@ impl<'a> Evaluator<'a> {
             let policy = self.sums(BEFORE, start, i)?;
             let reference = match (start, self.session.config.dpo.reference) {
                 (Some(_), Reference::Base) => self.sums(REFERENCE, None, i)?,
-                // The reference is the policy as it starts, or a fresh adapter is the identity: the same scores, to the bit.
+                // The reference is the starting policy, or a fresh adapter is the identity: the same bits.
                 _ => policy.clone(),
             };
             let scores = sums::scores(&set.texts, &set.pairs, &policy, &reference);
@@ -103,26 +105,28 @@ impl<'a> Evaluator<'a> {
         self.finish(BEFORE, adapter, None, results).map(Some)
     }
 
-    /// The evaluation and the scores of [`Evaluator::before`], which wrote them.
+    /// Reads the evaluation and the scores that [`Evaluator::before`] wrote.
     pub fn start(&self) -> Result<Scored> {
-        self.written(BEFORE).context("the scores from before training are gone")
+        self.written(BEFORE).context("the scores from before training are missing")
     }
 
-    /// Scores of the policy after `step` steps, with what has changed since the start.
+    /// Scores the policy after `step` steps and measures its change since the start.
     ///
-    /// What an interrupted run has already written of the same adapter is read, not computed again.
+    /// Reads the scores if an interrupted run has written them for the same adapter.
     pub fn during(&self, step: usize, adapter: &Adapter) -> Result<Scored> {
         let name = format!("the adapter after step {step}");
         self.trained(&checkpoints::name(step), name, adapter, None)
     }
 
-    /// Scores of the exported policy, which was that after `step` steps, beside those of the reference that [`Evaluator::before`] wrote.
+    /// Scores the exported adapter (taken after `step` steps) and answers the prompts, with the reference scores that
+    /// [`Evaluator::before`] wrote.
     pub fn after(&self, step: usize, adapter: &Adapter) -> Result<Scored> {
         let name = self.tuned.to_owned();
         self.trained(AFTER, name, adapter, Some(&checkpoints::name(step)))
     }
 
-    /// Scores of a trained adapter as `when`; those of the same adapter that are already there, as `when` or as `twin`, are taken.
+    /// Scores a trained adapter as evaluation `when`. Reuses the scores of the same adapter if evaluation `when` or
+    /// `twin` has them. Answers prompts only with a `twin`.
     fn trained(
         &self,
         when: &str,
@@ -176,12 +180,12 @@ impl<'a> Evaluator<'a> {
         Ok(Scored { evaluation, scores: all })
     }
 
-    /// The encoder, if SPMR of `set` is asked for.
+    /// The encoder; none if `set` does not measure SPMR.
     fn embedder(&self, set: &EvalInputs) -> Option<&Embedder> {
         self.session.encoder.as_ref().filter(|_| set.metrics.contains(&MetricName::Spmr))
     }
 
-    /// SPMR of `set` under `adapter`, with its change where there are answers from before.
+    /// SPMR of `set` under `adapter`, with its change since before training; none if the set does not measure it.
     fn spmr(
         &self,
         set: &EvalInputs,
@@ -189,19 +193,19 @@ impl<'a> Evaluator<'a> {
         adapter: Option<&Adapter>,
     ) -> Result<Option<Spmr>> {
         let Some(embedder) = self.embedder(set) else { return Ok(None) };
-        let place = || format!("evaluation set `{}`", set.name);
+        let context = || format!("evaluation set `{}`", set.name);
         let seed = self.session.config.train.seed;
         let (answers, left_out) = self.answers(embedder, set, when, adapter)?;
         let spmr = Spmr::measure(&answers, &self.session.config.eval.spmr, left_out, seed)
-            .with_context(place)?;
+            .with_context(context)?;
         if when == BEFORE {
             return Ok(Some(spmr));
         }
         let before = read_answers(&self.session.folder.generations(&set.name, BEFORE))?;
-        spmr.with_change(&before, &answers, seed).with_context(place).map(Some)
+        spmr.with_change(&before, &answers, seed).with_context(context).map(Some)
     }
 
-    /// Writes the figures of all sets beside their scores.
+    /// Writes the figures of all sets, then removes the saved sums and journals of evaluation `when`.
     fn finish(
         &self,
         when: &str,

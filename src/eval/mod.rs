@@ -1,7 +1,7 @@
-//! Evaluation before, during and after training, and by itself: runs the sets through [`crate::inference`] and gives their scores and
-//! answers to [`crate::metrics`].
+//! Evaluation before, during and after training, and without training: runs the sets through [`crate::inference`] and
+//! passes their scores and answers to [`crate::metrics`].
 //!
-//! [`evaluator`] is what training calls, `answers` are the generations that SPMR measures, [`standalone`] is `mvpbench eval`.
+//! [`evaluator`] serves training, `answers` generates the answers for SPMR, [`standalone`] is `mvpbench eval`.
 
 mod answers;
 pub mod evaluator;

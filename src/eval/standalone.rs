@@ -1,4 +1,4 @@
-//! `mvpbench eval`: the evaluation of `train` by itself, of a base model and of an adapter on it.
+//! `mvpbench eval`: evaluates a base model, and an adapter on it, as `train` does but without training.
 
 use std::time::{Instant, SystemTime};
 
@@ -16,18 +16,20 @@ use crate::run_folder::guard::Resume;
 use crate::run_folder::purpose::Purpose;
 use crate::session::{Options, Session};
 
-/// Figures of the base model alone, and with the adapter where there is one.
+/// Figures of a base model and of an adapter on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluated {
-    /// Figures of the base model.
+    /// Figures of the base model; none without a set.
     pub before: Option<Evaluation>,
-    /// Figures of base and adapter, with the paired differences.
+    /// Figures with the adapter and the paired differences; none without an adapter.
     pub after: Option<Evaluation>,
 }
 
-/// Scores what `config` names, with `lora.init_from` as the adapter, into its `output.dir`; resumes an interrupted evaluation of it.
+/// Scores the base model of `config`, and the adapter `lora.init_from` on it if there is one, into `output.dir`.
 ///
-/// The same passes, files and figures as a run's; `results.json` among them is of the model as it was asked for.
+/// Computes the same figures and writes the same files as a run, and `results.json` with the figures of the adapter, or
+/// of the base model without one. Resumes an interrupted evaluation. Invalid input is an error before anything is
+/// written.
 pub fn evaluate(config: &RunConfig, device: &str, verbosity: Verbosity) -> Result<Evaluated> {
     let begun = Instant::now();
     let options = Options {
@@ -51,7 +53,7 @@ pub fn evaluate(config: &RunConfig, device: &str, verbosity: Verbosity) -> Resul
     Ok(Evaluated { before, after })
 }
 
-/// Writes `results.json`, the figures in the form of lm-evaluation-harness.
+/// Writes `results.json`: the figures in the format of lm-evaluation-harness.
 fn write_results(session: &Session<'_>, evaluation: &Evaluation, begun: Instant) -> Result<()> {
     let (config, inputs) = (session.config, &session.inputs);
     let about = About {
