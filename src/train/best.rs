@@ -1,31 +1,31 @@
-//! Which evaluation was the best and when it is time to stop: a function of the records of `eval.jsonl` alone.
+//! The best evaluation and the step to stop at, from the records of `eval.jsonl` alone.
 
 use crate::config::{BestMetric, EvalSection};
 use crate::metrics::Metric;
 use crate::run_folder::eval_log::EvalRecord;
 
-/// An evaluation that is the best so far.
+/// An evaluation and the value to compare.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Best {
-    /// The step it followed.
+    /// Steps trained before it.
     pub step: usize,
-    /// The metric's value.
+    /// Value of the judge's metric.
     pub value: f64,
 }
 
-/// How evaluations are compared.
+/// Compares evaluations by one metric on one set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judge {
-    /// The figure that is compared.
+    /// The metric.
     pub metric: Metric,
-    /// The set whose figure it is.
+    /// Name of the evaluation set.
     pub set: String,
     patience: usize,
     min_delta: f64,
 }
 
 impl Judge {
-    /// What `section` chose; none where no metric is named.
+    /// The judge that `section` configures; none without a metric or a set.
     pub fn new(section: &EvalSection) -> Option<Self> {
         let metric = match section.best_metric {
             BestMetric::None => return None,
@@ -43,7 +43,7 @@ impl Judge {
         Some(Self { metric, set, patience: section.patience, min_delta: section.min_delta })
     }
 
-    /// Step and value of each evaluation after at least one step and at most `until`: step 0 is no candidate, as in transformers.
+    /// Step and value of each evaluation after steps `1..=until`. Step 0 is no candidate, as in transformers.
     fn values<'a>(
         &'a self,
         records: &'a [EvalRecord],
@@ -55,7 +55,7 @@ impl Judge {
             .filter_map(|record| Some(Best { step: record.step, value: self.value(record)? }))
     }
 
-    /// The figure that is compared; for `dpo_loss` the loss that is trained, not the sigmoid loss of [`Metric::DpoLoss`].
+    /// The value to compare. For `dpo_loss` it is the training loss, not the sigmoid loss of [`Metric::DpoLoss`].
     fn value(&self, record: &EvalRecord) -> Option<f64> {
         match self.metric {
             Metric::DpoLoss => record.figures.get("loss").copied(),
@@ -63,19 +63,19 @@ impl Judge {
         }
     }
 
-    /// By how much `value` is better than `than`; negative where it is worse.
+    /// How much better `value` is than `than`; negative if it is worse.
     fn gain(&self, value: f64, than: f64) -> f64 {
         if self.metric == Metric::DpoLoss { than - value } else { value - than }
     }
 
-    /// The best of the evaluations up to step `until`; of equal ones the earliest.
+    /// The best evaluation up to step `until`, the earliest of equal ones; none if there is none from step 1 on.
     pub fn best(&self, records: &[EvalRecord], until: usize) -> Option<Best> {
         self.values(records, until)
             .reduce(|best, new| if self.gain(new.value, best.value) > 0.0 { new } else { best })
     }
 
-    /// The step at which patience ended: so many evaluations in a row none of which was better by more than `min_delta` than the
-    /// best before it.
+    /// The step at which `patience` ran out: the last of `patience` evaluations in a row that did not beat the best
+    /// before them by more than `min_delta`. None if it did not run out; a patience of 0 never does.
     pub fn stop(&self, records: &[EvalRecord]) -> Option<usize> {
         let mut best: Option<Best> = None;
         let mut stale = 0;
@@ -92,18 +92,18 @@ impl Judge {
         None
     }
 
-    /// Value of the metric before training.
+    /// Value of the metric before training; none without that evaluation.
     pub fn at_start(&self, records: &[EvalRecord]) -> Option<f64> {
         let start = |record: &&EvalRecord| record.step == 0 && record.set == self.set;
         self.value(records.iter().find(start)?)
     }
 
-    /// Whether the best evaluation is worse than the model before training.
+    /// Whether `best` is worse than the evaluation before training.
     pub fn is_worse_than_start(&self, best: Best, records: &[EvalRecord]) -> bool {
         self.at_start(records).is_some_and(|start| self.gain(best.value, start) < 0.0)
     }
 
-    /// `preference_accuracy of MVP_test`.
+    /// Metric and set, such as `preference_accuracy of MVP_test`.
     pub fn title(&self) -> String {
         format!("{} of {}", self.metric.name(), self.set)
     }
@@ -123,7 +123,7 @@ impl Judge {
 mod tests {
     use super::*;
 
-    /// Evaluations after steps 0, 10, 20, ...; another set's are always better.
+    /// Evaluations of set `a` after steps 0, 10, 20, ...; those of set `other` are always better.
     fn records(metric: Metric, values: &[f64]) -> Vec<EvalRecord> {
         let record = |step: usize, set: &str, value: f64| EvalRecord {
             step: 10 * step,
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(judge(Metric::Opa, 1, 0.0).stop(&values), Some(20));
         assert_eq!(judge(Metric::Opa, 2, 0.0).stop(&values), Some(70));
         assert_eq!(judge(Metric::Opa, 3, 0.0).stop(&values), None);
-        // 0.875 is 0.125 above the best before it, and no more.
+        // 0.875 is exactly 0.125 above the best before it.
         assert_eq!(judge(Metric::Opa, 2, 0.125).stop(&values), Some(50));
         assert_eq!(judge(Metric::Opa, 2, 0.124).stop(&values), Some(70));
     }

@@ -1,4 +1,4 @@
-//! Where steps are written down: `train.jsonl`, TensorBoard and the display. The books only write; the state advances elsewhere.
+//! The logs of a run: `train.jsonl`, TensorBoard and the display. Books only write; `flight` advances the state.
 
 use anyhow::Result;
 
@@ -12,21 +12,22 @@ use crate::train::launched::Launched;
 use crate::train::plan::{Plan, PlannedStep};
 use crate::train::state::Cursor;
 
-/// The open records of a run.
+/// The open logs of a run.
 pub(super) struct Books<'a> {
     session: &'a Session<'a>,
     log: &'a mut Log,
     tensorboard: TensorBoard,
     progress: Progress,
-    say: Verbosity,
-    /// The rate that `mfu` is a share of, TFLOP/s.
+    verbosity: Verbosity,
+    /// Measured matmul rate, TFLOP/s; `mfu` is a share of it.
     ceiling_tflops: f64,
-    /// Steps in a row that may be skipped.
+    /// Skipped steps in a row at which the run fails.
     pub(super) max_skipped_steps: usize,
 }
 
 impl<'a> Books<'a> {
-    /// Opens the records of a run at step `step` of `plan`; `log` and `evaluations` hold what an interrupted run recorded up to there.
+    /// Opens the logs of a run at step `step` of `plan`. `log` and `evaluations` hold the records of an interrupted run
+    /// up to that step.
     pub(super) fn open(
         session: &'a Session<'a>,
         plan: &Plan,
@@ -34,7 +35,7 @@ impl<'a> Books<'a> {
         log: &'a mut Log,
         evaluations: &[EvalRecord],
     ) -> Result<Self> {
-        let (model, say) = (&session.model, session.options.verbosity);
+        let (model, verbosity) = (&session.model, session.options.verbosity);
         Ok(Self {
             session,
             tensorboard: TensorBoard::open(
@@ -43,25 +44,25 @@ impl<'a> Books<'a> {
                 evaluations,
             )?,
             log,
-            progress: say.progress("train", "steps", step as u64, plan.steps() as u64),
-            say,
+            progress: verbosity.progress("train", "steps", step as u64, plan.steps() as u64),
+            verbosity,
             ceiling_tflops: rate::matmul_tflops(&model.shape, model.dtype, &model.device)?,
             max_skipped_steps: session.config.train.max_skipped_steps,
         })
     }
 
-    /// Prints a line without tearing the display.
+    /// Prints a line without breaking the progress bar.
     pub(super) fn note(&self, line: impl std::fmt::Display) {
-        self.progress.suspend(|| self.say.note(line));
+        self.progress.suspend(|| self.verbosity.note(line));
     }
 
-    /// Adds the records of one evaluation to TensorBoard, and prints them.
+    /// Prints the records of one evaluation and adds them to TensorBoard.
     pub(super) fn write_evaluation(&mut self, records: &[EvalRecord]) -> Result<()> {
-        self.progress.suspend(|| records.iter().for_each(|record| self.say.note(record)));
+        self.progress.suspend(|| records.iter().for_each(|record| self.verbosity.note(record)));
         self.tensorboard.push_evaluation(records)
     }
 
-    /// Writes a step down that has landed; `cursor`: after it.
+    /// Logs a finished step. `norm` is before clipping, `cursor` after the step.
     pub(super) fn write(
         &mut self,
         step: &Launched,
@@ -78,7 +79,7 @@ impl<'a> Books<'a> {
                 output.loss,
                 ids.collect::<Vec<_>>().join(", ")
             );
-            self.progress.suspend(|| self.say.warn(warning));
+            self.progress.suspend(|| self.verbosity.warn(warning));
         }
         let record = self.record(step, norm, skipped, cursor)?;
         let message = format!(
@@ -94,7 +95,7 @@ impl<'a> Books<'a> {
         Ok(())
     }
 
-    /// Tokens of a step's pairs as two whole sequences each, which is what TRL counts.
+    /// Tokens of a step, each pair counted as two whole sequences, as TRL counts.
     pub(super) fn tokens_as_sequences(&self, planned: &PlannedStep) -> u64 {
         let of = |i: &usize| {
             let pair = &self.session.inputs.train[*i];
@@ -103,6 +104,7 @@ impl<'a> Books<'a> {
         planned.pairs.iter().map(of).sum::<usize>() as u64
     }
 
+    /// The `train.jsonl` record of a finished step.
     fn record(
         &self,
         step: &Launched,

@@ -1,4 +1,4 @@
-//! Checkpoints: a folder for each, whole or not there, with the SHA-256 of every file in it.
+//! Checkpoints: one folder each, written atomically, with the SHA-256 of every file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,23 +24,25 @@ const STATE_FILE: &str = "state.json";
 const MANIFEST_FILE: &str = "manifest.json";
 const MOMENT_FILES: [&str; 2] = ["first_moments.safetensors", "second_moments.safetensors"];
 
-/// The newest checkpoint that is whole, the one that was asked for, or the start of a run.
+/// The checkpoint that `--resume` names, else the newest whole one, else a fresh state.
+///
+/// A broken checkpoint is an error if `--resume` names it; otherwise it is skipped with a warning.
 pub(super) fn newest_or_fresh(session: &Session<'_>) -> Result<State> {
-    let say = session.options.verbosity;
+    let verbosity = session.options.verbosity;
     if let Resume::From(path) = &session.options.resume {
         let state = open(session, path)
             .with_context(|| format!("cannot resume from `{}`", path.display()))?;
-        say.note(format!("resumed from `{}`", path.display()));
+        verbosity.note(format!("resumed from `{}`", path.display()));
         return Ok(state);
     }
     for (step, path) in list(&session.folder.checkpoints()) {
         match open(session, &path) {
             Ok(state) => {
-                say.note(format!("resumed after step {step}"));
+                verbosity.note(format!("resumed after step {step}"));
                 return Ok(state);
             }
             Err(error) => {
-                say.warn(format!("checkpoint `{}` is skipped: {error:#}", path.display()));
+                verbosity.warn(format!("checkpoint `{}` is skipped: {error:#}", path.display()));
             }
         }
     }
@@ -53,7 +55,7 @@ pub(super) fn newest_or_fresh(session: &Session<'_>) -> Result<State> {
     Ok(State { cursor: Cursor::default(), adapter, optimizer })
 }
 
-/// The checkpoint in the folder `path`, where `session` computes.
+/// Loads the checkpoint in the folder `path` onto the device of `session`.
 pub(super) fn open(session: &Session<'_>, path: &Path) -> Result<State> {
     let model = &session.model;
     load(path, &model.shape, &session.config.lora, &model.device)
@@ -66,7 +68,7 @@ pub(super) fn save(session: &Session<'_>, state: &State) -> Result<()> {
     Ok(())
 }
 
-/// Saves `state` as a best checkpoint, which [`save`] never removes.
+/// Saves `state` as a best checkpoint; [`save`] never removes it.
 pub(super) fn save_best(session: &Session<'_>, state: &State) -> Result<()> {
     let path = best_path(&session.folder.checkpoints(), state.cursor.step);
     write(&path, state, &session.adapter_config(&state.adapter))
@@ -87,7 +89,7 @@ fn save_in(
     Ok(path)
 }
 
-/// Removes the best checkpoints of `folder` but those after one of the steps `needed`.
+/// Removes the best checkpoints in `folder`, except those of the steps `needed`.
 pub fn prune_best(folder: &Path, needed: &[usize]) -> Result<()> {
     for (step, old) in list_of(folder, "best-step-") {
         if !needed.contains(&step) {
@@ -116,7 +118,10 @@ fn write(path: &Path, state: &State, adapter_config: &serde_json::Value) -> Resu
     if files.iter().all(there) { Ok(()) } else { atomic::write_folder(path, &files) }
 }
 
-/// Loads the checkpoint in `folder`, refusing one with a missing or altered file.
+/// Loads the checkpoint in `folder` onto `device`, all tensors f32.
+///
+/// Refuses a missing file, a file that does not match its digest, and tensors that do not fit the model's shape
+/// `config` or the rank and modules of `section`.
 pub fn load(
     folder: &Path,
     config: &Shape,
@@ -133,7 +138,7 @@ pub fn load(
     let checked = |name: &str| -> Result<Vec<u8>> {
         let bytes = read(name)?;
         if manifest.get(name) != Some(&digest::of_bytes(&bytes)) {
-            bail_input!("checkpoint `{}`: `{name}` is not what was saved", folder.display());
+            bail_input!("checkpoint `{}`: `{name}` does not match its digest", folder.display());
         }
         Ok(bytes)
     };

@@ -1,4 +1,4 @@
-//! The evaluations of a run: before, during and after training, the best one so far, and when to stop.
+//! The evaluations of a run: before, during and after training, the best one so far, and the decision to stop.
 
 use anyhow::{Context, Result};
 
@@ -17,7 +17,7 @@ use crate::train::checkpoint;
 use crate::train::plan::Plan;
 use crate::train::state::State;
 
-/// Runs the evaluations that are due, records them in `eval.jsonl`, and keeps the best checkpoint.
+/// Runs the evaluations that are due, logs them in `eval.jsonl`, and saves the best checkpoint.
 pub(super) struct Evaluations<'a> {
     session: &'a Session<'a>,
     plan: &'a Plan,
@@ -27,22 +27,21 @@ pub(super) struct Evaluations<'a> {
     has_sets: bool,
 }
 
-/// The adapter that a run exports, and the steps it was trained for.
+/// The adapter that a run exports.
 pub(super) struct Exported {
     /// The adapter.
     pub(super) adapter: Adapter,
     /// Steps it was trained for.
     step: usize,
-    /// Steps of the run.
+    /// Steps that the run took.
     last: usize,
-    /// Its evaluation, where the best one was chosen.
+    /// Its evaluation; none if the last step is exported without a comparison.
     best: Option<Best>,
 }
 
 impl<'a> Evaluations<'a> {
-    /// Evaluates the policy as it starts, then opens the log of a run that resumes after `steps` steps.
-    ///
-    /// What an interrupted run has written is read, not computed again.
+    /// Evaluates the policy before training, or reads that evaluation if an interrupted run wrote it. Then opens
+    /// `eval.jsonl` for a run that resumes after `steps` steps.
     pub(super) fn open(session: &'a Session<'a>, plan: &'a Plan, steps: usize) -> Result<Self> {
         let evaluator = Evaluator::new(session, session.folder.adapter().display().to_string());
         let has_sets = evaluator.before()?.is_some();
@@ -56,7 +55,7 @@ impl<'a> Evaluations<'a> {
         Ok(all)
     }
 
-    /// The records so far, by step.
+    /// The records of `scored`, the evaluation after `step` steps, one for each set.
     pub(super) fn records(&self, step: usize, scored: &Scored) -> Vec<EvalRecord> {
         let epoch = self.plan.epochs_after(step);
         eval_log::records(step, epoch, &scored.evaluation, &scored.scores, &self.session.config.dpo)
@@ -67,7 +66,7 @@ impl<'a> Evaluations<'a> {
         self.log.records()
     }
 
-    /// Whether the policy after `step` steps is still to be evaluated.
+    /// Whether the policy after `step` steps must be evaluated and has not been yet.
     pub(super) fn due(&self, step: usize) -> bool {
         let every = self.session.config.eval.every;
         let is_due =
@@ -75,36 +74,37 @@ impl<'a> Evaluations<'a> {
         is_due && !self.log.has(step)
     }
 
-    /// The step at which patience ran out, if it did.
+    /// The step at which patience ran out; none if it did not.
     fn stopped(&self) -> Option<usize> {
         self.judge.as_ref()?.stop(self.log.records())
     }
 
-    /// Why training ends before the plan does, if it does.
-    pub(super) fn stop(&self) -> Option<String> {
+    /// Why training stops before the end of the plan; none if it does not.
+    pub(super) fn stop_reason(&self) -> Option<String> {
         let (at, judge) = (self.stopped()?, self.judge.as_ref()?);
         Some(format!("stopped after step {at}: {}", judge.reason()))
     }
 
-    /// Whether no step and no evaluation is left for `state`.
+    /// Whether training is over: the plan is done and evaluated, or patience ran out.
     pub(super) fn over(&self, state: &State) -> bool {
         let step = state.cursor.step;
         (step >= self.plan.steps() && !self.due(step)) || self.stopped().is_some()
     }
 
-    /// Evaluates the policy of `state` and keeps its checkpoint if it is the best.
+    /// Evaluates the policy of `state`, and saves its checkpoint if it is the best so far.
     pub(super) fn during(&mut self, state: &State, books: &mut Books<'_>) -> Result<()> {
         let step = state.cursor.step;
         let scored = self.evaluator.during(step, &state.adapter)?;
         let records = self.records(step, &scored);
-        self.keep_best(state, &records)?;
+        self.save_if_best(state, &records)?;
         books.write_evaluation(&records)?;
         self.log.push(records)
     }
 
-    /// Keeps the checkpoint of `state` if `new`, the records of its evaluation, are the best; removes those that neither this run nor
-    /// one that resumes from any checkpoint can need.
-    fn keep_best(&self, state: &State, new: &[EvalRecord]) -> Result<()> {
+    /// Saves a best checkpoint of `state` if its evaluation, in the records `new`, is the best so far.
+    ///
+    /// Removes the best checkpoints that neither this run nor one resumed from any of its checkpoints can need.
+    fn save_if_best(&self, state: &State, new: &[EvalRecord]) -> Result<()> {
         let Some(judge) = &self.judge else { return Ok(()) };
         let (path, step) = (self.session.folder.checkpoints(), state.cursor.step);
         let records = [self.log.records(), new].concat();
@@ -121,7 +121,7 @@ impl<'a> Evaluations<'a> {
         checkpoint::prune_best(&path, &bests)
     }
 
-    /// What the user came for: the adapter of the last step, or of the best evaluation.
+    /// The adapter to export: that of the best evaluation, or of the last step if no evaluation is a candidate.
     pub(super) fn exported(&self, state: State) -> Result<Exported> {
         let last = state.cursor.step;
         let best = self.judge.as_ref().and_then(|judge| judge.best(self.log.records(), last));
@@ -130,11 +130,11 @@ impl<'a> Evaluations<'a> {
         };
         let path = checkpoints::best_path(&self.session.folder.checkpoints(), best.step);
         let state = checkpoint::open(self.session, &path)
-            .with_context(|| format!("the best checkpoint `{}` cannot be used", path.display()))?;
+            .with_context(|| format!("cannot load the best checkpoint `{}`", path.display()))?;
         Ok(Exported { adapter: state.adapter, step: best.step, last, best: Some(best) })
     }
 
-    /// Evaluates what is exported; `log`: the steps, for TensorBoard.
+    /// Evaluates the exported adapter. `log`: records of the steps, for the rewritten TensorBoard file.
     pub(super) fn after(&mut self, exported: &Exported, log: &Log) -> Result<()> {
         if !self.has_sets {
             return Ok(());
@@ -148,19 +148,19 @@ impl<'a> Evaluations<'a> {
         Ok(())
     }
 
-    /// Adds to `training` which step was exported and why, and prints it.
+    /// Adds the exported step and the reason for it to `training`, and prints them.
     pub(super) fn describe(&self, exported: &Exported, training: &mut TrainingSummary) {
         let (Some(judge), Some(best)) = (&self.judge, exported.best) else { return };
-        let (say, last) = (self.session.options.verbosity, exported.last);
+        let (verbosity, last) = (self.session.options.verbosity, exported.last);
         let (title, figure) = (judge.title(), cell::value(judge.metric, best.value));
         let what = format!("step {} of {last}, the best by {title}: {figure}", best.step);
-        say.note(format!("exported: {what}"));
+        verbosity.note(format!("exported: {what}"));
         training.exported = Some(what);
         training.stopped_early = self
             .stopped()
             .map(|at| format!("after step {at} of {}: {}", self.plan.steps(), judge.reason()));
         if judge.is_worse_than_start(best, self.log.records()) {
-            say.warn(format!("no step has a better {title} than the model before training"));
+            verbosity.warn(format!("no step has a better {title} than the model before training"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The adapter folder: what PEFT loads, with the tokenizer, the configuration and a model card.
+//! The adapter folder: the adapter as PEFT loads it, the tokenizer, the configuration and a model card.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::model::lora::Adapter;
 use crate::report::RunReport;
 use crate::session::Session;
 
-/// Writes the adapter folder, unless it holds this adapter already.
+/// Writes adapter and tokenizer into the adapter folder, unless it already holds the same weights.
 pub(super) fn adapter(session: &Session<'_>, exported: &Adapter) -> Result<()> {
     let weights = adapter::to_safetensors(&exported.tensors)?;
     let path = session.folder.adapter();
@@ -43,5 +43,6 @@ pub(super) fn model_card(session: &Session<'_>, report: &RunReport) -> Result<()
         atomic::write(&path, |out| Ok(out.write_all(text.as_bytes())?))
     };
     put("README.md", &card)?;
-    put("config.toml", &session.config.to_toml()?) // the run folder's copy is of the run's beginning
+    // A resume leaves the run folder's copy as it was, so that one may be older.
+    put("config.toml", &session.config.to_toml()?)
 }

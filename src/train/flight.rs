@@ -1,4 +1,4 @@
-//! The one step that may be in flight: a GPU computes it while the host prepares the next.
+//! The step that a GPU may still be computing while the host prepares the next one.
 
 use anyhow::{Result, bail};
 
@@ -6,20 +6,21 @@ use crate::train::books::Books;
 use crate::train::launched::Launched;
 use crate::train::state::State;
 
-/// No step, or one in flight. Whatever reads the state between two steps lands it first.
+/// No step, or one in flight. Code that reads the state between two steps lands it first.
 #[derive(Default)]
 pub(super) struct Flight(Option<Launched>);
 
 impl Flight {
-    /// Puts a step in flight; the one before it has landed.
+    /// Puts a step in flight. The step before it must have landed.
     pub(super) fn launch(&mut self, step: Launched) {
         debug_assert!(self.0.is_none(), "two steps in flight");
         self.0 = Some(step);
     }
 
-    /// Waits for the step in flight, if there is one: the state advances, then the books write it down.
+    /// Waits for the step in flight, if any, then advances the state and logs the step.
     ///
-    /// A step is skipped, so that it changed nothing, where its loss or its norm is not finite. Too many of them in a row are an error.
+    /// A step with a loss or norm that is not finite was skipped: it changed nothing. `train.max_skipped_steps` of them
+    /// in a row are an error.
     pub(super) fn land(&mut self, state: &mut State, books: &mut Books<'_>) -> Result<()> {
         let Some(step) = self.0.take() else { return Ok(()) };
         let norm = step.norm.get()?;

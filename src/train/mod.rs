@@ -1,8 +1,13 @@
-//! Training: the recipe and what only it needs.
+//! Training: the recipe and the parts that only it uses.
 //!
-//! [`run`] is the recipe, top to bottom: a `state` that [`plan`]ned [`step`]s move, by the [`optimizer`] and the rates of the [`schedule`];
-//! the frozen `reference` they are measured from; `flight`, the one step a GPU may be computing; `books`, where steps are written down;
-//! [`checkpoint`]s; `evaluations` on the way and the [`best`] of them; the `export` that is left. [`seeds`] repeats it.
+//! - [`run`] is the recipe, to read from top to bottom.
+//! - [`plan`] lists the pairs of each step, [`step`] computes loss and gradient, [`optimizer`] updates the adapter at
+//!   the learning rate of [`schedule`].
+//! - `state` is what a step changes; `reference` caches the reference's log-probabilities; `flight` holds the step that
+//!   a GPU may still be computing; `books` logs the steps.
+//! - [`checkpoint`] saves and loads the state; `evaluations` scores the policy during the run, [`best`] compares the
+//!   scores; `export` writes the adapter folder.
+//! - [`seeds`] runs the recipe once for each seed.
 
 pub mod best;
 mod books;

@@ -6,31 +6,33 @@ use candle_core::Tensor;
 use crate::model::lora::LoraTensors;
 use crate::ops::adamw::{self, Norm, Parameter, Step, Update};
 
-/// The moments of every adapter tensor and the number of steps taken.
+/// The moments of every adapter tensor and the number of updates.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
-    /// Running means of the gradients.
+    /// Running means of the gradients, shaped as the adapter, f32.
     pub first_moments: LoraTensors,
-    /// Running means of their squares.
+    /// Running means of the squared gradients, shaped as the adapter, f32.
     pub second_moments: LoraTensors,
-    /// Steps taken; skipped ones do not count.
+    /// Updates of the adapter, without skipped steps.
     pub count: u64,
 }
 
 impl Optimizer {
-    /// Before the first step: moments of zero.
+    /// Zero moments for `adapter`.
     pub fn new(adapter: &LoraTensors) -> Result<Self> {
         let zero = || adapter.map(|tensor| tensor.zeros_like());
         Ok(Self { first_moments: zero()?, second_moments: zero()?, count: 0 })
     }
 
-    /// The adapter after one step; on a GPU it is `adapter` itself, overwritten. Where the norm is not finite nothing changes.
+    /// Updates moments and adapter by one AdamW step. Nothing changes if the norm is not finite.
     ///
-    /// The step is not counted: [`Self::count`] is for who knows the norm, which a GPU may still have to compute.
-    ///
-    /// - `norm`: [`norm`] of `gradients`, which are scaled by `max_norm / (norm + 1e-6)` if that is below 1 (PyTorch's
+    /// - `adapter`, `gradients`: f32, A `[rank, in]` and B `[out, rank]` for each adapted projection.
+    /// - `norm`: [`norm`] of `gradients`. They are scaled by `max_norm / (norm + 1e-6)` if that is below 1 (PyTorch's
     ///   `clip_grad_norm_`); a `max_norm` of 0 does not clip.
-    /// - `learning_rates`: of A and of B, which differ in LoRA+ (arXiv 2402.12354).
+    /// - `learning_rates`: of A and of B; they differ in LoRA+ (arXiv 2402.12354).
+    ///
+    /// Returns the adapter after the step. On a GPU the update is queued and overwrites the tensors of `adapter`. The
+    /// caller raises [`Self::count`] once it knows the norm. A tensor without a gradient is an error.
     pub fn step(
         &mut self,
         adapter: &LoraTensors,
@@ -66,7 +68,7 @@ impl Optimizer {
             }
         }
         let updated = adamw::update_all(updates, norm, max_norm)?;
-        // In the order of `LoraTensors::map`, in which they were listed.
+        // `LoraTensors::map` visits the tensors in the order in which they were pushed.
         let collect = |part: fn(&Parameter) -> &Tensor| {
             let mut each = updated.iter().map(part);
             adapter.map(|_| each.next().cloned().context("a tensor was not updated"))
@@ -77,7 +79,7 @@ impl Optimizer {
     }
 }
 
-/// Global L2 norm over all tensors; not finite if any element is not. On a GPU it is queued, and nothing waited for.
+/// Global L2 norm over all tensors; not finite if any element is not. A GPU only queues the computation.
 pub fn norm(gradients: &LoraTensors) -> Result<Norm> {
     let all: Vec<_> = gradients.iter().map(|(.., gradient)| gradient).collect();
     Ok(adamw::norm(&all)?)
@@ -93,7 +95,7 @@ mod tests {
     use crate::ops::testing::{assert_close, random};
 
     #[test]
-    fn the_first_step_of_b_is_as_many_times_that_of_a_as_its_learning_rate() {
+    fn a_and_b_each_step_by_their_own_learning_rate() {
         let one = |seed| {
             let pair = LoraPair {
                 a: random(&[3, 5], seed, DType::F64),
@@ -108,7 +110,7 @@ mod tests {
             .unwrap()
             .step(&adapter, &gradients, &norm(&gradients).unwrap(), 0.0, [1e-3, 4e-3], 0.0)
             .unwrap();
-        // Adam's first step is the learning rate against the sign of the gradient.
+        // Adam's first step moves each element by the learning rate, against the sign of its gradient.
         for ((.., letter, was), ((.., gradient), (.., now))) in
             adapter.iter().zip(gradients.iter().zip(stepped.iter()))
         {

@@ -1,10 +1,10 @@
-//! Which pairs each optimizer step sees, and with what weight: a function of the configuration alone, so that a resumed run
-//! visits what the first one would have.
+//! The pairs of each optimizer step and their weights. They follow from the configuration alone, so a resumed run
+//! visits the same pairs as an uninterrupted one.
 
 use crate::config::{DataSection, TrainSection};
 use crate::ops::philox::Philox;
 
-/// The order of a whole run.
+/// The steps of a whole run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pairs: usize,
@@ -18,16 +18,16 @@ pub struct Plan {
 /// One optimizer step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedStep {
-    /// Indices of its pairs, in order.
+    /// Indices of its pairs, in the order of computation.
     pub pairs: Vec<usize>,
-    /// Share of each pair in the step's loss; they add up to 1.
+    /// Weight of each pair in the step's loss; they sum to 1.
     pub weights: Vec<f64>,
-    /// Epochs done after this step, in micro-batches (TRL's `epoch`).
+    /// Epochs done after this step, a fraction counted in batches (TRL's `epoch`).
     pub epoch: f64,
 }
 
 impl Plan {
-    /// The plan for `pairs` pairs.
+    /// The plan of a run over `pairs` training pairs.
     pub fn new(pairs: usize, data: &DataSection, train: &TrainSection) -> Self {
         let (batch, accumulation) =
             (train.per_device_batch_size, train.gradient_accumulation_steps);
@@ -62,14 +62,14 @@ impl Plan {
 
     /// Step `step` of the run, from 0.
     ///
-    /// A step is `accumulation` batches, fewer at the end of an epoch, which it never crosses; its loss is the mean over its
-    /// batches of their means over their pairs, as TRL and transformers take it.
+    /// A step takes `accumulation` batches, fewer at the end of an epoch: no step crosses epochs. Its loss is the mean
+    /// over batches of each batch's mean over pairs, as in TRL and transformers.
     pub fn step(&self, step: usize) -> PlannedStep {
         let (epoch, within) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
         self.step_of(&self.order(epoch), epoch, within)
     }
 
-    /// Steps `from..self.steps()`, each epoch's order drawn once.
+    /// Steps `from..self.steps()` with their numbers. Draws the order of each epoch once.
     pub fn steps_from(&self, from: usize) -> impl Iterator<Item = (usize, PlannedStep)> {
         let mut drawn: Option<(usize, Vec<usize>)> = None;
         (from..self.steps).map(move |step| {
@@ -101,7 +101,7 @@ impl Plan {
         steps.checked_sub(1).map_or(0.0, |last| self.step(last).epoch)
     }
 
-    /// The pairs that the run visits at all, ascending.
+    /// Indices of the pairs that the run visits, ascending.
     pub fn visited(&self) -> Vec<usize> {
         if self.steps >= self.steps_per_epoch() {
             return (0..self.pairs).collect();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_after_some_steps_are_those_of_the_last_of_them_and_none_at_first() {
+    fn epochs_after_some_steps_are_those_of_the_last_step_and_zero_at_the_start() {
         let plan = plan(13, true, 0);
         let sevenths = [0.0, 4.0, 7.0, 11.0, 14.0, 18.0, 21.0];
         for (steps, sevenths) in sevenths.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! How steps are taken: the sections of the configuration that the loop reads, as what one step needs of them.
+//! The sections of the configuration that an optimizer step reads.
 
 use crate::config::{DpoSection, RunConfig, TrainSection};
 use crate::console::progress::Verbosity;
@@ -7,7 +7,7 @@ use crate::model::layer::Dropout;
 use crate::train::schedule::learning_rate;
 use crate::train::step::StepSettings;
 
-/// The loss, dropout, learning rates, clipping and decay of a run.
+/// Loss, dropout, learning rates, clipping and weight decay of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Recipe<'a> {
     /// The loss.
@@ -19,25 +19,25 @@ pub(super) struct Recipe<'a> {
 }
 
 impl<'a> Recipe<'a> {
-    /// The recipe that `config` chose.
+    /// The recipe of `config`.
     pub(super) fn of(config: &'a RunConfig) -> Self {
         Self { dpo: &config.dpo, dropout: config.lora.dropout, train: &config.train }
     }
 
-    /// Prints what a user of TRL would not expect: dropout is on.
-    pub(super) fn announce(&self, say: Verbosity) {
+    /// Prints the dropout, if it is on: TRL turns it off by default.
+    pub(super) fn announce(&self, verbosity: Verbosity) {
         if self.dropout > 0.0 {
-            say.note(format!("dropout: {} on the adapter's inputs", self.dropout));
+            verbosity.note(format!("dropout: {} on the adapter's inputs", self.dropout));
         }
     }
 
-    /// How step `n`, from 0, is computed.
+    /// Settings of step `n`, from 0.
     pub(super) fn settings(&self, n: usize, engine: Engine) -> StepSettings<'a> {
         let dropout = Dropout { probability: self.dropout, seed: self.train.seed, step: n as u32 };
         StepSettings { dpo: self.dpo, dropout: (self.dropout > 0.0).then_some(dropout), engine }
     }
 
-    /// Learning rates of A and of B in step `n` of `steps`; they differ in LoRA+ (arXiv 2402.12354).
+    /// Learning rates of A and of B in step `n`, from 0, of `steps`; they differ in LoRA+ (arXiv 2402.12354).
     pub(super) fn learning_rates(&self, n: usize, steps: usize) -> [f64; 2] {
         let rate = learning_rate(self.train, n, steps);
         [rate, self.train.lora_plus_ratio * rate]

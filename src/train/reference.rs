@@ -1,4 +1,4 @@
-//! The reference's log-probabilities of the training pairs: computed once, cached on disk, never trusted without a check.
+//! The reference's log-probabilities of the training pairs: computed once, cached on disk, verified on every read.
 
 use anyhow::Result;
 
@@ -9,13 +9,14 @@ use crate::inference::kept_sums::{self, KeptSums};
 use crate::inference::sums;
 use crate::session::Session;
 
-/// `[chosen, rejected]` of every training pair under the reference, in nats; zeros for the pairs that the run never visits, and where
-/// the loss reads no reference.
+/// Summed log-probabilities `[chosen, rejected]` of every training pair under the reference, in nats. Zeros for pairs
+/// that the run never visits, and for all pairs if the loss reads no reference.
 ///
 /// - `visited`: ascending indices of the pairs that the run visits.
 ///
-/// The numbers are the same bits whether they were cached or not: a cache is keyed by model, adapter, ids, dtype, device and the
-/// tokens computed at once, and holds the whole pass.
+/// Cached and computed sums are the same bits: the key of the cache covers model, adapter, token ids, dtype, device and
+/// the tokens computed at once. An interrupted pass is resumed. A cache that is broken or cannot be written is a
+/// warning.
 pub(super) fn logps(session: &Session<'_>, visited: &[usize]) -> Result<Vec<[f64; 2]>> {
     let Session { config, inputs, model, model_digest, .. } = session;
     let (pairs, verbosity) = (&inputs.train, session.options.verbosity);
@@ -37,7 +38,7 @@ pub(super) fn logps(session: &Session<'_>, visited: &[usize]) -> Result<Vec<[f64
         let sums = file.read().filter(|sums| sums.len() == members.len());
         if sums.is_none() {
             verbosity.warn(format!(
-                "reference cache `{}` is broken or of other pairs; it is computed again",
+                "reference cache `{}` is broken or belongs to other pairs; the reference is computed again",
                 file.path.display()
             ));
         }
@@ -55,7 +56,7 @@ pub(super) fn logps(session: &Session<'_>, visited: &[usize]) -> Result<Vec<[f64
                 verbosity.warn(format!("the reference is not cached: {error:#}"));
             }
             if let Some(partial) = partial {
-                // Without a partial pass there is none to remove.
+                // The file is missing if the pass was never interrupted.
                 let _ = std::fs::remove_file(partial.path);
             }
             logps

@@ -23,7 +23,7 @@ use crate::train::{checkpoint, export, optimizer, reference};
 
 /// Trains, evaluates and exports what `config` describes; resumes an interrupted run of it.
 ///
-/// The user's mistakes are found before anything is written. An [`Interrupted`] run has saved a checkpoint.
+/// Invalid input is an error before anything is written. If training is [`Interrupted`], a checkpoint is saved first.
 pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let begun = Instant::now();
     let session = Session::open(config, options, Purpose::Run)?;
@@ -41,7 +41,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         let trained =
             train(&session, &plan, &recipe, &reference, &mut state, &mut evaluations, &mut books);
         if trained.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
-            checkpoint::save(&session, &state)?; // the one place where an interruption saves
+            checkpoint::save(&session, &state)?; // an interruption saves here and nowhere else
         }
         trained?;
     }
@@ -58,7 +58,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     Ok(report)
 }
 
-/// Steps from where `state` is to the end of the plan, or to where patience runs out.
+/// Trains `state` to the end of the plan, or until patience runs out.
 fn train(
     session: &Session<'_>,
     plan: &Plan,
@@ -71,14 +71,15 @@ fn train(
     let Session { model, inputs, engine, .. } = session;
     let checkpoint_every = session.config.train.checkpoint_every;
     let mut planned = plan.steps_from(state.cursor.step);
-    let mut flight = Flight::default(); // a GPU computes step n while the host prepares n + 1; on a CPU a step lands at once
+    // A GPU computes step n while the host prepares step n + 1. On a CPU each step lands at once.
+    let mut flight = Flight::default();
 
-    // Once more than there are steps: the last evaluation follows the last step.
+    // One round more than there are steps: the last evaluation follows the last step.
     for n in state.cursor.step..=plan.steps() {
         if evaluations.due(n) {
             evaluations.during(state, books)?;
         }
-        if let Some(why) = evaluations.stop() {
+        if let Some(why) = evaluations.stop_reason() {
             books.note(why);
             return checkpoint::save(session, state);
         }
@@ -89,8 +90,8 @@ fn train(
         let settings = recipe.settings(n, *engine);
         let computed =
             loss_and_gradients(model, &policy, &inputs.train, reference, &step, &settings);
-        flight.land(state, books)?; // step n - 1: its norm is known now
-        let (output, gradients) = computed?; // of several ranks, the gradients would be summed here
+        flight.land(state, books)?; // step n - 1; its norm is known by now
+        let (output, gradients) = computed?; // several ranks would sum their gradients here
         let norm = optimizer::norm(&gradients)?;
         let rates = recipe.learning_rates(n, plan.steps());
         state.step(output.loss, &gradients, &norm, rates, recipe)?;

@@ -4,8 +4,8 @@ use crate::config::{Scheduler, TrainSection};
 
 /// Learning rate of step `step` (from 0) of `steps`.
 ///
-/// Warm-up: `lr * step / warmup`, so the first step has rate 0. After it, with `t` the share of the remaining steps done:
-/// linear `lr * (1 - t)`, cosine `lr * (1 + cos(pi t)) / 2`, constant `lr`.
+/// Warm-up: `lr * step / warmup`, so the first step has rate 0. Afterwards, with
+/// `t = (step - warmup) / (steps - warmup)`: linear `lr * (1 - t)`, cosine `lr * (1 + cos(pi t)) / 2`, constant `lr`.
 pub fn learning_rate(train: &TrainSection, step: usize, steps: usize) -> f64 {
     let (peak, warmup) = (train.learning_rate, train.warmup_steps);
     if step < warmup {

@@ -1,4 +1,4 @@
-//! `train --seeds`: one run for each seed, one after another, each in a folder of its own, and one report of all.
+//! `train --seeds`: one run for each seed, in turn, each in its own folder, and one report over all of them.
 
 use crate::run_folder::guard;
 use std::collections::BTreeSet;
@@ -16,16 +16,17 @@ use crate::run_folder::purpose::Purpose;
 use crate::session::Options;
 use crate::train::run::run;
 
-/// The configurations of the runs: `config` with each of `seeds` as `train.seed`, in `seed-N` under its `output.dir`.
+/// The configuration of each run: `config` with the seed as `train.seed` and `seed-N` under its `output.dir`.
 ///
-/// Refuses a seed that is given twice, and a folder with anything else in it than such runs and their report. Writes nothing.
+/// Refuses a seed that is given twice, and an `output.dir` that holds anything but such runs and their report. Writes
+/// nothing.
 pub fn configs(config: &RunConfig, seeds: &[u64]) -> Result<Vec<RunConfig>> {
     let mut seen = BTreeSet::new();
     if let Some(twice) = seeds.iter().find(|seed| !seen.insert(**seed)) {
         bail_input!("`--seeds`: {twice} is given twice");
     }
     if !seeds.is_empty() {
-        check(&config.output.dir)?;
+        refuse_foreign_files(&config.output.dir)?;
     }
     Ok(seeds
         .iter()
@@ -38,25 +39,28 @@ pub fn configs(config: &RunConfig, seeds: &[u64]) -> Result<Vec<RunConfig>> {
         .collect())
 }
 
-/// What the folder of each run begins with.
+/// Prefix of each run's folder name.
 const PREFIX: &str = "seed-";
 
-fn check(dir: &Path) -> Result<()> {
-    let strange = fs::read_dir(dir).into_iter().flatten().flatten().find(|entry| {
+/// Refuses a folder that holds anything but runs of `--seeds` and their report.
+fn refuse_foreign_files(dir: &Path) -> Result<()> {
+    let foreign = fs::read_dir(dir).into_iter().flatten().flatten().find(|entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         !name.starts_with(PREFIX) && !FILES.contains(&&*name)
     });
-    let Some(entry) = strange else { return Ok(()) };
+    let Some(entry) = foreign else { return Ok(()) };
     let message = format!(
-        "output folder `{}` holds `{}`, and the runs of several seeds need a folder of their own",
+        "output folder `{}` holds `{}`; `--seeds` needs a folder of its own",
         dir.display(),
         entry.file_name().to_string_lossy()
     );
     Err(InputError::new(message).hint("give another folder with `--output`").into())
 }
 
-/// Takes every run in turn, or goes on with those that are not finished, then reports them side by side in `dir`.
+/// Runs or resumes each configuration in turn, then writes a report in `dir` that compares them.
+///
+/// Refuses a folder of another configuration before the first run.
 pub fn run_all(configs: &[RunConfig], dir: &Path, options: &Options) -> Result<Written> {
     for config in configs {
         guard::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;

@@ -1,4 +1,4 @@
-//! Everything that training changes: the adapter, its moments, and how far the run is.
+//! Everything that training changes: the adapter, the optimizer's moments and the cursor.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -8,34 +8,39 @@ use crate::ops::adamw::Norm;
 use crate::train::optimizer::Optimizer;
 use crate::train::recipe::Recipe;
 
-/// How far a run is. With the adapter and the moments it is all that the next step depends on.
+/// Progress of a run. The next step depends on it, the adapter and the moments, and on nothing else that changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// Optimizer steps done, skipped ones included.
     pub step: usize,
     /// Optimizer steps that changed the adapter.
     pub updates: u64,
-    /// Skipped steps since the last one that was not.
+    /// Steps skipped in a row up to now; 0 after a step that changed the adapter.
     pub skipped_in_a_row: usize,
-    /// Tokens so far, as logged.
+    /// Tokens so far, each pair counted as two whole sequences, as TRL counts.
     pub num_tokens: u64,
 }
 
 /// Everything that training changes.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// How far the run is.
+    /// Progress of the run.
     pub cursor: Cursor,
-    /// The policy.
+    /// The policy's adapter, f32.
     pub adapter: Adapter,
-    /// Its moments.
+    /// Moments of the adapter's tensors and the number of updates.
     pub optimizer: Optimizer,
 }
 
 impl State {
-    /// Queues one optimizer step. Nothing changes where the loss or, which a GPU alone may know yet, the norm is not finite.
+    /// Queues one optimizer step. Nothing changes if the loss or the norm is not finite.
     ///
-    /// The step is not counted before [`State::advance`].
+    /// A GPU may still be computing the norm, so this does not count the step: [`State::advance`] does.
+    ///
+    /// - `loss`: in nats.
+    /// - `gradients`: f32, shaped as the adapter.
+    /// - `norm`: L2 norm of `gradients`, before clipping.
+    /// - `learning_rates`: of A and of B.
     pub(super) fn step(
         &mut self,
         loss: f64,
@@ -53,7 +58,7 @@ impl State {
         Ok(())
     }
 
-    /// Counts a step that the device has done, `skipped` or not, of pairs with `num_tokens` tokens.
+    /// Counts a finished step over `num_tokens` tokens. A skipped step is not an update.
     pub(super) fn advance(&mut self, skipped: bool, num_tokens: u64) {
         self.cursor.step += 1;
         if skipped {

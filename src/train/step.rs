@@ -1,4 +1,4 @@
-//! Loss and gradient of one optimizer step, in as many micro-batches as the token budget asks for.
+//! Loss and gradient of one optimizer step, computed in micro-batches under a budget of tokens.
 
 use crate::inference::engine::Engine;
 use anyhow::Result;
@@ -18,36 +18,39 @@ use crate::model::lora::{Adapter, LoraTensors};
 pub struct StepSettings<'a> {
     /// The loss.
     pub dpo: &'a DpoSection,
-    /// Dropout on the adapter's inputs, if any.
+    /// Dropout on the adapter's inputs; none when off.
     pub dropout: Option<Dropout>,
-    /// How much is computed at once, and what is kept of it.
+    /// Token budget of a micro-batch and the activations to keep.
     pub engine: Engine,
 }
 
-/// What a step computed beside its gradient. Means are weighted as the loss is: over the batches, of their means over their pairs.
+/// Figures of a step. Every mean is weighted as the loss: the mean over batches of each batch's mean over pairs.
 #[derive(Debug, Clone)]
 pub struct StepOutput {
     /// Mean loss, in nats.
     pub loss: f64,
-    /// Mean reward of chosen and rejected.
+    /// Mean rewards `[chosen, rejected]`: `beta` times log-ratios.
     pub rewards: [f64; 2],
-    /// Share of pairs whose chosen reward is above the rejected one.
+    /// Share of pairs with a chosen reward above the rejected one, in `0..=1`.
     pub accuracy: f64,
-    /// Mean summed log-probability of chosen and rejected, in nats.
+    /// Mean summed log-probabilities `[chosen, rejected]`, in nats.
     pub logps: [f64; 2],
-    /// Tokens computed: each prompt once.
+    /// Tokens computed; each prompt counts once.
     pub tokens_computed: usize,
 }
 
-/// Loss of the step's pairs under `adapter`, and its gradient in f32.
+/// Loss of the step's pairs under `adapter`, and its gradient.
 ///
-/// - `pairs`: the whole data set, which `step.pairs` index; `reference`: `[chosen, rejected]` of each of them, in nats, which
-///   a loss without a reference does not read.
+/// - `adapter`: on the model's device and in its dtype.
+/// - `pairs`: the whole data set; `step.pairs` index it.
+/// - `reference`: summed log-probabilities `[chosen, rejected]` of each pair under the reference, in nats. A loss
+///   without a reference does not read them.
 ///
-/// Ctrl-C ends it between two micro-batches.
+/// Returns the figures and the gradients, f32, shaped as the adapter. An interruption between two micro-batches and a
+/// step without pairs are errors.
 ///
-/// On a GPU the host waits once for each micro-batch, for its log-probabilities, of which it makes the loss and its slopes; it then
-/// knows the norm of the step before, too.
+/// The host needs the log-probabilities of each micro-batch for the loss and its slopes, so it waits for a GPU once a
+/// micro-batch. After the first wait the norm of the previous step is known too.
 pub fn loss_and_gradients(
     model: &Decoder,
     adapter: &Adapter,
