@@ -1,6 +1,6 @@
-//! Sentence embeddings against sentence-transformers: a tiny random BERT (`scripts/make_tiny_encoder.py`), and all-MiniLM-L6-v2
-//! where it can be had. `MVPBENCH_MINILM` names its folder; without it the test installs the Python package that carries it
-//! into a temporary folder, and says so when it cannot.
+//! Sentence embeddings against sentence-transformers: a tiny random BERT (`scripts/make_tiny_encoder.py`), and
+//! all-MiniLM-L6-v2 if available. `MVPBENCH_MINILM` names its folder; without it the test installs a Python package
+//! with the model into a temporary folder, or prints that it is skipped.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/encoder")
 }
 
-/// A copy of the tiny encoder, in the folder `encoder`, to be changed.
+/// A copy of the tiny encoder, in the folder `encoder`, for a test to change.
 pub(crate) fn copy() -> Place {
     let place = Place::new();
     for file in FILES {
@@ -91,7 +91,7 @@ fn each_pooling_mode_equals_sentence_transformers() {
         let place = copy();
         pooling(&place, mode);
         assert_golden(&place.path("encoder"), mode);
-        // The spelling of sentence-transformers 6.
+        // The keys of sentence-transformers 6.
         place.write(
             "encoder/1_Pooling/config.json",
             json!({"embedding_dimension": 16, "pooling_mode": mode, "include_prompt": true})
@@ -159,7 +159,7 @@ fn a_text_is_cut_at_the_folders_length() {
     );
     let place = copy();
     std::fs::remove_file(place.path("encoder/sentence_bert_config.json")).unwrap();
-    // Without it, the tokenizer's limit and the 32 positions.
+    // Without the file, the tokenizer's limit and the 32 positions apply.
     assert_ne!(embed(&place.path("encoder"), &[&text]), whole);
     change(&place, "tokenizer_config.json", |config| config["model_max_length"] = 16.into());
     assert_eq!(embed(&place.path("encoder"), &[&text]), whole);
@@ -199,7 +199,7 @@ fn a_folder_without_its_files_is_refused_by_the_file() {
     assert_refused(&place, &["encoder` is not a folder"]);
 }
 
-/// What makes a JSON file one that is refused.
+/// A change that makes a JSON file invalid.
 type Break = fn(&mut Value);
 
 #[test]
@@ -272,7 +272,7 @@ fn broken_weights_are_refused() {
     assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("pytorch_model.bin"));
 }
 
-/// The real all-MiniLM-L6-v2: the folder that `MVPBENCH_MINILM` names, or a package of a registry.
+/// Folder of the real all-MiniLM-L6-v2, from `MVPBENCH_MINILM` or a Python package; none without a registry.
 fn minilm(scratch: &Path) -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("MVPBENCH_MINILM") {
         return Some(folder.into());
@@ -297,12 +297,12 @@ fn minilm_gives_the_known_cosines() {
     ];
     let vectors = embed(&folder, &texts);
     assert_eq!(vectors[0].len(), 384);
-    // The example of the model's page.
+    // The example on the model's page.
     for (other, wanted) in [(1, 0.6946), (2, 0.9429), (3, 0.2569)] {
         let got = cosine(&vectors[0], &vectors[other]);
         assert!((got - wanted).abs() <= 5e-5, "{}: got {got}, expected {wanted}", texts[other]);
     }
-    // 256 tokens, not the 128 of its tokenizer.json.
+    // The limit is 256 tokens, not the 128 of its tokenizer.json.
     let [at_127, at_253, at_254, at_300] =
         [127, 253, 254, 300].map(|n| embed(&folder, &[&"dog ".repeat(n)]));
     assert!(at_127 != at_253 && at_253 != at_254 && at_254 == at_300);

@@ -1,4 +1,5 @@
-//! SPMR in a whole run: answers and their embeddings before and after, a killed run, and what is counted instead of asked.
+//! SPMR in a whole run: answers and cosines before and after training, a resume after a kill, and counts of skipped
+//! pairs.
 
 use serde_json::{Value, json};
 
@@ -92,7 +93,7 @@ fn answers_are_transformers_greedy_ones() {
 }
 
 #[test]
-fn the_same_command_changes_nothing_and_goes_on_with_finished_answers() {
+fn the_same_command_changes_nothing_and_restores_lost_files() {
     let place = place();
     place.succeed(&["--config", "config.toml"]);
     let names = [file("before"), file("after"), "run/eval/after.json".to_owned()];
@@ -112,7 +113,7 @@ fn the_same_command_changes_nothing_and_goes_on_with_finished_answers() {
 }
 
 #[test]
-fn a_pair_whose_preferred_answer_is_blank_is_counted_and_not_asked() {
+fn a_pair_with_a_blank_preferred_answer_is_counted_and_skipped() {
     let place = place();
     let pair = |prompt: &str, chosen: &str| {
         json!({"prompt": prompt, "chosen": chosen, "rejected": "no"}).to_string()
@@ -143,7 +144,7 @@ fn a_pair_whose_preferred_answer_is_blank_is_counted_and_not_asked() {
 }
 
 #[test]
-fn max_prompts_spreads_over_the_set_and_says_what_it_left_out() {
+fn max_prompts_spreads_over_the_set_and_counts_the_rest() {
     let place = place();
     place.succeed(&["--config", "config.toml", "--set", "eval.spmr.max_prompts=4"]);
     let ids = |value: &[Value]| value.iter().map(|line| line["id"].clone()).collect::<Vec<_>>();
@@ -153,7 +154,7 @@ fn max_prompts_spreads_over_the_set_and_says_what_it_left_out() {
 }
 
 #[test]
-fn without_an_encoder_spmr_is_left_out_and_that_is_said() {
+fn without_an_encoder_spmr_is_skipped_with_a_note() {
     let place = place();
     let output = place.run(&["--config", "config.toml", "--set", "eval.spmr.embedder="]);
     assert!(output.status.success());
@@ -190,7 +191,7 @@ fn a_missing_or_broken_encoder_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_run_killed_while_it_answers_goes_on_with_the_answers_it_has() {
+fn a_run_killed_while_it_answers_resumes_with_the_answers_it_has() {
     let place = place();
     let pairs: Vec<_> = records(&path("pairs.jsonl"));
     let many: Vec<String> = (0..150)

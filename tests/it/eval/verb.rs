@@ -1,4 +1,4 @@
-//! `mvpbench eval`: the figures of a run without the run, other tools' results, and every mistake by its name.
+//! `mvpbench eval`: a run's figures without training, results for other tools, and an error for every wrong argument.
 
 use std::process::Output;
 
@@ -12,7 +12,7 @@ fn value(place: &Place, file: &str) -> Value {
     serde_json::from_slice(&place.bytes(file)).unwrap()
 }
 
-/// `mvpbench eval` of the tiny model on the golden pairs, and `more`.
+/// Runs `mvpbench eval` of the tiny model on the golden pairs, with the arguments `more`.
 fn eval(place: &Place, more: &[&str]) -> Output {
     let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
     let data = format!("golden={}", pairs.display());
@@ -78,7 +78,7 @@ fn an_adapter_gets_the_figures_of_the_run_that_made_it() {
     }
     assert_eq!(value(&place, "out/eval/after.json")["adapter"], "run/adapter");
 
-    // The report is there, can be made again without the model, and has no training.
+    // The report exists, has no training section, and can be written again without the model.
     for page in ["out/report.md", "out/report.html"] {
         let first = String::from_utf8(place.bytes(page)).unwrap();
         assert!(first.contains("golden") && first.contains("SPMR"), "{first}");
@@ -158,7 +158,7 @@ fn the_same_command_reads_what_is_there_and_another_is_refused() {
     ] {
         assert_refused(&eval(&place, more), &["holds another evaluation", part, "--output"]);
     }
-    // The same names with other content.
+    // The same file names with other content.
     std::fs::remove_dir_all(place.path("out")).unwrap();
     let record =
         |chosen: &str| json!({"prompt": "p", "chosen": chosen, "rejected": "no"}).to_string();
@@ -195,7 +195,7 @@ fn an_adapter_that_is_not_there_or_of_another_shape_is_refused() {
         &["has shape [32, 16], expected [64, 16]", "another shape"],
     );
     assert!(!place.path("out").exists());
-    // Any rank will do: the adapter's own configuration says it.
+    // Any rank is accepted: the adapter's own configuration has it.
     let any = path("adapters/tiny-alllinear-nonzero");
     succeed(&eval(&place, &["--adapter", any.to_str().unwrap()]));
 }

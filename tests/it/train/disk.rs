@@ -1,4 +1,4 @@
-//! A disk that is full and a folder that is read-only: a clear message, and the last checkpoint as it was.
+//! A full disk and a read-only folder: a clear message, and the last checkpoint unchanged.
 #![cfg(unix)]
 
 use std::process::{Command, Output, Stdio};
@@ -51,12 +51,13 @@ fn checkpoints(place: &Place) -> Vec<String> {
 }
 
 #[test]
-fn a_write_that_finds_no_room_says_so_and_leaves_the_last_checkpoint() {
+fn a_failed_write_is_an_error_and_leaves_the_last_checkpoint() {
     let whole = place();
     whole.succeed(&["--config", "config.toml", "-q"]);
     let (whole, place) = (outcome(&whole), half_done());
     let before = checkpoints(&place);
-    // No file may grow beyond 4 KiB, and the signal that would end the program is left out: the write fails, as on a full disk.
+    // No file may grow beyond 4 KiB. The signal that would end the program is ignored, so the write fails as on a full
+    // disk.
     let output = shell(&place, "trap '' XFSZ; ulimit -f 8; exec \"$@\"");
     assert_eq!(output.status.code(), Some(1));
     assert_said(&output, &["cannot write", "run", "File too large", "make room"]);
@@ -66,9 +67,9 @@ fn a_write_that_finds_no_room_says_so_and_leaves_the_last_checkpoint() {
 }
 
 #[test]
-fn a_full_file_system_says_so_and_leaves_the_last_checkpoint() {
+fn a_full_file_system_is_an_error_and_leaves_the_last_checkpoint() {
     let place = half_done();
-    // In a mount namespace of its own, where that is allowed.
+    // Runs in its own mount namespace, if the system allows one.
     let script = "exec unshare --user --map-root-user --mount sh -c '
         mount -t tmpfs -o size=64m tmpfs /mnt || { echo no tmpfs; exit 77; }
         cp -r . /mnt/place && cd /mnt/place || exit 77
@@ -111,7 +112,7 @@ fn results_that_cannot_be_printed_are_an_error_and_no_panic() {
 fn a_read_only_folder_is_refused_before_anything_is_computed() {
     let place = half_done();
     let before = checkpoints(&place);
-    // Whoever may write anywhere needs a read-only mount; for everybody else the rights of the folder do.
+    // Root ignores a folder's mode, so it needs a read-only mount.
     let script = "if [ \"$(id -u)\" -ne 0 ]; then
         chmod a-w run; \"$@\"; code=$?; chmod u+w run; exit $code
     fi

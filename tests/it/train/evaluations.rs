@@ -1,4 +1,4 @@
-//! Evaluations during training: the same whatever interrupts them, the best one exported, a stop when none gets better.
+//! Evaluations during training: interruptions change nothing, the best adapter is exported, and patience ends a run.
 
 use crate::command::{Place, lines, records};
 use crate::golden::{pairs, path};
@@ -74,7 +74,7 @@ fn an_evaluation_that_was_done_is_read_and_one_of_another_adapter_is_not() {
     let place = evaluated();
     place.succeed(&["--config", "config.toml"]);
     let first = evaluations(&place);
-    // The run loses its last two checkpoints and the record of its evaluations; one of these is of another adapter.
+    // Without checkpoints the run starts over. One evaluation is replaced by another adapter's, one is marked.
     std::fs::remove_dir_all(place.path("run/checkpoints")).unwrap();
     let other = place.bytes("run/eval/step-000003.json");
     place.write("run/eval/step-000006.json", other);
@@ -91,7 +91,7 @@ fn an_evaluation_that_was_done_is_read_and_one_of_another_adapter_is_not() {
 
 #[test]
 fn the_adapter_with_the_best_evaluation_is_exported() {
-    // The set has every pair the other way round, so that each step makes it worse: the first evaluation is the best.
+    // Every pair of the set is swapped, so each step makes it worse: the first evaluation is the best.
     let place = place()
         .set("train.learning_rate", 1e-2)
         .set("eval.best_metric", "dpo_loss")
@@ -124,7 +124,7 @@ fn the_adapter_with_the_best_evaluation_is_exported() {
 }
 
 #[test]
-fn training_stops_when_patience_ends_and_a_second_command_stays_there() {
+fn training_stops_when_patience_ends_and_a_second_command_changes_nothing() {
     let place = evaluated()
         .set("eval.best_metric", "opa")
         .set("eval.patience", 2)
@@ -132,7 +132,7 @@ fn training_stops_when_patience_ends_and_a_second_command_stays_there() {
     let output = place.run(&["--config", "config.toml"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    // The first evaluation, after step 3, is the one that the others must beat by 10.
+    // The later evaluations must beat the first, after step 3, by 10.
     assert!(said.contains("stopped after step 9: 2 evaluations without a better opa"), "{said}");
     assert_eq!(records(&place.path("run/train.jsonl")).len(), 9);
     let report = String::from_utf8(place.bytes("run/report.md")).unwrap();
@@ -140,7 +140,7 @@ fn training_stops_when_patience_ends_and_a_second_command_stays_there() {
     let first = (place.bytes("run/train.jsonl"), evaluations(&place));
     place.succeed(&["--config", "config.toml"]);
     assert!(first == (place.bytes("run/train.jsonl"), evaluations(&place)));
-    // Interrupted between two checkpoints, it stops at the same step.
+    // A run resumed from an earlier checkpoint stops at the same step.
     std::fs::remove_dir_all(place.path("run/checkpoints/step-000009")).unwrap();
     place.succeed(&["--config", "config.toml"]);
     assert_eq!(records(&place.path("run/train.jsonl")).len(), 9);
@@ -148,7 +148,7 @@ fn training_stops_when_patience_ends_and_a_second_command_stays_there() {
 }
 
 #[test]
-fn a_step_that_is_left_out_is_said_also_when_quiet() {
+fn a_skipped_step_is_a_warning_even_when_quiet() {
     let place = evaluated();
     // The gradient overflows.
     let sets = ["--set", "eval.sets=[]", "--set", "eval.every=0", "--set", "dpo.beta=1e300"];

@@ -1,6 +1,7 @@
-//! Kills at instants spread over a whole run, each gone on from with the same command: the end is the same, to the bit.
+//! Kills at instants spread over a whole run: the same command resumes after each, and the run ends with the same
+//! bytes.
 //!
-//! `MVPBENCH_KILLS=100` sets how many; 30 without it.
+//! `MVPBENCH_KILLS` is the number of kills; 30 by default.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +14,7 @@ use crate::command::{Place, records};
 use crate::eval::encoder::folder as encoder;
 use crate::golden::path;
 
-/// Where a run is, by the files that are there; in this order.
+/// Phases of a run, in order. [`phase`] recognises them by the files that exist.
 const PHASES: [&str; 8] = [
     "tokens",
     "evaluation before",
@@ -25,7 +26,8 @@ const PHASES: [&str; 8] = [
     "after",
 ];
 
-/// A run of 8 steps that evaluates and answers, with a checkpoint after every step, on enough pairs for every phase to take its time.
+/// A run of 8 steps with evaluations, answers and a checkpoint after every step. It has enough pairs for a kill to hit
+/// every phase.
 pub(crate) fn place() -> Place {
     let place = Place::golden("tiny-gqa")
         .set("lora.rank", 4)
@@ -80,7 +82,7 @@ pub(crate) fn phase(run: &Path) -> &'static str {
     }]
 }
 
-/// What must not depend on kills: the exported files and all evaluations whole, the log without its times.
+/// Files that must not depend on kills: the exported files, the evaluations, and the log without its timings.
 pub(crate) fn outcome(place: &Place) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for folder in ["run/adapter", "run/eval"] {
@@ -89,7 +91,7 @@ pub(crate) fn outcome(place: &Place) -> BTreeMap<String, Vec<u8>> {
             files.insert(name.clone(), place.bytes(&name));
         }
     }
-    // The model card says how long the run took.
+    // The model card states how long the run took.
     files.remove("run/adapter/README.md");
     files.insert("run/eval.jsonl".into(), place.bytes("run/eval.jsonl"));
     let timeless = records(&place.path("run/train.jsonl")).into_iter().map(|mut record| {
@@ -129,7 +131,7 @@ fn a_run_killed_at_instants_all_over_it_ends_with_the_same_bytes() {
     let mut hit: BTreeMap<&str, usize> = BTreeMap::new();
     let (mut killed, mut started) = (0, 0);
     while killed < kills {
-        // By turns after a share of the whole run's time, and soon after the next phase is seen.
+        // Alternate: kill at a random time, or soon after the next phase begins.
         let (run, jitter) = (place.path("run"), random.uniform(started));
         let timed = started % 2 == 1;
         started += 1;

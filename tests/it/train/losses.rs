@@ -1,4 +1,4 @@
-//! The losses against TRL's values, and whole runs under each of them, from each reference and with each way of scaling.
+//! The losses against TRL's values, and whole runs with each loss, each reference and each LoRA scaling.
 
 use mvpbench::config::DpoSection;
 use mvpbench::config::LossType;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::command::{Place, records};
 use crate::golden::{CASES, json, numbers, pairs, path};
 
-/// Sums of policy and reference of `[chosen, rejected]`, and their tokens.
+/// Sums `[chosen, rejected]` under policy and reference, and the tokens of both answers.
 fn scored(pair: &Value) -> ([f64; 2], [f64; 2], [usize; 2]) {
     let of = |key: &str| ["chosen", "rejected"].map(|side| pair[side][key].as_f64().unwrap());
     let tokens =
@@ -50,7 +50,8 @@ fn every_loss_equals_trls_of_the_same_name() {
     }
 }
 
-/// TRL's term is a mean over the tokens of a micro-batch; here each pair has its own, as in the RPO paper.
+/// TRL's term is a mean over the tokens of a micro-batch; ours is a mean over the tokens of each pair, as in the RPO
+/// paper.
 #[test]
 fn the_sft_term_weighted_by_tokens_equals_trls() {
     for case in CASES {
@@ -72,7 +73,7 @@ fn the_sft_term_weighted_by_tokens_equals_trls() {
     }
 }
 
-/// A run of three steps, each on all 13 pairs of the golden data, with the first evaluation set the same pairs.
+/// A run of three steps, each on all 13 golden pairs, evaluated on the same pairs.
 fn place() -> Place {
     Place::golden("tiny")
         .set("lora.dropout", 0.0)
@@ -84,7 +85,7 @@ fn place() -> Place {
         .evaluate("golden", pairs())
 }
 
-/// The records of the steps of `place` under `set`.
+/// Trains in `place` with each of `set` as a `--set`. Returns the records of the steps.
 #[track_caller]
 fn train(place: &Place, set: &[&str]) -> Vec<Value> {
     let set: Vec<_> = set.iter().flat_map(|set| ["--set", set]).collect();
@@ -138,7 +139,7 @@ fn before_training_every_pair_ties_with_the_policy_as_it_starts() {
     let init = train(&place, &[&from, "dpo.reference=init"]);
     let from_init = before(&place);
 
-    // `summary` of `cases/tiny/logps.json` is TRL's view of that adapter from the base model.
+    // `summary` of `cases/tiny/logps.json` has TRL's figures of that adapter against the base model.
     let golden = json("cases/tiny/logps.json");
     let opa = golden["summary"]["opa"].as_f64().unwrap();
     assert!((number(&from_base["opa"], "value") - opa).abs() <= 1e-12);
@@ -174,7 +175,7 @@ fn without_a_start_adapter_init_is_the_base_model() {
 #[test]
 fn rslora_scales_by_the_root_of_the_rank_and_comes_back_as_it_went() {
     const ADAPTER: &str = "run/adapter/adapter_model.safetensors";
-    // Of rank 16: 8 / sqrt(16) = 32 / 16.
+    // Rank 16: 8 / sqrt(16) = 32 / 16.
     let [classic, same, other] = [
         &["lora.alpha=32"][..],
         &["lora.alpha=8", "lora.use_rslora=true"],

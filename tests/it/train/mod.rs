@@ -1,4 +1,4 @@
-//! Whole runs of `train`: their numbers, what they leave, and what interrupts them.
+//! Whole runs of `train`: their numbers, their files and their interruptions.
 
 mod disk;
 mod evaluations;

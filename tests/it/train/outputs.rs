@@ -1,4 +1,4 @@
-//! What a run leaves beside its numbers: TensorBoard events, the adapter's model card, the command to try next.
+//! Outputs of a run: TensorBoard events, the adapter's model card, the command to try next.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,7 +33,7 @@ fn masked_crc32c(data: &[u8]) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// The payloads of a TFRecord file, whose checksums must be right and which must end with a record.
+/// The payloads of a TFRecord file. Fails on a wrong checksum or a cut record.
 fn payloads(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
@@ -158,7 +158,7 @@ fn events_are_the_logs_numbers_under_trls_names_also_after_a_resume() {
     assert_equals_the_log(&place);
     let first = event_file(&place);
 
-    // A run that lost its last checkpoint does those steps again.
+    // A run that lost its last checkpoint repeats those steps.
     let last = records(&place.path("run/train.jsonl")).len();
     std::fs::remove_dir_all(place.path(&format!("run/checkpoints/step-{last:06}"))).unwrap();
     std::fs::remove_dir_all(place.path("run/eval")).unwrap();

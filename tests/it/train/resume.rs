@@ -1,4 +1,4 @@
-//! Interruptions: whatever kills a run, the same command resumes and ends with the same bytes.
+//! Interruptions: after any kill the same command resumes and ends with the same bytes.
 
 use crate::command::{Place, lines, records};
 use crate::golden::{pairs, path};
@@ -45,7 +45,7 @@ fn resume_is_bit_identical_after_a_kill_at_any_step() {
 }
 
 #[test]
-fn a_run_killed_before_its_configuration_was_written_goes_on() {
+fn a_run_killed_before_its_configuration_was_written_resumes() {
     let place = place();
     for file in ["run.lock", ".config.toml.partial", ".base_model.partial/a", "base_model/a"] {
         place.write(&format!("run/{file}"), "x");
@@ -57,7 +57,7 @@ fn a_run_killed_before_its_configuration_was_written_goes_on() {
 }
 
 #[test]
-fn a_broken_checkpoint_is_passed_over_for_the_one_before_it() {
+fn a_broken_checkpoint_is_skipped_for_the_one_before_it() {
     let place = uninterrupted();
     let adapter = place.bytes(ADAPTER);
     let last = "run/checkpoints/step-000012";
@@ -110,7 +110,7 @@ fn cached_reference_changes_nothing_and_a_broken_cache_is_computed_again() {
     }
 }
 
-/// The one file of a folder.
+/// The only file in a folder.
 fn only_file(folder: &std::path::Path) -> std::path::PathBuf {
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -123,7 +123,7 @@ fn cached_tokens_change_nothing_and_a_broken_or_unwritable_cache_is_made_again()
     let place = uninterrupted();
     let (first, cache) = (place.bytes(ADAPTER), only_file(&place.path("cache/tokens")));
     let whole = std::fs::read(&cache).unwrap();
-    // What the user is told, without the lines about caches and the run's own progress.
+    // The printed notes about pairs, without the lines about caches and progress.
     let notes = |said: &str| {
         let kept =
             said.lines().filter(|line| line.contains("pairs from") || line.starts_with("  "));
@@ -158,7 +158,7 @@ fn cached_tokens_change_nothing_and_a_broken_or_unwritable_cache_is_made_again()
 }
 
 #[test]
-fn a_terminated_run_saves_first_and_says_how_to_go_on() {
+fn a_terminated_run_saves_first_and_prints_how_to_resume() {
     let (whole, place) = (uninterrupted(), place());
     let (log, set) = (place.path("run/train.jsonl"), ["--set", "train.checkpoint_every=1000"]);
     let mut run = place.start_heard(&[&COMMAND, &set[..]].concat());
@@ -237,11 +237,11 @@ fn a_changed_configuration_is_named_and_refused_unless_allowed() {
     let config = String::from_utf8(place.bytes("run/config.toml")).unwrap();
     let said = "# changed after step 12: `train.epochs` is `7`, was `6`\n";
     assert!(config.contains(said) && config.contains("epochs = 7"), "{config}");
-    // It is this run's configuration from now on.
+    // From now on it is this run's configuration.
     place.succeed(&told);
     place.refuse(&COMMAND, &["`train.epochs` is `6`, was `7`"]);
 
-    // No checkpoint has another shape.
+    // No checkpoint fits another rank.
     let wider = ["--set", "lora.rank=8", "--allow-config-change"];
     place.refuse(
         &[&COMMAND, &wider[..]].concat(),

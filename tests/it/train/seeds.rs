@@ -1,4 +1,4 @@
-//! Several seeds: a run for each, and their figures as mean and standard deviation.
+//! Several seeds: one run for each, and figures as mean and standard deviation.
 
 use mvpbench::metrics::Evaluation;
 
@@ -38,7 +38,7 @@ fn every_seed_has_a_run_and_the_figures_have_mean_and_deviation() {
         |seed: u64| place.bytes(&format!("runs/seed-{seed}/adapter/adapter_model.safetensors"));
     assert!(adapter(1) != adapter(2) && adapter(2) != adapter(3));
 
-    // The same command finds all of it done; one more seed is one more run.
+    // The same command repeats nothing; one more seed adds one run.
     let log = |seed: u64| place.bytes(&format!("runs/seed-{seed}/train.jsonl"));
     let first = log(1);
     place.succeed(&COMMAND);
@@ -46,7 +46,7 @@ fn every_seed_has_a_run_and_the_figures_have_mean_and_deviation() {
     place.succeed(&["--config", "config.toml", "--seeds", "1,2,3,4"]);
     assert!(log(1) == first && log(4) != first);
 
-    // A single run with the seed is the same run.
+    // A single run with the same seed gives the same adapter.
     let set = ["--set", "train.seed=2", "--output", "alone"];
     place.succeed(&[&["--config", "config.toml"], &set[..]].concat());
     assert_eq!(place.bytes("alone/adapter/adapter_model.safetensors"), adapter(2));

@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C, in every phase of a run: what is done is saved, how to go on is said, and the end is the same.
+//! SIGTERM and Ctrl-C in every phase of a run: it saves, prints how to resume, and ends with the same bytes.
 #![cfg(unix)]
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::train::kills::{assert_same, outcome, phase, place};
 const COMMAND: [&str; 2] = ["--config", "config.toml"];
 
 #[test]
-fn a_run_that_is_stopped_in_any_phase_saves_and_the_same_command_goes_on() {
+fn a_run_that_is_stopped_in_any_phase_saves_and_the_same_command_resumes() {
     let whole = place();
     whole.succeed(&["--config", "config.toml"]);
     let whole = outcome(&whole);
@@ -46,7 +46,7 @@ fn a_run_that_is_stopped_in_any_phase_saves_and_the_same_command_goes_on() {
     }
 }
 
-/// `copies` of the golden pairs as training data.
+/// A run on the golden pairs repeated `copies` times, with a token budget that makes each pass one micro-batch.
 fn long(copies: usize) -> Place {
     let place = Place::golden("tiny")
         .set("data.train", vec!["pairs.jsonl"])
@@ -60,7 +60,7 @@ fn long(copies: usize) -> Place {
 fn tokenising_is_stopped_too_and_has_written_nothing() {
     let place = long(2000);
     let mut child = place.start_heard(&COMMAND);
-    // The first line comes once signals are handled.
+    // The first line is printed after the signal handler is set.
     while child.read_byte() != b'\n' {}
     std::thread::sleep(Duration::from_millis(20));
     child.send("-INT");
@@ -71,7 +71,7 @@ fn tokenising_is_stopped_too_and_has_written_nothing() {
 }
 
 #[test]
-fn a_pass_that_is_stopped_goes_on_where_it_was_and_gives_the_same_numbers() {
+fn a_pass_that_is_stopped_resumes_and_gives_the_same_numbers() {
     let (whole, place) = (long(40), long(40));
     let small = ["--set", "train.micro_batch_tokens=1", "--set", "train.max_steps=1", "--set"];
     let set = [&small[..], &["eval.sets=[{name=\"a\",files=[\"pairs.jsonl\"]}]"]].concat();
@@ -94,7 +94,7 @@ fn a_pass_that_is_stopped_goes_on_where_it_was_and_gives_the_same_numbers() {
 
 #[test]
 fn a_second_ctrl_c_ends_at_once() {
-    // One micro-batch of everything: the first signal is heard when it is done.
+    // One micro-batch holds all pairs; the first signal takes effect after it.
     let place = long(600);
     let mut child = place.start_heard(&COMMAND);
     child.wait_for("reference", || place.path("run/train.jsonl").exists());

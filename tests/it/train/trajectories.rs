@@ -1,4 +1,4 @@
-//! Whole training runs of TRL, repeated by the command: every logged number of every step, the adapter, the scores after it.
+//! TRL's training runs, repeated by `train`: every logged number of every step, the adapter and its scores.
 
 use std::collections::HashMap;
 
@@ -19,25 +19,25 @@ pub(crate) const RUNS: [(&str, &str); 7] = [
     ("tiny-alllinear", "lr1e-3"),
 ];
 
-/// How far a run may be from TRL's.
+/// Largest allowed differences from TRL's run.
 pub(crate) struct Tolerances {
-    /// Loss and rewards of a step.
+    /// Loss and rewards of a step, absolute.
     pub(crate) loss: f64,
-    /// Mean log-probabilities of a step.
+    /// Mean log-probabilities of a step, in nats.
     pub(crate) logps: f64,
-    /// Share of the gradient's norm.
+    /// Gradient norm of a step, relative.
     pub(crate) grad_norm: f64,
-    /// Share of the adapter's change.
+    /// Error of the adapter after training (L2), as a share of its change.
     pub(crate) change: f64,
-    /// An element of the adapter, as a share of the learning rate.
+    /// Error of an adapter element, as a share of the learning rate.
     pub(crate) element: f64,
-    /// Log-probabilities after training.
+    /// Log-probabilities after training, in nats.
     pub(crate) after: f64,
-    /// OPA after training.
+    /// OPA after training, absolute.
     pub(crate) opa: f64,
 }
 
-/// The golden README's table.
+/// The table in the golden README.
 pub(crate) const F32: Tolerances = Tolerances {
     loss: 1e-4,
     logps: 1e-3,
@@ -52,7 +52,7 @@ fn tensors(file: &std::path::Path) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(file, &Device::Cpu).unwrap()
 }
 
-/// Configures `place` as TRL was.
+/// Configures `place` with TRL's settings.
 fn configure(place: &Place, case: &str, settings: &Value) {
     let logps = json(&format!("cases/{case}/logps.json"));
     let whole = |value: &Value| value.as_i64().unwrap();
@@ -170,7 +170,7 @@ fn every_step_of_every_run_equals_trls() {
     }
 }
 
-/// Trains as TRL did, in an empty place, and holds all that is left there to what TRL logged.
+/// Trains in an empty `place` with TRL's settings and compares log, adapter and scores with TRL's.
 pub(crate) fn assert_run(
     place: &Place,
     (case, run): (&str, &str),
