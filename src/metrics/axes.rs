@@ -1,13 +1,14 @@
 //! Two of the paper's three axes; the third, accuracy, is the figure of the set itself.
 //!
-//! **Intra-profile consistency.** The paper gives no formula. Here it is the agreement of one user's instances: of a user with `k`
-//! pairs of which `w` are won, the share of the `k (k - 1)` ordered pairs of instances with the same outcome,
-//! `(w (w - 1) + (k - w) (k - w - 1)) / (k (k - 1))`; the figure is its mean over the users with two pairs or more, each weighing
-//! the same. A model that is always right, or always wrong, is consistent, so the agreement of shuffled outcomes is given with it.
+//! **Intra-profile consistency.** The paper gives no formula. Here it is the agreement of one user's instances: of a
+//! user with `k` pairs of which `w` are won, the share of the `k (k - 1)` ordered pairs of instances with the same
+//! outcome, `(w (w - 1) + (k - w) (k - w - 1)) / (k (k - 1))`; the figure is its mean over the users with two pairs or
+//! more, each weighing the same. A model that is always right, or always wrong, is consistent, so the agreement of
+//! shuffled outcomes is given with it.
 //!
-//! **Inter-group fairness.** The best group's share less the worst's, over the groups of an attribute that are large enough for a
-//! number; its interval is that of these two groups. They were chosen for being far apart, so the gap after shuffling the users over
-//! the groups is given with it.
+//! **Inter-group fairness.** The best group's share less the worst's, over the groups of an attribute that are large
+//! enough for a number; its interval is that of these two groups. They were chosen for being far apart, so the gap
+//! after shuffling the users over the groups is given with it.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +40,8 @@ pub struct Axes {
 pub struct Consistency {
     /// Mean over users, `n` of them; the bootstrap draws users.
     pub agreement: Figure,
-    /// `p^2 + (1 - p)^2` with `p` the share won of these users' pairs: the agreement of outcomes that do not depend on the user.
+    /// `p^2 + (1 - p)^2` with `p` the share won of these users' pairs: the agreement of outcomes that do not depend on
+    /// the user.
     pub by_chance: f64,
     /// The paired difference to before tuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +61,8 @@ pub struct Fairness {
     pub best: Extreme,
     /// The group with the smallest share.
     pub worst: Extreme,
-    /// 95 of 100 gaps lie below this when users are shuffled over the groups: a smaller gap is no evidence of a difference.
+    /// 95 of 100 gaps lie below this when users are shuffled over the groups: a smaller gap is no evidence of a
+    /// difference.
     pub shuffled_gap: f64,
 }
 
@@ -108,8 +111,8 @@ fn consistency(
     let earlier = before.map(|before| wins_by_user(before, metric));
     let rows: Vec<[f64; 2]> = (0..after.len())
         .map(|user| {
-            let now = agreement(after[user]);
-            [now, earlier.as_ref().map_or(0.0, |earlier| now - agreement(earlier[user]))]
+            let now = after[user].agreement();
+            [now, earlier.as_ref().map_or(0.0, |earlier| now - earlier[user].agreement())]
         })
         .collect();
     let intervals =
@@ -121,8 +124,9 @@ fn consistency(
         n: rows.len(),
         ties: None,
     };
-    let (won, pairs) = after.iter().fold((0, 0), |(w, k), user| (w + user.0, k + user.1));
-    let share = won as f64 / pairs as f64;
+    let mut all = Wins::default();
+    after.iter().for_each(|user| all.add(*user));
+    let share = all.share();
     Some(Consistency {
         agreement: figure(0),
         by_chance: share.powi(2) + (1.0 - share).powi(2),
@@ -130,29 +134,52 @@ fn consistency(
     })
 }
 
-/// Won pairs and pairs of each user who has two or more, in order of appearance.
-fn wins_by_user(scores: &[PairScore], metric: Metric) -> Vec<(usize, usize)> {
-    let clusters = clusters_of(scores);
-    let mut users = vec![(0, 0); clusters.count()];
-    for (score, &cluster) in scores.iter().zip(clusters.of_pair()) {
-        users[cluster].0 += usize::from(is_won(score, metric));
-        users[cluster].1 += 1;
+/// A number of pairs, and how many of them are won.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wins {
+    won: usize,
+    pairs: usize,
+}
+
+impl Wins {
+    fn of(score: &PairScore, metric: Metric) -> Self {
+        Self { won: usize::from(is_won(score, metric)), pairs: 1 }
     }
-    users.retain(|user| user.1 > 1);
+
+    fn add(&mut self, other: Self) {
+        self.won += other.won;
+        self.pairs += other.pairs;
+    }
+
+    /// Share won; NaN without a pair.
+    fn share(self) -> f64 {
+        self.won as f64 / self.pairs as f64
+    }
+
+    /// Share of the ordered couples of different pairs that are both won or both not won.
+    fn agreement(self) -> f64 {
+        let couples = |k: usize| k * k.saturating_sub(1);
+        let alike = couples(self.won) + couples(self.pairs - self.won);
+        alike as f64 / couples(self.pairs) as f64
+    }
+}
+
+/// The wins of each user with two or more pairs, in order of appearance.
+fn wins_by_user(scores: &[PairScore], metric: Metric) -> Vec<Wins> {
+    let clusters = clusters_of(scores);
+    let mut users = vec![Wins::default(); clusters.count()];
+    for (score, &cluster) in scores.iter().zip(clusters.of_pair()) {
+        users[cluster].add(Wins::of(score, metric));
+    }
+    users.retain(|user| user.pairs > 1);
     users
 }
 
-fn agreement((won, pairs): (usize, usize)) -> f64 {
-    let same = |k: usize| k * k.saturating_sub(1);
-    (same(won) + same(pairs - won)) as f64 / same(pairs) as f64
-}
-
-/// Won pairs and pairs of one user within one group.
+/// The pairs of one user within one group.
 #[derive(Debug, Clone, Copy)]
 struct Block {
     group: usize,
-    won: usize,
-    pairs: usize,
+    wins: Wins,
 }
 
 fn fairness(scores: &[PairScore], metric: Metric, seed: u64, minimum_n: usize) -> Vec<Fairness> {
@@ -164,15 +191,14 @@ fn fairness(scores: &[PairScore], metric: Metric, seed: u64, minimum_n: usize) -
         for (label, own) in labels {
             let mut blocks = std::collections::BTreeMap::new();
             for &i in &own {
-                let block: &mut (usize, usize) = blocks.entry(clusters.of_pair()[i]).or_default();
-                block.0 += usize::from(is_won(&scores[i], metric));
-                block.1 += 1;
+                let block: &mut Wins = blocks.entry(clusters.of_pair()[i]).or_default();
+                block.add(Wins::of(&scores[i], metric));
             }
             if own.len() < minimum_n || blocks.len() < MINIMUM_CLUSTERS {
                 continue;
             }
-            for (cluster, (won, pairs)) in blocks {
-                of_cluster[cluster].push(Block { group: names.len(), won, pairs });
+            for (cluster, wins) in blocks {
+                of_cluster[cluster].push(Block { group: names.len(), wins });
             }
             names.push(label);
         }
@@ -200,7 +226,7 @@ fn gap_of(attribute: &str, names: &[&str], of_cluster: &[Vec<Block>], seed: u64)
     let extreme = |group: usize| Extreme {
         label: names[group].to_owned(),
         value: shares[group],
-        n: totals[group].1,
+        n: totals[group].pairs,
     };
     let (best, worst) = (place(|a, b| a > b), place(|a, b| a < b));
     let interval = bootstrap::interval_of(of_cluster.len(), seed, |drawn| {
@@ -219,7 +245,7 @@ fn gap_of(attribute: &str, names: &[&str], of_cluster: &[Vec<Block>], seed: u64)
             value: best.value - worst.value,
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
-            n: blocks.iter().map(|block| block.pairs).sum(),
+            n: blocks.iter().map(|block| block.wins.pairs).sum(),
             ties: None,
         },
         best,
@@ -228,19 +254,18 @@ fn gap_of(attribute: &str, names: &[&str], of_cluster: &[Vec<Block>], seed: u64)
     }
 }
 
-/// Won pairs and pairs of each group.
-fn totals(groups: usize, blocks: impl Iterator<Item = Block>) -> Vec<(usize, usize)> {
-    let mut totals = vec![(0, 0); groups];
+/// The pairs of each group.
+fn totals(groups: usize, blocks: impl Iterator<Item = Block>) -> Vec<Wins> {
+    let mut totals = vec![Wins::default(); groups];
     for block in blocks {
-        totals[block.group].0 += block.won;
-        totals[block.group].1 += block.pairs;
+        totals[block.group].add(block.wins);
     }
     totals
 }
 
 /// Share won of each group; NaN for one without a pair.
 fn shares(groups: usize, blocks: impl Iterator<Item = Block>) -> Vec<f64> {
-    totals(groups, blocks).into_iter().map(|(won, pairs)| won as f64 / pairs as f64).collect()
+    totals(groups, blocks).into_iter().map(Wins::share).collect()
 }
 
 /// The largest share less the smallest, of the groups that have a pair.
