@@ -128,7 +128,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     };
     settings.check()?;
     let adapter = match &args.adapter {
-        Some(folder) => Some(adapter::load(folder, &base.config, None, &Device::Cpu)?),
+        Some(folder) => Some(adapter::load(folder, &base.shape, None, &Device::Cpu)?),
         None => None,
     };
     let (prompts, ids) = prompts(args, &base, verbosity)?;
@@ -238,7 +238,7 @@ fn prompts(
         }
     };
     notes.iter().for_each(|note| verbosity.note(note));
-    let most = base.config.max_positions;
+    let most = base.shape.max_positions;
     let ids = prompts.iter().map(|prompt| {
         let ids = prompt.ids(&base.tokenizer)?;
         if ids.len() >= most {

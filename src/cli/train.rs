@@ -58,8 +58,7 @@ pub struct TrainArgs {
 pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     interrupt::install()?;
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let typed = (args.config.clone(), args.set.clone());
-    let mut overrides = args.set;
+    let mut overrides = args.set.clone();
     overrides.extend(args.output.map(|dir| format!("output.dir={}", dir.display())));
     let (config, origin) = RunConfig::load(&args.config, &overrides)?;
     verbosity.note(format!("config: {origin}"));
@@ -114,13 +113,15 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     let dir = config.output.dir.display();
     writeln!(out, "adapter: {}", report.adapter_dir)?;
     writeln!(out, "report:  {dir}/report.html")?;
-    writeln!(out, "next:    {}", next_command(&typed, &config))?;
+    writeln!(out, "next:    {}", next_command(&args.config, &args.set, &config))?;
     Ok(())
 }
 
 /// A complete command to try after a run: the same run with an adapter on all of attention, or, after that one, the adapter's answer to a
-/// prompt. `typed`: `--config` and every `--set` of the run.
-fn next_command((file, sets): &(String, Vec<String>), config: &RunConfig) -> String {
+/// prompt.
+///
+/// - `file`, `sets`: `--config` and every `--set` of the run.
+fn next_command(file: &str, sets: &[String], config: &RunConfig) -> String {
     use Projection::{KProj, OProj, QProj, VProj};
     let dir = config.output.dir.display();
     if [QProj, KProj, VProj, OProj].iter().all(|p| config.lora.target_modules.contains(p)) {

@@ -1,9 +1,6 @@
 //! Estimates before a run what it will need: steps, tokens, FLOP, memory, disk. Everything follows from the configuration, the
 //! token counts and the shape of the model; no weight is read.
 
-use crate::inference::engine;
-use crate::machine::peak;
-use crate::machine::rate;
 use std::path::Path;
 
 use anyhow::Result;
@@ -13,7 +10,9 @@ use crate::config::{MetricName, Reference, RunConfig};
 use crate::data::pack;
 use crate::data::token_pair::TokenPair;
 use crate::hub::HubModel;
-use crate::machine::memory::{self, DeviceKind, Memory, PassPlan};
+use crate::inference::engine;
+use crate::machine::memory::{self, DeviceKind, GenerationPlan, Memory, PassPlan};
+use crate::machine::{peak, rate};
 use crate::model::decoder::Keep;
 use crate::model::generation::GenerationSettings;
 use crate::model::shard::Shard;
@@ -94,6 +93,15 @@ pub enum Headers {
     Absent(String),
 }
 
+/// The size of a micro-batch; the largest is the one with most tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MicroBatch {
+    /// Tokens computed, each prompt once.
+    pub tokens: usize,
+    /// Scored tokens among them.
+    pub scored: usize,
+}
+
 /// What a run will need.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
@@ -109,8 +117,8 @@ pub struct Estimate {
     pub tokens: usize,
     /// Of those, scored.
     pub scored: usize,
-    /// Tokens of the largest micro-batch, and the scored ones of it.
-    pub micro_batch: (usize, usize),
+    /// The largest micro-batch.
+    pub micro_batch: MicroBatch,
     /// Pairs of all evaluation sets.
     pub evaluated: usize,
     /// Evaluations after the first one, the last one included.
@@ -137,7 +145,7 @@ impl Estimate {
         place: DeviceKind,
         dtype: DType,
     ) -> Result<Self> {
-        let model = &inputs.model_config;
+        let model = &inputs.shape;
         let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
         let weights = (model.parameters() * dtype.size_in_bytes()) as f64;
         // A run decides once the weights are loaded; the GPU need not be here, so its free memory is not known.
@@ -190,7 +198,7 @@ impl Estimate {
             flop,
             memory,
             chosen: engine.keep,
-            disk: disk(config, inputs, trained as f64, (plan.steps(), evaluations), visited.len()),
+            disk: disk(config, inputs, trained as f64, &plan, evaluations),
             headers,
         })
     }
@@ -221,13 +229,13 @@ fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
 
 /// Bytes for answering 16 or all prompts at once, the longest ones, none ending early; a GPU with more room answers more at once.
 fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
-    let model = &inputs.model_config;
+    let model = &inputs.shape;
     let longest = |set: &EvalInputs| set.pairs.iter().map(|pair| pair.prompt.len()).max();
     let of = |set: &EvalInputs| {
         let tokens = longest(set).unwrap_or(0) + config.eval.spmr.max_new_tokens;
         let sequences = GenerationSettings::default().batch.min(set.pairs.len());
-        let each = (sequences, tokens.min(model.max_positions));
-        memory::generation_bytes(model, &config.lora, dtype, each)
+        let tokens = tokens.min(model.max_positions);
+        GenerationPlan { shape: model, lora: &config.lora, dtype, sequences, tokens }.bytes()
     };
     asked(inputs).map(of).fold(0.0, f64::max)
 }
@@ -237,7 +245,7 @@ fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
 struct Count {
     tokens: usize,
     scored: usize,
-    largest: (usize, usize),
+    largest: MicroBatch,
 }
 
 impl Count {
@@ -248,7 +256,7 @@ impl Count {
             let scored = pairs[range].iter().map(|pair| pair.tokens() - pair.prompt.len()).sum();
             self.tokens += tokens;
             self.scored += scored;
-            self.largest = self.largest.max((tokens, scored));
+            self.largest = self.largest.max(MicroBatch { tokens, scored });
         }
     }
 }
@@ -258,7 +266,7 @@ struct Sizes {
     place: DeviceKind,
     dtype: DType,
     trained: usize,
-    micro_batch: (usize, usize),
+    micro_batch: MicroBatch,
 }
 
 /// The memory under `keep`.
@@ -270,8 +278,8 @@ fn held(
     data_bytes: f64,
     headers: &Headers,
 ) -> Memory {
-    let model = &inputs.model_config;
-    let (tokens, scored) = sizes.micro_batch;
+    let model = &inputs.shape;
+    let MicroBatch { tokens, scored } = sizes.micro_batch;
     let pass = PassPlan {
         shape: model,
         lora: &config.lora,
@@ -340,8 +348,8 @@ fn disk(
     config: &RunConfig,
     inputs: &Inputs,
     trained: f64,
-    (steps, evaluations): (usize, usize),
-    visited: usize,
+    plan: &Plan,
+    evaluations: usize,
 ) -> Disk {
     let tokenizer: usize = inputs.tokenizer_files.iter().map(|(_, bytes)| bytes.len()).sum();
     let scores: usize = inputs.sets.iter().map(|set| set.pairs.len()).sum();
@@ -358,8 +366,8 @@ fn disk(
     Disk {
         checkpoints: 12.0 * trained * (kept + best) as f64,
         adapter: 4.0 * trained + tokenizer as f64,
-        records: step * steps as f64
-            + pair * visited as f64
+        records: step * plan.steps() as f64
+            + pair * plan.visited().len() as f64
             + scored as f64 * score * scores as f64,
         base_model: base_model as f64,
     }

@@ -2,21 +2,19 @@
 
 pub mod estimate;
 
-use crate::console::units;
-use crate::machine::peak;
-use crate::machine::rate;
-use crate::run_folder::guard;
 use std::fmt::Write as _;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
 
 use crate::config::{Activations, Dtype, RunConfig};
+use crate::console::units;
 use crate::dry_run::estimate::{Estimate, Headers};
-use crate::machine;
 use crate::machine::memory::{DeviceKind, Memory};
+use crate::machine::{self, peak, rate};
 use crate::model::decoder::Keep;
 use crate::report::table::Table;
+use crate::run_folder::guard;
 use crate::run_folder::purpose::Purpose;
 use crate::session::Options;
 use crate::session::inputs::Inputs;
@@ -24,7 +22,17 @@ use crate::session::inputs::Inputs;
 /// Share of the plain matmul rate that a run sustains: the log's `mfu` on the CPU.
 const SUSTAINED_SHARE: f64 = 0.65;
 
-/// The plan of the run that `config` and `options` describe; `tflops`: the sustained rate to plan with, measured if none.
+/// The rate that the time of a run is computed from, in TFLOP/s.
+enum Rate {
+    /// The sustained rate, from `--tflops`.
+    Given(f64),
+    /// This CPU's plain matmul rate; a run sustains [`SUSTAINED_SHARE`] of it.
+    Measured(f64),
+    /// Not given for a GPU.
+    Unknown,
+}
+
+/// The plan of the run that `config` and `options` describe; `tflops`: the sustained rate, none to measure this CPU's matmul rate.
 ///
 /// `--device cuda` and `model.dtype = "bf16"` plan for a GPU, also where there is none.
 pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Result<String> {
@@ -37,13 +45,14 @@ pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Re
     let inputs = Inputs::load(config, options.verbosity)?;
     inputs.notes.iter().for_each(|note| options.verbosity.note(note));
     let estimate = Estimate::new(config, &inputs, place, dtype)?;
-    let measured = match (tflops, place) {
+    let rate = match (tflops, place) {
+        (Some(tflops), _) => Rate::Given(tflops),
         (None, DeviceKind::Cpu) => {
-            Some(rate::matmul_tflops(&inputs.model_config, dtype, &Device::Cpu)?)
+            Rate::Measured(rate::matmul_tflops(&inputs.shape, dtype, &Device::Cpu)?)
         }
-        _ => None,
+        (None, DeviceKind::Cuda) => Rate::Unknown,
     };
-    text(config, &estimate, place, dtype, (tflops, measured))
+    text(config, &estimate, place, dtype, &rate)
 }
 
 /// The kind of device that the run is planned for. Refuses the devices that a run would refuse.
@@ -65,7 +74,7 @@ fn text(
     estimate: &Estimate,
     place: DeviceKind,
     dtype: DType,
-    (given, measured): (Option<f64>, Option<f64>),
+    rate: &Rate,
 ) -> Result<String> {
     let mut text = String::new();
     let count = units::count;
@@ -102,7 +111,7 @@ fn text(
         "tokens:      {} computed, {} scored; at most {} at once",
         count(estimate.tokens),
         count(estimate.scored),
-        count(estimate.micro_batch.0)
+        count(estimate.micro_batch.tokens)
     )?;
     if estimate.generated > 0 {
         writeln!(
@@ -127,17 +136,17 @@ fn text(
         operations(flop.recomputing)
     )?;
     let duration = |tflops: f64| units::duration(flop.total(estimate.chosen) / tflops / 1e12);
-    match (given, measured) {
-        (Some(tflops), _) => {
-            writeln!(text, "time:        {} at the given {tflops} TFLOP/s", duration(tflops))?;
+    match rate {
+        Rate::Given(tflops) => {
+            writeln!(text, "time:        {} at the given {tflops} TFLOP/s", duration(*tflops))?;
         }
-        (None, Some(matmul)) => writeln!(
+        Rate::Measured(matmul) => writeln!(
             text,
             "time:        {} at {:.0} % of the measured matmul rate, {matmul:.3} TFLOP/s",
             duration(SUSTAINED_SHARE * matmul),
             100.0 * SUSTAINED_SHARE
         )?,
-        (None, None) => {
+        Rate::Unknown => {
             writeln!(text, "time:        unknown; give the GPU's sustained rate with --tflops")?;
         }
     }

@@ -189,17 +189,32 @@ pub fn key_value_bytes(shape: &Shape, dtype: DType, tokens: usize) -> f64 {
     (2 * shape.layers * tokens * shape.key_width() * dtype.size_in_bytes()) as f64
 }
 
-/// Bytes of the keys and values of `sequences` with `tokens` tokens each, and of a layer's pass over their prompts.
-pub fn generation_bytes(
-    shape: &Shape,
-    lora: &LoraSection,
-    dtype: DType,
-    (sequences, tokens): (usize, usize),
-) -> f64 {
-    let [token, row] = kept_elements(shape, lora, Rows::All, dtype);
-    let (hidden, inner) = (shape.hidden as f64, shape.intermediate as f64);
-    let pass = PREFILL_TOKENS.min(sequences * tokens) as f64 * (token + row + inner + 4.0 * hidden);
-    sequences as f64 * key_value_bytes(shape, dtype, tokens) + pass * dtype.size_in_bytes() as f64
+/// Answers that are generated at once.
+#[derive(Debug, Clone, Copy)]
+pub struct GenerationPlan<'a> {
+    /// Shape of the model.
+    pub shape: &'a Shape,
+    /// Its adapter.
+    pub lora: &'a LoraSection,
+    /// Dtype of weights and activations.
+    pub dtype: DType,
+    /// Number of answers.
+    pub sequences: usize,
+    /// Tokens of each, prompt included.
+    pub tokens: usize,
+}
+
+impl GenerationPlan<'_> {
+    /// Bytes of the keys and values, and of a layer's pass over the prompts.
+    pub fn bytes(&self) -> f64 {
+        let Self { shape, lora, dtype, sequences, tokens } = *self;
+        let [token, row] = kept_elements(shape, lora, Rows::All, dtype);
+        let (hidden, inner) = (shape.hidden as f64, shape.intermediate as f64);
+        let prefilled = PREFILL_TOKENS.min(sequences * tokens) as f64;
+        let pass = prefilled * (token + row + inner + 4.0 * hidden);
+        let key_values = sequences as f64 * key_value_bytes(shape, dtype, tokens);
+        key_values + pass * dtype.size_in_bytes() as f64
+    }
 }
 
 /// Parameters of an adapter on a model of `shape`.
@@ -292,7 +307,8 @@ mod tests {
     #[test]
     fn answers_of_a_7b_keep_half_a_mebibyte_a_token() {
         let (shape, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
-        let bytes = generation_bytes(&shape, &lora, DType::BF16, (16, 1024));
+        let (dtype, sequences, tokens) = (DType::BF16, 16, 1024);
+        let bytes = GenerationPlan { shape: &shape, lora: &lora, dtype, sequences, tokens }.bytes();
         let cached = (16u64 * 1024 * 524_288) as f64;
         let pass = 2048.0 * (93_384 + 2 * (11_008 + 4 * 4096)) as f64;
         assert!((bytes - cached - pass).abs() < 0.5, "{bytes}");

@@ -9,16 +9,19 @@ use crate::machine::memory::MICRO_BATCH_TOKENS;
 use crate::model::shape::Shape;
 use crate::ops::philox::Philox;
 
-/// Largest hidden and intermediate size of the timed matmul; a plan may be for a model that no memory holds.
-const LARGEST_MEASURED: (usize, usize) = (8192, 32_768);
+/// Largest hidden size of the timed matmul: a plan may be for a model that does not fit into this machine's memory.
+const LARGEST_HIDDEN: usize = 8192;
+
+/// Largest intermediate size of the timed matmul.
+const LARGEST_INTERMEDIATE: usize = 32_768;
 
 /// Rate of a plain matmul at the model's feed-forward shape, in TFLOP/s: `mfu` is a share of it.
 pub fn matmul_tflops(shape: &Shape, dtype: DType, device: &Device) -> Result<f64> {
     let rows = if device.is_cpu() { 1024 } else { MICRO_BATCH_TOKENS };
     let (hidden, intermediate) =
-        (shape.hidden.min(LARGEST_MEASURED.0), shape.intermediate.min(LARGEST_MEASURED.1));
-    let x = uneven((rows, hidden), dtype, device)?;
-    let weight = uneven((intermediate, hidden), dtype, device)?;
+        (shape.hidden.min(LARGEST_HIDDEN), shape.intermediate.min(LARGEST_INTERMEDIATE));
+    let x = uneven(rows, hidden, dtype, device)?;
+    let weight = uneven(intermediate, hidden, dtype, device)?;
     let flop = 2.0 * (rows * hidden * intermediate) as f64;
     let mut fastest_s = f64::INFINITY;
     let begun = Instant::now();
@@ -32,13 +35,13 @@ pub fn matmul_tflops(shape: &Shape, dtype: DType, device: &Device) -> Result<f64
 }
 
 /// Numbers in ±1, no two alike, for timing: a GPU multiplies equal numbers with less power, and so faster.
-fn uneven(shape: (usize, usize), dtype: DType, device: &Device) -> Result<Tensor> {
+fn uneven(rows: usize, columns: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     let random = |n: usize, stream| -> Result<Tensor> {
         let philox = Philox::new(0, stream);
         let values = (0..n as u64).map(|i| (2.0 * philox.uniform(i) - 1.0) as f32);
         Ok(Tensor::from_iter(values, device)?.to_dtype(dtype)?)
     };
-    let (column, row) = (random(shape.0, 0)?.unsqueeze(1)?, random(shape.1, 1)?.unsqueeze(0)?);
+    let (column, row) = (random(rows, 0)?.unsqueeze(1)?, random(columns, 1)?.unsqueeze(0)?);
     Ok(column.broadcast_mul(&row)?)
 }
 
@@ -57,7 +60,7 @@ mod tests {
 
     #[test]
     fn what_is_timed_has_no_two_numbers_alike() {
-        let all = uneven((5, 7), DType::F32, &Device::Cpu).unwrap();
+        let all = uneven(5, 7, DType::F32, &Device::Cpu).unwrap();
         let mut all = all.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         all.sort_by(f32::total_cmp);
         assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "{all:?}");

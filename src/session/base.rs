@@ -41,7 +41,7 @@ pub struct Base {
     /// Where they come from.
     pub source: ModelSource,
     /// The model's shape.
-    pub config: Shape,
+    pub shape: Shape,
     /// The tokenizer, held against the model's vocabulary.
     pub tokenizer: Tokenizer,
     /// The model's chat template, if it has one.
@@ -55,9 +55,9 @@ pub struct Base {
 
 impl Base {
     /// Reads and checks the small files of the model that `section` names; those on the hub are downloaded.
-    pub fn load(section: &ModelSection, say: Verbosity) -> Result<Self> {
+    pub fn load(section: &ModelSection, verbosity: Verbosity) -> Result<Self> {
         let path = section.path.as_str();
-        let hub = Hub::new(say);
+        let hub = Hub::new(verbosity);
         let source = ModelSource::find(section, &hub)?;
         let mut notes = Vec::new();
         match (&source, section.revision.as_str()) {
@@ -78,7 +78,7 @@ impl Base {
                 .hint("`model.path` must be the folder of a Hugging Face checkpoint")
                 .into());
         };
-        let config = Shape::parse(
+        let shape = Shape::parse(
             &String::from_utf8_lossy(&config_json),
             &Path::new(path).join("config.json").display().to_string(),
         )?;
@@ -99,7 +99,7 @@ impl Base {
                 Tokenizer::from_bytes(&files, path)?
             }
         };
-        tokenizer.check_vocab(config.vocab)?;
+        tokenizer.check_vocab(shape.vocab)?;
         let mut tokenizer_files = Vec::new();
         for name in TOKENIZER_FILES {
             if let Some(bytes) = source.file(name)? {
@@ -113,7 +113,7 @@ impl Base {
         let (jinja, tokenizer_config) =
             (file("chat_template.jinja"), file("tokenizer_config.json"));
         let template = ChatTemplate::find(jinja, tokenizer_config, &tokenizer, path)?;
-        Ok(Self { source, config, tokenizer, template, tokenizer_files, notes, hub })
+        Ok(Self { source, shape, tokenizer, template, tokenizer_files, notes, hub })
     }
 
     /// Digest of the files that the tokenizer was made of.
@@ -135,7 +135,7 @@ impl Base {
                 Value::Array(ids) => ids.iter().map(Value::as_u64).collect::<Option<Vec<_>>>(),
                 id => id.as_u64().map(|id| vec![id]),
             };
-            let vocab = self.config.vocab as u64;
+            let vocab = self.shape.vocab as u64;
             return match eos {
                 Some(ids) if ids.iter().all(|&id| id < vocab) => {
                     Ok(ids.into_iter().map(|id| id as u32).collect())

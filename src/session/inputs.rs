@@ -41,7 +41,7 @@ pub struct Inputs {
     /// The base model's files.
     pub model: ModelSource,
     /// Its shape.
-    pub model_config: Shape,
+    pub shape: Shape,
     /// Tokenizer files by name.
     pub tokenizer_files: Vec<(String, Vec<u8>)>,
     /// The training pairs that were kept.
@@ -67,53 +67,49 @@ pub struct Inputs {
 
 impl Inputs {
     /// Reads and checks the files that `config` names.
-    pub fn load(config: &RunConfig, say: Verbosity) -> Result<Self> {
-        Self::read(config, Some(&config.lora), say)
+    pub fn load(config: &RunConfig, verbosity: Verbosity) -> Result<Self> {
+        Self::read(config, Some(&config.lora), verbosity)
     }
 
     /// Reads and checks the files of an evaluation: no training pairs, and `lora.init_from` may be any adapter that fits the model.
-    pub fn for_evaluation(config: &RunConfig, say: Verbosity) -> Result<Self> {
-        Self::read(config, None, say)
+    pub fn for_evaluation(config: &RunConfig, verbosity: Verbosity) -> Result<Self> {
+        Self::read(config, None, verbosity)
     }
 
     /// `training`: the `[lora]` section that the adapter must agree with, if training pairs are wanted.
-    fn read(config: &RunConfig, training: Option<&LoraSection>, say: Verbosity) -> Result<Self> {
-        let base = Base::load(&config.model, say)?;
+    fn read(
+        config: &RunConfig,
+        training: Option<&LoraSection>,
+        verbosity: Verbosity,
+    ) -> Result<Self> {
+        let base = Base::load(&config.model, verbosity)?;
         let start = match config.lora.init_from.as_str() {
             "" => None,
-            folder => Some(adapter::load(Path::new(folder), &base.config, training, &Device::Cpu)?),
+            folder => Some(adapter::load(Path::new(folder), &base.shape, training, &Device::Cpu)?),
         };
 
-        let (mut notes, mut unsaved) = (base.notes.clone(), Vec::new());
+        let mut reader = PairReader::new(&base, &config.data, verbosity);
         let (mut train, mut train_ids) = (Vec::new(), Vec::new());
         if training.is_some() {
-            let files = &config.data.train;
-            let cache = (&mut unsaved, say);
-            let (texts, kept) =
-                pairs("training pairs", files, &base, &config.data, &mut notes, cache)?;
-            train_ids = kept.iter().map(|pair| texts[pair.row as usize].id.clone()).collect();
-            train = kept;
+            let set = reader.read("training pairs", &config.data.train)?;
+            let id = |pair: &TokenPair| set.texts[pair.row as usize].id.clone();
+            train_ids = set.pairs.iter().map(id).collect();
+            train = set.pairs;
         }
         let mut sets = Vec::new();
         for set in &config.eval.sets {
-            let (texts, pairs) = pairs(
-                &format!("eval set `{}`", set.name),
-                &set.files,
-                &base,
-                &config.data,
-                &mut notes,
-                (&mut unsaved, say),
-            )?;
+            let TokenizedSet { texts, pairs } =
+                reader.read(&format!("eval set `{}`", set.name), &set.files)?;
             let (name, metrics) = (set.name.clone(), set.metrics.clone());
             sets.push(EvalInputs { name, texts, pairs, metrics });
         }
+        let PairReader { mut notes, unsaved, .. } = reader;
         let encoder = encoder(config, &base.hub, &mut notes)?;
         let eos = if encoder.is_some() { base.eos_ids()? } else { Vec::new() };
-        let Base { source: model, config: model_config, tokenizer, tokenizer_files, hub, .. } =
-            base;
+        let Base { source: model, shape, tokenizer, tokenizer_files, hub, .. } = base;
         Ok(Self {
             model,
-            model_config,
+            shape,
             tokenizer_files,
             train,
             train_ids,
@@ -137,8 +133,8 @@ impl Inputs {
     }
 
     /// Caches the token ids for the next run.
-    pub fn save_tokens(&mut self, say: Verbosity) {
-        self.unsaved.drain(..).for_each(|cache| cache.save(say));
+    pub fn save_tokens(&mut self, verbosity: Verbosity) {
+        self.unsaved.drain(..).for_each(|cache| cache.save(verbosity));
     }
 
     /// Digest of everything here that a result depends on, with the model's own.
@@ -180,32 +176,51 @@ fn encoder(
     Ok(Some(source))
 }
 
-/// The pairs of `files` as text and as tokens; what was cut, dropped or odd about them is added to `notes`.
-fn pairs(
-    what: &str,
-    files: &[String],
-    base: &Base,
-    data: &DataSection,
-    notes: &mut Vec<String>,
-    (unsaved, say): (&mut Vec<Unsaved>, Verbosity),
-) -> Result<(Vec<Pair>, Vec<TokenPair>)> {
-    let loaded = base.texts(files, data, notes)?;
-    let limits = Limits::from(data);
-    let (tokenized, cache) = token_cache::tokenize(
-        &loaded.pairs,
-        &base.tokenizer,
-        &base.tokenizer_digest()?,
-        &limits,
-        say,
-    )?;
-    unsaved.extend(cache);
-    notes.push(format!("{what}: {}\n{}", loaded.counts, tokenized.counts).replace('\n', "\n  "));
-    if tokenized.pairs.is_empty() {
-        bail_input!(
-            "{what}: none of the {} pairs is left under `data.max_length = {}`",
-            loaded.pairs.len(),
-            limits.max_length
-        );
+/// A set of pairs.
+struct TokenizedSet {
+    /// All pairs of the files.
+    texts: Vec<Pair>,
+    /// The kept pairs; `row` is the place in `texts`.
+    pairs: Vec<TokenPair>,
+}
+
+/// Reads and tokenizes sets of pairs.
+struct PairReader<'a> {
+    base: &'a Base,
+    data: &'a DataSection,
+    verbosity: Verbosity,
+    /// The base model's notes, then the counts of each set: pairs, cuts, dropped pairs, duplicates.
+    notes: Vec<String>,
+    /// Token ids that no cache has yet.
+    unsaved: Vec<Unsaved>,
+}
+
+impl<'a> PairReader<'a> {
+    fn new(base: &'a Base, data: &'a DataSection, verbosity: Verbosity) -> Self {
+        Self { base, data, verbosity, notes: base.notes.clone(), unsaved: Vec::new() }
     }
-    Ok((loaded.pairs, tokenized.pairs))
+
+    /// Reads the set `name` from `files`. Refuses a set without a kept pair.
+    fn read(&mut self, name: &str, files: &[String]) -> Result<TokenizedSet> {
+        let loaded = self.base.texts(files, self.data, &mut self.notes)?;
+        let limits = Limits::from(self.data);
+        let (tokenized, cache) = token_cache::tokenize(
+            &loaded.pairs,
+            &self.base.tokenizer,
+            &self.base.tokenizer_digest()?,
+            &limits,
+            self.verbosity,
+        )?;
+        self.unsaved.extend(cache);
+        let counts = format!("{name}: {}\n{}", loaded.counts, tokenized.counts);
+        self.notes.push(counts.replace('\n', "\n  "));
+        if tokenized.pairs.is_empty() {
+            bail_input!(
+                "{name}: none of the {} pairs is left under `data.max_length = {}`",
+                loaded.pairs.len(),
+                limits.max_length
+            );
+        }
+        Ok(TokenizedSet { texts: loaded.pairs, pairs: tokenized.pairs })
+    }
 }

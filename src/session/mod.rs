@@ -75,27 +75,27 @@ impl<'a> Session<'a> {
     /// Refuses a folder of another configuration or with other inputs ([`guard::check`], [`RunFolder::begin`]).
     pub fn open(config: &'a RunConfig, options: &'a Options, purpose: Purpose) -> Result<Self> {
         peak::keep_freed_memory();
-        let (say, is_run) = (options.verbosity, purpose == Purpose::Run);
+        let (verbosity, is_run) = (options.verbosity, purpose == Purpose::Run);
 
         // What the user gave. Weights come last, so that a mistake in the data costs no download.
         let device = machine::device(&options.device)?;
         let dtype = machine::dtype(config.model.dtype, &device)?;
         let changes = guard::check(purpose, config, &options.resume, options.allow_config_change)?;
         for change in &changes {
-            say.warn(format!("the configuration has changed: {change}"));
+            verbosity.warn(format!("the configuration has changed: {change}"));
         }
         let mut inputs = match purpose {
-            Purpose::Run => Inputs::load(config, say)?,
-            Purpose::Evaluation => Inputs::for_evaluation(config, say)?,
+            Purpose::Run => Inputs::load(config, verbosity)?,
+            Purpose::Evaluation => Inputs::for_evaluation(config, verbosity)?,
         };
-        inputs.notes.iter().for_each(|note| say.note(note));
+        inputs.notes.iter().for_each(|note| verbosity.note(note));
         inputs.fetch_weights()?;
         let encoder = inputs.encoder.as_ref().map(EncoderSource::load).transpose()?;
 
         // The model and the folder.
         let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
         let model_digest = weights::digest(&base_path)?;
-        inputs.save_tokens(say);
+        inputs.save_tokens(verbosity);
         let inputs_digest = inputs.digest(&model_digest)?;
         let place = machine::describe(&device);
         let commit = inputs.model.commit().map(|(commit, _)| commit);
@@ -113,7 +113,7 @@ impl<'a> Session<'a> {
             ModelSource::Embedded(_) => std::path::absolute(&base_path)?.display().to_string(),
         };
         if is_run {
-            say.note(format!(
+            verbosity.note(format!(
                 "model: {:.1} M parameters, {dtype:?} on {place}; {:?} activations, {} tokens at once",
                 model.shape.parameters() as f64 / 1e6,
                 engine.keep,

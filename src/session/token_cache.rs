@@ -28,10 +28,10 @@ pub(super) struct Unsaved {
 
 impl Unsaved {
     /// Writes it; a cache that cannot be written is said, and is no error.
-    pub(super) fn save(self, say: Verbosity) {
+    pub(super) fn save(self, verbosity: Verbosity) {
         let written = atomic::write(&self.path, |out| Ok(out.write_all(&self.bytes)?));
         if let Err(error) = written {
-            say.note(format!("warning: the tokens are not cached: {error:#}"));
+            verbosity.note(format!("warning: the tokens are not cached: {error:#}"));
         }
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn tokenize(
     tokenizer: &Tokenizer,
     tokenizer_digest: &str,
     limits: &Limits,
-    say: Verbosity,
+    verbosity: Verbosity,
 ) -> Result<(Tokenized, Option<Unsaved>)> {
     let key = key(pairs, tokenizer_digest, limits);
     let Some(path) = cache::folder("tokens").map(|folder| folder.join(format!("{key}.tokens")))
@@ -54,10 +54,10 @@ pub(super) fn tokenize(
     };
     if path.exists() {
         if let Some(tokenized) = read(&path, &key, pairs.len()) {
-            say.note(format!("tokens: {} pairs from the cache", tokenized.pairs.len()));
+            verbosity.note(format!("tokens: {} pairs from the cache", tokenized.pairs.len()));
             return Ok((tokenized, None));
         }
-        say.note(format!(
+        verbosity.note(format!(
             "warning: token cache `{}` is broken or of other texts; it is made again",
             path.display()
         ));
