@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::tokenizer_files::{self, Parts};
+use super::tokenizer_files::{self, Parts, SpecialToken};
 use super::words::{Memory, Words};
 use crate::error::InputError;
 use crate::error::contained::contained;
@@ -17,8 +17,8 @@ pub use super::tokenizer_files::TokenizerFiles;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     name: String,
-    eos: (u32, String),
-    bos: Option<(u32, String)>,
+    eos: SpecialToken,
+    bos: Option<SpecialToken>,
     vocab_size: usize,
     words: Option<Words>,
 }
@@ -92,7 +92,7 @@ impl Tokenizer {
 
     /// The EOS text at the end of an answer must become the EOS id, or the model would never learn to end one.
     fn check_eos(&self) -> Result<()> {
-        let (id, text) = &self.eos;
+        let SpecialToken { id, text } = &self.eos;
         let ids = self.encode(&format!("a{text}"), false)?;
         if ids.len() > 1 && ids.last() == Some(id) {
             return Ok(());
@@ -118,7 +118,7 @@ impl Tokenizer {
         let special = [Some(&self.eos), self.bos.as_ref()]
             .into_iter()
             .flatten()
-            .map(|(id, text)| (*id, text));
+            .map(|token| (token.id, &token.text));
         match model.chain(special).max() {
             Some((id, text)) if id as usize >= vocab_size => Err(InputError::new(format!(
                 "{}: the token `{text}` has the id {id}, but the model's vocabulary has {vocab_size} rows",
@@ -166,22 +166,22 @@ impl Tokenizer {
 
     /// Id of the token that ends an answer.
     pub fn eos_id(&self) -> u32 {
-        self.eos.0
+        self.eos.id
     }
 
     /// Text of the token that ends an answer, `</s>` for Llama-2.
     pub fn eos_text(&self) -> &str {
-        &self.eos.1
+        &self.eos.text
     }
 
     /// Id of the token that begins a sequence, if there is one.
     pub fn bos_id(&self) -> Option<u32> {
-        self.bos.as_ref().map(|(id, _)| *id)
+        self.bos.as_ref().map(|token| token.id)
     }
 
     /// Text of the token that begins a sequence, `<s>` for Llama-2, if there is one.
     pub fn bos_text(&self) -> Option<&str> {
-        self.bos.as_ref().map(|(_, text)| text.as_str())
+        self.bos.as_ref().map(|token| token.text.as_str())
     }
 
     /// The library's own tokenizer.

@@ -23,8 +23,15 @@ pub struct TokenizerFiles<'a> {
 pub(super) struct Parts {
     pub(super) inner: tokenizers::Tokenizer,
     pub(super) json: Value,
-    pub(super) eos: (u32, String),
-    pub(super) bos: Option<(u32, String)>,
+    pub(super) eos: SpecialToken,
+    pub(super) bos: Option<SpecialToken>,
+}
+
+/// A token that marks the beginning or the end of a sequence.
+#[derive(Debug, Clone)]
+pub(super) struct SpecialToken {
+    pub(super) id: u32,
+    pub(super) text: String,
 }
 
 /// Reads the files. `name`: the folder, for messages.
@@ -47,17 +54,17 @@ pub(super) fn parts(files: &TokenizerFiles<'_>, name: &str) -> Result<Parts> {
     inner.with_padding(None);
     override_flags(&mut inner, &tokenizer_config)?;
 
-    let named = |key: &str| -> Result<Option<(u32, String)>> {
+    let named = |key: &str| -> Result<Option<SpecialToken>> {
         let text = [&tokenizer_config, &special_tokens_map]
             .into_iter()
             .find_map(|file| token_text(&file[key]));
         let Some(text) = text else {
             let id = &config[format!("{key}_id")];
             let id = id.get(0).unwrap_or(id).as_u64().and_then(|id| u32::try_from(id).ok());
-            return Ok(id.and_then(|id| Some((id, inner.id_to_token(id)?))));
+            return Ok(id.and_then(|id| Some(SpecialToken { id, text: inner.id_to_token(id)? })));
         };
         match inner.token_to_id(&text) {
-            Some(id) => Ok(Some((id, text))),
+            Some(id) => Ok(Some(SpecialToken { id, text })),
             None => Err(InputError::new(format!(
                 "{name}: `{key}` is `{text}`, which `tokenizer.json` has no id for"
             ))

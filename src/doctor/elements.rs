@@ -6,7 +6,8 @@ use candle_core::{Device, Tensor};
 use crate::doctor::Sizes;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::model::rotary::Rotary;
-use crate::ops::{dropout, reference, rms_norm, rope, rows, swiglu};
+use crate::ops::dropout::DropoutMask;
+use crate::ops::{reference, rms_norm, rope, rows, swiglu};
 
 /// Row widths to test: odd (moved one by one) and a multiple of 8 (moved 16 bytes at a time).
 const COLUMNS: [usize; 2] = [333, 512];
@@ -36,7 +37,7 @@ fn matrices(examiner: &Examiner, sizes: &Sizes, columns: usize) -> impl Fn(usize
 }
 
 fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
-    let (eps, hidden) = (sizes.config.rms_norm_eps, sizes.config.hidden);
+    let (eps, hidden) = (sizes.shape.rms_norm_eps, sizes.shape.hidden);
     let streams = matrices(examiner, sizes, hidden);
     let [x, delta] = [1, 2].map(|seed| examiner.random(&[sizes.tokens, hidden], 1.0, seed));
     let (x, delta, weight) = (x?, delta?, examiner.random(&[hidden], 1.0, 3)?);
@@ -86,11 +87,11 @@ fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
 fn rotary(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let angles = |examiner: &Examiner, tokens: usize, half: usize| -> Result<(Tensor, Tensor)> {
         let positions: Vec<u32> = (0..tokens as u32).collect();
-        let rope = sizes.config.rope;
+        let rope = sizes.shape.rope;
         Ok(Rotary::new(rope, 2 * half, examiner.dtype, &examiner.device).at(&positions)?)
     };
-    let x = examiner.random(&[sizes.tokens, sizes.config.hidden], 1.0, 1)?;
-    let (cos, sin) = angles(examiner, sizes.tokens, sizes.config.heads.head_dim / 2)?;
+    let x = examiner.random(&[sizes.tokens, sizes.shape.hidden], 1.0, 1)?;
+    let (cos, sin) = angles(examiner, sizes.tokens, sizes.shape.heads.head_dim / 2)?;
     let turned = |examiner: &Examiner| {
         let mut errors = [0.0; 2];
         for (error, (half, heads)) in errors.iter_mut().zip([(3, 3), (32, 2)]) {
@@ -103,7 +104,7 @@ fn rotary(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         }
         Ok(if errors[0] >= errors[1] || errors[0].is_nan() { errors[0] } else { errors[1] })
     };
-    let streams = matrices(examiner, sizes, sizes.config.hidden);
+    let streams = matrices(examiner, sizes, sizes.shape.hidden);
     examiner.examine("rope", 1.0, turned, streams(2), || {
         Ok(rope::forward(x.clone(), &cos, &sin).map(drop)?)
     });
@@ -111,7 +112,7 @@ fn rotary(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
 }
 
 fn gates(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
-    let inner = sizes.config.intermediate;
+    let inner = sizes.shape.intermediate;
     let inners = matrices(examiner, sizes, inner);
     let [gate, up] = [4, 5].map(|seed| examiner.random(&[sizes.tokens, inner], 1.0, seed));
     let (gate, up) = (gate?, up?);
@@ -142,35 +143,49 @@ fn gates(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     Ok(())
 }
 
-/// A dropout mask for tokens with these keys.
-fn mask<'a>((pair_rows, offsets): (&'a Tensor, &'a Tensor)) -> dropout::DropoutMask<'a> {
-    dropout::DropoutMask { probability: 0.3, seed: 12, step: 5, module: 258, pair_rows, offsets }
+/// The keys of a dropout mask, `[tokens]` each.
+struct Keys {
+    pair_rows: Tensor,
+    offsets: Tensor,
+}
+
+impl Keys {
+    fn on_cpu(&self) -> Result<Self> {
+        let cpu = &Device::Cpu;
+        let (pair_rows, offsets) = (self.pair_rows.to_device(cpu)?, self.offsets.to_device(cpu)?);
+        Ok(Self { pair_rows, offsets })
+    }
+
+    fn mask(&self) -> DropoutMask<'_> {
+        let Self { pair_rows, offsets } = self;
+        DropoutMask { probability: 0.3, seed: 12, step: 5, module: 258, pair_rows, offsets }
+    }
 }
 
 fn rows_of_tokens(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
-    let streams = matrices(examiner, sizes, sizes.config.hidden);
-    let x = examiner.random(&[sizes.tokens, sizes.config.hidden], 1.0, 1)?;
-    let keys = (examiner.numbers(sizes.tokens, 7)?, examiner.numbers(sizes.tokens, sizes.tokens)?);
-    let here = |tensor: &Tensor| tensor.to_device(&Device::Cpu);
+    let streams = matrices(examiner, sizes, sizes.shape.hidden);
+    let x = examiner.random(&[sizes.tokens, sizes.shape.hidden], 1.0, 1)?;
+    let keys = |examiner: &Examiner, tokens, pairs| -> Result<Keys> {
+        let pair_rows = examiner.numbers(tokens, pairs)?;
+        Ok(Keys { pair_rows, offsets: examiner.numbers(tokens, tokens)? })
+    };
     let dropped = |examiner: &Examiner| {
         over_columns(|columns| {
             let (x, y) = (few(examiner, columns, 1)?, few(examiner, columns, 2)?);
-            let keys = (examiner.numbers(5, 2)?, examiner.numbers(5, 5)?);
-            let there = (here(&keys.0)?, here(&keys.1)?);
-            let want = mask((&there.0, &there.1)).apply(&exact(&x)?)?;
-            let mask = mask((&keys.0, &keys.1));
+            let keys = keys(examiner, 5, 2)?;
+            let want = keys.on_cpu()?.mask().apply(&exact(&x)?)?;
+            let mask = keys.mask();
             let sum = (&want + exact(&y)?)?;
             worst([(&mask.apply(&x)?, want), (&mask.add(y.copy()?, &x)?, sum)])
         })
     };
-    examiner.examine("dropout", 1.0, dropped, streams(2), || {
-        Ok(mask((&keys.0, &keys.1)).apply(&x).map(drop)?)
-    });
+    let all = keys(examiner, sizes.tokens, 7)?;
+    examiner.examine("dropout", 1.0, dropped, streams(2), || Ok(all.mask().apply(&x).map(drop)?));
     let list = examiner.numbers(sizes.tokens, sizes.tokens)?;
     let gathered = |examiner: &Examiner| {
         over_columns(|columns| {
             let (x, list) = (few(examiner, columns, 1)?, examiner.numbers(9, 4)?);
-            let (y, there) = (rows::forward(&x, &list)?, here(&list)?);
+            let (y, there) = (rows::forward(&x, &list)?, list.to_device(&Device::Cpu)?);
             let want = rows::backward(&exact(&y)?, &there, 5)?;
             let spread = rows::backward(&y, &list, 5)?;
             worst([(&y, rows::forward(&exact(&x)?, &there)?), (&spread, want)])

@@ -32,16 +32,16 @@ pub(super) enum Cost {
 }
 
 impl Examiner {
-    /// Measures the ceilings: a plain copy, and a plain product at the feed-forward shape of `config`.
-    pub(super) fn new(device: &Device, dtype: DType, config: &Shape) -> Result<Self> {
+    /// Measures the ceilings: a plain copy, and a plain product at the shape of the feed-forward network.
+    pub(super) fn new(device: &Device, dtype: DType, model: &Shape) -> Result<Self> {
         let mut examiner = Self {
             device: device.clone(),
             dtype,
             copy_gb_per_s: f64::NAN,
-            matmul_tflops: rate::matmul_tflops(config, dtype, device)?,
+            matmul_tflops: rate::matmul_tflops(model, dtype, device)?,
             checks: Vec::new(),
         };
-        let large = examiner.random(&[1024, 4 * config.hidden], 1.0, 0)?;
+        let large = examiner.random(&[1024, 4 * model.hidden], 1.0, 0)?;
         let bytes = 2 * large.elem_count() * dtype.size_in_bytes();
         let seconds = examiner.time(&|| Ok(large.copy().map(drop)?))?;
         examiner.copy_gb_per_s = bytes as f64 / seconds / 1e9;
@@ -161,8 +161,8 @@ mod tests {
 
     /// The check and the line of a norm whose result `spoil` has changed.
     fn verdict(spoil: impl Fn(Vec<f32>) -> Result<Vec<f32>>) -> (Check, String) {
-        let config = crate::doctor::llama(32, 64, 2, 64, 1).unwrap();
-        let mut examiner = Examiner::new(&Device::Cpu, DType::F32, &config).unwrap();
+        let model = crate::doctor::llama(32, 64, 2, 64, 1).unwrap();
+        let mut examiner = Examiner::new(&Device::Cpu, DType::F32, &model).unwrap();
         let norm = |examiner: &Examiner| -> Result<f64> {
             let (x, w) = (examiner.random(&[5, 33], 1.0, 1)?, examiner.random(&[33], 1.0, 2)?);
             let y = rms_norm::forward(&x, None, &w, 1e-5)?.y;

@@ -22,23 +22,25 @@ struct Whole {
     x: Tensor,
     dy: Tensor,
     batch: Batch,
-    config: Shape,
+    shape: Shape,
 }
 
 impl Whole {
     /// `number` makes every tensor.
     fn new(
         number: &Numbers<'_>,
-        (config, pack): (&Shape, &Pack),
-        (dtype, device): (DType, &Device),
+        shape: &Shape,
+        pack: &Pack,
+        dtype: DType,
+        device: &Device,
     ) -> Result<Self> {
         let mut projections = Vec::new();
         for projection in Projection::ALL {
-            let (out, from) = config.projection(projection);
+            let (out, from) = shape.projection(projection);
             let weight = number(&[out, from], 1.0 / (from as f64).sqrt(), projection as u64)?;
             projections.push(Linear { weight });
         }
-        let mut adapter = Adapter::fresh(config, &LoraSection::default(), 1, device)?;
+        let mut adapter = Adapter::fresh(shape, &LoraSection::default(), 1, device)?;
         adapter.tensors = adapter.tensors.map(|tensor| number(tensor.dims(), 0.1, 20))?;
         let tokens = pack.tokens();
         let Ok(projections) = projections.try_into() else {
@@ -46,15 +48,15 @@ impl Whole {
         };
         Ok(Self {
             layer: Layer {
-                input_layernorm: number(&[config.hidden], 1.0, 10)?,
+                input_layernorm: number(&[shape.hidden], 1.0, 10)?,
                 projections,
-                post_attention_layernorm: number(&[config.hidden], 1.0, 11)?,
+                post_attention_layernorm: number(&[shape.hidden], 1.0, 11)?,
             },
             adapter,
-            x: number(&[tokens, config.hidden], 1.0, 12)?,
-            dy: number(&[tokens, config.hidden], 1.0, 13)?,
-            batch: Batch::new(pack, config.vocab, &config.rotary(dtype, device))?,
-            config: config.clone(),
+            x: number(&[tokens, shape.hidden], 1.0, 12)?,
+            dy: number(&[tokens, shape.hidden], 1.0, 13)?,
+            batch: Batch::new(pack, shape.vocab, &shape.rotary(dtype, device))?,
+            shape: shape.clone(),
         })
     }
 
@@ -62,7 +64,7 @@ impl Whole {
     fn run(&self) -> Result<[Tensor; 4]> {
         let dropout = Some(Dropout { probability: 0.05, seed: 1, step: 2 });
         let lora = LayerLora { layer: 0, adapter: Some(&self.adapter), dropout };
-        let pass = LayerPass { batch: &self.batch, shape: &self.config, lora, rows: Rows::All };
+        let pass = LayerPass { batch: &self.batch, shape: &self.shape, lora, rows: Rows::All };
         let input = Stream { base: self.x.clone(), delta: None };
         let (stream, saved) = self.layer.forward(&input, pass)?;
         let (dx, gradients) = self.layer.backward(&self.dy, &saved, pass, InputGradient::Wanted)?;
@@ -78,20 +80,20 @@ impl Whole {
 pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let (dtype, device) = (examiner.dtype, examiner.device.clone());
     let here = |shape: &[usize], scale, seed| examiner.random(shape, scale, seed);
-    let long = pack(sizes.tokens, sizes.config.vocab);
-    let large = Whole::new(&here, (&sizes.config, &long), (dtype, &device))?;
+    let long = pack(sizes.tokens, sizes.shape.vocab);
+    let large = Whole::new(&here, &sizes.shape, &long, dtype, &device)?;
     let (tiny, short) = (llama(64, 96, 2, 64, 1)?, pack(60, 64));
     let error = |examiner: &Examiner| {
         let here = |shape: &[usize], scale, seed| examiner.random(shape, scale, seed);
         let there = |shape: &[usize], scale, seed| exact(&examiner.random(shape, scale, seed)?);
-        let got = Whole::new(&here, (&tiny, &short), (dtype, &device))?.run()?;
-        let want = Whole::new(&there, (&tiny, &short), (DType::F64, &Device::Cpu))?.run()?;
+        let got = Whole::new(&here, &tiny, &short, dtype, &device)?.run()?;
+        let want = Whole::new(&there, &tiny, &short, DType::F64, &Device::Cpu)?.run()?;
         let [y, dx, a, b] = want;
         worst([(&got[0], y), (&got[1], dx), (&got[2], a), (&got[3], b)])
     };
     let parameters: usize = Projection::ALL
         .iter()
-        .map(|&projection| sizes.config.projection(projection))
+        .map(|&projection| sizes.shape.projection(projection))
         .map(|(out, from)| out * from)
         .sum();
     let flop = Cost::Flop(4.0 * (parameters * long.tokens()) as f64);

@@ -23,11 +23,11 @@ const CPU_TOKENS: usize = 2048;
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
-    let (one, lora) = (&sizes.config, LoraSection::default());
-    let config = llama(one.hidden, one.intermediate, one.heads.heads, one.vocab, 2)?;
+    let (one, lora) = (&sizes.shape, LoraSection::default());
+    let two_layers = llama(one.hidden, one.intermediate, one.heads.heads, one.vocab, 2)?;
     let (dtype, device) = (examiner.dtype, examiner.device.clone());
     let mut seed = 0;
-    let model = Decoder::assemble(config, dtype, &device, &mut |_, shape| {
+    let model = Decoder::assemble(two_layers, dtype, &device, &mut |_, shape| {
         seed += 1;
         examiner.random(shape, 0.02, seed)
     })?;

@@ -32,7 +32,7 @@ pub fn examine(device: &Device, quick: bool) -> Result<Diagnosis> {
     let sizes = Sizes::of(device, quick)?;
     let mut examinations = Vec::new();
     for &dtype in dtypes {
-        let mut examiner = Examiner::new(device, dtype, &sizes.config)?;
+        let mut examiner = Examiner::new(device, dtype, &sizes.shape)?;
         // First, while the allocator holds little that was freed.
         memory::examine(&mut examiner, &sizes)?;
         operations(&mut examiner, &sizes)?;
@@ -53,7 +53,7 @@ fn operations(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
 /// Sizes that an operation is timed at: a 7B layer on a GPU; an eighth of it on a CPU, to end in seconds; or tiny ones.
 struct Sizes {
     tokens: usize,
-    config: Shape,
+    shape: Shape,
 }
 
 impl Sizes {
@@ -63,7 +63,7 @@ impl Sizes {
             Device::Cpu => (384, 512, 1376, 8, 4096),
             _ => (3072, 4096, 11008, 32, 32_000),
         };
-        Ok(Self { tokens, config: llama(hidden, intermediate, heads, vocab, 1)? })
+        Ok(Self { tokens, shape: llama(hidden, intermediate, heads, vocab, 1)? })
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn every_operation_of_the_cpu_passes() {
         let sizes = Sizes::of(&Device::Cpu, false).unwrap();
-        let mut examiner = Examiner::new(&Device::Cpu, DType::F32, &sizes.config).unwrap();
+        let mut examiner = Examiner::new(&Device::Cpu, DType::F32, &sizes.shape).unwrap();
         operations(&mut examiner, &sizes).unwrap();
         let examination = examiner.finish();
         for check in &examination.checks {

@@ -22,8 +22,8 @@ fn parameter(examiner: &Examiner, shape: &[usize]) -> Result<(Parameter, Tensor)
 }
 
 pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
-    let elements = sizes.config.hidden * sizes.config.hidden;
-    let (large, gradient) = parameter(examiner, &[sizes.config.hidden; 2])?;
+    let elements = sizes.shape.hidden * sizes.shape.hidden;
+    let (large, gradient) = parameter(examiner, &[sizes.shape.hidden; 2])?;
     let several = |examiner: &Examiner| -> Result<_> {
         let each = [parameter(examiner, &[3, 333])?, parameter(examiner, &[2, 512])?];
         let mut squares = 0.0;

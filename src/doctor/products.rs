@@ -18,7 +18,7 @@ fn few(examiner: &Examiner) -> Result<[Tensor; 3]> {
 }
 
 pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
-    let (tokens, hidden, inner) = (sizes.tokens, sizes.config.hidden, sizes.config.intermediate);
+    let (tokens, hidden, inner) = (sizes.tokens, sizes.shape.hidden, sizes.shape.intermediate);
     let flop = |count: usize, rows: usize, width: usize| {
         Cost::Flop((2 * count * rows * hidden * width) as f64)
     };
@@ -66,7 +66,7 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         Ok(linear::backward(&dy, &weight).map(drop)?)
     });
 
-    let (scored, vocab) = (sizes.tokens / 2, sizes.config.vocab);
+    let (scored, vocab) = (sizes.tokens / 2, sizes.shape.vocab);
     let (head, rows) =
         (examiner.random(&[vocab, hidden], 0.05, 4)?, examiner.random(&[scored, hidden], 1.0, 5)?);
     let targets = examiner.numbers(scored, vocab)?;

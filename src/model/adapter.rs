@@ -184,10 +184,11 @@ pub fn load(
     })?;
     let fields: Value = serde_json::from_str(&text)
         .map_err(|e| InputError::new(format!("{file}: not valid JSON: {e}")))?;
-    let (rank, alpha, use_rslora, targets) = read_config(&fields, &file)?;
+    let settings = read_config(&fields, &file)?;
     if let Some(expected) = expected {
-        agree(folder, expected, (alpha, use_rslora), &targets)?;
+        agree(folder, expected, &settings)?;
     }
+    let AdapterConfig { rank, alpha, use_rslora, targets } = settings;
     let weights = folder.join(WEIGHTS_FILE);
     let bytes = std::fs::read(&weights)
         .map_err(|e| InputError::new(format!("cannot read `{}`: {e}", weights.display())))?;
@@ -197,8 +198,16 @@ pub fn load(
     Ok(Adapter { rank, alpha, use_rslora, tensors })
 }
 
-/// Rank, alpha, whether it is rsLoRA, and target modules of an `adapter_config.json`.
-fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, bool, Vec<Projection>)> {
+/// What the weights of an adapter mean, from its `adapter_config.json`.
+#[derive(Debug, PartialEq)]
+struct AdapterConfig {
+    rank: usize,
+    alpha: f64,
+    use_rslora: bool,
+    targets: Vec<Projection>,
+}
+
+fn read_config(fields: &Value, file: &str) -> Result<AdapterConfig> {
     let field = |name: &str| fields.get(name).filter(|value| !value.is_null());
     let wrong = |name: &str, expected: &str| {
         InputError::new(format!(
@@ -263,21 +272,17 @@ fn read_config(fields: &Value, file: &str) -> Result<(usize, f64, bool, Vec<Proj
     if targets.is_empty() {
         return Err(modules().into());
     }
-    Ok((rank as usize, alpha, use_rslora, targets))
+    Ok(AdapterConfig { rank: rank as usize, alpha, use_rslora, targets })
 }
 
 /// Refuses an adapter that the run's `[lora]` section does not describe; the shapes of the tensors tell a wrong rank.
-fn agree(
-    folder: &Path,
-    expected: &LoraSection,
-    (alpha, use_rslora): (f64, bool),
-    targets: &[Projection],
-) -> Result<()> {
+fn agree(folder: &Path, expected: &LoraSection, config: &AdapterConfig) -> Result<()> {
+    let &AdapterConfig { alpha, use_rslora, ref targets, .. } = config;
     let names = |projections: &[Projection]| {
         serde_json::to_string(&projections.iter().map(|p| p.name()).collect::<Vec<_>>())
             .context("names")
     };
-    if expected.target_modules != targets {
+    if expected.target_modules != *targets {
         let message = format!(
             "adapter `{}` adapts {}, expected {}",
             folder.display(),
@@ -320,7 +325,7 @@ mod tests {
     use super::*;
 
     /// What PEFT 0.21 writes, with `changes`; null takes a field away.
-    fn with(changes: Value) -> Result<(usize, f64, bool, Vec<Projection>)> {
+    fn with(changes: Value) -> Result<AdapterConfig> {
         let mut fields = json!({
             "peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none", "use_rslora": false, "use_dora": false,
             "modules_to_save": null, "layers_to_transform": null, "rank_pattern": {}, "target_modules": ["v_proj", "q_proj"],
@@ -337,8 +342,10 @@ mod tests {
     #[test]
     fn a_configuration_without_use_rslora_scales_by_the_rank() {
         let without = with(json!({"use_rslora": null})).unwrap();
-        assert_eq!(without, (8, 16.0, false, vec![Projection::QProj, Projection::VProj]));
-        assert!(with(json!({"use_rslora": true})).unwrap().2);
+        let targets = vec![Projection::QProj, Projection::VProj];
+        let expected = AdapterConfig { rank: 8, alpha: 16.0, use_rslora: false, targets };
+        assert_eq!(without, expected);
+        assert!(with(json!({"use_rslora": true})).unwrap().use_rslora);
         assert!(with(json!({"use_rslora": "no"})).is_err());
     }
 
@@ -377,8 +384,8 @@ mod tests {
     #[test]
     fn empty_lists_and_the_largest_rank_are_read() {
         assert!(with(json!({"modules_to_save": [], "rank_pattern": {}})).is_ok());
-        assert_eq!(with(json!({"r": 65_536})).unwrap().0, 65_536);
-        assert_eq!(with(json!({"r": 1})).unwrap().0, 1);
+        assert_eq!(with(json!({"r": 65_536})).unwrap().rank, 65_536);
+        assert_eq!(with(json!({"r": 1})).unwrap().rank, 1);
     }
 
     #[test]
@@ -387,7 +394,7 @@ mod tests {
             let adapter =
                 Adapter { rank: 4, alpha, use_rslora: false, tensors: LoraTensors::default() };
             let json = config_json(&adapter, &[Projection::QProj], 0.0, "base", None);
-            (json["lora_alpha"].to_string(), read_config(&json, "exported").unwrap().1)
+            (json["lora_alpha"].to_string(), read_config(&json, "exported").unwrap().alpha)
         };
         for (alpha, written) in
             [(32.0, "32"), (-2.0, "-2"), (0.5, "0.5"), (1e15, "1000000000000000.0")]

@@ -9,8 +9,9 @@ use super::lora::{self, Active, Adapter, InputGradient, LoraPair, PerProjection}
 use super::saved::Saved;
 use super::shape::Shape;
 use crate::config::Projection::{self, DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
+use crate::ops::attention::{self, Activations};
 use crate::ops::dropout::DropoutMask;
-use crate::ops::{attention, rms_norm, rope, rows, swiglu};
+use crate::ops::{rms_norm, rope, rows, swiglu};
 
 /// The frozen weights of a layer, under the checkpoint's names.
 #[derive(Debug, Clone)]
@@ -166,7 +167,8 @@ impl Layer {
             let active = lora.active(projection, keys);
             let (dx, pair) = lora::backward(
                 dy,
-                (x, saved.inner.get(projection)),
+                x,
+                saved.inner.get(projection),
                 self.weight(projection),
                 active.as_ref(),
                 dx,
@@ -210,14 +212,9 @@ impl Layer {
                 )
             }
         };
-        let (dq, dk, dv) = attention::backward(
-            &d_o,
-            (&saved.q, &saved.k, &saved.v),
-            &saved.o,
-            &saved.lse,
-            &batch.mask,
-            shape.heads,
-        )?;
+        let activations =
+            Activations { q: &saved.q, k: &saved.k, v: &saved.v, o: &saved.o, lse: &saved.lse };
+        let (dq, dk, dv) = attention::backward(&d_o, &activations, &batch.mask, shape.heads)?;
         let (dq, dk) = (
             rope::backward(dq, &batch.cos, &batch.sin)?,
             rope::backward(dk, &batch.cos, &batch.sin)?,

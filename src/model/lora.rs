@@ -201,7 +201,8 @@ pub fn forward(
 /// - `dx`: sum over other projections of the same input, none for the first; `wanted`: whether anybody reads it.
 pub fn backward(
     dy: &Tensor,
-    (x, inner): (Option<&Tensor>, Option<&Tensor>),
+    x: Option<&Tensor>,
+    inner: Option<&Tensor>,
     weight: &Tensor,
     lora: Option<&Active<'_>>,
     dx: Option<Tensor>,
@@ -277,7 +278,8 @@ mod tests {
             let before = started.copy().unwrap();
             let (dx, pair) = backward(
                 &dy,
-                (Some(&x), inner.as_ref()),
+                Some(&x),
+                inner.as_ref(),
                 &weight,
                 Some(&lora),
                 Some(started),

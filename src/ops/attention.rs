@@ -119,21 +119,32 @@ pub fn forward(
     )
 }
 
-/// Returns the gradients of `q`, `k` and `v`, in their shapes.
-///
-/// - `d_o`: gradient of `o`; `o`, `lse`: as [`forward`] returned them.
+/// The tensors of a forward pass that [`backward`] reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Activations<'a> {
+    /// Queries, as [`forward`] took them.
+    pub q: &'a Tensor,
+    /// Keys, as [`forward`] took them.
+    pub k: &'a Tensor,
+    /// Values, as [`forward`] took them.
+    pub v: &'a Tensor,
+    /// Output, as [`forward`] returned it.
+    pub o: &'a Tensor,
+    /// Log-sum-exps, as [`forward`] returned them.
+    pub lse: &'a Tensor,
+}
+
+/// Returns the gradients of `q`, `k` and `v`, in their shapes; `d_o`: gradient of `o`.
 pub fn backward(
     d_o: &Tensor,
-    (q, k, v): (&Tensor, &Tensor, &Tensor),
-    o: &Tensor,
-    lse: &Tensor,
+    saved: &Activations<'_>,
     mask: &Mask,
     heads: Heads,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     on_device!(
         "attention backward", d_o,
-        T => tiled::backward::<T>(d_o, (q, k, v), o, lse, mask, heads),
-        cuda => launch::backward(d_o, (q, k, v), o, lse, mask, heads)
+        T => tiled::backward::<T>(d_o, saved, mask, heads),
+        cuda => launch::backward(d_o, saved, mask, heads)
     )
 }
 
@@ -246,8 +257,8 @@ mod tests {
                     let want =
                         reference(&[q.clone(), k.clone(), v.clone()], &arrays, shape).unwrap();
                     assert_close("o", &o, &want, 4.0 * tolerance(dtype));
-                    let (dq, dk, dv) =
-                        backward(&d_o, (&q, &k, &v), &o, &lse, &mask, shape).unwrap();
+                    let saved = Activations { q: &q, k: &k, v: &v, o: &o, lse: &lse };
+                    let (dq, dk, dv) = backward(&d_o, &saved, &mask, shape).unwrap();
                     let want = tape(&[&q, &k, &v], &d_o, |t| reference(t, &arrays, shape));
                     for (name, got, want) in
                         [("dq", dq, &want[0]), ("dk", dk, &want[1]), ("dv", dv, &want[2])]
@@ -266,7 +277,8 @@ mod tests {
         let mask = Mask::new(&arrays.0, &arrays.1, &arrays.2).unwrap();
         let [q, k, v, d_o] = inputs(6, shape, DType::F64);
         let (o, lse) = forward(&q, &k, &v, &mask, shape).unwrap();
-        let (dq, dk, dv) = backward(&d_o, (&q, &k, &v), &o, &lse, &mask, shape).unwrap();
+        let saved = Activations { q: &q, k: &k, v: &v, o: &o, lse: &lse };
+        let (dq, dk, dv) = backward(&d_o, &saved, &mask, shape).unwrap();
         let value = |q: &Tensor, k: &Tensor, v: &Tensor| Ok(forward(q, k, v, &mask, shape)?.0);
         assert_close("dq", &dq, &finite_difference(&q, &d_o, |q| value(q, &k, &v)), 1e-6);
         assert_close("dk", &dk, &finite_difference(&k, &d_o, |k| value(&q, k, &v)), 1e-6);
@@ -293,7 +305,8 @@ mod tests {
                 let (o, lse) = forward(&q, &k, &v, &mask, shape).unwrap();
                 let want = reference(&wide[..3], &arrays, shape).unwrap();
                 assert_reached("o", &o, &want);
-                let (dq, dk, dv) = backward(&d_o, (&q, &k, &v), &o, &lse, &mask, shape).unwrap();
+                let saved = Activations { q: &q, k: &k, v: &v, o: &o, lse: &lse };
+                let (dq, dk, dv) = backward(&d_o, &saved, &mask, shape).unwrap();
                 let want = tape(&[&wide[0], &wide[1], &wide[2]], &wide[3], |t| {
                     reference(t, &arrays, shape)
                 });

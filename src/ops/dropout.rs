@@ -150,10 +150,13 @@ mod tests {
     use crate::ops::testing::{NOT_FINITE, not_finite};
     use candle_core::{DType, Device};
 
-    /// The mask of `probability`, `step` and `module` for tokens with these keys, applied to ones.
+    /// The mask for tokens with these keys, applied to ones.
     fn masked_ones(
-        (probability, step, module): (f64, u32, u32),
-        (pair_rows, offsets): (&[u32], &[u32]),
+        probability: f64,
+        step: u32,
+        module: u32,
+        pair_rows: &[u32],
+        offsets: &[u32],
         columns: usize,
     ) -> Vec<Vec<f32>> {
         let [rows, offsets] =
@@ -190,7 +193,7 @@ mod tests {
     #[test]
     fn the_share_dropped_is_p_and_the_mean_is_kept() {
         let (rows, offsets): (Vec<u32>, Vec<u32>) = (vec![3; 400], (0..400).collect());
-        let y = masked_ones((0.05, 0, 1), (&rows, &offsets), 250).concat();
+        let y = masked_ones(0.05, 0, 1, &rows, &offsets, 250).concat();
         let dropped = y.iter().filter(|&&y| y.to_bits() == 0).count() as f64 / y.len() as f64;
         assert!((dropped - 0.05).abs() <= 0.003, "{dropped}");
         assert!(y.iter().all(|&y| y.to_bits() == 0 || (y - 1.0 / 0.95).abs() <= 1e-6));
@@ -198,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_tokens_mask_does_not_depend_on_its_place_in_the_pack() {
-        let whole = masked_ones((0.3, 4, 258), (&[7, 7, 9], &[0, 1, 0]), 21);
-        let alone = masked_ones((0.3, 4, 258), (&[9], &[0]), 21);
+        let whole = masked_ones(0.3, 4, 258, &[7, 7, 9], &[0, 1, 0], 21);
+        let alone = masked_ones(0.3, 4, 258, &[9], &[0], 21);
         assert_eq!(whole[2], alone[0]);
         assert_ne!(whole[0], whole[1]);
         assert_ne!(whole[0], whole[2]);
@@ -207,7 +210,7 @@ mod tests {
 
     #[test]
     fn every_part_of_the_key_changes_the_mask() {
-        let base = |step, module| masked_ones((0.5, step, module), (&[1], &[2]), 64);
+        let base = |step, module| masked_ones(0.5, step, module, &[1], &[2], 64);
         assert_ne!(base(0, 1), base(1, 1));
         assert_ne!(base(0, 1), base(0, 2));
     }

@@ -35,7 +35,7 @@ fn product_cpu<T: Real>(a: &Tensor, b: &Tensor, transposed: bool) -> Result<Tens
     let (a, b) = (cpu::elements::<T>(a)?, cpu::elements::<T>(b)?);
     let b = Tile::rows(&b[..], b_columns);
     let b = if transposed { b.t() } else { b };
-    cpu::tensor(product((m, k, n), Tile::rows(&a[..], k), b), (m, n))
+    cpu::tensor(product(m, k, n, Tile::rows(&a[..], k), b), (m, n))
 }
 
 /// `out += scale * a b`, in place; `a`: `[m, k]`, `b`: `[k, n]`, `out`: `[m, n]`. All contiguous.
@@ -133,8 +133,7 @@ impl AddProduct {
         let b = Tile::rows(&T::cpu_storage_as_slice(b)?[b_from..b_to], b_columns);
         let b = if self.transposed { b.t() } else { b };
         let out = cpu::elements_mut::<T>(out, out_layout)?;
-        let out = (Block::of(out, n), Into::Add);
-        gemm(k, out, a, b, T::from_f64(self.scale), Threads::All);
+        gemm(Block::of(out, n), Into::Add, k, a, b, T::from_f64(self.scale), Threads::All);
         Ok(())
     }
 }

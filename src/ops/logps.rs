@@ -8,23 +8,26 @@ use rayon::prelude::*;
 use crate::ops::cpu::gemm::{Tile, product};
 use crate::ops::cpu::{self, Real, on_device, vectorised};
 
-/// Elements of logits that exist at one time, within [`CHUNK_ROWS`].
+/// Elements of logits that exist at one time, within [`MIN_CHUNK_ROWS`] and [`MAX_CHUNK_ROWS`].
 const CHUNK_ELEMENTS: usize = 4 << 20;
 
-/// Fewest and most rows of logits that exist at one time: enough for the full matmul rate, and no more.
-const CHUNK_ROWS: (usize, usize) = (256, 1024);
+/// Fewest rows of logits that exist at one time: enough for the full matmul rate.
+const MIN_CHUNK_ROWS: usize = 256;
+
+/// Most rows of logits that exist at one time: more would not be faster.
+const MAX_CHUNK_ROWS: usize = 1024;
 
 /// Rows of logits that exist at one time.
 fn chunk_rows(vocab: usize) -> usize {
-    (CHUNK_ELEMENTS / vocab.max(1)).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
+    (CHUNK_ELEMENTS / vocab.max(1)).clamp(MIN_CHUNK_ROWS, MAX_CHUNK_ROWS)
 }
 
 /// Memory of a chunk of the logits of `scored` rows and of their gradient, in elements of `dtype`. A GPU has f32 logits in bf16 too:
 /// three times the chunk.
 pub(crate) fn chunk_elements(scored: usize, vocab: usize, dtype: DType, on_gpu: bool) -> usize {
     match (on_gpu, dtype) {
-        (true, DType::BF16) => 3 * scored.min(CHUNK_ROWS.1) * vocab,
-        (true, _) => scored.min(CHUNK_ROWS.1) * vocab,
+        (true, DType::BF16) => 3 * scored.min(MAX_CHUNK_ROWS) * vocab,
+        (true, _) => scored.min(MAX_CHUNK_ROWS) * vocab,
         (false, _) => scored.min(chunk_rows(vocab)) * vocab,
     }
 }
@@ -92,7 +95,7 @@ fn chunks_cpu<T: Real>(
     for from in (0..scored).step_by(chunk) {
         let rows = chunk.min(scored - from);
         let hidden = Tile::rows(&h[from * width..], width);
-        let mut logits = product((rows, width, vocab), hidden, Tile::rows(w, width).t());
+        let mut logits = product(rows, width, vocab, hidden, Tile::rows(w, width).t());
         let (logps, targets) = (&mut logps[from..][..rows], &targets[from..][..rows]);
         (logits.par_chunks_mut(vocab), logps, targets).into_par_iter().for_each(
             |(z, logp, &target)| {
@@ -114,7 +117,7 @@ fn chunks_cpu<T: Real>(
         );
         if gradient {
             let rows =
-                product((rows, vocab, width), Tile::rows(&logits, vocab), Tile::rows(w, width));
+                product(rows, vocab, width, Tile::rows(&logits, vocab), Tile::rows(w, width));
             if own.is_empty() { own = rows } else { own.extend(rows) }
         }
     }
@@ -126,12 +129,10 @@ fn chunks_cpu<T: Real>(
 mod launch {
     use candle_core::{DType, Result, Tensor};
 
+    use super::MAX_CHUNK_ROWS;
     use crate::ops::cuda::{self, Factor, Module, THREADS};
 
     const MODULE: Module = cuda::module!("logps");
-
-    /// Rows of f32 logits that exist at one time.
-    const CHUNK_ROWS: usize = super::CHUNK_ROWS.1;
 
     #[expect(unsafe_code, reason = "a launch")]
     pub(super) fn chunks(
@@ -142,7 +143,7 @@ mod launch {
     ) -> Result<(Tensor, Tensor)> {
         let ((scored, width), vocab) = (hidden.dims2()?, lm_head.dim(0)?);
         let (device, dtype) = (hidden.device(), hidden.dtype());
-        let chunk = scored.min(CHUNK_ROWS);
+        let chunk = scored.min(MAX_CHUNK_ROWS);
         let logits = cuda::empty(device, DType::F32, (chunk, vocab))?;
         // The gradient overwrites f32 logits; in bf16 it is half as wide and has memory of its own.
         let slopes = match (gradient, dtype) {
@@ -152,7 +153,7 @@ mod launch {
         };
         let logps = cuda::empty(device, DType::F32, scored)?;
         let own = cuda::empty(device, dtype, (if gradient { scored } else { 0 }, width))?;
-        for from in (0..scored).step_by(CHUNK_ROWS) {
+        for from in (0..scored).step_by(MAX_CHUNK_ROWS) {
             let rows = chunk.min(scored - from);
             let z = logits.narrow(0, 0, rows)?;
             let h = hidden.narrow(0, from, rows)?;
@@ -213,7 +214,7 @@ mod tests {
     #[test]
     fn values_and_gradients_agree_with_the_reference() {
         for dtype in [DType::F32, DType::F64] {
-            for (scored, hidden, vocab) in [(1, 1, 1), (5, 33, 70), (CHUNK_ROWS.1 + 3, 8, 40)] {
+            for (scored, hidden, vocab) in [(1, 1, 1), (5, 33, 70), (MAX_CHUNK_ROWS + 3, 8, 40)] {
                 let (h, head, g) = (
                     random(&[scored, hidden], 1, dtype),
                     random(&[vocab, hidden], 2, dtype),

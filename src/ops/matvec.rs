@@ -56,9 +56,11 @@ impl InplaceOp3 for Add {
         w: &CpuStorage,
         w_layout: &Layout,
     ) -> Result<()> {
+        let x = Operand { storage: x, layout: x_layout };
+        let w = Operand { storage: w, layout: w_layout };
         match y {
-            CpuStorage::F32(_) => self.add::<f32>(y, y_layout, (x, x_layout), (w, w_layout)),
-            CpuStorage::F64(_) => self.add::<f64>(y, y_layout, (x, x_layout), (w, w_layout)),
+            CpuStorage::F32(_) => self.add::<f32>(y, y_layout, x, w),
+            CpuStorage::F64(_) => self.add::<f64>(y, y_layout, x, w),
             _ => bail!("matvec add: expected f32 or f64 on the cpu"),
         }
     }
@@ -69,28 +71,38 @@ impl Add {
         &self,
         y: &mut CpuStorage,
         y_layout: &Layout,
-        (x, x_layout): (&CpuStorage, &Layout),
-        (w, w_layout): (&CpuStorage, &Layout),
+        x: Operand<'_>,
+        w: Operand<'_>,
     ) -> Result<()> {
         let (rows, to) = y_layout.shape().dims2()?;
-        let (x_rows, from) = x_layout.shape().dims2()?;
-        if x_rows != rows || w_layout.shape().dims2()? != (to, from) {
+        let (x_rows, from) = x.layout.shape().dims2()?;
+        if x_rows != rows || w.layout.shape().dims2()? != (to, from) {
             bail!(
                 "matvec add: [{x_rows}, {from}] and a weight of {:?} do not give [{rows}, {to}]",
-                w_layout.shape()
+                w.layout.shape()
             );
         }
-        let (Some((x_from, x_to)), Some((w_from, w_to))) =
-            (x_layout.contiguous_offsets(), w_layout.contiguous_offsets())
-        else {
-            bail!("matvec add: expected contiguous tensors");
-        };
-        let x = &T::cpu_storage_as_slice(x)?[x_from..x_to];
-        let w = &T::cpu_storage_as_slice(w)?[w_from..w_to];
+        let (x, w) = (x.elements::<T>()?, w.elements::<T>()?);
         let scale = T::from_f64(self.scale);
         let y = cpu::elements_mut::<T>(y, y_layout)?;
         products(y, x, w, from, |y, product| Real::mul_add(product, scale, y));
         Ok(())
+    }
+}
+
+/// A tensor that is read.
+#[derive(Clone, Copy)]
+struct Operand<'a> {
+    storage: &'a CpuStorage,
+    layout: &'a Layout,
+}
+
+impl<'a> Operand<'a> {
+    fn elements<T: Float>(self) -> Result<&'a [T]> {
+        let Some((from, to)) = self.layout.contiguous_offsets() else {
+            bail!("matvec add: expected contiguous tensors");
+        };
+        Ok(&T::cpu_storage_as_slice(self.storage)?[from..to])
     }
 }
 

@@ -42,7 +42,8 @@ impl<'a> CachedDecoder<'a> {
         model: &'a Decoder,
         adapter: Option<&'a Adapter>,
         slots: usize,
-        (tokens, most): (usize, usize),
+        tokens: usize,
+        most: usize,
     ) -> Result<Self> {
         let (heads, dtype, device) = (model.shape.heads, model.dtype, &model.device);
         let caches = (0..model.shape.layers)
@@ -217,7 +218,7 @@ mod tests {
                 let packed: Vec<_> =
                     (0..).zip(members).map(|(slot, &i)| (slot, prompts[i].as_slice())).collect();
                 let mut decoder =
-                    CachedDecoder::new(&model, adapter, members.len(), (1, 129)).unwrap();
+                    CachedDecoder::new(&model, adapter, members.len(), 1, 129).unwrap();
                 rows(&decoder.prefill(&packed).unwrap())
             };
             let together = pack(&[0, 1, 2, 3, 4, 5, 6, 7]);
@@ -233,7 +234,7 @@ mod tests {
     fn steps_over_the_cache_give_the_logits_of_the_whole_sequence() {
         let (model, adapter) = wide();
         for adapter in [None, Some(&adapter)] {
-            let mut decoder = CachedDecoder::new(&model, adapter, 2, (1, 100)).unwrap();
+            let mut decoder = CachedDecoder::new(&model, adapter, 2, 1, 100).unwrap();
             let all = prompt(100);
             decoder.prefill(&[(1, &all[..3])]).unwrap();
             let mut sequence = Sequence { row: 0, slot: 1, prompt_tokens: 3, new: vec![] };

@@ -129,8 +129,8 @@ impl<'a> Generator<'a> {
         let mut free: Vec<u32> = (0..slots as u32).rev().collect();
         let longest = prompts[longest].len();
         let most = (longest + self.settings.max_new_tokens).min(self.model.shape.max_positions);
-        let tokens = (longest + 1, most);
-        let mut decoder = CachedDecoder::new(self.model, self.adapter.as_ref(), slots, tokens)?;
+        let mut decoder =
+            CachedDecoder::new(self.model, self.adapter.as_ref(), slots, longest + 1, most)?;
         let mut waiting = VecDeque::from(waiting);
         let mut active: Vec<Sequence> = Vec::with_capacity(slots);
         loop {

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::{Heads, Mask, refuse_mismatched};
+use super::{Activations, Heads, Mask, refuse_mismatched};
 use crate::ops::cuda::{self, Launch, Module};
 
 const MODULE: Module = cuda::module!("attention");
@@ -161,12 +161,11 @@ pub(super) fn forward(
 #[expect(unsafe_code, reason = "launches")]
 pub(super) fn backward(
     d_o: &Tensor,
-    (q, k, v): (&Tensor, &Tensor, &Tensor),
-    o: &Tensor,
-    lse: &Tensor,
+    saved: &Activations<'_>,
     mask: &Mask,
     shape: Heads,
 ) -> Result<(Tensor, Tensor, Tensor)> {
+    let &Activations { q, k, v, o, lse } = saved;
     refuse_mismatched(q, k, v, mask, shape)?;
     aligned(&[q, k, v, d_o], shape)?;
     let Shapes { query, key, row, dtype } = Shapes::of(q, mask, shape);

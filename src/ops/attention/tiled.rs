@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
-use super::{Heads, Mask, Run, refuse_mismatched};
+use super::{Activations, Heads, Mask, Run, refuse_mismatched};
 use crate::ops::cpu::block::{Block, matrices};
 use crate::ops::cpu::gemm::{Into, Threads, Tile, gemm};
 use crate::ops::cpu::{self, Real, vectorised};
@@ -62,7 +62,7 @@ impl Queries {
         for (stretch, key) in self.stretches() {
             let out = out.part(0..self.rows.len(), key..key + stretch.len());
             let b = Tile { data: &b.data[stretch.start - start..], ..b };
-            gemm(head_dim, (out, Into::Replace), a, b, T::one(), Threads::One);
+            gemm(out, Into::Replace, head_dim, a, b, T::one(), Threads::One);
         }
     }
 
@@ -72,7 +72,7 @@ impl Queries {
             let out = out.part(0..self.rows.len(), 0..out.columns());
             let weights = Tile::rows(&weights[key..], self.keys());
             let b = Tile { data: &b.data[stretch.start * b.row..], ..b };
-            gemm(stretch.len(), (out, Into::Add), weights, b, T::one(), Threads::One);
+            gemm(out, Into::Add, stretch.len(), weights, b, T::one(), Threads::One);
         }
     }
 
@@ -81,7 +81,7 @@ impl Queries {
         for (stretch, key) in self.stretches() {
             let out = out.part(stretch.start - start..stretch.end - start, 0..out.columns());
             let weights = Tile::rows(&weights[key..], self.keys()).t();
-            gemm(self.rows.len(), (out, Into::Add), weights, a, T::one(), Threads::One);
+            gemm(out, Into::Add, self.rows.len(), weights, a, T::one(), Threads::One);
         }
     }
 }
@@ -197,12 +197,11 @@ pub(super) fn forward<T: Real>(
 
 pub(super) fn backward<T: Real>(
     d_o: &Tensor,
-    (q, k, v): (&Tensor, &Tensor, &Tensor),
-    o: &Tensor,
-    lse: &Tensor,
+    saved: &Activations<'_>,
     mask: &Mask,
     shape: Heads,
 ) -> Result<(Tensor, Tensor, Tensor)> {
+    let &Activations { q, k, v, o, lse } = saved;
     refuse_mismatched(q, k, v, mask, shape)?;
     let Heads { heads, kv_heads, head_dim } = shape;
     let group = heads / kv_heads;

@@ -1,7 +1,7 @@
 //! Results that several threads write at once: matrices cut into blocks of rows and columns.
 //!
-//! Each thread clears the memory that it then writes, while that memory is in its cache. Clearing everything at once would keep one
-//! thread busy while the others wait: a twentieth of a training step.
+//! Each thread clears the memory that it then writes, while that memory is in its cache. Clearing everything at once
+//! would keep one thread busy while the others wait: a twentieth of a training step.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -24,6 +24,13 @@ pub(in crate::ops) struct Block<'a, T> {
 // SAFETY: a block is the only way to its elements, like a `&mut [T]`.
 #[expect(unsafe_code, reason = "the blocks of one matrix are written by several threads")]
 unsafe impl<T: Send> Send for Block<'_, T> {}
+
+/// A number of rows and of columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ops) struct Extent {
+    pub rows: usize,
+    pub columns: usize,
+}
 
 impl<'a, T> Block<'a, T> {
     /// All of `data`, in rows of `columns` elements.
@@ -101,15 +108,12 @@ impl<'a, T> Block<'a, T> {
         }
     }
 
-    /// Cuts rows and columns into about equal blocks at multiples of `grain`; each comes with the row and column of its first element.
-    pub(in crate::ops) fn cut(
-        self,
-        (rows, columns): (usize, usize),
-        grain: (usize, usize),
-    ) -> Vec<(usize, usize, Self)> {
-        let mut blocks = Vec::with_capacity(rows * columns);
-        for rows in cuts(self.rows, rows, grain.0) {
-            for columns in cuts(self.columns, columns, grain.1) {
+    /// Cuts rows and columns into that many about equal blocks at multiples of `grain`; each comes with the row and
+    /// column of its first element.
+    pub(in crate::ops) fn cut(self, count: Extent, grain: Extent) -> Vec<(usize, usize, Self)> {
+        let mut blocks = Vec::with_capacity(count.rows * count.columns);
+        for rows in cuts(self.rows, count.rows, grain.rows) {
+            for columns in cuts(self.columns, count.columns, grain.columns) {
                 let data = self.data.wrapping_add(rows.start * self.stride + columns.start);
                 let block = Block { data, rows: rows.len(), columns: columns.len(), ..self };
                 blocks.push((rows.start, columns.start, block));
@@ -125,8 +129,9 @@ fn cuts(length: usize, parts: usize, grain: usize) -> impl Iterator<Item = Range
     (0..parts).map(move |part| cut(part)..cut(part + 1)).filter(|range| !range.is_empty())
 }
 
-/// Matrices that parallel calls of `write(band, part, scratch, blocks)` fill, with the rows of all `bands`. Matrix `i` has
-/// `parts * widths[i]` columns; a call gets the rows `bands[band]` and the columns of `part` of each matrix, all zero.
+/// Matrices that parallel calls of `write(band, part, scratch, blocks)` fill, with the rows of all `bands`. Matrix `i`
+/// has `parts * widths[i]` columns; a call gets the rows `bands[band]` and the columns of `part` of each matrix, all
+/// zero.
 ///
 /// A thread passes its `scratch` from call to call. Panics unless the bands follow one another from 0 on.
 pub(in crate::ops) fn matrices<T: Real, S: Default, const N: usize>(
@@ -150,7 +155,8 @@ pub(in crate::ops) fn matrices<T: Real, S: Default, const N: usize>(
     memory.map(|memory| unsafe { memory.assume_init() }.into_vec())
 }
 
-/// Matrices of `rows` rows that parallel, [`vectorised`] calls of `write(row, [that row of each])` fill; the rows start as zeros.
+/// Matrices of `rows` rows that parallel, [`vectorised`] calls of `write(row, [that row of each])` fill; the rows start
+/// as zeros.
 #[inline(always)]
 pub(in crate::ops) fn by_row<T: Real, const N: usize>(
     rows: usize,
@@ -255,10 +261,12 @@ mod tests {
 
     #[test]
     fn a_cut_block_has_every_element_once() {
+        let count = Extent { rows: 2, columns: 3 };
+        let grain = Extent { rows: 6, columns: 16 };
         for (rows, columns) in [(1, 1), (7, 40), (100, 3)] {
             let mut data = vec![0u32; rows * columns];
             for (from_row, from_column, mut block) in
-                Block::of(&mut data, columns).cut((2, 3), (6, 16))
+                Block::of(&mut data, columns).cut(count, grain)
             {
                 for i in 0..block.rows() {
                     for (j, x) in block.row(i).iter_mut().enumerate() {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::ops::cpu::Real;
-use crate::ops::cpu::block::Block;
+use crate::ops::cpu::block::{Block, Extent};
 
 /// A strided matrix within a slice: element `(i, j)` is at `i * row + j * column`.
 #[derive(Clone, Copy)]
@@ -50,12 +50,13 @@ pub(in crate::ops) enum Into {
     Add,
 }
 
-/// `out = scale a b` or `out += scale a b`; `a [out.rows, k]`, `b [k, out.columns]`.
+/// `out = scale a b`, or `out += scale a b` as `into` tells; `a [out.rows, k]`, `b [k, out.columns]`.
 ///
 /// Panics if a factor does not fit its slice: an error of the calling operation, not of its input.
 pub(in crate::ops) fn gemm<T: Real>(
+    out: Block<T>,
+    into: Into,
     k: usize,
-    (out, into): (Block<T>, Into),
     a: Tile<T>,
     b: Tile<T>,
     scale: T,
@@ -66,24 +67,26 @@ pub(in crate::ops) fn gemm<T: Real>(
         return;
     }
     assert!(a.holds(m, k) && b.holds(k, n), "a matrix reaches past its slice");
-    let cut = match threads {
-        Threads::One => (1, 1),
-        Threads::All => cut((m, k, n), rayon::current_num_threads()),
+    let whole = Extent { rows: 1, columns: 1 };
+    let blocks = match threads {
+        Threads::One => whole,
+        Threads::All => blocks(m, k, n, rayon::current_num_threads()),
     };
-    if cut == (1, 1) {
-        return one(k, (out, into), a, b, scale);
+    if blocks == whole {
+        return one(out, into, k, a, b, scale);
     }
-    // The grains of the gemm crate's kernels: six rows, sixteen columns.
-    out.cut(cut, (6, 16)).into_par_iter().for_each(|(row, column, out)| {
+    out.cut(blocks, GRAIN).into_par_iter().for_each(|(row, column, out)| {
         let a = Tile { data: &a.data[row * a.row..], ..a };
         let b = Tile { data: &b.data[column * b.column..], ..b };
-        one(k, (out, into), a, b, scale);
+        one(out, into, k, a, b, scale);
     });
 }
 
-/// `a b` in new memory that is not cleared first.
+/// `a [m, k]` times `b [k, n]`, in new memory that is not cleared first.
 pub(in crate::ops) fn product<T: Real>(
-    (m, k, n): (usize, usize, usize),
+    m: usize,
+    k: usize,
+    n: usize,
     a: Tile<T>,
     b: Tile<T>,
 ) -> Vec<T> {
@@ -97,10 +100,13 @@ pub(in crate::ops) fn product<T: Real>(
         reason = "clearing memory that is overwritten costs a tenth of a product"
     )]
     unsafe {
-        gemm(k, (Block::uncleared(&mut out, n), Into::Replace), a, b, T::one(), Threads::All);
+        gemm(Block::uncleared(&mut out, n), Into::Replace, k, a, b, T::one(), Threads::All);
         out.assume_init().into_vec()
     }
 }
+
+/// Rows and columns that the kernels of the gemm crate compute together.
+const GRAIN: Extent = Extent { rows: 6, columns: 16 };
 
 /// Fewest columns of a block that pay for loading each row of `a` into the cache.
 const WIDE: usize = 512;
@@ -114,22 +120,23 @@ const BLOCK_COLUMNS: usize = 64;
 /// Multiply-adds below which a second thread costs more than it brings.
 const WORTH_A_THREAD: usize = 1 << 19;
 
-/// Blocks of rows and of columns that a product is cut into, one for each thread. Columns are cut first, while they stay [`WIDE`],
+/// Blocks of rows and of columns that a product `[m, k] [k, n]` is cut into, one for each thread. Columns are cut first, while they stay [`WIDE`],
 /// since every thread packs the columns of `b` that it reads; then rows; then columns again.
 ///
 /// The gemm crate's own threads would wait while one of them packs `b`, and for one another after each part of `k`.
-fn cut((m, k, n): (usize, usize, usize), threads: usize) -> (usize, usize) {
+fn blocks(m: usize, k: usize, n: usize, threads: usize) -> Extent {
     let threads = threads.min((m * n).saturating_mul(k) / WORTH_A_THREAD).max(1);
     let most = |of: usize, size: usize, least: usize| {
         (1..=of).rev().find(|parts| of.is_multiple_of(*parts) && size / parts >= least).unwrap_or(1)
     };
     let columns = most(threads, n, WIDE);
     let rows = most(threads / columns, m, BLOCK_ROWS);
-    (rows, columns * most(threads / columns / rows, n / columns, BLOCK_COLUMNS))
+    let more = most(threads / columns / rows, n / columns, BLOCK_COLUMNS);
+    Extent { rows, columns: columns * more }
 }
 
 /// The product on the calling thread; `a` and `b` hold their factors.
-fn one<T: Real>(k: usize, (mut out, into): (Block<T>, Into), a: Tile<T>, b: Tile<T>, scale: T) {
+fn one<T: Real>(mut out: Block<T>, into: Into, k: usize, a: Tile<T>, b: Tile<T>, scale: T) {
     // SAFETY: the factors lie within their slices by the assertion of `gemm`; the product is a block, which is borrowed mutably
     // and so overlaps neither factor.
     #[expect(unsafe_code, reason = "the gemm crate takes pointers")]

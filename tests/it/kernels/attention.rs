@@ -7,7 +7,7 @@
 mod bound;
 
 use candle_core::{DType, Tensor};
-use mvpbench::ops::attention::{self, Heads, Mask};
+use mvpbench::ops::attention::{self, Activations, Heads, Mask};
 
 use self::bound::{Bounds, Worst};
 use super::elements::Elements;
@@ -190,7 +190,7 @@ impl Case {
         assert_close(&format!("lse of {self}"), &kept, &want_lse, 2e-6);
         let gradients = self.backward(inputs, &o, &lse);
         let exact = self.exact(inputs, &o, &lse);
-        let bounds = Bounds::new(self, inputs, (&o, &lse), &exact);
+        let bounds = Bounds::new(self, inputs, &o, &lse, &exact);
         let worst = Worst::of(&gradients, &exact, &bounds);
         assert!(worst.ratio <= 1.0, "{worst} of {self}");
     }
@@ -199,15 +199,15 @@ impl Case {
     fn exact(&self, inputs: &Inputs, o: &Elements, lse: &[f32]) -> [Vec<f64>; 3] {
         let (query, key) = (self.query_shape(), self.key_shape());
         let lse = Elements::F32(lse.iter().map(|lse| lse.to_bits()).collect());
-        let (dq, dk, dv) = attention::backward(
-            &inputs.d_o.tensor(&query),
-            (&inputs.q.tensor(&query), &inputs.k.tensor(&key), &inputs.v.tensor(&key)),
-            &o.tensor(&query),
-            &lse.tensor(&[self.tokens(), self.heads.heads]),
-            &self.mask(),
-            self.heads,
-        )
-        .unwrap();
+        let saved = Activations {
+            q: &inputs.q.tensor(&query),
+            k: &inputs.k.tensor(&key),
+            v: &inputs.v.tensor(&key),
+            o: &o.tensor(&query),
+            lse: &lse.tensor(&[self.tokens(), self.heads.heads]),
+        };
+        let d_o = inputs.d_o.tensor(&query);
+        let (dq, dk, dv) = attention::backward(&d_o, &saved, &self.mask(), self.heads).unwrap();
         [dq, dk, dv].map(|gradient| gradient.flatten_all().unwrap().to_vec1().unwrap())
     }
 }

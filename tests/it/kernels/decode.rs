@@ -27,7 +27,7 @@ impl Case {
         [kv_heads, head_dim, CAPACITY].map(|n| Argument::value(n as u32))
     }
 
-    fn store(&self, memory: &mut Memory, (k, v): (&Elements, &Elements), places: &[u32]) {
+    fn store(&self, memory: &mut Memory, k: &Elements, v: &Elements, places: &[u32]) {
         let launch = Launch::of(places.len() as u32 / 2, 64);
         let mut arguments = vec![k.read(), v.read(), Argument::read(places)];
         arguments.extend([memory.keys.write(), memory.values.write()]);
@@ -77,7 +77,7 @@ fn new_tokens_attend_to_their_slots_in_any_order_of_threads_and_any_company() {
                 let [k, v] = [1, 2].map(|seed| {
                     Elements::random(dtype, length * width, seed + 10 * u64::from(slot))
                 });
-                case.store(&mut memory, (&k, &v), &[&slots[..], &positions[..]].concat());
+                case.store(&mut memory, &k, &v, &[&slots[..], &positions[..]].concat());
                 let [k, v] = [&k, &v].map(|x| x.tensor(&[length, width]));
                 cpu.store(&k, &v, &Places::new(&slots, &positions)).unwrap();
             }

@@ -11,7 +11,8 @@ fn forward(
     kernels: &Kernels,
     launch: Launch,
     suffix: &str,
-    (z, targets): (&Elements, &[u32]),
+    z: &Elements,
+    targets: &[u32],
     gradient: Option<&mut Elements>,
 ) -> Elements {
     let rows = targets.len();
@@ -47,11 +48,11 @@ fn values_and_gradients_agree_with_the_reference_in_any_order_of_threads() {
             let orders = [1, 2, 3].map(|seed| {
                 let launch = Launch { seed, ..Launch::of(rows as u32, threads) };
                 let mut own = Elements::unwritten(dtype, rows * vocab);
-                let logps = forward(kernels, launch, suffix, (&z, &targets), Some(&mut own));
+                let logps = forward(kernels, launch, suffix, &z, &targets, Some(&mut own));
                 logps.assert_close("logps", &reference::logps(&z64, &names).unwrap(), TOLERANCE);
                 own.assert_close("own", &want[0], TOLERANCE);
                 assert_eq!(
-                    forward(kernels, launch, suffix, (&z, &targets), None),
+                    forward(kernels, launch, suffix, &z, &targets, None),
                     logps,
                     "without gradient"
                 );
@@ -71,7 +72,7 @@ fn far_apart_is_finite_and_a_nan_or_a_target_outside_the_vocabulary_is_nan() {
     values[100] = f64::NEG_INFINITY;
     let z = Elements::of(DType::F32, &values);
     let mut own = Elements::unwritten(DType::BF16, 200);
-    let logps = forward(kernels, Launch::of(4, 32), "bf16", (&z, &[2, 2, 2, 50]), Some(&mut own));
+    let logps = forward(kernels, Launch::of(4, 32), "bf16", &z, &[2, 2, 2, 50], Some(&mut own));
     let (logps, own) = (logps.values(), own.values());
     assert!(
         (logps[0] + 2e4).abs() <= 1e-2

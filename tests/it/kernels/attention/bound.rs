@@ -77,7 +77,8 @@ impl Bounds {
     pub(super) fn new(
         case: &Case,
         inputs: &Inputs,
-        (o, lse): (&Elements, &[f32]),
+        o: &Elements,
+        lse: &[f32],
         exact: &[Vec<f64>; 3],
     ) -> Self {
         let (tokens, d) = (case.tokens(), case.heads.head_dim);
@@ -189,7 +190,7 @@ fn gradients_of_a_wrong_kernel_are_out_of_bounds() {
         let inputs = case.inputs();
         let (o, lse) = case.forward(&inputs);
         let exact = case.exact(&inputs, &o, &lse);
-        let bounds = Bounds::new(&case, &inputs, (&o, &lse), &exact);
+        let bounds = Bounds::new(&case, &inputs, &o, &lse, &exact);
         let ratio = |case: &Case, o: &Elements, lse: &[f32]| {
             Worst::of(&case.backward(&inputs, o, lse), &exact, &bounds).ratio
         };
