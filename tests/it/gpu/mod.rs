@@ -116,8 +116,8 @@ fn runs() -> &'static [(&'static str, &'static str)] {
 #[test]
 fn runs_in_f32_equal_trls() {
     let arguments = ["--device", "cuda", "--set", "model.dtype=f32"];
-    for &run in runs() {
-        trajectories::assert_run(&place(), run, &arguments, &trajectories::F32);
+    for &(case, run) in runs() {
+        trajectories::assert_run(&place(), case, run, &arguments, &trajectories::F32);
     }
 }
 
@@ -133,8 +133,8 @@ fn runs_in_bf16_stay_near_trls_in_f32() {
         after: 0.5,
         opa: 0.08,
     };
-    for &run in runs() {
-        trajectories::assert_run(&place(), run, &["--device", "cuda"], &tolerances);
+    for &(case, run) in runs() {
+        trajectories::assert_run(&place(), case, run, &["--device", "cuda"], &tolerances);
     }
 }
 

@@ -19,8 +19,11 @@ use serde_json::{Map, Value};
 
 use crate::memory::peak_of;
 
-/// Bytes that reading anything may take, and more for each byte of the file.
-const MEMORY: (usize, usize) = (16 << 20, 256);
+/// Bytes that reading any file may take, whatever its size.
+const FIXED_MEMORY: usize = 16 << 20;
+
+/// Further bytes that reading may take for each byte of the file.
+const MEMORY_PER_BYTE: usize = 256;
 
 /// The longest message, in bytes; names of files are in it.
 const LONGEST_MESSAGE: usize = 8000;
@@ -43,7 +46,8 @@ fn tame<T>(
     read: impl FnOnce() -> anyhow::Result<T>,
 ) -> Result<Option<T>, TestCaseError> {
     let (outcome, peak) = peak_of(read);
-    prop_assert!(peak <= MEMORY.0 + MEMORY.1 * length, "{peak} bytes held for {length}");
+    let most = FIXED_MEMORY + MEMORY_PER_BYTE * length;
+    prop_assert!(peak <= most, "{peak} bytes held for {length}");
     match outcome {
         Ok(value) => Ok(Some(value)),
         Err(error) => {

@@ -36,7 +36,7 @@ fn data_files_come_from_a_dataset_repository() {
         ("hf://org/pairs/a.json", "expected `hf://datasets/OWNER/NAME/FILE`"),
     ] {
         let train = format!("data.train=[{file:?}]");
-        assert_fails((&place, &hub), &["--set", &train], &[], (2, &[part]));
+        assert_fails(&place, &hub, &["--set", &train], &[], 2, &[part]);
     }
 }
 
@@ -67,19 +67,23 @@ fn a_sentence_encoder_comes_from_the_hub_and_its_weights_come_last() {
 
     let hub = FakeHub::serve(vec![model(), encoder("1_Pooling/config.json")]);
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &arguments,
         &[],
-        (2, &["1_Pooling/config.json", "expected the pooling mode"]),
+        2,
+        &["1_Pooling/config.json", "expected the pooling mode"],
     );
     assert!(hub.requests("").iter().all(|request| !request.contains(WEIGHTS)));
     let hub = FakeHub::serve(vec![model(), encoder("modules.json")]);
     std::fs::remove_dir_all(place.path("hf/hub/models--org--encoder")).unwrap();
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &arguments,
         &[],
-        (2, &["`org/encoder` at `main` has no `modules.json`"]),
+        2,
+        &["`org/encoder` at `main` has no `modules.json`"],
     );
 
     let hub = FakeHub::serve(vec![model(), encoder("")]);

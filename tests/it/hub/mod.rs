@@ -61,10 +61,12 @@ fn succeed(
 
 #[track_caller]
 fn assert_fails(
-    (place, hub): (&Place, &FakeHub),
+    place: &Place,
+    hub: &FakeHub,
     arguments: &[&str],
     environment: &[(&str, &str)],
-    (status, parts): (i32, &[&str]),
+    status: i32,
+    parts: &[&str],
 ) {
     let output = run(place, hub, arguments, environment);
     let said = said(&output);
@@ -143,33 +145,30 @@ fn a_gated_model_says_what_to_do() {
     hub.will("HEAD", Wrong::Status("401 Unauthorized", gated));
     let page = format!("accept the licence on {}/org/tiny", hub.endpoint);
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &[],
         &[],
-        (
-            2,
-            &[
-                "`config.json` of hub model `org/tiny`",
-                "gated",
-                &page,
-                "`hf auth login`",
-                "HF_TOKEN",
-            ],
-        ),
+        2,
+        &["`config.json` of hub model `org/tiny`", "gated", &page, "`hf auth login`", "HF_TOKEN"],
     );
     hub.will("HEAD", Wrong::Status("403 Forbidden", gated));
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &[],
         &[("HF_TOKEN", TOKEN)],
-        (2, &["may not read `org/tiny`", &page, "with the token's account"]),
+        2,
+        &["may not read `org/tiny`", &page, "with the token's account"],
     );
     hub.will("/api/", Wrong::Status("401 Unauthorized", ""));
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &[],
         &[("HF_TOKEN", TOKEN)],
-        (2, &["does not accept the token", "`hf auth login`"]),
+        2,
+        &["does not accept the token", "`hf auth login`"],
     );
 }
 
@@ -178,35 +177,38 @@ fn a_model_or_revision_that_is_not_there_is_said_with_the_folder_that_is_not() {
     let hub = FakeHub::tiny();
     let place = place("models/nothing");
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &[],
         &[],
-        (
-            2,
-            &[
-                "there is no folder `models/nothing`, so the hub was asked",
-                "no such repository",
-                "HF_TOKEN",
-            ],
-        ),
+        2,
+        &[
+            "there is no folder `models/nothing`, so the hub was asked",
+            "no such repository",
+            "HF_TOKEN",
+        ],
     );
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &[],
         &[("HF_TOKEN", TOKEN)],
-        (2, &["no such repository for this token"]),
+        2,
+        &["no such repository for this token"],
     );
     let revision = ["--set", "model.path=org/tiny", "--set", "model.revision=v9"];
-    assert_fails((&place, &hub), &revision, &[], (2, &["`org/tiny` at `v9`", "no such revision"]));
+    assert_fails(&place, &hub, &revision, &[], 2, &["`org/tiny` at `v9`", "no such revision"]);
     let wrong = ["--set", "model.path=org/tiny", "--set", "model.revision=../x"];
-    assert_fails((&place, &hub), &wrong, &[], (2, &["`../x` is not a revision"]));
+    assert_fails(&place, &hub, &wrong, &[], 2, &["`../x` is not a revision"]);
     let folder = format!("model.path={}", path("models/tiny").display());
     let pinned = ["--set", &folder, "--set", "model.revision=v9"];
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &pinned,
         &[],
-        (2, &["is not on the hub", "leave `model.revision` out"]),
+        2,
+        &["is not on the hub", "leave `model.revision` out"],
     );
 }
 
@@ -217,10 +219,12 @@ fn a_repository_without_safetensors_is_refused_before_anything_is_fetched() {
     served.files.insert("pytorch_model.bin".into(), weights);
     let (hub, place) = (FakeHub::serve(vec![served]), place("org/tiny"));
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &[],
         &[],
-        (2, &["has no `model.safetensors`", "only `pytorch_model.bin`", "save_pretrained"]),
+        2,
+        &["has no `model.safetensors`", "only `pytorch_model.bin`", "save_pretrained"],
     );
     assert_eq!(hub.requests("").len(), 1);
 }
@@ -250,28 +254,22 @@ fn what_passes_is_waited_for() {
 fn what_does_not_pass_is_given_up() {
     let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
     hub.will("/api/", Wrong::Status("429 Too Many Requests", "Retry-After: 7200\r\n"));
-    assert_fails(
-        (&place, &hub),
-        &[],
-        &[],
-        (1, &["429", "run the same command again in 7200 seconds"]),
-    );
+    assert_fails(&place, &hub, &[], &[], 1, &["429", "run the same command again in 7200 seconds"]);
     for _ in 0..5 {
         hub.will("GET /stored/", Wrong::Status("500 Internal Server Error", "Retry-After: 0\r\n"));
     }
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &[],
         &[],
-        (
-            1,
-            &[
-                "`model.safetensors` of hub model `org/tiny`",
-                "500",
-                "every time",
-                "run the same command again",
-            ],
-        ),
+        1,
+        &[
+            "`model.safetensors` of hub model `org/tiny`",
+            "500",
+            "every time",
+            "run the same command again",
+        ],
     );
     assert_eq!(hub.requests("GET /stored/").len(), 5);
 }
@@ -311,10 +309,12 @@ fn an_altered_file_is_deleted_and_refused() {
     let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
     hub.will("GET /stored/", Wrong::Alter);
     assert_fails(
-        (&place, &hub),
+        &place,
+        &hub,
         &[],
         &[],
-        (1, &["`model.safetensors`", "expected SHA-256", "the download is deleted"]),
+        1,
+        &["`model.safetensors`", "expected SHA-256", "the download is deleted"],
     );
     let left: Vec<_> = std::fs::read_dir(place.path("hf/hub/models--org--tiny/blobs"))
         .unwrap()
@@ -328,7 +328,7 @@ fn an_altered_file_is_deleted_and_refused() {
 fn mistakes_in_the_data_show_before_the_weights_are_fetched() {
     let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
     let data = ["--set", "data.train=[\"nowhere.json\"]"];
-    assert_fails((&place, &hub), &data, &[], (2, &["`nowhere.json`"]));
+    assert_fails(&place, &hub, &data, &[], 2, &["`nowhere.json`"]);
     assert_eq!(hub.requests("/stored/"), Vec::<String>::new());
 }
 
@@ -336,18 +336,13 @@ fn mistakes_in_the_data_show_before_the_weights_are_fetched() {
 fn offline_without_a_cache_says_what_is_missing() {
     let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
     let offline = [("HF_HUB_OFFLINE", "1")];
-    assert_fails(
-        (&place, &hub),
-        &[],
-        &offline,
-        (2, &["not in the cache", "HF_HUB_OFFLINE is set"]),
-    );
+    assert_fails(&place, &hub, &[], &offline, 2, &["not in the cache", "HF_HUB_OFFLINE is set"]);
     succeed(&place, &hub, &["--output", "first"], &[]);
     std::fs::remove_file(
         place.path(&format!("hf/hub/models--org--tiny/snapshots/{COMMIT}/{WEIGHTS}")),
     )
     .unwrap();
-    assert_fails((&place, &hub), &[], &offline, (2, &["model.safetensors` is not in the cache"]));
+    assert_fails(&place, &hub, &[], &offline, 2, &["model.safetensors` is not in the cache"]);
 }
 
 #[test]

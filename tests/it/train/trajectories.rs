@@ -166,14 +166,15 @@ fn assert_adapter(
 #[test]
 fn every_step_of_every_run_equals_trls() {
     for (case, run) in RUNS {
-        assert_run(&Place::new(), (case, run), &[], &F32);
+        assert_run(&Place::new(), case, run, &[], &F32);
     }
 }
 
 /// Trains in an empty `place` with TRL's settings and compares log, adapter and scores with TRL's.
 pub(crate) fn assert_run(
     place: &Place,
-    (case, run): (&str, &str),
+    case: &str,
+    run: &str,
     arguments: &[&str],
     tolerances: &Tolerances,
 ) {
