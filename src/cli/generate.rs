@@ -1,7 +1,5 @@
 //! `mvpbench generate`: a model's answers to prompts.
 
-use crate::inference::engine;
-use crate::machine::peak;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +16,9 @@ use crate::data::format::Prompts;
 use crate::data::prompt::Prompt;
 use crate::disk::atomic;
 use crate::error::InputError;
-use crate::inference::generations::GenerationPass;
-use crate::machine;
+use crate::inference::engine;
+use crate::inference::generations::{GenerationPass, JournalFile};
+use crate::machine::{self, peak};
 use crate::model::adapter;
 use crate::model::generation::{GenerationSettings, Sampling, Stop, StopStrings};
 use crate::session::base::Base;
@@ -39,8 +38,8 @@ pub struct GenerateArgs {
     /// Add the adapter to the weights in memory first: each token is cheaper
     #[arg(long, requires = "adapter")]
     merge: bool,
-    /// Prompts: JSONL or a JSON array of records with `prompt` (a text or messages), of pairs, or of MVPBench records; or a .txt
-    /// file with one prompt a line
+    /// Prompts: JSONL or a JSON array of records with `prompt` (a text or messages), of pairs, or of MVPBench records;
+    /// or a .txt file with one prompt a line
     #[arg(
         long,
         value_name = "FILE",
@@ -57,7 +56,7 @@ pub struct GenerateArgs {
     /// JSONL file to write instead of stdout; FILE.journal keeps finished answers, and the same command resumes from it
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Tokens after which an answer is cut
+    /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_new_tokens: usize,
     /// Draw tokens from the model's distribution, its logits divided by T; 0: take the most probable token
@@ -75,11 +74,11 @@ pub struct GenerateArgs {
     /// End an answer before this text; may be repeated
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// Answers to generate at once; by default 16 on the CPU and 64 on a GPU, fewer if memory is short. Changes speed and memory, and on
-    /// a GPU the answer where two tokens are about equally probable
+    /// Answers to generate at once; by default 16 on the CPU and 64 on a GPU, fewer if memory is short. Changes speed
+    /// and memory; on a GPU also answers in which two tokens are about equally probable
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Number type of the weights; auto is bf16 on a GPU, and f32 on the CPU, its only one
+    /// Number type of the weights; auto is bf16 on a GPU and f32 on the CPU. The CPU computes in f32 only
     #[arg(long, value_name = "DTYPE", value_parser = dtype_named(), default_value = "auto")]
     dtype: Dtype,
     /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
@@ -154,7 +153,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     };
     let journal_path = args.output.as_deref().map(journal_path);
     let key = pass.key(&format!("{model_digest} {merged}"))?;
-    let journal = journal_path.as_deref().map(|path| (path, key.as_str()));
+    let journal = journal_path.as_deref().map(|path| JournalFile { path, key: &key });
     let (generations, journal) = match pass.run(journal, verbosity) {
         Err(error) if error.is::<Interrupted>() && args.output.is_none() => {
             anyhow::bail!("interrupted; without `--output` nothing is kept")
@@ -203,7 +202,7 @@ fn journal_path(output: &Path) -> PathBuf {
     name.into()
 }
 
-/// How tokens are drawn; none for the most probable ones.
+/// How tokens are drawn; none to take the most probable token.
 fn sampling(args: &GenerateArgs) -> Result<Option<Sampling>> {
     let &GenerateArgs { temperature, top_p, top_k, seed, .. } = args;
     if temperature.total_cmp(&0.0).is_ne() {
@@ -243,7 +242,8 @@ fn prompts(
         let ids = prompt.ids(&base.tokenizer)?;
         if ids.len() >= most {
             return Err(InputError::new(format!(
-                "{}: expected a prompt and an answer that fit into the model's context of {most} tokens, got a prompt of {}",
+                "{}: expected a prompt and an answer that fit into the model's context of {most} tokens, \
+                 got a prompt of {}",
                 prompt.place,
                 ids.len()
             ))

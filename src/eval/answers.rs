@@ -11,7 +11,7 @@ use crate::data::pair::{Markup, Pair};
 use crate::encoder::embedder::{Embedder, cosine};
 use crate::error::InputError;
 use crate::eval::evaluator::Evaluator;
-use crate::inference::generations::GenerationPass;
+use crate::inference::generations::{GenerationPass, JournalFile};
 use crate::metrics::spmr::{Answer, LeftOut, write_answers};
 use crate::model::generation::{Generation, GenerationSettings, Stop, StopStrings};
 use crate::model::lora::Adapter;
@@ -58,6 +58,7 @@ impl Evaluator<'_> {
         };
         let key = pass.key(&self.session.model_digest)?;
         let journal = self.session.folder.journal(&set.name, when);
+        let file = JournalFile { path: &journal, key: &key };
         let blank = match asked.left_out.blank_references {
             0 => String::new(),
             blank => format!("; {blank} pairs are left out: their preferred answer is blank"),
@@ -67,18 +68,15 @@ impl Evaluator<'_> {
             set.name,
             asked.prompts.len()
         ));
-        let (generations, _) =
-            match pass.run(Some((&journal, &key)), self.session.options.verbosity) {
-                Err(error) if error.is::<InputError>() => {
-                    self.session
-                        .options
-                        .verbosity
-                        .warn(format!("{error}; generating the answers again"));
-                    std::fs::remove_file(&journal)?;
-                    pass.run(Some((&journal, &key)), self.session.options.verbosity)?
-                }
-                run => run?,
-            };
+        let verbosity = self.session.options.verbosity;
+        let (generations, _) = match pass.run(Some(file), verbosity) {
+            Err(error) if error.is::<InputError>() => {
+                verbosity.warn(format!("{error}; generating the answers again"));
+                std::fs::remove_file(&journal)?;
+                pass.run(Some(file), verbosity)?
+            }
+            run => run?,
+        };
         let answers = self.compare(embedder, &asked, &generations, &set.name)?;
         write_answers(&self.session.folder.generations(&set.name, when), &answers)?;
         Ok((answers, asked.left_out))

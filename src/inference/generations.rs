@@ -32,6 +32,15 @@ pub struct GenerationPass<'a> {
     pub stop: &'a StopStrings<'a>,
 }
 
+/// The file that keeps the finished answers of a pass.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalFile<'a> {
+    /// Its path.
+    pub path: &'a Path,
+    /// [`GenerationPass::key`].
+    pub key: &'a str,
+}
+
 impl GenerationPass<'_> {
     /// Digest of everything that the generations depend on; they do not depend on the batch size. `model_digest`: of
     /// the model's files.
@@ -62,13 +71,13 @@ impl GenerationPass<'_> {
     /// another key are errors.
     pub fn run(
         &self,
-        journal: Option<(&Path, &str)>,
+        journal: Option<JournalFile<'_>>,
         verbosity: Verbosity,
     ) -> Result<(Vec<Generation>, Option<Journal<Generation>>)> {
         let all = self.prompts.len();
         let (mut journal, done) = match journal {
             None => (None, vec![None; all]),
-            Some((path, key)) => {
+            Some(JournalFile { path, key }) => {
                 let (journal, done) = Journal::open(path, key, all)?;
                 (Some(journal), done)
             }
