@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM set a flag that long work checks now and then, such as between two micro-batches.
+//! Ctrl-C and SIGTERM set a flag. Long work checks it often, for example between two micro-batches.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,5 @@
-//! Notes, warnings and progress on stderr: a bar on a terminal, a line now and then elsewhere, only warnings when quiet.
+//! Notes, warnings and progress on stderr: a bar on a terminal, elsewhere a line every ten seconds, only warnings when
+//! quiet.
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -8,7 +9,7 @@ use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
 use crate::console::units;
 
-/// Seconds between two lines where there is no terminal.
+/// Seconds between two lines without a terminal.
 const LINE_EVERY_S: u64 = 10;
 
 /// How much is printed.
@@ -82,7 +83,7 @@ impl Verbosity {
     }
 }
 
-/// The display of work under way.
+/// The display of running work.
 pub struct Progress {
     view: View,
     title: String,

@@ -1,4 +1,4 @@
-//! Writes a file so that it is either the old one or the whole new one, whenever the program is killed.
+//! Atomic writes: whenever the program is killed, the file is either the old one or the whole new one.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -26,9 +26,10 @@ pub fn write(
     written.with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Writes the folder `path` with `files` in it like [`write()`], and replaces an older one.
+/// Writes the folder `path` with `files` in it like [`write()`], replacing an older folder.
 ///
-/// Killed between the removal of the old folder and the rename, it leaves neither: the caller writes it again.
+/// A program killed between the removal of the old folder and the rename leaves neither; the next run writes the folder
+/// again.
 pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<()> {
     let partial = partial_path(path)?;
     let written = || -> anyhow::Result<()> {
@@ -47,7 +48,8 @@ pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<
     };
     let written = written();
     if written.is_err() {
-        // The first error is the one to report. On a full disk a half-written folder would take room that others need.
+        // The first error is the one to report. On a full disk a half-written folder would take space that other files
+        // need.
         let _ = fs::remove_dir_all(&partial);
     }
     written.with_context(|| format!("cannot write `{}`", path.display()))
@@ -96,7 +98,7 @@ fn write_partial(
     fs::create_dir_all(folder_of(partial))?;
     let mut writer = BufWriter::new(File::create(partial)?);
     fill(&mut writer)?;
-    // The bare error: its kind decides the remedy.
+    // Returns the bare error, since its kind decides the remedy.
     writer.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::console::interrupt;
 
-/// SHA-256 of bytes that come piece by piece.
+/// SHA-256 of bytes that arrive in pieces.
 #[derive(Default)]
 pub struct Hasher(Sha256);
 

@@ -1,4 +1,4 @@
-//! Finished results on disk, each appended at once, from which a killed program resumes.
+//! A file to which finished results are appended, so that a killed program can resume.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::InputError;
 
-/// A JSONL file: a line with the key of what it holds, then one for each finished result, in the order they finished.
+/// A JSONL file: a line with the key of the results, then a line for each result, in the order they finished.
 #[derive(Debug)]
 pub struct Journal<T> {
     file: File,
@@ -23,7 +23,7 @@ pub struct Journal<T> {
 struct Head {
     /// Digest of everything that a result depends on.
     key: String,
-    /// How many results a finished journal has.
+    /// Number of results of a finished journal.
     prompts: usize,
 }
 
@@ -39,8 +39,8 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
     ///
     /// - `key`: digest of everything that a result depends on, such as model, adapter, prompts and settings.
     ///
-    /// Returns the journal and the results it holds, by row. Drops an unfinished last line, at which the program was killed. Refuses
-    /// a journal with another key, or with a line that holds no result.
+    /// Returns the journal and the results it holds, by row. Drops an unfinished last line, which a killed program
+    /// leaves. Refuses a journal with another key, or with a line that holds no result.
     pub fn open(path: &Path, key: &str, prompts: usize) -> Result<(Self, Vec<Option<T>>)> {
         let context = || format!("cannot open the journal `{}`", path.display());
         let mut file = OpenOptions::new()
@@ -116,7 +116,7 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
 
 fn refused(path: &Path, what: &str) -> anyhow::Error {
     InputError::new(format!("journal `{}`: {what}", path.display()))
-        .hint("run the command that began it, or remove the file to start over")
+        .hint("run the command that started it, or remove the file to start over")
         .into()
 }
 
@@ -124,7 +124,7 @@ fn refused(path: &Path, what: &str) -> anyhow::Error {
 mod tests {
     use super::*;
 
-    /// A result as generation has it.
+    /// A result like that of generation.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     struct Ids {
         ids: Vec<u32>,

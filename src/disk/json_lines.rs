@@ -11,14 +11,14 @@ use serde::de::DeserializeOwned;
 use crate::disk::atomic;
 use crate::error::InputError;
 
-/// A record whose file is refused where a line is broken.
+/// A record of a file in which a broken line is an error.
 pub trait Line: Serialize + DeserializeOwned {
-    /// What an error calls a record: `a pair's scores`.
+    /// What an error calls a record, such as `a pair's scores`.
     const NOUN: &'static str;
-    /// Whether a blank line is skipped; otherwise it is a broken one.
+    /// Whether a blank line is skipped; otherwise it is an error.
     const SKIPS_BLANK_LINES: bool;
 
-    /// Refuses values that no file may hold.
+    /// Refuses invalid values.
     fn check(&self) -> anyhow::Result<()>;
 }
 
@@ -39,7 +39,8 @@ pub fn write<T: Serialize>(path: &Path, records: &[T]) -> anyhow::Result<()> {
     })
 }
 
-/// Reads what [`write_checked`] wrote. A broken line is an [`InputError`] that names the file, the line and the id of its pair.
+/// Reads what [`write_checked`] wrote. A broken line is an [`InputError`] that names the file, the line and the id of
+/// its pair.
 ///
 /// An empty file has no records; a caller that needs some refuses it.
 pub fn read<T: Line>(path: &Path) -> anyhow::Result<Vec<T>> {
@@ -61,14 +62,14 @@ pub fn read<T: Line>(path: &Path) -> anyhow::Result<Vec<T>> {
     Ok(records)
 }
 
-/// "pair `x`: " where a broken line still has its id.
+/// "pair `x`: " if the broken line still has an id, otherwise nothing.
 fn id_of(line: &str) -> String {
     let record: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let id = record.as_ref().and_then(|record| record.get("id")).and_then(|id| id.as_str());
     id.map_or_else(String::new, |id| format!("pair `{id}`: "))
 }
 
-/// The records of a log before its first broken line; none where there is no file.
+/// The records of a log before its first broken line; empty without a file.
 ///
 /// A killed program may leave half a line at the end of its log.
 pub fn read_log<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {

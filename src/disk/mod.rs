@@ -1,4 +1,4 @@
-//! What outlives a process: files that appear whole, digests, journals that a killed program resumes from, cache folders.
+//! Files on disk: atomic writes, digests, journals to resume from, cache folders.
 
 pub mod atomic;
 pub mod cache;

@@ -36,7 +36,7 @@ fn access(folder: &Path) -> io::Result<()> {
     if denied == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Elsewhere the first write fails instead.
+/// On other systems the first write fails instead.
 #[cfg(not(unix))]
 fn access(_: &Path) -> io::Result<()> {
     Ok(())

@@ -24,7 +24,7 @@ pub(super) fn blob(cache: &Path, repository: &Repository, etag: &str) -> PathBuf
     folder(cache, repository).join("blobs").join(etag)
 }
 
-/// The file that a download of that content locks.
+/// The lock file of a download of that content.
 pub(super) fn lock(cache: &Path, repository: &Repository, etag: &str) -> PathBuf {
     cache.join(".locks").join(repository.library().folder_name()).join(format!("{etag}.lock"))
 }
@@ -34,7 +34,7 @@ pub(super) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The commit of the revision when the hub was last asked; none if the cache has none.
+/// The last known commit of the revision; none if the cache has none.
 pub(super) fn commit(cache: &Path, repository: &Repository) -> Option<String> {
     if is_commit(&repository.revision) {
         let there = snapshot(cache, repository, &repository.revision).is_dir();

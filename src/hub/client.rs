@@ -27,7 +27,7 @@ pub(super) struct Client {
     agent: Agent,
 }
 
-/// What the headers of a file tell before its content is asked for.
+/// The facts about a file in its headers, requested before its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Remote {
     /// Tag of the content: for a large file its SHA-256.
@@ -68,7 +68,7 @@ impl Client {
         }
     }
 
-    /// Tag and size of a file of a commit.
+    /// Tag, size and address of a file of a commit, from its headers.
     pub(super) fn look(&self, repository: &Repository, commit: &str, name: &str) -> Result<Remote> {
         let what = format!("`{name}` of {repository}");
         let address = format!(
@@ -79,7 +79,7 @@ impl Client {
         );
         let mut asked = address.clone();
         let mut patience = Patience::new(HUB, &what, self.verbosity);
-        // A renamed repository redirects within the hub; the redirect to the content's own host has the tag already.
+        // A renamed repository redirects within the hub. A redirect to another host already carries the tag.
         for _ in 0..MOST_REDIRECTS {
             let response = self.ask(repository, &what, &mut patience, || self.head(&asked))?;
             let headers = response.headers();
@@ -173,7 +173,8 @@ impl Client {
             ("GatedRepo", ..) | (_, 403, true) => (
                 format!("{what}: the hub answers {status}, this token may not read `{id}`{reason}"),
                 format!(
-                    "accept the licence on {page} with the token's account, wait until access is granted, and let the token read gated repositories"
+                    "accept the licence on {page} with the token's account, wait until access is granted, and let \
+                     the token read gated repositories"
                 ),
             ),
             ("RevisionNotFound", ..) => (
@@ -194,7 +195,8 @@ impl Client {
                     "{what}: the hub answers {status}: no such repository, or one that needs a token{reason}"
                 ),
                 format!(
-                    "check the name `{id}` and the revision; if it is gated or private, accept the licence on {page}, then {login}"
+                    "check the name `{id}` and the revision; if it is gated or private, accept the licence on \
+                     {page}, then {login}"
                 ),
             ),
             (_, 401, true) => (
@@ -223,7 +225,7 @@ fn origin(address: &str) -> &str {
     }
 }
 
-/// A file's path with all characters percent-encoded that have a meaning in an address.
+/// A file's path, with characters that have a meaning in an address percent-encoded.
 fn encoded(path: &str) -> String {
     path.bytes()
         .map(|c| match c {

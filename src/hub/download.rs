@@ -107,14 +107,14 @@ fn content(
     verify(&what, remote, partial, done)
 }
 
-/// Whether the response begins at byte `done`; otherwise it begins at the first.
+/// Whether the response begins at byte `done`; otherwise it begins at the first byte.
 fn resumes<B>(response: &Response<B>, done: u64) -> bool {
     let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
     response.status() == StatusCode::PARTIAL_CONTENT
         && range.is_some_and(|range| range.starts_with(&format!("bytes {done}-")))
 }
 
-/// Appends the response to the file. The outer error is the disk's or Ctrl-C, the inner one the connection's.
+/// Appends the response to the file. The outer error is of the disk or Ctrl-C, the inner one of the connection.
 fn copy(
     response: Response<ureq::Body>,
     file: &mut File,
@@ -137,7 +137,7 @@ fn copy(
     }
 }
 
-/// Deletes a file whose size or SHA-256, the tag of a large file, differs from the hub's.
+/// Deletes a file with another size or SHA-256 than the hub's. The tag of a large file is its SHA-256.
 fn verify(what: &str, remote: &Remote, partial: &Path, done: u64) -> Result<()> {
     let (expected, got) = if done == remote.size {
         let is_sha256 =
@@ -155,6 +155,7 @@ fn verify(what: &str, remote: &Remote, partial: &Path, done: u64) -> Result<()> 
     };
     fs::remove_file(partial).with_context(|| format!("cannot delete `{}`", partial.display()))?;
     Err(anyhow!(
-        "{what}: expected {expected}, got {got}; the download is deleted\n\nhint: run the same command again; if it fails again, something between here and the hub alters files"
+        "{what}: expected {expected}, got {got}; the download is deleted\n\nhint: run the same command again; \
+         if it fails again, something between here and the hub alters files"
     ))
 }

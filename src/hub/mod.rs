@@ -1,8 +1,9 @@
-//! Files of the Hugging Face hub: takes a repository and a file name, returns a path in the cache, which the Python tools share. It knows
-//! names and bytes; [`crate::session`] and [`crate::encoder`] know which files a model or an encoder needs.
+//! Files of the Hugging Face hub: takes a repository and a file name, returns a path in the cache that the Python tools
+//! share. It handles names and bytes; [`crate::session`] and [`crate::encoder`] know which files a model or an encoder
+//! needs.
 //!
-//! [`name`] tells a hub name from a path, [`settings`] reads the environment, `client` sends requests through [`crate::net`], `cache`
-//! knows the folders, `download` downloads one file whole or not at all.
+//! [`name`] tells a hub name from a path, [`settings`] reads the environment, `client` sends requests through
+//! [`crate::net`], `cache` knows the folders, `download` downloads one file whole or not at all.
 
 mod cache;
 mod client;
@@ -24,7 +25,7 @@ use crate::console::progress::Verbosity;
 use crate::error::InputError;
 use crate::net::retry::Unreachable;
 
-/// The hub; it is not asked before a file of it is needed.
+/// The hub. No request is sent before a file is needed.
 pub struct Hub {
     verbosity: Verbosity,
     client: OnceCell<Client>,
@@ -75,7 +76,7 @@ impl Snapshot {
 enum Files {
     /// All of them, by name.
     Listed(Vec<String>),
-    /// Those in the cache, for this reason.
+    /// Only those in the cache, with the reason.
     Cached(String),
 }
 
@@ -107,7 +108,7 @@ impl Hub {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// The repository at the commit that the hub, or offline the cache, has for its revision.
+    /// The repository at the commit of its revision, from the hub, or from the cache when offline.
     pub fn snapshot(&self, repository: &Repository) -> Result<Rc<Snapshot>> {
         if let Some(known) = self.snapshots.borrow().get(repository) {
             return Ok(Rc::clone(known));
@@ -152,7 +153,7 @@ impl Hub {
         let client = self.client()?;
         let path = cache::snapshot(&client.settings.cache, &snapshot.repository, &snapshot.commit)
             .join(name);
-        // A commit's folder has a name only once its file is whole.
+        // A file is linked into the commit's folder only when it is whole.
         if path.is_file() {
             return Ok(path);
         }
@@ -167,7 +168,7 @@ impl Hub {
         Ok(path)
     }
 
-    /// Stores the commit of the revision, so that it is found offline.
+    /// Stores the commit of the revision for offline use.
     pub fn remember(&self, snapshot: &Snapshot) -> Result<()> {
         match snapshot.files {
             Files::Listed(_) => {

@@ -54,7 +54,7 @@ impl Repository {
         Ok(Self { kind, id: id.into(), revision: revision.into() })
     }
 
-    /// The hf-hub library's form, from which it makes addresses and folder names.
+    /// The repository as the hf-hub library takes it, to make addresses and folder names.
     pub(super) fn library(&self) -> hf_hub::Repo {
         self.library_at(&self.revision)
     }
@@ -106,7 +106,8 @@ impl DataFile {
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = || {
             InputError::new(format!(
-                "`{text}`: expected `hf://datasets/OWNER/NAME/FILE`, or `NAME@REVISION` for another revision than `main`"
+                "`{text}`: expected `hf://datasets/OWNER/NAME/FILE`, or `NAME@REVISION` for a \
+                 revision other than `main`"
             ))
         };
         let mut parts = text.strip_prefix("hf://datasets/").ok_or_else(wrong)?.splitn(3, '/');

@@ -1,6 +1,7 @@
 //! HTTP: one agent, and requests that are retried while a retry may help.
 //!
-//! [`agent`] holds certificates and time-outs; [`retry`] knows which failures are temporary, how long to wait, and when to give up.
+//! [`agent`] holds certificates and time-outs; [`retry`] knows which failures are temporary, how long to wait, and when
+//! to give up.
 
 pub mod agent;
 pub mod retry;

@@ -8,15 +8,15 @@ pub fn name(step: usize) -> String {
     format!("step-{step:06}")
 }
 
-/// What goes before the name of a checkpoint that is kept because its evaluation was the best.
+/// Prefix of a checkpoint that is kept because its evaluation was the best.
 const BEST: &str = "best-";
 
-/// The steps for which `folder` holds a checkpoint, newest first; whether they are whole shows when they are loaded.
+/// Steps and paths of the checkpoints in `folder`, newest first. They are verified only when they are loaded.
 pub fn list(folder: &Path) -> Vec<(usize, PathBuf)> {
     list_of(folder, "step-")
 }
 
-/// The steps for which `folder` holds a checkpoint whose name begins with `prefix`, newest first.
+/// Steps and paths of the checkpoints in `folder` with this prefix, newest first.
 pub fn list_of(folder: &Path, prefix: &str) -> Vec<(usize, PathBuf)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries

@@ -1,6 +1,7 @@
-//! `eval.jsonl`: what every evaluation of a run found, one record per step and set, step 0 first.
+//! `eval.jsonl`: the figures of every evaluation of a run, one record per step and set, step 0 first.
 //!
-//! The report draws its curves from it, and [`crate::train::best`] decides from it alone, so that a resumed run decides as the first one.
+//! The report draws its curves from it. [`crate::train::best`] decides from it alone, so that a resumed run makes the
+//! same decisions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,7 @@ use crate::disk::json_lines;
 use crate::dpo;
 use crate::metrics::{Evaluation, Metric, PairScore};
 
-/// One set after one step.
+/// The figures of one set after one step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvalRecord {
     /// Optimizer steps done; 0 before training.
@@ -23,10 +24,11 @@ pub struct EvalRecord {
     pub epoch: f64,
     /// The set's name.
     pub set: String,
-    /// Its scored pairs.
+    /// Number of scored pairs.
     pub pairs: usize,
-    /// Means over the pairs: `loss`, `rewards/chosen`, `rewards/rejected`, `rewards/margins`, `rewards/accuracies`, `logps/chosen` and
-    /// `logps/rejected` as TRL names them, of the loss that is trained, and each [`Metric`] by its name.
+    /// Means over the pairs: `loss`, `rewards/chosen`, `rewards/rejected`, `rewards/margins`, `rewards/accuracies`,
+    /// `logps/chosen` and `logps/rejected` as TRL names them, of the loss that is trained, and each [`Metric`] by its
+    /// name.
     #[serde(flatten)]
     pub figures: BTreeMap<String, f64>,
 }
@@ -54,7 +56,7 @@ impl fmt::Display for EvalRecord {
     }
 }
 
-/// The records of one evaluation; `scores` are those of its sets, in their order.
+/// The records of one evaluation; `scores`: one list for each of its sets, in order.
 pub fn records(
     step: usize,
     epoch: f64,
@@ -108,7 +110,8 @@ pub struct EvalLog {
 }
 
 impl EvalLog {
-    /// Opens the log of a run that goes on after `steps` steps: what is recorded beyond them is dropped, and comes again.
+    /// Opens the log of a run that resumes after `steps` steps. Drops later records: the run evaluates those steps
+    /// again.
     pub fn open(path: &Path, steps: usize) -> Result<Self> {
         let records: Vec<EvalRecord> = json_lines::read_log(path)?;
         let records = records.into_iter().filter(|record| record.step <= steps).collect();
@@ -120,7 +123,7 @@ impl EvalLog {
         self.records.iter().any(|record| record.step == step)
     }
 
-    /// Adds the records of one evaluation; the file appears whole.
+    /// Adds the records of one evaluation. The file is replaced atomically.
     pub fn push(&mut self, records: Vec<EvalRecord>) -> Result<()> {
         self.records.extend(records);
         self.records.sort_by_key(|record| record.step);

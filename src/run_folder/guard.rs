@@ -1,4 +1,4 @@
-//! Whether a folder may be written in: by whom it was begun, and with which configuration.
+//! Decides, from what a folder already holds, whether a run or an evaluation may write in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,22 @@ use crate::run_folder::LOCK_FILE;
 use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
 
-/// What to do about a run that is already there.
+/// What to do if the folder already has a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resume {
-    /// Go on with it.
+    /// Resume it.
     Auto,
-    /// Refuse.
+    /// Refuse the folder.
     Never,
-    /// Go on from this checkpoint.
+    /// Resume from this checkpoint.
     From(PathBuf),
 }
 
-/// Refuses a folder that is not empty and not this configuration's. Writes nothing.
+/// Refuses a folder that is neither empty nor of this configuration. Writes nothing.
 ///
-/// - `allow_change`: a run whose configuration differs is not refused either, if it can go on from its checkpoints.
+/// - `allow_change`: accepts a run of another configuration if its checkpoints fit this one.
 ///
-/// Returns how the configuration differs from the one that the run began with, one sentence each.
+/// Returns the differences from the configuration that the run began with, one sentence each.
 pub fn check(
     purpose: Purpose,
     config: &RunConfig,
@@ -44,7 +44,7 @@ pub fn check(
     writable::check(path)?;
     let file = Paths::of(path).config(purpose);
     if !file.exists() {
-        // What a program that is killed early leaves: the lock comes first, the configuration last.
+        // A program that is killed early leaves these: it makes the lock first and the configuration last.
         let begun = path.join(LOCK_FILE).exists();
         let partial = format!(".{}.partial", purpose.config_file());
         let ours = [LOCK_FILE, "base_model", ".base_model.partial", &partial];
@@ -70,7 +70,9 @@ pub fn check(
     }
     if *resume == Resume::Never {
         let message = format!("output folder `{}` holds {article} {noun} already", path.display());
-        return Err(InputError::new(message).hint("leave `--resume never` out to go on with it, or give another folder with `--output`").into());
+        return Err(InputError::new(message)
+            .hint("leave out `--resume never` to resume it, or give another folder with `--output`")
+            .into());
     }
     let differences = differences(purpose, config, &file)?;
     let what = format!("output folder `{}` holds another {noun}", path.display());
@@ -86,7 +88,7 @@ pub fn check(
     Ok(differences.into_iter().map(|difference| difference.said).collect())
 }
 
-/// Refuses a checkpoint of a run whose configuration differs, where that configuration still lies two folders up.
+/// Refuses a checkpoint of a run with another configuration. Accepts one without a configuration two folders up.
 fn check_checkpoint(
     config: &RunConfig,
     checkpoint: &Path,
@@ -99,7 +101,7 @@ fn check_checkpoint(
         return Ok(Vec::new());
     };
     let differences = differences(Purpose::Run, config, &file)?;
-    let what = format!("checkpoint `{}` is of another run", checkpoint.display());
+    let what = format!("checkpoint `{}` belongs to another run", checkpoint.display());
     allowed(&differences, &what, allow_change, true, || {
         "give the configuration that the run began with".to_owned()
     })?;
@@ -112,7 +114,7 @@ fn differences(purpose: Purpose, config: &RunConfig, file: &Path) -> Result<Vec<
     config.differences(&purpose.parse(&text, &file.display().to_string())?)
 }
 
-/// Refuses differences unless they are allowed, and those that no checkpoint survives in any case.
+/// Refuses differences unless they are allowed. Always refuses those that no checkpoint fits.
 fn allowed(
     differences: &[Difference],
     what: &str,
@@ -120,23 +122,23 @@ fn allowed(
     may_change: bool,
     remedy: impl FnOnce() -> String,
 ) -> Result<()> {
-    let said = |some: &mut dyn Iterator<Item = &Difference>| {
+    let joined = |some: &mut dyn Iterator<Item = &Difference>| {
         some.map(|difference| &*difference.said).collect::<Vec<_>>().join("; ")
     };
     let mut lasting = differences.iter().filter(|difference| difference.is_lasting()).peekable();
     if allow_change && lasting.peek().is_some() {
-        let message = format!("{what}, and its checkpoints cannot go on: {}", said(&mut lasting));
+        let message = format!("{what}, and its checkpoints do not fit: {}", joined(&mut lasting));
         return Err(InputError::new(message)
-            .hint("begin a run in another folder; `lora.init_from` starts it from an adapter of the same shape")
+            .hint("start a run in another folder; `lora.init_from` starts it from an adapter of the same shape")
             .into());
     }
     if allow_change || differences.is_empty() {
         return Ok(());
     }
     let told = match may_change && lasting.peek().is_none() {
-        true => ", or add `--allow-config-change` to go on with this one",
+        true => ", or add `--allow-config-change` to resume this one",
         false => "",
     };
-    let message = format!("{what}: {}", said(&mut differences.iter()));
+    let message = format!("{what}: {}", joined(&mut differences.iter()));
     Err(InputError::new(message).hint(remedy() + told).into())
 }

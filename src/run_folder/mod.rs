@@ -1,4 +1,5 @@
-//! The run folder: where everything lies, whose it is, and that one program at a time writes in it.
+//! The run folder: the paths and formats of its files, who may write in it, and a lock so that one program writes at a
+//! time.
 
 pub mod checkpoints;
 pub mod eval_log;
@@ -41,7 +42,7 @@ impl Deref for RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder if need be and locks it for this process. Call [`guard::check`] first.
+    /// Makes the folder if it is missing, and locks it for this process. Call [`guard::check`] first.
     pub fn open(path: &Path) -> Result<Self> {
         fs::create_dir_all(path)
             .with_context(|| format!("cannot make the output folder `{}`", path.display()))?;
@@ -60,11 +61,11 @@ impl RunFolder {
         }
     }
 
-    /// Writes the configuration of something new; for what goes on, refuses inputs that are not those it began with.
+    /// Writes the configuration of a new run or evaluation. Refuses to resume one with other inputs than it began with.
     ///
-    /// - `commit`: of a base model on the hub.
-    /// - `changes`: what [`guard::check`] returned. What goes on with another configuration keeps a line of each in the head of the file, and
-    ///   its figures, which may be of other inputs, are computed again.
+    /// - `commit`: of a base model on the hub; none for another model.
+    /// - `changes`: what [`guard::check`] returned. The head of the file records each change. Figures may be of other
+    ///   inputs, so all are removed, to be computed again.
     pub fn begin(
         &self,
         purpose: Purpose,
@@ -90,7 +91,8 @@ impl RunFolder {
                 }
             } else if earlier.is_some_and(|earlier| earlier != inputs_digest) {
                 let message = format!(
-                    "the model, the data or the start adapter is not what the {noun} in `{}` began with, though the configuration is",
+                    "the model, the data or the start adapter is not what the {noun} in `{}` began \
+                     with; the configuration is the same",
                     self.path().display()
                 );
                 return Err(InputError::new(message)
@@ -111,7 +113,7 @@ impl RunFolder {
         atomic::write(&file, |out| Ok(out.write_all(format!("{head}{toml}").as_bytes())?))
     }
 
-    /// Removes the figures of all evaluations; scores and answers are written over.
+    /// Removes the figures of all evaluations; scores and answers are overwritten later.
     fn remove_figures(&self) -> Result<()> {
         for entry in fs::read_dir(self.evaluations()).into_iter().flatten().flatten() {
             let path = entry.path();

@@ -1,13 +1,14 @@
-//! Where everything lies in a run folder: every name of a file is spelled here, once.
+//! The paths of a run folder. Each file name is spelled here, once.
 
 use std::path::{Path, PathBuf};
 
 use crate::run_folder::purpose::Purpose;
 use crate::run_folder::summary::SUMMARY_FILE;
 
-/// Name of the evaluation of the policy as it starts.
+/// Name of the evaluation before training.
 pub const BEFORE: &str = "before";
-/// Name of the evaluation of what is exported. Those on the way are named after their step, such as `step-000100`.
+/// Name of the evaluation of the exported adapter. Evaluations during training are named after their step, such as
+/// `step-000100`.
 pub const AFTER: &str = "after";
 
 /// The paths of a run folder, which need not exist.
@@ -25,7 +26,7 @@ impl Paths {
         &self.0
     }
 
-    /// The last part of the folder's path, or `otherwise` where it has none.
+    /// The last part of the folder's path, or `otherwise` if it has none.
     pub fn name(&self, otherwise: &str) -> String {
         let name = self.0.file_name();
         name.map_or_else(|| otherwise.to_owned(), |name| name.to_string_lossy().into_owned())
@@ -61,12 +62,12 @@ impl Paths {
         self.0.join("tensorboard")
     }
 
-    /// The figures of every evaluation, step by step.
+    /// The log of the evaluations.
     pub fn eval_log(&self) -> PathBuf {
         self.0.join("eval.jsonl")
     }
 
-    /// What a report prints of the run and no other file holds.
+    /// Facts for the report that no other file holds.
     pub fn summary(&self) -> PathBuf {
         self.0.join(SUMMARY_FILE)
     }
@@ -76,12 +77,12 @@ impl Paths {
         self.0.join("eval")
     }
 
-    /// Figures of all sets; `when` is [`BEFORE`], [`AFTER`] or such as `step-000100`.
+    /// Figures of all sets; `when` is [`BEFORE`], [`AFTER`] or a step such as `step-000100`.
     pub fn evaluation(&self, when: &str) -> PathBuf {
         self.evaluations().join(format!("{when}.json"))
     }
 
-    /// The step of an evaluation on the way, from the name of its file.
+    /// The step of an evaluation during training, from its file name; none for another file.
     pub fn evaluated_step(file: &Path) -> Option<usize> {
         let name = file.file_name()?.to_str()?;
         name.strip_prefix("step-")?.strip_suffix(".json")?.parse().ok()
@@ -97,12 +98,12 @@ impl Paths {
         self.evaluations().join(format!("generations-{set}-{when}.jsonl"))
     }
 
-    /// Answers of a set of which not all are generated yet.
+    /// Finished answers of a set, while others are generated.
     pub fn journal(&self, set: &str, when: &str) -> PathBuf {
         self.evaluations().join(format!(".generations-{set}-{when}.journal"))
     }
 
-    /// Sums of a set's pairs of which not all are computed yet.
+    /// Finished sums of a set, while others are computed.
     pub fn kept_sums(&self, set: &str, when: &str) -> PathBuf {
         self.evaluations().join(format!(".sums-{set}-{when}.json"))
     }

@@ -4,12 +4,12 @@ use anyhow::Result;
 
 use crate::config::RunConfig;
 
-/// What a folder is for; each has a file of its own that says with which settings.
+/// What a folder is for; each purpose has its own configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// A run of `train`.
     Run,
-    /// An evaluation alone, of `mvpbench eval`.
+    /// An evaluation by `mvpbench eval`.
     Evaluation,
 }
 

@@ -1,4 +1,4 @@
-//! `summary.json`: what a report says of a run and no other file of its folder holds.
+//! `summary.json`: facts for the report that no other file of the run folder holds.
 
 use std::path::Path;
 
@@ -11,26 +11,26 @@ use crate::error::InputError;
 /// The file in a run folder.
 pub const SUMMARY_FILE: &str = "summary.json";
 
-/// What a report says of a run and no other file of its folder holds; `summary.json`.
+/// The content of `summary.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Version of this program.
     pub version: String,
     /// The heading.
     pub title: String,
-    /// Where it ran, in words.
+    /// The device, in words.
     pub device: String,
     /// Folder of the exported or evaluated adapter; empty without one.
     pub adapter_dir: String,
-    /// Of the training itself; none of an evaluation alone.
+    /// The training; none for `mvpbench eval`.
     #[serde(default)]
     pub training: Option<TrainingSummary>,
-    /// What was counted and must be seen.
+    /// What was printed about the inputs: sources, counts, cuts, dropped pairs.
     pub notes: Vec<String>,
 }
 
 impl Summary {
-    /// Writes it as the file `path`, which appears whole.
+    /// Writes the file `path` atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
         atomic::write(path, |out| {
             serde_json::to_writer_pretty(&mut *out, self)?;
@@ -38,7 +38,7 @@ impl Summary {
         })
     }
 
-    /// Reads the file `path`; none where there is none, as in the folder of an earlier version.
+    /// Reads the file `path`; none if it does not exist, as in a folder of an earlier version.
     pub fn read(path: &Path) -> Result<Option<Self>> {
         if !path.exists() {
             return Ok(None);
@@ -52,16 +52,16 @@ impl Summary {
     }
 }
 
-/// How the training went. What never happened is none: a run of no steps has no loss.
+/// How the training went. A run without steps has no losses.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainingSummary {
     /// Optimizer steps taken.
     pub steps: usize,
-    /// Passes over the training pairs, the last one perhaps in part.
+    /// Passes over the training pairs; the last one may be partial.
     pub epochs: f64,
     /// Pairs trained on, counted again in every epoch.
     pub pairs: usize,
-    /// Steps left out because the loss or a gradient was not finite.
+    /// Steps skipped because the loss or a gradient was not finite.
     pub skipped_steps: usize,
     /// Loss of the first step.
     pub first_loss: Option<f64>,
@@ -71,14 +71,14 @@ pub struct TrainingSummary {
     pub final_margin: Option<f64>,
     /// `rewards/accuracies` of the last step, in 0..=1.
     pub final_accuracy: Option<f64>,
-    /// Training speed, without evaluation and saving.
+    /// Training speed, without evaluation and saving; none without timed steps.
     pub pairs_per_second: Option<f64>,
-    /// Most memory in use at once, where it is known.
+    /// Most memory in use at once; none if the system does not report it.
     pub peak_memory_gib: Option<f64>,
-    /// Why training ended before the last step of its plan, if it did.
+    /// Why training ended before its last planned step; none if it did not.
     pub stopped_early: Option<String>,
-    /// Which step's adapter was exported and why, where the best one was chosen.
+    /// Which step's adapter was exported and why; none without `eval.best_metric`.
     pub exported: Option<String>,
-    /// The whole command, evaluation included.
+    /// Wall time of the whole command, evaluation included.
     pub wall_time_s: f64,
 }

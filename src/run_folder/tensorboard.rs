@@ -1,7 +1,8 @@
-//! `tensorboard/`: the log's numbers as a TensorBoard event file, under the names that transformers' callback gives them.
+//! `tensorboard/`: the log's numbers as a TensorBoard event file, under the names that transformers' callback gives
+//! them.
 //!
-//! An event file is a run of TFRecords: length, its masked CRC-32C, an `Event` in protobuf, its masked CRC-32C. An event here is
-//! a wall time, a step and scalars; the first one names the version of the format.
+//! An event file is a run of TFRecords: length, its masked CRC-32C, an `Event` in protobuf, its masked CRC-32C. An
+//! event here is a wall time, a step and scalars; the first one names the version of the format.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -14,7 +15,7 @@ use crate::disk::atomic;
 use crate::run_folder::eval_log::EvalRecord;
 use crate::run_folder::train_log::{StepRecord, stepping_s};
 
-/// What a file of events has in its name, and TensorBoard knows it by.
+/// Part of an event file's name, by which TensorBoard finds it.
 const MARK: &str = "tfevents";
 
 /// The open event file of a run.
@@ -24,8 +25,9 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Opens the file of a run that goes on after `records` and `evaluations`: they are written anew, in one file that replaces all
-    /// earlier ones, so that no step is there twice. Their wall times are made of their step times, the last one being now.
+    /// Opens the file of a run that resumes after `records` and `evaluations`. Writes them to one new file that
+    /// replaces all earlier ones, so that no step appears twice. The last record's wall time is now; earlier ones
+    /// follow from the step times.
     pub fn open(folder: &Path, records: &[StepRecord], evaluations: &[EvalRecord]) -> Result<Self> {
         let now = wall_time_s();
         let earlier: Vec<PathBuf> = fs::read_dir(folder)
@@ -89,7 +91,7 @@ fn version_event(wall_time: f64) -> Vec<u8> {
     event
 }
 
-/// `Event { wall_time = 1, step = 2, summary = 5 }` with every number of the record but the step; what is not finite is left out.
+/// `Event { wall_time = 1, step = 2, summary = 5 }` with every number of the record but the step.
 fn step_event(record: &StepRecord, wall_time: f64) -> Result<Vec<u8>> {
     let serde_json::Value::Object(fields) = serde_json::to_value(record)? else {
         anyhow::bail!("a record is not an object")
@@ -103,13 +105,14 @@ fn step_event(record: &StepRecord, wall_time: f64) -> Result<Vec<u8>> {
     Ok(summary_event(record.step, &summary, wall_time))
 }
 
-/// The records of `step`, which lie together.
+/// The records of `step`; `records` are sorted by step.
 fn of_step(records: &[EvalRecord], step: usize) -> &[EvalRecord] {
     let from = records.partition_point(|record| record.step < step);
     &records[from..records.partition_point(|record| record.step <= step)]
 }
 
-/// One evaluation as a TFRecord, nothing for none. The tags are transformers': `eval/loss`, or `eval/NAME_loss` of several sets.
+/// One evaluation as a TFRecord; empty without records. The tags are transformers': `eval/loss`, or `eval/NAME_loss`
+/// with several sets.
 fn eval_event(records: &[EvalRecord], wall_time: f64) -> Vec<u8> {
     let Some(first) = records.first() else { return Vec::new() };
     let mut summary = Vec::new();
@@ -151,7 +154,7 @@ fn bytes_field(number: u8, bytes: &[u8]) -> Vec<u8> {
     field
 }
 
-/// Seven bits a byte, the lowest first; the high bit says that more follow.
+/// Seven bits a byte, the lowest first; the high bit marks that more follow.
 fn varint(mut x: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while x >= 0x80 {
@@ -172,7 +175,7 @@ fn framed(data: &[u8]) -> Vec<u8> {
     record
 }
 
-/// TFRecord's mask, which keeps the checksum of data that holds checksums from degenerating.
+/// TFRecord's mask: the checksum of data that contains its own checksum would be a constant.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }

@@ -12,7 +12,8 @@ use crate::disk::json_lines;
 use crate::error::InputError;
 use crate::run_folder::summary::TrainingSummary;
 
-/// One optimizer step. Means are over the step's batches, of their means over their pairs; log-probabilities are in nats.
+/// One optimizer step. A mean is over the step's batches, of each batch's mean over its pairs; log-probabilities are in
+/// nats.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Optimizer steps done, this one included.
@@ -31,7 +32,7 @@ pub struct StepRecord {
     /// The same of the rejected answers.
     #[serde(rename = "rewards/rejected")]
     pub rewards_rejected: Option<f64>,
-    /// Their difference.
+    /// Mean of chosen minus rejected reward.
     #[serde(rename = "rewards/margins")]
     pub rewards_margins: Option<f64>,
     /// Share of pairs with a positive margin.
@@ -51,7 +52,7 @@ pub struct StepRecord {
     pub step_time_s: Option<f64>,
     /// Tokens this step computed: each prompt once.
     pub tokens_computed: usize,
-    /// Of those, per second.
+    /// Computed tokens per second.
     pub tokens_per_second: Option<f64>,
     /// TFLOP/s, counting 4 N FLOP per computed token.
     pub model_tflops: f64,
@@ -59,7 +60,7 @@ pub struct StepRecord {
     pub mfu: Option<f64>,
     /// The most memory held at once so far, GiB.
     pub peak_memory_gib: Option<f64>,
-    /// Whether the step was left out because its loss or gradient was not finite.
+    /// Whether the step was skipped because its loss or gradient was not finite.
     pub skipped: bool,
 }
 
@@ -71,7 +72,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log of a run that goes on after `steps` steps: what is recorded beyond them is dropped, and done again.
+    /// Opens the log of a run that resumes after `steps` steps. Drops later records: the run does those steps again.
     pub fn open(path: &Path, steps: usize) -> Result<Self> {
         let records: Vec<StepRecord> = json_lines::read_log(path)?;
         let records: Vec<_> = records.into_iter().filter(|record| record.step <= steps).collect();
@@ -99,7 +100,7 @@ impl Log {
     }
 }
 
-/// The training that `records` tell of; `wall_time_s`: of the whole command.
+/// The summary of `records`; `wall_time_s`: of the whole command.
 pub fn summary(records: &[StepRecord], wall_time_s: f64) -> TrainingSummary {
     let (first, last) = (records.first(), records.last());
     let pairs = records.iter().map(|record| record.pairs).sum();
@@ -126,7 +127,7 @@ pub fn stepping_s(records: &[StepRecord]) -> f64 {
     records.iter().filter_map(|record| record.step_time_s).sum()
 }
 
-/// A number that JSON can hold.
+/// `x`, or none if JSON cannot hold it.
 pub fn finite(x: f64) -> Option<f64> {
     x.is_finite().then_some(x)
 }
@@ -134,14 +135,14 @@ pub fn finite(x: f64) -> Option<f64> {
 /// The steps of a log, in the order of their numbers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Steps {
-    /// The steps; of a number that is there twice, the later line.
+    /// The steps; if a number appears twice, the later line.
     pub steps: Vec<StepRecord>,
-    /// Numbers of the lines that are no record.
+    /// Numbers of the lines without a record, from 1.
     pub broken_lines: Vec<usize>,
 }
 
 impl Steps {
-    /// Reads the log for a report; one that is not there has no steps. Bytes that are not UTF-8 break the line that they are in.
+    /// Reads the log for a report; a missing file has no steps. A line that is not UTF-8 is broken.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         if !path.exists() {
             return Ok(Self::default());
@@ -166,7 +167,7 @@ impl Steps {
         Ok(log)
     }
 
-    /// A sentence about the lines that are no record.
+    /// A sentence about the broken lines; none without any.
     pub fn note(&self, path: &Path) -> Option<String> {
         let first = self.broken_lines.first()?;
         let count = self.broken_lines.len();
@@ -177,7 +178,7 @@ impl Steps {
     }
 }
 
-/// The record of a line in which fields may be missing or null: those are as in `absent`, the record of no step.
+/// The record of a line. Fields that are missing or null are taken from `absent`.
 fn tolerant(line: &[u8], absent: &Value) -> Option<StepRecord> {
     let mut record: Map<String, Value> = serde_json::from_slice(line).ok()?;
     for (name, value) in absent.as_object()? {

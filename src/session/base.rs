@@ -1,4 +1,4 @@
-//! The base model's small files, and the texts that become tokens by them.
+//! The base model's small files, and the prompts and pairs that are rendered with them.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -27,7 +27,7 @@ use crate::presets;
 use crate::session::hub_model;
 use crate::session::source::ModelSource;
 
-/// Files that make up a tokenizer, as far as a model folder has them; they are copied beside the adapter.
+/// Files of a tokenizer. Those that a model has are copied next to the exported adapter.
 const TOKENIZER_FILES: [&str; 5] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -36,25 +36,25 @@ const TOKENIZER_FILES: [&str; 5] = [
     "chat_template.jinja",
 ];
 
-/// The base model's small files: all that a text needs to become tokens. No weight is read.
+/// The base model's files without its weights.
 pub struct Base {
-    /// Where they come from.
+    /// Where the model comes from.
     pub source: ModelSource,
     /// The model's shape.
     pub shape: Shape,
-    /// The tokenizer, held against the model's vocabulary.
+    /// The tokenizer, checked against the model's vocabulary.
     pub tokenizer: Tokenizer,
-    /// The model's chat template, if it has one.
+    /// The model's chat template; none if it has none.
     pub template: Option<ChatTemplate>,
     /// Tokenizer files by name.
     pub tokenizer_files: Vec<(String, Vec<u8>)>,
-    /// What was fetched and must be seen.
+    /// Lines for the user: repository and commit of a hub model.
     pub notes: Vec<String>,
     pub(super) hub: Hub,
 }
 
 impl Base {
-    /// Reads and checks the small files of the model that `section` names; those on the hub are downloaded.
+    /// Reads and checks the small files of the model of `section`. Downloads those of a hub model.
     pub fn load(section: &ModelSection, verbosity: Verbosity) -> Result<Self> {
         let path = section.path.as_str();
         let hub = Hub::new(verbosity);
@@ -116,15 +116,15 @@ impl Base {
         Ok(Self { source, shape, tokenizer, template, tokenizer_files, notes, hub })
     }
 
-    /// Digest of the files that the tokenizer was made of.
+    /// Digest of the tokenizer's files.
     pub(super) fn tokenizer_digest(&self) -> Result<String> {
         let config = self.source.file("config.json")?.unwrap_or_default(); // it may name the special tokens
         let files = self.tokenizer_files.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
         Ok(digest::of_parts(files.chain([&config[..]])))
     }
 
-    /// The tokens that end an answer: `eos_token_id`, a number or a list, of generation_config.json, else of config.json; else
-    /// the tokenizer's.
+    /// The tokens that end an answer: `eos_token_id` (a number or a list) of generation_config.json or else of
+    /// config.json, or else the tokenizer's EOS.
     pub fn eos_ids(&self) -> Result<Vec<u32>> {
         for name in ["generation_config.json", "config.json"] {
             let Some(bytes) = self.source.file(name)? else { continue };
@@ -149,7 +149,7 @@ impl Base {
         Ok(vec![self.tokenizer.eos_id()])
     }
 
-    /// The prompts of `file` by themselves; what was fetched for it is added to `notes`.
+    /// The prompts of `file`, without answers. Adds the commit of a hub file to `notes`.
     pub fn prompts(
         &self,
         file: &str,
@@ -160,8 +160,10 @@ impl Base {
         prompt::load(&bytes, file, &Prompts { format, template: self.template.as_ref() })
     }
 
-    /// The model with its weights, and the digest of its files. Those on the hub are downloaded; those in the binary are unpacked
-    /// into a folder of the system's for temporary files, which is gone afterwards.
+    /// Loads the model with its weights. Downloads those of a hub model; unpacks an embedded model into a temporary
+    /// folder, and removes the folder afterwards.
+    ///
+    /// Returns the model and the digest of its files.
     pub fn open(&self, dtype: DType, device: &Device) -> Result<(Decoder, String)> {
         let load =
             |folder: &Path| Ok((Decoder::load(folder, dtype, device)?, weights::digest(folder)?));
@@ -187,7 +189,7 @@ impl Base {
         }
     }
 
-    /// The pairs of `files` as text, in the format that `data` says; what was fetched for it is added to `notes`.
+    /// The pairs of `files` as text, rendered in `data.prompt_format`. Adds the commits of hub files to `notes`.
     pub fn texts(
         &self,
         files: &[String],
@@ -203,7 +205,7 @@ impl Base {
     }
 }
 
-/// The bytes of a data file: of the hub's if `path` begins with `hf://`, otherwise of the file system's or the binary's.
+/// The bytes of a data file: from the hub if `path` begins with `hf://`, otherwise from the disk or the binary.
 fn read(path: &str, hub: &Hub, notes: &mut Vec<String>) -> Result<Cow<'static, [u8]>> {
     if !path.starts_with(name::SCHEME) {
         return presets::read(path);

@@ -1,4 +1,5 @@
-//! The files of a model: the small ones first, so that mistakes show before gigabytes are fetched, then the weights.
+//! Downloads a model from the hub: its small files first, so that a mistake costs no download of gigabytes, then its
+//! weights.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +10,9 @@ use crate::hub::name::{Kind, Repository};
 use crate::hub::{self, Hub, HubModel, Snapshot};
 use crate::model::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names};
 
-/// Without these there is no model.
+/// Files that every model has.
 const NEEDED: [&str; 2] = ["config.json", "tokenizer.json"];
-/// These are read where there are any.
+/// Files that are read if the model has them.
 const OPTIONAL: [&str; 5] = [
     "generation_config.json",
     "tokenizer_config.json",
@@ -20,7 +21,7 @@ const OPTIONAL: [&str; 5] = [
     "tokenizer.model",
 ];
 
-/// The model `id` at `revision`, with everything but the weights in its folder.
+/// Finds the model `id` at `revision` and downloads everything but its weights.
 pub fn find(hub: &Hub, id: &str, revision: &str) -> Result<HubModel> {
     let repository = Repository::new(Kind::Model, id, revision)?;
     let snapshot = hub.snapshot(&repository)?;
@@ -34,7 +35,7 @@ pub fn find(hub: &Hub, id: &str, revision: &str) -> Result<HubModel> {
     hub.at(&snapshot)
 }
 
-/// Brings the model's weights into its folder.
+/// Downloads the model's weights into its folder.
 pub fn fetch_weights(hub: &Hub, model: &HubModel) -> Result<()> {
     let snapshot = hub.snapshot(&model.repository)?;
     for name in weight_files(hub, model, &snapshot)? {
@@ -57,7 +58,7 @@ fn weight_files(hub: &Hub, model: &HubModel, snapshot: &Snapshot) -> Result<BTre
     let names = shard_names(&text, &index.display().to_string())?;
     if let Some(absent) = names.iter().find(|name| snapshot.lacks(name)) {
         let message =
-            format!("{} has no `{absent}`, which its `{INDEX_FILE}` names", model.repository);
+            format!("{} has no `{absent}`, but its `{INDEX_FILE}` names it", model.repository);
         return Err(InputError::new(message)
             .hint("the repository is incomplete; take another revision or model")
             .into());
@@ -65,13 +66,14 @@ fn weight_files(hub: &Hub, model: &HubModel, snapshot: &Snapshot) -> Result<BTre
     Ok(names)
 }
 
-/// Refuses a repository that is no model in safetensors with its tokenizer, before anything is fetched.
+/// Refuses a repository without safetensors or without a tokenizer, before any download.
 fn refuse_unusable(repository: &Repository, names: &[String]) -> Result<(), InputError> {
     let has = |name: &str| names.iter().any(|known| known == name);
     if let Some(absent) = NEEDED.into_iter().find(|name| !has(name)) {
         let hint = match absent {
             "tokenizer.json" if has("tokenizer.model") => {
-                "it has a `tokenizer.model`; convert it with transformers, `AutoTokenizer.from_pretrained(..).save_pretrained(folder)`, \
+                "it has a `tokenizer.model`; convert it with transformers, \
+                 `AutoTokenizer.from_pretrained(..).save_pretrained(folder)`, \
                  download the other files into that folder, and set `model.path` to it"
                     .to_owned()
             }
@@ -87,8 +89,9 @@ fn refuse_unusable(repository: &Repository, names: &[String]) -> Result<(), Inpu
     let old = names.iter().find(|name| name.ends_with(".bin") || name.ends_with(".pth"));
     Err(match old {
         Some(old) => error.hint(format!(
-            "it has only `{old}`; convert it with transformers, `AutoModelForCausalLM.from_pretrained(..).save_pretrained(folder)`, \
-             save its tokenizer there too, and set `model.path` to that folder"
+            "it has only `{old}`; convert it with transformers, \
+             `AutoModelForCausalLM.from_pretrained(..).save_pretrained(folder)`, save its tokenizer there too, and \
+             set `model.path` to that folder"
         )),
         None => error.hint(hub::some_of(names)),
     })

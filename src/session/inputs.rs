@@ -1,4 +1,4 @@
-//! Everything the user gave, read and checked before anything is written.
+//! Reads and checks everything the user gave, before anything is written.
 
 use std::path::Path;
 
@@ -28,37 +28,37 @@ use crate::session::token_cache::{self, Unsaved};
 pub struct EvalInputs {
     /// Its name in the configuration.
     pub name: String,
-    /// All its pairs.
+    /// All pairs of its files.
     pub texts: Vec<Pair>,
-    /// Those that were kept; `row` is the place in `texts`.
+    /// The kept pairs; `row` is the place in `texts`.
     pub pairs: Vec<TokenPair>,
-    /// The figures to compute.
+    /// Metrics to compute.
     pub metrics: Vec<MetricName>,
 }
 
 /// What a run reads.
 pub struct Inputs {
-    /// The base model's files.
+    /// Where the base model comes from.
     pub model: ModelSource,
-    /// Its shape.
+    /// The base model's shape.
     pub shape: Shape,
     /// Tokenizer files by name.
     pub tokenizer_files: Vec<(String, Vec<u8>)>,
-    /// The training pairs that were kept.
+    /// The kept training pairs; empty for an evaluation.
     pub train: Vec<TokenPair>,
-    /// Id of each of them.
+    /// Their ids, in the same order.
     pub train_ids: Vec<String>,
     /// The evaluation sets.
     pub sets: Vec<EvalInputs>,
-    /// The adapter to start from, where one was named.
+    /// The adapter of `lora.init_from`; none if that is empty.
     pub start: Option<Adapter>,
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// Tokens that end a generated answer; none where none is generated.
+    /// Tokens that end a generated answer; empty without SPMR.
     pub eos: Vec<u32>,
-    /// The sentence encoder, where SPMR is asked for and one was named.
+    /// The sentence encoder; none without SPMR.
     pub encoder: Option<EncoderSource>,
-    /// What was counted on the way and must be seen.
+    /// Lines for the user: sources, counts, cuts, dropped pairs.
     pub notes: Vec<String>,
     /// Token ids that no cache has yet.
     unsaved: Vec<Unsaved>,
@@ -71,12 +71,13 @@ impl Inputs {
         Self::read(config, Some(&config.lora), verbosity)
     }
 
-    /// Reads and checks the files of an evaluation: no training pairs, and `lora.init_from` may be any adapter that fits the model.
+    /// Reads and checks the files of an evaluation: no training pairs, and `lora.init_from` may be any adapter that
+    /// fits the model.
     pub fn for_evaluation(config: &RunConfig, verbosity: Verbosity) -> Result<Self> {
         Self::read(config, None, verbosity)
     }
 
-    /// `training`: the `[lora]` section that the adapter must agree with, if training pairs are wanted.
+    /// `training`: the `[lora]` section that the start adapter must match; none to read no training pairs.
     fn read(
         config: &RunConfig,
         training: Option<&LoraSection>,
@@ -124,7 +125,8 @@ impl Inputs {
         })
     }
 
-    /// Downloads the weights of a model and of an encoder on the hub: last, so that a mistake in the data costs nothing.
+    /// Downloads the weights of a model and of an encoder on the hub. Call it last, so that a mistake in the data costs
+    /// no download.
     pub fn fetch_weights(&self) -> Result<()> {
         if let ModelSource::Hub(model) = &self.model {
             hub_model::fetch_weights(&self.hub, model)?;
@@ -137,7 +139,7 @@ impl Inputs {
         self.unsaved.drain(..).for_each(|cache| cache.save(verbosity));
     }
 
-    /// Digest of everything here that a result depends on, with the model's own.
+    /// Digest of all inputs that a result depends on; `model_digest`: of the model's files.
     pub fn digest(&self, model_digest: &str) -> Result<String> {
         let start = self
             .start
@@ -152,7 +154,8 @@ impl Inputs {
     }
 }
 
-/// The encoder that SPMR needs, if any set asks for it; `notes` says so where none is named.
+/// Finds the sentence encoder if a set has the metric SPMR. Without `eval.spmr.embedder` SPMR is left out, with a line
+/// in `notes`.
 fn encoder(
     config: &RunConfig,
     hub: &Hub,

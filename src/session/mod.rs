@@ -1,7 +1,8 @@
 //! Everything a command needs before its first forward pass, opened and checked in one place.
 //!
-//! [`source`] finds the base model ([`hub_model`] on the hub), [`base`] reads its small files, [`inputs`] the data files and the adapter to
-//! start from, whose token ids `token_cache` keeps. [`Session::open`] puts them in order: no caller can forget a step of it.
+//! [`source`] finds the base model ([`hub_model`] on the hub), [`base`] reads its small files, [`inputs`] reads the
+//! data files and the start adapter, `token_cache` caches token ids. [`Session::open`] does all of it in order, so that
+//! no caller can forget a step.
 
 pub mod base;
 pub mod hub_model;
@@ -37,9 +38,9 @@ use crate::session::source::ModelSource;
 pub struct Options {
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: String,
-    /// What to do about a run that is already in the folder.
+    /// What to do if the folder already has a run.
     pub resume: Resume,
-    /// Whether a run resumes with another configuration than it began with.
+    /// Whether to resume a run after its configuration has changed.
     pub allow_config_change: bool,
     /// How much is printed.
     pub verbosity: Verbosity,
@@ -47,11 +48,11 @@ pub struct Options {
 
 /// A run or an evaluation that is about to compute: all input is checked, the model is loaded, the folder is locked.
 pub struct Session<'a> {
-    /// What the user chose.
+    /// The configuration.
     pub config: &'a RunConfig,
-    /// What the command line added.
+    /// The options of the command line.
     pub options: &'a Options,
-    /// The pairs, the sets, the tokenizer.
+    /// Training pairs, evaluation sets, tokenizer.
     pub inputs: Inputs,
     /// The base model.
     pub model: Decoder,
@@ -59,9 +60,9 @@ pub struct Session<'a> {
     pub model_digest: String,
     /// The base model's name in `adapter_config.json` and on the model card.
     pub base_name: String,
-    /// The adapter that the policy starts with, in the dtype of the base; none for a fresh one, and for an evaluation alone.
+    /// The adapter that training starts from, in the base's dtype; none for a fresh one, and for `mvpbench eval`.
     pub start: Option<Adapter>,
-    /// The sentence encoder of SPMR, where one is needed.
+    /// The sentence encoder; none without SPMR.
     pub encoder: Option<Embedder>,
     /// The output folder.
     pub folder: RunFolder,
@@ -70,7 +71,8 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Checks everything the user gave, then loads the model and opens the output folder; nothing is written before all of it is right.
+    /// Checks everything the user gave, then loads the model and opens the output folder. Writes nothing before every
+    /// check has passed.
     ///
     /// Refuses a folder of another configuration or with other inputs ([`guard::check`], [`RunFolder::begin`]).
     pub fn open(config: &'a RunConfig, options: &'a Options, purpose: Purpose) -> Result<Self> {
@@ -98,7 +100,7 @@ impl<'a> Session<'a> {
         inputs.save_tokens(verbosity);
         let inputs_digest = inputs.digest(&model_digest)?;
         let place = machine::describe(&device);
-        let commit = inputs.model.commit().map(|(commit, _)| commit);
+        let commit = inputs.model.on_hub().map(|model| model.commit.as_str());
         folder.begin(purpose, config, &inputs_digest, &place, commit, &changes)?;
 
         let free = if is_run { peak::free_bytes(&device) } else { None };
@@ -134,7 +136,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// `summary.json`; `otherwise`: the title where the folder's path has no last part.
+    /// The content of `summary.json`; `otherwise`: the title if the folder's path has no last part.
     pub fn summary(
         &self,
         otherwise: &str,
@@ -151,15 +153,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// `adapter_config.json` of `adapter`.
+    /// The content of `adapter_config.json` for `adapter`.
     pub fn adapter_config(&self, adapter: &Adapter) -> serde_json::Value {
         let lora = &self.config.lora;
-        let revision = self.inputs.model.commit().map(|(_, revision)| revision);
+        let revision = self.inputs.model.on_hub().map(|model| model.repository.revision.as_str());
         adapter::config_json(adapter, &lora.target_modules, lora.dropout, &self.base_name, revision)
     }
 }
 
-/// Loads the model and opens the output folder. The embedded model is unpacked into the folder, so for it the folder is opened first.
+/// Loads the model and opens the output folder. The embedded model is unpacked into the folder, so for it the folder is
+/// opened first.
 fn open_model(
     config: &RunConfig,
     inputs: &Inputs,

@@ -18,7 +18,7 @@ pub enum ModelSource {
     Folder(PathBuf),
     /// A commit in the hub's cache.
     Hub(HubModel),
-    /// Files of the binary, to be unpacked into the run folder.
+    /// Files inside the binary, to be unpacked into the run folder.
     Embedded(Vec<(&'static str, &'static [u8])>),
 }
 
@@ -29,7 +29,8 @@ impl ModelSource {
             return Ok(Self::Embedded(files));
         }
         if path.starts_with("embedded:") {
-            presets::read(&format!("{}/config.json", path.trim_end_matches('/')))?; // its error says what there is
+            // Fails with an error that lists what the binary has.
+            presets::read(&format!("{}/config.json", path.trim_end_matches('/')))?;
         }
         let folder = PathBuf::from(path);
         if !folder.exists() && name::is_id(path) {
@@ -39,7 +40,12 @@ impl ModelSource {
         }
         if !folder.is_dir() {
             let error = InputError::new(format!("model folder `{path}` does not exist"));
-            return Err(error.hint("`model.path` must be a hub id, `OWNER/NAME`, or the folder of a Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors").into());
+            return Err(error
+                .hint(
+                    "`model.path` must be a hub id, `OWNER/NAME`, or the folder of a Hugging Face checkpoint: \
+                     config.json, tokenizer.json, *.safetensors",
+                )
+                .into());
         }
         Ok(Self::Folder(folder))
     }
@@ -53,10 +59,10 @@ impl ModelSource {
         }
     }
 
-    /// The commit and the revision it was asked for by, of a model on the hub.
-    pub fn commit(&self) -> Option<(&str, &str)> {
+    /// The model on the hub; none for another source.
+    pub fn on_hub(&self) -> Option<&HubModel> {
         match self {
-            Self::Hub(model) => Some((&model.commit, &model.repository.revision)),
+            Self::Hub(model) => Some(model),
             Self::Folder(_) | Self::Embedded(_) => None,
         }
     }

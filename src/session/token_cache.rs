@@ -1,7 +1,8 @@
 //! Token ids of a data set, cached on disk, never trusted without a check.
 //!
-//! A cache is keyed by the rendered texts, the tokenizer's files and the limits, so that whatever is edited is tokenised again; it
-//! holds what was cut and dropped too, so that a run says the same with it and without.
+//! Its key is a digest of the rendered texts, the tokenizer's files and the limits, so that texts are tokenized again
+//! after any edit. It also holds the counts of cut and dropped pairs, so that a run prints the same with the cache and
+//! without.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,17 +18,17 @@ use crate::data::tokenizer::Tokenizer;
 use crate::disk::atomic;
 use crate::disk::{cache, digest};
 
-/// Changes whenever the same text may give other ids, or a file may be laid out otherwise.
+/// Part of the key. Changed whenever the same text may give other ids, or the layout of the file changes.
 const VERSION: &str = "tokens 1";
 
-/// A cache that is still to be written: a run writes nothing before all its input is known to be right.
+/// A cache to write later: a run writes nothing before all its input is checked.
 pub(super) struct Unsaved {
     path: PathBuf,
     bytes: Vec<u8>,
 }
 
 impl Unsaved {
-    /// Writes it; a cache that cannot be written is said, and is no error.
+    /// Writes the cache. A failure is printed and is no error.
     pub(super) fn save(self, verbosity: Verbosity) {
         let written = atomic::write(&self.path, |out| Ok(out.write_all(&self.bytes)?));
         if let Err(error) = written {
@@ -36,10 +37,11 @@ impl Unsaved {
     }
 }
 
-/// [`tokenize::tokenize`], from the cache where it has these texts under this tokenizer and these limits; otherwise with the cache
-/// to write.
+/// [`tokenize::tokenize`], read from the cache if it holds these texts for this tokenizer and these limits.
 ///
-/// - `tokenizer_digest`: digest of the files that `tokenizer` was made of.
+/// - `tokenizer_digest`: digest of the files of `tokenizer`.
+///
+/// Returns the token ids, and the cache to write; none if the ids came from the cache.
 pub(super) fn tokenize(
     pairs: &[Pair],
     tokenizer: &Tokenizer,
@@ -58,7 +60,7 @@ pub(super) fn tokenize(
             return Ok((tokenized, None));
         }
         verbosity.note(format!(
-            "warning: token cache `{}` is broken or of other texts; it is made again",
+            "warning: token cache `{}` is broken or has other texts; tokenizing again",
             path.display()
         ));
     }
@@ -79,7 +81,7 @@ fn key(pairs: &[Pair], tokenizer_digest: &str, limits: &Limits) -> String {
     digest::of_parts(settings.into_iter().chain(texts))
 }
 
-/// The file's two matrices: `[row, prompt, chosen, rejected]` of each pair, with the lengths of the three, and all ids.
+/// The cache file: for each pair its row and the lengths of prompt, chosen and rejected; then all ids, end to end.
 fn to_bytes(key: &str, tokenized: &Tokenized) -> Result<Vec<u8>> {
     let (mut pairs, mut ids) = (Vec::new(), Vec::new());
     for pair in &tokenized.pairs {
@@ -100,7 +102,7 @@ fn to_bytes(key: &str, tokenized: &Tokenized) -> Result<Vec<u8>> {
     Ok(safetensors::serialize(views, Some(about))?)
 }
 
-/// The cached ids, unless anything about them is not as it must be.
+/// The cached ids; none if the file is damaged or has another key.
 fn read(path: &Path, key: &str, texts: usize) -> Option<Tokenized> {
     let bytes = std::fs::read(path).ok()?;
     let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;

@@ -1,4 +1,4 @@
-//! What is not the model: data files of dataset repositories, and a sentence encoder.
+//! Data files of dataset repositories, and a sentence encoder.
 
 use super::server::{COMMIT, FakeHub, Served, model};
 use super::{WEIGHTS, assert_fails, place, succeed};
@@ -40,7 +40,7 @@ fn data_files_come_from_a_dataset_repository() {
     }
 }
 
-/// The tiny sentence encoder as `org/encoder`, without the files of `absent`.
+/// The tiny sentence encoder as `org/encoder`, without the file `absent`.
 fn encoder(absent: &str) -> Served {
     let files = FILES.into_iter().filter(|file| *file != absent);
     let read = |file: &str| std::fs::read(folder().join(file)).unwrap();

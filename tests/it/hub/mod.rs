@@ -1,4 +1,4 @@
-//! Models and data of the hub, played by a small HTTP server on loopback: every way to fail, and a whole run from a hub id.
+//! Models and data from the hub, a small HTTP server on loopback: every way to fail, and a whole run from a hub id.
 
 mod datasets_and_encoders;
 mod server;
@@ -123,7 +123,7 @@ fn a_run_from_a_hub_id_goes_through_and_again_offline() {
     assert_eq!(weights("again"), weights("run"));
     assert_eq!(weights("pinned"), weights("run"));
 
-    // Online again: the hub is asked which commit it is, and for no file.
+    // Online again: one request for the commit, none for a file.
     succeed(&place, &hub, &[], &[]);
     assert_eq!(hub.requests("").len(), 1);
 }
@@ -138,7 +138,7 @@ fn shards_come_through_their_index() {
 }
 
 #[test]
-fn a_gated_model_says_what_to_do() {
+fn a_gated_model_is_an_error_with_the_remedy() {
     let place = place("org/tiny");
     let gated = "X-Error-Code: GatedRepo\r\nX-Error-Message: Access is restricted\r\n";
     let hub = FakeHub::tiny();
@@ -173,7 +173,7 @@ fn a_gated_model_says_what_to_do() {
 }
 
 #[test]
-fn a_model_or_revision_that_is_not_there_is_said_with_the_folder_that_is_not() {
+fn a_missing_model_or_revision_is_an_error_that_names_the_missing_folder_too() {
     let hub = FakeHub::tiny();
     let place = place("models/nothing");
     assert_fails(
@@ -275,7 +275,7 @@ fn what_does_not_pass_is_given_up() {
 }
 
 #[test]
-fn a_cut_download_goes_on_where_it_was_cut() {
+fn a_cut_download_resumes_where_it_was_cut() {
     let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
     hub.will("GET /stored/", Wrong::Cut(100_000)).will("GET /stored/", Wrong::Cut(200_000));
     let said = succeed(&place, &hub, &[], &[]);
@@ -287,7 +287,7 @@ fn a_cut_download_goes_on_where_it_was_cut() {
 }
 
 #[test]
-fn another_command_goes_on_with_what_an_earlier_one_left() {
+fn another_command_resumes_the_download_of_an_earlier_one() {
     let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
     let weights = golden_weights();
     let blobs = "hf/hub/models--org--tiny/blobs";
@@ -333,7 +333,7 @@ fn mistakes_in_the_data_show_before_the_weights_are_fetched() {
 }
 
 #[test]
-fn offline_without_a_cache_says_what_is_missing() {
+fn offline_without_a_cache_names_what_is_missing() {
     let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
     let offline = [("HF_HUB_OFFLINE", "1")];
     assert_fails(&place, &hub, &[], &offline, 2, &["not in the cache", "HF_HUB_OFFLINE is set"]);

@@ -1,4 +1,4 @@
-//! A hub on loopback that serves golden files, and fails as it is told to.
+//! A hub on loopback that serves golden files and fails on demand.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
@@ -28,15 +28,15 @@ pub(super) enum Wrong {
     Drop,
     /// The connection is closed after this many bytes of the body.
     Cut(usize),
-    /// One byte of the body is another one.
+    /// One byte of the body is changed.
     Alter,
-    /// The whole file, though the end was asked for.
+    /// The whole file is sent, although only its end was requested.
     IgnoreRange,
 }
 
 #[derive(Default)]
 struct State {
-    /// Consumed in order: part of the request line, and what goes wrong with the answer.
+    /// Consumed in order: a part of the request line, and what goes wrong with the answer.
     wrong: VecDeque<(&'static str, Wrong)>,
     /// `GET /path bytes=5- token`.
     requests: Vec<String>,
@@ -57,7 +57,7 @@ impl FakeHub {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (state, served) = (Arc::clone(&shared), Arc::clone(&served));
-                // A client that goes away in the middle is not this thread's concern.
+                // A client may close the connection early.
                 std::thread::spawn(move || drop(answer(stream, &served, &state, port)));
             }
         });
@@ -73,7 +73,7 @@ impl FakeHub {
         self
     }
 
-    /// The requests since the last call of which a part is `part`.
+    /// The requests since the last call that contain `part`.
     pub(super) fn requests(&self, part: &str) -> Vec<String> {
         let all = std::mem::take(&mut self.state.lock().unwrap().requests);
         all.into_iter().filter(|request| request.contains(part)).collect()
@@ -88,7 +88,7 @@ pub(super) fn model(repository: &'static str, golden: &str) -> Served {
     Served { repository, files: files.collect() }
 }
 
-/// A large file's tag is its SHA-256, another one's is shorter.
+/// The tag of a large file is its SHA-256, that of another file is shorter.
 pub(super) fn tag(name: &str, bytes: &[u8]) -> String {
     let digest = digest::of_bytes(bytes);
     if name.ends_with(".safetensors") { digest } else { digest[..40].to_owned() }
@@ -172,7 +172,7 @@ fn answer(
         return head("404 Not Found", &refuse("EntryNotFound"));
     };
     if name.ends_with(".safetensors") && !stored {
-        // As the hub does: a large file lies with another host.
+        // As on the hub, a large file is on another host.
         return head(
             "302 Found",
             &format!(

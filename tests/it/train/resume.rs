@@ -245,7 +245,7 @@ fn a_changed_configuration_is_named_and_refused_unless_allowed() {
     let wider = ["--set", "lora.rank=8", "--allow-config-change"];
     place.refuse(
         &[&COMMAND, &wider[..]].concat(),
-        &["checkpoints cannot go on", "`lora.rank` is `8`, was `4`"],
+        &["checkpoints do not fit", "`lora.rank` is `8`, was `4`"],
     );
     assert_eq!(String::from_utf8(place.bytes("run/config.toml")).unwrap(), config);
 }
@@ -257,7 +257,7 @@ fn a_named_checkpoint_of_another_configuration_is_refused_unless_allowed() {
         ["--output", "new", "--resume", "run/checkpoints/step-000012", "--set", "dpo.beta=0.5"];
     place.refuse(
         &[&COMMAND, &elsewhere[..]].concat(),
-        &["is of another run: `dpo.beta` is `0.5`, was `0.1`", "--allow-config-change"],
+        &["belongs to another run: `dpo.beta` is `0.5`, was `0.1`", "--allow-config-change"],
     );
     assert!(!place.path("new").exists());
     let longer = ["--set", "train.epochs=7", "--allow-config-change"];
