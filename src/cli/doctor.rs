@@ -1,4 +1,4 @@
-//! `mvpbench doctor`: whether a device computes the right numbers, how fast, and in how much memory.
+//! `mvpbench doctor`: checks the numbers, the speed and the memory of a device.
 
 use std::io::Write;
 
@@ -7,14 +7,14 @@ use clap::Args;
 
 use crate::{doctor as examination, machine};
 
-/// Check a device: each operation's values and gradients against a reference, its rate against the device's own limits, and the
-/// memory of a step against the plan of `train --dry-run`.
+/// Check a device: each operation's values and gradients against a reference, its rate against the device's own limits,
+/// and the memory of a step against the plan of `train --dry-run`.
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
     /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
-    /// Compute at small sizes: errors show all the same, rates mean little
+    /// Use small sizes: errors still show, rates mean little
     #[arg(long)]
     quick: bool,
     /// Print one JSON object instead of lines

@@ -19,13 +19,14 @@ pub struct EvalArgs {
     /// Base model: a hub id, or a folder with config.json, tokenizer.json, *.safetensors
     #[arg(long, value_name = "ID|FOLDER")]
     model: String,
-    /// Adapter in PEFT's format: evaluates the base without it and with it, and their differences
+    /// Adapter in PEFT's format: evaluate the base without it and with it, and report the differences
     #[arg(long, value_name = "FOLDER")]
     adapter: Option<PathBuf>,
     /// Data set: a name and its files of MVPBench records or preference pairs, separated by commas; may be repeated
     #[arg(long, value_name = "NAME=FILES", required = true)]
     data: Vec<String>,
-    /// Figures to compute: opa is OPA and its relatives; spmr also generates an answer to every prompt and takes far longer
+    /// Metrics to compute: opa is OPA and the other metrics of scores; spmr also generates an answer to every prompt
+    /// and takes far longer
     #[arg(long, value_enum, value_delimiter = ',', default_value = "opa")]
     metrics: Vec<Figures>,
     /// Sentence encoder of SPMR: a sentence-transformers folder or hub id
@@ -34,7 +35,8 @@ pub struct EvalArgs {
     /// Folder to write; the same command resumes an interrupted evaluation in it
     #[arg(long, value_name = "DIR", default_value = "runs/eval")]
     output: PathBuf,
-    /// Set one key that an evaluation reads, as in `data.max_length=512` or `eval.spmr.max_new_tokens=128`; may be repeated
+    /// Set one key that an evaluation reads, as in `data.max_length=512` or `eval.spmr.max_new_tokens=128`; may be
+    /// repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
     /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
@@ -68,7 +70,7 @@ pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The configuration of what was typed.
+/// The configuration that the arguments describe.
 fn config(args: &EvalArgs) -> anyhow::Result<RunConfig> {
     let spmr = args.metrics.contains(&Figures::Spmr);
     if spmr

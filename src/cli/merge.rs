@@ -1,6 +1,5 @@
 //! `mvpbench merge`: merges an adapter and its base into one checkpoint.
 
-use crate::console::units;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -8,6 +7,7 @@ use candle_core::DType;
 use clap::{Args, ValueEnum};
 
 use crate::console::progress::Verbosity;
+use crate::console::units;
 use crate::model::merge::{Merge, PROBES, Stored, merge as write_merged};
 
 /// Merge an adapter into its base model: a full checkpoint in Hugging Face's layout.
@@ -22,10 +22,10 @@ pub struct MergeArgs {
     /// Folder to write; it must not exist
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Number type of the stored weights; base: that of the base model
+    /// Number type of the stored weights; base: as in the base model
     #[arg(long, value_enum, default_value = "base")]
     dtype: StoredAs,
-    /// Text on which merged and unmerged logits are compared, instead of the built-in ones; may be repeated
+    /// Text to compare merged and unmerged logits on, instead of the built-in texts; may be repeated
     #[arg(long, value_name = "TEXT")]
     probe: Vec<String>,
     /// Print only warnings, errors and results

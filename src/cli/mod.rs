@@ -39,7 +39,7 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// The remedy for a write that failed for lack of space or permission; none if `error` is another.
+/// The remedy for a write that failed for lack of space or permission; none for another error.
 fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
     use io::ErrorKind::{
         FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
@@ -50,7 +50,8 @@ fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
     };
     match error.chain().find_map(kind)? {
         StorageFull | QuotaExceeded | FileTooLarge => Some(
-            "make room and run the same command again; finished work is kept, and a training run resumes from its last checkpoint",
+            "make room and run the same command again; finished work is kept, and a training run resumes from its \
+             last checkpoint",
         ),
         ReadOnlyFilesystem | PermissionDenied => Some(
             "make the folder writable and run the same command again, or give another with `--output`",
@@ -59,16 +60,16 @@ fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
-/// The remedy for a full GPU memory; none if `error` is another. Recognises the errors of the driver and of cuBLAS by name.
+/// The remedy for a full GPU memory; none for another error. Recognises the errors of the driver and of cuBLAS by name.
 fn out_of_memory(error: &anyhow::Error) -> Option<&'static str> {
     let full = |cause: &(dyn std::error::Error + 'static)| {
         let text = cause.to_string();
         text.contains("CUDA_ERROR_OUT_OF_MEMORY") || text.contains("CUBLAS_STATUS_ALLOC_FAILED")
     };
     error.chain().any(full).then_some(
-        "the memory of the GPU is full; `nvidia-smi` shows who else uses it. Training takes less with `--set train.activations=recompute`, and \
-         with fewer tokens at once, `--set train.micro_batch_tokens=2048`; `train --dry-run` prints how much. `mvpbench generate` takes less \
-         with a smaller `--batch`",
+        "the memory of the GPU is full; `nvidia-smi` lists the programs that use it. Training takes less with \
+         `--set train.activations=recompute` or `--set train.micro_batch_tokens=2048`; `train --dry-run` prints how \
+         much. `mvpbench generate` takes less with a smaller `--batch`",
     )
 }
 

@@ -18,7 +18,7 @@ pub struct ReportArgs {
     /// Folder of the pages; by default the folder of the run, if there is only one
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Fewest pairs of a group that has figures
+    /// Fewest pairs for which a group gets figures
     #[arg(long, value_name = "N", default_value_t = MINIMUM_N)]
     minimum_n: usize,
 }

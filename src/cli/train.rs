@@ -32,18 +32,19 @@ pub struct TrainArgs {
     /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
-    /// If the folder already has a run: auto resumes it, never refuses it, DIR resumes from that checkpoint
+    /// If the folder already has a run: auto resumes it, never is an error, DIR resumes from that checkpoint
     #[arg(long, default_value = "auto", value_name = "auto|never|DIR")]
     resume: String,
-    /// Resume a run with a changed configuration, from its last checkpoint; the model and the adapter's shape must be the same
+    /// Resume a run with a changed configuration, from its last checkpoint; the model and the adapter's shape must be
+    /// the same
     #[arg(long)]
     allow_config_change: bool,
-    /// Train once for each of these seeds, one after another in seed-N under the run folder, and report all runs together with mean and
-    /// standard deviation
+    /// Train once for each of these seeds, one after another in seed-N under the run folder, and report all runs
+    /// together with mean and standard deviation
     #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
     seeds: Vec<u64>,
-    /// Print what the run would do and need (tokens, steps, FLOP, time, memory, disk); read no weight and write nothing. With
-    /// `--device cuda` or `model.dtype=bf16` the plan is for a GPU, also where there is none
+    /// Print what the run would do and need (tokens, steps, FLOP, time, memory, disk); read no weight and write
+    /// nothing. With `--device cuda` or `model.dtype=bf16` the plan is for a GPU, even on a machine without one
     #[arg(long)]
     dry_run: bool,
     /// Sustained TFLOP/s from which `--dry-run` computes the time, instead of the measured rate
@@ -117,8 +118,8 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A complete command to try after a run: the same run with an adapter on all of attention, or, after that one, the adapter's answer to a
-/// prompt.
+/// A complete command to try after a run: the same run with an adapter on all attention projections. After such a run:
+/// the adapter's answer to a prompt.
 ///
 /// - `file`, `sets`: `--config` and every `--set` of the run.
 fn next_command(file: &str, sets: &[String], config: &RunConfig) -> String {
@@ -145,7 +146,7 @@ fn next_command(file: &str, sets: &[String], config: &RunConfig) -> String {
     format!("{} --output {}", words.join(" "), quoted(&format!("{dir}-attention")))
 }
 
-/// `word` as a shell reads it back.
+/// `word`, quoted for a shell if need be.
 fn quoted(word: &str) -> String {
     let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c));
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }

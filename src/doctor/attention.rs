@@ -19,7 +19,8 @@ fn inputs(examiner: &Examiner, shape: &Shape, tokens: usize) -> Result<(Batch, [
     Ok((Batch::new(&pack, shape.vocab, &rotary)?, [q?, k?, v?, d_o?]))
 }
 
-/// Errors of the output and of the gradients against the CPU body in f64, which tests compare with a composition of primitives.
+/// Errors of the output and of the gradients against the CPU body in f64. Unit tests compare that body with a
+/// composition of primitives.
 fn error(examiner: &Examiner, head_dim: usize) -> Result<[f64; 2]> {
     let shape = llama(2 * head_dim, 32, 2, 64, 1)?;
     let mut errors = [0.0f64; 2];
@@ -70,7 +71,7 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     examiner.examine("attention backward", 4.0, backward, flop(5.0), || {
         Ok(attention::backward(&d_o, &saved, &batch.mask, heads).map(drop)?)
     });
-    // On a GPU heads of 64 and 128 have kernels of their own in bf16; here the others are timed.
+    // On a GPU, heads of 64 and 128 have their own kernels in bf16; this times the other kernels.
     let plain =
         Heads { heads: sizes.shape.hidden / 32, kv_heads: sizes.shape.hidden / 32, head_dim: 32 };
     let others = |examiner: &Examiner| {
@@ -90,7 +91,8 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     one_token(examiner, sizes)
 }
 
-/// A filled key/value cache of sequences of these lengths, and the queries of their last tokens.
+/// A filled key/value cache of sequences of these lengths, and the queries of their last tokens; `exactly`: in f64 on
+/// the CPU.
 fn cached(
     examiner: &Examiner,
     shape: &Shape,

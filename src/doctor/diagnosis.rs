@@ -34,8 +34,8 @@ pub struct Check {
     pub name: String,
     /// Whether `error` is within `bound`.
     pub ok: bool,
-    /// Largest error as a share of the largest expected magnitude, or the plan's error as a share of the measured memory; none if one
-    /// is not a number, if the operation failed or if nothing was measured.
+    /// Largest error as a share of the largest expected magnitude, or the plan's error as a share of the measured
+    /// memory; none if an error is not a number, if the operation failed or if nothing was measured.
     pub error: Option<f64>,
     /// Largest error that passes.
     pub bound: f64,
@@ -50,7 +50,7 @@ pub struct Check {
 }
 
 impl Diagnosis {
-    /// Number of failed checks, and of all.
+    /// Number of failed checks, and of all checks.
     pub fn failed(&self) -> (usize, usize) {
         let checks = || self.examinations.iter().flat_map(|examination| &examination.checks);
         (checks().filter(|check| !check.ok).count(), checks().count())

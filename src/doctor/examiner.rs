@@ -25,7 +25,7 @@ pub(super) struct Examiner {
     checks: Vec<Check>,
 }
 
-/// What one run of an operation moves or computes; its rate is this over its time.
+/// What one run of an operation moves or computes; divided by its time it is the rate.
 pub(super) enum Cost {
     Bytes(usize),
     Flop(f64),
@@ -91,7 +91,8 @@ impl Examiner {
         Ok(fastest_s)
     }
 
-    /// Judges what `error` returns, then times `run`. `slack`: allowed error in multiples of the dtype's own.
+    /// Checks that `error` is within bounds, then times `run`. `slack`: allowed error, in multiples of the dtype's
+    /// tolerance.
     pub(super) fn examine(
         &mut self,
         name: &str,
@@ -122,7 +123,7 @@ impl Examiner {
         });
     }
 
-    /// Adds a check that is judged elsewhere.
+    /// Adds a finished check.
     pub(super) fn push(&mut self, check: Check) {
         self.checks.push(check);
     }
@@ -133,7 +134,8 @@ pub(super) fn exact(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
 }
 
-/// Largest error of `pairs` (got, expected), each as a share of its largest expected magnitude; NaN if any error is NaN.
+/// Largest error of `pairs` (got, expected), each as a share of its largest expected magnitude; NaN if any error is
+/// NaN.
 pub(super) fn worst<const N: usize>(pairs: [(&Tensor, Tensor); N]) -> Result<f64> {
     let mut worst = 0f64;
     for (got, want) in pairs {
@@ -159,7 +161,7 @@ mod tests {
     use crate::machine::details;
     use crate::ops::{reference, rms_norm};
 
-    /// The check and the line of a norm whose result `spoil` has changed.
+    /// The check of a norm after `spoil` has changed its result, and the text of the diagnosis.
     fn verdict(spoil: impl Fn(Vec<f32>) -> Result<Vec<f32>>) -> (Check, String) {
         let model = crate::doctor::llama(32, 64, 2, 64, 1).unwrap();
         let mut examiner = Examiner::new(&Device::Cpu, DType::F32, &model).unwrap();

@@ -12,7 +12,7 @@ use crate::model::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Stream};
 use crate::model::lora::{Adapter, InputGradient};
 use crate::model::shape::Shape;
 
-/// Makes the numbers of a shape, a magnitude and a seed.
+/// Makes a tensor from its dimensions, a magnitude and a seed.
 type Numbers<'a> = dyn Fn(&[usize], f64, u64) -> Result<Tensor> + 'a;
 
 /// A layer with an adapter on q and v, its input and the gradient of its output.

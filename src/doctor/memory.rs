@@ -1,5 +1,5 @@
-//! The peak memory of a step against the plan of `--dry-run`, on a model of two layers: the last one, which computes the scored rows
-//! alone, and one below it.
+//! The peak memory of a step against the plan of `--dry-run`, on a model of two layers: the last one, for the scored
+//! rows alone, and one below it.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -17,7 +17,7 @@ use crate::model::lora::Adapter;
 /// Largest error of a plan that passes, as a share of the measured memory.
 const BOUND: f64 = 0.25;
 
-/// Tokens on a CPU: they take many times the memory by which a program's own varies.
+/// Tokens on a CPU: enough that a step takes many times the noise in the memory of the program.
 const CPU_TOKENS: usize = 2048;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -48,7 +48,7 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let measured = meter.and_then(PeakMeter::grown_bytes);
         drop(gradients);
         let bytes = pass.bytes(keep);
-        // A GPU's allocator measures the tensors alone, the system the whole program.
+        // A GPU's allocator reports the tensors alone, the operating system the whole program.
         let around = if device.is_cpu() { fragmentation(kind, keep) } else { 1.0 };
         let planned = around * (bytes.kept + bytes.working) + 4.0 * parameters as f64;
         examiner.push(verdict(name, planned, measured));
@@ -56,7 +56,7 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     Ok(())
 }
 
-/// Judges a plan by the measured memory, in bytes; none if it cannot be measured.
+/// Compares the planned with the measured memory, in bytes; `measured`: none if the system does not report it.
 fn verdict(name: &str, planned: f64, measured: Option<f64>) -> Check {
     let error = measured.map(|measured| (planned / measured - 1.0).abs());
     Check {

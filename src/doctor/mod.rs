@@ -1,8 +1,8 @@
-//! `mvpbench doctor`: whether a device computes the right numbers, how fast against its own limits, and whether a step takes the memory
-//! that `--dry-run` plans.
+//! `mvpbench doctor`: checks that a device computes the right numbers, measures its speed against its own limits, and
+//! checks that a step takes the memory that `--dry-run` plans.
 //!
-//! Every operation runs on the device in the dtypes a run may use; its values and gradients are compared with an f64 reference on the
-//! same numbers, and it is timed at a layer's shapes. Rates are reported, errors are judged.
+//! Every operation runs on the device in the dtypes a run may use; its values and gradients are compared with an f64
+//! reference on the same numbers, and it is timed at a layer's shapes. Rates are reported, errors are judged.
 
 mod attention;
 mod diagnosis;
@@ -26,14 +26,14 @@ use crate::model::shape::Shape;
 
 /// Examines `device`, in bf16 and f32 where it computes in both.
 ///
-/// - `quick`: at sizes that take moments on any device; errors show all the same, rates mean little.
+/// - `quick`: small sizes, which take moments on any device; errors still show, rates mean little.
 pub fn examine(device: &Device, quick: bool) -> Result<Diagnosis> {
     let dtypes: &[DType] = if device.is_cpu() { &[DType::F32] } else { &[DType::BF16, DType::F32] };
     let sizes = Sizes::of(device, quick)?;
     let mut examinations = Vec::new();
     for &dtype in dtypes {
         let mut examiner = Examiner::new(device, dtype, &sizes.shape)?;
-        // First, while the allocator holds little that was freed.
+        // First, while the allocator holds little freed memory.
         memory::examine(&mut examiner, &sizes)?;
         operations(&mut examiner, &sizes)?;
         examinations.push(examiner.finish());
@@ -67,7 +67,7 @@ impl Sizes {
     }
 }
 
-/// A Llama of some layers.
+/// The shape of a Llama with as many key/value heads as heads.
 fn llama(
     hidden: usize,
     intermediate: usize,
@@ -83,7 +83,8 @@ fn llama(
     Shape::parse(&json.to_string(), "doctor")
 }
 
-/// As many pairs of the paper's lengths as fit into `tokens`, or short ones for fewer than 384 tokens; at least one.
+/// A pack of as many pairs of the paper's lengths as fit into `tokens`, at least one. Below 384 tokens the pairs are
+/// short.
 fn pack(tokens: usize, vocab: usize) -> Pack {
     let (prompt, answer) = if tokens < 384 { (9, 7) } else { (160, 112) };
     let token = |i: usize| (i % vocab) as u32;

@@ -9,10 +9,10 @@ use crate::ops::adamw::{self, Parameter, Step, Update};
 use crate::ops::reference;
 
 const STEP: Step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3 };
-/// Clips these gradients.
+/// Small enough to clip these gradients.
 const MAX_NORM: f64 = 0.5;
 
-/// A parameter with moments and its gradient, f32 whatever the model's dtype.
+/// A parameter with moments and its gradient, in f32 for any dtype of the model.
 fn parameter(examiner: &Examiner, shape: &[usize]) -> Result<(Parameter, Tensor)> {
     let random =
         |seed| -> Result<Tensor> { Ok(examiner.random(shape, 1.0, seed)?.to_dtype(DType::F32)?) };

@@ -7,7 +7,7 @@ use crate::doctor::Sizes;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::ops::{linear, logps, most_probable, reference};
 
-/// Answers whose next tokens are chosen together.
+/// Answers that choose their next token together.
 const ANSWERS: usize = 16;
 
 /// `x`, a weight and a gradient of a few rows, of odd sizes.
@@ -36,7 +36,7 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     examiner.examine("linear forward", 1.0, forward, flop(1, tokens, inner), || {
         Ok(linear::forward(&x, &weight).map(drop)?)
     });
-    // How much one product over concatenated weights would gain.
+    // What one product over concatenated weights would gain.
     let together = examiner.random(&[3 * hidden, hidden], 0.02, 6)?;
     let apart = together.chunk(3, 0)?;
     let joined = |examiner: &Examiner| {

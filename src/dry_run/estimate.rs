@@ -1,4 +1,4 @@
-//! Estimates before a run what it will need: steps, tokens, FLOP, memory, disk. Everything follows from the configuration, the
+//! Estimates what a run will need: steps, tokens, FLOP, memory, disk. Everything follows from the configuration, the
 //! token counts and the shape of the model; no weight is read.
 
 use std::path::Path;
@@ -23,8 +23,8 @@ use crate::session::source::ModelSource;
 use crate::train::best::Judge;
 use crate::train::plan::Plan;
 
-/// Resident memory of the program itself on Linux: code, threads, allocator. Measured: `VmHWM` of a run on the golden `tiny`
-/// model, less what is counted for it here.
+/// Resident memory of the program itself on Linux: code, threads, allocator. Measured: `VmHWM` of a run on the golden
+/// `tiny` model, minus the other components below.
 const PROGRAM_BYTES: f64 = 11.5 * MIB;
 
 /// Memory that CUDA takes on a device for its context and cuBLAS; a round figure, not measured here.
@@ -45,21 +45,21 @@ pub struct Flop {
     pub reference: f64,
     /// All steps, with all activations kept.
     pub training: f64,
-    /// What `recompute` adds.
+    /// Added by `recompute`.
     pub recomputing: f64,
-    /// The evaluation sets, before and after.
+    /// The evaluation sets, in all evaluations.
     pub evaluation: f64,
 }
 
 impl Flop {
-    /// The whole run's.
+    /// All operations of the run under `keep`.
     pub fn total(&self, keep: Keep) -> f64 {
         let again = if keep == Keep::Inputs { self.recomputing } else { 0.0 };
         self.reference + self.training + again + self.evaluation
     }
 }
 
-/// Bytes on disk when the run is over, and while a checkpoint is saved.
+/// Most bytes on disk: those left at the end of the run, and a checkpoint that is being written.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Disk {
     /// Checkpoints: adapter and moments, those kept and the one being written.
@@ -73,7 +73,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// All of it.
+    /// The sum.
     pub fn total(&self) -> f64 {
         self.checkpoints + self.adapter + self.records + self.base_model
     }
@@ -111,27 +111,27 @@ pub struct Estimate {
     pub trained: usize,
     /// Optimizer steps.
     pub steps: usize,
-    /// Pairs that some step visits.
+    /// Pairs that at least one step trains on.
     pub visited: usize,
     /// Tokens computed in all steps, each prompt once.
     pub tokens: usize,
-    /// Of those, scored.
+    /// Scored tokens among them.
     pub scored: usize,
     /// The largest micro-batch.
     pub micro_batch: MicroBatch,
     /// Pairs of all evaluation sets.
     pub evaluated: usize,
-    /// Evaluations after the first one, the last one included.
+    /// Evaluations during and after training.
     pub evaluations: usize,
     /// Most tokens that SPMR generates, before and after training together; not counted in `flop`.
     pub generated: usize,
-    /// Operations.
+    /// Floating-point operations.
     pub flop: Flop,
     /// Memory with all activations kept, and with layers recomputed.
     pub memory: [Memory; 2],
-    /// What the engine would choose; with `auto` on a GPU, whose memory is not known, to keep everything.
+    /// What the engine would choose. With `auto` on a GPU it is everything, since the GPU's memory is not known.
     pub chosen: Keep,
-    /// Disk.
+    /// Bytes on disk.
     pub disk: Disk,
     /// The weights' headers.
     pub headers: Headers,
@@ -148,7 +148,8 @@ impl Estimate {
         let model = &inputs.shape;
         let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
         let weights = (model.parameters() * dtype.size_in_bytes()) as f64;
-        // A run decides once the weights are loaded; the GPU need not be here, so its free memory is not known.
+        // A run decides after it has loaded the weights. This machine may lack the GPU, so its free memory is not
+        // known.
         let free = match place {
             DeviceKind::Cpu => peak::available_memory_bytes().map(|free| free - weights),
             DeviceKind::Cuda => None,
@@ -167,7 +168,8 @@ impl Estimate {
         for set in &inputs.sets {
             evaluation.add(&set.pairs.iter().collect::<Vec<_>>(), budget);
         }
-        // Before: the policy, and the base if it is the reference and differs from it. Then the policy, every few steps or at the end.
+        // Before training: the policy, and the base if it is the reference and not the policy itself. Later: the policy
+        // alone.
         let both = inputs.start.is_some() && config.dpo.reference == Reference::Base;
         let evaluations = evaluations(config.eval.every, plan.steps());
         let passes = if both { 2.0 } else { 1.0 } + evaluations as f64;
@@ -215,7 +217,7 @@ fn asked(inputs: &Inputs) -> impl Iterator<Item = &EvalInputs> {
     inputs.sets.iter().filter(wanted).filter(|_| inputs.encoder.is_some())
 }
 
-/// Tokens of two answers to every prompt, if none ends early.
+/// Tokens of two answers to every prompt, all of full length.
 fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
     let spmr = &config.eval.spmr;
     let prompts: usize = asked(inputs)
@@ -227,7 +229,8 @@ fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
     2 * prompts * spmr.max_new_tokens
 }
 
-/// Bytes for answering 16 or all prompts at once, the longest ones, none ending early; a GPU with more room answers more at once.
+/// Bytes for 16 answers of full length at once, or for all of a smaller set. A GPU with more memory generates more at
+/// once.
 fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
     let model = &inputs.shape;
     let longest = |set: &EvalInputs| set.pairs.iter().map(|pair| pair.prompt.len()).max();
@@ -240,7 +243,7 @@ fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
     asked(inputs).map(of).fold(0.0, f64::max)
 }
 
-/// Tokens of packs.
+/// Running totals over packs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
     tokens: usize,
@@ -339,7 +342,7 @@ fn data_bytes(config: &RunConfig) -> Result<f64> {
     Ok(total)
 }
 
-/// Evaluations after the one before training: the last one, and with `every` those during training.
+/// Evaluations during and after training.
 fn evaluations(every: usize, steps: usize) -> usize {
     if every == 0 { 1 } else { steps.div_ceil(every).max(1) }
 }
@@ -360,7 +363,8 @@ fn disk(
         ModelSource::Embedded(files) => files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
     };
     let kept = config.train.keep_checkpoints + 1;
-    // Each checkpoint that a run can resume from may need its own best one, and a new one is written before an old one is removed.
+    // Each checkpoint that a run can resume from may need its own best one, and a new one is written before an old one
+    // is removed.
     let best = if Judge::new(&config.eval).is_some() { (kept + 1).min(evaluations) } else { 0 };
     let scored = 2 + if config.eval.every > 0 { evaluations } else { 0 };
     Disk {

@@ -32,9 +32,10 @@ enum Rate {
     Unknown,
 }
 
-/// The plan of the run that `config` and `options` describe; `tflops`: the sustained rate, none to measure this CPU's matmul rate.
+/// The plan of the run that `config` and `options` describe; `tflops`: the sustained rate, none to measure this CPU's
+/// matmul rate.
 ///
-/// `--device cuda` and `model.dtype = "bf16"` plan for a GPU, also where there is none.
+/// `--device cuda` and `model.dtype = "bf16"` plan for a GPU, even on a machine without one.
 pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Result<String> {
     let place = place(config, &options.device)?;
     let dtype = match (config.model.dtype, place) {

@@ -84,12 +84,12 @@ impl Gpu {
         Ok(format!("driver for CUDA {cuda}.{part}, compute capability {major}.{minor}"))
     }
 
-    /// Bytes of all its memory.
+    /// Bytes of memory, free or not.
     pub(super) fn memory_bytes(&self) -> Result<f64> {
         Ok(self.context.mem_get_info()?.1 as f64)
     }
 
-    /// Bytes free for new allocations: the driver's, and those that our pool holds unused.
+    /// Bytes free for new allocations: free at the driver, or held unused in the pool of this program.
     pub(super) fn free_bytes(&self) -> Result<f64> {
         use sys::CUmemPool_attribute as Attribute;
         let (free, _) = self.context.mem_get_info()?;
@@ -108,7 +108,7 @@ impl Gpu {
     pub(super) fn reset_peak(&self) -> Result<f64> {
         use sys::CUmemPool_attribute as Attribute;
         let mut nothing = 0u64;
-        // SAFETY: the attribute is a u64, which the driver reads; zero is what it may be set to.
+        // SAFETY: the attribute is a u64, which the driver reads; zero is the one value that it accepts.
         unsafe {
             sys::cuMemPoolSetAttribute(
                 self.pool()?,
@@ -120,10 +120,11 @@ impl Gpu {
         Ok(self.pool_bytes(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)? as f64)
     }
 
-    /// Turns off events for each tensor, and keeps freed memory, which every step would fetch again.
+    /// Turns off events for each tensor, and keeps freed memory, since every step allocates it again.
     #[expect(unsafe_code, reason = "foreign functions")]
     fn keep_memory(&self) -> Result<()> {
-        // SAFETY: all work of this program goes to the one stream that the device was opened with, in the order of the calls.
+        // SAFETY: all work of this program goes to the one stream that the device was opened with, in the order of the
+        // calls.
         unsafe { self.context.disable_event_tracking() };
         let mut everything = u64::MAX;
         // SAFETY: the attribute is a u64, which the driver copies.
@@ -141,13 +142,13 @@ impl Gpu {
     #[expect(unsafe_code, reason = "foreign functions")]
     fn pool_bytes(&self, attribute: sys::CUmemPool_attribute) -> Result<u64> {
         let mut bytes = 0u64;
-        // SAFETY: the attributes that are asked for here are u64, which the driver writes.
+        // SAFETY: the attributes read here are u64, which the driver writes.
         unsafe { sys::cuMemPoolGetAttribute(self.pool()?, attribute, (&raw mut bytes).cast()) }
             .result()?;
         Ok(bytes)
     }
 
-    /// The pool that tensors come from, the device's own.
+    /// The device's default pool, in which tensors are allocated.
     #[expect(unsafe_code, reason = "foreign functions")]
     fn pool(&self) -> Result<sys::CUmemoryPool, DriverError> {
         let mut pool = std::ptr::null_mut();

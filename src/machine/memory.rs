@@ -1,4 +1,5 @@
-//! The memory of a run by component, counted from the shape of the model. [`crate::doctor`] compares it with the device's allocator.
+//! The memory of a run by component, counted from the shape of the model. [`crate::doctor`] compares it with the
+//! device's allocator.
 
 use candle_core::DType;
 
@@ -10,16 +11,17 @@ use crate::model::saved::Saved;
 use crate::model::shape::Shape;
 use crate::ops::logps;
 
-/// Tokens computed at once unless the user sets another number: enough that packing the weights for each product costs little beside
-/// the product on a CPU, and for the full matmul rate of a GPU. It does not depend on the free memory, so that a resumed run gives the
-/// same bits.
+/// Default number of tokens computed at once. On a CPU it is enough that packing the weights costs little compared with
+/// the product, on a GPU for the full matmul rate. It does not depend on the free memory, so that a resumed run gives
+/// the same bits.
 pub const MICRO_BATCH_TOKENS: usize = 4096;
 
-/// Bytes that the allocator holds for each byte of activations and working memory, everything kept: micro-batches of different sizes
-/// leave holes. Measured: `VmHWM` of runs on a CPU, where layers that are freed one by one leave none. Not measured on a GPU.
+/// Bytes that the allocator holds for each byte of activations and working memory, when all activations are kept:
+/// micro-batches of different sizes leave holes. Measured as `VmHWM` of runs on a CPU, not measured on a GPU.
 const FRAGMENTATION: f64 = 1.08;
 
-/// Bytes that the allocator holds for each byte requested.
+/// Bytes that the allocator holds for each byte requested. On a CPU, recomputed layers are freed one by one and leave
+/// no holes.
 pub fn fragmentation(device: DeviceKind, keep: Keep) -> f64 {
     match (device, keep) {
         (DeviceKind::Cpu, Keep::Inputs) => 1.0,
@@ -39,7 +41,7 @@ pub enum DeviceKind {
 /// Bytes by component, each at its peak.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Memory {
-    /// The program, or the context on a GPU.
+    /// The program, or the CUDA context on a GPU.
     pub program: f64,
     /// Tokenizer, texts and token ids.
     pub inputs: f64,
@@ -47,7 +49,7 @@ pub struct Memory {
     pub weights: f64,
     /// Adapter, moments and gradients.
     pub adapter: f64,
-    /// Kept from the forward pass for the backward pass.
+    /// Activations kept from the forward pass for the backward pass.
     pub activations: f64,
     /// Allocated and freed within a layer or the output layer.
     pub working: f64,
@@ -55,17 +57,17 @@ pub struct Memory {
     pub logits: f64,
     /// Keys and values of active answers, and the pass over new prompts; 0 without SPMR.
     pub generating: f64,
-    /// While the weights are read: program, inputs, weights, and their mapped files, which the system may evict.
+    /// Sum while the weights are read: program, inputs, weights and their mapped files (the system may evict those).
     pub loading: f64,
 }
 
 impl Memory {
-    /// While training.
+    /// Bytes held while training.
     pub fn training(&self) -> f64 {
         self.program + self.inputs + self.weights + self.adapter + self.activations + self.working
     }
 
-    /// While answers are generated, with the state of training.
+    /// Bytes held while answers are generated, training state included.
     pub fn answering(&self) -> f64 {
         self.program + self.inputs + self.weights + self.adapter + self.generating
     }
@@ -83,7 +85,7 @@ pub struct PassPlan<'a> {
     pub shape: &'a Shape,
     /// Its adapter.
     pub lora: &'a LoraSection,
-    /// Device that computes it.
+    /// Kind of device that computes the pass.
     pub device: DeviceKind,
     /// Dtype of weights and activations.
     pub dtype: DType,
@@ -128,7 +130,8 @@ impl PassPlan<'_> {
         let logits =
             logps::chunk_elements(self.scored, shape.vocab, self.dtype, self.device.is_cuda());
 
-        // The final norm's sum and output, its scored rows, and the gradient of each: freed before the layers' backward pass.
+        // The final norm's sum and output, its scored rows, and the gradient of each: freed before the layers' backward
+        // pass.
         let output_layer = 4.0 * scored * hidden + logits as f64;
         // The feed-forward network's backward pass: gradients of its stream, of its products and of its input.
         let adapts = |projections: &[Projection]| {
@@ -137,8 +140,9 @@ impl PassPlan<'_> {
         let own = adapts(&[Projection::DownProj]) * 2.0 * inner
             + adapts(&[Projection::GateProj, Projection::UpProj]) * 2.0 * hidden;
         let feed_forward = |rows: f64| rows * (3.0 * inner + 2.0 * hidden + own);
-        // The attention's: gradients of the stream above and below the feed-forward network, of its output, q, k and v; the
-        // normalised input again, and its gradient with the adapter's part, to which the CPU applies dropout in new memory.
+        // The attention's: gradients of the stream above and below the feed-forward network, of its output, q, k and v;
+        // the normalised input again, and its gradient with the adapter's part, to which the CPU applies dropout in new
+        // memory.
         let streams = if self.device.is_cuda() { 5.0 } else { 8.0 };
         let attention = tokens * (2.0 * query + 2.0 * key + streams * hidden);
         // In the last layer two gradients were computed for the scored rows first.
@@ -171,14 +175,15 @@ impl DeviceKind {
     }
 }
 
-/// What a layer keeps for the backward pass, in elements of `dtype`: for each token, and for each of the `rows` in addition.
+/// Elements of `dtype` that a layer keeps for the backward pass: for each token, and in addition for each of the
+/// `rows`.
 fn kept_elements(shape: &Shape, lora: &LoraSection, rows: Rows, dtype: DType) -> [f64; 2] {
-    let statistic = 4usize.div_ceil(dtype.size_in_bytes()); // f32 beside bf16
+    let statistic = 4usize.div_ceil(dtype.size_in_bytes()); // statistics are f32, activations may be bf16
     Saved::elements(shape, lora, rows)
         .map(|each| (each.activations + statistic * each.statistics) as f64)
 }
 
-/// Bytes that the whole model keeps of one token for the backward pass, everything kept.
+/// Bytes that the whole model keeps for the backward pass of one token, when all activations are kept.
 pub fn activation_bytes(shape: &Shape, lora: &LoraSection, dtype: DType) -> f64 {
     let [token, row] = kept_elements(shape, lora, Rows::All, dtype);
     shape.layers as f64 * (token + row) * dtype.size_in_bytes() as f64
@@ -226,8 +231,8 @@ pub fn adapter_parameters(shape: &Shape, lora: &LoraSection) -> usize {
     shape.layers * lora.target_modules.iter().map(of).sum::<usize>()
 }
 
-/// Bytes of an adapter in training: value, two moments, gradient of the step and of a micro-batch, all f32, and a copy in the base's
-/// dtype if that is not f32.
+/// Bytes of an adapter in training: value, two moments, gradient of the step and of a micro-batch, all f32, and a copy
+/// in the base's dtype if that is not f32.
 pub fn adapter_bytes(parameters: usize, dtype: DType) -> f64 {
     let copy = if dtype == DType::F32 { 0 } else { dtype.size_in_bytes() };
     ((20 + copy) * parameters) as f64
@@ -248,7 +253,7 @@ mod tests {
         Shape::parse(&json.to_string(), "test").unwrap()
     }
 
-    /// 4096 tokens at once, of which 2400 are scored, in bf16 on a GPU.
+    /// 4096 tokens at once, 2400 of them scored, in bf16 on a GPU.
     fn pass_of_4096<'a>(shape: &'a Shape, lora: &'a LoraSection) -> PassPlan<'a> {
         PassPlan {
             shape,
@@ -260,13 +265,13 @@ mod tests {
         }
     }
 
-    /// Llama-2-7b in bf16, 4096 tokens at once of which 2400 are scored, an adapter of rank 16 on q and v; by hand.
+    /// Llama-2-7b in bf16, 4096 tokens at once, 2400 of them scored, an adapter of rank 16 on q and v.
     #[test]
-    fn a_7b_on_a_gpu_takes_what_a_count_by_hand_says() {
+    fn a_7b_on_a_gpu_takes_what_is_counted_by_hand() {
         let (shape, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
         let pass = pass_of_4096(&shape, &lora);
-        // x, q, k, v, o: 5 * 4096; A x of q and v: 2 * 16; h: 4096; gate and up: 2 * 11008; all bf16. In f32: the inverse norms of
-        // x and h, and 32 log-sum-exps.
+        // x, q, k, v, o: 5 * 4096; A x of q and v: 2 * 16; h: 4096; gate and up: 2 * 11008; all bf16. In f32: the
+        // inverse norms of x and h, and 32 log-sum-exps.
         let token: u64 = 2 * (6 * 4096 + 2 * 16 + 2 * 11_008) + 4 * (1 + 1 + 32);
         assert_eq!(token, 93_384);
         assert!((activation_bytes(&shape, &lora, DType::BF16) - (32 * token) as f64).abs() < 0.5);
@@ -276,8 +281,8 @@ mod tests {
         let keep = pass.bytes(Keep::Everything);
         let kept = (31 * 4096 * token + 4096 * before + 2400 * after) as f64;
         assert!((keep.kept - kept).abs() < 0.5, "{} {kept}", keep.kept);
-        // Temporary memory is largest in the last layer's attention: dy, dh, the normalised input, its gradient, the adapter's part of it;
-        // d_o and dq, dk and dv; and dh and d_o of the scored rows.
+        // Temporary memory is largest in the last layer's attention: dy, dh, the normalised input, its gradient, the
+        // adapter's part of it; d_o and dq, dk and dv; and dh and d_o of the scored rows.
         let working = (4096u64 * 2 * 9 * 4096 + 2400 * 2 * 2 * 4096) as f64;
         assert!((keep.working - working).abs() < 0.5, "{} {working}", keep.working);
         // 1024 rows of logits in f32 and their gradients in bf16.
@@ -285,8 +290,8 @@ mod tests {
 
         let recompute = pass.bytes(Keep::Inputs);
         assert!((recompute.kept - (32u64 * 4096 * 2 * 4096) as f64).abs() < 0.5);
-        // A layer below the last: all of its own again but its input, and the feed-forward network's gradients (3 * 11008 and two
-        // streams), when the last layer's input is gone.
+        // A layer below the last: all of its own again but its input, and the feed-forward network's gradients (3 *
+        // 11008 and two streams), when the last layer's input is gone.
         let working = (4096 * (token - 2 * 4096) + 4096 * 2 * (3 * 11_008 + 2 * 4096)
             - 4096 * 2 * 4096) as f64;
         assert!((recompute.working - working).abs() < 0.5, "{} {working}", recompute.working);
@@ -298,7 +303,8 @@ mod tests {
         let beside = weights + adapter_bytes(adapter, DType::BF16);
         assert!((adapter_bytes(adapter, DType::BF16) - 22.0 * 8_388_608.0).abs() < 0.5);
         let total = |bytes: PassBytes| (beside + bytes.kept + bytes.working) / GB;
-        // 13.48 + 0.18 + 12.2 + 0.3 and 13.48 + 0.18 + 1.07 + 0.65 GB: a card of 24 GiB (25.8 GB) trains it, with `recompute`.
+        // 13.48 + 0.18 + 12.2 + 0.3 and 13.48 + 0.18 + 1.07 + 0.65 GB: a card of 24 GiB (25.8 GB) trains it, with
+        // `recompute`.
         assert!((25.5..26.5).contains(&total(keep)), "{}", total(keep));
         assert!((15.0..15.8).contains(&total(recompute)), "{}", total(recompute));
     }

@@ -1,4 +1,4 @@
-//! The machine of a run: its device and dtype, its memory and what a run takes of it, its speed.
+//! The machine of a run: its device and dtype, its memory, the memory that a run takes, its speed.
 
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -59,7 +59,7 @@ pub fn dtype(choice: Dtype, device: &Device) -> Result<DType> {
         (Dtype::F32, _) | (Dtype::Auto, Device::Cpu) => Ok(DType::F32),
         (Dtype::Bf16, Device::Cpu) => {
             let error = InputError::new(
-                "`model.dtype = \"bf16\"` is not computed on a CPU, where it would be slower than f32",
+                "`model.dtype = \"bf16\"` needs a GPU: on a CPU it would be slower than f32",
             );
             Err(error.hint("set `model.dtype = \"auto\"`").into())
         }
@@ -74,9 +74,9 @@ pub struct Details {
     pub device: String,
     /// Driver of a GPU; none on a CPU.
     pub driver: Option<String>,
-    /// All its memory; none if the system does not tell.
+    /// All its memory; none if the system does not report it.
     pub memory_gib: Option<f64>,
-    /// Memory free for new tensors; none if the system does not tell.
+    /// Memory free for new tensors; none if the system does not report it.
     pub free_memory_gib: Option<f64>,
 }
 
@@ -99,7 +99,7 @@ pub fn details(device: &Device) -> Details {
     }
 }
 
-/// Names `device` for people.
+/// The name of `device`, for messages.
 pub fn describe(device: &Device) -> String {
     match device {
         Device::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),

@@ -1,11 +1,11 @@
-//! Moments in the work of a device, marked without waiting for it.
+//! Timestamps in the queue of a device, taken without waiting for it.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::Device;
 
-/// When a device has done the work queued before; on a CPU, now.
+/// The moment when a device finishes the work queued so far; on a CPU, now.
 pub enum Moment {
     /// The host's clock.
     Host(Instant),
@@ -15,7 +15,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    /// When `device` has done all work queued so far.
+    /// Marks the moment when `device` finishes all work queued so far.
     pub fn on(device: &Device) -> Result<Self> {
         match device {
             #[cfg(feature = "cuda")]

@@ -5,8 +5,9 @@ use candle_core::Device;
 #[cfg(feature = "cuda")]
 use crate::machine::gpu;
 
-/// Keeps freed memory with the program: activations are freed and allocated again at the same size thousands of times, and
-/// fetching their pages from the kernel each time costs up to half of an element-wise operation. Does nothing without glibc.
+/// Keeps freed memory with the program: activations are freed and allocated again at the same size thousands of times,
+/// and fetching their pages from the kernel each time costs up to half of an element-wise operation. Does nothing
+/// without glibc.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -19,7 +20,7 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// Bytes free for new tensors on `device`; none if the system does not tell.
+/// Bytes free for new tensors on `device`; none if the system does not report it.
 pub fn free_bytes(device: &Device) -> Option<f64> {
     match device {
         #[cfg(feature = "cuda")]
@@ -28,12 +29,12 @@ pub fn free_bytes(device: &Device) -> Option<f64> {
     }
 }
 
-/// Bytes of this machine free for new allocations; none if the system does not tell.
+/// Bytes free for new allocations on this machine; none if the system does not report it.
 pub fn available_memory_bytes() -> Option<f64> {
     kibibytes("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024.0)
 }
 
-/// Most memory held at once, by this process on a CPU, by tensors on a GPU; none if the system does not tell.
+/// Most memory held at once, by this process on a CPU, by tensors on a GPU; none if the system does not report it.
 pub fn peak_memory_gib(device: &Device) -> Option<f64> {
     match device {
         #[cfg(feature = "cuda")]
@@ -45,21 +46,21 @@ pub fn peak_memory_gib(device: &Device) -> Option<f64> {
     }
 }
 
-/// Measures by how much memory grows at most from a moment on: that of this process on a CPU, of tensors on a GPU.
+/// Measures the largest growth of memory from a moment on: of this process on a CPU, of tensors on a GPU.
 pub struct PeakMeter {
     device: Device,
     before: f64,
 }
 
 impl PeakMeter {
-    /// Starts now; none if the system does not tell.
+    /// Starts now; none if the system does not report it.
     pub fn start(device: &Device) -> Option<Self> {
         let before = match device {
             #[cfg(feature = "cuda")]
             Device::Cuda(_) => gpu::Gpu::of(device).and_then(|gpu| gpu.reset_peak()).ok()?,
             _ => {
                 give_freed_memory_back();
-                // Linux: resets the peak to the resident size of now.
+                // Linux: resets the peak to the current resident size.
                 std::fs::write("/proc/self/clear_refs", "5").ok()?;
                 1024.0 * kibibytes("/proc/self/status", "VmRSS:")?
             }
@@ -85,7 +86,7 @@ fn give_freed_memory_back() {
     }
 }
 
-/// The number of KiB that `file` gives for `field`.
+/// The KiB in the line of `file` that begins with `field`; none if there is no such line.
 pub(super) fn kibibytes(file: &str, field: &str) -> Option<f64> {
     let text = std::fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok())

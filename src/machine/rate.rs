@@ -34,7 +34,7 @@ pub fn matmul_tflops(shape: &Shape, dtype: DType, device: &Device) -> Result<f64
     Ok(flop / fastest_s / 1e12)
 }
 
-/// Numbers in ±1, no two alike, for timing: a GPU multiplies equal numbers with less power, and so faster.
+/// Numbers in ±1, no two alike, for timing: on equal numbers a GPU takes less power and runs faster.
 fn uneven(rows: usize, columns: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     let random = |n: usize, stream| -> Result<Tensor> {
         let philox = Philox::new(0, stream);
@@ -45,8 +45,8 @@ fn uneven(rows: usize, columns: usize, dtype: DType, device: &Device) -> Result<
     Ok(column.broadcast_mul(&row)?)
 }
 
-/// FLOP of training on `tokens` computed tokens, `scored` of them scored: `4 N` a token for the layers (2 N forward, 2 N
-/// back, no weight gradient), the same for the output layer at scored tokens alone.
+/// FLOP of training on `tokens` computed tokens, `scored` of them scored: `4 N` a token for the layers (2 N forward, 2
+/// N back, no weight gradient), the same for the output layer at scored tokens alone.
 pub fn training_flop(shape: &Shape, tokens: usize, scored: usize) -> f64 {
     let head = (shape.vocab * shape.hidden) as f64;
     let embeddings = if shape.tied { 1.0 } else { 2.0 } * head;

@@ -81,7 +81,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     });
     let mut manifest = serde_json::to_vec_pretty(&manifest)?;
     manifest.push(b'\n');
-    // The manifest is last: where it exists, both sides are whole.
+    // The manifest comes last: if it exists, both sides are whole.
     let contents = texts.iter().map(|text| text.as_bytes()).chain([manifest.as_slice()]);
     for (name, bytes) in SIDES.into_iter().chain([MANIFEST]).zip(contents) {
         atomic::write(&args.output.join(name), |out| Ok(out.write_all(bytes)?))?;
@@ -105,7 +105,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a folder that holds a split already.
+/// Refuses a folder that already has a split.
 fn refuse_existing(output: &Path) -> Result<()> {
     if output.exists() && !output.is_dir() {
         bail_input!("output folder `{}` is a file", output.display());
@@ -122,7 +122,7 @@ fn refuse_existing(output: &Path) -> Result<()> {
     }
 }
 
-/// A JSON array, each record beginning on a line of its own.
+/// A JSON array with each record on a new line.
 fn array(side: &Side) -> String {
     format!("[\n{}\n]\n", side.records.join(",\n"))
 }

@@ -1,4 +1,4 @@
-//! `train --dry-run`: says what a run will need, close to what it then takes, and writes nothing.
+//! `train --dry-run`: predicts what a run needs, close to what it then takes, and writes nothing.
 
 use crate::command::{Place, records};
 use crate::golden::{pairs, path};
@@ -38,7 +38,7 @@ fn a_plan_tells_the_runs_own_steps_tokens_and_peak_memory_and_writes_nothing() {
     assert_peak(&plan, &place.path("run"), 0);
 }
 
-/// The plan's peak is that of the run; `column`: 0 everything kept, 1 computed again.
+/// The planned peak is close to the run's; `column`: 0 is keep, 1 is recompute.
 #[track_caller]
 fn assert_peak(plan: &str, run: &std::path::Path, column: usize) {
     let log = records(&run.join("train.jsonl"));
@@ -70,7 +70,7 @@ fn a_plan_counts_the_evaluations_on_the_way_and_what_they_leave() {
         let all = ["--config", "config.toml", "--dry-run", "-q", "--tflops", "1"];
         place.succeed(&[&all[..], arguments].concat())
     };
-    // Four steps: after the second and the fourth; after the third and the last.
+    // Of four steps, 2 evaluates after the second and the fourth, 3 after the third and the last.
     let (once, twice) = (plan(&[]), plan(&["--set", "eval.every=2"]));
     assert!(once.contains("before and after"), "{once}");
     for every in ["2", "3"] {
@@ -144,7 +144,7 @@ fn a_plan_refuses_what_the_run_would_refuse() {
     assert!(!place.path("run").exists());
 }
 
-/// With a tokenizer and nothing else in the folder, both ways to treat activations.
+/// The folder has config.json and a tokenizer, and no weights.
 #[test]
 fn the_shapes_of_7b_and_13b_are_planned_from_config_json_alone() {
     let place = place();

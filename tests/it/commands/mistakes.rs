@@ -35,7 +35,10 @@ fn files_that_are_missing_empty_or_broken_are_named() {
         "broken.jsonl",
         "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \n",
     );
-    place.write("missing.jsonl", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \"a\", \"chosen\": \"b\"}\n");
+    place.write(
+        "missing.jsonl",
+        "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \"a\", \"chosen\": \"b\"}\n",
+    );
     place.write("bytes.jsonl", [0xff, 0xfe, 0x00]);
     for (file, part) in [
         ("nowhere.json", "nowhere.json"),

@@ -39,7 +39,7 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::load(&path("models/tiny")).unwrap()
 }
 
-/// Every reader of data files, on one of them.
+/// Reads one data file with every reader.
 fn read(bytes: &[u8], tokenizer: &Tokenizer) -> TestCaseResult {
     let pairs = tame(NAME, bytes.len(), || file::parse(bytes, NAME))?;
     is_tame(NAME, bytes.len(), || prompt::load(bytes, NAME, &Prompts::default()))?;
@@ -48,7 +48,7 @@ fn read(bytes: &[u8], tokenizer: &Tokenizer) -> TestCaseResult {
     is_tame("", bytes.len(), || rule.split(&files))?;
     if let Some(pairs) = pairs {
         for limits in [Limits::default(), Limits { max_length: 9, ..Limits::default() }] {
-            // Several threads tokenise, so that this thread's memory says nothing.
+            // Several threads tokenize, so the memory of this thread is no measure.
             let tokenized = tokenize(&pairs, tokenizer, &limits);
             prop_assert!(tokenized.is_ok(), "{tokenized:?}");
         }
@@ -125,7 +125,7 @@ fn damaged_parquet_files_are_read_or_refused_by_name() {
         let from = if in_footer { footer } else { 4 };
         let (start, rest) = whole.split_at(from);
         let mut bytes = [start, &damaged(rest, &damages)].concat();
-        // The footer is found where it was.
+        // The last bytes stay, so that the footer is found.
         bytes.extend_from_slice(&whole[whole.len() - 8..]);
         read(&bytes, &tokenizer)
     });

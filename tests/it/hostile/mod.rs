@@ -1,7 +1,8 @@
-//! Hostile input: whatever a file holds, reading it gives a result or an error that names the file, never a panic, and takes
-//! memory in proportion to the file.
+//! Hostile input: whatever a file holds, reading it gives a result or an error that names the file, never a panic, and
+//! takes memory in proportion to the file.
 //!
-//! Files are made of valid ones by mutation, so that they get past the first check. The cases are the same in every run.
+//! Files are made of valid ones by mutation, so that they get past the first check. The cases are the same in every
+//! run.
 
 mod data;
 mod encoder;
@@ -25,10 +26,10 @@ const FIXED_MEMORY: usize = 16 << 20;
 /// Further bytes that reading may take for each byte of the file.
 const MEMORY_PER_BYTE: usize = 256;
 
-/// The longest message, in bytes; names of files are in it.
+/// The longest message in bytes, file names included.
 const LONGEST_MESSAGE: usize = 8000;
 
-/// `cases` cases, the same in every run; nothing is written into the tree.
+/// `cases` cases, the same in every run. Failures are not saved in the source tree.
 fn config(cases: u32) -> Config {
     Config {
         cases,
@@ -39,7 +40,7 @@ fn config(cases: u32) -> Config {
     }
 }
 
-/// Whether `read` of a file of `length` bytes ends well: `Ok`, or an input error with `name` in it, in bounded memory.
+/// Checks that `read` of a file of `length` bytes gives a value or an input error with `name` in it, in bounded memory.
 fn tame<T>(
     name: &str,
     length: usize,
@@ -60,7 +61,7 @@ fn tame<T>(
     }
 }
 
-/// [`tame`], whatever the value.
+/// [`tame`] without the value.
 fn is_tame<T>(
     name: &str,
     length: usize,
@@ -140,7 +141,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     prop::collection::vec(edit, 1..4)
 }
 
-/// Pointers to all values within `value`; of a long array or object only to some.
+/// Pointers to the values within `value`; to some values of a long array or object.
 fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
     const SOME: usize = 24;
     all.push(at.to_owned());

@@ -73,7 +73,7 @@ fn read_model(folder: &Path) -> TestCaseResult {
     is_tame("model", length as usize, || Decoder::load(folder, DType::F32, &Device::Cpu))
 }
 
-/// A safetensors file with `header` and the bytes of `whole` after its own.
+/// The safetensors file `whole` with another header.
 fn with_header(whole: &[u8], header: &Value) -> Vec<u8> {
     let length = u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
     let header = header.to_string();
@@ -85,7 +85,8 @@ fn header_of(whole: &[u8]) -> Value {
     serde_json::from_slice(&whole[8..8 + length]).unwrap()
 }
 
-/// Damage of any bytes, of the first ones (the length of the header, and it), and edits of the header: shapes, offsets, types.
+/// Damage anywhere, damage of the first 64 bytes (length and beginning of the header), and edits of the header: shapes,
+/// offsets, types.
 fn safetensors(whole: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     let header = header_of(&whole);
     let (first, all) = (whole.clone(), whole.clone());

@@ -1,4 +1,5 @@
-//! The program itself on a sample of broken files, with a limit on its memory: exit status 2, the file by name, and no panic.
+//! The program itself on a sample of broken files, with a limit on its memory: exit status 2, the file by name, and no
+//! panic.
 #![cfg(unix)]
 
 use std::process::{Command, Stdio};
@@ -9,7 +10,8 @@ use serde_json::json;
 use crate::command::Place;
 use crate::golden::path;
 
-/// Address space of the program, KiB: its threads' stacks, the model and what it maps fit; a gigabyte that a file claims does not.
+/// Address space of the program, KiB: enough for stacks, the model and mapped files, too little for a gigabyte that a
+/// file claims.
 const MEMORY_KIB: usize = 1 << 20;
 
 fn place() -> Place {
@@ -38,7 +40,7 @@ fn place() -> Place {
     place
 }
 
-/// Runs `train` under the limit; its exit status and what it said.
+/// Runs `train` under the limit. Returns its exit status and stderr.
 fn run(place: &Place, more: &[&str]) -> (Option<i32>, String) {
     let train = place.command(&[]);
     let mut command = Command::new("sh");

@@ -72,7 +72,7 @@ fn what_a_run_left_is_taken_or_refused_by_name_whatever_became_of_it() {
         let length = bytes.len();
         let outcome = match name {
             "run/train.jsonl" => {
-                // A log that is broken from some line on goes on before it; nothing is refused.
+                // A log is read up to its first broken line, and never refused.
                 let (log, _) = memory::peak_of(|| Log::open(&file, 8));
                 prop_assert!(log.is_ok() || std::str::from_utf8(&bytes).is_err());
                 Ok(())
@@ -88,7 +88,7 @@ fn what_a_run_left_is_taken_or_refused_by_name_whatever_became_of_it() {
             _ => {
                 let load = || checkpoint::load(&place.path(saved), &model, &lora, &Device::Cpu);
                 let loaded = load().map(|_| ());
-                // A manifest that is written otherwise may say the same.
+                // A changed manifest may still mean the same.
                 prop_assert!(
                     bytes == whole[which]
                         || loaded.is_err()

@@ -12,7 +12,7 @@ const NAME: &str = "hostile.toml";
 fn read(text: &str) -> TestCaseResult {
     is_tame(NAME, text.len(), || {
         let config = RunConfig::parse(text, NAME)?;
-        // What is accepted is written as it was understood, and that is read again.
+        // An accepted configuration can be written and read again.
         RunConfig::parse(&config.to_toml()?, NAME)?.differences(&config)
     })
 }

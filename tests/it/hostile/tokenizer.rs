@@ -17,7 +17,7 @@ fn files() -> [Value; 4] {
     FILES.map(|name| golden::json(&format!("models/tiny/{name}")))
 }
 
-/// Reads the files, and what they made must take any text.
+/// Reads the files. Their tokenizer must accept any text.
 fn read(files: &[Vec<u8>; 4], text: &str) -> TestCaseResult {
     let length = files.iter().map(Vec::len).sum::<usize>() + text.len();
     let [tokenizer, tokenizer_config, special_tokens_map, config] = files;
@@ -45,7 +45,7 @@ fn tokenizer_files_with_any_values_are_taken_or_refused_by_name() {
     let whole = files();
     let cases = (any::<prop::sample::Index>(), edits(), text());
     let outcome = TestRunner::new(config(300)).run(&cases, |(which, edits, text)| {
-        // Mostly the tokenizer itself.
+        // Most cases change tokenizer.json.
         let which = which.index(8).saturating_sub(4);
         let mut files = whole.clone();
         files[which] = edited(&files[which], &edits);
@@ -54,7 +54,7 @@ fn tokenizer_files_with_any_values_are_taken_or_refused_by_name() {
     outcome.unwrap();
 }
 
-/// Values that are right in form and that the library stumbles over, at the places where it reads them.
+/// Well-formed values that make the library fail, in the places where it reads them.
 #[test]
 fn settings_that_the_library_stumbles_over_are_refused_by_name() {
     let whole = files();
@@ -153,7 +153,7 @@ fn chat_templates_of_anything_end_and_are_refused_by_name() {
     let tokenizer = Tokenizer::load(&golden::path("models/tiny")).unwrap();
     let message = [json!({"role": "user", "content": "x"})];
     let render = |source: &str| {
-        // A text may be of 64 MiB, and the vector that holds it of twice as much.
+        // A text may have 64 MiB, and its vector twice as much.
         is_tame(NAME, source.len() + (1 << 20), || {
             let template = ChatTemplate::new(source.to_owned(), &tokenizer, NAME.to_owned())?;
             template.render(&message, true)
