@@ -1,12 +1,15 @@
 //! The adapter's model card: `README.md` with Hugging Face's front matter.
 
 use crate::console::units;
-use crate::metrics::{Evaluation, Metric};
-use crate::report::groups::{axes_of, gap_text, widest};
-use crate::report::markup::{code, fenced, one_line};
+use crate::metrics::{Evaluation, Metric, SetResult};
+use crate::report::cell;
+use crate::report::markdown;
 use crate::report::run::RunReport;
+use crate::report::section::{Code, Page, Part, Section};
+use crate::report::sections::axes::{gap_text, widest_gap};
 use crate::report::table::Table;
 use crate::report::table1::Table1;
+use crate::report::text::Text;
 
 impl RunReport {
     /// The card: what the adapter is, its results, how it was trained, how to load it with PEFT.
@@ -20,25 +23,49 @@ impl RunReport {
         settings: &[(&str, String)],
         changed: &[(String, String)],
     ) -> String {
-        let base = quoted(base_model);
-        let mut page = format!(
-            "---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- dpo\n- {}\n---\n\n# {}\n\n",
-            quoted(&format!("base_model:adapter:{base_model}")),
-            one_line(&self.title)
-        );
-        page += &format!(
-            "A LoRA adapter for {}, trained with DPO by mvpbench {} on {}.\n\n## Results\n\n",
-            code(base_model),
+        let lead = Text::from("A LoRA adapter for ").and(Text::code(base_model)).and(format!(
+            ", trained with DPO by mvpbench {} on {}.",
             env!("CARGO_PKG_VERSION"),
-            one_line(&self.device)
-        );
+            self.device
+        ));
+        let training = vec![
+            Part::Table(self.settings(settings)),
+            Part::note(Text::marked(
+                "The keys that differ from their defaults; `config.toml` beside this file has all of them.",
+            )),
+            Part::Table(keys(changed)),
+        ];
+        let page = Page {
+            heading: self.title.clone(),
+            intro: vec![Part::lead(lead)],
+            sections: vec![
+                Section::new("results", "Results", self.results()),
+                Section::new("training", "Training", training),
+                Section::new("use", "Use", vec![self.python(base_model)]),
+            ],
+            ..Page::default()
+        };
+        format!("{}\n{}", front_matter(base_model), markdown::page(&page))
+    }
+
+    /// Table 1 and the widest gaps between groups.
+    fn results(&self) -> Vec<Part> {
         let (before, after) = (self.before.as_ref(), self.after.as_ref());
-        if before.is_some() || after.is_some() {
-            page += &Table1::new(before, after).to_markdown();
-            page += &gaps(after.or(before));
-        } else {
-            page += "It was not evaluated.\n";
+        let Some(newest) = after.or(before) else {
+            return vec![Part::missing("It was not evaluated.")];
+        };
+        let mut parts = Table1::new(before, after).into_parts();
+        let gaps = gaps(newest);
+        if !gaps.is_empty() {
+            parts.push(Part::note(
+                "The widest gap of preference accuracy between groups, in percent:",
+            ));
+            parts.push(Part::List(gaps));
         }
+        parts
+    }
+
+    fn settings(&self, settings: &[(&str, String)]) -> Table {
         let mut table = Table::new(["setting", "value"]);
         settings.iter().for_each(|(name, value)| table.push([*name, value]));
         if let Some(training) = &self.training {
@@ -53,43 +80,53 @@ impl RunReport {
                 table.push(["adapter", exported]);
             }
         }
-        let mut keys = Table::new(["key", "value"]);
-        changed.iter().for_each(|(key, value)| keys.push([&code(key), &code(value)]));
-        page += &format!(
-            "\n## Training\n\n{}\nThe keys that differ from their defaults; `config.toml` beside this file has all of them.\n\n{}",
-            table.to_markdown(),
-            keys.to_markdown()
-        );
-        let python = format!(
+        table
+    }
+
+    /// The program that loads the adapter.
+    fn python(&self, base_model: &str) -> Part {
+        let text = format!(
             "from peft import PeftModel\n\
              from transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
              adapter = {adapter}  # this folder\n\
              base = AutoModelForCausalLM.from_pretrained({base}, dtype=\"auto\")\n\
              model = PeftModel.from_pretrained(base, adapter)\n\
              tokenizer = AutoTokenizer.from_pretrained(adapter)\n",
-            adapter = quoted(&self.adapter_dir)
+            adapter = quoted(&self.adapter_dir),
+            base = quoted(base_model)
         );
-        page + &format!("\n## Use\n\n{}", fenced("python", &python))
+        Part::Code(Code { language: "python", text })
     }
 }
 
-/// The widest gap between groups of each set, one line each; empty where no set has groups.
-fn gaps(evaluation: Option<&Evaluation>) -> String {
-    let mut lines = String::new();
-    for set in evaluation.iter().flat_map(|evaluation| &evaluation.sets) {
-        let metric = Metric::PreferenceAccuracy;
-        let Some(fairness) = axes_of(Some(set), metric).and_then(widest) else { continue };
-        lines += &format!(
-            "- {}: by {}; with users shuffled, 95 of 100 gaps are under {:.2}\n",
-            one_line(&set.name),
-            gap_text(fairness, metric),
-            100.0 * fairness.shuffled_gap
-        );
-    }
-    if lines.is_empty() {
-        return lines;
-    }
-    format!("\nThe widest gap of preference accuracy between groups, in percent:\n\n{lines}")
+/// The fields that the Hugging Face hub reads.
+fn front_matter(base_model: &str) -> String {
+    format!(
+        "---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- dpo\n- {}\n---\n",
+        quoted(base_model),
+        quoted(&format!("base_model:adapter:{base_model}"))
+    )
+}
+
+fn keys(changed: &[(String, String)]) -> Table {
+    let mut keys = Table::new(["key", "value"]);
+    changed.iter().for_each(|(key, value)| keys.push([key, value].map(Text::code)));
+    keys
+}
+
+/// The widest gap between groups of each set, one sentence each.
+fn gaps(evaluation: &Evaluation) -> Vec<Text> {
+    let metric = Metric::PreferenceAccuracy;
+    let gap = |set: &SetResult| {
+        let fairness = widest_gap(set, metric)?;
+        let shuffled = cell::percent(fairness.shuffled_gap);
+        let gap = gap_text(fairness, metric);
+        Some(format!(
+            "{}: by {gap}; with users shuffled, 95 of 100 gaps are under {shuffled}",
+            set.name
+        ))
+    };
+    evaluation.sets.iter().filter_map(gap).map(Text::from).collect()
 }
 
 /// Text in double quotes with the escapes that YAML, Python and JSON share.
@@ -149,7 +186,7 @@ mod tests {
         }
     }
 
-    /// Another value that a key accepts than `value`: of a word, whichever of the words of all keys is accepted.
+    /// Candidates for another value of a key: for a word, the words of all keys.
     fn others(value: &toml::Value) -> Vec<toml::Value> {
         let words: [&[&str]; 8] = [
             Dtype::NAMES,

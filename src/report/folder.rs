@@ -1,4 +1,4 @@
-//! A run folder as a report reads it: whatever is there, nothing computed by a model.
+//! A run folder as a report reads it: every file may be missing, and no model is run.
 
 use std::path::{Path, PathBuf};
 
@@ -6,29 +6,29 @@ use anyhow::Context;
 
 use crate::bail_input;
 use crate::error::InputError;
-use crate::metrics::score::{PairScore, read_scores};
-use crate::metrics::spmr::{Answer, read_answers};
-use crate::metrics::{Evaluation, SetResult};
+use crate::metrics::Evaluation;
 use crate::report::run::RunReport;
-use crate::run_folder::paths::{AFTER, BEFORE, Paths};
+use crate::report::set_files::{STATES, SetFiles};
+use crate::report::states::{States, set_names};
+use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
 use crate::run_folder::summary::Summary;
 use crate::run_folder::train_log::{self, StepRecord, Steps};
 
-/// A run, read.
+/// What a run folder holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     /// The last part of the folder's path.
     pub name: String,
-    /// Whether it is an evaluation alone, of `mvpbench eval`.
+    /// Whether `mvpbench eval` wrote it, so that there was no training.
     pub is_evaluation: bool,
-    /// The configuration, as values and as written.
+    /// The configuration as values.
     pub config: toml::Table,
-    /// The configuration as written, without its head.
+    /// The configuration as text, without its head.
     pub config_toml: String,
-    /// What the head of the configuration says: version, device, digest of the inputs.
+    /// Comment lines at the head of the configuration: version, device, digest of the inputs.
     pub head: Vec<String>,
-    /// None of a run of an earlier version.
+    /// None in a folder of an earlier version.
     pub summary: Option<Summary>,
     /// Optimizer steps.
     pub steps: Vec<StepRecord>,
@@ -40,28 +40,14 @@ pub struct Run {
     pub during: Vec<(usize, Evaluation)>,
     /// Scores and answers of each set, in the order of the evaluation.
     pub sets: Vec<SetFiles>,
-    /// What could not be read and is left out, one sentence each.
+    /// Lines and files that could not be read and are left out, one sentence each.
     pub left_out: Vec<String>,
 }
 
-/// The lines behind the figures of a set; each list is empty where its file is not there.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct SetFiles {
-    /// The set's name.
-    pub name: String,
-    /// Scores before and after tuning.
-    pub scores: [Vec<PairScore>; 2],
-    /// Generated answers before and after tuning.
-    pub answers: [Vec<Answer>; 2],
-}
-
-/// Names of the two states in file names.
-const STATES: [&str; 2] = [BEFORE, AFTER];
-
 impl Run {
-    /// Reads the folder; groups are measured anew from the scores, with `minimum_n` pairs a group or more.
+    /// Reads the folder and measures groups anew from the scores; `minimum_n` as in [`crate::metrics::groups::measure`].
     ///
-    /// Refuses what is no run folder, and a file whose figures cannot be trusted. Lines of logs that cannot be read are counted.
+    /// Refuses a folder of another kind, and a file whose figures cannot be trusted. Counts the lines of a log that it cannot read.
     pub fn read(folder: &Path, minimum_n: usize) -> anyhow::Result<Self> {
         let (is_evaluation, path) = config_file(folder)?;
         let (head, config_toml, config) = read_config(&path)?;
@@ -84,10 +70,8 @@ impl Run {
             );
         }
         let mut sets = Vec::new();
-        let names: Vec<String> = super::table1::set_names(before.as_ref(), after.as_ref())
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let names: Vec<String> =
+            set_names(before.as_ref(), after.as_ref()).into_iter().map(str::to_owned).collect();
         for name in names {
             let files = SetFiles::read(&paths, &name)?;
             files
@@ -125,22 +109,23 @@ impl Run {
         configured.or(evaluated.map(|evaluation| &*evaluation.model)).unwrap_or("unknown")
     }
 
-    /// The device in words.
+    /// The device in words, such as `cpu, 8 threads`.
     pub fn device(&self) -> &str {
         let head = self.head.iter().find_map(|line| line.strip_prefix("device: "));
         self.summary.as_ref().map(|summary| &*summary.device).or(head).unwrap_or("unknown device")
     }
 
-    /// The lines of `set`.
-    pub fn files(&self, set: &str) -> Option<&SetFiles> {
-        self.sets.iter().find(|files| files.name == set)
+    /// Every set in both states, in the order of [`Self::sets`].
+    pub fn states(&self) -> Vec<States<'_>> {
+        let (before, after) = (self.before.as_ref(), self.after.as_ref());
+        self.sets.iter().filter_map(|files| States::of(&files.name, before, after)).collect()
     }
 
-    /// What `report.md` is made of.
+    /// The run as its summary describes it, with its figures.
     pub fn report(&self, folder: &Path) -> RunReport {
         let summary = self.summary.clone();
         let adapter_dir = Paths::of(folder).adapter().display().to_string();
-        let wall_time_s = train_log::stepping_s(&self.steps); // without a summary, that of the steps alone
+        let wall_time_s = train_log::stepping_s(&self.steps); // without a summary, the steps' time is all that is known
         RunReport {
             title: summary.as_ref().map_or_else(|| self.name.clone(), |s| s.title.clone()),
             model: self.model().to_owned(),
@@ -159,62 +144,6 @@ impl Run {
                 .chain(self.left_out.iter().cloned())
                 .collect(),
         }
-    }
-}
-
-impl SetFiles {
-    fn read(paths: &Paths, name: &str) -> anyhow::Result<Self> {
-        let mut files = Self { name: name.to_owned(), ..Self::default() };
-        for (i, state) in STATES.into_iter().enumerate() {
-            let (scores, generations) = (paths.scores(name, state), paths.generations(name, state));
-            if scores.exists() {
-                files.scores[i] = read_scores(&scores)?;
-            }
-            if generations.exists() {
-                files.answers[i] = read_answers(&generations)?;
-            }
-        }
-        Ok(files)
-    }
-
-    /// Measures the groups of both states from the scores, where they are there.
-    fn group(
-        &self,
-        before: Option<&mut Evaluation>,
-        after: Option<&mut Evaluation>,
-        minimum_n: usize,
-    ) -> anyhow::Result<()> {
-        let [scores_before, scores_after] = &self.scores;
-        let [answers_before, answers_after] = &self.answers;
-        let earlier = (!scores_before.is_empty()).then_some(&**scores_before);
-        let earlier_answers = (!answers_before.is_empty()).then_some(&**answers_before);
-        for (evaluation, scores, earlier, answers, earlier_answers) in [
-            (before, scores_before, None, answers_before, None),
-            (after, scores_after, earlier, answers_after, earlier_answers),
-        ] {
-            let Some(evaluation) = evaluation else { continue };
-            let (beta, seed) = (evaluation.beta, evaluation.seed);
-            let own = |set: &&mut SetResult| set.name == self.name;
-            let Some(set) = evaluation.sets.iter_mut().find(own) else { continue };
-            if let Some(spmr) = set.spmr.take_if(|_| !answers.is_empty()) {
-                let grouped = spmr.group(earlier_answers, answers, seed, minimum_n);
-                set.spmr =
-                    Some(grouped.with_context(|| format!("evaluation set `{}`", self.name))?);
-            }
-            if scores.is_empty() {
-                continue;
-            }
-            if scores.len() != set.n {
-                bail_input!(
-                    "evaluation set `{}`: its figures are of {} pairs, its file of scores has {}",
-                    self.name,
-                    set.n,
-                    scores.len()
-                );
-            }
-            set.group(earlier, scores, beta, seed, minimum_n)?;
-        }
-        Ok(())
     }
 }
 
@@ -251,7 +180,7 @@ fn read_config(path: &Path) -> anyhow::Result<(Vec<String>, String, toml::Table)
     Ok((head.map(str::to_owned).collect(), rest, config))
 }
 
-/// `eval/step-<number>.json`, in the order of their steps.
+/// The evaluations `eval/step-<number>.json`, in the order of their steps.
 fn read_during(
     paths: &Paths,
     left_out: &mut Vec<String>,
@@ -273,4 +202,49 @@ fn read_during(
     }
     during.sort_by_key(|(step, _)| *step);
     Ok(during)
+}
+
+/// A made-up run for the tests of this folder.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::*;
+    use crate::report::run::sample::evaluations;
+    use crate::run_folder::summary::TrainingSummary;
+
+    /// A trained run of one set with two files, without steps and scores.
+    pub(crate) fn run() -> Run {
+        let (before, after) = evaluations("meta-llama/Llama-2-7b-hf", &["UF-P-4"]);
+        let config_toml = "[model]\npath = \"meta-llama/Llama-2-7b-hf\"\n".to_owned();
+        let training = TrainingSummary {
+            steps: 1_234,
+            epochs: 3.0,
+            pairs: 9_872,
+            first_loss: Some(std::f64::consts::LN_2),
+            last_loss: Some(0.25),
+            final_accuracy: Some(0.875),
+            wall_time_s: 75.0,
+            ..TrainingSummary::default()
+        };
+        Run {
+            name: "llama2-7b".into(),
+            is_evaluation: false,
+            config: config_toml.parse().unwrap(),
+            config_toml,
+            head: vec!["mvpbench 0.1.0".into(), "device: cpu, 2 threads".into()],
+            summary: Some(Summary {
+                version: "0.1.0".into(),
+                title: "runs/llama2-7b".into(),
+                device: "cpu, 2 threads".into(),
+                adapter_dir: "runs/llama2-7b/adapter".into(),
+                training: Some(training),
+                notes: vec!["3 pairs were\ncut".into()],
+            }),
+            steps: vec![],
+            before: Some(before),
+            after: Some(after),
+            during: vec![],
+            sets: vec![SetFiles { name: "UF-P-4".into(), ..SetFiles::default() }],
+            left_out: vec![],
+        }
+    }
 }

@@ -1,27 +1,30 @@
-//! Figures in, something to read out: the paper's Table 1 with our rows beside it, `report.html` and `report.md` of runs.
+//! Figures in, pages out: the paper's Table 1 with our rows beside it, `report.html` and `report.md` of runs, the model card.
 //!
-//! - In: an [`crate::metrics::Evaluation`] before and after tuning, and what the training loop says of itself, as a [`RunReport`].
-//! - Out: [`Table1`] for the console or as Markdown, [`RunReport::to_markdown`] and [`RunReport::to_model_card`].
+//! - In: [`folder`], a run folder as it was read; [`RunReport`], its summary with its figures.
+//! - [`sections`] build a [`section::Page`] from it: every table, sentence and chart is written there, once. [`svg`] draws the charts.
+//! - Out: [`html`] and [`markdown`] render the page; [`page`] writes both files. [`Table1`] goes to the console too; [`card`] is the
+//!   model card of an adapter.
 //!
-//! - [`page`] makes both files from what [`folder`] reads of a run, so that a run can be reported again without its model; [`html`] are
-//!   the parts of the page and [`svg`] its charts.
-//!
-//! Nothing but groups is measured here and nothing is fed from here; no tensor and no candle import.
+//! Fed by a run folder alone, so that a run can be reported again without its model. It measures groups anew, means over seeds and
+//! medians over steps; every other figure comes from [`crate::metrics`]. No tensor and no candle import.
 
 pub mod card;
 pub mod cell;
 pub mod folder;
-pub mod groups;
 pub mod html;
 pub mod markdown;
 pub mod markup;
 pub mod page;
 pub mod paper;
 pub mod run;
-pub mod spmr;
+pub mod section;
+pub mod sections;
+pub mod set_files;
+pub mod states;
 pub mod svg;
 pub mod table;
 pub mod table1;
+pub mod text;
 
 pub use run::RunReport;
 pub use table1::Table1;

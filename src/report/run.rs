@@ -1,10 +1,9 @@
-//! What a run tells the report: plain structs that the training loop fills in.
-
-use crate::run_folder::summary::TrainingSummary;
+//! What a run has to report besides its steps and its files: the content of its summary, with its figures.
 
 use crate::metrics::Evaluation;
+use crate::run_folder::summary::TrainingSummary;
 
-/// Everything that `report.md` says about a run.
+/// What the console, the pages and the model card show of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunReport {
     /// The heading, such as the run's name.
@@ -13,17 +12,17 @@ pub struct RunReport {
     pub model: String,
     /// Where it ran, in words: `cpu, 8 threads` or the name of the GPU.
     pub device: String,
-    /// Of the training itself; none of an evaluation alone.
+    /// The training; none for an evaluation alone.
     pub training: Option<TrainingSummary>,
-    /// Figures of the model before tuning, where evaluation sets are configured.
+    /// Figures of the model before tuning; none without evaluation sets.
     pub before: Option<Evaluation>,
     /// The same after tuning, with the paired differences.
     pub after: Option<Evaluation>,
-    /// Folder of the exported or evaluated adapter, as the reader of the report would name it; empty without one.
+    /// Path of the exported or evaluated adapter, as the command printed it; empty without one.
     pub adapter_dir: String,
     /// The resolved configuration.
     pub config_toml: String,
-    /// Whatever else was counted and must be seen: pairs cut or dropped, steps skipped; one sentence each.
+    /// What else was counted: pairs cut or dropped, steps skipped; one sentence each.
     pub notes: Vec<String>,
 }
 

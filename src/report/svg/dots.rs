@@ -1,9 +1,10 @@
 //! Rows of values with their intervals, on one axis in percent.
 
-use crate::report::markup::{escape, shortened};
+use crate::report::markup::escape;
 use crate::report::svg::axis::{Area, Scale};
 use crate::report::svg::lines::ends;
 use crate::report::svg::shapes::{document, line, text, text_width};
+use crate::report::text::shortened;
 
 const WIDTH: f64 = 520.0;
 const TOP: f64 = 26.0;

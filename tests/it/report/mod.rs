@@ -1,6 +1,7 @@
 //! `report.html` and `report.md`: what is on them, in a parser and in a real browser, and what is refused.
 
 mod browser;
+mod content;
 
 use std::process::Output;
 use std::sync::OnceLock;
@@ -192,7 +193,7 @@ fn every_number_is_on_the_page_and_the_page_is_well_formed() {
         assert!(text.contains(part), "`{part}` is not on the page");
     }
     let markdown = page(&place, "one/report.md");
-    for part in ["### MVP_test: groups", "Consistency of opa", "| gender: Female | 18 | 6 |"] {
+    for part in ["## MVP_test: groups", "Consistency of opa", "| gender: Female | 18 | 6 |"] {
         assert!(markdown.contains(part), "`{part}` is not in\n{markdown}");
     }
 }
@@ -365,17 +366,27 @@ fn what_cannot_be_read_is_refused_or_counted() {
     assert_refused(&place, &["one"], &["eval/after.json` is not an evaluation"]);
 }
 
+/// A name that is markup in HTML and in Markdown, as JSON.
+const ODD: &str = "\"<i>&amp; *a*|`b`\"";
+
 #[test]
 fn names_that_are_markup_stay_text() {
     let place = place();
     for name in ["eval/before.json", "eval/after.json"] {
-        let odd = page(&place, &format!("one/{name}")).replace("\"MVP_test\"", "\"<i>&amp;\"");
+        let odd = page(&place, &format!("one/{name}")).replace("\"MVP_test\"", ODD);
         place.write(&format!("one/{name}"), odd);
     }
     let written = page::write(&[place.path("one")], &place.path("out"), 10).unwrap();
     assert_eq!(written.files.len(), 2);
     let text = text_of(&page(&place, "out/report.html"));
-    assert!(text.contains("<i>&amp;: figures"), "{text}");
+    assert!(text.contains("<i>&amp; *a*|`b`: figures"), "{text}");
+    let markdown = page(&place, "out/report.md");
+    for part in [
+        "## \\<i>\\&amp; \\*a\\*\\|\\`b\\`: figures\n",
+        "| base model | tuned | \\<i>\\&amp; \\*a\\*\\|\\`b\\` OPA |\n|---|---|---|\n",
+    ] {
+        assert!(markdown.contains(part), "{markdown}");
+    }
     let after: Value = serde_json::from_slice(&place.bytes("one/eval/after.json")).unwrap();
-    assert_eq!(after["sets"][0]["name"], "<i>&amp;");
+    assert_eq!(after["sets"][0]["name"], "<i>&amp; *a*|`b`");
 }

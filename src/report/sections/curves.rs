@@ -2,16 +2,18 @@
 
 use std::f64::consts::LN_2;
 
-use crate::metrics::{Figure, Metric};
+use crate::metrics::{Evaluation, Figure, Metric};
 use crate::report::folder::Run;
-use crate::report::html::{figure, grid};
+use crate::report::section::{Chart, Part, Section};
+use crate::report::states::set_names;
 use crate::report::svg::{Line, LineChart, Point};
+use crate::report::text::Text;
 use crate::run_folder::train_log::StepRecord;
 
-/// Styles of runs; a seventh run begins again.
+/// Styles of runs; an eighth run has the first style again.
 const RUN_CLASSES: usize = 7;
 
-/// Share of the steps that the first and the last value of a reading are means over.
+/// The first and the last value of a reading are means over one of so many parts of the steps.
 const ENDS: usize = 10;
 
 /// The style of run number `index`.
@@ -20,7 +22,7 @@ pub fn run_class(index: usize) -> String {
 }
 
 /// Loss, margin, accuracy and log-probabilities over the steps; empty for runs without steps.
-pub fn curves(runs: &[&Run]) -> String {
+pub fn parts(runs: &[&Run]) -> Vec<Part> {
     let loss = is_sigmoid(runs).then(|| (LN_2, "ln 2: no preference yet".to_owned()));
     let half = Some((50.0, "a coin".to_owned()));
     let charts = [
@@ -31,7 +33,11 @@ pub fn curves(runs: &[&Run]) -> String {
         }),
         log_probabilities(runs),
     ];
-    grid(&charts)
+    grid(charts.into_iter().flatten().collect())
+}
+
+fn grid(charts: Vec<Chart>) -> Vec<Part> {
+    if charts.is_empty() { vec![] } else { vec![Part::Charts(charts)] }
 }
 
 /// Whether every run has the loss that starts at ln 2.
@@ -40,13 +46,14 @@ fn is_sigmoid(runs: &[&Run]) -> bool {
         .all(|run| run.setting("dpo.loss").is_none_or(|loss| loss.as_str() == Some("sigmoid")))
 }
 
+/// One value of a step, one curve a run; none where no step has the value.
 fn chart(
     runs: &[&Run],
     caption: &str,
     unit: &str,
     reference: Option<(f64, String)>,
     value: impl Fn(&StepRecord) -> Option<f64>,
-) -> String {
+) -> Option<Chart> {
     let line = |(index, run): (usize, &&Run)| Line {
         name: if runs.len() > 1 { run.name.clone() } else { String::new() },
         class: run_class(index),
@@ -59,51 +66,55 @@ fn chart(
         lines: runs.iter().enumerate().map(line).collect(),
         reference,
     };
-    let said: Vec<String> = runs
-        .iter()
-        .filter_map(|run| {
-            let [from, to] = ends(&run.steps, &value)?;
-            let who = if runs.len() > 1 { format!("`{}`: ", run.name) } else { String::new() };
-            Some(format!("{who}{} to {}", digits(from), digits(to)))
-        })
-        .collect();
-    let reading = format!("From the first tenth of the steps to the last: {}.", said.join("; "));
-    chart.draw().map_or_else(String::new, |svg| figure(caption, unit, &svg, &reading))
+    let changes = runs.iter().filter_map(|run| {
+        let [from, to] = ends(&run.steps, &value)?;
+        let change = format!("{} to {}", digits(from), digits(to));
+        let who = (runs.len() > 1).then(|| Text::code(&run.name).and(": "));
+        Some(who.unwrap_or_default().and(change))
+    });
+    let reading =
+        Text::from("From the first tenth of the steps to the last: ").and(joined(changes)).and(".");
+    Some(Chart { caption: caption.to_owned(), unit: unit.to_owned(), svg: chart.draw()?, reading })
 }
 
-/// Chosen and rejected; of several runs, both of each.
-fn log_probabilities(runs: &[&Run]) -> String {
+/// Of chosen and rejected answers; of several runs, both of each.
+fn log_probabilities(runs: &[&Run]) -> Option<Chart> {
+    type Side = (&'static str, fn(&StepRecord) -> Option<f64>);
+    let sides: [Side; 2] =
+        [("chosen", |step| step.logps_chosen), ("rejected", |step| step.logps_rejected)];
     let mut lines = Vec::new();
-    let mut said = Vec::new();
+    let mut changes = Vec::new();
     for (index, run) in runs.iter().enumerate() {
-        for side in ["chosen", "rejected"] {
-            let value = |step: &StepRecord| match side {
-                "chosen" => step.logps_chosen,
-                _ => step.logps_rejected,
-            };
+        for (side, value) in sides {
             let (name, class) = if runs.len() > 1 {
                 (format!("{}, {side}", run.name), run_class(index))
             } else {
                 (side.to_owned(), side.to_owned())
             };
             if let Some([from, to]) = ends(&run.steps, &value) {
-                said.push(format!("{name} {} to {}", digits(from), digits(to)));
+                changes.push(Text::from(format!("{name} {} to {}", digits(from), digits(to))));
             }
             lines.push(Line { name, class, points: points(&run.steps, &value), marks: vec![] });
         }
     }
-    let caption = "Log-probability of the answers";
+    let caption = "Log-probability of the answers".to_owned();
     let chart = LineChart {
-        title: caption.to_owned(),
+        title: caption.clone(),
         x_label: "optimizer step".to_owned(),
         lines,
         reference: None,
     };
-    let reading = format!(
-        "Mean summed log-probability under the policy, first tenth of the steps to the last: {}.",
-        said.join("; ")
-    );
-    chart.draw().map_or_else(String::new, |svg| figure(caption, "nats", &svg, &reading))
+    let reading = Text::from(
+        "Mean summed log-probability under the policy, first tenth of the steps to the last: ",
+    )
+    .and(joined(changes.into_iter()))
+    .and(".");
+    Some(Chart { caption, unit: "nats".to_owned(), svg: chart.draw()?, reading })
+}
+
+/// The texts with semicolons between them.
+fn joined(texts: impl Iterator<Item = Text>) -> Text {
+    texts.reduce(|all, one| all.and("; ").and(one)).unwrap_or_default()
 }
 
 fn points(
@@ -130,49 +141,59 @@ fn digits(value: f64) -> String {
     }
 }
 
-/// OPA and preference accuracy of every set over the steps, where the run was evaluated on its way.
-pub fn evaluations(run: &Run) -> String {
-    if run.during.is_empty() {
-        return String::new();
+/// OPA and preference accuracy of every set over the steps; empty for a run that was not evaluated during training.
+pub fn evaluations(run: &Run) -> Section {
+    let mut charts = Vec::new();
+    if !run.during.is_empty() {
+        let states = states(run);
+        let names = set_names(run.before.as_ref(), run.after.as_ref());
+        charts.extend(names.into_iter().filter_map(|name| evaluation_chart(name, &states)));
     }
+    Section::new("evaluations", "Evaluation during training", grid(charts))
+}
+
+/// Every evaluation with its step, in order.
+fn states(run: &Run) -> Vec<(usize, &Evaluation)> {
     let last = run.steps.last().map_or(0, |step| step.step);
     let before = run.before.iter().map(|evaluation| (0, evaluation));
     let during = run.during.iter().map(|(step, evaluation)| (*step, evaluation));
     let is_new = run.during.iter().all(|(step, _)| *step != last);
     let after = run.after.iter().filter(|_| is_new).map(|evaluation| (last, evaluation));
-    let states: Vec<_> = before.chain(during).chain(after).collect();
-    let mut charts = Vec::new();
-    for name in crate::report::table1::set_names(run.before.as_ref(), run.after.as_ref()) {
-        let line = |metric: Metric, title: &str, class: &str| {
-            let figure = |(step, evaluation): &(usize, &crate::metrics::Evaluation)| {
-                Some((*step as f64, *evaluation.set(name)?.overall.get(metric)))
-            };
-            let figures: Vec<_> = states.iter().filter_map(figure).collect();
-            Line {
-                name: title.to_owned(),
-                class: class.to_owned(),
-                points: figures.iter().map(|(x, f)| (*x, Some(100.0 * f.value))).collect(),
-                marks: figures.iter().map(|(x, figure)| mark(*x, figure)).collect(),
-            }
-        };
-        let chart = LineChart {
-            title: format!("{name} during training"),
-            x_label: "optimizer step".to_owned(),
-            lines: vec![
-                line(Metric::Opa, "OPA", "opa"),
-                line(Metric::PreferenceAccuracy, "accuracy", "after"),
-            ],
-            reference: Some((50.0, "a coin".to_owned())),
-        };
-        let reading = format!(
-            "{} states of the model; OPA is 0 before the first step, where policy and reference are one.",
-            states.len()
-        );
-        if let Some(svg) = chart.draw() {
-            charts.push(figure(&chart.title, "%, with 95 % intervals", &svg, &reading));
+    before.chain(during).chain(after).collect()
+}
+
+fn evaluation_chart(set: &str, states: &[(usize, &Evaluation)]) -> Option<Chart> {
+    let line = |metric: Metric, name: &str, class: &str| {
+        let figures = states.iter().filter_map(|(step, evaluation)| {
+            Some((*step as f64, evaluation.set(set)?.overall.get(metric)))
+        });
+        let figures: Vec<(f64, &Figure)> = figures.collect();
+        Line {
+            name: name.to_owned(),
+            class: class.to_owned(),
+            points: figures.iter().map(|(x, figure)| (*x, Some(100.0 * figure.value))).collect(),
+            marks: figures.iter().map(|(x, figure)| mark(*x, figure)).collect(),
         }
-    }
-    grid(&charts)
+    };
+    let chart = LineChart {
+        title: format!("{set} during training"),
+        x_label: "optimizer step".to_owned(),
+        lines: vec![
+            line(Metric::Opa, "OPA", "opa"),
+            line(Metric::PreferenceAccuracy, "accuracy", "after"),
+        ],
+        reference: Some((50.0, "a coin".to_owned())),
+    };
+    let reading = format!(
+        "{} states of the model; OPA is 0 before the first step, where policy and reference are one.",
+        states.len()
+    );
+    Some(Chart {
+        unit: "%, with 95 % intervals".to_owned(),
+        svg: chart.draw()?,
+        caption: chart.title,
+        reading: reading.into(),
+    })
 }
 
 fn mark(x: f64, figure: &Figure) -> Point {
@@ -185,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reading_compares_the_first_with_the_last_tenth_and_passes_over_what_is_missing() {
+    fn a_reading_compares_the_first_with_the_last_tenth_and_skips_missing_values() {
         let step = |i: usize| StepRecord {
             step: i,
             loss: (i != 2).then_some(if i <= 3 { 1.0 } else { 0.25 }),

@@ -1,16 +1,24 @@
 //! The paper's Table 1 with this run's rows beside it.
 
-use crate::console::units;
+mod notes;
+
 use crate::metrics::{Evaluation, Metric};
 use crate::report::cell;
 use crate::report::paper::{MVP_TEST, PAPER, PaperRow, UFP4, paper_base_model};
-use crate::report::table::{Table, wrap};
+use crate::report::section::Part;
+use crate::report::states::set_names;
+use crate::report::table::{RowKind, Table, wrap};
+use crate::report::text::Text;
 
-/// The rows and what must be said about them, for the console and for Markdown.
+/// Label and metric of the rows of a run.
+const ACCURACY: (&str, Metric) = ("this run: accuracy [1]", Metric::PreferenceAccuracy);
+const OPA: (&str, Metric) = ("this run: OPA [2]", Metric::Opa);
+
+/// The rows and the notes that explain them, for the console and for a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table1 {
     table: Table,
-    notes: Vec<String>,
+    notes: Vec<Text>,
 }
 
 /// A column after the first two.
@@ -22,8 +30,8 @@ enum Column<'a> {
 impl Table1 {
     /// The table for one run.
     ///
-    /// Columns are the run's sets, in its order. The paper's rows stand beside ours where the model is one of the paper's (see
-    /// [`paper_base_model`]), all of them beneath ours where it is not, and not at all where no set has one of the paper's names.
+    /// Columns are the run's sets, in its order. The paper's rows of the same model (see [`paper_base_model`]) stand beside ours. For
+    /// another model, all of the paper's rows stand beneath ours. A run whose sets have other names than the paper's shows none.
     pub fn new(before: Option<&Evaluation>, after: Option<&Evaluation>) -> Self {
         let names = set_names(before, after);
         let has_spmr = |name: &str| {
@@ -40,7 +48,7 @@ impl Table1 {
         let push_paper = |table: &mut Table, base: Option<&str>, tuned: Option<bool>| {
             for row in PAPER.iter().filter(|row| base.is_none_or(|base| row.base_model == base)) {
                 if tuned.is_none_or(|tuned| row.tuned == tuned) {
-                    table.push(paper_cells(row, &columns));
+                    table.push_as(RowKind::Paper, paper_cells(row, &columns));
                 }
             }
         };
@@ -53,65 +61,37 @@ impl Table1 {
         }
         if let Some(before) = before {
             let tuned = if before.adapter.is_some() { "start" } else { "no" };
-            table.push(run_cells(
-                "this run: accuracy [1]",
-                tuned,
-                before,
-                Metric::PreferenceAccuracy,
-                &columns,
-            ));
+            table.push_as(RowKind::Own, run_cells(ACCURACY, tuned, before, &columns));
         }
         if base.is_some() {
             push_paper(&mut table, base, Some(true));
         }
         if let Some(after) = after {
-            table.push(run_cells("this run: OPA [2]", "yes", after, Metric::Opa, &columns));
-            table.push(run_cells(
-                "this run: accuracy [1]",
-                "yes",
-                after,
-                Metric::PreferenceAccuracy,
-                &columns,
-            ));
+            for figure in [OPA, ACCURACY] {
+                table.push_as(RowKind::Own, run_cells(figure, "yes", after, &columns));
+            }
         }
         if base.is_none() && has_paper_set {
             push_paper(&mut table, None, None);
         }
-        Self { table, notes: notes(before, after, model, base.is_some(), has_paper_set) }
+        Self { table, notes: notes::notes(before, after, model, base.is_some(), has_paper_set) }
     }
 
     /// Plain aligned text in at most 100 columns, notes below.
     pub fn to_text(&self) -> String {
-        let notes: Vec<String> = self.notes.iter().map(|note| wrap(note)).collect();
+        let notes: Vec<String> = self.notes.iter().map(|note| wrap(&note.to_string())).collect();
         format!("{}\n{}\n", self.table.to_text(2), notes.join("\n"))
     }
 
-    /// The rows, and the notes below.
-    pub fn into_parts(self) -> (Table, Vec<String>) {
-        (self.table, self.notes)
-    }
-
-    /// A Markdown table, notes below.
-    pub fn to_markdown(&self) -> String {
-        format!("{}\n{}\n", self.table.to_markdown(), self.notes.join("\n\n"))
+    /// The table and the notes below it.
+    pub fn into_parts(self) -> Vec<Part> {
+        std::iter::once(Part::Table(self.table))
+            .chain(self.notes.into_iter().map(Part::note))
+            .collect()
     }
 }
 
-/// The sets of either evaluation, in the configuration's order.
-pub(super) fn set_names<'a>(
-    before: Option<&'a Evaluation>,
-    after: Option<&'a Evaluation>,
-) -> Vec<&'a str> {
-    let mut names: Vec<&str> = Vec::new();
-    for set in after.into_iter().chain(before).flat_map(|evaluation| &evaluation.sets) {
-        if !names.contains(&&*set.name) {
-            names.push(&set.name);
-        }
-    }
-    names
-}
-
-/// SPMR has a column where it was measured or the paper has a figure.
+/// OPA of every set, and SPMR of a set that has it here or in the paper.
 fn columns<'a>(names: &[&'a str], has_spmr: impl Fn(&str) -> bool) -> Vec<Column<'a>> {
     let column = |&name: &&'a str| {
         let spmr = (name == MVP_TEST || has_spmr(name)).then_some(Column::Spmr(name));
@@ -135,92 +115,29 @@ fn paper_cells(row: &PaperRow, columns: &[Column<'_>]) -> Vec<String> {
 }
 
 fn run_cells(
-    label: &str,
+    (label, metric): (&str, Metric),
     tuned: &str,
     evaluation: &Evaluation,
-    metric: Metric,
     columns: &[Column<'_>],
 ) -> Vec<String> {
     let cell = |column: &Column<'_>| match column {
-        Column::Opa(name) => evaluation.set(name).map_or_else(
-            || cell::NONE.to_owned(),
-            |set| cell::figure(metric, set.overall.get(metric)),
-        ),
-        Column::Spmr(name) => evaluation
-            .set(name)
-            .and_then(|set| set.spmr.as_ref())
-            .map_or_else(|| cell::NONE.to_owned(), |spmr| cell::share(spmr.figure())),
+        Column::Opa(name) => {
+            let set = evaluation.set(name);
+            cell::or_none(set.map(|set| cell::figure(metric, set.overall.get(metric))))
+        }
+        Column::Spmr(name) => {
+            let spmr = evaluation.set(name).and_then(|set| set.spmr.as_ref());
+            cell::or_none(spmr.map(|spmr| cell::share(spmr.figure())))
+        }
     };
     [label.to_owned(), tuned.to_owned()].into_iter().chain(columns.iter().map(cell)).collect()
-}
-
-fn notes(
-    before: Option<&Evaluation>,
-    after: Option<&Evaluation>,
-    model: &str,
-    is_paper_model: bool,
-    has_paper_set: bool,
-) -> Vec<String> {
-    let mut notes = vec![
-        "[1] accuracy: share of pairs with `s_policy(w) > s_policy(l)`, s an answer's summed log-probability. An untuned model \
-         is its own reference, so its strict OPA is 0 with every pair a tie; the paper's `no` rows can only be this."
-            .to_owned(),
-        "[2] OPA: share of pairs with `s_policy(w) - s_policy(l) > s_ref(w) - s_ref(l)`, the paper's Eq. 3. Ties are not won."
-            .to_owned(),
-    ];
-    let ties = |set: &crate::metrics::SetResult| {
-        let ties = set.overall.opa.ties.filter(|&ties| ties > 0)?;
-        Some(format!("{}: {} of {} pairs", set.name, units::count(ties), units::count(set.n)))
-    };
-    let ties: Vec<String> =
-        after.map_or(Vec::new(), |after| after.sets.iter().filter_map(ties).collect());
-    if !ties.is_empty() {
-        notes.push(format!("OPA ties after tuning: {}.", ties.join("; ")));
-    }
-    let figures = after.or(before).map_or_else(String::new, |evaluation| {
-        format!(
-            "; in brackets the 95 % bootstrap interval, clustered by user ({} resamples, seed {}; no brackets where all pairs are of one user)",
-            units::count(evaluation.resamples),
-            evaluation.seed
-        )
-    });
-    notes.push(format!("All figures in percent{figures}."));
-    notes.extend(spmr_note(after.or(before)));
-    if before.is_some_and(|before| before.adapter.is_some()) {
-        notes.push("`start`: with the adapter that tuning began from.".to_owned());
-    }
-    if !has_paper_set {
-        notes.push(format!(
-            "The paper has figures for `{MVP_TEST}` and `{UFP4}`; no set of this run has that name."
-        ));
-    } else if !is_paper_model {
-        notes
-            .push(format!("The paper has no row for `{model}`; its rows are shown for reference."));
-    }
-    notes
-}
-
-/// What SPMR is here, or why there is none.
-fn spmr_note(evaluation: Option<&Evaluation>) -> Option<String> {
-    let sets = &evaluation?.sets;
-    let Some(spmr) = sets.iter().find_map(|set| set.spmr.as_ref()) else {
-        return sets.iter().any(|set| set.name == MVP_TEST).then(|| {
-            "SPMR was not computed: that takes `spmr` among the metrics of a set and a sentence encoder, `eval.spmr.embedder`."
-                .to_owned()
-        });
-    };
-    let prompt = if spmr.embed_prompt { "after its prompt" } else { "without its prompt" };
-    Some(format!(
-        "SPMR: share of prompts whose generated answer (greedy, at most {} tokens, embedded {prompt}) and preferred answer have a \
-         cosine above {} under `{}`, the paper's Eq. 4; its authors embedded the answer after its prompt.",
-        spmr.max_new_tokens, spmr.threshold, spmr.embedder
-    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::run::sample::evaluations;
+    use crate::report::section::Page;
     use crate::report::table::CONSOLE_WIDTH;
 
     /// Lines of the console version that begin with the paper's or our rows: label, tuned and the rest.
@@ -278,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_console_version_fits_in_100_columns_and_markdown_has_the_same_rows() {
+    fn the_console_version_fits_in_100_columns_and_a_page_has_the_same_rows() {
         let names: Vec<String> = (0..9).map(|set| format!("a long set name {set}")).collect();
         let names: Vec<&str> =
             ["MVP_test"].into_iter().chain(names.iter().map(String::as_str)).collect();
@@ -286,7 +203,8 @@ mod tests {
         let table = Table1::new(Some(&before), Some(&after));
         let text = table.to_text();
         assert!(text.lines().all(|line| line.chars().count() <= CONSOLE_WIDTH), "{text}");
-        let markdown = table.to_markdown();
+        let page = Page { intro: table.into_parts(), ..Page::default() };
+        let markdown = crate::report::markdown::page(&page);
         assert!(
             markdown.contains("| Llama2-13b-chat, paper | yes | 99.66 | 27.81 | - |"),
             "{markdown}"

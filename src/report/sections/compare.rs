@@ -1,0 +1,210 @@
+//! Several runs side by side; runs that differ only in the seed also as mean and standard deviation.
+
+use crate::console::units;
+use crate::metrics::{Figure, Metric};
+use crate::report::cell;
+use crate::report::folder::Run;
+use crate::report::paper::{MVP_TEST, PAPER, PaperRow, UFP4};
+use crate::report::section::{Chart, Part, Section};
+use crate::report::sections::configurations::{differences, seeds};
+use crate::report::sections::curves::run_class;
+use crate::report::states::set_names;
+use crate::report::svg::{DotChart, DotRow, Mark, Shape};
+use crate::report::table::{RowKind, Table};
+use crate::report::text::Text;
+
+/// A figure that is compared.
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    name: &'static str,
+    figure: Compared,
+    state: State,
+}
+
+/// One of the figures of a set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Compared {
+    Metric(Metric),
+    Spmr,
+}
+
+/// One of the states of the model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    Before,
+    After,
+}
+
+const ACCURACY: Compared = Compared::Metric(Metric::PreferenceAccuracy);
+
+/// The columns of every set.
+const COLUMNS: [Column; 3] = [
+    Column { name: "accuracy before", figure: ACCURACY, state: State::Before },
+    Column { name: "accuracy", figure: ACCURACY, state: State::After },
+    Column { name: "OPA", figure: Compared::Metric(Metric::Opa), state: State::After },
+];
+
+/// Further columns of a set that has SPMR in any run.
+const SPMR_COLUMNS: [Column; 2] = [
+    Column { name: "SPMR before", figure: Compared::Spmr, state: State::Before },
+    Column { name: "SPMR", figure: Compared::Spmr, state: State::After },
+];
+
+/// The comparison: table, one dot plot a set, what differs in the configurations.
+pub fn section(runs: &[&Run]) -> Section {
+    let charts = all_set_names(runs).into_iter().filter_map(|set| dots(runs, set)).collect();
+    let differences = differences(runs);
+    let parts = vec![
+        Part::Table(comparison(runs)),
+        Part::note(Text::marked(
+            "All in percent, with 95 % bootstrap intervals clustered by user. Accuracy: share of pairs with `s(w) > s(l)`. OPA: the paper's Eq. 3, strict. \
+             The paper's untuned figures stand under accuracy before, which is all they can be, its tuned ones under OPA.",
+        )),
+        Part::Charts(charts),
+        Part::heading("What differs in the configurations"),
+        if differences.rows().is_empty() {
+            Part::note("Nothing but the folder.")
+        } else {
+            Part::Table(differences)
+        },
+    ];
+    Section::new("runs", "Results", parts)
+}
+
+/// One row a run, then means over seeds, then the paper's rows of a set that has the paper's name.
+pub fn comparison(runs: &[&Run]) -> Table {
+    let columns = columns(runs);
+    let header = columns.iter().map(|(set, column)| format!("{set} {}", column.name));
+    let mut rows = Table::new(["run".to_owned()].into_iter().chain(header));
+    for run in runs {
+        let cells = columns
+            .iter()
+            .map(|(set, column)| cell::or_none(figure(run, set, *column).map(cell::share)));
+        rows.push_as(RowKind::Own, [run.name.clone()].into_iter().chain(cells));
+    }
+    for alike in seeds(runs) {
+        let cells = columns.iter().map(|(set, column)| {
+            let values: Option<Vec<f64>> =
+                alike.iter().map(|run| Some(figure(run, set, *column)?.value)).collect();
+            cell::or_none(values.map(|values| mean_and_deviation(&values)))
+        });
+        let names: Vec<_> = alike.iter().map(|run| &*run.name).collect();
+        let label = format!("mean ± sd of {} seeds: {}", alike.len(), names.join(", "));
+        rows.push_as(RowKind::Own, [label].into_iter().chain(cells));
+    }
+    if columns.iter().any(|(set, _)| [MVP_TEST, UFP4].contains(set)) {
+        for [untuned, tuned] in PAPER.as_chunks().0 {
+            let cells = columns.iter().map(|(set, column)| {
+                let row = if column.state == State::After { tuned } else { untuned };
+                cell::or_none(paper_cell(row, set, *column))
+            });
+            let label = format!("{}, paper", untuned.base_model);
+            rows.push_as(RowKind::Paper, [label].into_iter().chain(cells));
+        }
+    }
+    rows
+}
+
+/// The paper's figure in percent, of a set that has the paper's name.
+fn paper_cell(row: &PaperRow, set: &str, column: Column) -> Option<String> {
+    let percent = match (set, column.figure, column.state) {
+        (MVP_TEST, Compared::Spmr, _) => row.mvp_test_spmr,
+        // The paper's untuned figure can only be an accuracy, see the notes of Table 1.
+        (_, ACCURACY, State::After) => return None,
+        (MVP_TEST, Compared::Metric(_), _) => row.mvp_test_opa,
+        (UFP4, Compared::Metric(_), _) => row.ufp4_opa,
+        _ => return None,
+    };
+    Some(format!("{percent:.2}"))
+}
+
+/// The columns of every set, with its name.
+fn columns<'a>(runs: &[&'a Run]) -> Vec<(&'a str, Column)> {
+    let has = |set, column: &Column| runs.iter().any(|run| figure(run, set, *column).is_some());
+    let columns = |set| {
+        let has_spmr = SPMR_COLUMNS.iter().any(|column| has(set, column));
+        let spmr = SPMR_COLUMNS.into_iter().filter(move |_| has_spmr);
+        COLUMNS.into_iter().chain(spmr).map(move |column| (set, column))
+    };
+    all_set_names(runs).into_iter().flat_map(columns).collect()
+}
+
+/// The sets of all runs, in the order of their first appearance.
+fn all_set_names<'a>(runs: &[&'a Run]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    for run in runs {
+        for name in set_names(run.before.as_ref(), run.after.as_ref()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
+fn figure<'a>(run: &'a Run, set: &str, column: Column) -> Option<&'a Figure> {
+    let evaluation = match column.state {
+        State::Before => run.before.as_ref(),
+        State::After => run.after.as_ref(),
+    };
+    let set = evaluation?.set(set)?;
+    match column.figure {
+        Compared::Metric(metric) => Some(set.overall.get(metric)),
+        Compared::Spmr => Some(set.spmr.as_ref()?.figure()),
+    }
+}
+
+/// `97.21 ± 0.43` in percent; the deviation is that of a sample, over `n - 1`.
+fn mean_and_deviation(values: &[f64]) -> String {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    let deviation = (squares / (values.len() - 1) as f64).sqrt();
+    format!("{:.2} ± {:.2}", 100.0 * mean, 100.0 * deviation)
+}
+
+/// The figures of one set, one row a run.
+fn dots(runs: &[&Run], set: &str) -> Option<Chart> {
+    let shapes = [Shape::Ring, Shape::Disc, Shape::Diamond];
+    let mark = |index: usize, run: &Run, column: Column, shape| {
+        let figure = figure(run, set, column)?;
+        Some(Mark {
+            class: run_class(index),
+            shape,
+            value: 100.0 * figure.value,
+            interval: figure.low.zip(figure.high).map(|(low, high)| [100.0 * low, 100.0 * high]),
+            description: format!("{} {}", column.name, cell::share(figure)),
+        })
+    };
+    let row = |(index, run): (usize, &&Run)| DotRow {
+        name: run.name.clone(),
+        count: figure(run, set, COLUMNS[2]).map_or_else(String::new, |f| units::count(f.n)),
+        marks: COLUMNS
+            .into_iter()
+            .zip(shapes)
+            .filter_map(|(column, shape)| mark(index, run, column, shape))
+            .collect(),
+    };
+    let chart = DotChart {
+        title: set.to_owned(),
+        x_label: "% of pairs".to_owned(),
+        count_label: "n".to_owned(),
+        rows: runs.iter().enumerate().map(row).filter(|row| !row.marks.is_empty()).collect(),
+        reference: Some(50.0),
+    };
+    Some(Chart {
+        caption: set.to_owned(),
+        unit: String::new(),
+        svg: chart.draw()?,
+        reading: "Ring: accuracy before; disc: accuracy after; diamond: OPA after; lines are 95 % intervals.".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deviation_is_that_of_a_sample() {
+        assert_eq!(mean_and_deviation(&[0.5, 0.6, 0.7]), "60.00 ± 10.00");
+    }
+}

@@ -1,0 +1,187 @@
+//! The content of a report, written once for HTML and Markdown: runs in, a [`Page`] of sections out.
+//!
+//! A file is one section, or one part of several: its tables, sentences and charts. A section without parts is not shown.
+
+pub mod about;
+pub mod answers;
+pub mod attributes;
+pub mod axes;
+pub mod compare;
+pub mod configurations;
+pub mod curves;
+pub mod group_charts;
+pub mod groups;
+pub mod margins;
+pub mod sets;
+pub mod spmr;
+pub mod tiles;
+
+use std::path::Path;
+
+use crate::report::folder::Run;
+use crate::report::run::RunReport;
+use crate::report::section::{Page, Part, Section};
+use crate::report::states::States;
+use crate::report::table1::Table1;
+use crate::report::text::Text;
+
+/// The limit of the bootstrap.
+const NO_WIDTH: &str =
+    "An interval without width, at 0 or 100 %, says nothing: every resample repeats the value.";
+
+/// The page of one run, or of several side by side; each with its folder.
+pub fn page(runs: &[(&Run, &Path)]) -> Page {
+    match runs {
+        [(run, folder)] => one(run, folder),
+        _ => several(runs),
+    }
+}
+
+fn one(run: &Run, folder: &Path) -> Page {
+    let report = run.report(folder);
+    let mut sections = vec![table1(run), training(run)];
+    sections.extend(details(run, &report));
+    Page {
+        title: report.title.clone(),
+        heading: report.title.clone(),
+        intro: head(run, &report),
+        sections,
+    }
+}
+
+fn several(runs: &[(&Run, &Path)]) -> Page {
+    let all: Vec<&Run> = runs.iter().map(|(run, _)| *run).collect();
+    let names: Vec<&str> = all.iter().map(|run| &*run.name).collect();
+    let names = names.join(", ");
+    let curves = Section::new("curves", "Training", curves::parts(&all));
+    let mut sections = vec![compare::section(&all), curves];
+    for (index, (run, folder)) in runs.iter().enumerate() {
+        let (id, title) = (format!("run{index}"), format!("Run {}", run.name));
+        let report = run.report(folder);
+        let mut section = Section::new(id, title, head(run, &report));
+        details(run, &report).into_iter().for_each(|inner| section.add(inner));
+        sections.push(section);
+    }
+    Page {
+        title: format!("{} runs: {names}", all.len()),
+        heading: format!("{} runs side by side", all.len()),
+        intro: vec![Part::lead(names)],
+        sections,
+    }
+}
+
+/// The model, the device and the headline figures.
+fn head(run: &Run, report: &RunReport) -> Vec<Part> {
+    let model = Text::from("Base model ").and(Text::code(&report.model));
+    let lead = Part::lead(model.and(format!(", on {}.", report.device)));
+    [Some(lead), tiles::part(run)].into_iter().flatten().collect()
+}
+
+fn table1(run: &Run) -> Section {
+    let (before, after) = (run.before.as_ref(), run.after.as_ref());
+    let parts = if before.is_some() || after.is_some() {
+        let mut parts = Table1::new(before, after).into_parts();
+        parts.push(Part::note(NO_WIDTH));
+        parts
+    } else {
+        vec![Part::missing("This run was not evaluated.")]
+    };
+    Section::new("table1", "Results beside the paper's Table 1", parts)
+}
+
+fn training(run: &Run) -> Section {
+    let mut parts = curves::parts(&[run]);
+    if parts.is_empty() && !run.is_evaluation {
+        parts.push(Part::missing("The folder has no record of a training step."));
+    }
+    Section::new("training", "Training", parts)
+}
+
+/// The sections that every run has, on its own page and on one of several runs.
+fn details(run: &Run, report: &RunReport) -> Vec<Section> {
+    let mut sections = vec![curves::evaluations(run)];
+    let (before, after) = (run.before.as_ref(), run.after.as_ref());
+    for (index, files) in run.sets.iter().enumerate() {
+        let Some(set) = States::of(&files.name, before, after) else { continue };
+        sections.extend([
+            sets::section(format!("set{index}"), &set, files),
+            spmr::section(format!("spmr{index}"), &set, files),
+            axes::section(format!("axes{index}"), &set),
+            groups::section(format!("groups{index}"), &set),
+        ]);
+    }
+    sections.extend([answers::section(run), about::section(run, report)]);
+    sections
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metric;
+    use crate::report::folder::sample::run;
+    use crate::report::{cell, markdown};
+
+    fn markdown_of(run: &Run) -> String {
+        markdown::page(&page(&[(run, Path::new("runs/llama2-7b"))]))
+    }
+
+    #[test]
+    fn every_figure_of_every_file_is_on_the_page() {
+        let page = markdown_of(&run());
+        for metric in Metric::ALL {
+            assert_eq!(page.matches(&format!("| {} |", cell::label(metric))).count(), 3, "{page}");
+        }
+        for part in [
+            "### File helpfulness, 2 pairs\n",
+            "### File honesty, 2 pairs\n",
+            "| opa (%) | 0.00 [0.00, 0.00] | 75.00 [",
+            "4 pairs in 3 clusters (a user, or a pair without one); 40 scored tokens",
+            // Before, all four pairs tie; after, the one that did not move.
+            "| 4 | 1 |\n",
+        ] {
+            assert!(page.contains(part), "`{part}` is not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn the_training_the_notes_and_the_configuration_are_on_the_page() {
+        let page = markdown_of(&run());
+        for line in [
+            "# runs/llama2-7b\n",
+            "Base model `meta-llama/Llama-2-7b-hf`, on cpu, 2 threads.\n",
+            "| Llama2-7b, paper | yes | 54.90 |",
+            "| optimizer steps | 1,234 |",
+            "| loss, first step | 0.6931 |",
+            "| reward accuracy, last step | 87.50 % |",
+            "| peak memory | - |",
+            "| wall time, evaluation included | 1 min 15 s |",
+            "| made by | mvpbench 0.1.0 |",
+            "- 3 pairs were cut\n",
+            "PeftModel.from_pretrained(base, \"runs/llama2-7b/adapter\")",
+            "```toml\n[model]\npath = \"meta-llama/Llama-2-7b-hf\"\n```\n",
+        ] {
+            assert!(page.contains(line), "`{line}` is not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_run_without_evaluation_says_so() {
+        let page = markdown_of(&Run { before: None, after: None, sets: vec![], ..run() });
+        assert!(page.contains("This run was not evaluated.") && page.contains("optimizer steps"));
+    }
+
+    #[test]
+    fn runs_side_by_side_have_sections_of_their_own() {
+        let (one, other) = (run(), Run { name: "other".into(), ..run() });
+        let folder = Path::new("runs");
+        let page = page(&[(&one, folder), (&other, folder)]);
+        let ids: Vec<&str> = page.sections.iter().map(|section| &*section.id).collect();
+        assert_eq!(ids, ["runs", "curves", "run0", "run1"]);
+        let inner = page.sections[3].inner.iter().filter(|section| !section.is_empty());
+        let inner: Vec<&str> = inner.map(|section| &*section.id).collect();
+        assert_eq!(
+            inner,
+            ["run1-set0", "run1-axes0", "run1-groups0", "run1-answers", "run1-about"]
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! Every figure of an evaluation set: before, after, and the difference.
+
+use crate::console::units;
+use crate::metrics::{Metric, Metrics, SetResult};
+use crate::report::cell;
+use crate::report::section::{Part, Section};
+use crate::report::sections::margins;
+use crate::report::set_files::SetFiles;
+use crate::report::states::States;
+use crate::report::table::Table;
+
+/// The figures of all pairs, then of each file where there are several, then the margins of the pairs.
+pub fn section(id: String, set: &States<'_>, files: &SetFiles) -> Section {
+    let newest = set.newest();
+    let change = set.change();
+    let mut parts = vec![
+        Part::note(counts(newest)),
+        figures(
+            set.before.map(|set| &set.overall),
+            set.after.map(|set| &set.overall),
+            change.map(|change| &change.overall),
+        ),
+    ];
+    if newest.sources.len() > 1 {
+        for (source, metrics) in &newest.sources {
+            let pairs = units::count(metrics.opa.n);
+            parts.push(Part::heading(format!("File {source}, {pairs} pairs")));
+            parts.push(figures(
+                set.before.and_then(|set| set.sources.get(source)),
+                set.after.and_then(|set| set.sources.get(source)),
+                change.and_then(|change| change.sources.get(source)),
+            ));
+        }
+    }
+    parts.push(margins::part(files));
+    Section::new(id, format!("{}: figures", set.name), parts)
+}
+
+fn counts(set: &SetResult) -> String {
+    let unscored = match set.unscored_answers {
+        0 => String::new(),
+        n => format!(
+            " {} answers were cut down to no scored token and count as log-probability 0.",
+            units::count(n)
+        ),
+    };
+    format!(
+        "{} pairs in {} clusters (a user, or a pair without one); {} scored tokens in preferred answers, {} in the others.{unscored}",
+        units::count(set.n),
+        units::count(set.clusters),
+        units::count(set.chosen_tokens),
+        units::count(set.rejected_tokens)
+    )
+}
+
+/// One row per metric: before, after, the paired difference, and the ties of strict comparisons.
+fn figures(before: Option<&Metrics>, after: Option<&Metrics>, change: Option<&Metrics>) -> Part {
+    let mut rows = Table::new(["figure", "before", "after", "change", "ties before", "ties after"]);
+    for metric in Metric::ALL {
+        let figure = |metrics: Option<&Metrics>| {
+            cell::or_none(metrics.map(|metrics| cell::figure(metric, metrics.get(metric))))
+        };
+        let ties = |metrics: Option<&Metrics>| {
+            cell::or_none(metrics.and_then(|metrics| metrics.get(metric).ties).map(units::count))
+        };
+        rows.push([
+            cell::label(metric),
+            figure(before),
+            figure(after),
+            cell::or_none(change.map(|change| cell::change(metric, change.get(metric)))),
+            ties(before),
+            ties(after),
+        ]);
+    }
+    Part::Table(rows)
+}
