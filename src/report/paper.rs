@@ -1,8 +1,8 @@
-//! The paper's own Table 1 as data.
+//! The paper's Table 1 as data.
 
-/// The set behind the first two columns of Table 1.
+/// The set of the first two columns of Table 1.
 pub const MVP_TEST: &str = "MVP_test";
-/// The set behind its last column.
+/// The set of its last column.
 pub const UFP4: &str = "UF-P-4";
 
 /// One row of the paper's Table 1, in percent.
@@ -38,7 +38,7 @@ const fn paper_row(base_model: &'static str, tuned: bool, percent: [f64; 3]) -> 
 }
 
 /// The paper's name of a model, from the last component of a hub id or folder: `meta-llama/Llama-2-7b-chat-hf` is
-/// `Llama2-7b-chat`. Letter case, a missing `-hf` and `llama2` for `llama-2` do not matter; any other model gives none.
+/// `Llama2-7b-chat`. Case, a missing `-hf` and `llama2` for `llama-2` do not matter; none for any other model.
 pub fn paper_base_model(model: &str) -> Option<&'static str> {
     let name = model.trim_end_matches('/').rsplit('/').next()?.to_lowercase();
     let name = name.strip_suffix("-hf").unwrap_or(&name).replacen("llama-2-", "llama2-", 1);

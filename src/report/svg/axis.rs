@@ -1,8 +1,8 @@
-//! From numbers to places in a drawing, and the ticks between.
+//! Axes: numbers to places in a drawing, and ticks.
 
 use crate::report::svg::shapes::{line, text};
 
-/// A linear map of an interval onto another, which may run the other way.
+/// A linear map of one interval onto another; either may run downwards.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
     from: [f64; 2],
@@ -10,13 +10,13 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Maps `low..=high` onto `to`; an interval without width is given some.
+    /// Maps `low..=high` onto `to`; an interval without width is widened by 0.5 on both sides.
     pub fn new(low: f64, high: f64, to: [f64; 2]) -> Self {
         let from = if high > low { [low, high] } else { [low - 0.5, low + 0.5] };
         Self { from, to }
     }
 
-    /// The same, from the first tick at or below `low` to the first at or above `high`.
+    /// The same, widened to the tick at or below `low` and the tick at or above `high`.
     pub fn nice(low: f64, high: f64, to: [f64; 2]) -> Self {
         let [low, high] = Self::new(low, high, to).from;
         let step = step(low, high);
@@ -29,7 +29,7 @@ impl Scale {
         self.to[0] + share * (self.to[1] - self.to[0])
     }
 
-    /// The ends of what is mapped.
+    /// The ends of the mapped interval.
     pub fn domain(&self) -> [f64; 2] {
         self.from
     }
@@ -55,7 +55,7 @@ fn step(low: f64, high: f64) -> f64 {
     steps.into_iter().find(|step| step * power >= raw * 0.999).unwrap_or(10.0) * power
 }
 
-/// The rectangle that is plotted in.
+/// The rectangle of the plot, inside the axes' labels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Area {
     /// Left end.
@@ -69,7 +69,7 @@ pub struct Area {
 }
 
 impl Area {
-    /// The lower axis: its line, ticks and what it counts. Tick labels that would touch are left out.
+    /// The lower axis: line, ticks and `label`. A tick that would touch the one before has no number.
     pub fn x_axis(&self, scale: &Scale, label: &str) -> String {
         let mut axis = line([self.left, self.bottom], [self.right, self.bottom], "axis");
         let mut free = f64::NEG_INFINITY;

@@ -1,4 +1,4 @@
-//! Rows of values with their intervals, on one axis in percent.
+//! Dot plots: rows of values with their intervals, on one axis in percent.
 
 use crate::report::markup::escape;
 use crate::report::svg::axis::{Area, Scale};
@@ -13,10 +13,10 @@ const BELOW: f64 = 44.0;
 /// Height of a row's first mark and of each further one.
 const ROW: [f64; 2] = [18.0, 7.0];
 
-/// Letters of a row's name.
+/// Most letters of a row's name.
 const NAME_LETTERS: usize = 30;
 
-/// How a value is drawn, so that colour is not all that tells series apart.
+/// Shape of a mark, so that series differ by more than colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// An open circle.
@@ -30,33 +30,33 @@ pub enum Shape {
 /// One value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
-    /// Style.
+    /// Class in the style sheet.
     pub class: String,
-    /// Form.
+    /// Shape.
     pub shape: Shape,
-    /// In percent.
+    /// The value, in percent.
     pub value: f64,
-    /// Its interval.
+    /// Low and high end of its interval, in percent; none without one.
     pub interval: Option<[f64; 2]>,
-    /// Shown when pointed at, and read out.
+    /// Shown when pointed at, and read out by a screen reader.
     pub description: String,
 }
 
 /// One row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DotRow {
-    /// At the left.
+    /// Text at the left.
     pub name: String,
-    /// At the right, such as the number of pairs.
+    /// Text at the right, such as the number of pairs.
     pub count: String,
-    /// From top to bottom.
+    /// The marks, from top to bottom.
     pub marks: Vec<Mark>,
 }
 
 /// A chart of rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DotChart {
-    /// What it shows, for who cannot see it.
+    /// What it shows, read out by a screen reader.
     pub title: String,
     /// What the lower axis measures.
     pub x_label: String,
@@ -64,12 +64,12 @@ pub struct DotChart {
     pub count_label: String,
     /// The rows, from top to bottom.
     pub rows: Vec<DotRow>,
-    /// A value that all rows are compared with, such as a coin's 50 %.
+    /// Place of a dashed line, such as a coin's 50 %; none without one.
     pub reference: Option<f64>,
 }
 
 impl DotChart {
-    /// The drawing; none without a value.
+    /// The drawing; none if there is no value.
     pub fn draw(&self) -> Option<String> {
         let marks = || self.rows.iter().flat_map(|row| &row.marks);
         let reached = marks().flat_map(|mark| {

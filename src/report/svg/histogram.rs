@@ -1,4 +1,4 @@
-//! How values are distributed: up to two series over the same bins, the second in front.
+//! Distributions: up to two series over the same bins, the second in front.
 
 use crate::metrics::bootstrap::percentile;
 use crate::report::svg::axis::{Area, Scale};
@@ -12,7 +12,7 @@ const BOTTOM: f64 = 228.0;
 const LEFT: f64 = 54.0;
 const BINS: usize = 40;
 
-/// Share of the values at each end that may lie beyond the axis, so that one outlier does not flatten the rest.
+/// Share of the values that may lie beyond each end of the axis, so that one outlier does not flatten the rest.
 const BEYOND: f64 = 0.005;
 
 /// Values of one state of the model.
@@ -20,38 +20,38 @@ const BEYOND: f64 = 0.005;
 pub struct Series {
     /// Written above its median.
     pub name: String,
-    /// Style.
+    /// Class in the style sheet.
     pub class: String,
-    /// The values, finite.
+    /// Finite values.
     pub values: Vec<f64>,
 }
 
 /// A chart of one or two distributions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    /// What it shows, for who cannot see it.
+    /// What it shows, read out by a screen reader.
     pub title: String,
     /// What the lower axis measures, with its unit.
     pub x_label: String,
     /// What is counted.
     pub y_label: String,
-    /// The series.
+    /// Drawn in this order.
     pub series: Vec<Series>,
-    /// A value that decides something, such as 0 or a threshold.
+    /// Place of a dashed line, such as 0 or a threshold.
     pub marker: Option<f64>,
 }
 
-/// A drawing, and how many values lie beyond its axis, where the outermost bins count them.
+/// A drawing with the number of values beyond its axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drawn {
-    /// The drawing.
+    /// The element `svg`.
     pub svg: String,
-    /// Values in the outermost bins that lie outside them.
+    /// Values outside the axis; the outermost bins count them.
     pub beyond: usize,
 }
 
 impl Histogram {
-    /// The drawing; none without a value.
+    /// The drawing; none if there is no value.
     pub fn draw(&self) -> Option<Drawn> {
         let mut all: Vec<f64> = self.series.iter().flat_map(|s| s.values.iter().copied()).collect();
         all.sort_by(f64::total_cmp);
@@ -83,14 +83,14 @@ impl Histogram {
 }
 
 impl Series {
-    /// The median of the values; none of none.
+    /// The median; none if there is no value.
     pub fn median(&self) -> Option<f64> {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);
         (!sorted.is_empty()).then(|| percentile(&sorted, 0.5))
     }
 
-    /// A line at the median with the name above it, in a row of its own.
+    /// A line at the median and the name above it, in row number `row`.
     fn median_mark(&self, row: usize, x: &Scale, area: &Area) -> String {
         let Some(median) = self.median() else { return String::new() };
         let [low, high] = x.domain();
@@ -103,7 +103,7 @@ impl Series {
     }
 }
 
-/// How many values lie in each of [`BINS`] bins over `low..=high`; those beyond are in the outermost.
+/// Values in each of [`BINS`] bins over `low..=high`; the outermost bins count those beyond too.
 fn counts(values: &[f64], low: f64, high: f64) -> Vec<usize> {
     let mut counts = vec![0; BINS];
     for value in values {

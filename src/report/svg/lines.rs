@@ -1,4 +1,4 @@
-//! Curves over steps, each named at its end, and points with intervals.
+//! Line charts: curves over steps, each named at its end, and points with intervals.
 
 use crate::report::svg::axis::{Area, Scale};
 use crate::report::svg::shapes::{document, line, name_width, text};
@@ -9,21 +9,21 @@ const TOP: f64 = 12.0;
 const BOTTOM: f64 = 208.0;
 const LEFT: f64 = 54.0;
 
-/// Points from which a curve is drawn as its moving mean, with the points themselves faint behind it.
+/// A curve of this many points or more is drawn as its moving mean, with the points faint behind it.
 const SMOOTHED_FROM: usize = 60;
 
-/// The moving mean is over this share of the points.
+/// The moving mean is over one of so many parts of the points.
 const WINDOW: usize = 20;
 
-/// Distance of two names at the right.
+/// Smallest distance of two names at the right.
 const NAME_HEIGHT: f64 = 14.0;
 
 /// One curve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// Written at its end; may be empty where there is but one.
+    /// Written at its end; empty for the only curve of a chart.
     pub name: String,
-    /// Style, such as `chosen` or `run1`.
+    /// Class in the style sheet, such as `chosen` or `run1`.
     pub class: String,
     /// Place and value, left to right; a missing value breaks the curve.
     pub points: Vec<(f64, Option<f64>)>,
@@ -34,29 +34,29 @@ pub struct Line {
 /// A measured point.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
-    /// Place.
+    /// Place on the lower axis.
     pub x: f64,
     /// Value.
     pub y: f64,
-    /// Its interval.
+    /// Low and high end of its interval; none without one.
     pub interval: Option<[f64; 2]>,
 }
 
 /// A chart of curves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineChart {
-    /// What it shows, for who cannot see it.
+    /// What it shows, read out by a screen reader.
     pub title: String,
     /// What the lower axis counts.
     pub x_label: String,
     /// The curves.
     pub lines: Vec<Line>,
-    /// A value that means something, such as the loss of no knowledge, with its name.
+    /// Place and name of a dashed line, such as the loss before any training.
     pub reference: Option<(f64, String)>,
 }
 
 impl LineChart {
-    /// The drawing; none where no curve has a point.
+    /// The drawing; none if no curve has a point.
     pub fn draw(&self) -> Option<String> {
         let xs = || self.lines.iter().flat_map(Line::xs);
         let ys = self.lines.iter().flat_map(Line::ys).chain(self.reference.iter().map(|r| r.0));
@@ -113,7 +113,7 @@ impl Line {
         self.points.iter().filter_map(|point| point.1).chain(marks)
     }
 
-    /// The curve that is drawn: the points, or their moving mean.
+    /// The points, or their moving mean if there are many.
     fn curve(&self) -> Vec<(f64, Option<f64>)> {
         if self.points.len() < SMOOTHED_FROM {
             return self.points.clone();
@@ -154,7 +154,7 @@ impl Line {
     }
 }
 
-/// A path that is broken where a value is missing; a point between two gaps is a dot.
+/// A path with a gap where a value is missing; a point between two gaps is a dot.
 fn path(points: &[(f64, Option<f64>)], x: &Scale, y: &Scale, class: &str) -> String {
     let mut commands = String::new();
     let mut pen = 'M';
@@ -162,7 +162,7 @@ fn path(points: &[(f64, Option<f64>)], x: &Scale, y: &Scale, class: &str) -> Str
         match value {
             Some(value) => {
                 commands += &format!("{pen}{:.1} {:.1}", x.at(*place), y.at(*value));
-                // A first point alone is a line of no length, which round caps make a dot.
+                // A line without length: round caps make it a dot if no further point follows.
                 commands += if pen == 'M' { "h0" } else { "" };
                 pen = 'L';
             }
@@ -172,7 +172,7 @@ fn path(points: &[(f64, Option<f64>)], x: &Scale, y: &Scale, class: &str) -> Str
     format!("<path d=\"{commands}\" class=\"{class} curve\"/>\n")
 }
 
-/// Moves sorted places apart to at least `distance`, within `low..=high` as far as there is room.
+/// Moves sorted places apart to at least `distance`; they stay within `low..=high` if there is room.
 fn spread(places: &mut [f64], distance: f64, low: f64, high: f64) {
     let mut free = low;
     for place in places.iter_mut() {
@@ -186,7 +186,7 @@ fn spread(places: &mut [f64], distance: f64, low: f64, high: f64) {
     }
 }
 
-/// The smallest and the largest; none of none.
+/// The smallest and the largest value; none if there is no value.
 pub(super) fn ends(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     values.fold(None, |ends, value| {
         let [low, high] = ends.unwrap_or([value; 2]);

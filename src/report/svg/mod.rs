@@ -1,10 +1,10 @@
 //! Charts as inline SVG: numbers in, markup out.
 //!
-//! Own code and no plotting crate, because a chart must follow the page into dark mode and into print: every mark carries a class
-//! that the page's style sheet colours. `plotters` writes fixed colours and needs a font to measure text; `charming` draws with a
-//! JavaScript engine. What is left to write is a scale, ticks and four kinds of chart.
+//! No plotting crate, because a chart must follow the page into dark mode and print: every mark has a class that the page's style
+//! sheet colours. `plotters` writes fixed colours and needs a font to measure text; `charming` draws with a
+//! JavaScript engine. That leaves a scale, ticks and three kinds of chart to write.
 //!
-//! Widths of text are estimated at [`shapes::LETTER`] a character, which is on the wide side for a sans-serif of 12.
+//! Widths of text are estimated at [`shapes::LETTER`] a character, a little more than a sans-serif of 12 takes.
 
 pub mod axis;
 pub mod dots;

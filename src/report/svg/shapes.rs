@@ -1,8 +1,8 @@
-//! What every chart draws with: the element around a drawing, lines, text and its width.
+//! Elements of every chart: the frame, lines, text and its width.
 
 use crate::report::markup::escape;
 
-/// Width of a letter, in the unit of the drawing, for which font sizes are 12.
+/// Estimated width of a letter, in units of the drawing; the font's size is 12.
 pub const LETTER: f64 = 6.8;
 
 /// Estimated width of `text`.
@@ -10,12 +10,12 @@ pub fn text_width(text: &str) -> f64 {
     text.chars().count() as f64 * LETTER
 }
 
-/// The same of semi-bold text.
+/// Estimated width of semi-bold `text`.
 pub(in crate::report) fn name_width(text: &str) -> f64 {
     1.12 * text_width(text)
 }
 
-/// The element around a drawing, with a title and a description for who cannot see it.
+/// The element `svg` around `body`, with a title and a description for a screen reader.
 pub(in crate::report) fn document(
     width: f64,
     height: f64,
