@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use crate::console::interrupt::Interrupted;
+use crate::console::interrupt::{self, Interrupted};
 use crate::error::InputError;
 
 pub mod data;
@@ -14,13 +14,14 @@ pub mod merge;
 pub mod report;
 pub mod train;
 
-/// Turns a verb's outcome into the exit status: 0 done, 2 the user's input was wrong, 1 anything else.
+/// Turns a verb's outcome into the exit status: 0 done, 2 the user's input was wrong, 130 after Ctrl-C, 143 after SIGTERM,
+/// 1 anything else.
 #[expect(clippy::print_stderr, reason = "errors go to stderr")]
 pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     if error.is::<Interrupted>() {
         eprintln!("interrupted; finished work is saved, the same command resumes it");
-        return ExitCode::FAILURE;
+        return ExitCode::from(interrupt::status());
     }
     eprintln!("error: {error:#}");
     match InputError::of(&error) {

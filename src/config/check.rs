@@ -3,6 +3,7 @@
 use toml::{Table, Value};
 
 use super::choices::{BestMetric, LossType, MetricName};
+use super::elsewhere;
 use super::keys::{Kind, REQUIRED, SET_KEYS, SET_REQUIRED, kind, quoted};
 use super::nearest::nearest_word;
 use super::sections::{DpoSection, EvalSection};
@@ -141,6 +142,22 @@ impl At<'_> {
         found.as_str().ok_or_else(|| self.wrong_type("a string", found))
     }
 
+    /// Refuses a path that a shell would have expanded: a configuration is not read by one.
+    fn expanded(&self, found: &Value) -> Result<(), InputError> {
+        let text = self.text(found)?;
+        if text != "~" && !text.starts_with("~/") && !text.starts_with('$') {
+            return Ok(());
+        }
+        let error =
+            self.wrong_value("a path without `~` and variables, which are not expanded", found);
+        let home = std::env::var("HOME").ok();
+        let rest = ["~", "$HOME", "${HOME}"].iter().find_map(|home| text.strip_prefix(home));
+        Err(match home.zip(rest).filter(|(_, rest)| rest.is_empty() || rest.starts_with('/')) {
+            Some((home, rest)) => error.hint(format!("write `{home}{rest}`")),
+            None => error,
+        })
+    }
+
     fn list<'v>(&self, found: &'v Value) -> Result<&'v [Value], InputError> {
         match found {
             Value::Array(list) if list.is_empty() => Err(self.empty()),
@@ -156,7 +173,7 @@ impl At<'_> {
 fn value(at: &At<'_>, kind: &Kind, found: &Value) -> anyhow::Result<()> {
     match kind {
         Kind::Text if at.text(found)?.trim().is_empty() => return Err(at.empty().into()),
-        Kind::Text | Kind::OptionalText => drop(at.text(found)?),
+        Kind::Text | Kind::OptionalText => at.expanded(found)?,
         Kind::Flag if !found.is_bool() => {
             return Err(at.wrong_type("`true` or `false`", found).into());
         }
@@ -201,7 +218,8 @@ fn choice(at: &At<'_>, words: &[&str], found: &Value) -> Result<(), InputError> 
     if words.contains(&text) {
         return Ok(());
     }
-    let nearest = nearest_word(text, words);
+    let elsewhere = if at.key == "dpo.loss" { elsewhere::loss(text) } else { None };
+    let nearest = elsewhere.map(str::to_owned).or_else(|| nearest_word(text, words));
     let words: Vec<_> = words.iter().map(|word| Value::from(*word).to_string()).collect();
     let one_of = if words.len() == 1 { "" } else { "one of " };
     let error = at.wrong_value(&format!("{one_of}{}", quoted(&words)), found);

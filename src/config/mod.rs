@@ -7,6 +7,7 @@ mod check;
 mod choices;
 #[cfg(test)]
 mod documents;
+mod elsewhere;
 mod keys;
 mod nearest;
 mod sections;

@@ -2,6 +2,7 @@
 
 use toml::Value;
 
+use super::elsewhere;
 use super::keys::{KEYS, SECTIONS, SET_KEYS, kind, quoted};
 use super::typed::{Entry, Source};
 use crate::error::{InputError, shown};
@@ -38,12 +39,17 @@ pub(super) fn refuse_unknown(entries: &[Entry<'_>]) -> anyhow::Result<()> {
         })
         .collect();
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    let without_key = |(_, key): &(_, String)| elsewhere::find(key)?.err();
+    let mut hints: Vec<_> = unknown.iter().filter_map(without_key).map(str::to_owned).collect();
+    hints.dedup();
     let mut nearests: Vec<_> = unknown.iter().filter_map(|(_, key)| nearest(key)).collect();
     nearests.dedup();
-    let hint = match nearests.as_slice() {
-        [] => known_beside(&unknown[0].1),
-        nearests => format!("did you mean {}?", quoted(nearests)),
-    };
+    match nearests.as_slice() {
+        [] if hints.is_empty() => hints.push(known_beside(&unknown[0].1)),
+        [] => {}
+        nearests => hints.insert(0, format!("did you mean {}?", quoted(nearests))),
+    }
+    let hint = hints.join("\n      ");
     Err(InputError::new(messages.join("; ") + &more).hint(hint).into())
 }
 
@@ -66,8 +72,14 @@ fn unknown_in(entry: &Entry<'_>) -> Vec<String> {
     unknown
 }
 
-/// The known key nearest to an unknown one: in the same table, then of the same name elsewhere, then of any path.
+/// The known key nearest to an unknown one: by another trainer's name, in the same table, of the same name elsewhere, then of any
+/// path.
 fn nearest(unknown: &str) -> Option<String> {
+    match elsewhere::find(unknown) {
+        Some(Ok(key)) => return Some(key.to_owned()),
+        Some(Err(_)) => return None,
+        None => {}
+    }
     let (table, name) = split(unknown);
     let paths = || KEYS.iter().map(|key| key.name.to_owned()).chain(in_table("eval.sets"));
     let both = |path: &str| likeness(table, split(path).0).min(likeness(name, split(path).1));
@@ -165,10 +177,17 @@ mod tests {
             ("eval.spmr.treshold", "eval.spmr.threshold"),
             ("eval.spmr.max_tokens", "eval.spmr.max_new_tokens"),
             ("eval.embedder", "eval.spmr.embedder"),
+            ("lr", "train.learning_rate"),
+            ("train.lr", "train.learning_rate"),
+            ("lora.r", "lora.rank"),
+            ("train.num_train_epochs", "train.epochs"),
+            ("dpo.loss_type", "dpo.loss"),
+            ("model_name_or_path", "model.path"),
         ] {
             assert_eq!(nearest(unknown).as_deref(), Some(expected), "{unknown}");
         }
-        for unknown in ["lora.banana", "model.temperature", "x", ""] {
+        for unknown in ["lora.banana", "model.temperature", "x", "", "load_in_4bit", "train.optim"]
+        {
             assert_eq!(nearest(unknown), None, "{unknown}");
         }
     }

@@ -72,7 +72,45 @@ fn all_unknown_keys_come_before_any_other_problem() {
     let (message, hint) = refused(resolve(text, &["dpo.bata=-1"]));
     let expected = "configs/run.toml: unknown keys `train.lr`, `lroa`, `eval.sets.nmae`; `--set dpo.bata=-1`: unknown key `dpo.bata`";
     assert_eq!(message, expected);
-    assert_eq!(hint, "did you mean `lora`, `eval.sets.name`, `dpo.beta`?");
+    assert_eq!(hint, "did you mean `train.learning_rate`, `lora`, `eval.sets.name`, `dpo.beta`?");
+}
+
+#[test]
+fn what_another_trainer_has_and_this_one_not_is_said() {
+    let (_, hint) =
+        refused(resolve(&format!("load_in_4bit = true\noptim = \"adamw\"\n{SMALL}"), &[]));
+    assert!(hint.contains("bf16 or f32") && hint.contains("AdamW"), "{hint}");
+    let (_, hint) = refused(resolve(&format!("lr = 1\nload_in_4bit = true\n{SMALL}"), &[]));
+    assert!(hint.starts_with("did you mean `train.learning_rate`?\n"), "{hint}");
+    let (_, hint) = refused(resolve(SMALL, &["dpo.loss=dpo"]));
+    assert_eq!(hint, "did you mean `\"sigmoid\"`?");
+}
+
+#[test]
+fn a_path_that_a_shell_would_expand_is_refused() {
+    for path in ["~/models/x", "~", "$HOME/x", "${HOME}", "$SCRATCH/x"] {
+        let message = refused_set(&format!("model.path={path}"));
+        assert!(message.contains("`model.path` must be a path without `~`"), "{message}");
+    }
+    let (message, hint) = refused(resolve(SMALL, &["data.train=[\"a.json\", \"~/b.json\"]"]));
+    assert!(message.contains("`data.train[1]`"), "{message}");
+    let home = std::env::var("HOME").unwrap_or_default();
+    assert!(home.is_empty() || hint == format!("write `{home}/b.json`"), "{hint}");
+    resolve(SMALL, &["model.path=a~b/$x"]).unwrap();
+}
+
+#[test]
+fn a_configuration_in_another_language_is_recognised() {
+    for (text, language) in [
+        ("base_model: meta-llama/Llama-2-7b-hf\nlora_r: 16\n", "YAML"),
+        ("---\n# of Axolotl\nbase_model: x\ndatasets:\n  - path: y\n", "YAML"),
+        ("{\n \"model\": {\"path\": \"x\"}}", "JSON"),
+    ] {
+        let (_, hint) = refused(resolve(text, &[]));
+        assert!(hint.contains(language) && hint.contains("TOML"), "{hint}");
+    }
+    let error = resolve("[train\n", &[]).unwrap_err();
+    assert_eq!(InputError::of(&error).and_then(InputError::remedy), None);
 }
 
 #[test]

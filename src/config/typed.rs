@@ -126,7 +126,32 @@ fn syntax_error(text: &str, name: &str, error: &toml::de::Error) -> InputError {
     let (line, column) = place(text, span.start);
     let found: String =
         text.lines().nth(line - 1).unwrap_or_default().trim().chars().take(100).collect();
-    InputError::new(format!("{name}:{line}:{column}: {message}, in `{found}`"))
+    let error = InputError::new(format!("{name}:{line}:{column}: {message}, in `{found}`"));
+    match language(text) {
+        Some(language) => error.hint(format!(
+            "this is {language}, and a configuration is TOML: `train --print-config llama2-7b.toml` prints one to begin with"
+        )),
+        None => error,
+    }
+}
+
+/// The other language that a text is in, by its first line that is no comment.
+fn language(text: &str) -> Option<&'static str> {
+    let first = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#') && *line != "---")?;
+    let key = first.split_once(':').map(|(key, _)| key.trim());
+    let is_name = |key: &str| {
+        !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+    };
+    if first.starts_with('{') {
+        Some("JSON")
+    } else if key.is_some_and(is_name) {
+        Some("YAML")
+    } else {
+        None
+    }
 }
 
 /// Line and column of a byte, both from 1, the column in characters.

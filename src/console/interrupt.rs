@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM set a flag. Long work checks it often, for example between two micro-batches.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The user asked the program to stop; finished work is kept.
@@ -9,16 +9,33 @@ use std::sync::{Arc, OnceLock};
 pub struct Interrupted;
 
 static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// Number of the signal that set the flag; 0 before.
+static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
 /// Installs the handlers: the first Ctrl-C or SIGTERM sets the flag, a second one ends the program at once.
 pub fn install() -> anyhow::Result<()> {
     let flag = FLAG.get_or_init(Arc::default);
-    for signal in signal_hook::consts::TERM_SIGNALS {
+    let number = SIGNAL.get_or_init(Arc::default);
+    for &signal in signal_hook::consts::TERM_SIGNALS {
         // In this order: the first signal finds the flag unset and sets it, the second finds it set.
-        signal_hook::flag::register_conditional_shutdown(*signal, 1, Arc::clone(flag))?;
-        signal_hook::flag::register(*signal, Arc::clone(flag))?;
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            SIGNALLED + signal,
+            Arc::clone(flag),
+        )?;
+        signal_hook::flag::register_usize(signal, Arc::clone(number), signal as usize)?;
+        signal_hook::flag::register(signal, Arc::clone(flag))?;
     }
     Ok(())
+}
+
+/// Exit status of a process that a signal ended, less the signal's number.
+const SIGNALLED: i32 = 128;
+
+/// The exit status after an interruption: 130 after Ctrl-C, 143 after SIGTERM.
+pub fn status() -> u8 {
+    let signal = SIGNAL.get().map_or(0, |signal| signal.load(Ordering::Relaxed));
+    u8::try_from(SIGNALLED as usize + signal).unwrap_or(u8::MAX)
 }
 
 /// An [`Interrupted`] error once the flag is set.

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod cache;
 pub mod digest;
+pub mod fields;
 pub mod journal;
 pub mod json_lines;
 pub mod writable;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::{Map, Value};
 
+use crate::disk::fields::{Known, WITHOUT_EFFECT, refuse_unknown};
+use crate::encoder::known;
 use crate::error::InputError;
 
 /// The list of modules.
@@ -93,6 +95,15 @@ impl Layout {
         if (first.as_str(), second.as_str()) != ("Transformer", "Pooling") {
             return Err(wrong_modules(folder, &types));
         }
+        let adapter = transformer.join("adapter_config.json");
+        if adapter.is_file() {
+            return Err(InputError::new(format!(
+                "sentence encoder: `{}` is an adapter, which is not computed here",
+                adapter.display()
+            ))
+            .hint("merge it into the encoder first")
+            .into());
+        }
         let config = Fields::read(&transformer.join(CONFIG_FILE), "the encoder's configuration")?;
         let hidden = bert(&config)?;
         let (max_tokens, lower_case) = length(transformer, &config)?;
@@ -107,7 +118,14 @@ impl Layout {
         let mut modules = Vec::new();
         for (kind, path) in rest {
             modules.push(match kind.as_str() {
-                "Normalize" => Module::Normalize,
+                "Normalize" => {
+                    let file = path.join(CONFIG_FILE);
+                    if file.is_file() {
+                        Fields::read(&file, "a Normalize module's configuration")?
+                            .refuse_unknown(&[known::NORMALIZE])?;
+                    }
+                    Module::Normalize
+                }
                 "Dense" => {
                     files.extend([CONFIG_FILE, WEIGHTS_FILE].map(|name| path.join(name)));
                     dense(path, &mut width)?
@@ -134,6 +152,7 @@ pub(crate) fn parse_modules(text: &str, file: &str) -> Result<Vec<(String, Strin
     let modules: Vec<Map<String, Value>> = serde_json::from_str(text)
         .map_err(|error| wrong(format!("expected a list of modules: {error}")))?;
     let module = |(i, module): (usize, &Map<String, Value>)| {
+        refuse_unknown(&format!("{file}: module {i}"), module, &[known::MODULE])?;
         let text = |key: &str| module.get(key).and_then(Value::as_str);
         let (Some(kind), Some(path)) = (text("type"), text("path")) else {
             return Err(wrong(format!("module {i} has no `type` or no `path`")).into());
@@ -181,12 +200,12 @@ fn refuse_prompts(folder: &Path) -> Result<()> {
         return Ok(());
     }
     let fields = Fields::read(&path, "settings")?;
-    match fields.get("default_prompt_name") {
-        Some(_) => {
-            Err(fields.wrong("default_prompt_name", "`null`: default prompts are not supported"))
-        }
-        None => Ok(()),
+    if fields.get("default_prompt_name").is_some() {
+        return Err(
+            fields.wrong("default_prompt_name", "`null`: default prompts are not supported")
+        );
     }
+    fields.refuse_unknown(&[known::SETTINGS])
 }
 
 /// Refuses a Transformer that is not a supported BERT; returns its width.
@@ -199,6 +218,7 @@ fn bert(config: &Fields) -> Result<usize> {
     if !matches!(config.get("hidden_act").and_then(Value::as_str), Some("gelu" | "relu")) {
         return Err(config.wrong("hidden_act", "`\"gelu\"` or `\"relu\"`"));
     }
+    config.refuse_unknown(&[known::BERT, WITHOUT_EFFECT])?;
     config.count("hidden_size")
 }
 
@@ -210,6 +230,13 @@ fn length(transformer: &Path, config: &Fields) -> Result<(usize, bool)> {
         _ => Ok(None),
     };
     let (settings, tokenizer) = (optional(TRANSFORMER_FILE)?, optional(TOKENIZER_CONFIG_FILE)?);
+    if let Some(settings) = &settings {
+        settings.refuse_unknown(&[known::TRANSFORMER])?;
+        let plain = serde_json::json!({"text": {"method": "forward", "method_output_name": "last_hidden_state"}});
+        if settings.get("modality_config").is_some_and(|modalities| *modalities != plain) {
+            return Err(settings.wrong("modality_config", &format!("`{plain}`")));
+        }
+    }
     let lower_case = settings.as_ref().and_then(|s| s.get("do_lower_case")) == Some(&true.into());
     if let Some(settings) = settings.filter(|settings| settings.get("max_seq_length").is_some()) {
         let most = settings.count("max_seq_length")?;
@@ -230,6 +257,7 @@ fn length(transformer: &Path, config: &Fields) -> Result<(usize, bool)> {
 /// The one pooling mode that is on, spelled as flags (until sentence-transformers 5) or as a word (since 6).
 fn pooling_mode(fields: &Fields, hidden: usize) -> Result<Pooling> {
     const PREFIX: &str = "pooling_mode_";
+    fields.refuse_unknown(&[known::POOLING])?;
     for key in ["word_embedding_dimension", "embedding_dimension"] {
         if fields.get(key).is_some() && fields.count(key)? != hidden {
             return Err(fields.wrong(key, &format!("the encoder's `hidden_size`, {hidden}")));
@@ -291,6 +319,7 @@ fn dense(folder: &Path, width: &mut usize) -> Result<Module> {
         _ => return Err(fields.wrong("activation_function", "`Tanh` or `Identity` of torch.nn")),
     };
     let bias = fields.get("bias") != Some(&Value::Bool(false));
+    fields.refuse_unknown(&[known::DENSE])?;
     Ok(Module::Dense { folder: folder.to_owned(), shape: [inside, outside], bias, tanh })
 }
 
@@ -317,6 +346,10 @@ impl Fields {
         let count =
             self.get(key).and_then(Value::as_u64).filter(|count| (1..1 << 32).contains(count));
         count.map(|count| count as usize).ok_or_else(|| self.wrong(key, "a positive whole number"))
+    }
+
+    fn refuse_unknown(&self, known: &[&[(&str, Known)]]) -> Result<()> {
+        Ok(refuse_unknown(&self.file, &self.fields, known)?)
     }
 
     fn wrong(&self, key: &str, expected: &str) -> anyhow::Error {

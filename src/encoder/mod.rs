@@ -4,5 +4,6 @@
 
 pub mod embedder;
 pub mod hub_files;
+mod known;
 pub mod layout;
 pub mod source;

@@ -2,9 +2,11 @@
 
 #[cfg(feature = "cuda")]
 mod gpu;
+mod limits;
 pub mod memory;
 pub mod moment;
 pub mod peak;
+mod proc;
 pub mod rate;
 
 use anyhow::Result;
@@ -14,7 +16,8 @@ use serde::Serialize;
 use crate::bail_input;
 use crate::config::Dtype;
 use crate::error::InputError;
-use crate::machine::peak::{free_bytes, kibibytes};
+use crate::machine::peak::free_bytes;
+use crate::machine::proc::kibibytes;
 
 /// The device that `--device` names: `auto` (the first GPU if there is one), `cpu`, `cuda` or `cuda:N`.
 pub fn device(name: &str) -> Result<Device> {

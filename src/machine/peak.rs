@@ -4,6 +4,8 @@ use candle_core::Device;
 
 #[cfg(feature = "cuda")]
 use crate::machine::gpu;
+use crate::machine::limits;
+use crate::machine::proc::kibibytes;
 
 /// Keeps freed memory with the program: activations are freed and allocated again at the same size thousands of times,
 /// and fetching their pages from the kernel each time costs up to half of an element-wise operation. Does nothing
@@ -29,9 +31,11 @@ pub fn free_bytes(device: &Device) -> Option<f64> {
     }
 }
 
-/// Bytes free for new allocations on this machine; none if the system does not report it.
+/// Bytes that this process can still allocate: what is free on the machine, or less where a container or `ulimit -v` sets a limit; none
+/// if the system does not report it.
 pub fn available_memory_bytes() -> Option<f64> {
-    kibibytes("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024.0)
+    let machine = kibibytes("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024.0);
+    [machine, limits::room_bytes()].into_iter().flatten().reduce(f64::min)
 }
 
 /// Most memory held at once, by this process on a CPU, by tensors on a GPU; none if the system does not report it.
@@ -84,10 +88,4 @@ fn give_freed_memory_back() {
             libc::malloc_trim(0);
         }
     }
-}
-
-/// The KiB in the line of `file` that begins with `field`; none if there is no such line.
-pub(super) fn kibibytes(file: &str, field: &str) -> Option<f64> {
-    let text = std::fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok())
 }

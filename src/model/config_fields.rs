@@ -3,7 +3,8 @@
 use anyhow::Result;
 use serde_json::{Map, Value};
 
-use super::family::Family;
+use super::family::{Family, READ};
+use crate::disk::fields::{self, WITHOUT_EFFECT};
 use crate::error::{InputError, shown};
 
 /// Upper limit of each size: more than ten times what any model has, and no product of them overflows 60 bits.
@@ -74,23 +75,23 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses every value but `allowed`; a missing key means `allowed`.
-    pub(super) fn only(&self, key: &str, allowed: &Value) -> Result<()> {
-        match self.present(key) {
-            Some(value)
-                if value != allowed
-                    && value
-                        .as_f64()
-                        .zip(allowed.as_f64())
-                        .is_none_or(|(a, b)| a.total_cmp(&b).is_ne()) =>
-            {
-                let message = format!(
-                    "{}: `{key}` is `{}`, and only `{allowed}` is computed here",
-                    self.file,
-                    shown(value)
-                );
-                Err(InputError::new(message).into())
-            }
+    /// Refuses the fields that no table knows and the values that are not computed, by name.
+    pub(super) fn refuse_unknown(&self) -> Result<()> {
+        fields::refuse_unknown(
+            self.file,
+            self.fields,
+            &[READ, self.family.fields, WITHOUT_EFFECT],
+        )?;
+        let whole = |types: &Value| {
+            types.as_array().is_some_and(|all| all.iter().all(|kind| kind == "full_attention"))
+        };
+        match self.present("layer_types") {
+            Some(types) if !whole(types) => Err(InputError::new(format!(
+                "{}: `layer_types` must be `full_attention` for every layer to be computed here, got `{}`",
+                self.file,
+                shown(types)
+            ))
+            .into()),
             _ => Ok(()),
         }
     }

@@ -75,7 +75,7 @@ impl Decoder {
         let shape = Shape::parse(&text, &path.display().to_string())?;
         let mut checkpoint = Checkpoint::open(folder, dtype, device)?;
         if shape.tied {
-            checkpoint.ignore(family::LM_HEAD);
+            checkpoint.accept_tied_head()?;
         }
         let model = Self::assemble(shape, dtype, device, &mut |name, dims| {
             interrupt::check()?;

@@ -1,8 +1,7 @@
 //! Families of decoders as rows of a table, by the `model_type` of a checkpoint, and the names of a checkpoint's tensors.
 
-use serde_json::Value;
-
 use crate::config::Projection;
+use crate::disk::fields::{Known, Only};
 
 /// What `model_type` decides. What `config.json` states itself is in [`super::shape::Shape`].
 #[derive(Debug)]
@@ -11,23 +10,10 @@ pub(super) struct Family {
     pub(super) model_type: &'static str,
     /// Name in messages.
     pub(super) name: &'static str,
-    /// Fields of which one value is computed and all others are refused; a missing field means that value.
-    pub(super) only: &'static [(&'static str, Only)],
-    /// Fields that are refused unless missing or null.
-    pub(super) absent: &'static [&'static str],
+    /// Fields beyond [`READ`] and those without effect, and the values of them that are computed.
+    pub(super) fields: &'static [(&'static str, Known)],
     /// Values of missing fields.
     pub(super) defaults: Defaults,
-}
-
-/// The one value of a field that is computed.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Only {
-    /// A string.
-    Word(&'static str),
-    /// A boolean.
-    Flag(bool),
-    /// A number, however it is written.
-    Number(f64),
 }
 
 /// What transformers assumes where `config.json` has no such field.
@@ -45,7 +31,7 @@ pub(super) struct Defaults {
 
 /// The families that are computed; any other `model_type` is refused by name.
 ///
-/// A new row needs its defaults, and what it computes beyond Llama leaves `only` or `absent` for a field of
+/// A new row needs its defaults, and what it computes beyond Llama leaves `fields` for a field of
 /// [`super::shape::Shape`]:
 /// - Mistral: the window that attention is cut to, a later `start` of each row in [`crate::ops::attention::Mask`];
 /// - Qwen2: biases of q, k and v, a second field of [`super::layer::Linear`], read where its weight is;
@@ -56,14 +42,23 @@ pub(super) struct Defaults {
 pub(super) const FAMILIES: &[Family] = &[Family {
     model_type: "llama",
     name: "Llama",
-    only: &[
-        ("hidden_act", Only::Word("silu")),
-        ("attention_bias", Only::Flag(false)),
-        ("mlp_bias", Only::Flag(false)),
-        ("attention_dropout", Only::Number(0.0)),
-        ("partial_rotary_factor", Only::Number(1.0)),
+    fields: &[
+        ("hidden_act", Known::OneOf(&[Only::Word("silu"), Only::Word("swish")])),
+        ("attention_bias", Known::Unset),
+        ("mlp_bias", Known::Unset),
+        ("attention_dropout", Known::OneOf(&[Only::Number(0.0)])),
+        ("hidden_dropout", Known::OneOf(&[Only::Number(0.0)])),
+        ("embd_pdrop", Known::OneOf(&[Only::Number(0.0)])),
+        ("resid_pdrop", Known::OneOf(&[Only::Number(0.0)])),
+        ("partial_rotary_factor", Known::OneOf(&[Only::Number(1.0)])),
+        ("is_causal", Known::OneOf(&[Only::Flag(true)])),
+        ("quantization_config", Known::Unset),
+        ("sliding_window", Known::Unset),
+        ("use_sliding_window", Known::Unset),
+        ("pruned_heads", Known::Unset),
+        ("add_cross_attention", Known::Unset),
+        ("is_encoder_decoder", Known::Unset),
     ],
-    absent: &["quantization_config", "sliding_window"],
     defaults: Defaults {
         rms_norm_eps: 1e-6,
         rope_theta: 10_000.0,
@@ -72,15 +67,25 @@ pub(super) const FAMILIES: &[Family] = &[Family {
     },
 }];
 
-impl From<Only> for Value {
-    fn from(only: Only) -> Self {
-        match only {
-            Only::Word(word) => word.into(),
-            Only::Flag(flag) => flag.into(),
-            Only::Number(number) => number.into(),
-        }
-    }
-}
+/// Fields of a `config.json` that [`super::shape::Shape`] reads, for every family.
+pub(super) const READ: &[(&str, Known)] = &[
+    ("model_type", Known::Any),
+    ("vocab_size", Known::Any),
+    ("hidden_size", Known::Any),
+    ("intermediate_size", Known::Any),
+    ("num_hidden_layers", Known::Any),
+    ("num_attention_heads", Known::Any),
+    ("num_key_value_heads", Known::Any),
+    ("head_dim", Known::Any),
+    ("rms_norm_eps", Known::Any),
+    ("rope_parameters", Known::Any),
+    ("rope_scaling", Known::Any),
+    ("rope_theta", Known::Any),
+    ("original_max_position_embeddings", Known::Any),
+    ("max_position_embeddings", Known::Any),
+    ("tie_word_embeddings", Known::Any),
+    ("layer_types", Known::Any),
+];
 
 /// Name of the embedding, `[vocab, hidden]`.
 pub(super) const EMBED_TOKENS: &str = "model.embed_tokens.weight";

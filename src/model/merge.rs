@@ -18,7 +18,7 @@ use super::lora::{Adapter, LoraPair};
 use super::shape::Shape;
 use super::shard::{Entry, Shard};
 use super::streamed::next_logits;
-use super::weights;
+use super::weights::{self, Checkpoint};
 use crate::bail_input;
 use crate::data::tokenizer::Tokenizer;
 use crate::disk::atomic;
@@ -129,6 +129,9 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
         return Err(error.hint("give another folder with `--output`").into());
     }
     let (shape, config_text) = read_config(model)?;
+    if shape.tied {
+        Checkpoint::open(model, DType::F32, &Device::Cpu)?.accept_tied_head()?;
+    }
     let adapter = adapter::load(adapter_folder, &shape, None, &Device::Cpu)?;
     let tokenizer = if merge.probes.is_empty() { None } else { Some(Tokenizer::load(model)?) };
     let shards: Vec<Shard> =

@@ -11,6 +11,7 @@ use super::config_fields::Reader;
 use super::family::{FAMILIES, Family};
 use super::rotary::{Rope, RopeScaling, Rotary};
 use crate::config::Projection;
+use crate::disk::fields::{Known, Only, is_unset, refuse_unknown};
 use crate::error::{InputError, shown};
 use crate::ops::attention::Heads;
 
@@ -59,19 +60,17 @@ impl Shape {
         };
         let family = family(families, fields.get("model_type"), file)?;
         let read = Reader { file, fields, family };
-        for (key, only) in family.only {
-            read.only(key, &(*only).into())?;
+        if let Some(quantised) =
+            read.present("quantization_config").filter(|value| !is_unset(value))
+        {
+            return Err(InputError::new(format!(
+                "{file}: `quantization_config` is `{}`, and quantised weights are not computed here",
+                shown(quantised)
+            ))
+            .hint("use the original bf16, f16 or f32 checkpoint")
+            .into());
         }
-        for key in family.absent {
-            if let Some(value) = read.present(key) {
-                return Err(InputError::new(format!(
-                    "{file}: `{key}` is `{}`, which is not computed here",
-                    shown(value)
-                ))
-                .hint("use the original bf16, f16 or f32 checkpoint")
-                .into());
-            }
-        }
+        read.refuse_unknown()?;
         let (hidden, heads) = heads(&read)?;
         let tied = match read.present("tie_word_embeddings") {
             None => family.defaults.tied,
@@ -171,11 +170,26 @@ fn heads(read: &Reader<'_>) -> Result<(usize, Heads)> {
     Ok((hidden, Heads { heads, kv_heads, head_dim }))
 }
 
+/// Fields of `rope_parameters` and `rope_scaling`.
+const ROPE: &[(&str, Known)] = &[
+    ("rope_type", Known::Any),
+    ("type", Known::Any),
+    ("rope_theta", Known::Any),
+    ("factor", Known::Any),
+    ("low_freq_factor", Known::Any),
+    ("high_freq_factor", Known::Any),
+    ("original_max_position_embeddings", Known::Any),
+    ("partial_rotary_factor", Known::OneOf(&[Only::Number(1.0)])),
+];
+
 /// RoPE from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before it).
+///
+/// As in transformers 5, a `rope_scaling` with anything in it replaces all of `rope_parameters`, its base included.
 fn rope(read: &Reader<'_>) -> Result<Rope> {
     let theta = read.positive_or("rope_theta", read.family.defaults.rope_theta)?;
-    let Some((key, value)) =
-        ["rope_parameters", "rope_scaling"].iter().find_map(|key| Some((*key, read.present(key)?)))
+    let Some((key, value)) = ["rope_scaling", "rope_parameters"]
+        .iter()
+        .find_map(|key| Some((*key, read.present(key).filter(|value| !is_unset(value))?)))
     else {
         return Ok(Rope { theta, scaling: RopeScaling::None });
     };
@@ -189,7 +203,6 @@ fn rope(read: &Reader<'_>) -> Result<Rope> {
         .or_else(|| inner.present("type"))
         .cloned()
         .unwrap_or_else(|| "default".into());
-    inner.only("partial_rotary_factor", &Value::from(1.0))?;
     let scaling = match kind.as_str() {
         Some("default") => RopeScaling::None,
         Some("linear") => RopeScaling::Linear { factor: inner.positive("factor")? },
@@ -197,7 +210,7 @@ fn rope(read: &Reader<'_>) -> Result<Rope> {
             factor: inner.positive("factor")?,
             low_freq_factor: inner.positive("low_freq_factor")?,
             high_freq_factor: inner.positive("high_freq_factor")?,
-            original_max_positions: inner.positive("original_max_position_embeddings")?,
+            original_max_positions: original_max_positions(read, &inner)?,
         },
         _ => {
             let kind = shown(&kind);
@@ -207,6 +220,7 @@ fn rope(read: &Reader<'_>) -> Result<Rope> {
                 .into());
         }
     };
+    refuse_unknown(&file, fields, &[ROPE])?;
     if let RopeScaling::Llama3 { low_freq_factor, high_freq_factor, .. } = scaling
         && low_freq_factor >= high_freq_factor
     {
@@ -215,10 +229,23 @@ fn rope(read: &Reader<'_>) -> Result<Rope> {
     Ok(Rope { theta: inner.positive_or("rope_theta", theta)?, scaling })
 }
 
+/// Positions of the training before the context was extended: `original_max_position_embeddings` beside the RoPE fields, then among
+/// them, then `max_position_embeddings`, as transformers 5 has it.
+fn original_max_positions(read: &Reader<'_>, inner: &Reader<'_>) -> Result<f64> {
+    let key = "original_max_position_embeddings";
+    if read.present(key).is_some() {
+        read.positive(key)
+    } else if inner.present(key).is_some() {
+        inner.positive(key)
+    } else {
+        read.positive_or("max_position_embeddings", read.family.defaults.max_positions as f64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::family::{Defaults, Only};
+    use crate::model::family::Defaults;
     use serde_json::json;
 
     fn llama2() -> Value {
@@ -262,6 +289,48 @@ mod tests {
     }
 
     #[test]
+    fn rope_scaling_replaces_rope_parameters_and_its_base() {
+        let parameters = json!({"rope_type": "default", "rope_theta": 500000.0});
+        let linear = json!({"rope_type": "linear", "factor": 4.0});
+        let both = with(json!({"rope_parameters": parameters, "rope_scaling": linear})).unwrap();
+        let scaling = RopeScaling::Linear { factor: 4.0 };
+        assert_eq!(both.rope, Rope { theta: 10_000.0, scaling });
+        let empty = with(json!({"rope_parameters": parameters, "rope_scaling": {}})).unwrap();
+        assert_eq!(empty.rope, Rope { theta: 500_000.0, scaling: RopeScaling::None });
+    }
+
+    #[test]
+    fn llama3_scaling_takes_its_first_context_from_the_nearest_place() {
+        let scaling = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0});
+        let positions = |mut changes: Value, inside: Option<f64>| {
+            changes["rope_scaling"] = scaling.clone();
+            if let Some(inside) = inside {
+                changes["rope_scaling"]["original_max_position_embeddings"] = inside.into();
+            }
+            match with(changes).unwrap().rope.scaling {
+                RopeScaling::Llama3 { original_max_positions, .. } => {
+                    original_max_positions as usize
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(positions(json!({}), None), 4096);
+        assert_eq!(positions(json!({}), Some(8192.0)), 8192);
+        let above = json!({"original_max_position_embeddings": 2048});
+        assert_eq!(positions(above, Some(8192.0)), 2048);
+    }
+
+    #[test]
+    fn fields_without_effect_are_accepted() {
+        let fields = json!({
+            "architectures": ["LlamaForCausalLM"], "torch_dtype": "float16", "use_cache": true, "transformers_version": "4.31.0",
+            "attention_bias": null, "mlp_bias": false, "head_dim": null, "temperature": 0.6, "unsloth_version": "2026.1",
+            "layer_types": ["full_attention"], "sliding_window": null, "quantization_config": null, "a_field_of_2027": false
+        });
+        assert_eq!(with(fields).unwrap(), with(json!({})).unwrap());
+    }
+
+    #[test]
     fn what_is_not_computed_is_refused_by_name() {
         for (changes, named) in [
             (json!({"model_type": "mistral"}), "model_type"),
@@ -277,6 +346,17 @@ mod tests {
             (json!({"vocab_size": null}), "vocab_size"),
             (json!({"num_hidden_layers": 0}), "num_hidden_layers"),
             (json!({"rms_norm_eps": -1.0}), "rms_norm_eps"),
+            (json!({"is_causal": false}), "is_causal"),
+            (json!({"pruned_heads": {"0": [1]}}), "pruned_heads"),
+            (json!({"layer_types": ["full_attention", "sliding_attention"]}), "layer_types"),
+            (json!({"logit_scale": 0.5}), "logit_scale"),
+            (json!({"a_field_of_2027": "on"}), "a_field_of_2027"),
+            (json!({"rope_parameters": {"rope_type": "default", "mscale": 1.0}}), "mscale"),
+            (json!({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}), "full_attention"),
+            (
+                json!({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5}}),
+                "partial_rotary_factor",
+            ),
         ] {
             let error = with(changes).unwrap_err();
             assert!(
@@ -301,8 +381,10 @@ mod tests {
         const OTHER: Family = Family {
             model_type: "other",
             name: "Other",
-            only: &[("hidden_act", Only::Word("gelu"))],
-            absent: &["rope_scaling"],
+            fields: &[
+                ("hidden_act", Known::OneOf(&[Only::Word("gelu")])),
+                ("window", Known::Unset),
+            ],
             defaults: DEFAULTS,
         };
         const TWO: &[Family] = &[OTHER, Family { model_type: "llama", name: "Llama", ..OTHER }];
@@ -324,8 +406,12 @@ mod tests {
         // q and o are 64 by 32, as are k and v; tied, the embedding counts once.
         assert_eq!(shape.parameters(), 4 * 64 * 32 + 3 * 64 * 96 + 2 * 64 + 10 * 64 + 64);
         for (changes, named) in [
-            (json!({"hidden_act": "silu"}), "`hidden_act` is `\"silu\"`, and only `\"gelu\"` is"),
-            (json!({"rope_scaling": {"type": "linear", "factor": 2.0}}), "`rope_scaling` is"),
+            (json!({"hidden_act": "silu"}), "`hidden_act` must be `\"gelu\"`"),
+            (json!({"window": 7}), "`window` must be unset"),
+            (
+                json!({"attention_bias": true}),
+                "`attention_bias` is `true`, and this version does not",
+            ),
             (json!({"model_type": "third"}), "must be `\"other\"` or `\"llama\"`, got"),
             (json!({"model_type": null}), "got nothing"),
         ] {

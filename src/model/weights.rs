@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
+use super::family;
 use crate::bail_input;
 use crate::disk::digest;
 use crate::error::InputError;
@@ -83,9 +84,34 @@ impl Checkpoint {
         Ok(self.files.load(name, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)?)
     }
 
-    /// Accepts a tensor that the checkpoint may have and the model does not use.
-    pub fn ignore(&mut self, name: &str) {
-        self.unread.remove(name);
+    /// Accepts the output layer in the files of a tied model, which is the embedding once more.
+    ///
+    /// Refuses another one: transformers 4 drops it and ties, transformers 5 keeps it.
+    pub fn accept_tied_head(&mut self) -> Result<()> {
+        self.unread.remove(family::LM_HEAD);
+        let (Ok(head), Ok(embedding)) =
+            (self.files.get(family::LM_HEAD), self.files.get(family::EMBED_TOKENS))
+        else {
+            return Ok(());
+        };
+        let is_same = head.shape() == embedding.shape()
+            && head.dtype() == embedding.dtype()
+            && head.data() == embedding.data();
+        if is_same {
+            return Ok(());
+        }
+        let message = format!(
+            "checkpoint `{}`: `{}` is not `{}`, although `tie_word_embeddings` says so",
+            self.folder.display(),
+            family::LM_HEAD,
+            family::EMBED_TOKENS
+        );
+        Err(InputError::new(message)
+            .hint(format!(
+                "set `tie_word_embeddings` to false in its config.json to use the file's `{0}`, as transformers 5 does, or remove `{0}` from the file",
+                family::LM_HEAD
+            ))
+            .into())
     }
 
     /// Refuses a checkpoint with missing, extra or mis-shaped tensors, and names them.
@@ -126,7 +152,19 @@ impl Checkpoint {
 }
 
 /// The files that hold the weights: `model.safetensors`, or those that `model.safetensors.index.json` names.
+///
+/// Refuses a folder that holds an adapter too: transformers loads it with the model.
 pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
+    let adapter = folder.join(super::adapter::CONFIG_FILE);
+    if adapter.is_file() {
+        return Err(InputError::new(format!(
+            "model folder `{}` has an `{}`, and transformers would load that adapter with the model",
+            folder.display(),
+            super::adapter::CONFIG_FILE
+        ))
+        .hint("give the base model as `model.path`, and the adapter as `--adapter` or `lora.init_from`; or merge it first")
+        .into());
+    }
     let single = folder.join(WEIGHTS_FILE);
     if single.is_file() {
         return Ok(vec![single]);
@@ -233,6 +271,29 @@ mod tests {
         let message = checkpoint.finish().unwrap_err().to_string();
         for part in ["1 missing: `d`", "1 not expected: `c`", "`b` has shape [4], expected [5]"] {
             assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_tied_checkpoint_with_another_output_layer_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let accept = |head: Option<&[f32]>| {
+            let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
+            let embedding = tensor(&[1.0, 2.0]);
+            let mut tensors = HashMap::from([("model.embed_tokens.weight", embedding)]);
+            tensors.extend(head.map(|head| ("lm_head.weight", tensor(head))));
+            candle_core::safetensors::save(&tensors, folder.path().join(WEIGHTS_FILE)).unwrap();
+            let mut checkpoint = open(folder.path()).unwrap();
+            checkpoint.accept_tied_head()?;
+            checkpoint.take("model.embed_tokens.weight", &[2])?;
+            checkpoint.finish()
+        };
+        accept(None).unwrap();
+        accept(Some(&[1.0, 2.0])).unwrap();
+        for other in [&[1.0, 2.5][..], &[1.0, 2.0, 3.0]] {
+            let error = accept(Some(other)).unwrap_err();
+            assert!(error.to_string().contains("`lm_head.weight` is not"), "{error}");
+            assert!(InputError::of(&error).and_then(InputError::remedy).is_some());
         }
     }
 

@@ -256,6 +256,52 @@ fn what_is_not_computed_is_refused_by_name() {
 }
 
 #[test]
+fn a_field_that_is_not_known_is_refused_by_name_in_every_file() {
+    for file in ["config.json", "sentence_bert_config.json", "1_Pooling/config.json"] {
+        let place = copy();
+        change(&place, file, |fields| fields["a_field_of_2027"] = json!({"on": true}));
+        assert_refused(&place, &[file, "`a_field_of_2027` is `{\"on\":true}`"]);
+        change(&place, file, |fields| fields["a_field_of_2027"] = false.into());
+        Embedder::load(&place.path("encoder")).unwrap();
+    }
+    let place = copy();
+    change(&place, "modules.json", |modules| modules[1]["a_field_of_2027"] = 1.into());
+    assert_refused(&place, &["modules.json: module 1", "a_field_of_2027"]);
+    for (file, fields) in [
+        ("config_sentence_transformers.json", json!({"truncate_dim": 8})),
+        ("config_sentence_transformers.json", json!({"model_type": "SparseEncoder"})),
+        ("sentence_bert_config.json", json!({"query_length": 8})),
+        ("sentence_bert_config.json", json!({"transformer_task": "fill-mask"})),
+        ("sentence_bert_config.json", json!({"modality_config": {"text": {"method": "encode"}}})),
+        ("2_Normalize/config.json", json!({"module_input_name": "token_embeddings"})),
+    ] {
+        let place = copy();
+        place.write(&format!("encoder/{file}"), fields.to_string());
+        let name = fields.as_object().unwrap().keys().next().unwrap();
+        assert_refused(&place, &[file, name]);
+    }
+    let place = copy();
+    place.write("encoder/adapter_config.json", "{}");
+    assert_refused(&place, &["adapter_config.json"]);
+}
+
+#[test]
+fn the_files_of_sentence_transformers_6_are_read() {
+    let place = copy();
+    let transformer = json!({
+        "transformer_task": "feature-extraction", "module_output_name": "token_embeddings", "unpad_inputs": null, "processing_kwargs": {},
+        "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}, "max_seq_length": 16
+    });
+    place.write("encoder/sentence_bert_config.json", transformer.to_string());
+    let settings = json!({
+        "model_type": "SentenceTransformer", "__version__": {"sentence_transformers": "6.2.0"}, "prompts": {"query": "", "document": ""},
+        "default_prompt_name": null, "similarity_fn_name": "cosine"
+    });
+    place.write("encoder/config_sentence_transformers.json", settings.to_string());
+    Embedder::load(&place.path("encoder")).unwrap();
+}
+
+#[test]
 fn broken_weights_are_refused() {
     let place = copy();
     let whole = place.bytes("encoder/model.safetensors");

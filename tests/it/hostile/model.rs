@@ -35,6 +35,43 @@ fn a_model_configuration_with_any_values_is_taken_or_refused_by_name() {
     outcome.unwrap();
 }
 
+/// Values that set a field.
+fn set() -> impl Strategy<Value = Value> {
+    value().prop_filter("a value that sets a field", |value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    })
+}
+
+#[test]
+fn a_field_that_is_not_known_is_refused_by_name() {
+    let configs = ["models/tiny", "models/tiny-gqa"]
+        .map(|model| golden::json(&format!("{model}/config.json")));
+    let adapter = golden::json(&format!("{ADAPTER}/adapter_config.json"));
+    let shape = Shape::parse(&configs[0].to_string(), "config.json").unwrap();
+    let place = copy(ADAPTER, "adapter");
+    let cases = ("[a-z_]{1,20}_of_2027", set(), any::<bool>());
+    let outcome = TestRunner::new(config(200)).run(&cases, |(name, value, second)| {
+        let mut model = configs[usize::from(second)].clone();
+        model[&name] = value.clone();
+        let error = Shape::parse(&model.to_string(), "config.json").unwrap_err();
+        let expected = format!("config.json: `{name}` is");
+        prop_assert!(error.to_string().starts_with(&expected), "{error}");
+        let mut fields = adapter.clone();
+        fields[&name] = value;
+        place.write("adapter/adapter_config.json", fields.to_string());
+        let load = adapter::load(&place.path("adapter"), &shape, None, &Device::Cpu);
+        let error = load.map(|_| ()).unwrap_err();
+        let expected = format!("adapter_config.json: `{name}` is");
+        prop_assert!(error.to_string().contains(&expected), "{error}");
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
 #[test]
 fn sizes_beyond_any_model_are_refused() {
     let whole = golden::json("models/tiny/config.json");

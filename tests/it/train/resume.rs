@@ -165,7 +165,7 @@ fn a_terminated_run_saves_first_and_prints_how_to_resume() {
     run.wait_for("step 3", || lines(&log) >= 3);
     run.send("-TERM");
     let (said, code) = run.end();
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(143), "{said}");
     assert!(said.contains("the same command resumes"), "{said}");
     assert_eq!(std::fs::read_dir(place.path("run/checkpoints")).unwrap().count(), 1, "{said}");
     place.succeed(&["--config", "config.toml", "--set", "train.checkpoint_every=1000"]);

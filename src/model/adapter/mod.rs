@@ -1,0 +1,127 @@
+//! Adapter files in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
+
+mod config;
+mod tensors;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use serde_json::Value;
+
+use super::lora::Adapter;
+use super::shape::Shape;
+use crate::config::{LoraSection, Projection};
+use crate::disk::digest;
+use crate::error::InputError;
+pub use config::config_json;
+use config::{AdapterConfig, read_config};
+pub use tensors::{from_safetensors, key, to_safetensors};
+
+/// File of the weights in an adapter folder.
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+/// File of the configuration in an adapter folder.
+pub const CONFIG_FILE: &str = "adapter_config.json";
+/// Folder of the adapter in that of a run, for a hint.
+const ADAPTER_OF_A_RUN: &str = "adapter";
+
+/// Loads the adapter in `folder`, which must fit the model and, where given, the run's `[lora]` section.
+///
+/// Refuses by name what PEFT can do to an adapter and this program does not compute (DoRA, biases, patterns, ...).
+pub fn load(
+    folder: &Path,
+    shape: &Shape,
+    expected: Option<&LoraSection>,
+    device: &Device,
+) -> Result<Adapter> {
+    let path = folder.join(CONFIG_FILE);
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        InputError::new(format!("cannot read `{file}`: {e}")).hint(no_adapter(folder))
+    })?;
+    let fields: Value = serde_json::from_str(&text)
+        .map_err(|e| InputError::new(format!("{file}: not valid JSON: {e}")))?;
+    let config = read_config(&fields, &file)?;
+    if let Some(expected) = expected {
+        agree(folder, expected, &config)?;
+    }
+    let weights = folder.join(WEIGHTS_FILE);
+    let bytes = std::fs::read(&weights).map_err(|e| {
+        let error = InputError::new(format!("cannot read `{}`: {e}", weights.display()));
+        if folder.join("adapter_model.bin").exists() {
+            error.hint(
+                "the folder has `adapter_model.bin`, a pickle, which is not read here; load the adapter with PEFT and call \
+                 `save_pretrained(FOLDER)`, which writes `adapter_model.safetensors`",
+            )
+        } else {
+            error
+        }
+    })?;
+    let AdapterConfig { rank, alpha, use_rslora, targets } = config;
+    let rank = expected.map_or(rank, |section| section.rank);
+    let tensors =
+        from_safetensors(&bytes, &weights.display().to_string(), shape, &targets, rank, device)?;
+    Ok(Adapter { rank, alpha, use_rslora, tensors })
+}
+
+/// What is wrong with a `folder` without `adapter_config.json`.
+fn no_adapter(folder: &Path) -> String {
+    let name = folder.display();
+    let is_hub_id = !folder.exists() && folder.is_relative() && folder.components().count() == 2;
+    if is_hub_id {
+        format!(
+            "there is no such folder; if `{name}` is an adapter on the hub: it is not fetched from there, only `model.path` is; \
+             `hf download {name} --local-dir FOLDER` fetches it"
+        )
+    } else if folder.join(ADAPTER_OF_A_RUN).join(CONFIG_FILE).exists() {
+        format!("this is a run folder; its adapter is `{name}/{ADAPTER_OF_A_RUN}`")
+    } else {
+        "an adapter is a folder with `adapter_config.json` and `adapter_model.safetensors`"
+            .to_owned()
+    }
+}
+
+/// Refuses an adapter that the run's `[lora]` section does not describe; the shapes of the tensors tell a wrong rank.
+fn agree(folder: &Path, expected: &LoraSection, found: &AdapterConfig) -> Result<()> {
+    let names = |projections: &[Projection]| {
+        serde_json::to_string(&projections.iter().map(|p| p.name()).collect::<Vec<_>>())
+            .context("names")
+    };
+    let AdapterConfig { alpha, use_rslora, targets, .. } = found;
+    if expected.target_modules != *targets {
+        let message = format!(
+            "adapter `{}` adapts {}, expected {}",
+            folder.display(),
+            names(targets)?,
+            names(&expected.target_modules)?
+        );
+        return Err(InputError::new(message)
+            .hint(format!("set `lora.target_modules = {}`", names(targets)?))
+            .into());
+    }
+    if expected.alpha.total_cmp(alpha).is_ne() {
+        let message = format!(
+            "adapter `{}` was trained with alpha {alpha}, expected {}",
+            folder.display(),
+            expected.alpha
+        );
+        return Err(InputError::new(message).hint(format!("set `lora.alpha = {alpha:?}`")).into());
+    }
+    if expected.use_rslora != *use_rslora {
+        let message = format!(
+            "adapter `{}` was trained with `use_rslora` {use_rslora}, expected {}",
+            folder.display(),
+            expected.use_rslora
+        );
+        return Err(InputError::new(message)
+            .hint(format!("set `lora.use_rslora = {use_rslora}`"))
+            .into());
+    }
+    Ok(())
+}
+
+/// Digest of an adapter's weights and scale.
+pub fn digest(adapter: &Adapter) -> Result<String> {
+    let weights = to_safetensors(&adapter.tensors)?;
+    Ok(digest::of_parts([&weights[..], &adapter.scale().to_le_bytes()]))
+}
