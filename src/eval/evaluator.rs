@@ -11,6 +11,7 @@ use crate::disk::digest;
 use crate::encoder::embedder::Embedder;
 use crate::inference::kept_sums::{self, KeptSums};
 use crate::inference::sums;
+use crate::metrics::bootstrap;
 use crate::metrics::score::{PairScore, read_scores, write_scores};
 use crate::metrics::spmr::{Spmr, read_answers};
 use crate::metrics::{Evaluation, SetResult};
@@ -97,7 +98,7 @@ impl<'a> Evaluator<'a> {
             };
             let scores = sums::scores(&set.texts, &set.pairs, &policy, &reference);
             write_scores(&self.session.folder.scores(&set.name, BEFORE), &scores)?;
-            let (beta, seed) = (self.session.config.dpo.beta, self.session.config.train.seed);
+            let (beta, seed) = (self.session.config.dpo.beta, bootstrap::SEED);
             let spmr = self.spmr(set, BEFORE, start)?;
             results.push(SetResult { spmr, ..SetResult::measure(&set.name, &scores, beta, seed)? });
         }
@@ -168,7 +169,7 @@ impl<'a> Evaluator<'a> {
                 &reference,
             );
             write_scores(&self.session.folder.scores(&set.name, when), &scores)?;
-            let (beta, seed) = (self.session.config.dpo.beta, self.session.config.train.seed);
+            let (beta, seed) = (self.session.config.dpo.beta, bootstrap::SEED);
             let spmr = if twin.is_some() { self.spmr(set, when, Some(adapter))? } else { None };
             results.push(SetResult {
                 spmr,
@@ -194,7 +195,7 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Option<Spmr>> {
         let Some(embedder) = self.embedder(set) else { return Ok(None) };
         let context = || format!("evaluation set `{}`", set.name);
-        let seed = self.session.config.train.seed;
+        let seed = bootstrap::SEED;
         let (answers, left_out) = self.answers(embedder, set, when, adapter)?;
         let spmr = Spmr::measure(&answers, &self.session.config.eval.spmr, left_out, seed)
             .with_context(context)?;
@@ -213,7 +214,7 @@ impl<'a> Evaluator<'a> {
         adapter_sha256: Option<String>,
         results: Vec<SetResult>,
     ) -> Result<Evaluation> {
-        let (beta, seed) = (self.session.config.dpo.beta, self.session.config.train.seed);
+        let (beta, seed) = (self.session.config.dpo.beta, bootstrap::SEED);
         let evaluation = Evaluation {
             adapter_sha256,
             ..Evaluation::new(&self.session.config.model.path, adapter, beta, seed, results)

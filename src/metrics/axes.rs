@@ -12,9 +12,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::bootstrap::{self, Clusters, Draws, RESAMPLES, percentile};
+use crate::metrics::bootstrap::{self, Clusters, Column, Draws, RESAMPLES, percentile};
 use crate::metrics::figure::{Figure, clusters_of};
 use crate::metrics::groups::{MINIMUM_CLUSTERS, members};
+use crate::metrics::interval::{self, Interval, User};
 use crate::metrics::metric::Metric;
 use crate::metrics::score::PairScore;
 
@@ -115,8 +116,8 @@ fn consistency(
             [now, earlier.as_ref().map_or(0.0, |earlier| now - earlier[user].agreement())]
         })
         .collect();
-    let intervals =
-        bootstrap::intervals(&rows, &Clusters::by_user(rows.iter().map(|_| None)), seed);
+    let users = Clusters::by_user(rows.iter().map(|_| None));
+    let intervals = bootstrap::intervals(&rows, [Column::Share, Column::Change], &users, seed);
     let figure = |column: usize| Figure {
         value: rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64,
         low: intervals.map(|intervals| intervals[column].low),
@@ -229,10 +230,15 @@ fn gap_of(attribute: &str, names: &[&str], of_cluster: &[Vec<Block>], seed: u64)
         n: totals[group].pairs,
     };
     let (best, worst) = (place(|a, b| a > b), place(|a, b| a < b));
-    let interval = bootstrap::interval_of(of_cluster.len(), seed, |drawn| {
+    let resampled = bootstrap::interval_of(of_cluster.len(), seed, |drawn| {
         let drawn = drawn.iter().flat_map(|&cluster| of_cluster[cluster].iter().copied());
         let shares = self::shares(groups, drawn);
         shares[best] - shares[worst]
+    });
+    // Where every user of both groups has the same outcome, no resample differs.
+    let interval = resampled.map(|interval| match interval.low < interval.high {
+        true => interval,
+        false => apart(share_of(best, &blocks), share_of(worst, &blocks)),
     });
     let mut shuffled: Vec<f64> =
         (0..RESAMPLES as u64).map(|round| shuffled_gap(groups, &blocks, seed, round)).collect();
@@ -252,6 +258,21 @@ fn gap_of(attribute: &str, names: &[&str], of_cluster: &[Vec<Block>], seed: u64)
         worst,
         shuffled_gap: percentile(&shuffled, SHUFFLED),
     }
+}
+
+/// The interval of a group's share.
+fn share_of(group: usize, blocks: &[Block]) -> Interval {
+    let users: Vec<User> = blocks
+        .iter()
+        .filter(|block| block.group == group)
+        .map(|block| User { pairs: block.wins.pairs as f64, sum: block.wins.won as f64 })
+        .collect();
+    interval::share(&users)
+}
+
+/// The interval of a difference of shares of different people, from the intervals of both.
+fn apart(best: Interval, worst: Interval) -> Interval {
+    Interval { low: best.low - worst.high, high: best.high - worst.low }
 }
 
 /// The pairs of each group.
@@ -338,19 +359,35 @@ mod tests {
     #[test]
     fn the_gap_and_its_ends_equal_their_values_by_hand() {
         let mut scores = Vec::new();
+        // Five users a group, each with the same four outcomes.
         for (gender, won) in [("f", [1, 1, 1, 0]), ("m", [1, 0, -1, 0]), ("x", [1, 1, 0, 0])] {
-            scores
-                .extend((0..4).map(|i| pair(Some(&format!("{gender}{}", i / 2)), won[i], gender)));
+            scores.extend(
+                (0..20).map(|i| pair(Some(&format!("{gender}{}", i / 4)), won[i % 4], gender)),
+            );
         }
         scores.push(pair(Some("z"), 1, "too few"));
         let axes = measure(None, &scores, 12, 2);
         let [fairness] = &axes[0].fairness[..] else { panic!("one attribute") };
-        assert_eq!((&*fairness.attribute, fairness.groups, fairness.gap.n), ("gender", 3, 12));
+        assert_eq!((&*fairness.attribute, fairness.groups, fairness.gap.n), ("gender", 3, 60));
         assert_close(fairness.gap.value, 0.75 - 0.25);
         assert_eq!((&*fairness.best.label, &*fairness.worst.label), ("f", "m"));
         assert_close(fairness.worst.value, 0.25);
         assert!(fairness.gap.low.unwrap() <= 0.5 && fairness.gap.high.unwrap() >= 0.5);
-        assert!(fairness.shuffled_gap >= 0.25);
+        assert!(fairness.shuffled_gap >= 0.1);
+    }
+
+    #[test]
+    fn a_gap_between_all_and_none_has_a_width() {
+        let scores: Vec<_> = (0..20)
+            .map(|i| {
+                let (gender, won) = [("f", 1), ("m", -1)][i % 2];
+                pair(Some(&format!("{gender}{i}")), won, gender)
+            })
+            .collect();
+        let gap = measure(None, &scores, 12, 10)[0].fairness[0].gap;
+        assert_close(gap.value, 1.0);
+        // Wilson's ends for ten users a group: 0.6615 to 1, and 0 to 0.3385.
+        assert!((gap.low.unwrap() - 0.323).abs() <= 1e-3 && gap.high.unwrap() >= 1.0, "{gap:?}");
     }
 
     #[test]

@@ -8,11 +8,17 @@
 //! `mix(mix(seed + (r + 1) * GAMMA) + (k + 1) * GAMMA)`. Nothing is carried from draw to draw, so resamples run on any number of
 //! threads with the same bits, and two columns of figures for the same pairs see the same resamples.
 //!
-//! At a share of exactly 0 or 1 every resample repeats it: the interval has no width and is no bound.
+//! At a share of exactly 0 or 1 every resample repeats it, and few users show little of how users vary: there a share has the interval
+//! of [`crate::metrics::interval`] instead.
 
 use std::collections::HashMap;
 
 use rayon::prelude::*;
+
+use crate::metrics::interval::{self, Interval, User};
+
+/// Seed of every interval, whatever the seed of the run: the same scores have the same figures.
+pub const SEED: u64 = 250_908_022;
 
 /// Resamples behind every interval.
 pub const RESAMPLES: usize = 1_000;
@@ -23,13 +29,15 @@ const TAIL: f64 = 0.025;
 /// The odd constant of SplitMix64, 2^64 divided by the golden ratio.
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The middle 95 % of the resampled means.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Interval {
-    /// 2.5th percentile.
-    pub low: f64,
-    /// 97.5th percentile.
-    pub high: f64,
+/// What the values of a column are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// Any numbers.
+    Number,
+    /// In 0..=1: their mean is a share.
+    Share,
+    /// In -1..=1: shares after less shares before, of the same pairs.
+    Change,
 }
 
 /// Which cluster each pair belongs to.
@@ -72,12 +80,14 @@ impl Clusters {
 /// The intervals of the column means of `rows`, all columns on the same resamples.
 ///
 /// - `rows`: one row per pair, one column per figure, finite.
+/// - `columns`: what the values of each are.
 /// - `clusters`: of the same pairs in the same order.
 ///
 /// `None` with fewer than two clusters: one user's answers do not show how users vary, and an interval of equal resamples would
 /// claim a false certainty. Percentiles interpolate linearly, as NumPy's do.
 pub fn intervals<const COLUMNS: usize>(
     rows: &[[f64; COLUMNS]],
+    columns: [Column; COLUMNS],
     clusters: &Clusters,
     seed: u64,
 ) -> Option<[Interval; COLUMNS]> {
@@ -90,7 +100,22 @@ pub fn intervals<const COLUMNS: usize>(
         .into_par_iter()
         .map(|resample| resampled_means(&totals, seed, resample))
         .collect();
-    Some(std::array::from_fn(|column| middle(means.iter().map(|row| row[column]).collect())))
+    Some(std::array::from_fn(|column| {
+        let resampled = middle(means.iter().map(|row| row[column]).collect());
+        let users = || -> Vec<User> {
+            let user = |total: &Total<COLUMNS>| User {
+                pairs: total.pairs as f64,
+                sum: total.sums[column],
+            };
+            totals.iter().map(user).collect()
+        };
+        let shows_enough = clusters.count >= interval::FEW && resampled.low < resampled.high;
+        match columns[column] {
+            Column::Share if !shows_enough => interval::share(&users()),
+            Column::Change if !shows_enough => interval::change(&users()),
+            _ => resampled,
+        }
+    }))
 }
 
 /// The interval of a statistic other than a mean of columns: `statistic` gets the clusters of a resample, drawn with replacement,
@@ -203,7 +228,7 @@ mod tests {
     }
 
     fn width(rows: &[[f64; 1]], clusters: &Clusters) -> f64 {
-        let [interval] = intervals(rows, clusters, 12).unwrap();
+        let [interval] = intervals(rows, [Column::Number], clusters, 12).unwrap();
         interval.high - interval.low
     }
 
@@ -253,9 +278,9 @@ mod tests {
         let rows = outcomes(300);
         let clusters = Clusters::by_user(rows.iter().map(|_| None));
         let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let first = alone.install(|| intervals(&rows, &clusters, 7));
-        assert_eq!(first, intervals(&rows, &clusters, 7));
-        assert_ne!(first, intervals(&rows, &clusters, 8));
+        let first = alone.install(|| intervals(&rows, [Column::Share], &clusters, 7));
+        assert_eq!(first, intervals(&rows, [Column::Share], &clusters, 7));
+        assert_ne!(first, intervals(&rows, [Column::Share], &clusters, 8));
     }
 
     #[test]
@@ -264,23 +289,47 @@ mod tests {
         let clusters = Clusters::by_user(rows.iter().map(|_| None));
         let mean =
             |drawn: &[usize]| drawn.iter().map(|&i| rows[i][0]).sum::<f64>() / drawn.len() as f64;
-        assert_eq!(interval_of(60, 12, mean), intervals(&rows, &clusters, 12).map(|[one]| one));
+        assert_eq!(
+            interval_of(60, 12, mean),
+            intervals(&rows, [Column::Share], &clusters, 12).map(|[one]| one)
+        );
         assert_eq!(interval_of(1, 12, mean), None);
     }
 
     #[test]
     fn one_user_or_none_has_no_interval() {
-        assert_eq!(intervals(&outcomes(5), &Clusters::by_user([Some("a"); 5]), 0), None);
-        assert_eq!(intervals::<1>(&[], &Clusters::by_user([]), 0), None);
+        assert_eq!(
+            intervals(&outcomes(5), [Column::Share], &Clusters::by_user([Some("a"); 5]), 0),
+            None
+        );
+        assert_eq!(intervals::<1>(&[], [Column::Share], &Clusters::by_user([]), 0), None);
     }
 
     #[test]
     fn two_users_have_an_interval() {
         let clusters = Clusters::by_user(["a", "b", "b"].map(Some));
-        let [interval] = intervals(&[[0.0], [1.0], [1.0]], &clusters, 0).unwrap();
+        let [interval] = intervals(&[[0.0], [1.0], [1.0]], [Column::Number], &clusters, 0).unwrap();
         // A quarter of the resamples is `a` twice, another `b` twice.
         assert_eq!((interval.low, interval.high), (0.0, 1.0));
         assert!(interval_of(2, 0, |drawn| drawn.len() as f64).is_some());
+    }
+
+    #[test]
+    fn a_share_of_few_users_or_without_a_loss_is_not_resampled() {
+        let one_each = |users: usize| Clusters::by_user((0..users).map(|_| None));
+        let of = |rows: &[[f64; 1]], column| intervals(rows, [column], &one_each(rows.len()), 3);
+        let won = vec![[1.0]; 200];
+        for column in [Column::Share, Column::Change] {
+            let [all_won] = of(&won, column).unwrap();
+            assert!(all_won.low < 0.99 && all_won.high >= 1.0, "{all_won:?}");
+        }
+        assert_eq!(of(&won, Column::Number), Some([Interval { low: 1.0, high: 1.0 }]));
+        for users in [49, 50] {
+            let rows = outcomes(users);
+            let resampled = of(&rows, Column::Number) == of(&rows, Column::Share);
+            assert_eq!(resampled, users == 50);
+            assert_eq!(resampled, of(&rows, Column::Number) == of(&rows, Column::Change));
+        }
     }
 
     #[test]

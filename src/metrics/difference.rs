@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 
 use crate::bail_input;
+use crate::metrics::bootstrap::Column;
 use crate::metrics::figure::{Metrics, clusters_of, rows};
 use crate::metrics::score::PairScore;
 
@@ -20,7 +21,7 @@ pub fn difference<S: Borrow<PairScore>>(
     for (row, before) in differences.iter_mut().zip(rows(before, beta)?) {
         row.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
     }
-    Ok(Metrics::of_rows(&differences, [None; 6], &clusters_of(after), seed))
+    Ok(Metrics::of_rows(&differences, Column::Change, [None; 6], &clusters_of(after), seed))
 }
 
 /// Refuses two lists that are not the same pairs in the same order.
@@ -81,16 +82,18 @@ mod tests {
         let change = difference(&before, &after, BETA, 12).unwrap();
         assert_close(change.opa.value, 0.25, 0.0);
         assert_eq!((change.opa.n, change.opa.ties), (4, None));
-        assert_close(change.opa.low.unwrap(), 0.0, 0.0);
-        assert!(change.opa.high.unwrap() > 0.25);
+        // Three users show next to nothing.
+        assert!(change.opa.low.unwrap() < 0.0 && change.opa.high.unwrap() > 0.75);
         assert_close(change.preference_accuracy.value, 0.25, 0.0);
         assert_close(change.reward_margin_mean.value, 0.5, 1e-12);
         for metric in Metric::ALL {
             let none = *difference(&before, &before, BETA, 12).unwrap().get(metric);
+            let width = none.high.unwrap();
             assert_eq!(
                 none,
-                Figure { value: 0.0, low: Some(0.0), high: Some(0.0), n: 4, ties: None }
+                Figure { value: 0.0, low: Some(-width), high: Some(width), n: 4, ties: None }
             );
+            assert_eq!(width > 0.5, metric.is_share(), "a share of three users may still change");
         }
     }
 

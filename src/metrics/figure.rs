@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use serde::{Deserialize, Serialize};
 
 use crate::bail_input;
-use crate::metrics::bootstrap::{self, Clusters};
+use crate::metrics::bootstrap::{self, Clusters, Column};
 use crate::metrics::metric::Metric;
 use crate::metrics::score::PairScore;
 
@@ -55,14 +55,17 @@ impl Metrics {
         }
     }
 
-    /// The column means of `rows`, one column per [`Metric::ALL`], with their intervals.
+    /// The column means of `rows`, one column per [`Metric::ALL`], with their intervals; `share`: what the columns of shares are.
     pub(super) fn of_rows(
         rows: &[[f64; 6]],
+        share: Column,
         ties: [Option<usize>; 6],
         clusters: &Clusters,
         seed: u64,
     ) -> Self {
-        let intervals = bootstrap::intervals(rows, clusters, seed);
+        let columns =
+            Metric::ALL.map(|metric| if metric.is_share() { share } else { Column::Number });
+        let intervals = bootstrap::intervals(rows, columns, clusters, seed);
         let figure = |column: usize| Figure {
             value: rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64,
             low: intervals.map(|intervals| intervals[column].low),
@@ -106,7 +109,7 @@ pub fn measure<S: Borrow<PairScore>>(
         let ties = compared.filter(|ordering| ordering.is_eq()).count();
         metric.compare(scores[0].borrow()).map(|_| ties)
     });
-    Ok(Metrics::of_rows(&rows, ties, &clusters_of(scores), seed))
+    Ok(Metrics::of_rows(&rows, Column::Share, ties, &clusters_of(scores), seed))
 }
 
 /// The clusters of the bootstrap: users.

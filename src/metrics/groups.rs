@@ -12,8 +12,9 @@ use crate::metrics::score::PairScore;
 /// Fewest pairs of a group with figures, unless the user sets another number.
 pub const MINIMUM_N: usize = 10;
 
-/// Users (or pairs without one) that a group must have: one user's pairs do not show how users vary.
-pub const MINIMUM_CLUSTERS: usize = 2;
+/// Fewest users of a group with figures, a pair without a user counting as one: the pairs of a few people show those people, not a
+/// group.
+pub const MINIMUM_CLUSTERS: usize = 5;
 
 /// Attributes of groups, in the order of reports; any other field of a score follows these.
 ///
@@ -129,19 +130,21 @@ mod tests {
     use super::*;
     use crate::metrics::score::pair_of;
 
-    /// Six pairs of three people; the policy has moved by `gain` on the pairs of the first two.
+    /// Thirty pairs of fifteen people, ten of five in each country; the policy has moved by `gain` on the pairs of the first two
+    /// countries.
     fn scores(gain: f64) -> Vec<PairScore> {
         let people = [("a", "Chile", "high"), ("b", "Peru", "low"), ("c", "Norway", "high")];
         let one = |i: usize| {
-            let (user, country, safety) = people[i / 2];
-            let gain = if i < 4 { gain } else { 0.0 };
+            let (user, country, safety) = people[i / 10];
+            let gain = if i < 20 { gain } else { 0.0 };
+            let user = format!("{user}{}", i % 5);
             let mut score =
-                pair_of(&i.to_string(), Some(user), [-20.0 + gain, -18.0, -20.0, -18.0]);
+                pair_of(&i.to_string(), Some(&user), [-20.0 + gain, -18.0, -20.0, -18.0]);
             score.groups.insert("country".into(), country.into());
             score.groups.insert("value_safety".into(), safety.into());
             score
         };
-        (0..6).map(one).collect()
+        (0..30).map(one).collect()
     }
 
     fn group<'a>(groups: &'a [Group], attribute: &str, label: &str) -> &'a Group {
@@ -151,16 +154,16 @@ mod tests {
 
     #[test]
     fn groups_are_counted_measured_and_compared_with_before() {
-        let groups = measure(Some(&scores(0.0)), &scores(4.0), 0.1, 12, 4).unwrap();
+        let groups = measure(Some(&scores(0.0)), &scores(4.0), 0.1, 12, 20).unwrap();
         let high = group(&groups, "value_safety", "high");
-        assert_eq!((high.n, high.clusters), (4, 2));
+        assert_eq!((high.n, high.clusters), (20, 10));
         let opa = high.metrics.as_ref().unwrap().opa;
-        assert!((opa.value - 0.5).abs() <= 0.0 && opa.ties == Some(2));
+        assert!((opa.value - 0.5).abs() <= 0.0 && opa.ties == Some(10));
         let change = high.change.as_ref().unwrap();
         assert!((change.preference_accuracy.value - 0.5).abs() <= 0.0);
         // Peru is in no table of PRISM; Chile and Norway are.
         for region in ["Latin America", "Western", crate::metrics::region::NO_REGION] {
-            assert_eq!(group(&groups, "region", region).n, 2);
+            assert_eq!(group(&groups, "region", region).n, 10);
         }
         let order: Vec<_> = groups.iter().map(|group| &*group.attribute).collect();
         assert!(order.iter().all(|attribute| *attribute != "file"));
@@ -169,13 +172,19 @@ mod tests {
 
     #[test]
     fn a_small_group_is_there_without_a_number() {
-        let groups = measure(None, &scores(4.0), 0.1, 12, 4).unwrap();
+        let scores = scores(4.0);
+        let groups = measure(None, &scores, 0.1, 12, 20).unwrap();
         let low = group(&groups, "value_safety", "low");
-        assert_eq!((low.n, low.clusters, &low.metrics, &low.change), (2, 1, &None, &None));
-        // One user is too few however many pairs there are.
-        let groups = measure(None, &scores(4.0), 0.1, 12, 1).unwrap();
-        assert_eq!(group(&groups, "value_safety", "low").metrics, None);
-        assert!(group(&groups, "value_safety", "high").metrics.is_some());
+        assert_eq!((low.n, low.clusters, &low.metrics, &low.change), (10, 5, &None, &None));
+        let metrics = |scores: &[PairScore]| {
+            let groups = measure(None, scores, 0.1, 12, 1).unwrap();
+            group(&groups, "value_safety", "low").metrics.clone()
+        };
+        assert!(metrics(&scores).is_some());
+        // Four users are too few however many pairs there are.
+        let four: Vec<_> =
+            scores.into_iter().filter(|score| score.user.as_deref() != Some("b0")).collect();
+        assert_eq!(metrics(&four), None);
     }
 
     #[test]
@@ -183,7 +192,7 @@ mod tests {
         let mut scores = scores(4.0);
         scores[5].source = "honesty".into();
         scores[0].groups.insert("shoe_size".into(), "43".into());
-        let groups = measure(None, &scores, 0.1, 12, 4).unwrap();
+        let groups = measure(None, &scores, 0.1, 12, 20).unwrap();
         assert_eq!(groups[0].attribute, "file");
         assert_eq!(group(&groups, "file", "honesty").n, 1);
         assert_eq!(groups.last().unwrap().attribute, "shoe_size");

@@ -16,6 +16,7 @@ pub mod difference;
 pub mod figure;
 pub mod groups;
 pub mod harness;
+pub mod interval;
 pub mod metric;
 pub mod region;
 pub mod result;

@@ -6,7 +6,7 @@ use crate::metrics::bootstrap;
 use crate::metrics::figure::Figure;
 use crate::metrics::groups::{MINIMUM_CLUSTERS, members};
 use crate::metrics::spmr::answer::Answer;
-use crate::metrics::spmr::rows::{changes, clusters_of, column, figure, rows};
+use crate::metrics::spmr::rows::{CHANGES, SHARES, changes, clusters_of, column, figure, rows};
 
 /// SPMR of one group of a set's prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,15 +43,16 @@ pub(super) fn measure(
             let own: Vec<&Answer> = members.iter().map(|&i| &answers[i]).collect();
             let clusters = clusters_of(&own);
             let large = own.len() >= minimum_n && clusters.count() >= MINIMUM_CLUSTERS;
-            let measured = |rows: Vec<[f64; 4]>| {
-                figure(&rows, bootstrap::intervals(&rows, &clusters, seed).as_ref(), chosen)
+            let measured = |rows: Vec<[f64; 4]>, columns| {
+                let intervals = bootstrap::intervals(&rows, columns, &clusters, seed);
+                figure(&rows, intervals.as_ref(), chosen)
             };
             let (mut spmr, mut change) = (None, None);
             if large {
-                spmr = Some(measured(rows(&own, threshold)?));
+                spmr = Some(measured(rows(&own, threshold)?, SHARES));
                 if let Some(before) = before {
                     let earlier: Vec<_> = members.iter().map(|&i| &before[i]).collect();
-                    change = Some(measured(changes(&earlier, &own, threshold)?));
+                    change = Some(measured(changes(&earlier, &own, threshold)?, CHANGES));
                 }
             }
             groups.push(SpmrGroup {

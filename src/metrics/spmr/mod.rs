@@ -24,7 +24,7 @@ use crate::metrics::groups::MINIMUM_N;
 
 pub use answer::{Answer, read_answers, write_answers};
 pub use groups::SpmrGroup;
-use rows::{changes, clusters_of, column, figure, rows};
+use rows::{CHANGES, SHARES, changes, clusters_of, column, figure, rows};
 pub use similarity::{Histogram, Quantiles, Similarity};
 
 /// SPMR of one set.
@@ -92,7 +92,7 @@ impl Spmr {
     ) -> anyhow::Result<Self> {
         let all: Vec<&Answer> = answers.iter().collect();
         let rows = rows(&all, settings.threshold)?;
-        let intervals = bootstrap::intervals(&rows, &clusters_of(&all), seed);
+        let intervals = bootstrap::intervals(&rows, SHARES, &clusters_of(&all), seed);
         let similar = |first: usize| {
             let mut sorted: Vec<f64> = rows.iter().map(|row| row[first + 1]).collect();
             sorted.sort_by(f64::total_cmp);
@@ -112,7 +112,7 @@ impl Spmr {
             .into_iter()
             .map(|(source, some)| {
                 let rows = self::rows(&some, settings.threshold)?;
-                let intervals = bootstrap::intervals(&rows, &clusters_of(&some), seed);
+                let intervals = bootstrap::intervals(&rows, SHARES, &clusters_of(&some), seed);
                 Ok((source.to_owned(), figure(&rows, intervals.as_ref(), chosen)))
             })
             .collect::<anyhow::Result<_>>()?;
@@ -163,7 +163,7 @@ impl Spmr {
         let all = Vec::from_iter;
         let (rows, clusters) =
             (changes(&all(before), &all(after), self.threshold)?, clusters_of(&all(after)));
-        let intervals = bootstrap::intervals(&rows, &clusters, seed);
+        let intervals = bootstrap::intervals(&rows, CHANGES, &clusters, seed);
         let figure = |column| figure(&rows, intervals.as_ref(), column);
         let change = SpmrChange { answer_alone: figure(0), with_prompt: figure(2) };
         Self { change: Some(change), ..self }.group(Some(before), after, seed, MINIMUM_N)
@@ -283,7 +283,12 @@ mod tests {
         assert!((change.answer_alone.value - 0.25).abs() <= 0.0);
         assert!((change.with_prompt.value - 0.0).abs() <= 0.0);
         let none = *measure(&before).figure_change().unwrap();
-        assert_eq!(none, Figure { value: 0.0, low: Some(0.0), high: Some(0.0), n: 4, ties: None });
+        let width = none.high.unwrap();
+        assert_eq!(
+            none,
+            Figure { value: 0.0, low: Some(-width), high: Some(width), n: 4, ties: None }
+        );
+        assert!(width > 0.5, "four users may still change");
         let spmr = Spmr::measure(&after, &settings(), LeftOut::default(), 12).unwrap();
         assert!(spmr.clone().with_change(&before[1..], &after, 12).is_err());
         after.swap(0, 1);

@@ -2,9 +2,17 @@
 
 use crate::bail_input;
 use crate::disk::json_lines::Line;
-use crate::metrics::bootstrap::{self, Clusters};
+use crate::metrics::bootstrap::{Clusters, Column};
 use crate::metrics::figure::Figure;
+use crate::metrics::interval::Interval;
 use crate::metrics::spmr::answer::Answer;
+
+/// What the columns of [`rows`] are.
+pub(super) const SHARES: [Column; 4] =
+    [Column::Share, Column::Number, Column::Share, Column::Number];
+/// What the columns of [`changes`] are.
+pub(super) const CHANGES: [Column; 4] =
+    [Column::Change, Column::Number, Column::Change, Column::Number];
 
 /// [`rows`] of `after` less those of `before`, the same prompts in order.
 pub(super) fn changes(
@@ -39,7 +47,7 @@ pub(super) fn rows(answers: &[&Answer], threshold: f64) -> anyhow::Result<Vec<[f
 
 pub(super) fn figure(
     rows: &[[f64; 4]],
-    intervals: Option<&[bootstrap::Interval; 4]>,
+    intervals: Option<&[Interval; 4]>,
     column: usize,
 ) -> Figure {
     Figure {
