@@ -42,6 +42,9 @@ pub struct EvalArgs {
     /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Start although less memory is free than this takes; the system may end it at any moment
+    #[arg(long)]
+    force: bool,
     /// Print only warnings, errors and results
     #[arg(short, long)]
     quiet: bool,
@@ -58,7 +61,7 @@ pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
     interrupt::install()?;
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let config = config(&args)?;
-    let evaluated = evaluate(&config, &args.device, verbosity)?;
+    let evaluated = evaluate(&config, &args.device, args.force, verbosity)?;
 
     let mut out = std::io::stdout().lock();
     let (before, after) = (evaluated.before.as_ref(), evaluated.after.as_ref());

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use serde::Serialize;
 
-use crate::config::{Dtype, ModelSection, PromptFormat};
+use crate::config::{Dtype, LoraSection, ModelSection, PromptFormat};
 use crate::console::interrupt::{self, Interrupted};
 use crate::console::progress::Verbosity;
 use crate::data::format::Prompts;
@@ -18,10 +18,12 @@ use crate::disk::atomic;
 use crate::error::InputError;
 use crate::inference::engine;
 use crate::inference::generations::{GenerationPass, JournalFile};
+use crate::machine::memory::GenerationPlan;
 use crate::machine::{self, peak};
 use crate::model::adapter;
 use crate::model::generation::{GenerationSettings, Sampling, Stop, StopStrings};
 use crate::session::base::Base;
+use crate::session::held;
 
 /// Generate answers to prompts, with or without an adapter: one JSON object a line, in the order of the prompts.
 #[derive(Debug, Clone, Args)]
@@ -57,7 +59,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Most tokens of an answer
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_most(1 << 24))]
     max_new_tokens: usize,
     /// Draw tokens from the model's distribution, its logits divided by T; 0: take the most probable token
     #[arg(long, value_name = "T", default_value_t = 0.0)]
@@ -76,7 +78,7 @@ pub struct GenerateArgs {
     stop: Vec<String>,
     /// Answers to generate at once; by default 16 on the CPU and 64 on a GPU, fewer if memory is short. Changes speed
     /// and memory; on a GPU also answers in which two tokens are about equally probable
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_most(1 << 16))]
     batch: Option<usize>,
     /// Number type of the weights; auto is bf16 on a GPU and f32 on the CPU. The CPU computes in f32 only
     #[arg(long, value_name = "DTYPE", value_parser = dtype_named(), default_value = "auto")]
@@ -84,6 +86,9 @@ pub struct GenerateArgs {
     /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Start although less memory is free than this takes; the system may end it at any moment
+    #[arg(long)]
+    force: bool,
     /// Print only warnings, errors and results
     #[arg(short, long)]
     quiet: bool,
@@ -132,7 +137,16 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     };
     let (prompts, ids) = prompts(args, &base, verbosity)?;
 
-    let (mut model, model_digest) = base.open(machine::dtype(args.dtype, &device)?, &device)?;
+    let dtype = machine::dtype(args.dtype, &device)?;
+    let longest = ids.iter().map(Vec::len).max().unwrap_or(1);
+    if !args.force {
+        let lora = LoraSection::default();
+        let tokens = longest.saturating_add(args.max_new_tokens).min(base.shape.max_positions);
+        let (shape, sequences) = (&base.shape, args.batch.unwrap_or(1));
+        let answers = GenerationPlan { shape, lora: &lora, dtype, sequences, tokens }.bytes();
+        held::refuse_inference(&base.shape, dtype, longest, answers, &device)?;
+    }
+    let (mut model, model_digest) = base.open(dtype, &device)?;
     let mut adapter = adapter;
     let mut merged = "";
     if let Some(adapter) = adapter.take_if(|_| args.merge) {
@@ -140,7 +154,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         merged = "merged";
     }
     if args.batch.is_none() {
-        let tokens = ids.iter().map(Vec::len).max().unwrap_or(1) + args.max_new_tokens;
+        let tokens = longest + args.max_new_tokens;
         settings.batch = engine::answers_at_once(&model.shape, model.dtype, &model.device, tokens);
     }
     let stop = StopStrings::new(&base.tokenizer, &args.stop);
@@ -185,6 +199,11 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Parses a number from 1 to `most`.
+fn at_most(most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most)
 }
 
 /// Parses a dtype as the configuration names it.

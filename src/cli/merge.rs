@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 
 use crate::console::progress::Verbosity;
 use crate::console::units;
-use crate::model::merge::{Merge, PROBES, Stored, merge as write_merged};
+use crate::model::merge::{Merge, PROBES, Stored, merge as write_merged, read_shape};
+use crate::session::held;
 
 /// Merge an adapter into its base model: a full checkpoint in Hugging Face's layout.
 #[derive(Debug, Clone, Args)]
@@ -28,6 +29,9 @@ pub struct MergeArgs {
     /// Text to compare merged and unmerged logits on, instead of the built-in texts; may be repeated
     #[arg(long, value_name = "TEXT")]
     probe: Vec<String>,
+    /// Start although less memory is free than this takes; the system may end it at any moment
+    #[arg(long)]
+    force: bool,
     /// Print only warnings, errors and results
     #[arg(short, long)]
     quiet: bool,
@@ -55,6 +59,9 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
         StoredAs::F16 => Stored::As(DType::F16),
     };
     let (model, adapter, output) = (&*args.model, &*args.adapter, &*args.output);
+    if !args.force {
+        held::refuse_merge(&read_shape(model)?)?;
+    }
     let mut progress = None;
     let merged =
         write_merged(&Merge { model, adapter, output, stored, probes: &probes }, &mut |_, all| {

@@ -10,6 +10,8 @@ use crate::config::{Projection, RunConfig};
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::dry_run::dry_run;
+use crate::error::InputError;
+use crate::presets;
 use crate::report::Table1;
 use crate::run_folder::guard::Resume;
 use crate::session::Options;
@@ -21,8 +23,11 @@ use crate::train::seeds;
 pub struct TrainArgs {
     /// Configuration: a TOML file, or a preset inside the binary (llama2-7b.toml, llama2-13b.toml, llama2-7b-chat.toml,
     /// llama2-13b-chat.toml, tiny.toml)
-    #[arg(long, value_name = "FILE")]
-    config: String,
+    #[arg(long, value_name = "FILE", required_unless_present = "print_config")]
+    config: Option<String>,
+    /// Print a preset, with its comments, and end: the beginning of a configuration of your own
+    #[arg(long, value_name = "PRESET", exclusive = true)]
+    print_config: Option<String>,
     /// Set one key over the configuration, as in `train.learning_rate=1e-4`; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
@@ -41,7 +46,7 @@ pub struct TrainArgs {
     allow_config_change: bool,
     /// Train once for each of these seeds, one after another in seed-N under the run folder, and report all runs
     /// together with mean and standard deviation
-    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', allow_negative_numbers = true, value_parser = seed)]
     seeds: Vec<u64>,
     /// Print what the run would do and need (tokens, steps, FLOP, time, memory, disk); read no weight and write
     /// nothing. With `--device cuda` or `model.dtype=bf16` the plan is for a GPU, even on a machine without one
@@ -50,6 +55,9 @@ pub struct TrainArgs {
     /// Sustained TFLOP/s from which `--dry-run` computes the time, instead of the measured rate
     #[arg(long, value_name = "X", requires = "dry_run", value_parser = positive)]
     tflops: Option<f64>,
+    /// Start although less memory is free than this takes; the system may end it at any moment
+    #[arg(long)]
+    force: bool,
     /// Print only warnings, errors and results
     #[arg(short, long)]
     quiet: bool,
@@ -58,10 +66,14 @@ pub struct TrainArgs {
 /// Runs the verb: results on stdout, progress on stderr.
 pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     interrupt::install()?;
+    if let Some(preset) = &args.print_config {
+        return print_preset(preset);
+    }
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let config_file = args.config.unwrap_or_default(); // clap has refused a missing one
     let mut overrides = args.set.clone();
     overrides.extend(args.output.map(|dir| format!("output.dir={}", dir.display())));
-    let (config, origin) = RunConfig::load(&args.config, &overrides)?;
+    let (config, origin) = RunConfig::load(&config_file, &overrides)?;
     verbosity.note(format!("config: {origin}"));
     let resume = match args.resume.as_str() {
         "auto" => Resume::Auto,
@@ -72,6 +84,7 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
         device: args.device,
         resume,
         allow_config_change: args.allow_config_change,
+        force: args.force,
         verbosity,
     };
     let configs = seeds::configs(&config, &args.seeds)?;
@@ -114,8 +127,19 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     let dir = config.output.dir.display();
     writeln!(out, "adapter: {}", report.adapter_dir)?;
     writeln!(out, "report:  {dir}/report.html")?;
-    writeln!(out, "next:    {}", next_command(&args.config, &args.set, &config))?;
+    writeln!(out, "next:    {}", next_command(&config_file, &args.set, &config))?;
     Ok(())
+}
+
+/// Prints the text of a preset.
+fn print_preset(name: &str) -> anyhow::Result<()> {
+    let Some(text) = presets::preset(name) else {
+        let names: Vec<_> = presets::NAMES.iter().map(|name| format!("`{name}`")).collect();
+        return Err(InputError::new(format!("`--print-config {name}`: no preset of that name"))
+            .hint(format!("the presets are {}", names.join(", ")))
+            .into());
+    };
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 
 /// A complete command to try after a run: the same run with an adapter on all attention projections. After such a run:
@@ -157,4 +181,8 @@ fn positive(text: &str) -> Result<f64, String> {
         Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
         _ => Err(format!("expected a positive number, got `{text}`")),
     }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0, got `{text}`"))
 }

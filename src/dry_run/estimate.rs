@@ -1,42 +1,21 @@
 //! Estimates what a run will need: steps, tokens, FLOP, memory, disk. Everything follows from the configuration, the
 //! token counts and the shape of the model; no weight is read.
 
-use std::path::Path;
-
 use anyhow::Result;
 use candle_core::DType;
 
-use crate::config::{MetricName, Reference, RunConfig};
+use crate::config::{Reference, RunConfig};
 use crate::data::pack;
 use crate::data::token_pair::TokenPair;
-use crate::hub::HubModel;
 use crate::inference::engine;
-use crate::machine::memory::{self, DeviceKind, GenerationPlan, Memory, PassPlan};
+use crate::machine::memory::{self, DeviceKind, Memory};
 use crate::machine::{peak, rate};
 use crate::model::decoder::Keep;
-use crate::model::generation::GenerationSettings;
-use crate::model::shard::Shard;
-use crate::model::weights;
-use crate::presets;
-use crate::session::inputs::{EvalInputs, Inputs};
+use crate::session::held::{Headers, MicroBatch, Sizes, asked, headers, held};
+use crate::session::inputs::Inputs;
 use crate::session::source::ModelSource;
 use crate::train::best::Judge;
 use crate::train::plan::Plan;
-
-/// Resident memory of the program itself on Linux: code, threads, allocator. Measured: `VmHWM` of a run on the golden
-/// `tiny` model, minus the other components below.
-const PROGRAM_BYTES: f64 = 11.5 * MIB;
-
-/// Memory that CUDA takes on a device for its context and cuBLAS; a round figure, not measured here.
-const CUDA_CONTEXT_BYTES: f64 = 640.0 * MIB;
-
-/// Memory of a tokenizer per byte of its `tokenizer.json`: the parsed JSON and the maps made of it.
-const TOKENIZER_EXPANSION: f64 = 30.0;
-
-/// Memory per byte of the data files: the file, its parsed records and their texts.
-const DATA_EXPANSION: f64 = 3.0;
-
-const MIB: f64 = 1024.0 * 1024.0;
 
 /// Floating-point operations without attention's scores, like the log's `model_tflops`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -77,29 +56,6 @@ impl Disk {
     pub fn total(&self) -> f64 {
         self.checkpoints + self.adapter + self.records + self.base_model
     }
-}
-
-/// The headers of the weights.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Headers {
-    /// Files and bytes of all tensors.
-    Read {
-        /// Number of safetensors files.
-        files: usize,
-        /// Bytes of their tensors.
-        bytes: f64,
-    },
-    /// Why they were not read.
-    Absent(String),
-}
-
-/// The size of a micro-batch; the largest is the one with most tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MicroBatch {
-    /// Tokens computed, each prompt once.
-    pub tokens: usize,
-    /// Scored tokens among them.
-    pub scored: usize,
 }
 
 /// What a run will need.
@@ -182,10 +138,11 @@ impl Estimate {
         };
         let trained = memory::adapter_parameters(model, &config.lora);
         let headers = headers(&inputs.model);
-        let sizes = Sizes { place, dtype, trained, micro_batch: all.largest };
-        let files = data_bytes(config)?;
-        let memory = [Keep::Everything, Keep::Inputs]
-            .map(|keep| held(config, inputs, &sizes, keep, files, &headers));
+        let sizes = Sizes { place, dtype, micro_batch: all.largest };
+        let memory = [
+            held(config, inputs, &sizes, Keep::Everything, &headers)?,
+            held(config, inputs, &sizes, Keep::Inputs, &headers)?,
+        ];
         Ok(Self {
             parameters: model.parameters(),
             trained,
@@ -211,12 +168,6 @@ impl Estimate {
     }
 }
 
-/// The sets that SPMR is measured on.
-fn asked(inputs: &Inputs) -> impl Iterator<Item = &EvalInputs> {
-    let wanted = |set: &&EvalInputs| set.metrics.contains(&MetricName::Spmr);
-    inputs.sets.iter().filter(wanted).filter(|_| inputs.encoder.is_some())
-}
-
 /// Tokens of two answers to every prompt, all of full length.
 fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
     let spmr = &config.eval.spmr;
@@ -227,20 +178,6 @@ fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
         })
         .sum();
     2 * prompts * spmr.max_new_tokens
-}
-
-/// Bytes for 16 answers of full length at once, or for all of a smaller set. A GPU with more memory generates more at
-/// once.
-fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
-    let model = &inputs.shape;
-    let longest = |set: &EvalInputs| set.pairs.iter().map(|pair| pair.prompt.len()).max();
-    let of = |set: &EvalInputs| {
-        let tokens = longest(set).unwrap_or(0) + config.eval.spmr.max_new_tokens;
-        let sequences = GenerationSettings::default().batch.min(set.pairs.len());
-        let tokens = tokens.min(model.max_positions);
-        GenerationPlan { shape: model, lora: &config.lora, dtype, sequences, tokens }.bytes()
-    };
-    asked(inputs).map(of).fold(0.0, f64::max)
 }
 
 /// Running totals over packs.
@@ -262,84 +199,6 @@ impl Count {
             self.largest = self.largest.max(MicroBatch { tokens, scored });
         }
     }
-}
-
-/// What the memory depends on besides the model.
-struct Sizes {
-    place: DeviceKind,
-    dtype: DType,
-    trained: usize,
-    micro_batch: MicroBatch,
-}
-
-/// The memory under `keep`.
-fn held(
-    config: &RunConfig,
-    inputs: &Inputs,
-    sizes: &Sizes,
-    keep: Keep,
-    data_bytes: f64,
-    headers: &Headers,
-) -> Memory {
-    let model = &inputs.shape;
-    let MicroBatch { tokens, scored } = sizes.micro_batch;
-    let pass = PassPlan {
-        shape: model,
-        lora: &config.lora,
-        device: sizes.place,
-        dtype: sizes.dtype,
-        tokens,
-        scored,
-    };
-    let pass = pass.bytes(keep);
-    let weights = (model.parameters() * sizes.dtype.size_in_bytes()) as f64;
-    let adapter = memory::adapter_bytes(sizes.trained, sizes.dtype);
-    let ids = |pairs: &[TokenPair]| -> usize {
-        pairs.iter().map(|pair| pair.prompt.len() + pair.chosen.len() + pair.rejected.len()).sum()
-    };
-    let all_ids = ids(&inputs.train) + inputs.sets.iter().map(|set| ids(&set.pairs)).sum::<usize>();
-    let tokenizer: usize = inputs
-        .tokenizer_files
-        .iter()
-        .filter(|(name, _)| name == "tokenizer.json")
-        .map(|(_, bytes)| bytes.len())
-        .sum();
-    let on_host =
-        TOKENIZER_EXPANSION * tokenizer as f64 + DATA_EXPANSION * data_bytes + 4.0 * all_ids as f64;
-    let fragmentation = memory::fragmentation(sizes.place, keep);
-    let generating = generating(config, inputs, sizes.dtype);
-    let (program, inputs) = match sizes.place {
-        DeviceKind::Cpu => (PROGRAM_BYTES, on_host),
-        DeviceKind::Cuda => (CUDA_CONTEXT_BYTES, 0.0),
-    };
-    let mapped = match (sizes.place, headers) {
-        (DeviceKind::Cpu, Headers::Read { bytes, .. }) => *bytes,
-        // As Llama-2 is published: 16 bits a parameter.
-        (DeviceKind::Cpu, Headers::Absent(_)) => 2.0 * model.parameters() as f64,
-        (DeviceKind::Cuda, _) => 0.0,
-    };
-    Memory {
-        program,
-        inputs,
-        weights,
-        adapter,
-        activations: fragmentation * pass.kept,
-        working: fragmentation * pass.working,
-        logits: pass.logits,
-        generating,
-        loading: program + inputs + weights + mapped,
-    }
-}
-
-/// Bytes of the data files.
-fn data_bytes(config: &RunConfig) -> Result<f64> {
-    let files = config.data.train.iter().chain(config.eval.sets.iter().flat_map(|set| &set.files));
-    let mut total = 0.0;
-    for path in files {
-        let length = std::fs::metadata(path).map(|metadata| metadata.len() as usize);
-        total += length.map_or_else(|_| presets::read(path).map(|bytes| bytes.len()), Ok)? as f64;
-    }
-    Ok(total)
 }
 
 /// Evaluations during and after training.
@@ -375,25 +234,4 @@ fn disk(
             + scored as f64 * score * scores as f64,
         base_model: base_model as f64,
     }
-}
-
-fn headers(source: &ModelSource) -> Headers {
-    let folder = match source {
-        ModelSource::Folder(folder) | ModelSource::Hub(HubModel { folder, .. }) => folder,
-        ModelSource::Embedded(files) => {
-            let weights = files.iter().filter(|(name, _)| name.ends_with(".safetensors"));
-            let (files, bytes) =
-                weights.fold((0, 0), |(n, total), (_, bytes)| (n + 1, total + bytes.len()));
-            return Headers::Read { files, bytes: bytes as f64 };
-        }
-    };
-    let read = |folder: &Path| -> Result<Headers> {
-        let paths = weights::shards(folder)?;
-        let mut bytes = 0;
-        for path in &paths {
-            bytes += Shard::open(path)?.entries().iter().map(|entry| entry.bytes()).sum::<usize>();
-        }
-        Ok(Headers::Read { files: paths.len(), bytes: bytes as f64 })
-    };
-    read(folder).unwrap_or_else(|error| Headers::Absent(error.to_string()))
 }

@@ -9,7 +9,7 @@ use candle_core::{DType, Device};
 
 use crate::config::{Activations, Dtype, RunConfig};
 use crate::console::units;
-use crate::dry_run::estimate::{Estimate, Headers};
+use crate::dry_run::estimate::Estimate;
 use crate::machine::memory::{DeviceKind, Memory};
 use crate::machine::{self, peak, rate};
 use crate::model::decoder::Keep;
@@ -17,6 +17,7 @@ use crate::report::table::Table;
 use crate::run_folder::guard;
 use crate::run_folder::purpose::Purpose;
 use crate::session::Options;
+use crate::session::held::Headers;
 use crate::session::inputs::Inputs;
 
 /// Share of the plain matmul rate that a run sustains: the log's `mfu` on the CPU.

@@ -30,12 +30,18 @@ pub struct Evaluated {
 /// Computes the same figures and writes the same files as a run, and `results.json` with the figures of the adapter, or
 /// of the base model without one. Resumes an interrupted evaluation. Invalid input is an error before anything is
 /// written.
-pub fn evaluate(config: &RunConfig, device: &str, verbosity: Verbosity) -> Result<Evaluated> {
+pub fn evaluate(
+    config: &RunConfig,
+    device: &str,
+    force: bool,
+    verbosity: Verbosity,
+) -> Result<Evaluated> {
     let begun = Instant::now();
     let options = Options {
         device: device.to_owned(),
         resume: Resume::Auto,
         allow_config_change: false,
+        force,
         verbosity,
     };
     let session = Session::open(config, &options, Purpose::Evaluation)?;

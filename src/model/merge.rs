@@ -167,6 +167,11 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
     })
 }
 
+/// The shape of the model in a folder.
+pub fn read_shape(model: &Path) -> Result<Shape> {
+    Ok(read_config(model)?.0)
+}
+
 fn read_config(model: &Path) -> Result<(Shape, String)> {
     let path = model.join(CONFIG_FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| {

@@ -5,6 +5,7 @@
 //! no caller can forget a step.
 
 pub mod base;
+pub mod held;
 pub mod hub_model;
 pub mod inputs;
 pub mod source;
@@ -17,6 +18,7 @@ use candle_core::{DType, Device};
 
 use crate::config::RunConfig;
 use crate::console::progress::Verbosity;
+use crate::data::token_pair::TokenPair;
 use crate::disk::atomic;
 use crate::encoder::embedder::Embedder;
 use crate::encoder::source::EncoderSource;
@@ -42,6 +44,8 @@ pub struct Options {
     pub resume: Resume,
     /// Whether to resume a run after its configuration has changed.
     pub allow_config_change: bool,
+    /// Whether to start although the memory that is free is less than planned.
+    pub force: bool,
     /// How much is printed.
     pub verbosity: Verbosity,
 }
@@ -91,6 +95,9 @@ impl<'a> Session<'a> {
             Purpose::Evaluation => Inputs::for_evaluation(config, verbosity)?,
         };
         inputs.notes.iter().for_each(|note| verbosity.note(note));
+        if !options.force {
+            refuse_what_does_not_fit(config, &inputs, dtype, &device, purpose)?;
+        }
         inputs.fetch_weights()?;
         let encoder = inputs.encoder.as_ref().map(EncoderSource::load).transpose()?;
 
@@ -159,6 +166,24 @@ impl<'a> Session<'a> {
         let revision = self.inputs.model.on_hub().map(|model| model.repository.revision.as_str());
         adapter::config_json(adapter, &lora.target_modules, lora.dropout, &self.base_name, revision)
     }
+}
+
+/// Refuses what takes more memory than is free, before a weight is fetched or read.
+fn refuse_what_does_not_fit(
+    config: &RunConfig,
+    inputs: &Inputs,
+    dtype: DType,
+    device: &Device,
+    purpose: Purpose,
+) -> Result<()> {
+    if purpose == Purpose::Run {
+        return held::refuse_training(config, inputs, dtype, device);
+    }
+    let none: [TokenPair; 0] = [];
+    let Engine { micro_batch_tokens, .. } =
+        engine::engine(&config.train, &config.lora, &inputs.shape, dtype, &none, None);
+    let answering = held::generating(config, inputs, dtype);
+    held::refuse_inference(&inputs.shape, dtype, micro_batch_tokens, answering, device)
 }
 
 /// Loads the model and opens the output folder. The embedded model is unpacked into the folder, so for it the folder is

@@ -148,7 +148,7 @@ pub fn load(
             &folder.join(name).display().to_string(),
             config,
             &section.target_modules,
-            rank,
+            adapter::Rank::Configured(rank),
             device,
         )
     };

@@ -16,7 +16,7 @@ use crate::disk::digest;
 use crate::error::InputError;
 pub use config::config_json;
 use config::{AdapterConfig, read_config};
-pub use tensors::{from_safetensors, key, to_safetensors};
+pub use tensors::{Rank, from_safetensors, key, to_safetensors};
 
 /// File of the weights in an adapter folder.
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -58,10 +58,10 @@ pub fn load(
         }
     })?;
     let AdapterConfig { rank, alpha, use_rslora, targets } = config;
-    let rank = expected.map_or(rank, |section| section.rank);
+    let wanted = expected.map_or(Rank::Own(rank), |section| Rank::Configured(section.rank));
     let tensors =
-        from_safetensors(&bytes, &weights.display().to_string(), shape, &targets, rank, device)?;
-    Ok(Adapter { rank, alpha, use_rslora, tensors })
+        from_safetensors(&bytes, &weights.display().to_string(), shape, &targets, wanted, device)?;
+    Ok(Adapter { rank: wanted.number(), alpha, use_rslora, tensors })
 }
 
 /// What is wrong with a `folder` without `adapter_config.json`.

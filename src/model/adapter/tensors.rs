@@ -43,6 +43,35 @@ pub fn to_safetensors(tensors: &LoraTensors) -> Result<Vec<u8>> {
     )?)
 }
 
+/// The rank that the tensors of an adapter must have, by what says so.
+#[derive(Debug, Clone, Copy)]
+pub enum Rank {
+    /// `lora.rank` of the run.
+    Configured(usize),
+    /// `r` of the adapter's own `adapter_config.json`.
+    Own(usize),
+}
+
+impl Rank {
+    /// The number.
+    pub(super) fn number(self) -> usize {
+        let (Self::Configured(rank) | Self::Own(rank)) = self;
+        rank
+    }
+
+    /// The remedy for tensors of rank `found`.
+    fn remedy(self, found: usize) -> String {
+        match self {
+            Self::Configured(_) => {
+                format!("this adapter was trained with rank {found}; set `lora.rank = {found}`")
+            }
+            Self::Own(own) => format!(
+                "its adapter_config.json says `r` is {own}, its tensors have rank {found}: the two files are of different adapters"
+            ),
+        }
+    }
+}
+
 /// Reads what [`to_safetensors`] or PEFT wrote, as f32 on `device`; `file` names it in errors.
 ///
 /// Refuses tensors that are missing, unknown, of another shape than `rank` gives, or not finite.
@@ -51,7 +80,7 @@ pub fn from_safetensors(
     file: &str,
     shape: &Shape,
     targets: &[Projection],
-    rank: usize,
+    rank: Rank,
     device: &Device,
 ) -> Result<LoraTensors> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| {
@@ -71,11 +100,14 @@ pub fn from_safetensors(
                     .ok_or_else(|| missing(&name, file, &unread))?
                     .clone();
                 let view = tensors.tensor(&name)?;
-                tensor(&view, file, &short_key(layer, projection, letter), dims, device)
+                tensor(&view, file, &short_key(layer, projection, letter), dims, rank, device)
             };
             pairs.set(
                 projection,
-                Some(LoraPair { a: read('A', [rank, from])?, b: read('B', [out, rank])? }),
+                Some(LoraPair {
+                    a: read('A', [rank.number(), from])?,
+                    b: read('B', [out, rank.number()])?,
+                }),
             );
         }
         layers.push(pairs);
@@ -115,6 +147,7 @@ fn tensor(
     file: &str,
     name: &str,
     shape: [usize; 2],
+    rank: Rank,
     device: &Device,
 ) -> Result<Tensor> {
     if view.shape() != shape {
@@ -124,10 +157,7 @@ fn tensor(
         ));
         let side = usize::from(!name.contains("lora_A"));
         return Err(match view.shape().get(side) {
-            Some(rank) if *rank != shape[side] => error.hint(format!(
-                "this adapter was trained with rank {rank}, and its configuration or `lora.rank` says {}",
-                shape[side]
-            )),
+            Some(found) if *found != shape[side] => error.hint(rank.remedy(*found)),
             _ => error.hint("this adapter was trained on a model of another shape"),
         }
         .into());

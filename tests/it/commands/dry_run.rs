@@ -51,6 +51,26 @@ fn assert_peak(plan: &str, run: &std::path::Path, column: usize) {
 }
 
 #[test]
+fn a_run_that_does_not_fit_is_refused_before_a_weight_is_read() {
+    let place = Place::golden("tiny")
+        .set("data.train", vec!["pairs.jsonl"])
+        .set("train.per_device_batch_size", 1_000_000)
+        .set("train.micro_batch_tokens", 1_000_000_000)
+        .set("train.activations", "keep");
+    // About 60 tokens a pair and 20 KiB a token: 160 GiB.
+    place.write("pairs.jsonl", std::fs::read_to_string(pairs()).unwrap().repeat(6_000));
+    let parts = ["more memory (weights", "are free", "train.activations=recompute", "`--force`"];
+    place.refuse(&["--config", "config.toml", "-q"], &parts);
+    assert!(!place.path("run").exists());
+}
+
+#[test]
+fn force_starts_whatever_the_plan_says() {
+    let place = place();
+    place.succeed(&["--config", "config.toml", "--force", "-q"]);
+}
+
+#[test]
 fn a_plan_tells_the_peak_memory_of_a_larger_run_both_ways() {
     let place = Place::new();
     let config = ["--config", "tiny.toml", "--set", "train.max_steps=4", "--set", "eval.sets=[]"];

@@ -196,3 +196,139 @@ fn a_folder_with_anything_else_in_it_is_left_alone() {
         &["holds another run", "data.train"],
     );
 }
+
+/// A folder with the files of a golden adapter and `changes` to its configuration.
+fn adapter_with(place: &Place, folder: &str, changes: &[(&str, serde_json::Value)]) {
+    let from = path("adapters/tiny-nonzero");
+    let text = std::fs::read_to_string(from.join("adapter_config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    changes.iter().for_each(|(name, value)| config[*name] = value.clone());
+    place.write(&format!("{folder}/adapter_config.json"), config.to_string());
+    let weights = std::fs::read(from.join("adapter_model.safetensors")).unwrap();
+    place.write(&format!("{folder}/adapter_model.safetensors"), weights);
+}
+
+/// Refused by `train`, `eval`, `generate` and `merge` alike.
+#[track_caller]
+fn assert_adapter_refused(place: &Place, adapter: &str, parts: &[&str]) {
+    let init = format!("lora.init_from={adapter}");
+    assert_refused(place, &["--set", &init, "--set", "lora.rank=16"], parts);
+    let model = path("models/tiny");
+    let given = ["--model", model.to_str().unwrap(), "--adapter", adapter, "--output", "out"];
+    let pairs = format!("D={}", crate::golden::pairs());
+    for (verb, more) in
+        [("eval", &["--data", &pairs][..]), ("generate", &["--prompt", "a"]), ("merge", &[])]
+    {
+        let output = place.mvpbench(&[&[verb], &given[..], more].concat()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{verb}: {said}");
+        parts.iter().for_each(|part| assert!(said.contains(part), "{verb}: `{part}` in {said}"));
+        assert!(!place.path("out").exists(), "{verb} wrote something");
+    }
+}
+
+#[test]
+fn an_adapter_that_is_no_plain_lora_is_refused_by_every_verb() {
+    let place = place();
+    for (name, value) in [
+        ("init_lora_weights", serde_json::json!("pissa")),
+        ("init_lora_weights", serde_json::json!("olora")),
+        ("alora_invocation_tokens", serde_json::json!([1, 2])),
+        ("use_dora", true.into()),
+        ("a_field_of_2027", serde_json::json!({"x": 1})),
+    ] {
+        adapter_with(&place, "adapter", &[(name, value)]);
+        assert_adapter_refused(&place, "adapter", &["adapter_config.json", name]);
+    }
+}
+
+#[test]
+fn an_adapter_folder_that_lacks_something_is_refused_with_the_remedy() {
+    let place = place();
+    assert_adapter_refused(&place, "owner/name", &["owner/name", "`hf download owner/name"]);
+    adapter_with(&place, "run/adapter", &[]);
+    assert_adapter_refused(&place, "run", &["its adapter is `run/adapter`"]);
+    std::fs::remove_dir_all(place.path("run")).unwrap();
+    adapter_with(&place, "pickle", &[]);
+    std::fs::remove_file(place.path("pickle/adapter_model.safetensors")).unwrap();
+    place.write("pickle/adapter_model.bin", "x");
+    assert_adapter_refused(&place, "pickle", &["adapter_model.bin", "save_pretrained"]);
+    adapter_with(&place, "rank", &[("r", 8.into())]);
+    let output = place
+        .mvpbench(&[
+            "merge",
+            "--model",
+            path("models/tiny").to_str().unwrap(),
+            "--adapter",
+            "rank",
+            "--output",
+            "out",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("`r` is 8, its tensors have rank 16") && !said.contains("lora.rank"),
+        "{said}"
+    );
+}
+
+#[test]
+fn keys_with_the_adapters_name_in_them_are_read() {
+    let place = place();
+    adapter_with(&place, "named", &[]);
+    let bytes = std::fs::read(path("adapters/tiny-nonzero/adapter_model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let named: Vec<_> = tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (name.replace(".weight", ".default.weight"), view))
+        .collect();
+    place.write("named/adapter_model.safetensors", safetensors::serialize(named, None).unwrap());
+    let model = path("models/tiny");
+    let answer = |adapter: &str| {
+        let given = [
+            "generate",
+            "--model",
+            model.to_str().unwrap(),
+            "--adapter",
+            adapter,
+            "--prompt",
+            "a",
+            "-q",
+        ];
+        let output = place.mvpbench(&given).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    assert_eq!(answer("named"), answer(path("adapters/tiny-nonzero").to_str().unwrap()));
+}
+
+#[test]
+fn seeds_a_preset_and_lengths_that_are_none_are_refused_with_what_was_expected() {
+    let place = place();
+    for (arguments, part) in [
+        (&["--config", "tiny.toml", "--seeds", "-1"][..], "expected a whole number from 0"),
+        (&["--print-config", "nosuch.toml"], "the presets are `llama2-7b.toml`"),
+    ] {
+        let output = place.run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
+    let all = ["generate", "--model", "embedded", "--prompt", "a", "--max-new-tokens"];
+    for most in ["18446744073709551615", "0", "-1"] {
+        let output = place.mvpbench(&[&all[..], &[most]].concat()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{most}: {said}");
+    }
+}
+
+#[test]
+fn a_printed_preset_is_a_configuration() {
+    let place = place();
+    let text = place.succeed(&["--print-config", "llama2-7b.toml"]);
+    assert!(text.contains("# ") && text.contains("meta-llama/Llama-2-7b-hf"), "{text}");
+    place.write("own.toml", text.replace("meta-llama/Llama-2-7b-hf", "nowhere"));
+    place.refuse(&["--config", "own.toml"], &["model folder `nowhere`"]);
+}
