@@ -144,7 +144,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         let tokens = longest.saturating_add(args.max_new_tokens).min(base.shape.max_positions);
         let (shape, sequences) = (&base.shape, args.batch.unwrap_or(1));
         let answers = GenerationPlan { shape, lora: &lora, dtype, sequences, tokens }.bytes();
-        held::refuse_inference(&base.shape, dtype, longest, answers, &device)?;
+        held::refuse_inference(&args.model, &base.shape, dtype, longest, answers, &device)?;
     }
     let (mut model, model_digest) = base.open(dtype, &device)?;
     let mut adapter = adapter;
@@ -201,9 +201,9 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     Ok(())
 }
 
-/// Parses a number from 1 to `most`.
+/// Parses a number up to `most`.
 fn at_most(most: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=most)
+    RangedU64ValueParser::new().range(0..=most)
 }
 
 /// Parses a dtype as the configuration names it.

@@ -60,7 +60,7 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
     };
     let (model, adapter, output) = (&*args.model, &*args.adapter, &*args.output);
     if !args.force {
-        held::refuse_merge(&read_shape(model)?)?;
+        held::refuse_merge(&model.display().to_string(), &read_shape(model)?)?;
     }
     let mut progress = None;
     let merged =

@@ -1,8 +1,11 @@
 //! SHA-256 of bytes, of lists of parts and of files.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -55,6 +58,26 @@ pub fn of_file(path: &Path) -> Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
+/// [`of_file`] of a large file that nothing changes while the program runs, such as weights: computed once for each file, its length
+/// and the time of its last change.
+pub fn of_large_file(path: &Path) -> Result<String> {
+    type Known = HashMap<PathBuf, (u64, SystemTime, String)>;
+    static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+    let context = || format!("cannot read `{}`", path.display());
+    let path = path.canonicalize().with_context(context)?;
+    let metadata = path.metadata().with_context(context)?;
+    let (length, changed) = (metadata.len(), metadata.modified().with_context(context)?);
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((l, c, digest)) = known().as_ref().and_then(|all| all.get(&path))
+        && (*l, *c) == (length, changed)
+    {
+        return Ok(digest.clone());
+    }
+    let digest = of_file(&path)?;
+    known().get_or_insert_default().insert(path, (length, changed, digest.clone()));
+    Ok(digest)
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -62,6 +85,20 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_file_that_changes_has_another_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        for text in ["abc", "abd", "abcd"] {
+            std::fs::write(&path, text).unwrap();
+            for _ in 0..2 {
+                assert_eq!(of_large_file(&path).unwrap(), of_bytes(text.as_bytes()), "{text}");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(of_large_file(&folder.path().join("none")).is_err());
+    }
 
     #[test]
     fn moving_a_byte_from_one_part_to_the_next_changes_the_digest() {

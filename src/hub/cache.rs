@@ -4,9 +4,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::disk::atomic;
+use crate::disk::{atomic, digest};
 use crate::hub::name::Repository;
 
 /// The repository's folder.
@@ -27,6 +27,29 @@ pub(super) fn blob(cache: &Path, repository: &Repository, etag: &str) -> PathBuf
 /// The lock file of a download of that content.
 pub(super) fn lock(cache: &Path, repository: &Repository, etag: &str) -> PathBuf {
     cache.join(".locks").join(repository.library().folder_name()).join(format!("{etag}.lock"))
+}
+
+/// Removes the file `path` of a commit with its content if that is not the content it was downloaded with: the name of a large file's
+/// content is its SHA-256. Returns whether it was removed.
+pub(super) fn remove_altered(path: &Path) -> Result<bool> {
+    let blob = path.canonicalize().with_context(|| format!("cannot read `{}`", path.display()))?;
+    let name = blob.file_name().map(|name| name.to_string_lossy().into_owned());
+    let is_sha256 = |name: &String| {
+        name.len() == 64 && name.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let Some(name) = name.filter(is_sha256) else { return Ok(false) };
+    if digest::of_large_file(&blob)? == name {
+        return Ok(false);
+    }
+    for file in [&blob, path] {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove `{}`", file.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(true)
 }
 
 /// Whether `text` is a commit's hash.

@@ -148,13 +148,13 @@ impl Hub {
         Ok(HubModel { repository, commit, folder })
     }
 
-    /// Downloads one file of the commit unless it is cached. Returns its path.
+    /// Downloads one file of the commit unless it is cached and as it was downloaded. Returns its path.
     pub fn fetch(&self, snapshot: &Snapshot, name: &str) -> Result<PathBuf> {
         let client = self.client()?;
         let path = cache::snapshot(&client.settings.cache, &snapshot.repository, &snapshot.commit)
             .join(name);
-        // A file is linked into the commit's folder only when it is whole.
-        if path.is_file() {
+        // A file is linked into the commit's folder only when it is whole; a bit may have changed on disk since.
+        if path.is_file() && !cache::remove_altered(&path)? {
             return Ok(path);
         }
         match &snapshot.files {

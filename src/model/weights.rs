@@ -230,7 +230,7 @@ pub fn digest(folder: &Path) -> Result<String> {
     files.push(folder.join("config.json"));
     files.sort();
     let digests: Vec<String> =
-        files.par_iter().map(|path| digest::of_file(path)).collect::<Result<_>>()?;
+        files.par_iter().map(|path| digest::of_large_file(path)).collect::<Result<_>>()?;
     let names = files
         .iter()
         .filter_map(|path| path.file_name())

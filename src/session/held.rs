@@ -10,7 +10,7 @@ use crate::config::{Activations, MetricName, RunConfig};
 use crate::console::units;
 use crate::data::token_pair::TokenPair;
 use crate::error::InputError;
-use crate::hub::HubModel;
+use crate::hub::{HubModel, name};
 use crate::inference::engine::{self, Engine};
 use crate::machine::memory::{self, DeviceKind, GenerationPlan, Memory, PassPlan};
 use crate::machine::peak;
@@ -136,7 +136,8 @@ pub fn held(
 fn data_bytes(config: &RunConfig) -> Result<f64> {
     let files = config.data.train.iter().chain(config.eval.sets.iter().flat_map(|set| &set.files));
     let mut total = 0.0;
-    for path in files {
+    // Files of the hub are left out: they lie in its cache, and their texts in memory.
+    for path in files.filter(|path| !path.starts_with(name::SCHEME)) {
         let length = std::fs::metadata(path).map(|metadata| metadata.len() as usize);
         total += length.map_or_else(|_| presets::read(path).map(|bytes| bytes.len()), Ok)? as f64;
     }
@@ -220,16 +221,17 @@ pub fn refuse_training(
         hints.push("`--set train.micro_batch_tokens=1024`");
     }
     if training >= memory.answering() - there {
-        refuse(&parts, free, &hints)
+        refuse(&config.model.path, &parts, free, &hints)
     } else {
         let answering = [parts[0], parts[1], ("answers for SPMR", memory.generating)];
-        refuse(&answering, free, &["`--set eval.spmr.max_new_tokens=128`"])
+        refuse(&config.model.path, &answering, free, &["`--set eval.spmr.max_new_tokens=128`"])
     }
 }
 
 /// Refuses a forward pass over so many tokens, or answers of `answering` bytes, that take more memory beside the weights of `shape`
 /// than is free on `device`.
 pub fn refuse_inference(
+    model: &str,
     shape: &Shape,
     dtype: DType,
     tokens_at_once: usize,
@@ -242,15 +244,15 @@ pub fn refuse_inference(
     let pass = (2 * shape.intermediate + 3 * shape.hidden) as f64 * tokens_at_once as f64 * size;
     let parts =
         [("weights", shape.parameters() as f64 * size), ("working memory", pass.max(answering))];
-    refuse(&parts, free, &[])
+    refuse(model, &parts, free, &[])
 }
 
 /// Refuses a merge that takes more memory than is free: two tensors of the largest size in f32, the one that is merged or compared and
 /// its product.
-pub fn refuse_merge(shape: &Shape) -> Result<()> {
+pub fn refuse_merge(model: &str, shape: &Shape) -> Result<()> {
     let Some(free) = peak::available_memory_bytes() else { return Ok(()) };
     let largest = shape.hidden * shape.vocab.max(shape.intermediate);
-    refuse(&[("two tensors of the largest size in f32", 8.0 * largest as f64)], free, &[])
+    refuse(model, &[("two tensors of the largest size in f32", 8.0 * largest as f64)], free, &[])
 }
 
 /// A bound on the largest micro-batch of any order of `pairs`: the longest ones of a step, up to the budget or the longest pair.
@@ -267,8 +269,8 @@ fn largest_micro_batch(pairs: &[TokenPair], step: usize, budget: usize) -> Micro
     }
 }
 
-/// Refuses `parts` that together are more than `free` bytes; `hints`: settings that take less.
-fn refuse(parts: &[(&str, f64)], free: f64, hints: &[&str]) -> Result<()> {
+/// Refuses `parts` that together are more than `free` bytes; `model`: what takes them, `hints`: settings that take less.
+fn refuse(model: &str, parts: &[(&str, f64)], free: f64, hints: &[&str]) -> Result<()> {
     let needed: f64 = parts.iter().map(|(_, bytes)| bytes).sum();
     if needed <= free {
         return Ok(());
@@ -280,7 +282,7 @@ fn refuse(parts: &[(&str, f64)], free: f64, hints: &[&str]) -> Result<()> {
         hints => format!("{} takes less; ", hints.join(" or ")),
     };
     Err(InputError::new(format!(
-        "this takes {} more memory ({}), and {} are free",
+        "`{model}` takes {} more memory ({}), and {} are free",
         units::bytes(needed),
         each.join(", "),
         units::bytes(free)
@@ -294,8 +296,9 @@ mod tests {
     use super::*;
 
     fn pair(prompt: usize, chosen: usize, rejected: usize) -> TokenPair {
-        let ids = |n: usize| vec![1; n];
-        TokenPair { prompt: ids(prompt), chosen: ids(chosen), rejected: ids(rejected), row: 0 }
+        let ids = |id: u32, n: usize| vec![id; n];
+        let (chosen, rejected) = (ids(2, chosen), ids(3, rejected));
+        TokenPair { prompt: ids(1, prompt), chosen, rejected, row: 0 }
     }
 
     #[test]
@@ -315,10 +318,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_its_parts_and_what_takes_less() {
         let parts = [("weights", 3e9), ("activations", 2e9)];
-        refuse(&parts, 5e9, &[]).unwrap();
-        let error = refuse(&parts, 4.9e9, &["`--set a=1`", "`--set b=2`"]).unwrap_err();
+        refuse("m", &parts, 5e9, &[]).unwrap();
+        let error = refuse("m", &parts, 4.9e9, &["`--set a=1`", "`--set b=2`"]).unwrap_err();
         let error = InputError::of(&error).unwrap();
-        for part in ["4.7 GiB", "weights 2.8 GiB", "activations 1.9 GiB", "4.6 GiB are free"] {
+        for part in
+            ["`m` takes 4.7 GiB", "weights 2.8 GiB", "activations 1.9 GiB", "4.6 GiB are free"]
+        {
             assert!(error.to_string().contains(part), "{error}");
         }
         let hint = error.remedy().unwrap();

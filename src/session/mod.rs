@@ -183,7 +183,14 @@ fn refuse_what_does_not_fit(
     let Engine { micro_batch_tokens, .. } =
         engine::engine(&config.train, &config.lora, &inputs.shape, dtype, &none, None);
     let answering = held::generating(config, inputs, dtype);
-    held::refuse_inference(&inputs.shape, dtype, micro_batch_tokens, answering, device)
+    held::refuse_inference(
+        &config.model.path,
+        &inputs.shape,
+        dtype,
+        micro_batch_tokens,
+        answering,
+        device,
+    )
 }
 
 /// Loads the model and opens the output folder. The embedded model is unpacked into the folder, so for it the folder is

@@ -325,6 +325,31 @@ fn an_altered_file_is_deleted_and_refused() {
 }
 
 #[test]
+fn weights_that_changed_in_the_cache_are_fetched_again() {
+    let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
+    succeed(&place, &hub, &[], &[]);
+    let whole = cached(&place, WEIGHTS);
+    let file = place.path(&format!("hf/hub/models--org--tiny/snapshots/{COMMIT}/{WEIGHTS}"));
+    let file = file.canonicalize().unwrap();
+    for (what, change) in [("a bit", None), ("the end", Some(1000))] {
+        let mut bytes = whole.clone();
+        match change {
+            None => bytes[20_001] ^= 64,
+            Some(length) => bytes.truncate(length),
+        }
+        std::fs::write(&file, bytes).unwrap();
+        std::fs::remove_dir_all(place.path("run")).unwrap();
+        succeed(&place, &hub, &[], &[]);
+        assert_eq!(cached(&place, WEIGHTS), whole, "{what}");
+    }
+    let mut bytes = whole.clone();
+    bytes[20_001] ^= 64;
+    std::fs::write(&file, bytes).unwrap();
+    std::fs::remove_dir_all(place.path("run")).unwrap();
+    assert_fails(&place, &hub, &[], &[("HF_HUB_OFFLINE", "1")], 2, &["not in the cache"]);
+}
+
+#[test]
 fn mistakes_in_the_data_show_before_the_weights_are_fetched() {
     let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
     let data = ["--set", "data.train=[\"nowhere.json\"]"];
