@@ -140,8 +140,7 @@ fn data(criterion: &mut Criterion) {
     let files = TokenizerFiles {
         tokenizer: bytes_of("tokenizer.json").unwrap(),
         tokenizer_config: bytes_of("tokenizer_config.json"),
-        special_tokens_map: None,
-        config: None,
+        ..Default::default()
     };
     let tokenizer = Tokenizer::from_bytes(&files, "tiny").unwrap();
     let name = "embedded:tiny/data/MVP_train.json";

@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mvpbench::cli::{data, doctor, eval, finish, generate, merge, report, train};
+use mvpbench::error::bounded::Bounded;
+
+/// Ends the program where a file asks for too much memory.
+#[global_allocator]
+static ALLOCATOR: Bounded = Bounded;
 
 /// LoRA + DPO fine-tuning of Llama-2, with the evaluation of MVPBench.
 #[derive(Parser)]

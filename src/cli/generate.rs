@@ -40,8 +40,8 @@ pub struct GenerateArgs {
     /// Add the adapter to the weights in memory first: each token is cheaper
     #[arg(long, requires = "adapter")]
     merge: bool,
-    /// Prompts: JSONL or a JSON array of records with `prompt` (a text or messages), of pairs, or of MVPBench records;
-    /// or a .txt file with one prompt a line
+    /// Prompts: JSONL, a JSON array or Parquet of records with `prompt` (a text or messages), of pairs, or of MVPBench
+    /// records; or a .txt file with one prompt a line
     #[arg(
         long,
         value_name = "FILE",
@@ -120,7 +120,12 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         path => path.to_owned(),
     };
     let base = Base::load(
-        &ModelSection { path, revision: args.revision.clone(), dtype: args.dtype },
+        &ModelSection {
+            path,
+            revision: args.revision.clone(),
+            dtype: args.dtype,
+            ..ModelSection::default()
+        },
         verbosity,
     )?;
     base.notes.iter().for_each(|note| verbosity.note(note));
@@ -246,9 +251,14 @@ fn prompts(
     let format = if args.chat { PromptFormat::Chat } else { PromptFormat::Mvpbench };
     let mut notes = Vec::new();
     let prompts = match &args.prompts {
-        Some(path) => base.prompts(path, format, &mut notes)?,
+        Some(path) => {
+            let loaded = base.prompts(path, format, &mut notes)?;
+            notes.extend(loaded.counts.unread_line().map(|line| format!("{path}: {line}")));
+            loaded.prompts
+        }
         None => {
-            let template = Prompts { format, template: base.template.as_ref() };
+            let template =
+                Prompts { format, template: base.template.as_ref(), ..Prompts::default() };
             let typed = (1..).zip(&args.prompt);
             typed
                 .map(|(number, text)| Prompt::typed(text, number, &template))

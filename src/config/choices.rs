@@ -43,6 +43,16 @@ choices! {
         F32 = "f32",
     }
 
+    /// Whose rules make token ids of a text.
+    #[derive(Default)]
+    TokenizerRules {
+        /// `tokenizer.json` as it stands, as in transformers 4 and in Llama's own code.
+        #[default]
+        File = "file",
+        /// As transformers 5, which rebuilds the tokenizer where its class is `LlamaTokenizer`: no `▁` after a special token.
+        Transformers5 = "transformers5",
+    }
+
     /// A linear layer of the decoder that can carry an adapter, under the checkpoint's name; in PEFT's order.
     Projection {
         /// Attention queries.
@@ -128,6 +138,17 @@ choices! {
         /// and the EOS id always appended to both answers. The original then cut a too long sequence at its
         /// beginning (`keep_end`); here `max_length` cuts the end of the answer in both ways.
         Separate = "separate",
+    }
+
+    /// Whether a conversation gets a BOS that its chat template does not write. A plain text, also one that `prompt_format = "chat"`
+    /// puts through the template, begins with exactly one BOS in any case.
+    #[derive(Default)]
+    AddBos {
+        /// No: the template writes all special tokens, as in TRL and transformers.
+        #[default]
+        Template = "template",
+        /// Yes: one BOS, whoever writes it.
+        Always = "always",
     }
 
     /// Learning rate over the steps, after the warm-up.

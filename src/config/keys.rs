@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use super::choices::LossType::*;
 use super::choices::{
-    Activations, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat, Reference,
-    Scheduler, Tokenization,
+    Activations, AddBos, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat,
+    Reference, Scheduler, Tokenization, TokenizerRules,
 };
 
 /// Which values a key accepts.
@@ -79,6 +79,7 @@ pub(super) const KEYS: &[Key] = &[
     key("model.path", Kind::Text),
     key("model.revision", Kind::Text),
     key("model.dtype", Kind::Choice(Dtype::NAMES)),
+    key("model.tokenizer", Kind::Choice(TokenizerRules::NAMES)),
     key("lora.rank", Kind::Integer(1..=1024)),
     key("lora.alpha", POSITIVE),
     key("lora.use_rslora", Kind::Flag),
@@ -94,6 +95,7 @@ pub(super) const KEYS: &[Key] = &[
     key("data.train", Kind::Files),
     key("data.prompt_format", Kind::Choice(PromptFormat::NAMES)),
     key("data.tokenization", Kind::Choice(Tokenization::NAMES)),
+    key("data.add_bos", Kind::Choice(AddBos::NAMES)),
     key("data.max_prompt_tokens", ANY_COUNT),
     key("data.max_length", ANY_COUNT),
     key("data.shuffle", Kind::Flag),
@@ -132,10 +134,12 @@ pub(super) const EVALUATION_KEYS: &[&str] = &[
     "model.path",
     "model.revision",
     "model.dtype",
+    "model.tokenizer",
     "lora.init_from",
     "dpo.beta",
     "data.prompt_format",
     "data.tokenization",
+    "data.add_bos",
     "data.max_prompt_tokens",
     "data.max_length",
     "train.seed",

@@ -22,8 +22,8 @@ use toml::{Table, Value};
 use crate::error::InputError;
 use crate::{bail_input, presets};
 pub use choices::{
-    Activations, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat, Reference,
-    Scheduler, Tokenization,
+    Activations, AddBos, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat,
+    Reference, Scheduler, Tokenization, TokenizerRules,
 };
 pub use sections::{
     DataSection, DpoSection, EvalSection, EvalSet, LoraSection, ModelSection, OutputSection,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    Activations, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat, Reference,
-    Scheduler, Tokenization,
+    Activations, AddBos, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat,
+    Reference, Scheduler, Tokenization, TokenizerRules,
 };
 
 /// `[model]`: the frozen base model.
@@ -19,11 +19,18 @@ pub struct ModelSection {
     pub revision: String,
     /// Number type of the frozen weights and of the activations; the adapter is always f32.
     pub dtype: Dtype,
+    /// Whose rules make token ids of a text.
+    pub tokenizer: TokenizerRules,
 }
 
 impl Default for ModelSection {
     fn default() -> Self {
-        Self { path: String::new(), revision: "main".into(), dtype: Dtype::Auto }
+        Self {
+            path: String::new(),
+            revision: "main".into(),
+            dtype: Dtype::Auto,
+            tokenizer: TokenizerRules::File,
+        }
     }
 }
 
@@ -99,7 +106,9 @@ pub struct DataSection {
     pub prompt_format: PromptFormat,
     /// How a prompt and its answers become token ids.
     pub tokenization: Tokenization,
-    /// Tokens of a prompt that are kept, counted from its end; 0 for no limit.
+    /// Whether a conversation gets a BOS that its chat template does not write.
+    pub add_bos: AddBos,
+    /// Tokens of a prompt that are kept, its BOS and its end; 0 for no limit.
     pub max_prompt_tokens: usize,
     /// Tokens of prompt and answer together, the end of the answer is cut; 0 for no limit.
     pub max_length: usize,
@@ -113,6 +122,7 @@ impl Default for DataSection {
             train: Vec::new(),
             prompt_format: PromptFormat::Mvpbench,
             tokenization: Tokenization::Joint,
+            add_bos: AddBos::Template,
             max_prompt_tokens: 512,
             max_length: 1024,
             shuffle: true,

@@ -1,29 +1,30 @@
 //! Conversations as text, through the model's own `chat_template`: a Jinja template, rendered as transformers renders it.
 
+mod engine;
+mod python_json;
+mod tags;
+
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use minijinja::syntax::SyntaxConfig;
+use anyhow::Result;
+use minijinja::Environment;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, ErrorKind};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::tokenizer::Tokenizer;
+use crate::data::format::fields::shorten;
 use crate::error::InputError;
-
-/// Most steps of a template; one that takes more is refused as endless.
-const FUEL: u64 = 10_000_000;
-
-/// The longest source of a template, in bytes; those of the hub's models have up to twenty thousand. The compiler takes time
-/// quadratic in the longest expression.
-const LONGEST_SOURCE: usize = 64 << 10;
-
-/// Stack for compiling the longest source, in bytes; pages that are not used take no memory.
-const COMPILER_STACK: usize = 256 << 20;
 
 /// Longest text of one conversation, in bytes.
 const LONGEST_TEXT: usize = 64 << 20;
+
+/// Names in a list of templates: the one that transformers takes, and the one that it takes for a record with tools.
+const DEFAULT: &str = "default";
+const FOR_TOOLS: &str = "tool_use";
+
+/// Names under which a message holds the model's reasoning, the standard one first.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// A model's chat template.
 ///
@@ -33,88 +34,109 @@ const LONGEST_TEXT: usize = 64 << 20;
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
     name: String,
-    bos: String,
-    eos: String,
+    /// The names of the templates, one of which is usually [`DEFAULT`].
+    listed: Vec<String>,
+    /// `bos_token`, `eos_token` and the other special tokens that the model has.
+    special: Map<String, Value>,
+}
+
+/// What a record gives its template beside the messages, under the names of transformers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Variables {
+    /// `tools`: functions that the model may call, as JSON schemas.
+    pub tools: Option<Vec<Value>>,
+    /// `chat_template_kwargs`: any other variables.
+    pub others: Map<String, Value>,
 }
 
 impl ChatTemplate {
-    /// The template of a model folder, if it has one: `chat_template.jinja`, or `chat_template` of `tokenizer_config.json`
-    /// (of several the one named `default`). `name`: the folder, for messages.
+    /// The template of a model folder, if it has one: `chat_template.jinja`, or `chat_template` of `tokenizer_config.json`, a
+    /// text or a list of named ones. `name`: the folder, for messages.
     pub fn find(
         jinja: Option<&[u8]>,
         tokenizer_config: Option<&[u8]>,
         tokenizer: &Tokenizer,
         name: &str,
     ) -> Result<Option<Self>> {
-        if let Some(bytes) = jinja {
-            let name = format!("{name}/chat_template.jinja");
-            let source = String::from_utf8(bytes.to_vec())
-                .map_err(|_| InputError::new(format!("{name}: expected UTF-8 text")))?;
-            return Self::new(source, tokenizer, name).map(Some);
-        }
         let config: Value = tokenizer_config
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .unwrap_or_default();
-        let source = match &config["chat_template"] {
-            Value::String(source) => Some(source.as_str()),
-            Value::Array(named) => named
-                .iter()
-                .find(|template| template["name"] == "default")
-                .and_then(|template| template["template"].as_str()),
-            _ => None,
+        let in_config = format!("{name}/tokenizer_config.json: `chat_template`");
+        let one = |source: String| vec![(DEFAULT.to_owned(), source)];
+        let (sources, name) = match (jinja, &config["chat_template"]) {
+            (Some(bytes), _) => {
+                let name = format!("{name}/chat_template.jinja");
+                let source = String::from_utf8(bytes.to_vec())
+                    .map_err(|_| InputError::new(format!("{name}: expected UTF-8 text")))?;
+                (one(source), name)
+            }
+            (None, Value::String(source)) => (one(source.clone()), in_config),
+            (None, Value::Array(list)) => (named(list, &in_config)?, in_config),
+            (None, _) => return Ok(None),
         };
-        let name = format!("{name}/tokenizer_config.json: `chat_template`");
-        source.map(|source| Self::new(source.to_owned(), tokenizer, name)).transpose()
+        let mut template = Self::of_sources(sources, tokenizer, name)?;
+        for key in ["unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] {
+            let text = config[key].as_str().or_else(|| config[key]["content"].as_str());
+            if let Some(text) = text {
+                template.special.insert(key.to_owned(), text.into());
+            }
+        }
+        Ok(Some(template))
     }
 
     /// A template from its source. `name`: for messages.
     pub fn new(source: String, tokenizer: &Tokenizer, name: String) -> Result<Self> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
-        environment.set_syntax(syntax);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_fuel(Some(FUEL));
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> Result<(), minijinja::Error> {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
-        if source.len() > LONGEST_SOURCE {
-            crate::bail_input!(
-                "{name}: a template of {} bytes, expected at most {LONGEST_SOURCE}",
-                source.len()
-            );
+        Self::of_sources(vec![(DEFAULT.to_owned(), source)], tokenizer, name)
+    }
+
+    fn of_sources(
+        sources: Vec<(String, String)>,
+        tokenizer: &Tokenizer,
+        name: String,
+    ) -> Result<Self> {
+        let mut environment = engine::environment()?;
+        let mut listed = Vec::new();
+        for (title, source) in sources {
+            listed.push(title.clone());
+            if title == DEFAULT || title == FOR_TOOLS {
+                engine::compile(&mut environment, title, &source, &name)?;
+            }
         }
-        // The compiler goes as deep as an expression is long.
-        let compiled = std::thread::scope(|scope| {
-            let compile = || environment.add_template_owned("chat", source);
-            let thread = std::thread::Builder::new().stack_size(COMPILER_STACK);
-            Ok::<_, io::Error>(thread.spawn_scoped(scope, compile)?.join())
-        });
-        match compiled.context("cannot start a thread")? {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => crate::bail_input!("{name}: not a template: {error}"),
-            Err(_) => crate::bail_input!("{name}: not a template"),
+        let mut special = Map::new();
+        special.insert("eos_token".to_owned(), tokenizer.eos_text().into());
+        if let Some(bos) = tokenizer.bos_text() {
+            special.insert("bos_token".to_owned(), bos.into());
         }
-        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-        let (bos, eos) = (text(tokenizer.bos_text()), text(Some(tokenizer.eos_text())));
-        Ok(Self { environment: Arc::new(environment), name, bos, eos })
+        Ok(Self { environment: Arc::new(environment), name, listed, special })
     }
 
     /// The text of some messages; with `add_generation_prompt` it ends where the assistant's answer begins.
-    pub fn render(&self, messages: &[Value], add_generation_prompt: bool) -> Result<String> {
-        let context = json!({
-            "messages": messages,
-            "add_generation_prompt": add_generation_prompt,
-            "bos_token": self.bos,
-            "eos_token": self.eos,
-        });
+    ///
+    /// As in transformers, a message's fields that are null are left out, and variables of the record come before special tokens.
+    pub fn render(
+        &self,
+        messages: &[Value],
+        variables: &Variables,
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        let mut context = self.special.clone();
+        context.insert("tools".to_owned(), json!(variables.tools));
+        context.insert("documents".to_owned(), Value::Null);
+        context.extend(variables.others.clone());
+        context.insert("messages".to_owned(), messages.iter().map(for_template).collect());
+        context.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
+
+        let has = |title: &str| self.listed.iter().any(|listed| listed == title);
+        let title = match variables.tools {
+            Some(_) if has(FOR_TOOLS) => FOR_TOOLS,
+            _ if has(DEFAULT) => DEFAULT,
+            _ => return Err(self.no_default().into()),
+        };
         let mut text = Text::default();
-        let rendered = self.environment.get_template("chat").and_then(|template| {
-            template.render_captured_to(Serde(&context), &mut text).map(|_| ())
+        let rendered = engine::bounded_for(&self.name, || {
+            self.environment.get_template(title).and_then(|template| {
+                template.render_captured_to(Serde(&context), &mut text).map(|_| ())
+            })
         });
         rendered.map_err(|error| {
             let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
@@ -126,16 +148,32 @@ impl ChatTemplate {
         Ok(String::from_utf8(text.bytes)?)
     }
 
+    fn no_default(&self) -> InputError {
+        const SHOWN: usize = 12;
+        let mut names: Vec<_> =
+            self.listed.iter().take(SHOWN).map(|name| format!("`{}`", shorten(name))).collect();
+        if self.listed.len() > SHOWN {
+            names.push(format!("and {} more", self.listed.len() - SHOWN));
+        }
+        let has = if names.is_empty() {
+            "it is empty".to_owned()
+        } else {
+            format!("it has {}", names.join(", "))
+        };
+        InputError::new(format!("{}: a list of templates without a `{DEFAULT}`; {has}", self.name))
+            .hint(format!("name the one to use `{DEFAULT}`, or save it as chat_template.jinja"))
+    }
+
     /// Prompt, chosen and rejected answer as text: the prompt ends where an answer begins, and each answer is the text after it.
     pub(super) fn texts(
         &self,
         prompt: &[Value],
-        chosen: &[Value],
-        rejected: &[Value],
+        [chosen, rejected]: [&[Value]; 2],
+        variables: &Variables,
     ) -> Result<[String; 3]> {
-        let before = self.render(prompt, true)?;
+        let before = self.render(prompt, variables, true)?;
         let answer = |answer: &[Value]| -> Result<String> {
-            let whole = self.render(&[prompt, answer].concat(), false)?;
+            let whole = self.render(&[prompt, answer].concat(), variables, false)?;
             match whole.strip_prefix(before.as_str()) {
                 Some(answer) => Ok(answer.to_owned()),
                 None => Err(InputError::new(format!(
@@ -152,8 +190,34 @@ impl ChatTemplate {
 
     /// Whether a rendered text begins with the BOS text, so that the tokenizer must not add another.
     pub(super) fn writes_bos(&self, rendered: &str) -> bool {
-        !self.bos.is_empty() && rendered.starts_with(&self.bos)
+        let bos = self.special.get("bos_token").and_then(Value::as_str);
+        bos.is_some_and(|bos| rendered.starts_with(bos))
     }
+}
+
+/// The templates of a list, each with its name.
+fn named(list: &[Value], place: &str) -> Result<Vec<(String, String)>> {
+    let one = |template: &Value| {
+        let text = |key: &str| template[key].as_str().map(str::to_owned);
+        text("name").zip(text("template")).ok_or_else(|| {
+            let message =
+                format!("{place}: a list with an element that has no texts `name` and `template`");
+            InputError::new(message).into()
+        })
+    };
+    list.iter().map(one).collect()
+}
+
+/// A message as transformers gives it to a template: without fields that are null, its reasoning under the names templates read.
+fn for_template(message: &Value) -> Value {
+    let Value::Object(fields) = message else { return message.clone() };
+    let set = || fields.iter().filter(|(_, value)| !value.is_null());
+    let reasoning = REASONING.iter().find_map(|name| fields.get(*name).filter(|v| !v.is_null()));
+    let mut seen = Map::new();
+    seen.extend(reasoning.map(|text| ("thinking".to_owned(), text.clone())));
+    seen.extend(set().map(|(name, value)| (name.clone(), value.clone())));
+    seen.extend(reasoning.map(|text| ("reasoning_content".to_owned(), text.clone())));
+    Value::Object(seen)
 }
 
 /// The output of a template, up to a limit.
@@ -206,7 +270,7 @@ pub(crate) mod tests {
         Tokenizer::load(&folder).unwrap()
     }
 
-    fn template(source: &str) -> ChatTemplate {
+    pub(crate) fn template(source: &str) -> ChatTemplate {
         ChatTemplate::new(source.to_owned(), &tokenizer(), "t".to_owned()).unwrap()
     }
 
@@ -220,14 +284,14 @@ pub(crate) mod tests {
             message("user", "And?"),
         ];
         assert_eq!(
-            llama.render(&conversation, true).unwrap(),
+            llama.render(&conversation, &Variables::default(), true).unwrap(),
             "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\n Why? [/INST] So. </s><s>[INST] And? [/INST]"
         );
         let [prompt, chosen, rejected] = llama
             .texts(
                 &[message("user", "Why?")],
-                &[message("assistant", "a")],
-                &[message("assistant", "b c")],
+                [&[message("assistant", "a")], &[message("assistant", "b c")]],
+                &Variables::default(),
             )
             .unwrap();
         assert_eq!(prompt, "<s>[INST] Why? [/INST]");
@@ -243,23 +307,38 @@ pub(crate) mod tests {
              {% endif %}\n{% if loop.last and add_generation_prompt %}\n{{ '\\n<|assistant|>\\n' }}\n{% endif %}\n{% endfor %}\n",
         );
         assert_eq!(
-            zephyr.render(&[message("user", "q"), message("assistant", "a")], false).unwrap(),
+            zephyr
+                .render(
+                    &[message("user", "q"), message("assistant", "a")],
+                    &Variables::default(),
+                    false
+                )
+                .unwrap(),
             "<|user|>\nq\n<|assistant|>\na</s>\n"
         );
     }
 
     #[test]
     fn a_conversation_that_the_template_refuses_is_an_input_error() {
-        let error = template(LLAMA_2).render(&[message("assistant", "a")], false).unwrap_err();
+        let error = template(LLAMA_2)
+            .render(&[message("assistant", "a")], &Variables::default(), false)
+            .unwrap_err();
         assert!(
             InputError::of(&error).unwrap().to_string().contains("roles must alternate"),
             "{error}"
         );
-        let error = template("{{ messages.nobody() }}").render(&[], true).unwrap_err();
+        let error = template("{{ messages.nobody() }}")
+            .render(&[], &Variables::default(), true)
+            .unwrap_err();
         assert!(InputError::of(&error).is_some(), "{error}");
         let endless =
             "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
-        assert!(InputError::of(&template(endless).render(&[], true).unwrap_err()).is_some());
+        assert!(
+            InputError::of(
+                &template(endless).render(&[], &Variables::default(), true).unwrap_err()
+            )
+            .is_some()
+        );
         assert!(ChatTemplate::new("{% if".to_owned(), &tokenizer(), "t".to_owned()).is_err());
     }
 
@@ -269,8 +348,8 @@ pub(crate) mod tests {
         let error = last
             .texts(
                 &[message("user", "q")],
-                &[message("assistant", "a")],
-                &[message("assistant", "b")],
+                [&[message("assistant", "a")], &[message("assistant", "b")]],
+                &Variables::default(),
             )
             .unwrap_err();
         assert!(error.to_string().contains("does not begin with that of its prompt"), "{error}");
@@ -285,7 +364,9 @@ pub(crate) mod tests {
                 &tokenizer(),
                 "m",
             );
-            found.unwrap().map(|template| template.render(&[], false).unwrap())
+            found
+                .unwrap()
+                .map(|template| template.render(&[], &Variables::default(), false).unwrap())
         };
         let text = r#"{"chat_template": "text"}"#;
         let list = r#"{"chat_template": [{"name": "rag", "template": "x"}, {"name": "default", "template": "listed"}]}"#;
@@ -293,5 +374,50 @@ pub(crate) mod tests {
         assert_eq!(find(None, list).as_deref(), Some("listed"));
         assert_eq!(find(Some("file"), text).as_deref(), Some("file"));
         assert_eq!(find(None, "{}"), None);
+    }
+
+    #[test]
+    fn a_record_with_tools_takes_the_template_for_them() {
+        let config = r#"{"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]}"#;
+        let found = ChatTemplate::find(None, Some(config.as_bytes()), &tokenizer(), "m");
+        let found = found.unwrap().unwrap();
+        let with = Variables { tools: Some(Vec::new()), ..Variables::default() };
+        assert_eq!(found.render(&[], &with, true).unwrap(), "tools");
+        assert_eq!(found.render(&[], &Variables::default(), true).unwrap(), "plain");
+    }
+
+    #[test]
+    fn a_list_without_a_default_names_what_it_has() {
+        let config = r#"{"chat_template": [{"name": "rag", "template": "x"}, {"name": "tool_use", "template": "{% y"}]}"#;
+        let find = |config: &str| {
+            ChatTemplate::find(None, Some(config.as_bytes()), &tokenizer(), "m").map(Option::unwrap)
+        };
+        let broken = find(config).unwrap_err();
+        assert!(broken.to_string().contains("not a template"), "{broken}");
+        let found = find(&config.replace("{% y", "y")).unwrap();
+        let error = found.render(&[], &Variables::default(), true).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "m/tokenizer_config.json: `chat_template`: a list of templates without a `default`; it has `rag`, `tool_use`"
+        );
+        let odd = find(r#"{"chat_template": [{"name": "default"}]}"#).unwrap_err();
+        assert!(odd.to_string().contains("no texts `name` and `template`"), "{odd}");
+    }
+
+    #[test]
+    fn a_message_reaches_the_template_without_its_nulls_and_with_its_reasoning() {
+        let source = "{% for m in messages %}{{ m.items() | map('first') | join(',') }}:{{ m.reasoning_content }};{% endfor %}{{ unk_token }}{{ tools is none }}{{ documents is none }}";
+        let messages = [
+            serde_json::json!({"role": "user", "content": null, "tool_calls": null}),
+            serde_json::json!({"role": "assistant", "reasoning": "hm"}),
+        ];
+        let config =
+            serde_json::json!({"chat_template": source, "unk_token": {"content": "<unk>"}});
+        let bytes = serde_json::to_vec(&config).unwrap();
+        let found = ChatTemplate::find(None, Some(&bytes), &tokenizer(), "m").unwrap().unwrap();
+        assert_eq!(
+            found.render(&messages, &Variables::default(), false).unwrap(),
+            "role:;thinking,role,reasoning,reasoning_content:hm;<unk>TrueTrue"
+        );
     }
 }

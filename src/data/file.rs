@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::pair::{LoadCounts, Loaded, Pair};
 pub use crate::data::format::Prompts;
-use crate::data::format::fields::{Place, Record, kind, shorten};
+use crate::data::format::fields::{LONGEST_RECORD, Place, Record, kind, shorten};
 use crate::data::{format, parquet};
 use crate::error::InputError;
 
@@ -39,10 +39,9 @@ fn read(
     let elements = elements(&bytes, name)?;
     let mut pairs = Vec::with_capacity(elements.len());
     for (place, (line, json)) in elements.into_iter().enumerate() {
-        let record =
-            Record { place: Place { file: name, line }, fields: object(json, name, line)? };
+        let record = Record::new(Place { file: name, line }, object(json, name, line)?);
         let draft = format::draft(&record, &stem, place + 1, counts)?;
-        pairs.push(draft.render(record.place, prompts, counts)?);
+        pairs.push(draft.render(&record, prompts, counts)?);
     }
     Ok(pairs)
 }
@@ -64,8 +63,7 @@ pub(super) fn owned(bytes: &[u8], name: &str) -> Result<Vec<Owned>> {
     let mut counts = LoadCounts::default();
     let mut owned = Vec::new();
     for (place, (line, json)) in elements(&bytes, name)?.into_iter().enumerate() {
-        let record =
-            Record { place: Place { file: name, line }, fields: object(json, name, line)? };
+        let record = Record::new(Place { file: name, line }, object(json, name, line)?);
         let mut pair = format::draft(&record, &stem, place + 1, &mut counts)?.pair;
         owned.push(Owned {
             place: record.place.to_string(),
@@ -86,7 +84,7 @@ pub(super) fn stem(name: &str) -> String {
 }
 
 /// The file in JSON: unchanged, or a Parquet file's rows as lines.
-fn json<'a>(bytes: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>> {
+pub(super) fn json<'a>(bytes: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>> {
     Ok(match parquet::is_parquet(bytes) {
         true => Cow::Owned(parquet::to_lines(bytes, name)?.into_bytes()),
         false => Cow::Borrowed(bytes),
@@ -113,7 +111,10 @@ pub(super) fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'
 
 /// The file as text, without a byte order mark.
 pub(super) fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
-    let foreign: [(&[u8], &str, &str); 6] = [
+    let parquet = "write it as Parquet or JSONL, with `to_parquet` or `to_json` of datasets";
+    let foreign: [(&[u8], &str, &str); 8] = [
+        (b"ARROW1", "an Arrow file", parquet),
+        (b"\xff\xff\xff\xff", "an Arrow stream", parquet),
         (b"PARE", "an encrypted Parquet file", "write it without encryption"),
         (b"\x1f\x8b", "gzip data", "unpack it with `gunzip`"),
         (b"\x28\xb5\x2f\xfd", "zstd data", "unpack it with `unzstd`"),
@@ -167,6 +168,14 @@ pub(super) fn lines(text: &str) -> Vec<(usize, &str)> {
 
 /// The fields of one record that begins on `line`.
 pub(super) fn object(json: &str, name: &str, line: usize) -> Result<Map<String, Value>> {
+    if json.len() > LONGEST_RECORD {
+        let (found, most) = (json.len(), LONGEST_RECORD >> 20);
+        let message =
+            format!("{name}:{line}: a record of {found} bytes, expected at most {most} MiB");
+        return Err(InputError::new(message)
+            .hint("a data file is a JSON array of records, or one record a line")
+            .into());
+    }
     match serde_json::from_str(json).map_err(|error| broken(&error, name, line))? {
         Value::Object(fields) => Ok(fields),
         other => Err(InputError::new(format!(
@@ -182,6 +191,14 @@ fn broken(error: &serde_json::Error, name: &str, line: usize) -> anyhow::Error {
     let message = error.to_string();
     let what = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what);
     let line = line + error.line().saturating_sub(1);
+    if what == "unexpected end of hex escape" || what.contains("lone leading surrogate") {
+        return InputError::new(format!(
+            "{name}:{line}: half of a UTF-16 surrogate pair at column {}, which is no text",
+            error.column()
+        ))
+        .hint("an escape such as `\\ud83d` is half of a character: write the whole character, or `\\ufffd` in its place")
+        .into();
+    }
     let found = InputError::new(format!(
         "{name}:{line}: not valid JSON at column {}: {what}",
         error.column()
@@ -257,7 +274,7 @@ mod tests {
             "d/a.json:2: expected a record, an object, got the number `5`"
         );
         let surrogate = format!("[{RECORD},\n{{\"prompt\": \"\",\n\"chosen\": \"\\ud800\"}}]");
-        assert!(error(surrogate).starts_with("d/a.json:3: not valid JSON"));
+        assert!(error(surrogate).starts_with("d/a.json:3: half of a UTF-16 surrogate pair"));
     }
 
     #[test]
@@ -290,6 +307,15 @@ mod tests {
         assert!(error(b"PARE\x15\x04").contains("an encrypted Parquet file"));
         assert!(error(b"PAR1\x15\x04").contains("not a whole Parquet file"));
         assert!(error(b"\x1f\x8b\x08\x00").contains("gzip"));
+        assert!(error(b"ARROW1\0\0\xff\xff").contains("found an Arrow file"));
+        assert!(error(b"\xff\xff\xff\xff\x10\0").contains("found an Arrow stream"));
+        for escape in ["\\ud83d", "\\ud83d x", "\\ud83d\\u0041", "\\ude00"] {
+            let text = format!("{{\"prompt\": \"{escape}\"}}");
+            assert!(
+                error(&text).starts_with("d/a.json:1: half of a UTF-16 surrogate pair"),
+                "{escape}"
+            );
+        }
         assert_eq!(
             error("prompt,chosen\n1,2"),
             "d/a.json: expected a JSON array or JSONL, found `prompt,chosen`"
@@ -317,6 +343,13 @@ mod tests {
         assert!(error("{}\n").contains("no fields"));
         assert!(error("[null]").contains("got null"));
         assert!(error("\0").contains("expected a JSON array"));
+    }
+
+    #[test]
+    fn a_record_that_no_model_reads_is_refused() {
+        let text = "x".repeat(LONGEST_RECORD);
+        let json = format!("{RECORD}\n{{\"prompt\": \"{text}\"}}");
+        assert_eq!(error(json), "d/a.json:2: a record of 67108878 bytes, expected at most 64 MiB");
     }
 
     #[test]

@@ -85,10 +85,7 @@ mod tests {
     use crate::data::format::fields::Place;
 
     fn record(json: &str) -> Record<'_> {
-        Record {
-            place: Place { file: "a.json", line: 3 },
-            fields: serde_json::from_str(json).unwrap(),
-        }
+        Record::new(Place { file: "a.json", line: 3 }, serde_json::from_str(json).unwrap())
     }
 
     #[test]

@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::DataSection;
 pub use crate::config::Tokenization;
+use crate::data::pair::{Markup, Pair, TemplateBos};
 use crate::data::token_pair::TokenPair;
+use crate::data::tokenizer::Tokenizer;
 
 /// Limits in tokens; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// How prompt and answer become ids.
     pub tokenization: Tokenization,
-    /// A longer prompt keeps its last ids. BOS is an id like any other and goes first.
+    /// A longer prompt keeps its last ids, and its BOS before them.
     pub max_prompt_tokens: usize,
     /// Prompt and one answer together; a longer answer loses its end. A pair whose prompt alone is as long is dropped.
     pub max_length: usize,
@@ -44,6 +46,12 @@ pub struct TokenCounts {
     pub dropped: usize,
     /// Ids of the first few of them.
     pub dropped_ids: Vec<String>,
+    /// Pairs kept whose plain prompt begins with BOS itself, so that no second one was added.
+    pub own_bos: usize,
+    /// Pairs kept whose chat template writes no BOS, and one was added.
+    pub bos_added: usize,
+    /// Pairs kept whose chat template writes no BOS, and none was added, though the tokenizer would add one to a plain text.
+    pub bos_absent: usize,
     /// Tokens of the kept pairs as two whole sequences each.
     pub tokens_as_sequences: usize,
     /// Tokens of the kept pairs as packed, each prompt once.
@@ -54,9 +62,29 @@ pub struct TokenCounts {
 const DROPPED_SHOWN: usize = 5;
 
 impl TokenCounts {
+    /// Counts where the BOS of a kept pair comes from, if that is worth a word.
+    pub(super) fn count_bos(&mut self, pair: &Pair, tokenizer: &Tokenizer) {
+        let bos = match pair.markup {
+            Markup::Plain => {
+                return self.own_bos += usize::from(tokenizer.doubles_bos(&pair.prompt));
+            }
+            Markup::Template { bos } => bos,
+        };
+        if tokenizer.adds_bos() {
+            self.bos_added += usize::from(bos == TemplateBos::Added);
+            self.bos_absent += usize::from(bos == TemplateBos::Absent);
+        }
+    }
+
     /// Cuts a pair to `limits` and counts it; false if it must be dropped. `id`: the pair's own, for the message.
-    pub(super) fn cut(&mut self, pair: &mut TokenPair, limits: &Limits, id: &str) -> bool {
-        let Some([prompt_cut, chosen_cut, rejected_cut]) = cut(pair, limits) else {
+    pub(super) fn cut(
+        &mut self,
+        pair: &mut TokenPair,
+        limits: &Limits,
+        bos: Option<u32>,
+        id: &str,
+    ) -> bool {
+        let Some([prompt_cut, chosen_cut, rejected_cut]) = cut(pair, limits, bos) else {
             self.dropped += 1;
             if self.dropped <= DROPPED_SHOWN {
                 self.dropped_ids.push(id.to_owned());
@@ -74,18 +102,33 @@ impl TokenCounts {
     }
 }
 
+/// How many of `pairs` have a sequence, prompt and one answer, longer than the model's context of `positions` tokens; none of them none.
+pub fn beyond_context(pairs: &[TokenPair], positions: usize) -> Option<String> {
+    let longest = |pair: &TokenPair| pair.prompt.len() + pair.chosen.len().max(pair.rejected.len());
+    let beyond: Vec<_> = pairs.iter().map(longest).filter(|length| *length > positions).collect();
+    let most = beyond.iter().max()?;
+    Some(format!(
+        "context: {} pairs are longer than the {positions} tokens that the model was made for, the longest {most} tokens",
+        beyond.len()
+    ))
+}
+
+/// Cuts a prompt to `most` ids, its BOS and its end, and returns whether it was longer. 0 is no limit.
+pub fn cut_prompt(prompt: &mut Vec<u32>, most: usize, bos: Option<u32>) -> bool {
+    let surplus = if most == 0 { 0 } else { prompt.len().saturating_sub(most) };
+    let kept = usize::from(bos.is_some() && prompt.first().copied() == bos);
+    prompt.drain(kept..kept + surplus);
+    surplus > 0
+}
+
 /// Rules 3 and 4 of the golden cases (`keep_start`) after the prompt's own limit: whether prompt, chosen and rejected were cut, or `None` to drop the pair.
-fn cut(pair: &mut TokenPair, limits: &Limits) -> Option<[bool; 3]> {
-    let surplus = match limits.max_prompt_tokens {
-        0 => 0,
-        most => pair.prompt.len().saturating_sub(most),
-    };
-    pair.prompt.drain(..surplus);
+fn cut(pair: &mut TokenPair, limits: &Limits, bos: Option<u32>) -> Option<[bool; 3]> {
+    let prompt_cut = cut_prompt(&mut pair.prompt, limits.max_prompt_tokens, bos);
     if limits.max_length == 0 {
-        return Some([surplus > 0, false, false]);
+        return Some([prompt_cut, false, false]);
     }
     let room = limits.max_length.checked_sub(pair.prompt.len()).filter(|room| *room > 0)?;
-    let cut = [surplus > 0, pair.chosen.len() > room, pair.rejected.len() > room];
+    let cut = [prompt_cut, pair.chosen.len() > room, pair.rejected.len() > room];
     pair.chosen.truncate(room);
     pair.rejected.truncate(room);
     Some(cut)
@@ -106,6 +149,20 @@ impl fmt::Display for TokenCounts {
         ];
         for (place, (count, what)) in cut.into_iter().filter(|(count, _)| *count > 0).enumerate() {
             write!(f, "{} {count} {what}", if place == 0 { "\ncut:" } else { "," })?;
+        }
+        let bos = [
+            (
+                self.own_bos,
+                "prompts that begin with BOS themselves, so that no second one is added",
+            ),
+            (self.bos_added, "prompts with a BOS that the chat template does not write"),
+            (
+                self.bos_absent,
+                "conversations without BOS, since the chat template writes none (`data.add_bos = \"always\"` adds one)",
+            ),
+        ];
+        for (count, what) in bos.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "\nBOS: {count} {what}")?;
         }
         if self.dropped > 0 {
             let ids = self.dropped_ids.join("`, `");
@@ -129,11 +186,43 @@ mod tests {
         let pair =
             TokenPair { row: 0, prompt: vec![1; 8], chosen: vec![2; 3], rejected: vec![2; 1] };
         let limits = |max_length| Limits { max_length, ..Limits::default() };
-        assert_eq!(cut(&mut pair.clone(), &limits(8)), None);
+        assert_eq!(cut(&mut pair.clone(), &limits(8), None), None);
         let mut kept = pair.clone();
-        assert_eq!(cut(&mut kept, &limits(9)), Some([false, true, false]));
+        assert_eq!(cut(&mut kept, &limits(9), None), Some([false, true, false]));
         assert_eq!((kept.chosen.len(), kept.rejected.len()), (1, 1));
-        assert_eq!(cut(&mut pair.clone(), &limits(0)), Some([false; 3]));
+        assert_eq!(cut(&mut pair.clone(), &limits(0), None), Some([false; 3]));
+    }
+
+    #[test]
+    fn a_cut_prompt_keeps_a_bos_that_it_begins_with() {
+        let limits = |max_prompt_tokens| Limits { max_prompt_tokens, ..Limits::default() };
+        let prompt = |prompt: &[u32], most, bos| {
+            let mut pair =
+                TokenPair { row: 0, prompt: prompt.to_vec(), chosen: vec![9], rejected: vec![9] };
+            cut(&mut pair, &limits(most), bos);
+            pair.prompt
+        };
+        assert_eq!(prompt(&[1, 5, 6, 7], 3, Some(1)), [1, 6, 7]);
+        assert_eq!(prompt(&[1, 5, 6, 7], 1, Some(1)), [1]);
+        assert_eq!(prompt(&[1, 5, 6, 7], 4, Some(1)), [1, 5, 6, 7]);
+        assert_eq!(prompt(&[1, 5, 6, 7], 3, None), [5, 6, 7]);
+        assert_eq!(prompt(&[4, 5, 6, 7], 3, Some(1)), [5, 6, 7]);
+    }
+
+    #[test]
+    fn a_sequence_beyond_the_context_is_counted() {
+        let pair = |prompt, chosen, rejected| TokenPair {
+            row: 0,
+            prompt: vec![1; prompt],
+            chosen: vec![2; chosen],
+            rejected: vec![3; rejected],
+        };
+        assert_eq!(beyond_context(&[pair(4, 4, 1), pair(1, 1, 7)], 8), None);
+        let line = beyond_context(&[pair(4, 5, 1), pair(1, 1, 9), pair(1, 1, 1)], 8).unwrap();
+        assert_eq!(
+            line,
+            "context: 2 pairs are longer than the 8 tokens that the model was made for, the longest 10 tokens"
+        );
     }
 
     #[test]
@@ -171,7 +260,7 @@ mod tests {
                 chosen: vec![2; chosen],
                 rejected: vec![3; rejected],
             };
-            assert!(counts.cut(&mut pair, &limits, "kept"));
+            assert!(counts.cut(&mut pair, &limits, None, "kept"));
         }
         assert_eq!((counts.prompts_cut, counts.chosen_cut, counts.rejected_cut), (1, 1, 2));
         // Prompt, chosen, rejected: (1, 3, 1), (1, 1, 3), (2, 1, 2), (2, 2, 2).
@@ -185,11 +274,11 @@ mod tests {
         let mut pair = TokenPair { row: 0, prompt: vec![1; 2], chosen: vec![2], rejected: vec![3] };
         let mut counts = TokenCounts::default();
         for id in ["a", "b", "c", "d", "e"] {
-            assert!(!counts.cut(&mut pair, &limits, id));
+            assert!(!counts.cut(&mut pair, &limits, None, id));
         }
         let shown = counts.to_string();
         assert!(shown.ends_with(": `a`, `b`, `c`, `d`, `e`"), "{shown}");
-        assert!(!counts.cut(&mut pair, &limits, "f"));
+        assert!(!counts.cut(&mut pair, &limits, None, "f"));
         let shown = counts.to_string();
         assert!(
             shown.ends_with(

@@ -1,7 +1,23 @@
 //! A preference pair as text, the same for every layout.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
+
+use anyhow::Result;
+
+use crate::data::format::fields::shorten;
+use crate::data::tokenizer::Tokenizer;
+
+/// Who writes the BOS of a text that a chat template rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TemplateBos {
+    /// The template, so that no other is added.
+    Written,
+    /// The tokenizer.
+    Added,
+    /// Nobody: it has none.
+    Absent,
+}
 
 /// Who wrote the special tokens of a pair's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -11,9 +27,19 @@ pub enum Markup {
     Plain,
     /// A chat template: it ends the answers its own way.
     Template {
-        /// Whether it begins the prompt with BOS, so that no other is added.
-        bos: bool,
+        /// Where the BOS of the prompt comes from.
+        bos: TemplateBos,
     },
+}
+
+impl Markup {
+    /// Whether the tokenizer adds its special tokens around a text: not where the text brings its own BOS.
+    pub(super) fn adds_special_tokens(self, text: &str, tokenizer: &Tokenizer) -> bool {
+        match self {
+            Self::Plain => !tokenizer.doubles_bos(text),
+            Self::Template { bos } => bos == TemplateBos::Added,
+        }
+    }
 }
 
 /// One preference: a prompt, the answer that was preferred and the one that was not.
@@ -36,6 +62,13 @@ pub struct Pair {
     /// Demographic fields present in the record: `age`, `gender`, `country`, `education`, `employment_status`, `marital_status`,
     /// `english_proficiency`; and `value_<dimension>` = `high`, `middle` or `low` where values were stated.
     pub groups: BTreeMap<String, String>,
+}
+
+impl Pair {
+    /// The ids of the prompt alone, for generation.
+    pub fn prompt_ids(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+        tokenizer.encode(&self.prompt, self.markup.adds_special_tokens(&self.prompt, tokenizer))
+    }
 }
 
 /// The pairs of some files, in order, and counts of oddities.
@@ -64,6 +97,10 @@ pub struct LoadCounts {
     pub structured_profiles: usize,
     /// Pairs whose texts a chat template rendered.
     pub templated: usize,
+    /// Pairs whose column `system` became the system message.
+    pub systems: usize,
+    /// Columns that hold something and are not read.
+    pub unread: BTreeSet<String>,
     /// Optional fields that are missing, null or blank, by field: the number of records.
     pub missing: BTreeMap<String, usize>,
 }
@@ -72,6 +109,31 @@ impl LoadCounts {
     /// Counts a missing optional field.
     pub(super) fn miss(&mut self, field: &str) {
         *self.missing.entry(field.to_owned()).or_default() += 1;
+    }
+
+    /// Notes the columns of a record that nothing read.
+    pub(super) fn leave_unread<'a>(&mut self, columns: impl Iterator<Item = &'a str>) {
+        for column in columns {
+            if !self.unread.contains(column) {
+                self.unread.insert(column.to_owned());
+            }
+        }
+    }
+
+    /// A line that names the columns that are not read; none if there are none.
+    pub fn unread_line(&self) -> Option<String> {
+        self.unread_columns().map(|columns| format!("columns that are not read: {columns}"))
+    }
+
+    /// The columns that are not read, the first of them where they are many; none if there are none.
+    pub(super) fn unread_columns(&self) -> Option<String> {
+        const SHOWN: usize = 20;
+        let mut names: Vec<_> =
+            self.unread.iter().take(SHOWN).map(|name| format!("`{}`", shorten(name))).collect();
+        if self.unread.len() > SHOWN {
+            names.push(format!("and {} more", self.unread.len() - SHOWN));
+        }
+        (!names.is_empty()).then(|| names.join(", "))
     }
 
     /// Counts the oddities of the pairs themselves.
@@ -88,13 +150,14 @@ impl LoadCounts {
     }
 }
 
-/// One or two lines for the console: `990 pairs from 1 file; 4 with equal answers` and the missing fields.
+/// A few lines for the console: `990 pairs from 1 file; 4 with equal answers`, the columns that are not read, and the missing fields.
 impl fmt::Display for LoadCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.files == 1 { "" } else { "s" };
         write!(f, "{} pairs from {} file{plural}", self.pairs, self.files)?;
         let notes = [
             (self.templated, "through the chat template"),
+            (self.systems, "with the column `system` as the system message"),
             (self.empty_answers, "empty answers"),
             (self.equal_answers, "with equal answers"),
             (self.duplicate_ids, "with the id of an earlier pair"),
@@ -102,6 +165,9 @@ impl fmt::Display for LoadCounts {
         ];
         for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
             write!(f, "; {count} {note}")?;
+        }
+        if let Some(line) = self.unread_line() {
+            write!(f, "\n{line}")?;
         }
         for (place, (field, count)) in self.missing.iter().enumerate() {
             write!(f, "{} `{field}` {count}", if place == 0 { "\nmissing fields:" } else { "," })?;
@@ -148,6 +214,10 @@ mod tests {
         let mut counts =
             LoadCounts { files: 1, pairs: 3, equal_answers: 2, ..LoadCounts::default() };
         assert_eq!(counts.to_string(), "3 pairs from 1 file; 2 with equal answers");
+        counts.leave_unread(["tag", "score", "tag"].into_iter());
+        let line = "columns that are not read: `score`, `tag`";
+        assert_eq!(counts.to_string().lines().nth(1), Some(line));
+        counts.unread.clear();
         counts.miss("age");
         counts.miss("gender");
         assert_eq!(counts.to_string().lines().nth(1), Some("missing fields: `age` 1, `gender` 1"));

@@ -1,22 +1,32 @@
 //! A Parquet file as JSON lines, so that one reader reads all formats.
 //!
-//! Row `n` becomes line `n`, the line that messages name. Integers, strings, lists and groups become their JSON counterparts; a NaN
-//! becomes null, a binary column Base64.
+//! Row `n` becomes line `n`, the line that messages name. Integers, strings, lists and groups become their JSON counterparts, a NaN
+//! becomes null. A binary column without the mark of UTF-8 text is text all the same, as some writers leave the mark out; bytes that
+//! are none become [`not_text`], which whoever reads the column refuses.
 
 use std::fmt::Write;
 
 use anyhow::Result;
 use bytes::Bytes;
+use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use serde_json::Value;
 
+use crate::data::format::fields::{LONGEST_RECORD, not_text};
 use crate::error::InputError;
+use crate::error::bounded::bounded;
 use crate::error::contained::contained;
 
 /// First bytes of a Parquet file.
 const MAGIC: &[u8] = b"PAR1";
 
-/// Longest text of one file, in bytes: a few kilobytes of compressed pages can claim any size.
-const MOST_TEXT: usize = 16 << 30;
+/// Memory that reading may take beside twice the text, in bytes: pages, a record.
+const MEMORY: usize = 512 << 20;
+
+/// Longest text of one file: bytes, and more for each byte of the file. A few kilobytes of compressed pages can claim any size; real
+/// files hold up to a hundred times theirs.
+const MOST_TEXT: [usize; 2] = [64 << 20, 256];
 
 /// Whether `bytes` begin as a Parquet file does.
 pub(super) fn is_parquet(bytes: &[u8]) -> bool {
@@ -27,23 +37,98 @@ pub(super) fn is_parquet(bytes: &[u8]) -> bool {
 pub(super) fn to_lines(bytes: &[u8], name: &str) -> Result<String> {
     let bytes = Bytes::copy_from_slice(bytes);
     // The parquet crate checks less than it reads.
-    contained(|| lines(bytes, name), |_| broken(name, "its pages do not hold what its footer says"))
+    let damaged = |_: &str| broken(name, "its pages do not hold what its footer says");
+    let most = most_text(bytes.len());
+    let memory = most.saturating_mul(2).saturating_add(MEMORY);
+    bounded(memory, &too_much(name, most), || contained(|| lines(bytes, name, most), damaged))
 }
 
-fn lines(bytes: Bytes, name: &str) -> Result<String> {
+fn most_text(file: usize) -> usize {
+    file.saturating_mul(MOST_TEXT[1]).saturating_add(MOST_TEXT[0])
+}
+
+fn too_much(place: &str, most: usize) -> InputError {
+    InputError::new(format!("{place}: unpacks to more than {} MiB, which no data does", most >> 20))
+        .hint("the file may be damaged; if it is right, write it as JSONL")
+}
+
+fn lines(bytes: Bytes, name: &str, most: usize) -> Result<String> {
     let reader =
         SerializedFileReader::new(bytes).map_err(|error| broken(name, &error.to_string()))?;
+    let columns = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
+    let foreign = columns
+        .map(|column| column.compression())
+        .find(|compression| matches!(compression, Compression::BROTLI(_) | Compression::LZO));
+    if let Some(compression) = foreign {
+        let compression = compression.to_string();
+        let compression = compression.split('(').next().unwrap_or_default();
+        return Err(InputError::new(format!("{name}: compressed with {compression}, which is not read here"))
+            .hint("write it with zstd, snappy or gzip, as `df.to_parquet(FILE, compression=\"zstd\")` does")
+            .into());
+    }
+    let claimed = |group: &parquet::file::metadata::RowGroupMetaData| {
+        group
+            .columns()
+            .iter()
+            .map(|column| column.uncompressed_size().max(0) as usize)
+            .fold(0, usize::saturating_add)
+    };
+    let groups = reader.metadata().row_groups().iter();
+    if groups.map(claimed).fold(0, usize::saturating_add) > most {
+        return Err(too_much(name, most).into());
+    }
     let rows = reader.get_row_iter(None).map_err(|error| broken(name, &error.to_string()))?;
     let mut text = String::new();
     for (row, fields) in (1..).zip(rows) {
         let fields =
             fields.map_err(|error| broken(&format!("{name}:{row}"), &error.to_string()))?;
-        writeln!(text, "{}", fields.to_json_value())?;
-        if text.len() > MOST_TEXT {
-            return Err(broken(&format!("{name}:{row}"), "more than 16 GiB of text"));
+        if size(&fields) > LONGEST_RECORD {
+            crate::bail_input!("{name}:{row}: a record of more than {} MiB", LONGEST_RECORD >> 20);
+        }
+        writeln!(text, "{}", object(&fields))?;
+        if text.len() > most {
+            return Err(too_much(&format!("{name}:{row}"), most).into());
         }
     }
     Ok(text)
+}
+
+/// Bytes of the texts of a row, without copying one.
+fn size(row: &Row) -> usize {
+    fn of(field: &Field) -> usize {
+        match field {
+            Field::Str(text) => text.len(),
+            Field::Bytes(bytes) => bytes.len(),
+            Field::Group(row) => size(row),
+            Field::ListInternal(list) => list.elements().iter().map(of).sum(),
+            Field::MapInternal(map) => map.entries().iter().map(|(k, v)| of(k) + of(v)).sum(),
+            _ => 8,
+        }
+    }
+    row.get_column_iter().map(|(_, field)| of(field)).sum()
+}
+
+fn object(row: &Row) -> Value {
+    row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect()
+}
+
+fn value(field: &Field) -> Value {
+    match field {
+        Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
+            Ok(text) => text.into(),
+            Err(_) => not_text(bytes.len()),
+        },
+        Field::Group(row) => object(row),
+        Field::ListInternal(list) => list.elements().iter().map(value).collect(),
+        Field::MapInternal(map) => {
+            let key = |key: &Field| match value(key) {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            map.entries().iter().map(|(name, field)| (key(name), value(field))).collect()
+        }
+        plain => plain.to_json_value(),
+    }
 }
 
 fn broken(place: &str, what: &str) -> anyhow::Error {
@@ -125,6 +210,77 @@ mod tests {
         ] {
             assert_eq!(parse(&file(&ROWS, "rejected", compression), "d/a.parquet").unwrap(), want);
         }
+    }
+
+    /// One row of the binary columns of these names and bytes.
+    fn binary(columns: &[(&str, Vec<u8>)], compression: Compression) -> Vec<u8> {
+        let names: String =
+            columns.iter().map(|(name, _)| format!("required binary {name};")).collect();
+        let schema = Arc::new(parse_message_type(&format!("message m {{ {names} }}")).unwrap());
+        let properties = WriterProperties::builder().set_compression(compression).build();
+        let mut out = Vec::new();
+        let mut writer = SerializedFileWriter::new(&mut out, schema, Arc::new(properties)).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        for (_, bytes) in columns {
+            let mut column = group.next_column().unwrap().unwrap();
+            let value = ByteArray::from(bytes.clone());
+            column.typed::<ByteArrayType>().write_batch(&[value], None, None).unwrap();
+            column.close().unwrap();
+        }
+        group.close().unwrap();
+        writer.close().unwrap();
+        out
+    }
+
+    #[test]
+    fn bytes_without_the_mark_of_text_are_text_if_they_can_be() {
+        let columns = |prompt: &[u8]| {
+            let columns: [(&str, &[u8]); 4] =
+                [("prompt", prompt), ("chosen", b"a"), ("rejected", b"b"), ("image", b"\xff\xd8")];
+            let columns = columns.map(|(name, bytes)| (name, bytes.to_vec()));
+            binary(&columns, Compression::UNCOMPRESSED)
+        };
+        let pairs = parse(&columns("Wie? é".as_bytes()), "d/a.parquet").unwrap();
+        assert_eq!((&*pairs[0].prompt, &*pairs[0].chosen), ("Wie? é", "a"));
+        let error = parse(&columns(b"caf\xe9"), "d/a.parquet").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "d/a.parquet:1: `prompt` must be a string, got 4 bytes that are not UTF-8 text"
+        );
+    }
+
+    #[test]
+    fn a_small_file_of_endless_text_is_refused() {
+        let bomb = |columns: &[(&str, usize)]| {
+            let columns: Vec<_> =
+                columns.iter().map(|(name, length)| (*name, vec![b'x'; *length])).collect();
+            let bytes = binary(&columns, Compression::ZSTD(ZstdLevel::default()));
+            assert!(bytes.len() < 100_000, "{}", bytes.len());
+            to_lines(&bytes, "a.parquet").unwrap_err().to_string()
+        };
+        let all = bomb(&[("prompt", 60 << 20), ("chosen", 60 << 20)]);
+        assert!(all.starts_with("a.parquet: unpacks to more than "), "{all}");
+        let one = bomb(&[("prompt", (64 << 20) + 1)]);
+        assert_eq!(one, "a.parquet:1: a record of more than 64 MiB");
+    }
+
+    #[test]
+    fn a_compression_that_is_not_read_is_named() {
+        let columns = [("prompt", b"p".to_vec())];
+        let mut bytes = binary(&columns, Compression::SNAPPY);
+        // The codec follows the column's path in the footer: field 4, SNAPPY is 1 and BROTLI 4, written as twice that.
+        let codec = bytes.windows(8).rposition(|eight| eight == b"prompt\x15\x02").unwrap();
+        bytes[codec + 7] = 8;
+        let error = to_lines(&bytes, "a.parquet").unwrap_err().to_string();
+        assert_eq!(error, "a.parquet: compressed with BROTLI, which is not read here");
+    }
+
+    #[test]
+    fn prompts_are_read_from_parquet_as_pairs_are() {
+        let bytes = file(&ROWS, "rejected", Compression::SNAPPY);
+        let loaded = crate::data::prompt::load(&bytes, "d/a.parquet", &Default::default()).unwrap();
+        let texts: Vec<_> = loaded.prompts.iter().map(|prompt| prompt.text.as_str()).collect();
+        assert_eq!(texts, ROWS.map(|[prompt, ..]| prompt));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::tokenizer::Tokenizer;
 use crate::config::PromptFormat;
 use crate::data::format::conversation::Conversation;
 use crate::data::format::fields::{Place, Record};
-use crate::data::format::{self, Layout, Prompts, Texts};
+use crate::data::format::{self, Layout, Origin, Prompts, Texts};
 use crate::error::InputError;
 
 /// A prompt as text, and its place.
@@ -26,12 +26,21 @@ pub struct Prompt {
     pub markup: Markup,
 }
 
+/// The prompts of a file, and what was seen on the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadedPrompts {
+    /// The prompts, in order.
+    pub prompts: Vec<Prompt>,
+    /// Counts to show the user, the columns that are not read among them.
+    pub counts: LoadCounts,
+}
+
 /// The prompts of one file, rendered as those of pairs are: JSONL or a JSON array of records, or, if its name ends with `.txt`,
 /// one prompt a line.
 ///
 /// A record has one of the layouts of [`format::LAYOUTS`], with its answers or without.
-pub fn load(bytes: &[u8], name: &str, prompts: &Prompts<'_>) -> Result<Vec<Prompt>> {
-    let stem = file::stem(name);
+pub fn load(bytes: &[u8], name: &str, prompts: &Prompts<'_>) -> Result<LoadedPrompts> {
+    let (stem, mut counts) = (file::stem(name), LoadCounts::default());
     if Path::new(name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt")) {
         let lines = file::lines(file::text(bytes, name)?);
         if lines.is_empty() {
@@ -41,15 +50,17 @@ pub fn load(bytes: &[u8], name: &str, prompts: &Prompts<'_>) -> Result<Vec<Promp
             let text = text.strip_suffix('\r').unwrap_or(text);
             Prompt::plain(text, format!("{stem}:{line}"), format!("{name}:{line}"), prompts)
         };
-        return lines.into_iter().map(line).collect();
+        let prompts = lines.into_iter().map(line).collect::<Result<_>>()?;
+        return Ok(LoadedPrompts { prompts, counts });
     }
-    let records = file::elements(bytes, name)?.into_iter().enumerate();
+    let bytes = file::json(bytes, name)?;
+    let records = file::elements(&bytes, name)?.into_iter().enumerate();
     let read = |(number, (line, json))| {
-        let place = Place { file: name, line };
-        let record = Record { place, fields: file::object(json, name, line)? };
-        of_record(&record, &stem, number + 1, prompts)
+        let record = Record::new(Place { file: name, line }, file::object(json, name, line)?);
+        of_record(&record, &stem, number + 1, prompts, &mut counts)
     };
-    records.map(read).collect()
+    let prompts = records.map(read).collect::<Result<_>>()?;
+    Ok(LoadedPrompts { prompts, counts })
 }
 
 fn of_record(
@@ -57,19 +68,28 @@ fn of_record(
     stem: &str,
     number: usize,
     prompts: &Prompts<'_>,
+    counts: &mut LoadCounts,
 ) -> Result<Prompt> {
     let place = record.place.to_string();
     if Layout::is_pair(record) {
-        let mut counts = LoadCounts::default();
-        let draft = format::draft(record, stem, number, &mut counts)?;
-        let pair = draft.render(record.place, prompts, &mut counts)?;
+        let draft = format::draft(record, stem, number, counts)?;
+        let pair = draft.render(record, prompts, counts)?;
         return Ok(Prompt { id: pair.id, place, text: pair.prompt, markup: pair.markup });
     }
     let id = record.label(&["id"])?.unwrap_or_else(|| format!("{stem}:{number}"));
-    match format::prompt_alone(record)? {
-        Texts::Plain([text, ..]) => Prompt::plain(&text, id, place, prompts),
-        Texts::Messages(conversation) => Prompt::rendered(&conversation, id, place, prompts),
-    }
+    let (mut conversation, origin) = match (format::prompt_alone(record)?, prompts.format) {
+        (Texts::Messages(conversation), _) => (conversation, Origin::Messages),
+        (Texts::Plain([text, ..]), PromptFormat::Chat) => {
+            (Conversation::of_texts([&text, "", ""]), Origin::Text)
+        }
+        (Texts::Plain([text, ..]), PromptFormat::Mvpbench) => {
+            counts.leave_unread(record.unread());
+            return Prompt::plain(&text, id, place, prompts);
+        }
+    };
+    counts.systems += usize::from(conversation.add_columns(record)?);
+    counts.leave_unread(record.unread());
+    Prompt::rendered(&conversation, origin, id, place, prompts)
 }
 
 impl Prompt {
@@ -85,13 +105,15 @@ impl Prompt {
                 Ok(Self { id, place, text: text.to_owned(), markup: Markup::Plain })
             }
             PromptFormat::Chat => {
-                Self::rendered(&Conversation::of_texts([text, "", ""]), id, place, prompts)
+                let conversation = Conversation::of_texts([text, "", ""]);
+                Self::rendered(&conversation, Origin::Text, id, place, prompts)
             }
         }
     }
 
     fn rendered(
         conversation: &Conversation,
+        origin: Origin,
         id: String,
         place: String,
         prompts: &Prompts<'_>,
@@ -104,13 +126,13 @@ impl Prompt {
             .into());
         };
         let text = conversation.prompt_text(template).with_context(|| place.clone())?;
-        let markup = Markup::Template { bos: template.writes_bos(&text) };
+        let markup = prompts.markup(template, &text, origin);
         Ok(Self { id, place, text, markup })
     }
 
-    /// The prompt's token ids, with exactly one BOS where the tokenizer puts one.
+    /// The prompt's token ids. A text that begins with BOS itself gets no second one.
     pub fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
-        let special = self.markup != Markup::Template { bos: true };
+        let special = self.markup.adds_special_tokens(&self.text, tokenizer);
         tokenizer.encode(&self.text, special).with_context(|| self.place.clone())
     }
 }
@@ -120,7 +142,7 @@ mod tests {
     use super::*;
 
     fn texts(json: &str) -> Vec<(String, String)> {
-        let prompts = load(json.as_bytes(), "d/a.json", &Prompts::default()).unwrap();
+        let prompts = load(json.as_bytes(), "d/a.json", &Prompts::default()).unwrap().prompts;
         prompts.into_iter().map(|prompt| (prompt.id, prompt.text)).collect()
     }
 
@@ -148,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_text_file_has_a_prompt_on_each_line() {
-        let prompts = load(b" one \r\n\ntwo {\n", "d/a.TXT", &Prompts::default()).unwrap();
+        let prompts = load(b" one \r\n\ntwo {\n", "d/a.TXT", &Prompts::default()).unwrap().prompts;
         let seen: Vec<_> =
             prompts.iter().map(|p| (p.place.as_str(), p.text.as_str(), p.id.as_str())).collect();
         assert_eq!(seen, [("d/a.TXT:1", " one ", "a:1"), ("d/a.TXT:3", "two {", "a:3")]);

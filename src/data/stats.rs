@@ -170,6 +170,8 @@ impl fmt::Display for SetStats {
                 "training    has {pairs} of these pairs, {prompts} of their prompts, {users} of their users"
             )?;
         }
+        let unread = counts.unread_columns().unwrap_or_else(|| "none".to_owned());
+        writeln!(f, "not read    {unread}")?;
         let missing: Vec<_> =
             counts.missing.iter().map(|(field, count)| format!("`{field}` {count}")).collect();
         let missing = if missing.is_empty() { "none".to_owned() } else { missing.join(", ") };

@@ -8,7 +8,7 @@ use super::pair::{Markup, Pair};
 use super::tokenizer::{Encoder, Tokenizer};
 use crate::console::interrupt;
 
-pub use super::limits::{Limits, TokenCounts, Tokenization};
+pub use super::limits::{Limits, TokenCounts, Tokenization, beyond_context, cut_prompt};
 
 /// Token ids of the pairs that were kept, in order, and what was cut.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,7 +34,10 @@ pub fn tokenize(pairs: &[Pair], tokenizer: &Tokenizer, limits: &Limits) -> Resul
     let mut tokenized = Tokenized::default();
     for mut pair in whole.into_iter().flatten() {
         let id = &pairs[pair.row as usize].id;
-        if tokenized.counts.cut(&mut pair, limits, id) {
+        if tokenized.counts.cut(&mut pair, limits, tokenizer.bos_id(), id) {
+            if limits.tokenization == Tokenization::Joint {
+                tokenized.counts.count_bos(&pairs[pair.row as usize], tokenizer);
+            }
             tokenized.pairs.push(pair);
         }
     }
@@ -52,7 +55,7 @@ fn whole(
     let ids = |(place, pair): (usize, &Pair)| {
         interrupt::check()?;
         let [prompt, chosen, rejected] = match tokenization {
-            Tokenization::Joint => joint(pair, tokenizer.eos_text(), &mut encoder),
+            Tokenization::Joint => joint(pair, tokenizer, &mut encoder),
             Tokenization::Separate => separate(pair, tokenizer.eos_id(), &mut encoder),
         }
         .with_context(|| format!("{}: record `{}`", pair.source, pair.id))?;
@@ -63,11 +66,12 @@ fn whole(
 
 /// Rules 1 and 2: prompt, chosen and rejected ids, whole.
 ///
-/// A template writes its own special tokens: no EOS is added to its texts, and no BOS where it wrote one.
-fn joint(pair: &Pair, eos: &str, encoder: &mut Encoder<'_>) -> Result<[Vec<u32>; 3]> {
-    let (special, eos) = match pair.markup {
-        Markup::Plain => (true, eos),
-        Markup::Template { bos } => (!bos, ""),
+/// A template writes its own special tokens: no EOS is added to its texts. A text that begins with BOS gets no second one.
+fn joint(pair: &Pair, tokenizer: &Tokenizer, encoder: &mut Encoder<'_>) -> Result<[Vec<u32>; 3]> {
+    let special = pair.markup.adds_special_tokens(&pair.prompt, tokenizer);
+    let eos = match pair.markup {
+        Markup::Plain => tokenizer.eos_text(),
+        Markup::Template { .. } => "",
     };
     let mut whole = |answer: &str| {
         let end = if answer.ends_with(eos) { "" } else { eos };
@@ -103,6 +107,7 @@ fn separate(pair: &Pair, eos: u32, encoder: &mut Encoder<'_>) -> Result<[Vec<u32
 mod tests {
     use super::super::file;
     use super::*;
+    use crate::data::pair::TemplateBos;
     use serde_json::Value;
     use std::path::{Path, PathBuf};
 
@@ -186,13 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_prompt_keeps_its_end() {
+    fn a_cut_prompt_keeps_its_bos_and_its_end() {
         let (pairs, tokenizer, golden) = tiny();
         let limits =
             Limits { tokenization: Tokenization::Joint, max_prompt_tokens: 100, max_length: 0 };
         let tokenized = tokenize(&pairs, &tokenizer, &limits).unwrap();
         let whole = ids(&golden["pairs"][0]["prompt_ids"]);
-        assert_eq!(tokenized.pairs[0].prompt, whole[whole.len() - 100..]);
+        assert_eq!(tokenized.pairs[0].prompt[0], 1);
+        assert_eq!(tokenized.pairs[0].prompt[1..], whole[whole.len() - 99..]);
         assert_eq!((tokenized.counts.prompts_cut, tokenized.counts.dropped), (5, 0));
     }
 
@@ -212,7 +218,9 @@ mod tests {
     fn a_templates_text_has_one_bos_and_one_eos() {
         let (pairs, tokenizer, _) = tiny();
         let [prompt, chosen, rejected] = ["[INST] Why? [/INST]", " So. </s>", " No. </s>"];
-        for (written, bos) in [("<s>", true), ("", false)] {
+        for (written, bos) in
+            [("<s>", TemplateBos::Written), ("", TemplateBos::Added), ("", TemplateBos::Absent)]
+        {
             let pair = Pair {
                 prompt: format!("{written}{prompt}"),
                 chosen: chosen.to_owned(),
@@ -224,13 +232,37 @@ mod tests {
                 let limits = Limits { tokenization, ..Limits::default() };
                 let ids = tokenize(std::slice::from_ref(&pair), &tokenizer, &limits).unwrap();
                 let pair = &ids.pairs[0];
-                let expected = usize::from(bos || tokenization == Tokenization::Joint);
+                let joint = tokenization == Tokenization::Joint;
+                let added = bos == TemplateBos::Added && joint;
+                let expected = usize::from(bos == TemplateBos::Written || added);
+                let counts = &ids.counts;
+                assert_eq!(counts.bos_added, usize::from(added));
+                assert_eq!(counts.bos_absent, usize::from(bos == TemplateBos::Absent && joint));
                 let count = |ids: &[u32], id| ids.iter().filter(|found| **found == id).count();
                 assert_eq!(count(&pair.prompt, 1), expected, "{tokenization} {written:?}");
                 assert_eq!((count(&pair.chosen, 2), pair.chosen.last()), (1, Some(&2)));
                 assert_eq!((count(&pair.rejected, 2), count(&pair.rejected, 1)), (1, 0));
             }
         }
+    }
+
+    /// Texts that went through a chat template before they were written.
+    #[test]
+    fn a_text_that_begins_with_bos_gets_no_second_one() {
+        let (pairs, tokenizer, _) = tiny();
+        let pair = Pair {
+            prompt: "<s>[INST] Why? [/INST]".to_owned(),
+            chosen: " So.</s>".to_owned(),
+            ..pairs[0].clone()
+        };
+        let ids =
+            tokenize(&[pair.clone(), pairs[0].clone()], &tokenizer, &Limits::default()).unwrap();
+        assert_eq!(ids.pairs[0].prompt, tokenizer.encode(&pair.prompt, false).unwrap());
+        assert_eq!(ids.pairs[0].prompt.iter().filter(|id| **id == 1).count(), 1);
+        assert_eq!(ids.counts.own_bos, 1);
+        let prompt =
+            crate::data::prompt::Prompt::typed(&pair.prompt, 1, &Default::default()).unwrap();
+        assert_eq!(prompt.ids(&tokenizer).unwrap(), ids.pairs[0].prompt);
     }
 
     #[test]

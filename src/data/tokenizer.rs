@@ -5,8 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::tokenizer_files::{self, Parts, SpecialToken};
+use super::tokenizer_config::SpecialToken;
+use super::tokenizer_files::{self, Parts};
 use super::words::{Memory, Words};
+use crate::config::TokenizerRules;
 use crate::error::InputError;
 use crate::error::contained::contained;
 
@@ -19,6 +21,10 @@ pub struct Tokenizer {
     name: String,
     eos: SpecialToken,
     bos: Option<SpecialToken>,
+    adds_bos: bool,
+    note: Option<String>,
+    /// The tokenizer that transformers 5 makes of the same files, where it makes another.
+    transformers5: Option<Box<tokenizers::Tokenizer>>,
     vocab_size: usize,
     words: Option<Words>,
 }
@@ -38,8 +44,13 @@ fn guarded<T>(name: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 impl Tokenizer {
-    /// Reads the tokenizer files of a model folder.
+    /// Reads the tokenizer files of a model folder, tokenizer.json as it stands.
     pub fn load(folder: &Path) -> Result<Self> {
+        Self::load_by(folder, TokenizerRules::File)
+    }
+
+    /// Reads the tokenizer files of a model folder by these rules.
+    pub fn load_by(folder: &Path, rules: TokenizerRules) -> Result<Self> {
         let read = |file: &str| match std::fs::read(folder.join(file)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -71,21 +82,38 @@ impl Tokenizer {
             tokenizer_config: tokenizer_config.as_deref(),
             special_tokens_map: special_tokens_map.as_deref(),
             config: config.as_deref(),
+            rules,
         };
         Self::from_bytes(&files, &name)
     }
 
     /// Builds a tokenizer from the bytes of its files. `name`: the folder, for messages.
     ///
-    /// `tokenizer.json` decides which special tokens go around a text; `add_bos_token` and `add_eos_token` of
-    /// `tokenizer_config.json` are not read. Its `added_tokens_decoder` is: as in transformers, it overrides the flags of special tokens.
+    /// As in transformers, `add_bos_token` and `add_eos_token` of `tokenizer_config.json` decide which special tokens go around a text,
+    /// without them `tokenizer.json`; its `added_tokens_decoder` overrides the flags of special tokens. A field of it that is set and
+    /// unknown is refused.
     pub fn from_bytes(files: &TokenizerFiles<'_>, name: &str) -> Result<Self> {
         guarded(name, || {
-            let Parts { inner, json, eos, bos } = tokenizer_files::parts(files, name)?;
+            let Parts { inner, json, eos, bos, note } = tokenizer_files::parts(files, name)?;
+            let transformers5 = tokenizer_files::other(files, name)?.map(Box::new);
             let words = Words::of(&json, &inner);
             let name = name.to_owned();
-            let tokenizer = Self { inner, name, eos, bos, vocab_size: usize::MAX, words };
+            let mut tokenizer = Self {
+                inner,
+                name,
+                eos,
+                bos,
+                adds_bos: false,
+                note,
+                transformers5,
+                vocab_size: usize::MAX,
+                words,
+            };
             tokenizer.check_eos()?;
+            let first =
+                |special| Ok::<_, anyhow::Error>(tokenizer.encode("a", special)?.first().copied());
+            let (with, without) = (first(true)?, first(false)?);
+            tokenizer.adds_bos = with == tokenizer.bos_id() && with != without;
             Ok(tokenizer)
         })
     }
@@ -182,6 +210,38 @@ impl Tokenizer {
     /// Text of the token that begins a sequence, `<s>` for Llama-2, if there is one.
     pub fn bos_text(&self) -> Option<&str> {
         self.bos.as_ref().map(|token| token.text.as_str())
+    }
+
+    /// What is computed otherwise than `tokenizer.json` alone says, for a note.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// Whether transformers 5, which rebuilds the tokenizers of some classes, gives other ids for a text.
+    pub fn differs_from_transformers5(&self, text: &str) -> Result<bool> {
+        let Some(other) = &self.transformers5 else { return Ok(false) };
+        // They differ in the `▁` before a text, after a space or a special token, alone.
+        let special = self.inner.get_added_tokens_decoder();
+        let inside = |token: &str| text.contains(token) && !token.is_empty();
+        if !text.starts_with([' ', '▁']) && !special.values().any(|token| inside(&token.content))
+        {
+            return Ok(false);
+        }
+        let ids = |tokenizer: &tokenizers::Tokenizer| -> Result<Vec<u32>> {
+            let encode = || tokenizer.encode_fast(text, false).map_err(anyhow::Error::from_boxed);
+            Ok(guarded(&self.name, encode)?.get_ids().to_vec())
+        };
+        Ok(ids(&self.inner)? != ids(other)?)
+    }
+
+    /// Whether a text that is encoded with special tokens gets a BOS.
+    pub fn adds_bos(&self) -> bool {
+        self.adds_bos
+    }
+
+    /// Whether a text that is encoded with special tokens would begin with two BOS, its own and the one that is added.
+    pub fn doubles_bos(&self, text: &str) -> bool {
+        self.adds_bos && self.bos_text().is_some_and(|bos| text.starts_with(bos))
     }
 
     /// The library's own tokenizer.

@@ -4,6 +4,9 @@ use anyhow::Result;
 use serde_json::Value;
 use tokenizers::AddedToken;
 
+use crate::config::TokenizerRules;
+use crate::data::tokenizer_config::{self, SpecialToken};
+use crate::data::transformers5;
 use crate::error::InputError;
 
 /// The bytes of a model folder's tokenizer files; none where a file is missing.
@@ -17,6 +20,8 @@ pub struct TokenizerFiles<'a> {
     pub special_tokens_map: Option<&'a [u8]>,
     /// `config.json` or `generation_config.json`: last place, by id; of a list of EOS ids the first.
     pub config: Option<&'a [u8]>,
+    /// Whose rules make token ids of a text.
+    pub rules: TokenizerRules,
 }
 
 /// The contents of the files: the library's tokenizer without truncation and padding, its JSON, EOS and BOS.
@@ -25,13 +30,8 @@ pub(super) struct Parts {
     pub(super) json: Value,
     pub(super) eos: SpecialToken,
     pub(super) bos: Option<SpecialToken>,
-}
-
-/// A token that marks the beginning or the end of a sequence.
-#[derive(Debug, Clone)]
-pub(super) struct SpecialToken {
-    pub(super) id: u32,
-    pub(super) text: String,
+    /// What is computed as `tokenizer_config.json` says and otherwise than `tokenizer.json` says, for a note.
+    pub(super) note: Option<String>,
 }
 
 /// Reads the files. `name`: the folder, for messages.
@@ -44,10 +44,19 @@ pub(super) fn parts(files: &TokenizerFiles<'_>, name: &str) -> Result<Parts> {
     let tokenizer_config = json("tokenizer_config.json", files.tokenizer_config)?;
     let special_tokens_map = json("special_tokens_map.json", files.special_tokens_map)?;
     let config = json("config.json", files.config)?;
-    let model = json("tokenizer.json", Some(files.tokenizer))?;
+    tokenizer_config::check(&tokenizer_config, name)?;
+    let mut model = json("tokenizer.json", Some(files.tokenizer))?;
     check_model(&model, name)?;
+    let rebuilt = match files.rules {
+        TokenizerRules::File => None,
+        TokenizerRules::Transformers5 => {
+            transformers5::rebuild(&mut model, &tokenizer_config, name)?;
+            Some(serde_json::to_vec(&model)?)
+        }
+    };
+    let bytes = rebuilt.as_deref().unwrap_or(files.tokenizer);
 
-    let mut inner = tokenizers::Tokenizer::from_bytes(files.tokenizer).map_err(|error| {
+    let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| {
         InputError::new(format!("{name}/tokenizer.json: not a tokenizer: {error}"))
     })?;
     inner.with_truncation(None).map_err(anyhow::Error::from_boxed)?;
@@ -79,7 +88,27 @@ pub(super) fn parts(files: &TokenizerFiles<'_>, name: &str) -> Result<Parts> {
         .hint("every answer ends with it; for Llama-2 put `\"eos_token\": \"</s>\"` in tokenizer_config.json")
     })?;
     let bos = named("bos_token")?;
-    Ok(Parts { inner, json: model, eos, bos })
+    let note = tokenizer_config::around(&mut inner, &tokenizer_config, bos.as_ref(), &eos)?;
+    Ok(Parts { inner, json: model, eos, bos, note })
+}
+
+/// The tokenizer that transformers 5 makes of the files, if it is another than the one that `files.rules` ask for.
+pub(super) fn other(
+    files: &TokenizerFiles<'_>,
+    name: &str,
+) -> Result<Option<tokenizers::Tokenizer>> {
+    let json = |bytes: Option<&[u8]>| -> Value {
+        bytes.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default()
+    };
+    let tokenizer_config = json(files.tokenizer_config);
+    let tokenizer = json(Some(files.tokenizer));
+    if files.rules == TokenizerRules::Transformers5
+        || !transformers5::rebuilds(&tokenizer, &tokenizer_config)
+    {
+        return Ok(None);
+    }
+    let files = TokenizerFiles { rules: TokenizerRules::Transformers5, ..*files };
+    Ok(Some(parts(&files, name)?.inner))
 }
 
 /// Refuses what the tokenizers crate would panic on, and what would make ids differ from run to run.
@@ -162,6 +191,7 @@ mod tests {
             tokenizer_config: Some(tokenizer_config.as_bytes()),
             special_tokens_map: Some(special_tokens_map.as_bytes()),
             config: Some(config.as_bytes()),
+            ..Default::default()
         };
         Tokenizer::from_bytes(&files, "tiny")
     }

@@ -1,5 +1,6 @@
 //! The one error that `main` matches on: the user's input was wrong, so the exit status is 2.
 
+pub mod bounded;
 pub(crate) mod contained;
 
 use std::fmt;

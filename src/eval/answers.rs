@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::console::interrupt;
 use crate::data::pair::{Markup, Pair};
+use crate::data::tokenize::cut_prompt;
 use crate::encoder::embedder::{Embedder, cosine};
 use crate::error::InputError;
 use crate::eval::evaluator::Evaluator;
@@ -103,7 +104,7 @@ impl Evaluator<'_> {
         Ok(Asked { pairs, prompts, left_out })
     }
 
-    /// Most tokens of a prompt; a longer one loses its beginning. It is `data.max_prompt_tokens`, lowered to what
+    /// Most tokens of a prompt; a longer one keeps its BOS and its end. It is `data.max_prompt_tokens`, lowered to what
     /// `max_new_tokens` leaves of the model's context or to half the context, whichever is larger.
     fn prompt_tokens(&self) -> usize {
         let context = self.session.model.shape.max_positions;
@@ -117,9 +118,9 @@ impl Evaluator<'_> {
 
     /// The last `most` token ids of the prompt of `pair`.
     fn prompt(&self, pair: &Pair, most: usize) -> Result<Vec<u32>> {
-        let special = pair.markup != Markup::Template { bos: true };
-        let mut ids = self.session.inputs.tokenizer.encode(&pair.prompt, special)?;
-        ids.drain(..ids.len().saturating_sub(most));
+        let tokenizer = &self.session.inputs.tokenizer;
+        let mut ids = pair.prompt_ids(tokenizer)?;
+        cut_prompt(&mut ids, most, tokenizer.bos_id());
         Ok(ids)
     }
 

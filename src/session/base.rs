@@ -8,16 +8,16 @@ use candle_core::{DType, Device};
 use serde_json::Value;
 
 use crate::bail_input;
-use crate::config::{DataSection, ModelSection, PromptFormat};
+use crate::config::{DataSection, ModelSection, PromptFormat, TokenizerRules};
 use crate::console::progress::Verbosity;
 use crate::data::chat::ChatTemplate;
 use crate::data::file;
 use crate::data::format::Prompts;
-use crate::data::pair::Loaded;
-use crate::data::prompt::{self, Prompt};
+use crate::data::pair::{Loaded, Pair};
+use crate::data::prompt::{self, LoadedPrompts};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
 use crate::disk::{atomic, digest};
-use crate::error::InputError;
+use crate::error::{InputError, shown};
 use crate::hub::Hub;
 use crate::hub::name::{self, DataFile};
 use crate::model::decoder::Decoder;
@@ -50,6 +50,8 @@ pub struct Base {
     pub tokenizer_files: Vec<(String, Vec<u8>)>,
     /// Lines for the user: repository and commit of a hub model.
     pub notes: Vec<String>,
+    /// Whose rules make token ids of a text.
+    rules: TokenizerRules,
     pub(super) hub: Hub,
 }
 
@@ -83,7 +85,7 @@ impl Base {
             &Path::new(path).join("config.json").display().to_string(),
         )?;
         let mut tokenizer = match source.folder() {
-            Some(folder) => Tokenizer::load(folder)?,
+            Some(folder) => Tokenizer::load_by(folder, section.tokenizer)?,
             None => {
                 let [tokenizer, tokenizer_config, special_tokens_map] =
                     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
@@ -95,11 +97,13 @@ impl Base {
                     tokenizer_config: tokenizer_config.as_deref(),
                     special_tokens_map: special_tokens_map.as_deref(),
                     config: Some(&config_json),
+                    rules: section.tokenizer,
                 };
                 Tokenizer::from_bytes(&files, path)?
             }
         };
         tokenizer.check_vocab(shape.vocab)?;
+        notes.extend(tokenizer.note().map(str::to_owned));
         let mut tokenizer_files = Vec::new();
         for name in TOKENIZER_FILES {
             if let Some(bytes) = source.file(name)? {
@@ -113,14 +117,31 @@ impl Base {
         let (jinja, tokenizer_config) =
             (file("chat_template.jinja"), file("tokenizer_config.json"));
         let template = ChatTemplate::find(jinja, tokenizer_config, &tokenizer, path)?;
-        Ok(Self { source, shape, tokenizer, template, tokenizer_files, notes, hub })
+        let rules = section.tokenizer;
+        Ok(Self { source, shape, tokenizer, template, tokenizer_files, notes, rules, hub })
     }
 
-    /// Digest of the tokenizer's files.
+    /// A line for the first of `pairs` for which transformers 5 makes other token ids; none if there is none.
+    pub(super) fn other_ids(&self, pairs: &[Pair]) -> Result<Option<String>> {
+        for pair in pairs {
+            for answer in [&pair.chosen, &pair.rejected] {
+                if self.tokenizer.differs_from_transformers5(&[&*pair.prompt, answer].concat())? {
+                    return Ok(Some(format!(
+                        "tokenizer: token ids are those of tokenizer.json; transformers 5 rebuilds this class of tokenizer and has others, first \
+                         for `{}` (`model.tokenizer = \"transformers5\"` takes those)",
+                        shown(&pair.id)
+                    )));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Digest of the files that the tokenizer was made of, and of the rules.
     pub(super) fn tokenizer_digest(&self) -> Result<String> {
         let config = self.source.file("config.json")?.unwrap_or_default(); // it may name the special tokens
         let files = self.tokenizer_files.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
-        Ok(digest::of_parts(files.chain([&config[..]])))
+        Ok(digest::of_parts(files.chain([&config[..], self.rules.name().as_bytes()])))
     }
 
     /// The tokens that end an answer: `eos_token_id` (a number or a list) of generation_config.json or else of
@@ -155,9 +176,10 @@ impl Base {
         file: &str,
         format: PromptFormat,
         notes: &mut Vec<String>,
-    ) -> Result<Vec<Prompt>> {
+    ) -> Result<LoadedPrompts> {
         let bytes = read(file, &self.hub, notes)?;
-        prompt::load(&bytes, file, &Prompts { format, template: self.template.as_ref() })
+        let template = self.template.as_ref();
+        prompt::load(&bytes, file, &Prompts { format, template, ..Prompts::default() })
     }
 
     /// Loads the model with its weights. Downloads those of a hub model; unpacks an embedded model into a temporary
@@ -200,7 +222,11 @@ impl Base {
             .iter()
             .map(|path| Ok((path.clone(), read(path, &self.hub, notes)?)))
             .collect::<Result<_>>()?;
-        let prompts = Prompts { format: data.prompt_format, template: self.template.as_ref() };
+        let prompts = Prompts {
+            format: data.prompt_format,
+            template: self.template.as_ref(),
+            add_bos: data.add_bos,
+        };
         file::load(&files, &prompts)
     }
 }

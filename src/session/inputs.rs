@@ -10,7 +10,7 @@ use crate::config::{DataSection, LoraSection, MetricName, RunConfig};
 use crate::console::progress::Verbosity;
 use crate::data::pair::Pair;
 use crate::data::token_pair::{self, TokenPair};
-use crate::data::tokenize::Limits;
+use crate::data::tokenize::{Limits, beyond_context};
 use crate::data::tokenizer::Tokenizer;
 use crate::disk::digest;
 use crate::encoder::source::EncoderSource;
@@ -206,6 +206,12 @@ impl<'a> PairReader<'a> {
     /// Reads the set `name` from `files`. Refuses a set without a kept pair.
     fn read(&mut self, name: &str, files: &[String]) -> Result<TokenizedSet> {
         let loaded = self.base.texts(files, self.data, &mut self.notes)?;
+        if let Some(note) = self.base.other_ids(&loaded.pairs)? {
+            let begin = note.split(',').next().unwrap_or_default();
+            if !self.notes.iter().any(|known| known.starts_with(begin)) {
+                self.notes.push(note);
+            }
+        }
         let limits = Limits::from(self.data);
         let (tokenized, cache) = token_cache::tokenize(
             &loaded.pairs,
@@ -215,7 +221,10 @@ impl<'a> PairReader<'a> {
             self.verbosity,
         )?;
         self.unsaved.extend(cache);
-        let counts = format!("{name}: {}\n{}", loaded.counts, tokenized.counts);
+        let mut counts = format!("{name}: {}\n{}", loaded.counts, tokenized.counts);
+        if let Some(line) = beyond_context(&tokenized.pairs, self.base.shape.max_positions) {
+            counts.push_str(&format!("\n{line}"));
+        }
         self.notes.push(counts.replace('\n', "\n  "));
         if tokenized.pairs.is_empty() {
             bail_input!(

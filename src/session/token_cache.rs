@@ -19,7 +19,7 @@ use crate::disk::atomic;
 use crate::disk::{cache, digest};
 
 /// Part of the key. Changed whenever the same text may give other ids, or the layout of the file changes.
-const VERSION: &str = "tokens 1";
+const VERSION: &str = "tokens 2";
 
 /// A cache to write later: a run writes nothing before all its input is checked.
 pub(super) struct Unsaved {

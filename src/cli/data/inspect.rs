@@ -11,8 +11,7 @@ use crate::config::{DataSection, RunConfig};
 use crate::console::progress::Verbosity;
 use crate::data::pair::Pair;
 use crate::data::token_pair::TokenPair;
-use crate::data::tokenize::{Limits, tokenize};
-use crate::data::tokenizer::Tokenizer;
+use crate::data::tokenize::{Limits, beyond_context, tokenize};
 use crate::error::InputError;
 use crate::session::base::Base;
 
@@ -40,7 +39,9 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
         Some(name) => set_files(&config, name)?,
     };
     let base = Base::load(&config.model, Verbosity::Normal)?;
-    let texts = base.texts(files, &config.data, &mut Vec::new())?.pairs;
+    let loaded = base.texts(files, &config.data, &mut Vec::new())?;
+    Verbosity::Normal.note(loaded.counts.to_string().replace('\n', "\n  "));
+    let texts = loaded.pairs;
     let rows: Vec<usize> = match &args.id {
         None => (0..texts.len().min(args.rows)).collect(),
         Some(id) => (0..texts.len()).filter(|row| texts[*row].id == *id).collect(),
@@ -61,7 +62,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
     writeln!(out, "{}", marks.legend())?;
     for row in rows {
         let place = format!("{}, pair {} of {}", texts[row].source, row + 1, texts.len());
-        write!(out, "\n{}", shown(&texts[row], &place, &base.tokenizer, &config.data, marks)?)?;
+        write!(out, "\n{}", shown(&texts[row], &place, &base, &config.data, marks)?)?;
     }
     Ok(())
 }
@@ -138,10 +139,11 @@ fn printable(piece: &str) -> String {
 fn shown(
     pair: &Pair,
     place: &str,
-    tokenizer: &Tokenizer,
+    base: &Base,
     data: &DataSection,
     marks: Marks,
 ) -> Result<String> {
+    let tokenizer = &base.tokenizer;
     let limits = Limits::from(data);
     let unlimited = Limits { max_prompt_tokens: 0, max_length: 0, ..limits };
     let one = |limits| -> Result<Option<TokenPair>> {
@@ -153,6 +155,9 @@ fn shown(
     let user = pair.user.as_ref().map(|user| format!(", user {user}")).unwrap_or_default();
     let mut text = format!("{} ({place}{user})\n", pair.id);
     text.push_str(&counts(&whole, kept.as_ref(), data));
+    if let Some(line) = beyond_context(kept.as_slice(), base.shape.max_positions) {
+        text.push_str(&format!("{line}\n"));
+    }
     let tokens = kept.as_ref().unwrap_or(&whole);
     let prompt = tokenizer.pieces(&tokens.prompt)?;
     text.push_str(&format!("prompt:\n{}\n", marks.tokens(&prompt, false)));

@@ -9,7 +9,7 @@ use super::ConfigArgs;
 use crate::console::progress::Verbosity;
 use crate::data::pair::Pair;
 use crate::data::stats::SetStats;
-use crate::data::tokenize::{Limits, tokenize};
+use crate::data::tokenize::{Limits, beyond_context, tokenize};
 use crate::session::base::Base;
 
 /// Print lengths, cut and dropped pairs, duplicates and missing fields of each set; read no weights
@@ -25,19 +25,23 @@ pub(super) fn stats(args: &StatsArgs) -> Result<()> {
     let base = Base::load(&config.model, Verbosity::Normal)?;
     let limits = Limits::from(&config.data);
     let unlimited = Limits { max_prompt_tokens: 0, max_length: 0, ..limits };
-    let of = |name: &str, files: &[String], training: Option<&[Pair]>| -> Result<SetStats> {
+    type Stats = (SetStats, String);
+    let of = |name: &str, files: &[String], training: Option<&[Pair]>| -> Result<Stats> {
         let loaded = base.texts(files, &config.data, &mut Vec::new())?;
         let whole = tokenize(&loaded.pairs, &base.tokenizer, &unlimited)?.pairs;
-        let counts = tokenize(&loaded.pairs, &base.tokenizer, &limits)?.counts;
-        Ok(SetStats::new(name, loaded, &whole, counts, training))
+        let kept = tokenize(&loaded.pairs, &base.tokenizer, &limits)?;
+        let beyond = beyond_context(&kept.pairs, base.shape.max_positions);
+        let stats = SetStats::new(name, loaded, &whole, kept.counts, training);
+        Ok((stats, beyond.map(|line| line + "\n").unwrap_or_default()))
     };
 
-    let training = of("training pairs", &config.data.train, None)?;
+    let (training, beyond) = of("training pairs", &config.data.train, None)?;
     let mut out = std::io::stdout().lock();
-    write!(out, "{training}")?;
+    write!(out, "{training}{beyond}")?;
     for set in &config.eval.sets {
         let name = format!("eval set `{}`", set.name);
-        write!(out, "\n{}", of(&name, &set.files, Some(training.pairs()))?)?;
+        let (stats, beyond) = of(&name, &set.files, Some(training.pairs()))?;
+        write!(out, "\n{stats}{beyond}")?;
     }
     writeln!(
         out,

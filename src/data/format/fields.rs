@@ -1,5 +1,6 @@
 //! One record of a data file: a JSON object and its place, and readers of its fields whose errors name both.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use anyhow::Result;
@@ -20,16 +21,48 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// A JSON object and the line it begins on.
+/// A JSON object and the line it begins on. It remembers which fields were read, so that the others can be named.
 pub(in crate::data) struct Record<'a> {
     pub(in crate::data) place: Place<'a>,
     pub(in crate::data) fields: Map<String, Value>,
+    read: RefCell<Vec<String>>,
 }
 
-impl Record<'_> {
-    /// The value of a field; `null` is the same as no field.
+impl<'a> Record<'a> {
+    /// A record of which nothing was read yet.
+    pub(in crate::data) fn new(place: Place<'a>, fields: Map<String, Value>) -> Self {
+        Self { place, fields, read: RefCell::default() }
+    }
+
+    /// The value of a field, which counts as read; `null` is the same as no field.
     pub(in crate::data) fn get(&self, key: &str) -> Option<&Value> {
+        let value = self.peek(key)?;
+        let mut read = self.read.borrow_mut();
+        if !read.iter().any(|known| known == key) {
+            read.push(key.to_owned());
+        }
+        Some(value)
+    }
+
+    /// The value of a field that decides how the record is read; it does not count as read itself.
+    pub(in crate::data) fn peek(&self, key: &str) -> Option<&Value> {
         self.fields.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The fields that hold something and were not read.
+    pub(in crate::data) fn unread(&self) -> impl Iterator<Item = &str> {
+        let read = self.read.borrow();
+        let holds = |value: &Value| match value {
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            Value::Bool(_) | Value::Number(_) => true,
+        };
+        self.fields
+            .iter()
+            .filter(move |(key, value)| holds(value) && !read.contains(key))
+            .map(|(key, _)| key.as_str())
     }
 
     /// A string that must be there, empty or not.
@@ -59,12 +92,19 @@ impl Record<'_> {
 
     /// The error for a missing field.
     pub(in crate::data) fn missing(&self, key: &str, what: &str) -> InputError {
+        if self.fields.contains_key(key) {
+            return InputError::new(format!("{}: `{key}` is null, expected a {what}", self.place))
+                .hint("remove the record or fill it in");
+        }
         InputError::new(format!(
             "{}: the record has no `{key}`, found {}",
             self.place,
             self.names()
         ))
-        .hint(format!("every record needs a {what} `{key}`; remove the record or fill it in"))
+        .hint(format!(
+            "every record needs a {what} `{key}`: remove this one or fill it in; if no record has it, the file has another layout: \
+             rename its columns (docs/files.md has the layouts that are read)"
+        ))
     }
 
     /// The error for a field of the wrong type.
@@ -96,9 +136,23 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
+/// Longest record, in bytes of JSON: reading one takes several times that.
+pub(in crate::data) const LONGEST_RECORD: usize = 64 << 20;
+
+/// The key of [`not_text`].
+const BYTES: &str = "\0bytes that are not UTF-8 text";
+
+/// What stands for the value of a binary column that is no text: no reader takes it, and [`kind`] says what it is.
+pub(in crate::data) fn not_text(bytes: usize) -> Value {
+    serde_json::json!({ BYTES: bytes })
+}
+
 /// The kind of a value, for messages, with a short value.
 pub(in crate::data) fn kind(value: &Value) -> String {
     match value {
+        Value::Object(fields) if fields.contains_key(BYTES) => {
+            format!("{} bytes that are not UTF-8 text", fields[BYTES])
+        }
         Value::Null => "null".to_owned(),
         Value::Bool(value) => format!("`{value}`"),
         Value::Number(number) => format!("the number `{number}`"),
@@ -126,10 +180,7 @@ mod tests {
     use super::*;
 
     fn record(json: &str) -> Record<'_> {
-        Record {
-            place: Place { file: "a.json", line: 7 },
-            fields: serde_json::from_str(json).unwrap(),
-        }
+        Record::new(Place { file: "a.json", line: 7 }, serde_json::from_str(json).unwrap())
     }
 
     #[test]
@@ -140,9 +191,12 @@ mod tests {
 
     #[test]
     fn a_missing_field_names_the_ones_found() {
-        let error =
-            record(r#"{"text": "", "prompt": null}"#).text("prompt").unwrap_err().to_string();
-        assert_eq!(error, "a.json:7: the record has no `prompt`, found `text`, `prompt`");
+        let error = record(r#"{"text": "", "id": null}"#).text("prompt").unwrap_err();
+        assert_eq!(error.to_string(), "a.json:7: the record has no `prompt`, found `text`, `id`");
+        assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("another layout"));
+        let error = record(r#"{"text": "", "prompt": null}"#).text("prompt").unwrap_err();
+        assert_eq!(error.to_string(), "a.json:7: `prompt` is null, expected a string");
+        assert!(!InputError::of(&error).unwrap().remedy().unwrap().contains("another layout"));
     }
 
     #[test]
@@ -153,6 +207,19 @@ mod tests {
         assert_eq!(record.label(&["gender", "older"]).unwrap().as_deref(), Some("x"));
         assert_eq!(record.label(&["gender"]).unwrap(), None);
         assert!(record.label(&["list"]).is_err());
+    }
+
+    #[test]
+    fn a_field_that_was_not_read_is_named_unless_it_is_empty() {
+        let record = record(
+            r#"{"prompt": "p", "old": "x", "score": 0, "none": null, "blank": "", "tags": [], "seen": 1}"#,
+        );
+        record.text("prompt").unwrap();
+        assert!(record.peek("seen").is_some() && record.get("none").is_none());
+        assert_eq!(record.unread().collect::<Vec<_>>(), ["old", "score", "seen"]);
+        record.get("seen");
+        record.label(&["nobody", "old", "score"]).unwrap();
+        assert_eq!(record.unread().collect::<Vec<_>>(), ["score"]);
     }
 
     #[test]

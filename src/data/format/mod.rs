@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use crate::config::PromptFormat;
+use crate::config::{AddBos, PromptFormat};
 use crate::data::chat::ChatTemplate;
 use crate::data::format::conversation::Conversation;
-use crate::data::format::fields::{Place, Record};
+use crate::data::format::fields::Record;
 use crate::data::groups;
-use crate::data::pair::{LoadCounts, Markup, Pair};
+use crate::data::pair::{LoadCounts, Markup, Pair, TemplateBos};
 use crate::error::InputError;
 
 /// Every layout that is read. What reads records, names layouts or tests them goes through this table.
@@ -78,7 +78,7 @@ fn plain_pair(
 impl Layout {
     /// Whether a record has an answer of any layout, so that it is a pair and not a prompt alone.
     pub(in crate::data) fn is_pair(record: &Record<'_>) -> bool {
-        LAYOUTS.iter().flat_map(|layout| layout.answers).any(|answer| record.get(answer).is_some())
+        LAYOUTS.iter().flat_map(|layout| layout.answers).any(|answer| record.peek(answer).is_some())
     }
 
     /// The layout of a pair: the record has its answers and its prompt.
@@ -110,7 +110,8 @@ impl Layout {
         layouts: &[&'static Self],
         is_pair: bool,
     ) -> Result<Option<&'static Self>> {
-        let has_prompt = |layout: &&Self| layout.prompt.iter().all(|key| record.get(key).is_some());
+        let has_prompt =
+            |layout: &&Self| layout.prompt.iter().all(|key| record.peek(key).is_some());
         let mut fitting: Vec<&'static Self> = layouts.iter().copied().filter(has_prompt).collect();
         let prompts: Vec<_> = fitting.iter().map(|layout| layout.prompt).collect();
         fitting.retain(|layout| {
@@ -166,6 +167,34 @@ pub struct Prompts<'a> {
     pub format: PromptFormat,
     /// The model's chat template, if it has one.
     pub template: Option<&'a ChatTemplate>,
+    /// Whether a conversation gets a BOS that the template does not write.
+    pub add_bos: AddBos,
+}
+
+/// What a template was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::data) enum Origin {
+    /// A plain text, as the user's message.
+    Text,
+    /// A conversation.
+    Messages,
+}
+
+impl Prompts<'_> {
+    /// The markup of a prompt that `template` rendered. A plain text has one BOS, whoever writes it; a conversation has the template's.
+    pub(in crate::data) fn markup(
+        &self,
+        template: &ChatTemplate,
+        rendered: &str,
+        origin: Origin,
+    ) -> Markup {
+        let bos = match (origin, self.add_bos) {
+            _ if template.writes_bos(rendered) => TemplateBos::Written,
+            (Origin::Messages, AddBos::Template) => TemplateBos::Absent,
+            (Origin::Messages, AddBos::Always) | (Origin::Text, _) => TemplateBos::Added,
+        };
+        Markup::Template { bos }
+    }
 }
 
 /// A pair before any template. The texts of a conversation are not in `pair` yet.
@@ -175,16 +204,29 @@ pub(in crate::data) struct Draft {
 }
 
 impl Draft {
-    /// The pair with its texts rendered. `place`: the record's, for messages.
+    /// The pair with its texts rendered. `record`: the one it was made of, which may have more for a template; the columns that
+    /// are not read are counted.
     pub(in crate::data) fn render(
         self,
-        place: Place<'_>,
+        record: &Record<'_>,
+        prompts: &Prompts<'_>,
+        counts: &mut LoadCounts,
+    ) -> Result<Pair> {
+        let pair = self.rendered(record, prompts, counts)?;
+        counts.leave_unread(record.unread());
+        Ok(pair)
+    }
+
+    fn rendered(
+        self,
+        record: &Record<'_>,
         prompts: &Prompts<'_>,
         counts: &mut LoadCounts,
     ) -> Result<Pair> {
         let Self { mut pair, conversation } = self;
-        let is_conversation = conversation.is_some();
-        let conversation = match (conversation, prompts.format) {
+        let place = record.place;
+        let origin = if conversation.is_some() { Origin::Messages } else { Origin::Text };
+        let mut conversation = match (conversation, prompts.format) {
             (None, PromptFormat::Mvpbench) => return Ok(pair),
             (None, PromptFormat::Chat) => {
                 Conversation::of_texts([&pair.prompt, &pair.chosen, &pair.rejected])
@@ -192,19 +234,19 @@ impl Draft {
             (Some(conversation), _) => conversation,
         };
         let Some(template) = prompts.template else {
-            let what = if is_conversation {
-                format!("{place}: the record is a conversation")
-            } else {
-                "`data.prompt_format` is `chat`".to_owned()
+            let what = match origin {
+                Origin::Messages => format!("{place}: the record is a conversation"),
+                Origin::Text => "`data.prompt_format` is `chat`".to_owned(),
             };
             return Err(InputError::new(format!("{what}, but the model has no chat template"))
                 .hint("take a chat model (`chat_template` in tokenizer_config.json, or chat_template.jinja), or plain texts")
                 .into());
         };
+        counts.systems += usize::from(conversation.add_columns(record)?);
         counts.empty_answers += conversation.empty_answers();
         [pair.prompt, pair.chosen, pair.rejected] =
             conversation.texts(template).with_context(|| place.to_string())?;
-        pair.markup = Markup::Template { bos: template.writes_bos(&pair.prompt) };
+        pair.markup = prompts.markup(template, &pair.prompt, origin);
         Ok(pair)
     }
 }
@@ -243,18 +285,19 @@ pub(in crate::data) fn draft(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::format::fields::Place;
     use crate::data::prompt;
 
     fn of(json: &str) -> Record<'_> {
         let fields = serde_json::from_str(json).unwrap();
-        Record { place: Place { file: "d/a.json", line: 2 }, fields }
+        Record::new(Place { file: "d/a.json", line: 2 }, fields)
     }
 
     fn read(json: &str) -> Result<(Pair, LoadCounts)> {
         let record = of(json);
         let mut counts = LoadCounts::default();
         let draft = draft(&record, "a", 5, &mut counts)?;
-        Ok((draft.render(record.place, &Prompts::default(), &mut counts)?, counts))
+        Ok((draft.render(&record, &Prompts::default(), &mut counts)?, counts))
     }
 
     #[test]
@@ -355,12 +398,12 @@ mod tests {
                 [&pair.chosen, &pair.rejected].map(|text| text.as_str()).map(Some),
                 [answers[0].as_str(), answers[1].as_str()]
             );
-            assert_eq!(counts, LoadCounts::default(), "{}: its sample lacks a field", layout.name);
+            assert!(counts.missing.is_empty(), "{}: its sample lacks a field", layout.name);
 
-            let alone = Record { place: Place { file: "d/a.json", line: 2 }, fields: alone };
+            let alone = Record::new(Place { file: "d/a.json", line: 2 }, alone);
             assert_eq!(Layout::of_prompt(&alone).unwrap().name, layout.name);
             let bytes = serde_json::to_vec(&alone.fields).unwrap();
-            let prompts = prompt::load(&bytes, "d/a.json", &Prompts::default()).unwrap();
+            let prompts = prompt::load(&bytes, "d/a.json", &Prompts::default()).unwrap().prompts;
             assert_eq!(prompts[0].text, pair.prompt, "{}", layout.name);
             for key in layout.prompt {
                 let text = fields[*key].as_str().unwrap();
@@ -370,11 +413,42 @@ mod tests {
     }
 
     #[test]
+    fn a_column_that_nothing_reads_is_counted_and_what_decides_the_layout_is_not_read_by_that() {
+        let (_, counts) = read(
+            r#"{"prompt": "p", "chosen": "c", "rejected": "r", "system": "s", "tools": [{}], "score": 1, "id": 3, "note": null}"#,
+        )
+        .unwrap();
+        assert_eq!(counts.unread.iter().collect::<Vec<_>>(), ["score", "system", "tools"]);
+        let (_, counts) =
+            read(r#"{"question": "q", "answer_w": "a", "answer_l": "b", "birth_country": "x", "birth_country/region": "y"}"#)
+                .unwrap();
+        assert_eq!(counts.unread.iter().collect::<Vec<_>>(), ["birth_country"]);
+    }
+
+    /// DESIGN's chat form of a plain record: the column `system` is the system message.
+    #[test]
+    fn a_system_column_is_the_system_message_of_a_chat() {
+        let template = crate::data::chat::tests::template(crate::data::chat::tests::LLAMA_2);
+        let prompts =
+            Prompts { format: PromptFormat::Chat, template: Some(&template), ..Prompts::default() };
+        let record =
+            of(r#"{"system": "Be kind.", "prompt": "Why?", "chosen": "a", "rejected": "b"}"#);
+        let mut counts = LoadCounts::default();
+        let pair = draft(&record, "a", 1, &mut counts).unwrap();
+        let pair = pair.render(&record, &prompts, &mut counts).unwrap();
+        assert_eq!(pair.prompt, "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nWhy? [/INST]");
+        assert_eq!((counts.systems, counts.unread.len()), (1, 0));
+        let alone = br#"{"system": "Be kind.", "prompt": "Why?"}"#;
+        let loaded = prompt::load(alone, "a.json", &prompts).unwrap();
+        assert_eq!(loaded.prompts[0].text, pair.prompt);
+    }
+
+    #[test]
     fn a_missing_answer_is_an_error() {
         let error = read(r#"{"question": "Why?", "answer_w": "a", "answer_l": null}"#)
             .unwrap_err()
             .to_string();
-        assert!(error.starts_with("d/a.json:2: the record has no `answer_l`, found"), "{error}");
+        assert_eq!(error, "d/a.json:2: `answer_l` is null, expected a string");
         assert!(
             read(r#"{"answer_w": "a", "answer_l": "b"}"#)
                 .unwrap_err()

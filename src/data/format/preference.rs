@@ -22,7 +22,7 @@ pub(super) const LAYOUT: Layout = Layout {
 ///
 /// A profile that is an object holds a person's fields, not text: they become groups, and the prompt stays unchanged.
 fn prompt(record: &Record<'_>, counts: &mut LoadCounts) -> Result<Texts> {
-    if record.get("prompt").is_some_and(Value::is_array) {
+    if record.peek("prompt").is_some_and(Value::is_array) {
         return Ok(Texts::Messages(Conversation::prompt_alone(record)?));
     }
     let prompt = record.text("prompt")?;
@@ -45,7 +45,7 @@ fn pair(
     counts: &mut LoadCounts,
 ) -> Result<Texts> {
     if let Some(Value::Object(profile)) = record.get("profile") {
-        let profile = Record { place: record.place, fields: profile.clone() };
+        let profile = Record::new(record.place, profile.clone());
         groups.extend(groups::demographic(&profile)?);
     }
     match Conversation::read(record)? {

@@ -339,6 +339,100 @@ fn training_on_conversations_counts_them_and_copies_the_template() {
     assert!(place.path("run/adapter/chat_template.jinja").exists());
 }
 
+/// TRL tokenizes a rendered conversation without adding a BOS.
+#[test]
+fn a_conversation_has_the_bos_of_its_template_unless_one_is_asked_for() {
+    let place = chat_place();
+    place.write(
+        "chat/chat_template.jinja",
+        "{% for m in messages %}{{ '[' + m.role + '] ' + m.content + eos_token }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
+    );
+    let message = |role: &str, text: &str| serde_json::json!([{"role": role, "content": text}]);
+    let pair = serde_json::json!({
+        "prompt": message("user", "Why?"),
+        "chosen": message("assistant", "So."),
+        "rejected": message("assistant", "No."),
+    });
+    place.write("messages.jsonl", pair.to_string());
+    place.write("mvp.jsonl", r#"{"question": "Why?", "answer_w": "So.", "answer_l": "No."}"#);
+    let with = |verb: &[&str], more: &[&str]| {
+        let common = ["--config", "config.toml", "--set", "model.path=chat"];
+        let output = run(&place, &[verb, &common, more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        (String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let messages = ["--set", "data.train=[messages.jsonl]"];
+    let always = [&messages[..], &["--set", "data.add_bos=always"]].concat();
+    let (shown, _) = with(&["data", "inspect"], &messages);
+    assert!(!shown.contains("<s>"), "{shown}");
+    let (shown, _) = with(&["data", "inspect"], &always);
+    assert_eq!(
+        shown.matches("prompt:\n<s>").count(),
+        shown.matches("prompt:\n").count(),
+        "{shown}"
+    );
+    let (_, said) = with(&["train", "--dry-run"], &messages);
+    assert!(
+        said.contains("conversations without BOS, since the chat template writes none"),
+        "{said}"
+    );
+    let (_, said) = with(&["train", "--dry-run"], &always);
+    assert!(said.contains("prompts with a BOS that the chat template does not write"), "{said}");
+    // A plain record has exactly one, as DESIGN says.
+    let chat = ["--set", "data.train=[mvp.jsonl]", "--set", "data.prompt_format=chat"];
+    let (shown, _) = with(&["data", "inspect"], &chat);
+    assert_eq!(shown.matches("<s>").count(), 1, "{shown}");
+}
+
+#[test]
+fn a_column_that_nothing_reads_and_a_pair_beyond_the_context_are_said() {
+    let place = place();
+    let long = "word ".repeat(600);
+    let pair = serde_json::json!({"prompt": "p", "chosen": long, "rejected": "r", "system": "s", "score": 1});
+    place.write("pairs.jsonl", format!("{pair}\n{pair}\n"));
+    let arguments = ["--config", "config.toml", "--set", "data.train=[pairs.jsonl]"];
+    let more = ["--set", "data.max_length=0"];
+    let said = |verb: &[&str]| {
+        let output = run(&place, &[verb, &arguments[..], &more[..]].concat());
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    };
+    let unread = "columns that are not read: `score`, `system`";
+    for verb in [&["train", "--dry-run"][..], &["data", "inspect"]] {
+        let said = said(verb);
+        assert_eq!(said.matches(unread).count(), 1, "{said}");
+    }
+    let stats = said(&["data", "stats"]);
+    assert!(stats.contains("not read    `score`, `system`"), "{stats}");
+    for (verb, pairs) in
+        [(&["train", "--dry-run"][..], 2), (&["data", "stats"], 2), (&["data", "inspect"], 1)]
+    {
+        let line = format!(
+            "context: {pairs} pairs are longer than the 512 tokens that the model was made for"
+        );
+        assert!(said(verb).contains(&line), "{verb:?}: {}", said(verb));
+    }
+}
+
+/// Under the class of Llama-2's own files.
+#[test]
+fn a_text_that_transformers_5_reads_otherwise_is_said_once() {
+    let place = chat_place();
+    let config = r#"{"bos_token": "<s>", "eos_token": "</s>", "tokenizer_class": "LlamaTokenizer", "legacy": false}"#;
+    place.write("chat/tokenizer_config.json", config);
+    let said = |more: &[&str]| {
+        let arguments =
+            ["train", "--config", "config.toml", "--set", "model.path=chat", "--dry-run"];
+        let output = run(&place, &[arguments.as_slice(), more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said.matches("transformers 5 rebuilds this class of tokenizer").count()
+    };
+    assert_eq!(said(&[]), 1);
+    assert_eq!(said(&["--set", "model.tokenizer=transformers5"]), 0);
+}
+
 #[test]
 fn split_copies_conversations_without_a_template() {
     let place = Place::new();

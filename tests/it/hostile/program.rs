@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::command::Place;
 use crate::golden::path;
 
-/// Address space of the program, KiB: enough for stacks, the model and mapped files, too little for a gigabyte that a
-/// file claims.
-const MEMORY_KIB: usize = 1 << 20;
+/// Address space of the program, KiB: its threads' stacks, the model and what it maps fit, and the half gigabyte that a template may
+/// take; a gigabyte that a file claims does not.
+const MEMORY_KIB: usize = 3 << 19;
 
 fn place() -> Place {
     let place = Place::golden("tiny")
@@ -40,7 +40,43 @@ fn place() -> Place {
     place
 }
 
-/// Runs `train` under the limit. Returns its exit status and stderr.
+/// Each template would take gigabytes; the program ends before with the name of the file.
+#[test]
+fn a_template_that_multiplies_its_text_ends_the_program_with_status_2() {
+    let conversation = json!({
+        "prompt": [{"role": "user", "content": "q"}],
+        "chosen": [{"role": "assistant", "content": "c"}],
+        "rejected": [{"role": "assistant", "content": "r"}],
+    });
+    let doubled = |step: &str| {
+        format!(
+            "{{% set ns = namespace(s='x', l=['x']) %}}{{% for i in range(40) %}}{step}{{% endfor %}}{{{{ ns.s | length }}}}"
+        )
+    };
+    for template in [
+        doubled("{% set ns.s = ns.s ~ ns.s %}"),
+        doubled("{% set ns.s = ns.s + ns.s %}"),
+        doubled("{% set ns.s = ns.s * 16 %}{% set ns.l = ns.l + [ns.s + 'x'] %}"),
+        doubled("{% set c %}{{ ns.s }}{{ ns.s }}{% endset %}{% set ns.s = c %}"),
+        doubled("{% set ns.s = [ns.s, ns.s] | join %}"),
+        doubled("{% set ns.s = ns.s.replace('x', 'xxxxxxxxx') %}"),
+        doubled("{% set ns.s = (ns.s + '\n') * 2 %}{% set ns.s = ns.s | indent(100) %}"),
+        "{{ (('x' * 90000000) ~ ('x' * 90000000) ~ ('x' * 90000000) ~ ('x' * 90000000) ~ ('x' * 90000000) ~ ('x' * 90000000)) | length }}".to_owned(),
+        "{{ '%*d' | format(99999999999, 1) }}".to_owned(),
+        "{{ (['x'] * 99999999) | list | length }}".to_owned(),
+    ] {
+        let place = place();
+        place.write("pairs.jsonl", conversation.to_string());
+        place.write("model/chat_template.jinja", &template);
+        let begun = Instant::now();
+        let (code, said) = run(&place, &[]);
+        assert_eq!(code, Some(2), "{template}: {said}");
+        assert!(said.starts_with("error: ") && said.contains("chat_template.jinja"), "{template}: {said}");
+        assert!(begun.elapsed().as_secs() < 20, "{template}: {:?}", begun.elapsed());
+    }
+}
+
+/// Runs `train` under the limit; its exit status and what it said.
 fn run(place: &Place, more: &[&str]) -> (Option<i32>, String) {
     let train = place.command(&[]);
     let mut command = Command::new("sh");

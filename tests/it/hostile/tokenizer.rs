@@ -1,6 +1,6 @@
 //! Tokenizer files and chat templates.
 
-use mvpbench::data::chat::ChatTemplate;
+use mvpbench::data::chat::{ChatTemplate, Variables};
 use mvpbench::data::tokenizer::{Tokenizer, TokenizerFiles};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseResult, TestRunner};
@@ -26,6 +26,7 @@ fn read(files: &[Vec<u8>; 4], text: &str) -> TestCaseResult {
         tokenizer_config: Some(tokenizer_config),
         special_tokens_map: Some(special_tokens_map),
         config: Some(config),
+        ..Default::default()
     };
     let Some(mut tokenizer) = tame(NAME, length, || Tokenizer::from_bytes(&files, NAME))? else {
         return Ok(());
@@ -156,7 +157,7 @@ fn chat_templates_of_anything_end_and_are_refused_by_name() {
         // A text may have 64 MiB, and its vector twice as much.
         is_tame(NAME, source.len() + (1 << 20), || {
             let template = ChatTemplate::new(source.to_owned(), &tokenizer, NAME.to_owned())?;
-            template.render(&message, true)
+            template.render(&message, &Variables::default(), true)
         })
     };
     for source in [

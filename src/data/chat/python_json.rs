@@ -1,0 +1,199 @@
+//! The filter `tojson` as transformers defines it: Python's `json.dumps`.
+
+use std::fmt::Write;
+
+use minijinja::value::{Kwargs, Value as Rendered};
+use minijinja::{Error, ErrorKind};
+use serde_json::Value;
+
+/// Deepest indentation of one level, in characters.
+const WIDEST_INDENT: usize = 64;
+
+/// `value | tojson(indent=..., separators=..., ensure_ascii=..., sort_keys=...)`.
+pub(super) fn filter(value: &Rendered, options: Kwargs) -> Result<String, Error> {
+    let refused = |what: String| Error::new(ErrorKind::InvalidOperation, what);
+    if value.is_undefined() {
+        return Err(refused("`tojson` of a value that is not defined".to_owned()));
+    }
+    let indent = match options.get::<Option<Rendered>>("indent")? {
+        None => None,
+        Some(text) if text.as_str().is_some() => text.as_str().map(str::to_owned),
+        Some(width) => match width.as_usize() {
+            Some(width) => Some(" ".repeat(width.min(WIDEST_INDENT + 1))),
+            None => return Err(refused(format!("`tojson` with the indent `{width}`"))),
+        },
+    };
+    if indent.as_ref().is_some_and(|indent| indent.len() > WIDEST_INDENT) {
+        return Err(refused(format!("`tojson` with an indent above {WIDEST_INDENT}")));
+    }
+    let comma = if indent.is_some() { "," } else { ", " };
+    let separators = match options.get::<Option<Vec<String>>>("separators")? {
+        None => [comma.to_owned(), ": ".to_owned()],
+        Some(pair) => {
+            pair.try_into().map_err(|_| refused("`tojson` needs two `separators`".to_owned()))?
+        }
+    };
+    let format = Format {
+        indent,
+        separators,
+        ascii: options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        sorted: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+    };
+    options.assert_all_used()?;
+    let value = serde_json::to_value(value).map_err(|error| refused(error.to_string()))?;
+    let mut text = String::new();
+    format.write(&value, 0, &mut text);
+    Ok(text)
+}
+
+/// The options of `json.dumps`.
+struct Format {
+    indent: Option<String>,
+    /// Between items, and between key and value.
+    separators: [String; 2],
+    ascii: bool,
+    sorted: bool,
+}
+
+impl Format {
+    fn write(&self, value: &Value, depth: usize, text: &mut String) {
+        match value {
+            Value::Null => text.push_str("null"),
+            Value::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
+            Value::Number(number) => match number.as_f64() {
+                Some(float) if number.is_f64() => text.push_str(&python_float(float)),
+                _ => text.push_str(&number.to_string()),
+            },
+            Value::String(string) => self.string(string, text),
+            Value::Array(items) => {
+                let write = |item: &&Value, text: &mut String| self.write(item, depth + 1, text);
+                self.group(items.iter(), ["[", "]"], depth, write, text);
+            }
+            Value::Object(fields) => {
+                let mut fields: Vec<_> = fields.iter().collect();
+                if self.sorted {
+                    fields.sort_by_key(|(key, _)| key.as_str());
+                }
+                let write = |(key, value): &(&String, &Value), text: &mut String| {
+                    self.string(key, text);
+                    text.push_str(&self.separators[1]);
+                    self.write(value, depth + 1, text);
+                };
+                self.group(fields.into_iter(), ["{", "}"], depth, write, text);
+            }
+        }
+    }
+
+    /// The items of a list or an object between its brackets.
+    fn group<T>(
+        &self,
+        items: impl ExactSizeIterator<Item = T>,
+        [open, close]: [&str; 2],
+        depth: usize,
+        write: impl Fn(&T, &mut String),
+        text: &mut String,
+    ) {
+        text.push_str(open);
+        let is_empty = items.len() == 0;
+        for (place, item) in items.enumerate() {
+            if place > 0 {
+                text.push_str(&self.separators[0]);
+            }
+            self.line(depth + 1, text);
+            write(&item, text);
+        }
+        if !is_empty {
+            self.line(depth, text);
+        }
+        text.push_str(close);
+    }
+
+    /// A line break and its indentation, if there is one.
+    fn line(&self, depth: usize, text: &mut String) {
+        if let Some(indent) = &self.indent {
+            text.push('\n');
+            (0..depth).for_each(|_| text.push_str(indent));
+        }
+    }
+
+    fn string(&self, string: &str, text: &mut String) {
+        text.push('"');
+        for c in string.chars() {
+            match c {
+                '"' => text.push_str("\\\""),
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                '\u{8}' => text.push_str("\\b"),
+                '\u{c}' => text.push_str("\\f"),
+                c if c < ' ' || (self.ascii && !(' '..='~').contains(&c)) => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        let _ = write!(text, "\\u{unit:04x}");
+                    }
+                }
+                c => text.push(c),
+            }
+        }
+        text.push('"');
+    }
+}
+
+/// Python's `repr` of a float.
+fn python_float(float: f64) -> String {
+    let text = format!("{float:?}");
+    match text.split_once('e') {
+        None => text,
+        Some((digits, exponent)) => {
+            let (sign, exponent) = match exponent.strip_prefix('-') {
+                Some(exponent) => ('-', exponent),
+                None => ('+', exponent),
+            };
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::template;
+    use super::super::{ChatTemplate, Variables};
+    use serde_json::json;
+
+    fn rendered(template: &ChatTemplate) -> anyhow::Result<String> {
+        let tool = json!({"z": 1, "a": ["é <b>", 1.5, 1e16, 1e-5, null, true], "m": {}, "l": []});
+        template.render(&[], &Variables { tools: Some(vec![tool]), ..Variables::default() }, false)
+    }
+
+    /// Each text is that of `json.dumps(x, ensure_ascii=False, ...)` in CPython 3.11.
+    #[test]
+    fn json_is_that_of_python() {
+        for (options, expected) in [
+            ("", r#"{"z": 1, "a": ["é <b>", 1.5, 1e+16, 1e-05, null, true], "m": {}, "l": []}"#),
+            (
+                "(separators=(',', ':'))",
+                r#"{"z":1,"a":["é <b>",1.5,1e+16,1e-05,null,true],"m":{},"l":[]}"#,
+            ),
+            (
+                "(ensure_ascii=true, sort_keys=true)",
+                r#"{"a": ["\u00e9 <b>", 1.5, 1e+16, 1e-05, null, true], "l": [], "m": {}, "z": 1}"#,
+            ),
+            (
+                "(indent=1)",
+                "{\n \"z\": 1,\n \"a\": [\n  \"é <b>\",\n  1.5,\n  1e+16,\n  1e-05,\n  null,\n  true\n ],\n \"m\": {},\n \"l\": []\n}",
+            ),
+        ] {
+            let source = format!("{{{{ tools[0] | tojson{options} }}}}");
+            assert_eq!(rendered(&template(&source)).unwrap(), expected);
+        }
+        let quoted = template(r#"{{ 'a"\n\t\\é' | tojson }}"#);
+        assert_eq!(rendered(&quoted).unwrap(), r#""a\"\n\t\\é""#);
+    }
+
+    #[test]
+    fn what_python_has_no_json_of_is_refused() {
+        for source in ["nobody | tojson", "1 | tojson(indent=99999999999)", "1 | tojson(x=1)"] {
+            assert!(rendered(&template(&format!("{{{{ {source} }}}}"))).is_err(), "{source}");
+        }
+    }
+}
