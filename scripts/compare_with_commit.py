@@ -25,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Fields of train.jsonl that are measured, not computed.
 TIMINGS = {"step_time_s", "tokens_per_second", "model_tflops", "mfu", "peak_memory_gib"}
+# Digests of what stands beside them.
+DIGESTS = {"sha256", "files"}
 
 
 def build(folder, target):
@@ -93,20 +95,23 @@ def results(train, mvpbench, folder, kept, steps):
 
 def is_result(path):
     """Whether a file holds results alone: no wall times, no page made of other files."""
-    return "tfevents" not in path.name and path.name not in ("run.lock", "report.html", "report.md", "summary.json")
+    return "tfevents" not in path.name and path.name not in ("run.lock", "report.html", "report.md", "summary.json", "merge.json")
 
 
 def comparable(name, path):
     """The content of a file less what is measured and less the line that names the program."""
     content = path.read_bytes()
-    if name.endswith("train.jsonl"):
+    if name.endswith(".jsonl"):
         records = [json.loads(line) for line in content.splitlines()]
-        return [{key: value for key, value in record.items() if key not in TIMINGS} for record in records]
+        return [{key: value for key, value in record.items() if key not in (*TIMINGS, *DIGESTS)} for record in records]
+    if "/eval/" in name:
+        return {key: value for key, value in json.loads(content).items() if key not in DIGESTS}
     if name.endswith("results.json"):
         results = json.loads(content)
         return {key: value for key, value in results.items() if key in ("results", "groups", "n-samples", "higher_is_better")}
     if name.endswith(("config.toml", "evaluation.toml")):
         content = re.sub(rb"(?m)^# mvpbench .*$", b"# mvpbench", content)
+        content = re.sub(rb"(?m)^# sha256 of the other lines: .*\n", b"", content)
     if name.endswith("adapter/README.md"):
         content = re.sub(rb"(?m)^.*(pairs per second|pairs/s|peak memory|wall time).*$", b"", content)
     return content

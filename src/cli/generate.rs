@@ -14,7 +14,7 @@ use crate::console::interrupt::{self, Interrupted};
 use crate::console::progress::Verbosity;
 use crate::data::format::Prompts;
 use crate::data::prompt::Prompt;
-use crate::disk::atomic;
+use crate::disk::{atomic, read};
 use crate::error::InputError;
 use crate::inference::engine;
 use crate::inference::generations::{GenerationPass, JournalFile};
@@ -110,9 +110,11 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     interrupt::install()?;
     peak::keep_freed_memory();
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    if let Some(output) = args.output.as_deref().filter(|output| output.exists()) {
-        let message = format!("`{}` already exists", output.display());
-        return Err(InputError::new(message).hint("remove it, or give another `--output`").into());
+    // A program killed after it has written the answers leaves them and its journal.
+    if let Some(output) = args.output.as_deref().filter(|output| output.exists())
+        && !journal_path(output).exists()
+    {
+        return Err(already_exists(output).into());
     }
     let device = machine::device(&args.device)?;
     let path = match args.model.as_str() {
@@ -198,7 +200,13 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     match &args.output {
         None => write(&mut std::io::stdout().lock())?,
         Some(path) => {
-            atomic::write(path, write)?;
+            let mut answers = Vec::new();
+            write(&mut answers)?;
+            match read::if_there(path)? {
+                Some(found) if found == answers => atomic::sweep_of(path)?,
+                Some(_) => return Err(already_exists(path).into()),
+                None => atomic::write(path, |out| Ok(out.write_all(&answers)?))?,
+            }
             journal.map(|journal| journal.remove()).transpose()?;
             verbosity.note(format!("answers: {}", path.display()));
         }
@@ -209,6 +217,11 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
 /// Parses a number up to `most`.
 fn at_most(most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(0..=most)
+}
+
+fn already_exists(output: &Path) -> InputError {
+    InputError::new(format!("`{}` already exists", output.display()))
+        .hint("remove it, or give another `--output`")
 }
 
 /// Parses a dtype as the configuration names it.

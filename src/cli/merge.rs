@@ -72,6 +72,9 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
                 .advance(1, "");
         })?;
     drop(progress);
+    if merged.is_earlier {
+        verbosity.note(format!("`{}` already holds this merge", output.display()));
+    }
 
     let mut out = std::io::stdout().lock();
     let plural = if merged.files == 1 { "" } else { "s" };

@@ -32,7 +32,7 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
             ExitCode::from(2)
         }
         None => {
-            if let Some(remedy) = out_of_space(&error).or_else(|| out_of_memory(&error)) {
+            if let Some(remedy) = system_refused(&error).or_else(|| out_of_memory(&error)) {
                 eprintln!("\nhint: {remedy}");
             }
             ExitCode::FAILURE
@@ -40,8 +40,9 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// The remedy for a write that failed for lack of space or permission; none for another error.
-fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
+/// The remedy for a read or write that failed for lack of space or permission, for a disk that fails or for too many open
+/// files; none for another error.
+fn system_refused(error: &anyhow::Error) -> Option<&'static str> {
     use io::ErrorKind::{
         FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
     };
@@ -49,13 +50,30 @@ fn out_of_space(error: &anyhow::Error) -> Option<&'static str> {
         let plain = cause.downcast_ref().map(io::Error::kind);
         plain.or_else(|| cause.downcast_ref().and_then(serde_json::Error::io_error_kind))
     };
+    let number = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    match number {
+        Some(libc::EIO) => {
+            return Some(
+                "the disk cannot be read or written: look at its state (`dmesg`, `smartctl`); what was finished before \
+                 is kept, and the same command resumes from it, also from a copy on another disk",
+            );
+        }
+        Some(libc::EMFILE | libc::ENFILE) => {
+            return Some(
+                "too many files are open: raise the limit (`ulimit -n 4096`) or end other programs, and run the same \
+                 command again; nothing is lost",
+            );
+        }
+        _ => {}
+    }
     match error.chain().find_map(kind)? {
         StorageFull | QuotaExceeded | FileTooLarge => Some(
             "make room and run the same command again; finished work is kept, and a training run resumes from its \
              last checkpoint",
         ),
         ReadOnlyFilesystem | PermissionDenied => Some(
-            "make the folder writable and run the same command again, or give another with `--output`",
+            "make the file or folder readable and writable and run the same command again, or give another with \
+             `--output`",
         ),
         _ => None,
     }
@@ -96,8 +114,19 @@ mod tests {
         let plain = Full.write_all(b"x").context("cannot write `a`").unwrap_err();
         let json = serde_json::to_writer(Full, &1).context("cannot write `a`").unwrap_err();
         for error in [plain, json] {
-            assert!(out_of_space(&error).is_some_and(|remedy| remedy.contains("make room")));
+            assert!(system_refused(&error).is_some_and(|remedy| remedy.contains("make room")));
         }
-        assert!(out_of_space(&anyhow::anyhow!("broken")).is_none());
+        assert!(system_refused(&anyhow::anyhow!("broken")).is_none());
+    }
+
+    #[test]
+    fn a_failing_disk_and_a_limit_of_open_files_have_their_remedies() {
+        for (number, part) in
+            [(libc::EIO, "dmesg"), (libc::EMFILE, "ulimit -n"), (libc::EACCES, "readable")]
+        {
+            let failed: io::Result<()> = Err(io::Error::from_raw_os_error(number));
+            let error = failed.context("cannot read `a`").unwrap_err();
+            assert!(system_refused(&error).is_some_and(|remedy| remedy.contains(part)), "{part}");
+        }
     }
 }

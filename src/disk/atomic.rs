@@ -1,29 +1,31 @@
 //! Atomic writes: whenever the program is killed, the file is either the old one or the whole new one.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs::{self, File, TryLockError};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Writes `.<name>.partial` in the folder of `path`, flushes it to the disk and renames it to `path`.
+use crate::disk::read;
+
+/// Ends the name of a file or folder that is not finished.
+const PARTIAL: &str = ".partial";
+
+/// Writes a partial file in the folder of `path`, flushes it to the disk and renames it to `path`.
 ///
-/// Makes the folder if it is missing. When `fill` fails, `path` is untouched and the partial file is removed.
+/// Makes the folder if it is missing. When `fill` fails, `path` is untouched and the partial file is removed. Partial
+/// files have a name that no other process has, so that several may write the same `path`; the last one stays.
 pub fn write(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let partial = partial_path(path)?;
-    let written = write_partial(&partial, fill)
-        .and_then(|()| {
-            fs::rename(&partial, path).context("cannot rename the finished file into place")
-        })
-        .and_then(|()| sync_folder(path));
-    if written.is_err() {
-        // The first error is the one to report; a partial file that cannot be removed is overwritten next time.
-        let _ = fs::remove_file(&partial);
-    }
-    written.with_context(|| format!("cannot write `{}`", path.display()))
+    let written = || -> anyhow::Result<()> {
+        let partial = Partial::file(path)?;
+        fill_file(&partial.path, fill)?;
+        partial.rename(path).context("cannot rename the finished file into place")
+    };
+    written().with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// Writes the folder `path` with `files` in it like [`write()`], replacing an older folder.
@@ -31,28 +33,18 @@ pub fn write(
 /// A program killed between the removal of the old folder and the rename leaves neither; the next run writes the folder
 /// again.
 pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<()> {
-    let partial = partial_path(path)?;
     let written = || -> anyhow::Result<()> {
-        if partial.exists() {
-            fs::remove_dir_all(&partial)?;
-        }
+        let partial = Partial::folder(path)?;
         for (name, bytes) in files {
-            write_partial(&partial.join(name), |out| Ok(out.write_all(bytes)?))?;
+            fill_file(&partial.path.join(name), |out| Ok(out.write_all(bytes)?))?;
         }
-        sync_folder(&partial.join("."))?;
+        sync_folder(&partial.path.join("."))?;
         if path.exists() {
             fs::remove_dir_all(path)?;
         }
-        fs::rename(&partial, path)?;
-        sync_folder(path)
+        partial.rename(path)
     };
-    let written = written();
-    if written.is_err() {
-        // The first error is the one to report. On a full disk a half-written folder would take space that other files
-        // need.
-        let _ = fs::remove_dir_all(&partial);
-    }
-    written.with_context(|| format!("cannot write `{}`", path.display()))
+    written().with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// Calls `fill` on an empty folder next to `path`, then renames it to `path`, which must not exist.
@@ -62,41 +54,135 @@ pub fn fill_folder<T>(
     path: &Path,
     fill: impl FnOnce(&Path) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let partial = partial_path(path)?;
     let context = || format!("cannot write `{}`", path.display());
-    if partial.exists() {
-        fs::remove_dir_all(&partial).with_context(context)?;
-    }
-    fs::create_dir_all(&partial).with_context(context)?;
-    let filled = fill(&partial).and_then(|filled| {
-        fs::rename(&partial, path)
-            .map_err(anyhow::Error::from)
-            .and_then(|()| sync_folder(path))
-            .with_context(context)?;
-        Ok(filled)
-    });
-    if filled.is_err() {
-        // The first error is the one to report; a partial folder that cannot be removed is removed next time.
-        let _ = fs::remove_dir_all(&partial);
-    }
-    filled
+    let partial = Partial::folder(path).with_context(context)?;
+    let filled = fill(&partial.path)?;
+    partial.rename(path).with_context(context)?;
+    Ok(filled)
 }
 
-fn partial_path(path: &Path) -> anyhow::Result<PathBuf> {
-    let name =
-        path.file_name().with_context(|| format!("`{}` does not name a file", path.display()))?;
-    let mut partial = std::ffi::OsString::from(".");
-    partial.push(name);
-    partial.push(".partial");
-    Ok(path.with_file_name(partial))
+/// Removes the partial files and folders in `folder` that no process writes any more: those of killed programs.
+pub fn sweep(folder: &Path) -> anyhow::Result<()> {
+    for path in read::folder(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') && name.ends_with(PARTIAL) {
+            remove_abandoned(&path);
+        }
+    }
+    Ok(())
 }
 
-fn write_partial(
-    partial: &Path,
+/// [`sweep`] of the parts of `target` alone, in its folder.
+pub fn sweep_of(target: &Path) -> anyhow::Result<()> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    for path in read::folder(folder_of(target))? {
+        if is_partial_of(&path, &name) {
+            remove_abandoned(&path);
+        }
+    }
+    Ok(())
+}
+
+/// Whether `path` is a partial file or folder of one called `name`.
+pub fn is_partial_of(path: &Path, name: &str) -> bool {
+    let partial = path.file_name().unwrap_or_default().to_string_lossy();
+    partial.starts_with(&format!(".{}.", stem(name))) && partial.ends_with(PARTIAL)
+}
+
+/// A file or folder that is not finished, locked so that no other process takes it for abandoned. Removed when dropped,
+/// if it still has its name: after an error, half a file would take space that other files need.
+struct Partial {
+    path: PathBuf,
+    is_finished: bool,
+    _lock: Option<File>,
+}
+
+impl Partial {
+    fn file(target: &Path) -> anyhow::Result<Self> {
+        Self::make(target, &|path| {
+            fs::OpenOptions::new().write(true).create_new(true).open(path).map(Some)
+        })
+    }
+
+    fn folder(target: &Path) -> anyhow::Result<Self> {
+        // Only Unix lets a folder be opened, to be locked.
+        Self::make(target, &|path| {
+            fs::create_dir(path)?;
+            if cfg!(unix) { File::open(path).map(Some) } else { Ok(None) }
+        })
+    }
+
+    /// Makes `.NAME.RANDOM.partial` next to `target`, after removing those of `target` that killed programs left.
+    fn make(
+        target: &Path,
+        make: &dyn Fn(&Path) -> io::Result<Option<File>>,
+    ) -> anyhow::Result<Self> {
+        let name = target
+            .file_name()
+            .with_context(|| format!("`{}` does not name a file", target.display()))?
+            .to_string_lossy();
+        let folder = folder_of(target);
+        fs::create_dir_all(folder)?;
+        sweep_of(target)?;
+        loop {
+            let process = std::process::id();
+            let random = RandomState::new().hash_one(process);
+            let path = folder.join(format!(".{}.{process}-{random:016x}{PARTIAL}", stem(&name)));
+            let lock = match make(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                lock => lock?,
+            };
+            // Another process may have taken it for abandoned before it was locked. Where locks are not supported, none
+            // does.
+            let taken = lock
+                .as_ref()
+                .is_some_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+            if !taken && path.symlink_metadata().is_ok() {
+                return Ok(Self { path, is_finished: false, _lock: lock });
+            }
+        }
+    }
+
+    /// Renames it to `target`.
+    fn rename(mut self, target: &Path) -> anyhow::Result<()> {
+        fs::rename(&self.path, target)?;
+        self.is_finished = true;
+        sync_folder(target)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // The error that led here is the one to report; what cannot be removed is removed next time.
+        if !self.is_finished {
+            remove(&self.path);
+        }
+    }
+}
+
+/// The part of `name` that the name of a partial file holds: a name may have 255 bytes.
+fn stem(name: &str) -> &str {
+    &name[..name.floor_char_boundary(200)]
+}
+
+/// Removes a partial file or folder unless another process holds its lock.
+fn remove_abandoned(path: &Path) {
+    if File::open(path).is_ok_and(|file| file.try_lock().is_ok()) {
+        remove(path);
+    }
+}
+
+/// Removes a file or a folder if it is there.
+fn remove(path: &Path) {
+    let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+    let _ = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+}
+
+fn fill_file(
+    path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    fs::create_dir_all(folder_of(partial))?;
-    let mut writer = BufWriter::new(File::create(partial)?);
+    let mut writer = BufWriter::new(File::create(path)?);
     fill(&mut writer)?;
     // Returns the bare error, since its kind decides the remedy.
     writer.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
@@ -148,6 +234,45 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         fill_folder(&path, |partial| Ok(fs::write(partial.join("whole"), "x")?)).unwrap();
         assert!(path.join("whole").is_file());
+    }
+
+    #[test]
+    fn many_writers_of_one_file_do_not_disturb_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache/key.tokens");
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        write(&path, |out| Ok(out.write_all(b"x")?)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(folder.path().join("cache")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_program_left_is_removed_and_what_another_one_writes_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.md");
+        let there = |name: &str| folder.path().join(name).exists();
+        for name in [".report.md.1-2.partial", ".report.md.partial", ".other.1-2.partial"] {
+            fs::write(folder.path().join(name), "half").unwrap();
+        }
+        fs::create_dir_all(folder.path().join(".merged.1-2.partial/a")).unwrap();
+        fill_folder(&folder.path().join("merged"), |_| {
+            assert!(!there(".merged.1-2.partial"));
+            write(&path, |out| {
+                assert!(!there(".report.md.1-2.partial") && !there(".report.md.partial"));
+                sweep(folder.path())?;
+                assert!(!there(".other.1-2.partial"));
+                Ok(out.write_all(b"whole")?)
+            })
+        })
+        .unwrap();
+        assert!(there("merged"));
+        assert_eq!(fs::read_to_string(path).unwrap(), "whole");
     }
 
     #[test]

@@ -9,9 +9,12 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::json_lines;
+use crate::disk::seal::{self, Broken};
 use crate::error::InputError;
 
-/// A JSONL file: a line with the key of the results, then a line for each result, in the order they finished.
+/// A JSONL file: a line with the key of the results, then a line for each result, in the order they finished; each line
+/// with its digest.
 #[derive(Debug)]
 pub struct Journal<T> {
     file: File,
@@ -40,7 +43,8 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
     /// - `key`: digest of everything that a result depends on, such as model, adapter, prompts and settings.
     ///
     /// Returns the journal and the results it holds, by row. Drops an unfinished last line, which a killed program
-    /// leaves. Refuses a journal with another key, or with a line that holds no result.
+    /// leaves. Refuses a journal with another key, or with a line that holds no result or that its digest does
+    /// not match.
     pub fn open(path: &Path, key: &str, prompts: usize) -> Result<(Self, Vec<Option<T>>)> {
         let context = || format!("cannot open the journal `{}`", path.display());
         let mut file = OpenOptions::new()
@@ -76,13 +80,21 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
         }
         for (number, line) in text[..whole - 1].split(|&byte| byte == b'\n').enumerate() {
             if number == 0 {
-                if serde_json::from_slice(line).ok().as_ref() != Some(&head) {
-                    let what = "belongs to another model, adapter, prompts or settings";
+                let found = seal::open(line).ok();
+                if found.and_then(|head| serde_json::from_slice(&head).ok()).as_ref() != Some(&head)
+                {
+                    let what = "belongs to another model, adapter, prompts or settings, or its first line is broken";
                     return Err(refused(path, what));
                 }
                 continue;
             }
-            let line: Option<Line<T>> = serde_json::from_slice(line).ok();
+            let opened = seal::open(line);
+            if opened == Err(Broken::Wrong) {
+                let what = format!("line {} does not match its digest", number + 1);
+                return Err(refused(path, &what));
+            }
+            let line: Option<Line<T>> =
+                opened.ok().and_then(|line| serde_json::from_slice(&line).ok());
             match line.and_then(|line| Some((done.get_mut(line.row)?, line.result))) {
                 Some((place, result)) => *place = Some(result),
                 None => {
@@ -100,10 +112,8 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
     }
 
     fn write(&mut self, line: &impl Serialize) -> Result<()> {
-        let mut bytes = serde_json::to_vec(line)?;
-        bytes.push(b'\n');
         self.file
-            .write_all(&bytes)
+            .write_all(&json_lines::line(line)?)
             .with_context(|| format!("cannot write the journal `{}`", self.path.display()))
     }
 
@@ -176,11 +186,18 @@ mod tests {
             assert!(InputError::of(&error).unwrap().to_string().contains("to another model"));
         }
         assert_eq!(std::fs::read(&path).unwrap(), before);
-        for broken in ["{\"row\":3,\"ids\":[1]}\n", "{\"row\":1}\n", "\n"] {
-            std::fs::write(&path, [&before[..], broken.as_bytes()].concat()).unwrap();
+        let other =
+            |row: usize| json_lines::line(&serde_json::json!({"row": row, "x": 1})).unwrap();
+        let beyond = json_lines::line(&Line { row: 3, result: result(&[1]) }).unwrap();
+        for broken in [beyond, other(1), b"{\"row\":1,\"ids\":[1]}\n".to_vec(), b"\n".to_vec()] {
+            std::fs::write(&path, [&before[..], &broken].concat()).unwrap();
             let error = open(&path, "key", 3).unwrap_err().to_string();
             assert!(error.contains("line 3 holds no result"), "{error}");
         }
+        let changed = String::from_utf8(before).unwrap().replace("[5]", "[6]");
+        std::fs::write(&path, &changed).unwrap();
+        let error = open(&path, "key", 3).unwrap_err().to_string();
+        assert!(error.contains("line 2 does not match its digest"), "{error}");
         std::fs::write(&path, "my thesis\n").unwrap();
         assert!(open(&path, "key", 3).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "my thesis\n");

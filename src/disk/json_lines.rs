@@ -1,14 +1,14 @@
-//! Files of JSON lines, one record a line.
+//! Files of JSON lines, one record a line, each with its digest as the last field.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::disk::atomic;
+use crate::disk::{atomic, read, seal};
 use crate::error::InputError;
 
 /// A record of a file in which a broken line is an error.
@@ -28,34 +28,49 @@ pub fn write_checked<T: Line>(path: &Path, records: &[T]) -> anyhow::Result<()> 
     write(path, records)
 }
 
-/// Writes `records`, in order. The file appears whole or not at all.
+/// Writes `records`, in order, each line with its digest. The file appears whole or not at all.
 pub fn write<T: Serialize>(path: &Path, records: &[T]) -> anyhow::Result<()> {
     atomic::write(path, |out| {
         for record in records {
-            serde_json::to_writer(&mut *out, record)?;
-            out.write_all(b"\n")?;
+            out.write_all(&line(record)?)?;
         }
         Ok(())
     })
 }
 
-/// Reads what [`write_checked`] wrote. A broken line is an [`InputError`] that names the file, the line and the id of
-/// its pair.
+/// A record as a line of a file, with its digest and a line break.
+pub fn line<T: Serialize>(record: &T) -> anyhow::Result<Vec<u8>> {
+    let mut line = seal::on_a_line(record)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Reads what [`write_checked`] wrote. A broken line, or one that its digest does not match, is an [`InputError`] that
+/// names the file, the line and the id of its pair.
 ///
 /// An empty file has no records; a caller that needs some refuses it.
 pub fn read<T: Line>(path: &Path) -> anyhow::Result<Vec<T>> {
+    let unreadable = |what: &str, error: io::Error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::InvalidData => {
+            InputError::new(format!("{what}: {error}")).into()
+        }
+        _ => anyhow::Error::from(error).context(what.to_owned()),
+    };
     let file = File::open(path)
-        .map_err(|error| InputError::new(format!("cannot open `{}`: {error}", path.display())))?;
+        .map_err(|error| unreadable(&format!("cannot open `{}`", path.display()), error))?;
     let mut records = Vec::new();
     for (index, line) in BufReader::new(file).lines().enumerate() {
         let place = || format!("{}:{}", path.display(), index + 1);
-        let line = line.map_err(|error| InputError::new(format!("{}: {error}", place())))?;
+        let line = line.map_err(|error| unreadable(&place(), error))?;
         if T::SKIPS_BLANK_LINES && line.trim().is_empty() {
             continue;
         }
-        let record: T = serde_json::from_str(&line).map_err(|error| {
-            InputError::new(format!("{}: {}not {}: {error}", place(), id_of(&line), T::NOUN))
-        })?;
+        let broken = |why: &dyn std::fmt::Display| {
+            InputError::new(format!("{}: {}not {}: {why}", place(), id_of(&line), T::NOUN))
+                .hint("run the command that wrote the file again: it computes what is broken anew")
+        };
+        let object = seal::open(line.as_bytes()).map_err(|error| broken(&error))?;
+        let record: T = serde_json::from_slice(&object).map_err(|error| broken(&error))?;
         record.check().with_context(place)?;
         records.push(record);
     }
@@ -69,14 +84,81 @@ fn id_of(line: &str) -> String {
     id.map_or_else(String::new, |id| format!("pair `{id}`: "))
 }
 
-/// The records of a log before its first broken line; empty without a file.
+/// What a log holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logged<T> {
+    /// The records of the whole lines, in order.
+    pub records: Vec<T>,
+    /// Numbers of the lines that are no record or that their digest does not match, from 1.
+    pub broken_lines: Vec<usize>,
+}
+
+/// The records of a log, and the lines that hold none; empty without a file.
 ///
-/// A killed program may leave half a line at the end of its log.
-pub fn read_log<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
-    if !path.exists() {
-        return Ok(Vec::new());
+/// A line without a line break at its end is not counted as broken: a killed program leaves half a line.
+pub fn read_log<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Logged<T>> {
+    let bytes = read::if_there(path)?.unwrap_or_default();
+    let mut log = Logged { records: Vec::new(), broken_lines: Vec::new() };
+    for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let ended = line.strip_suffix(b"\n");
+        let record = opened(ended.unwrap_or(line));
+        match record {
+            Some(record) => log.records.push(record),
+            None if ended.is_some() => log.broken_lines.push(index + 1),
+            None => {}
+        }
     }
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+    Ok(log)
+}
+
+/// The record of a line that its digest matches.
+fn opened<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+    serde_json::from_slice(&seal::open(line).ok()?).ok()
+}
+
+/// "line 3" or "lines 3, 5": at most ten numbers, then how many more.
+pub fn numbered(noun: &str, numbers: &[usize]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<_> = numbers.iter().take(SHOWN).map(usize::to_string).collect();
+    let plural = if numbers.len() == 1 { "" } else { "s" };
+    let more = match numbers.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{noun}{plural} {}{more}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_broken_line_of_a_log_costs_no_other_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let empty = Logged { records: Vec::<Value>::new(), broken_lines: Vec::new() };
+        assert_eq!(read_log::<Value>(&path).unwrap(), empty);
+        let records: Vec<Value> = (1..=4).map(|step| json!({"step": step, "loss": 0.5})).collect();
+        write(&path, &records).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let changed = text.replacen("\"step\":2,\"loss\":0.5", "\"step\":2,\"loss\":0.4", 1);
+        std::fs::write(&path, &changed[..changed.len() - 5]).unwrap();
+        let log = read_log::<Value>(&path).unwrap();
+        assert_eq!(log.records, [records[0].clone(), records[2].clone()]);
+        assert_eq!(log.broken_lines, [2], "the cut last line is no damage");
+        assert_eq!(numbered("line", &log.broken_lines), "line 2");
+        assert_eq!(numbered("step", &[1; 12]), "steps 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 and 2 more");
+    }
+
+    #[test]
+    fn a_log_of_a_long_run_is_verified_in_well_under_a_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let record = json!({"text": "x".repeat(400), "step": 1});
+        write(&path, &vec![record; 24_000]).unwrap();
+        let begun = std::time::Instant::now();
+        assert_eq!(read_log::<Value>(&path).unwrap().records.len(), 24_000);
+        assert!(begun.elapsed().as_secs_f64() < 5.0, "{:?}", begun.elapsed());
+    }
 }

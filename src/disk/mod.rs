@@ -1,4 +1,4 @@
-//! Files on disk: atomic writes, digests, journals to resume from, cache folders.
+//! Files on disk: atomic writes, digests and seals, journals to resume from, cache folders.
 
 pub mod atomic;
 pub mod cache;
@@ -6,4 +6,6 @@ pub mod digest;
 pub mod fields;
 pub mod journal;
 pub mod json_lines;
+pub mod read;
+pub mod seal;
 pub mod writable;

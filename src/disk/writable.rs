@@ -1,6 +1,7 @@
 //! Refuses a folder that cannot be written, before anything is computed for it.
 
-use std::io;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,21 +9,38 @@ use anyhow::{Context, Result};
 use crate::error::InputError;
 
 /// Refuses a folder that can be neither written nor made: the nearest existing path at or above it is not a folder, is
-/// read-only, or belongs to another user. Writes nothing.
+/// read-only, belongs to another user or takes no new folder, or a name is too long. Leaves nothing behind.
 pub fn check(folder: &Path) -> Result<()> {
     let absolute = std::path::absolute(folder)
         .with_context(|| format!("cannot find `{}`", folder.display()))?;
-    let Some(there) = absolute.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
-        return Ok(());
+    let refused = |there: &Path, why: String| {
+        let (folder, there) = (folder.display(), there.display());
+        let message = format!("output folder `{folder}` cannot be written: `{there}`: {why}");
+        Err(InputError::new(message).hint("give another folder with `--output`").into())
     };
-    let why = match there.is_dir() {
-        true => access(there).err().map(|error| error.to_string()),
-        false => Some("not a folder".to_owned()),
-    };
-    let Some(why) = why else { return Ok(()) };
-    let (folder, there) = (folder.display(), there.display());
-    let message = format!("output folder `{folder}` cannot be written: `{there}`: {why}");
-    Err(InputError::new(message).hint("give another folder with `--output`").into())
+    for there in absolute.ancestors() {
+        match there.symlink_metadata() {
+            Ok(_) if !there.is_dir() => return refused(there, "not a folder".to_owned()),
+            Ok(_) => {
+                let made = access(there).and_then(|()| make(&absolute, there));
+                return made.or_else(|error| refused(there, error.to_string()));
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return refused(there, error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+/// Makes `folder` and removes it again with all above it that `there` did not hold: some file systems take no folder,
+/// such as `/proc`.
+fn make(folder: &Path, there: &Path) -> io::Result<()> {
+    let made = fs::create_dir_all(folder);
+    let new = folder.ancestors().take_while(|path| *path != there);
+    // A folder in which another program has begun to write meanwhile is not empty, and stays.
+    let _ = new.map(fs::remove_dir).find(Result::is_err);
+    made
 }
 
 /// Whether this process may make files in `folder`: its permissions allow it, and it is not mounted read-only.
@@ -55,6 +73,11 @@ mod tests {
         let error = check(&folder.path().join("file/run")).unwrap_err();
         assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("--output"));
         assert!(error.to_string().contains("file`: not a folder"), "{error}");
+        let long = folder.path().join("n".repeat(300));
+        assert!(check(&long.join("run")).unwrap_err().to_string().contains("too long"));
+        if Path::new("/proc/self").exists() {
+            assert!(check(Path::new("/proc/mvpbench/run")).is_err(), "no folder can be made there");
+        }
         #[cfg(unix)]
         {
             let link = folder.path().join("link");

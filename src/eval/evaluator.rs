@@ -2,13 +2,15 @@
 
 use crate::run_folder::checkpoints;
 use crate::run_folder::paths::{AFTER, BEFORE};
-use std::io::ErrorKind;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::config::{MetricName, Reference};
-use crate::disk::digest;
+use crate::disk::{digest, read};
 use crate::encoder::embedder::Embedder;
+use crate::error::InputError;
 use crate::inference::kept_sums::{self, KeptSums};
 use crate::inference::sums;
 use crate::metrics::bootstrap;
@@ -63,18 +65,50 @@ impl<'a> Evaluator<'a> {
         pass.sums(&format!("{title} {}", set.name), Some(&kept), self.session.options.verbosity)
     }
 
-    /// Evaluation `when` as an interrupted run wrote it; none if a file is missing or incomplete.
-    fn written(&self, when: &str) -> Option<Scored> {
-        let evaluation = Evaluation::read(&self.session.folder.evaluation(when)).ok()?;
+    /// Evaluation `when` as an interrupted run wrote it; none if it is not there or is of other sets. With a warning also
+    /// none if a file does not match its digest: it is computed again then.
+    fn written(&self, when: &str) -> Result<Option<Scored>> {
+        let found = match self.verified(when) {
+            Err(error) if InputError::of(&error).is_some() => {
+                let again = format!("{error:#}; evaluation `{when}` is computed again");
+                self.session.options.verbosity.warn(again);
+                return Ok(None);
+            }
+            found => found?,
+        };
+        if found.is_some() {
+            self.remove_kept(when)?; // a program killed after the figures were written left them
+        }
+        Ok(found)
+    }
+
+    /// [`Evaluator::written`], with an [`InputError`] if a file does not match its digest.
+    fn verified(&self, when: &str) -> Result<Option<Scored>> {
+        let folder = &self.session.folder;
+        let Some(evaluation) = Evaluation::read_if_there(&folder.evaluation(when))? else {
+            return Ok(None);
+        };
+        evaluation.check_files(&folder.evaluations())?;
         let mut all = Vec::new();
         for set in &self.session.inputs.sets {
-            let scores = read_scores(&self.session.folder.scores(&set.name, when)).ok()?;
-            let generated = evaluation.set(&set.name)?.spmr.is_some();
+            let path = folder.scores(&set.name, when);
+            let is_known = evaluation.files.contains_key(&file_name(&path));
+            let Some(result) = evaluation.set(&set.name).filter(|_| is_known) else {
+                return Ok(None);
+            };
+            let scores = read_scores(&path)?;
             let wanted = [BEFORE, AFTER].contains(&when) && self.embedder(set).is_some();
-            let whole = scores.len() == set.pairs.len() && generated == wanted;
-            all.push(whole.then_some(scores)?);
+            if scores.len() != set.pairs.len() || result.spmr.is_some() != wanted {
+                return Ok(None);
+            }
+            all.push(scores);
         }
-        Some(Scored { evaluation, scores: all })
+        Ok(Some(Scored { evaluation, scores: all }))
+    }
+
+    /// The evaluation after `step` steps, if an earlier program has written it and its files match their digests.
+    pub fn written_during(&self, step: usize) -> Result<Option<Scored>> {
+        self.written(&checkpoints::name(step))
     }
 
     /// Scores the starting policy and the reference and returns their figures; none without a set.
@@ -84,9 +118,10 @@ impl<'a> Evaluator<'a> {
         if self.session.inputs.sets.is_empty() {
             return Ok(None);
         }
-        if let Some(written) = self.written(BEFORE) {
+        if let Some(written) = self.written(BEFORE)? {
             return Ok(Some(written.evaluation));
         }
+        self.discard(BEFORE)?;
         let start = self.session.start.as_ref();
         let mut results = Vec::new();
         for (i, set) in self.session.inputs.sets.iter().enumerate() {
@@ -108,7 +143,7 @@ impl<'a> Evaluator<'a> {
 
     /// Reads the evaluation and the scores that [`Evaluator::before`] wrote.
     pub fn start(&self) -> Result<Scored> {
-        self.written(BEFORE).context("the scores from before training are missing")
+        self.written(BEFORE)?.context("the scores from before training are missing")
     }
 
     /// Scores the policy after `step` steps and measures its change since the start.
@@ -136,14 +171,17 @@ impl<'a> Evaluator<'a> {
         twin: Option<&str>,
     ) -> Result<Scored> {
         let digest = digest::of_bytes(&adapter::to_safetensors(&adapter.tensors)?);
-        let same = |when: &str| {
-            self.written(when)
-                .filter(|there| there.evaluation.adapter_sha256.as_ref() == Some(&digest))
+        let same = |when: &str| -> Result<Option<Scored>> {
+            let is_same =
+                |there: &Scored| there.evaluation.adapter_sha256.as_ref() == Some(&digest);
+            Ok(self.written(when)?.filter(is_same))
         };
-        if let Some(there) = same(when) {
+        if let Some(there) = same(when)? {
             return Ok(there);
         }
-        if let Some(Scored { evaluation: there, scores }) = twin.and_then(same) {
+        self.discard(when)?;
+        let twin_scored = twin.map(same).transpose()?.flatten();
+        if let Some(Scored { evaluation: there, scores }) = twin_scored {
             let mut results = there.sets;
             for ((set, scores), result) in
                 self.session.inputs.sets.iter().zip(&scores).zip(&mut results)
@@ -206,7 +244,8 @@ impl<'a> Evaluator<'a> {
         spmr.with_change(&before, &answers, seed).with_context(context).map(Some)
     }
 
-    /// Writes the figures of all sets, then removes the saved sums and journals of evaluation `when`.
+    /// Writes the figures of all sets with the digests of the files that they are computed from, then removes the saved
+    /// sums and journals of evaluation `when`.
     fn finish(
         &self,
         when: &str,
@@ -215,24 +254,45 @@ impl<'a> Evaluator<'a> {
         results: Vec<SetResult>,
     ) -> Result<Evaluation> {
         let (beta, seed) = (self.session.config.dpo.beta, bootstrap::SEED);
-        let evaluation = Evaluation {
-            adapter_sha256,
-            ..Evaluation::new(&self.session.config.model.path, adapter, beta, seed, results)
-        };
-        evaluation.write(&self.session.folder.evaluation(when))?;
-        for set in &self.session.inputs.sets {
-            let sums =
-                [when, REFERENCE].map(|title| self.session.folder.kept_sums(&set.name, title));
-            for done in sums.into_iter().chain([self.session.folder.journal(&set.name, when)]) {
-                match std::fs::remove_file(&done) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => {
-                        return Err(error)
-                            .with_context(|| format!("cannot remove `{}`", done.display()));
-                    }
-                    _ => {}
+        let (folder, mut files) = (&self.session.folder, BTreeMap::new());
+        let states = if when == BEFORE { vec![when] } else { vec![BEFORE, when] };
+        for set in &results {
+            for state in &states {
+                let answers = set.spmr.as_ref().map(|_| folder.generations(&set.name, state));
+                for path in [folder.scores(&set.name, state)].into_iter().chain(answers) {
+                    files.insert(file_name(&path), digest::of_file(&path)?);
                 }
             }
         }
+        let evaluation = Evaluation {
+            adapter_sha256,
+            files,
+            ..Evaluation::new(&self.session.config.model.path, adapter, beta, seed, results)
+        };
+        evaluation.write(&folder.evaluation(when))?;
+        self.remove_kept(when)?;
         Ok(evaluation)
     }
+
+    /// Removes the figures of evaluation `when` before its other files are written again.
+    fn discard(&self, when: &str) -> Result<()> {
+        read::remove_if_there(&self.session.folder.evaluation(when))
+    }
+
+    /// Removes the saved sums and journals of evaluation `when`.
+    fn remove_kept(&self, when: &str) -> Result<()> {
+        let folder = &self.session.folder;
+        for set in &self.session.inputs.sets {
+            let sums = [when, REFERENCE].map(|title| folder.kept_sums(&set.name, title));
+            for done in sums.into_iter().chain([folder.journal(&set.name, when)]) {
+                read::remove_if_there(&done)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The last part of `path`.
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

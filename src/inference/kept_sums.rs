@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::bail_input;
 use crate::data::token_pair::{self, TokenPair};
-use crate::disk::{atomic, digest};
+use crate::disk::{atomic, digest, read};
 use crate::model::adapter;
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
@@ -55,11 +56,21 @@ fn digest_of(logps: &[[f64; 2]]) -> String {
 impl KeptSums {
     /// The sums `[chosen, rejected]` in the file, in nats; none if it is missing or broken, or has another key.
     pub fn read(&self) -> Option<Vec<[f64; 2]>> {
-        let content: Content = serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()?;
-        let whole = content.key == self.key
-            && content.logps.iter().flatten().all(|sum| sum.is_finite())
-            && content.check == digest_of(&content.logps);
-        whole.then_some(content.logps)
+        self.read_or_why().ok().flatten()
+    }
+
+    /// [`KeptSums::read`]; with an error if the file is there and of no use.
+    pub fn read_or_why(&self) -> Result<Option<Vec<[f64; 2]>>> {
+        let Some(bytes) = read::if_there(&self.path)? else { return Ok(None) };
+        let whole = serde_json::from_slice(&bytes).ok().filter(|content: &Content| {
+            content.key == self.key
+                && content.logps.iter().flatten().all(|sum| sum.is_finite())
+                && content.check == digest_of(&content.logps)
+        });
+        match whole {
+            Some(content) => Ok(Some(content.logps)),
+            None => bail_input!("`{}` is broken or of another pass", self.path.display()),
+        }
     }
 
     /// Replaces the file, atomically, with `sums`.

@@ -44,7 +44,14 @@ impl ScoringPass<'_> {
         verbosity: Verbosity,
     ) -> Result<Vec<[f64; 2]>> {
         let all = self.pairs.len();
-        let done = kept.and_then(KeptSums::read).filter(|sums| sums.len() <= all);
+        let done = match kept.map(KeptSums::read_or_why) {
+            Some(Err(error)) => {
+                verbosity.warn(format!("{error:#}; its sums are computed again"));
+                None
+            }
+            Some(Ok(done)) => done.filter(|sums| sums.len() <= all),
+            None => None,
+        };
         let mut sums = done.unwrap_or_default();
         if !sums.is_empty() {
             verbosity.note(format!("{title}: {} of {all} pairs are done", sums.len()));

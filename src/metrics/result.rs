@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::atomic;
+use crate::disk::{atomic, digest, read, seal};
 use crate::error::InputError;
 use crate::metrics::axes::{self, Axes};
 use crate::metrics::bootstrap::RESAMPLES;
@@ -172,6 +172,9 @@ pub struct Evaluation {
     pub resamples: usize,
     /// One result per set, in the configuration's order.
     pub sets: Vec<SetResult>,
+    /// SHA-256 of the files of scores and answers that the results are computed from, by file name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 impl Evaluation {
@@ -193,6 +196,7 @@ impl Evaluation {
             seed,
             resamples: RESAMPLES,
             sets,
+            files: BTreeMap::new(),
         }
     }
 
@@ -201,23 +205,57 @@ impl Evaluation {
         self.sets.iter().find(|set| set.name == name)
     }
 
-    /// Writes the results as indented JSON; the file appears whole or not at all.
+    /// Writes the results as indented JSON with its digest; the file appears whole or not at all.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        atomic::write(path, |out| {
-            serde_json::to_writer_pretty(&mut *out, self)?;
-            Ok(out.write_all(b"\n")?)
-        })
+        atomic::write(path, |out| Ok(out.write_all(&seal::indented(self)?)?))
     }
 
-    /// Reads what [`Self::write`] wrote. A file that is not that is an [`InputError`] naming the file and the line.
+    /// Reads what [`Self::write`] wrote. A file that is not that, or that its digest does not match, is an [`InputError`]
+    /// naming the file and the line.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            InputError::new(format!("cannot read `{}`: {error}", path.display()))
-        })?;
-        let evaluation = serde_json::from_str(&text).map_err(|error| {
-            InputError::new(format!("`{}` is not an evaluation: {error}", path.display()))
-        })?;
-        Ok(evaluation)
+        let absent = || InputError::new(format!("cannot read `{}`: no such file", path.display()));
+        Ok(Self::read_if_there(path)?.ok_or_else(absent)?)
+    }
+
+    /// [`Evaluation::read`]; none if the file does not exist.
+    pub fn read_if_there(path: &Path) -> anyhow::Result<Option<Self>> {
+        let Some(bytes) = read::if_there(path)? else { return Ok(None) };
+        let broken = |why: &dyn std::fmt::Display| {
+            InputError::new(format!("`{}` is not an evaluation: {why}", path.display()))
+                .hint("run the command that wrote it again: it computes the figures anew")
+        };
+        let object = seal::open(&bytes).map_err(|error| broken(&error))?;
+        Ok(Some(serde_json::from_slice(&object).map_err(|error| broken(&error))?))
+    }
+
+    /// Refuses files of scores or answers, in `folder`, that are missing or are not those that the results are computed
+    /// from.
+    pub fn check_files(&self, folder: &Path) -> anyhow::Result<()> {
+        for name in self.files.keys() {
+            let path = folder.join(name);
+            if read::if_there(&path)?.is_none() {
+                return Err(Self::other_file(&path, "is missing"));
+            }
+        }
+        self.check_present_files(folder)
+    }
+
+    /// [`Self::check_files`] of those that exist.
+    pub fn check_present_files(&self, folder: &Path) -> anyhow::Result<()> {
+        for (name, sha256) in &self.files {
+            let path = folder.join(name);
+            if read::if_there(&path)?.is_some_and(|bytes| digest::of_bytes(&bytes) != *sha256) {
+                let what = "is not the file that the figures are computed from";
+                return Err(Self::other_file(&path, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn other_file(path: &Path, what: &str) -> anyhow::Error {
+        InputError::new(format!("`{}` {what}", path.display()))
+            .hint("run the command that wrote it again: it computes the figures anew")
+            .into()
     }
 }
 

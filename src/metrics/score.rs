@@ -179,10 +179,17 @@ mod tests {
     fn a_broken_line_is_named_by_file_line_and_id() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores.jsonl");
-        let good = serde_json::to_string(&pair_of("a", None, [-1.5; 4])).unwrap();
+        let sealed = |score: PairScore| {
+            String::from_utf8(crate::disk::seal::on_a_line(&score).unwrap()).unwrap()
+        };
+        let good = sealed(pair_of("a", None, [-1.5; 4]));
         for (bad, expected) in [
             ("{", "scores.jsonl:3: not a pair's scores"),
             (&*good.replace("-1.5", "null").replace("\"a\"", "\"b\""), "scores.jsonl:3: pair `b`"),
+            (
+                &*good.replace("-1.5", "-1.6"),
+                "pair `a`: not a pair's scores: its digest does not match",
+            ),
             (&*good.replace("-1.5", "1e999"), "scores.jsonl:3: "),
             (&*good.replace("-1.5", "NaN"), "scores.jsonl:3: "),
         ] {

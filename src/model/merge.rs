@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 use safetensors::tensor::View;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::adapter;
@@ -21,7 +22,7 @@ use super::streamed::next_logits;
 use super::weights::{self, Checkpoint};
 use crate::bail_input;
 use crate::data::tokenizer::Tokenizer;
-use crate::disk::atomic;
+use crate::disk::{atomic, digest, read, seal};
 use crate::error::InputError;
 
 /// Files copied from the base where it has them.
@@ -88,10 +89,12 @@ pub struct Merged {
     pub dtype: DType,
     /// The comparison; none without probes.
     pub difference: Option<Difference>,
+    /// Whether an earlier command with the same inputs had written it.
+    pub is_earlier: bool,
 }
 
 /// Merged against unmerged logits of the next token, both computed in f32.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// The largest difference on each probe.
     pub probes: Vec<f64>,
@@ -120,13 +123,12 @@ pub fn bound(dtype: DType) -> f64 {
 /// Merges, writes the output folder aside and renames it; an error leaves no folder. Calls `tick` after each tensor written and each
 /// layer compared, with the number done and the number of all.
 ///
-/// Refuses an output that exists, an adapter that does not fit, and values that `stored` cannot hold. Fails where the logits
+/// Refuses an output that exists, unless the same command has written it, an adapter that does not fit, and values that `stored` cannot hold. Fails where the logits
 /// differ by more than [`bound`].
 pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Merged> {
     let Merge { model, adapter: adapter_folder, output, .. } = *merge;
-    if output.exists() {
-        let error = InputError::new(format!("output folder `{}` already exists", output.display()));
-        return Err(error.hint("give another folder with `--output`").into());
+    if output.exists() && !output.join(RECORD_FILE).exists() {
+        return Err(already_exists(output).into());
     }
     let (shape, config_text) = read_config(model)?;
     if shape.tied {
@@ -137,8 +139,11 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
     let shards: Vec<Shard> =
         weights::shards(model)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?;
     let pairs = adapted(&adapter, &shape, &shards, model)?;
+    if output.exists() {
+        return earlier(merge, &adapter);
+    }
 
-    atomic::fill_folder(output, |folder| {
+    let written = atomic::fill_folder(output, |folder| {
         let layers = if tokenizer.is_some() { 2 * shape.layers } else { 0 };
         let mut merged =
             write(merge, &shards, &pairs, adapter.scale(), folder, &mut |done, tensors| {
@@ -163,8 +168,83 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
             }
             merged.difference = Some(difference);
         }
+        Record::of(merge, &adapter, folder, &merged)?.write(folder)?;
         Ok(merged)
-    })
+    });
+    match written {
+        // Another command has finished in the same folder meanwhile.
+        Err(_) if output.exists() => earlier(merge, &adapter),
+        written => written,
+    }
+}
+
+/// The file in the output that a command recognises its own work by.
+const RECORD_FILE: &str = "merge.json";
+
+/// What was merged, and what came of it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    /// Digest of base, adapter, dtype and probes.
+    key: String,
+    /// Digest of the merged weights.
+    weights: String,
+    tensors: usize,
+    changed: usize,
+    files: usize,
+    bytes: usize,
+    dtype: String,
+    difference: Option<Difference>,
+}
+
+impl Record {
+    fn of(merge: &Merge<'_>, adapter: &Adapter, folder: &Path, merged: &Merged) -> Result<Self> {
+        Ok(Self {
+            key: key(merge, adapter)?,
+            weights: weights::digest(folder)?,
+            tensors: merged.tensors,
+            changed: merged.changed,
+            files: merged.files,
+            bytes: merged.bytes,
+            dtype: merged.dtype.as_str().to_owned(),
+            difference: merged.difference.clone(),
+        })
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        let text = seal::indented(self)?;
+        atomic::write(&folder.join(RECORD_FILE), |out| Ok(out.write_all(&text)?))
+    }
+
+    /// The record of `folder`; none if it has none or a broken one.
+    fn read(folder: &Path) -> Result<Option<Self>> {
+        let bytes = read::if_there(&folder.join(RECORD_FILE))?;
+        let object = bytes.and_then(|bytes| seal::open(&bytes).ok());
+        Ok(object.and_then(|object| serde_json::from_slice(&object).ok()))
+    }
+}
+
+/// Digest of everything that the output depends on.
+fn key(merge: &Merge<'_>, adapter: &Adapter) -> Result<String> {
+    let how = format!("{:?} {:?}", merge.stored, merge.probes);
+    Ok(digest::of_parts([weights::digest(merge.model)?, adapter::digest(adapter)?, how]))
+}
+
+/// What an earlier command with the same inputs has written. Refuses an output of anything else, or with other weights
+/// than it wrote.
+fn earlier(merge: &Merge<'_>, adapter: &Adapter) -> Result<Merged> {
+    atomic::sweep_of(merge.output)?;
+    let refused = || already_exists(merge.output);
+    let record = Record::read(merge.output)?.ok_or_else(refused)?;
+    let is_same =
+        record.key == key(merge, adapter)? && record.weights == weights::digest(merge.output)?;
+    let dtype = record.dtype.parse().ok().filter(|_| is_same).ok_or_else(refused)?;
+    let Record { tensors, changed, files, bytes, difference, .. } = record;
+    Ok(Merged { tensors, changed, files, bytes, dtype, difference, is_earlier: true })
+}
+
+fn already_exists(output: &Path) -> InputError {
+    InputError::new(format!("output folder `{}` already exists", output.display()))
+        .hint("give another folder with `--output`")
 }
 
 /// The shape of the model in a folder.
@@ -250,7 +330,7 @@ fn write(
         })?;
     }
     let (tensors, changed, files) = (all, pairs.len(), shards.len());
-    Ok(Merged { tensors, changed, files, bytes, dtype, difference: None })
+    Ok(Merged { tensors, changed, files, bytes, dtype, difference: None, is_earlier: false })
 }
 
 /// The bytes of `W + scale B A` (or of `W`) as `to`. Refuses values that are not finite or too large for it.

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::bail_input;
+use crate::disk::read;
 use crate::error::InputError;
 use crate::metrics::Evaluation;
 use crate::report::run::RunReport;
 use crate::report::set_files::{STATES, SetFiles};
 use crate::report::states::{States, set_names};
+use crate::run_folder::head;
 use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
 use crate::run_folder::summary::Summary;
@@ -50,18 +52,15 @@ impl Run {
     /// Refuses a folder of another kind, and a file whose figures cannot be trusted. Counts the lines of a log that it cannot read.
     pub fn read(folder: &Path, minimum_n: usize) -> anyhow::Result<Self> {
         let (is_evaluation, path) = config_file(folder)?;
-        let (head, config_toml, config) = read_config(&path)?;
         let mut left_out = Vec::new();
+        let (head, config_toml, config) = read_config(&path, &mut left_out)?;
         let paths = Paths::of(folder);
         let log = paths.log();
         let steps = Steps::read(&log)?;
         left_out.extend(steps.note(&log));
         let [mut before, mut after] = [None, None];
         for (state, evaluation) in STATES.into_iter().zip([&mut before, &mut after]) {
-            let path = paths.evaluation(state);
-            if path.exists() {
-                *evaluation = Some(Evaluation::read(&path)?);
-            }
+            *evaluation = Evaluation::read_if_there(&paths.evaluation(state))?;
         }
         if steps.steps.is_empty() && before.is_none() && after.is_none() {
             bail_input!(
@@ -79,6 +78,14 @@ impl Run {
                 .with_context(|| format!("run `{}`", folder.display()))?;
             sets.push(files);
         }
+        for evaluation in [&before, &after].into_iter().flatten() {
+            // A file that is not there is left out; one of other scores or answers is not believed.
+            evaluation.check_present_files(&paths.evaluations())?;
+        }
+        let summary = Summary::read(&paths.summary()).unwrap_or_else(|error| {
+            left_out.push(format!("{error:#}; it is left out"));
+            None
+        });
         let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_owned()));
         Ok(Self {
             name: name.map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned()),
@@ -86,7 +93,7 @@ impl Run {
             config,
             config_toml,
             head,
-            summary: Summary::read(&paths.summary())?,
+            summary,
             steps: steps.steps,
             before,
             after,
@@ -126,12 +133,16 @@ impl Run {
         let summary = self.summary.clone();
         let adapter_dir = Paths::of(folder).adapter().display().to_string();
         let wall_time_s = train_log::stepping_s(&self.steps); // without a summary, the steps' time is all that is known
+        let last = self.steps.last().map_or(0, |step| step.step);
         RunReport {
             title: summary.as_ref().map_or_else(|| self.name.clone(), |s| s.title.clone()),
             model: self.model().to_owned(),
             device: self.device().to_owned(),
             training: summary.as_ref().map_or_else(
-                || (!self.is_evaluation).then(|| train_log::summary(&self.steps, wall_time_s)),
+                || {
+                    (!self.is_evaluation)
+                        .then(|| train_log::summary(&self.steps, last, wall_time_s))
+                },
                 |s| s.training.clone(),
             ),
             before: self.before.clone(),
@@ -166,17 +177,30 @@ fn config_file(folder: &Path) -> anyhow::Result<(bool, PathBuf)> {
         .into())
 }
 
-/// Head lines, text and values of the configuration at `path`.
-fn read_config(path: &Path) -> anyhow::Result<(Vec<String>, String, toml::Table)> {
+/// Head lines, text and values of the configuration at `path`. Adds a sentence to `left_out` if the file does not match
+/// its digest.
+fn read_config(
+    path: &Path,
+    left_out: &mut Vec<String>,
+) -> anyhow::Result<(Vec<String>, String, toml::Table)> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| InputError::new(format!("cannot read `{}`: {error}", path.display())))?;
     let config = text.parse().map_err(|error: toml::de::Error| {
         InputError::new(format!("`{}` is no TOML: {}", path.display(), error.message()))
     })?;
+    if let Err(broken) = head::check(&text) {
+        left_out.push(format!(
+            "`{}` was changed after it was written: {broken}; its settings may not be those of the run",
+            path.display()
+        ));
+    }
     let is_head = |line: &&str| line.starts_with('#') || line.is_empty();
     let head: Vec<&str> = text.lines().take_while(is_head).collect();
     let rest = text.lines().skip(head.len()).map(|line| format!("{line}\n")).collect();
-    let head = head.into_iter().filter_map(|line| line.strip_prefix("# "));
+    let head = head
+        .into_iter()
+        .filter(|line| !line.starts_with(head::SEAL))
+        .filter_map(|line| line.strip_prefix("# "));
     Ok((head.map(str::to_owned).collect(), rest, config))
 }
 
@@ -186,12 +210,7 @@ fn read_during(
     left_out: &mut Vec<String>,
 ) -> anyhow::Result<Vec<(usize, Evaluation)>> {
     let mut during = Vec::new();
-    let mut files: Vec<PathBuf> = std::fs::read_dir(paths.evaluations())
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let mut files = read::folder(&paths.evaluations())?;
     files.sort();
     for path in files {
         let Some(step) = Paths::evaluated_step(&path) else { continue };

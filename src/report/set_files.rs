@@ -3,6 +3,7 @@
 use anyhow::Context;
 
 use crate::bail_input;
+use crate::disk::read;
 use crate::metrics::score::{PairScore, read_scores};
 use crate::metrics::spmr::{Answer, read_answers};
 use crate::metrics::{Evaluation, SetResult};
@@ -28,10 +29,10 @@ impl SetFiles {
         let mut files = Self { name: name.to_owned(), ..Self::default() };
         for (i, state) in STATES.into_iter().enumerate() {
             let (scores, generations) = (paths.scores(name, state), paths.generations(name, state));
-            if scores.exists() {
+            if read::is_there(&scores)? {
                 files.scores[i] = read_scores(&scores)?;
             }
-            if generations.exists() {
+            if read::is_there(&generations)? {
                 files.answers[i] = read_answers(&generations)?;
             }
         }

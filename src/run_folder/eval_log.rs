@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::DpoSection;
-use crate::disk::json_lines;
+use crate::disk::json_lines::{self, Logged};
 use crate::dpo;
 use crate::metrics::{Evaluation, Metric, PairScore};
 
@@ -107,15 +107,26 @@ pub fn records(
 pub struct EvalLog {
     path: PathBuf,
     records: Vec<EvalRecord>,
+    broken_lines: Vec<usize>,
 }
 
 impl EvalLog {
-    /// Opens the log of a run that resumes after `steps` steps. Drops later records: the run evaluates those steps
-    /// again.
+    /// Opens the log of a run that resumes after `steps` steps. Drops later records, because the run evaluates those
+    /// steps again, and broken lines.
     pub fn open(path: &Path, steps: usize) -> Result<Self> {
-        let records: Vec<EvalRecord> = json_lines::read_log(path)?;
+        let Logged { records, broken_lines } = json_lines::read_log::<EvalRecord>(path)?;
         let records = records.into_iter().filter(|record| record.step <= steps).collect();
-        Ok(Self { path: path.to_owned(), records })
+        Ok(Self { path: path.to_owned(), records, broken_lines })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Numbers of the lines that were dropped because their digest did not match, from 1.
+    pub fn broken_lines(&self) -> &[usize] {
+        &self.broken_lines
     }
 
     /// Whether the evaluation after `step` steps is recorded.
@@ -123,9 +134,27 @@ impl EvalLog {
         self.records.iter().any(|record| record.step == step)
     }
 
-    /// Adds the records of one evaluation. The file is replaced atomically.
+    /// Whether the evaluation of `set` after `step` steps is recorded.
+    pub fn has_set(&self, step: usize, set: &str) -> bool {
+        self.records.iter().any(|record| record.step == step && record.set == set)
+    }
+
+    /// Drops the records of the evaluation after `step` steps, which is done again.
+    pub fn forget(&mut self, step: usize) {
+        self.records.retain(|record| record.step != step);
+    }
+
+    /// Adds the records of one evaluation, in place of any of the same step. The file is replaced atomically.
     pub fn push(&mut self, records: Vec<EvalRecord>) -> Result<()> {
-        self.records.extend(records);
+        self.mend([records])
+    }
+
+    /// [`EvalLog::push`] of any number of evaluations; the file has no broken line afterwards.
+    pub fn mend(&mut self, evaluations: impl IntoIterator<Item = Vec<EvalRecord>>) -> Result<()> {
+        for records in evaluations {
+            self.records.retain(|earlier| records.iter().all(|record| record.step != earlier.step));
+            self.records.extend(records);
+        }
         self.records.sort_by_key(|record| record.step);
         json_lines::write(&self.path, &self.records)
     }

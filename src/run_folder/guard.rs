@@ -1,16 +1,16 @@
 //! Decides, from what a folder already holds, whether a run or an evaluation may write in it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::config::{Difference, RunConfig};
-use crate::disk::writable;
+use crate::disk::{atomic, read, writable};
 use crate::error::InputError;
-use crate::run_folder::LOCK_FILE;
+use crate::run_folder::checkpoints::{self, MANIFEST_FILE};
 use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
+use crate::run_folder::{LOCK_FILE, head};
 
 /// What to do if the folder already has a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +23,13 @@ pub enum Resume {
     From(PathBuf),
 }
 
-/// Refuses a folder that is neither empty nor of this configuration. Writes nothing.
+/// Refuses a folder that is neither empty nor of this configuration, and a checkpoint to resume from that is none.
+/// Writes nothing.
 ///
 /// - `allow_change`: accepts a run of another configuration if its checkpoints fit this one.
+///
+/// Before the folder is locked, another program may still change what this finds: a program that writes checks again
+/// under its lock.
 ///
 /// Returns the differences from the configuration that the run began with, one sentence each.
 pub fn check(
@@ -35,6 +39,9 @@ pub fn check(
     allow_change: bool,
 ) -> Result<Vec<String>> {
     let (path, noun) = (&config.output.dir, purpose.noun());
+    if let Resume::From(checkpoint) = resume {
+        refuse_no_checkpoint(checkpoint, path)?;
+    }
     let article = if purpose == Purpose::Run { "a" } else { "an" };
     if path.exists() && !path.is_dir() {
         return Err(InputError::new(format!("output folder `{}` is a file", path.display()))
@@ -43,22 +50,23 @@ pub fn check(
     }
     writable::check(path)?;
     let file = Paths::of(path).config(purpose);
-    if !file.exists() {
+    let Some(text) = read_config(&file)? else {
         // A program that is killed early leaves these: it makes the lock first and the configuration last.
         let begun = path.join(LOCK_FILE).exists();
-        let partial = format!(".{}.partial", purpose.config_file());
-        let ours = [LOCK_FILE, "base_model", ".base_model.partial", &partial];
-        let strange = fs::read_dir(path)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .find(|entry| !(begun && ours.iter().any(|name| entry.file_name() == *name)));
+        let ours = |entry: &Path| {
+            [LOCK_FILE, "base_model"].iter().any(|name| entry.ends_with(name))
+                || ["base_model", purpose.config_file()]
+                    .iter()
+                    .any(|name| atomic::is_partial_of(entry, name))
+        };
+        let strange = read::folder(path)?.into_iter().find(|entry| !(begun && ours(entry)));
         return match strange {
             Some(entry) => {
+                let name = entry.file_name().unwrap_or_default();
                 let message = format!(
                     "output folder `{}` holds `{}` and is not the folder of {article} {noun}",
                     path.display(),
-                    entry.file_name().to_string_lossy()
+                    name.to_string_lossy()
                 );
                 Err(InputError::new(message).hint("give another folder with `--output`").into())
             }
@@ -67,14 +75,15 @@ pub fn check(
                 Resume::Auto | Resume::Never => Ok(Vec::new()),
             },
         };
-    }
+    };
     if *resume == Resume::Never {
         let message = format!("output folder `{}` holds {article} {noun} already", path.display());
         return Err(InputError::new(message)
             .hint("leave out `--resume never` to resume it, or give another folder with `--output`")
             .into());
     }
-    let differences = differences(purpose, config, &file)?;
+    let damage = damage(purpose, &file, &text, allow_change)?;
+    let differences = differences(purpose, config, &file, &text)?;
     let what = format!("output folder `{}` holds another {noun}", path.display());
     let may_change = purpose == Purpose::Run;
     allowed(&differences, &what, allow_change, may_change, || {
@@ -85,7 +94,71 @@ pub fn check(
     if let Resume::From(checkpoint) = resume {
         check_checkpoint(config, checkpoint, allow_change)?;
     }
-    Ok(differences.into_iter().map(|difference| difference.said).collect())
+    Ok(damage.into_iter().chain(differences.into_iter().map(|change| change.said)).collect())
+}
+
+/// Refuses a folder that is no whole checkpoint, with the checkpoints that there are in it or in `output`.
+fn refuse_no_checkpoint(checkpoint: &Path, output: &Path) -> Result<()> {
+    let shown = checkpoint.display();
+    let is_run = [Purpose::Run, Purpose::Evaluation]
+        .iter()
+        .any(|purpose| Paths::of(checkpoint).config(*purpose).exists());
+    let what = if !checkpoint.is_dir() {
+        format!("`--resume {shown}`: there is no such folder")
+    } else if is_run {
+        format!("`--resume {shown}` is the folder of a run, not of a checkpoint")
+    } else if !checkpoint.join(MANIFEST_FILE).exists() {
+        format!("`--resume {shown}` is no checkpoint: it has no `{MANIFEST_FILE}`")
+    } else {
+        return checkpoints::verify(checkpoint)
+            .with_context(|| format!("cannot resume from `{shown}`"));
+    };
+    let mut found = Vec::new();
+    for folder in [
+        Paths::of(checkpoint).checkpoints(),
+        checkpoint.to_owned(),
+        Paths::of(output).checkpoints(),
+    ] {
+        if found.is_empty() && folder.is_dir() {
+            found = checkpoints::list(&folder)?;
+            found.extend(checkpoints::list_best(&folder)?);
+        }
+    }
+    let names: Vec<_> = found.iter().map(|(_, path)| format!("`{}`", path.display())).collect();
+    let hint = match &names[..] {
+        [] => "leave out `--resume` to resume the run in the output folder, or to start one"
+            .to_owned(),
+        names => format!("the checkpoints are {}", names.join(", ")),
+    };
+    Err(InputError::new(what).hint(hint).into())
+}
+
+/// The text of a configuration file; none if the file does not exist.
+pub(super) fn read_config(file: &Path) -> Result<Option<String>> {
+    let Some(bytes) = read::if_there(file)? else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(|_| {
+        InputError::new(format!("`{}` is not UTF-8 text: it is damaged", file.display()))
+            .hint("give another folder with `--output`")
+    })?;
+    Ok(Some(text))
+}
+
+/// Refuses a configuration file that does not match its digest, unless a change is allowed. Returns the sentence about
+/// it then.
+fn damage(purpose: Purpose, file: &Path, text: &str, allow_change: bool) -> Result<Option<String>> {
+    let Err(broken) = head::check(text) else { return Ok(None) };
+    let what = format!("`{}` was changed after it was written: {broken}", file.display());
+    if allow_change {
+        return Ok(Some(what));
+    }
+    let hint = match purpose {
+        Purpose::Run => {
+            "put the file back as it was, or give another folder with `--output`, or add `--allow-config-change` to \
+             resume with the configuration of this command; all figures are then computed again"
+        }
+        Purpose::Evaluation => "give another folder with `--output`, or remove this one",
+    };
+    Err(InputError::new(what).hint(hint).into())
 }
 
 /// Refuses a checkpoint of a run with another configuration. Accepts one without a configuration two folders up.
@@ -96,22 +169,26 @@ fn check_checkpoint(
 ) -> Result<Vec<String>> {
     let run = checkpoint.canonicalize().ok();
     let file = run.as_deref().and_then(|path| path.parent()?.parent());
-    let Some(file) = file.map(|run| Paths::of(run).config(Purpose::Run)).filter(|f| f.exists())
-    else {
+    let Some(file) = file.map(|run| Paths::of(run).config(Purpose::Run)) else {
         return Ok(Vec::new());
     };
-    let differences = differences(Purpose::Run, config, &file)?;
+    let Some(text) = read_config(&file)? else { return Ok(Vec::new()) };
+    let damage = damage(Purpose::Run, &file, &text, allow_change)?;
+    let differences = differences(Purpose::Run, config, &file, &text)?;
     let what = format!("checkpoint `{}` belongs to another run", checkpoint.display());
     allowed(&differences, &what, allow_change, true, || {
         "give the configuration that the run began with".to_owned()
     })?;
-    Ok(differences.into_iter().map(|difference| difference.said).collect())
+    Ok(damage.into_iter().chain(differences.into_iter().map(|change| change.said)).collect())
 }
 
-fn differences(purpose: Purpose, config: &RunConfig, file: &Path) -> Result<Vec<Difference>> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    config.differences(&purpose.parse(&text, &file.display().to_string())?)
+fn differences(
+    purpose: Purpose,
+    config: &RunConfig,
+    file: &Path,
+    text: &str,
+) -> Result<Vec<Difference>> {
+    config.differences(&purpose.parse(text, &file.display().to_string())?)
 }
 
 /// Refuses differences unless they are allowed. Always refuses those that no checkpoint fits.

@@ -4,6 +4,7 @@
 pub mod checkpoints;
 pub mod eval_log;
 pub mod guard;
+pub mod head;
 pub mod paths;
 pub mod purpose;
 pub mod summary;
@@ -11,13 +12,14 @@ pub mod tensorboard;
 pub mod train_log;
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::config::RunConfig;
-use crate::disk::atomic;
+use crate::disk::{atomic, read};
 use crate::error::InputError;
 use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
@@ -42,12 +44,10 @@ impl Deref for RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder if it is missing, and locks it for this process. Call [`guard::check`] first.
+    /// Makes the folder if it is missing, and locks it for this process. Only what is read afterwards, such as by
+    /// [`guard::check`], cannot be changed by another program any more.
     pub fn open(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path)
-            .with_context(|| format!("cannot make the output folder `{}`", path.display()))?;
-        let lock = File::create(path.join(LOCK_FILE))
-            .with_context(|| format!("cannot write in the output folder `{}`", path.display()))?;
+        let lock = make_lock(path)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { paths: Paths::of(path), _lock: lock }),
             Err(TryLockError::WouldBlock) => {
@@ -61,7 +61,14 @@ impl RunFolder {
         }
     }
 
-    /// Writes the configuration of a new run or evaluation. Refuses to resume one with other inputs than it began with.
+    /// Removes what killed programs left half-written.
+    pub fn sweep(&self) -> Result<()> {
+        let folders = [self.checkpoints(), self.evaluations(), self.adapter(), self.tensorboard()];
+        atomic::sweep(self.path())?;
+        folders.iter().try_for_each(|folder| atomic::sweep(folder))
+    }
+
+    /// Writes the configuration of a new run or evaluation, with a digest in its head. Refuses to resume one with other inputs than it began with.
     ///
     /// - `commit`: of a base model on the hub; none for another model.
     /// - `changes`: what [`guard::check`] returned. The head of the file records each change. Figures may be of other
@@ -77,11 +84,11 @@ impl RunFolder {
     ) -> Result<()> {
         let (file, noun) = (self.config(purpose), purpose.noun());
         let mut changed = String::new();
-        if let Ok(text) = fs::read_to_string(&file) {
+        if let Some(text) = guard::read_config(&file)? {
             let earlier = text.lines().find_map(|line| line.strip_prefix(INPUTS));
             if !changes.is_empty() {
                 self.remove_figures()?;
-                let steps = checkpoints::list(&self.checkpoints());
+                let steps = checkpoints::list(&self.checkpoints())?;
                 let step = steps.first().map_or(0, |(step, _)| *step);
                 for line in text.lines().filter(|line| line.starts_with(CHANGED)) {
                     changed += &format!("{line}\n");
@@ -107,21 +114,38 @@ impl RunFolder {
         let (version, built_from) = (env!("CARGO_PKG_VERSION"), env!("MVPBENCH_COMMIT"));
         let model = commit.map_or_else(String::new, |commit| format!("# model: commit {commit}\n"));
         let head = format!(
-            "# mvpbench {version}, commit {built_from}\n# device: {device}\n{model}{INPUTS}{inputs_digest}\n{changed}\n"
+            "# mvpbench {version}, commit {built_from}\n# device: {device}\n{model}{INPUTS}{inputs_digest}\n{changed}"
         );
-        let toml = purpose.to_toml(config)?;
-        atomic::write(&file, |out| Ok(out.write_all(format!("{head}{toml}").as_bytes())?))
+        let text = head::sealed(&head, &purpose.to_toml(config)?);
+        atomic::write(&file, |out| Ok(out.write_all(text.as_bytes())?))
     }
 
     /// Removes the figures of all evaluations; scores and answers are overwritten later.
     fn remove_figures(&self) -> Result<()> {
-        for entry in fs::read_dir(self.evaluations()).into_iter().flatten().flatten() {
-            let path = entry.path();
+        for path in read::folder(&self.evaluations())? {
             if path.extension().is_some_and(|extension| extension == "json") {
                 fs::remove_file(&path)
                     .with_context(|| format!("cannot remove `{}`", path.display()))?;
             }
         }
         Ok(())
+    }
+}
+
+/// Makes the folder `path` if it is missing, and opens its lock file.
+fn make_lock(path: &Path) -> Result<File> {
+    // Another program that checks whether the folder can be made may remove it while it is empty.
+    let mut attempts = 100;
+    loop {
+        fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the output folder `{}`", path.display()))?;
+        match File::create(path.join(LOCK_FILE)) {
+            Err(error) if error.kind() == ErrorKind::NotFound && attempts > 0 => attempts -= 1,
+            lock => {
+                return lock.with_context(|| {
+                    format!("cannot write in the output folder `{}`", path.display())
+                });
+            }
+        }
     }
 }

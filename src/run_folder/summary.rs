@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::atomic;
+use crate::disk::{atomic, read, seal};
 use crate::error::InputError;
 
 /// The file in a run folder.
@@ -30,24 +30,20 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Writes the file `path` atomically.
+    /// Writes the file `path` atomically, with its digest.
     pub fn write(&self, path: &Path) -> Result<()> {
-        atomic::write(path, |out| {
-            serde_json::to_writer_pretty(&mut *out, self)?;
-            Ok(out.write_all(b"\n")?)
-        })
+        atomic::write(path, |out| Ok(out.write_all(&seal::indented(self)?)?))
     }
 
     /// Reads the file `path`; none if it does not exist, as in a folder of an earlier version.
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        let summary = serde_json::from_slice(&bytes).map_err(|error| {
-            InputError::new(format!("`{}` is not the summary of a run: {error}", path.display()))
-        })?;
+        let Some(bytes) = read::if_there(path)? else { return Ok(None) };
+        let broken = |why: &dyn std::fmt::Display| {
+            InputError::new(format!("`{}` is not the summary of a run: {why}", path.display()))
+                .hint("run the command that wrote it again")
+        };
+        let object = seal::open(&bytes).map_err(|error| broken(&error))?;
+        let summary = serde_json::from_slice(&object).map_err(|error| broken(&error))?;
         Ok(Some(summary))
     }
 }
@@ -57,15 +53,18 @@ impl Summary {
 pub struct TrainingSummary {
     /// Optimizer steps taken.
     pub steps: usize,
+    /// Those of them that `train.jsonl` has no record of: the other figures leave them out.
+    #[serde(default)]
+    pub unrecorded_steps: usize,
     /// Passes over the training pairs; the last one may be partial.
     pub epochs: f64,
     /// Pairs trained on, counted again in every epoch.
     pub pairs: usize,
     /// Steps skipped because the loss or a gradient was not finite.
     pub skipped_steps: usize,
-    /// Loss of the first step.
+    /// Loss of the first step; none if the step has no record.
     pub first_loss: Option<f64>,
-    /// Loss of the last step.
+    /// Loss of the last step; none if the step has no record.
     pub last_loss: Option<f64>,
     /// `rewards/margins` of the last step.
     pub final_margin: Option<f64>,

@@ -1,5 +1,6 @@
 //! `train.jsonl`: one record per optimizer step, under TRL's names.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,8 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::disk::json_lines;
-use crate::error::InputError;
+use crate::disk::json_lines::{self, Logged};
+use crate::disk::{read, seal};
 use crate::run_folder::summary::TrainingSummary;
 
 /// One optimizer step. A mean is over the step's batches, of each batch's mean over its pairs; log-probabilities are in
@@ -69,26 +70,57 @@ pub struct Log {
     path: PathBuf,
     file: File,
     records: Vec<StepRecord>,
+    /// Numbers of the broken lines that were found, from 1.
+    broken_lines: Vec<usize>,
+    /// Steps taken before the log was opened.
+    resumed_after: usize,
 }
 
 impl Log {
-    /// Opens the log of a run that resumes after `steps` steps. Drops later records: the run does those steps again.
+    /// Opens the log of a run that resumes after `steps` steps. Drops later records, because the run does those steps
+    /// again, and broken lines, which [`Log::damage`] names.
     pub fn open(path: &Path, steps: usize) -> Result<Self> {
-        let records: Vec<StepRecord> = json_lines::read_log(path)?;
-        let records: Vec<_> = records.into_iter().filter(|record| record.step <= steps).collect();
+        let Logged { records, broken_lines } = json_lines::read_log::<StepRecord>(path)?;
+        let records = sorted(records.into_iter().filter(|record| record.step <= steps).collect());
         json_lines::write(path, &records)?;
         let file = OpenOptions::new()
             .append(true)
             .open(path)
             .with_context(|| format!("cannot open `{}`", path.display()))?;
-        Ok(Self { path: path.to_owned(), file, records })
+        Ok(Self { path: path.to_owned(), file, records, broken_lines, resumed_after: steps })
+    }
+
+    /// A sentence about broken lines and about steps that were taken and have no record; none if the log is whole.
+    pub fn damage(&self) -> Option<String> {
+        let path = self.path.display();
+        let lost = missing(&self.records, self.resumed_after);
+        let lines = json_lines::numbered("line", &self.broken_lines);
+        match (self.broken_lines.is_empty(), lost.is_empty()) {
+            (true, true) => None,
+            (false, true) => {
+                Some(format!("`{path}`: {lines} did not match the digest; no step is lost"))
+            }
+            (true, false) => Some(format!(
+                "`{path}` has no record of {}; the figures of training are those of the other steps",
+                json_lines::numbered("step", &lost)
+            )),
+            (false, false) => Some(format!(
+                "`{path}`: {lines} did not match the digest, so {} have no record; the figures of training are those \
+                 of the other steps",
+                json_lines::numbered("step", &lost)
+            )),
+        }
+    }
+
+    /// Flushes the records to the disk, so that no checkpoint survives a power cut that its steps do not.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().with_context(|| format!("cannot write `{}`", self.path.display()))
     }
 
     /// Adds a record.
     pub fn push(&mut self, record: StepRecord) -> Result<()> {
-        let line = format!("{}\n", serde_json::to_string(&record)?);
         self.file
-            .write_all(line.as_bytes())
+            .write_all(&json_lines::line(&record)?)
             .with_context(|| format!("cannot write `{}`", self.path.display()))?;
         self.records.push(record);
         Ok(())
@@ -100,14 +132,32 @@ impl Log {
     }
 }
 
-/// The summary of `records`; `wall_time_s`: of the whole command.
-pub fn summary(records: &[StepRecord], wall_time_s: f64) -> TrainingSummary {
-    let (first, last) = (records.first(), records.last());
+/// The records in the order of their steps; if a step appears twice, the later one.
+fn sorted(mut records: Vec<StepRecord>) -> Vec<StepRecord> {
+    records.reverse();
+    records.sort_by_key(|step| step.step);
+    records.dedup_by_key(|step| step.step);
+    records
+}
+
+/// The steps from 1 to `steps` that `records` do not have.
+fn missing(records: &[StepRecord], steps: usize) -> Vec<usize> {
+    let recorded: BTreeSet<usize> = records.iter().map(|record| record.step).collect();
+    (1..=steps).filter(|step| !recorded.contains(step)).collect()
+}
+
+/// The summary of `records`, the log of a run that took `steps` steps. Claims nothing of steps without a record.
+///
+/// - `wall_time_s`: of the whole command.
+pub fn summary(records: &[StepRecord], steps: usize, wall_time_s: f64) -> TrainingSummary {
+    let first = records.first().filter(|record| record.step == 1);
+    let last = records.last().filter(|record| record.step == steps);
     let pairs = records.iter().map(|record| record.pairs).sum();
     let time_s = stepping_s(records);
     TrainingSummary {
-        steps: records.len(),
-        epochs: last.map_or(0.0, |record| record.epoch),
+        steps,
+        unrecorded_steps: missing(records, steps).len(),
+        epochs: records.last().map_or(0.0, |record| record.epoch),
         pairs,
         skipped_steps: records.iter().filter(|record| record.skipped).count(),
         first_loss: first.and_then(|record| record.loss),
@@ -144,12 +194,7 @@ pub struct Steps {
 impl Steps {
     /// Reads the log for a report; a missing file has no steps. A line that is not UTF-8 is broken.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let bytes = std::fs::read(path).map_err(|error| {
-            InputError::new(format!("cannot read `{}`: {error}", path.display()))
-        })?;
+        let Some(bytes) = read::if_there(path)? else { return Ok(Self::default()) };
         let absent = serde_json::to_value(StepRecord::default())?;
         let mut log = Self::default();
         for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
@@ -161,9 +206,7 @@ impl Steps {
                 _ => log.broken_lines.push(index + 1),
             }
         }
-        log.steps.reverse();
-        log.steps.sort_by_key(|step| step.step);
-        log.steps.dedup_by_key(|step| step.step);
+        log.steps = sorted(log.steps);
         Ok(log)
     }
 
@@ -178,9 +221,9 @@ impl Steps {
     }
 }
 
-/// The record of a line. Fields that are missing or null are taken from `absent`.
+/// The record of a line that its digest matches. Fields that are missing or null are taken from `absent`.
 fn tolerant(line: &[u8], absent: &Value) -> Option<StepRecord> {
-    let mut record: Map<String, Value> = serde_json::from_slice(line).ok()?;
+    let mut record: Map<String, Value> = serde_json::from_slice(&seal::open(line).ok()?).ok()?;
     for (name, value) in absent.as_object()? {
         if record.get(name).is_none_or(Value::is_null) {
             record.insert(name.clone(), value.clone());
@@ -192,16 +235,50 @@ fn tolerant(line: &[u8], absent: &Value) -> Option<StepRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_broken_line_costs_its_own_step_alone_and_the_summary_does_not_claim_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.jsonl");
+        let mut log = Log::open(&path, 0).unwrap();
+        assert_eq!(log.damage(), None);
+        for step in 1..=4 {
+            let loss = Some(step as f64);
+            log.push(StepRecord { step, loss, pairs: 8, ..StepRecord::default() }).unwrap();
+        }
+        log.sync().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen("\"loss\":1.0", "\"loss\":7.0", 1)).unwrap();
+        let log = Log::open(&path, 4).unwrap();
+        let steps: Vec<_> = log.records().iter().map(|record| record.step).collect();
+        assert_eq!(steps, [2, 3, 4]);
+        let damage = log.damage().unwrap();
+        assert!(damage.contains("line 1 did not match") && damage.contains("step 1 "), "{damage}");
+        let summary = summary(log.records(), 4, 1.0);
+        assert_eq!((summary.steps, summary.unrecorded_steps, summary.pairs), (4, 1, 24));
+        assert_eq!((summary.first_loss, summary.last_loss), (None, Some(4.0)));
+        std::fs::remove_file(&path).unwrap();
+        let damage = Log::open(&path, 4).unwrap().damage().unwrap();
+        assert!(damage.contains("no record of steps 1, 2, 3, 4"), "{damage}");
+    }
 
     #[test]
     fn broken_lines_are_left_out_and_counted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.jsonl");
         assert_eq!(Steps::read(&path).unwrap(), Steps::default());
-        let mut text =
-            b"{\"step\": 2, \"loss\": 0.5}\n{\"step\": 1, \"loss\": null}\n\nhalf a l\n".to_vec();
-        text.extend(b"{\"step\": \"x\"}\n\xff\xfe\n{\"step\": 2, \"loss\": 0.25}\n{}\n");
-        std::fs::write(&path, text).unwrap();
+        let line = |record: Value| json_lines::line(&record).unwrap();
+        let lines = [
+            line(json!({"step": 2, "loss": 0.5})),
+            line(json!({"step": 1, "loss": null})),
+            b"\nhalf a l\n".to_vec(),
+            line(json!({"step": "x"})),
+            b"\xff\xfe\n".to_vec(),
+            line(json!({"step": 2, "loss": 0.25})),
+            b"{\"step\":3}\n".to_vec(),
+        ];
+        std::fs::write(&path, lines.concat()).unwrap();
         let log = Steps::read(&path).unwrap();
         let losses: Vec<_> = log.steps.iter().map(|step| (step.step, step.loss)).collect();
         assert_eq!(losses, [(1, None), (2, Some(0.25))]);

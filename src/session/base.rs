@@ -196,16 +196,17 @@ impl Base {
                 load(&model.folder)
             }
             ModelSource::Embedded(files) => {
-                let name = format!("mvpbench-embedded-{}", std::process::id());
-                let folder = std::env::temp_dir().join(name);
-                let files: Vec<_> = files
-                    .iter()
-                    .map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()))
-                    .collect();
-                atomic::write_folder(&folder, &files)?;
-                let opened = load(&folder);
-                std::fs::remove_dir_all(&folder)
-                    .with_context(|| format!("cannot remove `{}`", folder.display()))?;
+                let place = tempfile::Builder::new()
+                    .prefix("mvpbench-embedded-")
+                    .tempdir()
+                    .context("cannot make a temporary folder for the embedded model")?;
+                for (name, bytes) in files {
+                    atomic::write(&place.path().join(name), |out| Ok(out.write_all(bytes)?))?;
+                }
+                let opened = load(place.path());
+                place
+                    .close()
+                    .context("cannot remove the temporary folder of the embedded model")?;
                 opened
             }
         }

@@ -134,9 +134,12 @@ impl Inputs {
         self.encoder.as_ref().map_or(Ok(()), |encoder| encoder.fetch_weights(&self.hub))
     }
 
-    /// Caches the token ids for the next run.
+    /// Caches the token ids for the next run. A failure is one warning and no error.
     pub fn save_tokens(&mut self, verbosity: Verbosity) {
-        self.unsaved.drain(..).for_each(|cache| cache.save(verbosity));
+        let saved = self.unsaved.drain(..).map(Unsaved::save);
+        if let Some(error) = saved.filter_map(Result::err).reduce(|first, _| first) {
+            verbosity.warn(format!("the tokens are not cached: {error:#}"));
+        }
     }
 
     /// Digest of all inputs that a result depends on; `model_digest`: of the model's files.

@@ -11,7 +11,7 @@ pub mod inputs;
 pub mod source;
 mod token_cache;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
@@ -30,6 +30,7 @@ use crate::model::lora::Adapter;
 use crate::model::{adapter, weights};
 use crate::run_folder::RunFolder;
 use crate::run_folder::guard::{self, Resume};
+use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
 use crate::run_folder::summary::{Summary, TrainingSummary};
 use crate::session::inputs::Inputs;
@@ -86,8 +87,8 @@ impl<'a> Session<'a> {
         // What the user gave. Weights come last, so that a mistake in the data costs no download.
         let device = machine::device(&options.device)?;
         let dtype = machine::dtype(config.model.dtype, &device)?;
-        let changes = guard::check(purpose, config, &options.resume, options.allow_config_change)?;
-        for change in &changes {
+        let check = || guard::check(purpose, config, &options.resume, options.allow_config_change);
+        for change in check()? {
             verbosity.warn(format!("the configuration has changed: {change}"));
         }
         let mut inputs = match purpose {
@@ -102,7 +103,14 @@ impl<'a> Session<'a> {
         let encoder = inputs.encoder.as_ref().map(EncoderSource::load).transpose()?;
 
         // The model and the folder.
-        let (model, base_path, folder) = open_model(config, &inputs, dtype, &device)?;
+        let open_folder = || {
+            let folder = RunFolder::open(&config.output.dir)?;
+            let changes = check()?; // another program may have written there before the lock
+            folder.sweep()?;
+            Ok((folder, changes))
+        };
+        let (model, base_path, (folder, changes)) =
+            open_model(&inputs, dtype, &device, &config.output.dir, open_folder)?;
         let model_digest = weights::digest(&base_path)?;
         inputs.save_tokens(verbosity);
         let inputs_digest = inputs.digest(&model_digest)?;
@@ -193,23 +201,24 @@ fn refuse_what_does_not_fit(
     )
 }
 
-/// Loads the model and opens the output folder. The embedded model is unpacked into the folder, so for it the folder is
-/// opened first.
-fn open_model(
-    config: &RunConfig,
+/// Loads the model and opens the output folder `dir`. The embedded model is unpacked into the folder, so for it the
+/// folder is opened first; otherwise a model that cannot be loaded leaves no folder.
+///
+/// Returns the model, the folder of its files, and what `open_folder` returned.
+fn open_model<T>(
     inputs: &Inputs,
     dtype: DType,
     device: &Device,
-) -> Result<(Decoder, PathBuf, RunFolder)> {
+    dir: &Path,
+    open_folder: impl FnOnce() -> Result<T>,
+) -> Result<(Decoder, PathBuf, T)> {
     match &inputs.model {
-        ModelSource::Folder(path) | ModelSource::Hub(HubModel { folder: path, .. }) => Ok((
-            Decoder::load(path, dtype, device)?,
-            path.clone(),
-            RunFolder::open(&config.output.dir)?,
-        )),
+        ModelSource::Folder(path) | ModelSource::Hub(HubModel { folder: path, .. }) => {
+            Ok((Decoder::load(path, dtype, device)?, path.clone(), open_folder()?))
+        }
         ModelSource::Embedded(files) => {
-            let folder = RunFolder::open(&config.output.dir)?;
-            let path = folder.base_model();
+            let folder = open_folder()?;
+            let path = Paths::of(dir).base_model();
             let files: Vec<_> =
                 files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
             atomic::write_folder(&path, &files)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::config::ModelSection;
+use crate::disk::read;
 use crate::error::InputError;
 use crate::hub::{Hub, HubModel, name};
 use crate::presets;
@@ -72,12 +73,7 @@ impl ModelSource {
             let file = files.iter().find(|(known, _)| *known == name);
             return Ok(file.map(|(_, bytes)| Cow::Borrowed(*bytes)));
         }
-        match self.folder().map(|folder| folder.join(name)) {
-            Some(path) if path.is_file() => Ok(Some(Cow::Owned(
-                std::fs::read(&path)
-                    .with_context(|| format!("cannot read `{}`", path.display()))?,
-            ))),
-            _ => Ok(None),
-        }
+        let bytes = self.folder().map(|folder| read::if_there(&folder.join(name))).transpose()?;
+        Ok(bytes.flatten().map(Cow::Owned))
     }
 }

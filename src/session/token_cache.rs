@@ -28,12 +28,9 @@ pub(super) struct Unsaved {
 }
 
 impl Unsaved {
-    /// Writes the cache. A failure is printed and is no error.
-    pub(super) fn save(self, verbosity: Verbosity) {
-        let written = atomic::write(&self.path, |out| Ok(out.write_all(&self.bytes)?));
-        if let Err(error) = written {
-            verbosity.note(format!("warning: the tokens are not cached: {error:#}"));
-        }
+    /// Writes the cache.
+    pub(super) fn save(self) -> Result<()> {
+        atomic::write(&self.path, |out| Ok(out.write_all(&self.bytes)?))
     }
 }
 
@@ -59,8 +56,8 @@ pub(super) fn tokenize(
             verbosity.note(format!("tokens: {} pairs from the cache", tokenized.pairs.len()));
             return Ok((tokenized, None));
         }
-        verbosity.note(format!(
-            "warning: token cache `{}` is broken or has other texts; tokenizing again",
+        verbosity.warn(format!(
+            "token cache `{}` is broken or has other texts; tokenizing again",
             path.display()
         ));
     }

@@ -8,9 +8,10 @@ use crate::run_folder::eval_log::EvalRecord;
 use crate::run_folder::tensorboard::TensorBoard;
 use crate::run_folder::train_log::{Log, StepRecord, finite};
 use crate::session::Session;
+use crate::train::checkpoint;
 use crate::train::launched::Launched;
 use crate::train::plan::{Plan, PlannedStep};
-use crate::train::state::Cursor;
+use crate::train::state::{Cursor, State};
 
 /// The open logs of a run.
 pub(super) struct Books<'a> {
@@ -93,6 +94,17 @@ impl<'a> Books<'a> {
         self.log.push(record)?;
         self.progress.advance(1, message);
         Ok(())
+    }
+
+    /// Flushes the log, then saves `state` as the newest checkpoint.
+    pub(super) fn save(&self, state: &State) -> Result<()> {
+        self.log.sync()?;
+        checkpoint::save(self.session, state)
+    }
+
+    /// Flushes the log before a checkpoint that relies on it.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.log.sync()
     }
 
     /// Tokens of a step, each pair counted as two whole sequences, as TRL counts.

@@ -7,21 +7,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use candle_core::Device;
 
-use crate::bail_input;
 use crate::config::LoraSection;
-use crate::disk::atomic;
-use crate::disk::digest;
+use crate::disk::{atomic, digest, read};
 use crate::model::adapter::{self, WEIGHTS_FILE};
 use crate::model::lora::{Adapter, LoraTensors};
 use crate::model::shape::Shape;
-use crate::run_folder::checkpoints::{best_path, list, list_of, name};
+use crate::run_folder::checkpoints::{
+    MANIFEST_FILE, best_path, list, list_best, manifest, name, read_file,
+};
 use crate::run_folder::guard::Resume;
 use crate::session::Session;
 use crate::train::optimizer::Optimizer;
 use crate::train::state::{Cursor, State};
 
 const STATE_FILE: &str = "state.json";
-const MANIFEST_FILE: &str = "manifest.json";
 const MOMENT_FILES: [&str; 2] = ["first_moments.safetensors", "second_moments.safetensors"];
 
 /// The checkpoint that `--resume` names, else the newest whole one, else a fresh state.
@@ -35,12 +34,17 @@ pub(super) fn newest_or_fresh(session: &Session<'_>) -> Result<State> {
         verbosity.note(format!("resumed from `{}`", path.display()));
         return Ok(state);
     }
-    for (step, path) in list(&session.folder.checkpoints()) {
+    let folder = session.folder.checkpoints();
+    for (step, path) in list(&folder)? {
         match open(session, &path) {
             Ok(state) => {
                 verbosity.note(format!("resumed after step {step}"));
+                // A killed program may have left one too many.
+                remove_older(&folder, step, session.config.train.keep_checkpoints)?;
                 return Ok(state);
             }
+            // A disk that fails or a limit of open files says nothing about the checkpoint.
+            Err(error) if read::failed(&error) => return Err(error),
             Err(error) => {
                 verbosity.warn(format!("checkpoint `{}` is skipped: {error:#}", path.display()));
             }
@@ -53,6 +57,20 @@ pub(super) fn newest_or_fresh(session: &Session<'_>) -> Result<State> {
     };
     let optimizer = Optimizer::new(&adapter.tensors)?;
     Ok(State { cursor: Cursor::default(), adapter, optimizer })
+}
+
+/// The adapter after `step` steps, on the device of `session`, from the best checkpoint of that step or from the other
+/// one. Reads no moments, so they may be broken.
+pub(super) fn adapter_after(session: &Session<'_>, step: usize) -> Result<Adapter> {
+    let (model, lora, folder) =
+        (&session.model, &session.config.lora, session.folder.checkpoints());
+    let adapter =
+        |path: &Path| load_adapter(path, &manifest(path)?, &model.shape, lora, &model.device);
+    let best = best_path(&folder, step);
+    adapter(&best).or_else(|error| {
+        let context = || format!("cannot load the best checkpoint `{}`", best.display());
+        adapter(&folder.join(name(step))).map_err(|_| error).with_context(context)
+    })
 }
 
 /// Loads the checkpoint in the folder `path` onto the device of `session`.
@@ -74,7 +92,7 @@ pub(super) fn save_best(session: &Session<'_>, state: &State) -> Result<()> {
     write(&path, state, &session.adapter_config(&state.adapter))
 }
 
-/// Saves `state` under `folder`, then removes all but the `keep` newest checkpoints.
+/// Saves `state` under `folder`, then removes all but the `keep` newest checkpoints up to it.
 fn save_in(
     folder: &Path,
     state: &State,
@@ -83,18 +101,30 @@ fn save_in(
 ) -> Result<PathBuf> {
     let path = folder.join(name(state.cursor.step));
     write(&path, state, adapter_config)?;
-    for (_, old) in list(folder).into_iter().skip(keep) {
-        fs::remove_dir_all(&old).with_context(|| format!("cannot remove `{}`", old.display()))?;
+    remove_older(folder, state.cursor.step, keep)?;
+    // Those of later steps are broken, or of steps that the run does again.
+    for (_, later) in list(folder)?.into_iter().filter(|(step, _)| *step > state.cursor.step) {
+        remove(&later)?;
     }
     Ok(path)
 }
 
+/// Removes all but the `keep` newest of the checkpoints up to step `step`.
+fn remove_older(folder: &Path, step: usize, keep: usize) -> Result<()> {
+    let saved = list(folder)?.into_iter().filter(|(saved, _)| *saved <= step);
+    saved.skip(keep).try_for_each(|(_, old)| remove(&old))
+}
+
+fn remove(checkpoint: &Path) -> Result<()> {
+    fs::remove_dir_all(checkpoint)
+        .with_context(|| format!("cannot remove `{}`", checkpoint.display()))
+}
+
 /// Removes the best checkpoints in `folder`, except those of the steps `needed`.
 pub fn prune_best(folder: &Path, needed: &[usize]) -> Result<()> {
-    for (step, old) in list_of(folder, "best-step-") {
+    for (step, old) in list_best(folder)? {
         if !needed.contains(&step) {
-            fs::remove_dir_all(&old)
-                .with_context(|| format!("cannot remove `{}`", old.display()))?;
+            remove(&old)?;
         }
     }
     Ok(())
@@ -128,41 +158,46 @@ pub fn load(
     section: &LoraSection,
     device: &Device,
 ) -> Result<State> {
-    let &LoraSection { rank, alpha, use_rslora, .. } = section;
-    let read = |name: &str| {
-        fs::read(folder.join(name))
-            .with_context(|| format!("cannot read `{}`", folder.join(name).display()))
-    };
-    let manifest: BTreeMap<String, String> = serde_json::from_slice(&read(MANIFEST_FILE)?)
-        .with_context(|| format!("`{}` is broken", folder.join(MANIFEST_FILE).display()))?;
-    let checked = |name: &str| -> Result<Vec<u8>> {
-        let bytes = read(name)?;
-        if manifest.get(name) != Some(&digest::of_bytes(&bytes)) {
-            bail_input!("checkpoint `{}`: `{name}` does not match its digest", folder.display());
-        }
-        Ok(bytes)
-    };
-    let tensors = |name: &str| -> Result<LoraTensors> {
-        adapter::from_safetensors(
-            &checked(name)?,
-            &folder.join(name).display().to_string(),
-            config,
-            &section.target_modules,
-            adapter::Rank::Configured(rank),
-            device,
-        )
-    };
-    let cursor: Cursor = serde_json::from_slice(&checked(STATE_FILE)?)?;
+    let manifest = manifest(folder)?;
+    let cursor: Cursor = serde_json::from_slice(&read_file(folder, STATE_FILE, &manifest)?)?;
+    let tensors = |name| tensors(folder, name, &manifest, config, section, device);
     let optimizer = Optimizer {
         first_moments: tensors(MOMENT_FILES[0])?,
         second_moments: tensors(MOMENT_FILES[1])?,
         count: cursor.updates,
     };
-    Ok(State {
-        cursor,
-        adapter: Adapter { rank, alpha, use_rslora, tensors: tensors(WEIGHTS_FILE)? },
-        optimizer,
-    })
+    let adapter = load_adapter(folder, &manifest, config, section, device)?;
+    Ok(State { cursor, adapter, optimizer })
+}
+
+fn load_adapter(
+    folder: &Path,
+    manifest: &BTreeMap<String, String>,
+    config: &Shape,
+    section: &LoraSection,
+    device: &Device,
+) -> Result<Adapter> {
+    let &LoraSection { rank, alpha, use_rslora, .. } = section;
+    let tensors = tensors(folder, WEIGHTS_FILE, manifest, config, section, device)?;
+    Ok(Adapter { rank, alpha, use_rslora, tensors })
+}
+
+fn tensors(
+    folder: &Path,
+    name: &str,
+    manifest: &BTreeMap<String, String>,
+    config: &Shape,
+    section: &LoraSection,
+    device: &Device,
+) -> Result<LoraTensors> {
+    adapter::from_safetensors(
+        &read_file(folder, name, manifest)?,
+        &folder.join(name).display().to_string(),
+        config,
+        &section.target_modules,
+        adapter::Rank::Configured(section.rank),
+        device,
+    )
 }
 
 #[cfg(test)]
@@ -213,7 +248,10 @@ mod tests {
         for step in [1, 2, 10] {
             save_in(folder.path(), &state(step), 2, &serde_json::json!({})).unwrap();
         }
-        assert_eq!(list(folder.path()).iter().map(|(step, _)| *step).collect::<Vec<_>>(), [10, 2]);
+        assert_eq!(
+            list(folder.path()).unwrap().iter().map(|(step, _)| *step).collect::<Vec<_>>(),
+            [10, 2]
+        );
         let loaded = reload(&folder.path().join("step-000010")).unwrap();
         assert_eq!(loaded.cursor, state(10).cursor);
         assert_eq!(

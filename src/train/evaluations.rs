@@ -1,12 +1,17 @@
 //! The evaluations of a run: before, during and after training, the best one so far, and the decision to stop.
 
-use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 
+use anyhow::Result;
+
+use crate::disk::{json_lines, read};
+use crate::error::InputError;
 use crate::eval::evaluator::{Evaluator, Scored};
 use crate::model::lora::Adapter;
 use crate::report::cell;
 use crate::run_folder::checkpoints;
 use crate::run_folder::eval_log::{self, EvalLog, EvalRecord};
+use crate::run_folder::paths::{BEFORE, Paths};
 use crate::run_folder::summary::TrainingSummary;
 use crate::run_folder::tensorboard::TensorBoard;
 use crate::run_folder::train_log::Log;
@@ -34,7 +39,7 @@ pub(super) struct Exported {
     /// Steps it was trained for.
     step: usize,
     /// Steps that the run took.
-    last: usize,
+    pub(super) last: usize,
     /// Its evaluation; none if the last step is exported without a comparison.
     best: Option<Best>,
 }
@@ -44,15 +49,96 @@ impl<'a> Evaluations<'a> {
     /// `eval.jsonl` for a run that resumes after `steps` steps.
     pub(super) fn open(session: &'a Session<'a>, plan: &'a Plan, steps: usize) -> Result<Self> {
         let evaluator = Evaluator::new(session, session.folder.adapter().display().to_string());
+        let was_evaluated = session.folder.evaluation(BEFORE).exists();
         let has_sets = evaluator.before()?.is_some();
         let judge = Judge::new(&session.config.eval);
         let log = EvalLog::open(&session.folder.eval_log(), steps)?;
         let mut all = Self { session, plan, evaluator, judge, log, has_sets };
+        if has_sets {
+            all.repair(steps, was_evaluated)?;
+        }
         if has_sets && !all.log.has(0) {
             let scored = all.evaluator.start()?;
             all.log.push(all.records(0, &scored))?;
         }
         Ok(all)
+    }
+
+    /// Restores the records that `eval.jsonl` has lost: from the figures and scores in `eval/`, or by an evaluation of
+    /// the checkpoint of their step. A record that cannot be restored is an error if a best step is chosen from the
+    /// records, otherwise a warning.
+    ///
+    /// - `steps`: steps taken so far.
+    /// - `was_evaluated`: whether an earlier program evaluated the model before training, so that there was a log.
+    fn repair(&mut self, steps: usize, was_evaluated: bool) -> Result<()> {
+        let (verbosity, file) =
+            (self.session.options.verbosity, self.log.path().display().to_string());
+        let broken = json_lines::numbered("line", self.log.broken_lines());
+        let why = match self.log.broken_lines() {
+            [] if steps == 0 || !was_evaluated || self.log.has(0) => return Ok(()),
+            [] => format!("`{file}` has lost its records"),
+            _ => format!("`{file}`: {broken} did not match the digest"),
+        };
+        let (mut restored, mut lost) = (Vec::new(), Vec::new());
+        for step in self.evaluated(steps)? {
+            match self.again(step)? {
+                Some(scored) => restored.push((step, self.records(step, &scored))),
+                // The loop evaluates the last step itself if it has no record.
+                None if step == steps => self.log.forget(step),
+                None => lost.push(step),
+            }
+        }
+        let of = |steps: &[usize]| json_lines::numbered("step", steps);
+        let steps: Vec<_> = restored.iter().map(|(step, _)| *step).collect();
+        let mut what = match &steps[..] {
+            [] => why,
+            steps => format!("{why}; the evaluation after {} is restored from `eval`", of(steps)),
+        };
+        if !lost.is_empty() {
+            what += &format!("; the evaluation after {} is lost", of(&lost));
+        }
+        if let Some(judge) = self.judge.as_ref().filter(|_| !lost.is_empty()) {
+            // The file stays as it is, so that the next command finds the damage too.
+            let error = format!("{what}, and the best step by {} depends on it", judge.title());
+            return Err(InputError::new(error)
+                .hint(
+                    "resume from a checkpoint before it with `--resume`, or run the command again in another folder \
+                     with `--output`",
+                )
+                .into());
+        }
+        verbosity.warn(what);
+        self.log.mend(restored.into_iter().map(|(_, records)| records))
+    }
+
+    /// The steps up to `steps` that were evaluated, by the plan, the files in `eval/` or the best checkpoints, and have
+    /// no record of some set.
+    fn evaluated(&self, steps: usize) -> Result<BTreeSet<usize>> {
+        let (folder, every) = (&self.session.folder, self.session.config.eval.every);
+        let planned = (0..=steps).filter(|step| {
+            *step == 0 || every > 0 && (step.is_multiple_of(every) || *step == self.plan.steps())
+        });
+        let files = read::folder(&folder.evaluations())?;
+        let files = files.iter().filter_map(|file| Paths::evaluated_step(file));
+        let best = checkpoints::list_best(&folder.checkpoints())?.into_iter().map(|(step, _)| step);
+        let sets = &self.session.inputs.sets;
+        let mut steps: BTreeSet<usize> =
+            planned.chain(files).chain(best).filter(|step| *step <= steps).collect();
+        steps.retain(|step| !sets.iter().all(|set| self.log.has_set(*step, &set.name)));
+        Ok(steps)
+    }
+
+    /// The evaluation after `step` steps, which an earlier program made: read, or computed again from a checkpoint of
+    /// that step; none if neither is there.
+    fn again(&self, step: usize) -> Result<Option<Scored>> {
+        if step == 0 {
+            return self.evaluator.start().map(Some);
+        }
+        if let Some(scored) = self.evaluator.written_during(step)? {
+            return Ok(Some(scored));
+        }
+        let adapter = checkpoint::adapter_after(self.session, step).ok();
+        adapter.map(|adapter| self.evaluator.during(step, &adapter)).transpose()
     }
 
     /// The records of `scored`, the evaluation after `step` steps, one for each set.
@@ -96,6 +182,7 @@ impl<'a> Evaluations<'a> {
         let step = state.cursor.step;
         let scored = self.evaluator.during(step, &state.adapter)?;
         let records = self.records(step, &scored);
+        books.sync()?;
         self.save_if_best(state, &records)?;
         books.write_evaluation(&records)?;
         self.log.push(records)
@@ -108,7 +195,7 @@ impl<'a> Evaluations<'a> {
         let Some(judge) = &self.judge else { return Ok(()) };
         let (path, step) = (self.session.folder.checkpoints(), state.cursor.step);
         let records = [self.log.records(), new].concat();
-        let saved = checkpoints::list(&path).into_iter().map(|(step, _)| step);
+        let saved = checkpoints::list(&path)?.into_iter().map(|(step, _)| step);
         let before = step.saturating_sub(1);
         let bests: Vec<usize> = saved
             .map(|saved| saved.min(before))
@@ -128,10 +215,8 @@ impl<'a> Evaluations<'a> {
         let Some(best) = best else {
             return Ok(Exported { adapter: state.adapter, step: last, last, best });
         };
-        let path = checkpoints::best_path(&self.session.folder.checkpoints(), best.step);
-        let state = checkpoint::open(self.session, &path)
-            .with_context(|| format!("cannot load the best checkpoint `{}`", path.display()))?;
-        Ok(Exported { adapter: state.adapter, step: best.step, last, best: Some(best) })
+        let adapter = checkpoint::adapter_after(self.session, best.step)?;
+        Ok(Exported { adapter, step: best.step, last, best: Some(best) })
     }
 
     /// Evaluates the exported adapter. `log`: records of the steps, for the rewritten TensorBoard file.

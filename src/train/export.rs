@@ -2,24 +2,38 @@
 
 use anyhow::Result;
 
-use crate::disk::atomic;
+use crate::disk::{atomic, read};
 use crate::model::adapter::{self, WEIGHTS_FILE};
 use crate::model::lora::Adapter;
 use crate::report::RunReport;
 use crate::session::Session;
 
-/// Writes adapter and tokenizer into the adapter folder, unless it already holds the same weights.
+/// Writes adapter and tokenizer into the adapter folder. One that holds the same weights is mended: each other file that is
+/// missing or has changed is written again, with a warning.
 pub(super) fn adapter(session: &Session<'_>, exported: &Adapter) -> Result<()> {
-    let weights = adapter::to_safetensors(&exported.tensors)?;
     let path = session.folder.adapter();
-    if std::fs::read(path.join(WEIGHTS_FILE)).is_ok_and(|there| there == weights) {
-        return Ok(());
-    }
     let config = serde_json::to_vec_pretty(&session.adapter_config(exported))?;
-    let mut files =
-        vec![(WEIGHTS_FILE.to_owned(), weights), (adapter::CONFIG_FILE.to_owned(), config)];
+    let mut files = vec![
+        (WEIGHTS_FILE.to_owned(), adapter::to_safetensors(&exported.tensors)?),
+        (adapter::CONFIG_FILE.to_owned(), config),
+    ];
     files.extend(session.inputs.tokenizer_files.iter().cloned());
-    atomic::write_folder(&path, &files)
+    let there = |name: &str| read::if_there(&path.join(name));
+    if there(WEIGHTS_FILE)?.as_ref() != Some(&files[0].1) {
+        return atomic::write_folder(&path, &files);
+    }
+    for (name, bytes) in &files[1..] {
+        let file = path.join(name);
+        let what = match there(name)? {
+            Some(found) if found == *bytes => continue,
+            Some(_) => "has changed",
+            None => "is missing",
+        };
+        let warning = format!("`{}` {what}; it is written again", file.display());
+        session.options.verbosity.warn(warning);
+        atomic::write(&file, |out| Ok(out.write_all(bytes)?))?;
+    }
+    Ok(())
 }
 
 /// Writes the model card and the configuration into the adapter folder.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::bail_input;
 use crate::config::Reference;
 use crate::data::token_pair::TokenPair;
 use crate::disk::cache;
@@ -34,15 +35,15 @@ pub(super) fn logps(session: &Session<'_>, visited: &[usize]) -> Result<Vec<[f64
         cache::folder("reference").map(|folder| KeptSums { path: folder.join(name), key })
     };
     let (whole, partial) = (file(format!("{key}.json")), file(format!("{key}.partial.json")));
-    let cached = whole.as_ref().filter(|file| file.path.exists()).and_then(|file| {
-        let sums = file.read().filter(|sums| sums.len() == members.len());
-        if sums.is_none() {
-            verbosity.warn(format!(
-                "reference cache `{}` is broken or belongs to other pairs; the reference is computed again",
-                file.path.display()
-            ));
+    let found: Result<_> = whole.as_ref().map_or(Ok(None), |file| match file.read_or_why()? {
+        Some(sums) if sums.len() != members.len() => {
+            bail_input!("`{}` is broken or of another pass", file.path.display())
         }
-        sums
+        sums => Ok(sums),
+    });
+    let cached = found.unwrap_or_else(|error| {
+        verbosity.warn(format!("reference cache: {error:#}; the reference is computed again"));
+        None
     });
     let logps = match cached {
         Some(logps) => {
@@ -55,13 +56,13 @@ pub(super) fn logps(session: &Session<'_>, visited: &[usize]) -> Result<Vec<[f64
             if let Some(Err(error)) = whole.map(|file| file.write(&logps)) {
                 verbosity.warn(format!("the reference is not cached: {error:#}"));
             }
-            if let Some(partial) = partial {
-                // The file is missing if the pass was never interrupted.
-                let _ = std::fs::remove_file(partial.path);
-            }
             logps
         }
     };
+    if let Some(partial) = partial {
+        // The file is missing if the pass was never interrupted; a program killed before this line leaves it.
+        let _ = std::fs::remove_file(partial.path);
+    }
     visited.iter().zip(logps).for_each(|(&i, sums)| all[i] = sums);
     Ok(all)
 }

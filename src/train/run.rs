@@ -8,6 +8,7 @@ use crate::config::RunConfig;
 use crate::console::interrupt::Interrupted;
 use crate::machine::moment::Moment;
 use crate::report::{RunReport, page};
+use crate::run_folder::guard::Resume;
 use crate::run_folder::purpose::Purpose;
 use crate::run_folder::train_log::{self, Log};
 use crate::session::{Options, Session};
@@ -32,6 +33,13 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let mut state = checkpoint::newest_or_fresh(&session)?;
     let mut evaluations = Evaluations::open(&session, &plan, state.cursor.step)?;
     let mut log = Log::open(&session.folder.log(), state.cursor.step)?;
+    let damage = log.damage();
+    if let Some(damage) = &damage {
+        match options.resume {
+            Resume::From(_) => options.verbosity.note(damage), // they may be in the log of the other run
+            _ => options.verbosity.warn(damage),
+        }
+    }
 
     if !evaluations.over(&state) {
         recipe.announce(options.verbosity);
@@ -41,7 +49,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         let trained =
             train(&session, &plan, &recipe, &reference, &mut state, &mut evaluations, &mut books);
         if trained.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
-            checkpoint::save(&session, &state)?; // an interruption saves here and nowhere else
+            books.save(&state)?; // an interruption saves here and nowhere else
         }
         trained?;
     }
@@ -49,10 +57,12 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let exported = evaluations.exported(state)?;
     export::adapter(&session, &exported.adapter)?;
     evaluations.after(&exported, &log)?;
-    let mut training = train_log::summary(log.records(), begun.elapsed().as_secs_f64());
+    let mut training =
+        train_log::summary(log.records(), exported.last, begun.elapsed().as_secs_f64());
     evaluations.describe(&exported, &mut training);
     let adapter_dir = session.folder.adapter().display().to_string();
-    let summary = session.summary("run", adapter_dir, Some(training));
+    let mut summary = session.summary("run", adapter_dir, Some(training));
+    summary.notes.extend(damage);
     let report = page::write_run(session.folder.path(), &summary)?;
     export::model_card(&session, &report)?;
     Ok(report)
@@ -81,7 +91,7 @@ fn train(
         }
         if let Some(why) = evaluations.stop_reason() {
             books.note(why);
-            return checkpoint::save(session, state);
+            return books.save(state);
         }
         let Some((_, step)) = planned.next() else { break };
 
@@ -104,7 +114,7 @@ fn train(
             flight.land(state, books)?;
         }
         if saves {
-            checkpoint::save(session, state)?;
+            books.save(state)?;
         }
     }
     Ok(())

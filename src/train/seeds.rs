@@ -1,17 +1,17 @@
 //! `train --seeds`: one run for each seed, in turn, each in its own folder, and one report over all of them.
 
-use crate::run_folder::guard;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
 
 use crate::bail_input;
 use crate::config::RunConfig;
+use crate::disk::{atomic, read};
 use crate::error::InputError;
 use crate::metrics::groups::MINIMUM_N;
 use crate::report::page::{self, FILES, Written};
+use crate::run_folder::guard;
 use crate::run_folder::purpose::Purpose;
 use crate::session::Options;
 use crate::train::run::run;
@@ -44,16 +44,18 @@ const PREFIX: &str = "seed-";
 
 /// Refuses a folder that holds anything but runs of `--seeds` and their report.
 fn refuse_foreign_files(dir: &Path) -> Result<()> {
-    let foreign = fs::read_dir(dir).into_iter().flatten().flatten().find(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        !name.starts_with(PREFIX) && !FILES.contains(&&*name)
-    });
-    let Some(entry) = foreign else { return Ok(()) };
+    // A program that is killed at the report leaves a part of it.
+    let ours = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(PREFIX)
+            || FILES.iter().any(|file| name == *file || atomic::is_partial_of(path, file))
+    };
+    let there = if dir.is_dir() { read::folder(dir)? } else { Vec::new() };
+    let Some(path) = there.into_iter().find(|path| !ours(path)) else { return Ok(()) };
     let message = format!(
         "output folder `{}` holds `{}`; `--seeds` needs a folder of its own",
         dir.display(),
-        entry.file_name().to_string_lossy()
+        path.file_name().unwrap_or_default().to_string_lossy()
     );
     Err(InputError::new(message).hint("give another folder with `--output`").into())
 }

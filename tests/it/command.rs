@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use mvpbench::disk::{json_lines, seal};
 use serde_json::Value;
 
 use crate::golden;
@@ -180,6 +181,20 @@ pub(crate) fn records(path: &Path) -> Vec<Value> {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
+}
+
+/// An object or the lines of a file, edited by hand, with digests that match what stands there now.
+pub(crate) fn resealed(text: &str) -> String {
+    let value = |text: &str| {
+        let mut value: Value = serde_json::from_str(text).unwrap();
+        value.as_object_mut().unwrap().shift_remove("sha256");
+        value
+    };
+    let bytes = match serde_json::from_str::<Value>(text) {
+        Ok(_) if text.starts_with("{\n") => seal::indented(&value(text)).unwrap(),
+        _ => text.lines().flat_map(|line| json_lines::line(&value(line)).unwrap()).collect(),
+    };
+    String::from_utf8(bytes).unwrap()
 }
 
 /// How many lines a file has; 0 while it is not there.

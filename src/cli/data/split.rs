@@ -8,8 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::data::split::{By, Rule, Side};
-use crate::disk::atomic;
-use crate::disk::digest;
+use crate::disk::{atomic, digest, read};
 use crate::error::InputError;
 use crate::{bail_input, presets};
 
@@ -49,7 +48,9 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
             .hint("add `--by country`")
             .into());
     }
-    refuse_existing(&args.output)?;
+    if args.output.exists() && !args.output.is_dir() {
+        bail_input!("output folder `{}` is a file", args.output.display());
+    }
     let mut files = Vec::new();
     let mut digests: Vec<String> = Vec::new();
     for path in &args.input {
@@ -83,7 +84,8 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     manifest.push(b'\n');
     // The manifest comes last: if it exists, both sides are whole.
     let contents = texts.iter().map(|text| text.as_bytes()).chain([manifest.as_slice()]);
-    for (name, bytes) in SIDES.into_iter().chain([MANIFEST]).zip(contents) {
+    let files: Vec<_> = SIDES.into_iter().chain([MANIFEST]).zip(contents).collect();
+    for (name, bytes) in absent(&args.output, &files)? {
         atomic::write(&args.output.join(name), |out| Ok(out.write_all(bytes)?))?;
     }
 
@@ -105,21 +107,24 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a folder that already has a split.
-fn refuse_existing(output: &Path) -> Result<()> {
-    if output.exists() && !output.is_dir() {
-        bail_input!("output folder `{}` is a file", output.display());
-    }
-    let there = SIDES.into_iter().chain([MANIFEST]).find(|name| output.join(name).exists());
-    match there {
-        None => Ok(()),
-        Some(name) => {
-            let path = output.join(name);
-            Err(InputError::new(format!("`{}` already exists", path.display()))
-                .hint("give another folder with `--output`")
-                .into())
+/// The files that `output` does not hold yet. A killed program leaves some of them; one with other content is refused.
+fn absent<'a>(output: &Path, files: &[(&'a str, &'a [u8])]) -> Result<Vec<(&'a str, &'a [u8])>> {
+    let mut absent = Vec::new();
+    for &(name, bytes) in files {
+        let path = output.join(name);
+        atomic::sweep_of(&path)?;
+        match read::if_there(&path)? {
+            None => absent.push((name, bytes)),
+            Some(found) if found == bytes => {}
+            Some(_) => {
+                let message = format!("`{}` already exists, of another split", path.display());
+                return Err(InputError::new(message)
+                    .hint("give another folder with `--output`")
+                    .into());
+            }
         }
     }
+    Ok(absent)
 }
 
 /// A JSON array with each record on a new line.

@@ -210,6 +210,28 @@ fn split_keeps_users_apart_and_copies_records_as_they_stand() {
 }
 
 #[test]
+fn split_goes_on_from_its_own_half_and_refuses_another() {
+    let place = Place::new();
+    people(&place);
+    let split = ["data", "split", "--input", "people.json", "--output", "out"];
+    let said = succeed(&place, &split);
+    let names = ["train.json", "test.json", "manifest.json"];
+    let whole = names.map(|name| place.bytes(&format!("out/{name}")));
+    for killed_after in 0..=3 {
+        for name in &names[killed_after..] {
+            std::fs::remove_file(place.path(&format!("out/{name}"))).unwrap();
+        }
+        place.write("out/.test.json.12-34.partial", "half");
+        assert_eq!(succeed(&place, &split), said);
+        assert_eq!(names.map(|name| place.bytes(&format!("out/{name}"))), whole);
+        assert!(!place.path("out/.test.json.12-34.partial").exists());
+    }
+    let other = [&split[..], &["--seed", "77"]].concat();
+    assert_refused(&place, &other, &["`out/train.json` already exists, of another split"]);
+    assert_eq!(place.bytes("out/train.json"), whole[0]);
+}
+
+#[test]
 fn split_holds_whole_countries_out() {
     let place = Place::new();
     people(&place);

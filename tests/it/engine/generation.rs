@@ -341,6 +341,40 @@ fn a_killed_run_goes_on_from_its_journal_and_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_wrong_token_in_a_journal_changes_no_answer_and_a_kill_after_the_last_one_is_recognised() {
+    let place = resumed_place();
+    let (journal, output) = (place.path("out.jsonl.journal"), place.path("out.jsonl"));
+    let arguments = [&RESUMED[..], &["out.jsonl"]].concat();
+    let model = path("models/tiny");
+    let command = [&["generate", "--model", model.to_str().unwrap()], &arguments[..]].concat();
+    let run = Running::start(place.mvpbench(&command).arg("-q"));
+    run.kill_at("answers", || lines(&journal) >= 40);
+    let half = std::fs::read_to_string(&journal).unwrap();
+    let half = &half[..half.rfind('\n').unwrap() + 1];
+    let (head, rest) = half.split_at(half.find("\"ids\":[").unwrap() + 7);
+    let digit = if rest.starts_with('1') { "2" } else { "1" };
+    std::fs::write(&journal, format!("{head}{digit}{}", &rest[1..])).unwrap();
+    let refused = verb(&place, &arguments);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("line 2 does not match its digest") && said.contains("hint: "), "{said}");
+    assert!(!output.exists());
+
+    // Killed after the answers were renamed into place and before the journal was removed.
+    std::fs::write(&journal, half).unwrap();
+    answers(&place, &arguments);
+    let whole = place.bytes("out.jsonl");
+    std::fs::write(&journal, half).unwrap();
+    answers(&place, &arguments);
+    assert!(place.bytes("out.jsonl") == whole && !journal.exists());
+    std::fs::write(&journal, half).unwrap();
+    place.write("out.jsonl", "mine");
+    let refused = verb(&place, &arguments);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(place.bytes("out.jsonl"), b"mine");
+}
+
+#[test]
 fn a_journal_of_other_settings_is_refused() {
     let place = resumed_place();
     place.write("out.jsonl.journal", "{\"key\":\"abc\",\"prompts\":120}\n");

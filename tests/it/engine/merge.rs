@@ -136,3 +136,42 @@ fn what_cannot_be_merged_is_refused_and_nothing_is_written() {
     assert!(String::from_utf8_lossy(&done.stderr).contains("already exists"));
     assert_eq!(std::fs::read_dir(&output).unwrap().count(), 1);
 }
+
+#[test]
+fn merges_into_one_folder_at_once_all_end_with_the_whole_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, alone) = (folder.path().join("merged"), folder.path().join("alone"));
+    let said = merged("tiny", "tiny-nonzero", &alone, &["-q"]);
+    let (tiny, adapter) = (path("models/tiny"), path("adapters/tiny-nonzero"));
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let one = || scope.spawn(|| merge(&tiny, &adapter, &output, &["-q"]));
+        let running: Vec<_> = (0..6).map(|_| one()).collect();
+        running.into_iter().map(|running| running.join().unwrap()).collect()
+    });
+    for done in all {
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let printed = String::from_utf8(done.stdout).unwrap();
+        assert_eq!(printed.replace("/merged", "/alone"), said);
+    }
+    let weights = |folder: &Path| std::fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(weights(&output) == weights(&alone));
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        2,
+        "nothing half-written is left"
+    );
+
+    // The same command recognises its work, also after a kill that left a part of another attempt. It does not
+    // recognise another merge, nor its own with changed weights.
+    std::fs::create_dir(folder.path().join(".merged.12-34.partial")).unwrap();
+    assert!(merge(&tiny, &adapter, &output, &["-q"]).status.success());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    let other = merge(&tiny, &adapter, &output, &["--dtype", "bf16"]);
+    assert_eq!(other.status.code(), Some(2));
+    let mut changed = weights(&output);
+    *changed.last_mut().unwrap() ^= 1;
+    std::fs::write(output.join("model.safetensors"), changed).unwrap();
+    let other = merge(&tiny, &adapter, &output, &[]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("already exists"));
+}

@@ -12,7 +12,7 @@ use mvpbench::metrics::{Evaluation, Spmr};
 use mvpbench::report::page;
 use serde_json::{Value, json};
 
-use crate::command::Place;
+use crate::command::{Place, resealed};
 
 /// Twelve people of four countries with three records each.
 fn records() -> String {
@@ -344,7 +344,24 @@ fn what_cannot_be_read_is_refused_or_counted() {
     place.write("odd/config.toml", "[train\n");
     assert_refused(&place, &["odd"], &["odd/config.toml` is no TOML"]);
 
+    // A wrong digit in a line of the log, in the summary and in the configuration is said, and not believed.
     let log = page(&place, "one/train.jsonl");
+    place.write("one/train.jsonl", log.replacen("\"loss\":0.", "\"loss\":9.", 1));
+    let summary = page(&place, "one/summary.json");
+    place.write("one/summary.json", summary.replacen("\"steps\": ", "\"steps\": 7", 1));
+    let config = page(&place, "one/config.toml");
+    place.write("one/config.toml", config.replacen("# inputs: sha256 ", "# inputs: sha256 0", 1));
+    let said = succeed(&place, &["one"]);
+    for part in [
+        "1 line is no record of a step and left out: line 1",
+        "one/summary.json` is not the summary of a run: its digest does not match; it is left out",
+        "one/config.toml` was changed after it was written",
+    ] {
+        assert!(said.contains(part), "`{part}` is not in {said}");
+    }
+    place.write("one/summary.json", summary);
+    place.write("one/config.toml", config);
+
     place.write("one/train.jsonl", format!("{log}half a li\n"));
     let steps = log.lines().count();
     let said = succeed(&place, &["one"]);
@@ -355,12 +372,21 @@ fn what_cannot_be_read_is_refused_or_counted() {
     let scores = "one/eval/scores-MVP_test-after.jsonl";
     let good = page(&place, scores);
     let missing = good.replacen("\"policy_chosen_logps\"", "\"policy\"", 1);
-    place.write(scores, missing);
+    place.write(scores, &missing);
+    assert_refused(
+        &place,
+        &["one"],
+        &["scores-MVP_test-after.jsonl:1", "its digest does not match"],
+    );
+    place.write(scores, resealed(&missing));
     assert_refused(&place, &["one"], &["scores-MVP_test-after.jsonl:1", "policy_chosen_logps"]);
     place.write(scores, good.lines().skip(1).map(|line| format!("{line}\n")).collect::<String>());
     assert_refused(&place, &["one"], &["`MVP_test`: its figures are of 36 pairs", "has 35"]);
-    place.write(scores, good.replacen("\"id\":\"r0\"", "\"id\":\"x\"", 1));
+    place.write(scores, resealed(&good.replacen("\"id\":\"r0\"", "\"id\":\"x\"", 1)));
     assert_refused(&place, &["one"], &["`r0` was scored before and `x` after"]);
+    // Whole lines, but not those that the figures were computed from.
+    place.write(scores, resealed(&good.replacen("\"chosen_tokens\":", "\"chosen_tokens\":1", 1)));
+    assert_refused(&place, &["one"], &["-after.jsonl` is not the file that the figures", "hint: "]);
     place.write(scores, good);
     place.write("one/eval/after.json", "{}");
     assert_refused(&place, &["one"], &["eval/after.json` is not an evaluation"]);
@@ -374,7 +400,7 @@ fn names_that_are_markup_stay_text() {
     let place = place();
     for name in ["eval/before.json", "eval/after.json"] {
         let odd = page(&place, &format!("one/{name}")).replace("\"MVP_test\"", ODD);
-        place.write(&format!("one/{name}"), odd);
+        place.write(&format!("one/{name}"), resealed(&odd));
     }
     let written = page::write(&[place.path("one")], &place.path("out"), 10).unwrap();
     assert_eq!(written.files.len(), 2);

@@ -1,6 +1,6 @@
 //! Evaluations during training: interruptions change nothing, the best adapter is exported, and patience ends a run.
 
-use crate::command::{Place, lines, records};
+use crate::command::{Place, lines, records, resealed};
 use crate::golden::{pairs, path};
 
 const ADAPTER: &str = "adapter_model.safetensors";
@@ -79,7 +79,7 @@ fn an_evaluation_that_was_done_is_read_and_one_of_another_adapter_is_not() {
     let other = place.bytes("run/eval/step-000003.json");
     place.write("run/eval/step-000006.json", other);
     let marked = String::from_utf8(place.bytes("run/eval/step-000009.json")).unwrap();
-    let marked = marked.replace("\"version\": \"", "\"version\": \"read ");
+    let marked = resealed(&marked.replace("\"version\": \"", "\"version\": \"read "));
     place.write("run/eval/step-000009.json", &marked);
     place.succeed(&["--config", "config.toml"]);
     let again = evaluations(&place);

@@ -96,9 +96,9 @@ pub(crate) fn outcome(place: &Place) -> BTreeMap<String, Vec<u8>> {
     files.insert("run/eval.jsonl".into(), place.bytes("run/eval.jsonl"));
     let timeless = records(&place.path("run/train.jsonl")).into_iter().map(|mut record| {
         let fields = record.as_object_mut().unwrap();
-        for timed in ["step_time_s", "tokens_per_second", "model_tflops", "mfu", "peak_memory_gib"]
-        {
-            fields.remove(timed).unwrap();
+        let timed = ["step_time_s", "tokens_per_second", "model_tflops", "mfu", "peak_memory_gib"];
+        for name in timed.into_iter().chain(["sha256"]) {
+            fields.remove(name).unwrap();
         }
         record.to_string() + "\n"
     });

@@ -1,5 +1,6 @@
 //! Whole runs of `train`: their numbers, their files and their interruptions.
 
+mod damage;
 mod disk;
 mod evaluations;
 pub(crate) mod kills;

@@ -53,6 +53,21 @@ fn every_seed_has_a_run_and_the_figures_have_mean_and_deviation() {
 }
 
 #[test]
+fn seeds_killed_at_their_report_resume() {
+    let place = place();
+    place.succeed(&COMMAND);
+    std::fs::remove_file(place.path("runs/report.md")).unwrap();
+    place.write("runs/.report.html.12-34.partial", "half");
+    place.write("runs/.report.md.partial", "half");
+    place.succeed(&COMMAND);
+    let entries = std::fs::read_dir(place.path("runs")).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["report.html", "report.md", "seed-1", "seed-2", "seed-3"]);
+}
+
+#[test]
 fn what_cannot_be_several_runs_is_refused_before_anything_is_written() {
     let place = place();
     let refused = |arguments: &[&str], part: &str| {
