@@ -167,8 +167,12 @@ fn stem(name: &str) -> &str {
 
 /// Removes a partial file or folder unless another process holds its lock.
 fn remove_abandoned(path: &Path) {
-    if File::open(path).is_ok_and(|file| file.try_lock().is_ok()) {
+    // The lock is held until it is gone, so that the process that has just made it cannot lock it in between.
+    if let Ok(file) = File::open(path)
+        && file.try_lock().is_ok()
+    {
         remove(path);
+        drop(file);
     }
 }
 

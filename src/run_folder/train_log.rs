@@ -105,7 +105,7 @@ impl Log {
                 json_lines::numbered("step", &lost)
             )),
             (false, false) => Some(format!(
-                "`{path}`: {lines} did not match the digest, so {} have no record; the figures of training are those \
+                "`{path}`: {lines} did not match the digest, so there is no record of {}; the figures of training are those \
                  of the other steps",
                 json_lines::numbered("step", &lost)
             )),
@@ -254,7 +254,10 @@ mod tests {
         let steps: Vec<_> = log.records().iter().map(|record| record.step).collect();
         assert_eq!(steps, [2, 3, 4]);
         let damage = log.damage().unwrap();
-        assert!(damage.contains("line 1 did not match") && damage.contains("step 1 "), "{damage}");
+        assert!(
+            damage.contains("line 1 did not match") && damage.contains("no record of step 1;"),
+            "{damage}"
+        );
         let summary = summary(log.records(), 4, 1.0);
         assert_eq!((summary.steps, summary.unrecorded_steps, summary.pairs), (4, 1, 24));
         assert_eq!((summary.first_loss, summary.last_loss), (None, Some(4.0)));

@@ -80,11 +80,14 @@ impl<'a> Evaluations<'a> {
             _ => format!("`{file}`: {broken} did not match the digest"),
         };
         let (mut restored, mut lost) = (Vec::new(), Vec::new());
-        for step in self.evaluated(steps)? {
+        for step in self.without_record(steps)? {
+            // The last one is evaluated again in its turn, which also saves the best checkpoint.
+            if step == steps {
+                self.log.forget(step);
+                continue;
+            }
             match self.again(step)? {
                 Some(scored) => restored.push((step, self.records(step, &scored))),
-                // The loop evaluates the last step itself if it has no record.
-                None if step == steps => self.log.forget(step),
                 None => lost.push(step),
             }
         }
@@ -113,7 +116,7 @@ impl<'a> Evaluations<'a> {
 
     /// The steps up to `steps` that were evaluated, by the plan, the files in `eval/` or the best checkpoints, and have
     /// no record of some set.
-    fn evaluated(&self, steps: usize) -> Result<BTreeSet<usize>> {
+    fn without_record(&self, steps: usize) -> Result<BTreeSet<usize>> {
         let (folder, every) = (&self.session.folder, self.session.config.eval.every);
         let planned = (0..=steps).filter(|step| {
             *step == 0 || every > 0 && (step.is_multiple_of(every) || *step == self.plan.steps())

@@ -160,13 +160,13 @@ fn a_broken_line_of_the_log_costs_its_own_record_alone_and_a_lost_log_is_said() 
     change(&place, "run/train.jsonl", "\"step\":2", "\"loss\":0", "\"loss\":1");
     let told = said(&place);
     assert_eq!(told.matches("line 2 did not match the digest").count(), 1, "{told}");
-    assert!(told.contains("step 2 have no record"), "{told}");
+    assert!(told.contains("no record of step 2"), "{told}");
     let kept = records(&place.path("run/train.jsonl"));
     assert!(kept.len() == 5 && kept[0] == all[0] && kept[1..] == all[2..]);
     assert_eq!((training("steps"), training("unrecorded_steps")), (6.into(), 1.into()));
     assert_eq!(training("first_loss"), all[0]["loss"]);
     let report = String::from_utf8(place.bytes("run/report.md")).unwrap();
-    assert!(report.contains("step 2 have no record"), "{report}");
+    assert!(report.contains("no record of step 2"), "{report}");
 
     remove(&place, &["run/train.jsonl", "run/checkpoints/step-000006"]);
     let told = said(&place);
