@@ -420,4 +420,19 @@ pub(crate) mod tests {
             "role:;thinking,role,reasoning,reasoning_content:hm;<unk>TrueTrue"
         );
     }
+
+    #[test]
+    fn a_template_that_writes_nothing_for_ever_is_refused() {
+        let idle = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+        let error = template(idle).render(&[], &Variables::default(), true).unwrap_err();
+        assert!(InputError::of(&error).is_some_and(|e| e.to_string().contains("fuel")), "{error}");
+    }
+
+    #[test]
+    fn a_template_longer_than_the_limit_is_refused() {
+        let of = |length| ChatTemplate::new("x".repeat(length), &tokenizer(), "t".to_owned());
+        assert!(of(engine::LONGEST_SOURCE).is_ok());
+        let error = of(engine::LONGEST_SOURCE + 1).err().unwrap();
+        assert_eq!(error.to_string(), "t: a template of 65537 bytes, expected at most 65536");
+    }
 }

@@ -121,4 +121,12 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_ends_of_the_scale_belong_to_it() {
+        let stated = r#"{"stated_prefs": {"values": 0, "creativity": 100}}"#;
+        let groups = values(&record(stated)).unwrap().unwrap();
+        assert_eq!((&*groups["value_values"], &*groups["value_creativity"]), ("low", "high"));
+        assert!(values(&record(r#"{"stated_prefs": {"values": -0.5}}"#)).is_err());
+    }
 }

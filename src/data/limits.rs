@@ -287,4 +287,16 @@ mod tests {
             "{shown}"
         );
     }
+
+    #[test]
+    fn the_limits_are_those_of_the_data_section() {
+        let data = DataSection {
+            tokenization: Tokenization::Separate,
+            max_prompt_tokens: 7,
+            max_length: 9,
+            ..DataSection::default()
+        };
+        let Limits { tokenization, max_prompt_tokens, max_length } = Limits::from(&data);
+        assert_eq!((tokenization, max_prompt_tokens, max_length), (Tokenization::Separate, 7, 9));
+    }
 }

@@ -222,4 +222,10 @@ mod tests {
         counts.miss("gender");
         assert_eq!(counts.to_string().lines().nth(1), Some("missing fields: `age` 1, `gender` 1"));
     }
+
+    #[test]
+    fn a_single_oddity_is_shown() {
+        let counts = LoadCounts { files: 2, pairs: 3, duplicate_ids: 1, ..LoadCounts::default() };
+        assert_eq!(counts.to_string(), "3 pairs from 2 files; 1 with the id of an earlier pair");
+    }
 }

@@ -293,15 +293,21 @@ mod tests {
     #[test]
     fn no_damage_panics_and_none_is_silent_about_the_file() {
         let whole = file(&ROWS, "rejected", Compression::SNAPPY);
+        let mut rows = std::collections::BTreeSet::new();
         for at in 0..whole.len() {
             for flip in [1, 0x80, 0xff] {
                 let mut bytes = whole.clone();
                 bytes[at] ^= flip;
                 if let Err(error) = to_lines(&bytes, "a.parquet") {
-                    assert!(error.to_string().starts_with("a.parquet"), "{error}");
+                    let message = error.to_string();
+                    assert!(message.starts_with("a.parquet"), "{message}");
+                    let row = message["a.parquet".len()..].strip_prefix(':');
+                    rows.extend(row.and_then(|row| row.split(':').next()?.parse::<usize>().ok()));
                 }
             }
             assert!(to_lines(&whole[..at], "a.parquet").is_err(), "cut to {at}");
         }
+        // Rows count from 1; a damaged footer may promise one more than there are.
+        assert!(rows.first() == Some(&1) && rows.last() == Some(&(ROWS.len() + 1)), "{rows:?}");
     }
 }

@@ -140,6 +140,8 @@ impl Prompt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::chat::ChatTemplate;
+    use crate::data::pair::TemplateBos;
 
     fn texts(json: &str) -> Vec<(String, String)> {
         let prompts = load(json.as_bytes(), "d/a.json", &Prompts::default()).unwrap().prompts;
@@ -190,5 +192,45 @@ mod tests {
         );
         let conversation = r#"{"prompt": [{"role": "user", "content": "Why?"}]}"#;
         assert!(error(conversation, "a.json").contains("needs a chat template"));
+    }
+
+    fn tiny() -> Tokenizer {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/models/tiny");
+        Tokenizer::load(&folder).unwrap()
+    }
+
+    #[test]
+    fn a_prompt_has_the_bos_that_its_markup_says_and_no_second_one() {
+        let tokenizer = tiny();
+        let ids = |text: &str, markup| {
+            let (id, place) = ("a".to_owned(), "a".to_owned());
+            Prompt { id, place, text: text.to_owned(), markup }.ids(&tokenizer).unwrap()
+        };
+        let plain = ids("Why?", Markup::Plain);
+        let bos = tokenizer.encode("", true).unwrap();
+        assert_eq!((bos.len(), plain[0]), (1, bos[0]));
+        for (text, bos, expected) in [
+            ("<s>Why?", TemplateBos::Written, 1),
+            ("Why?", TemplateBos::Added, 1),
+            ("Why?", TemplateBos::Absent, 0),
+        ] {
+            let ids = ids(text, Markup::Template { bos });
+            let count = ids.iter().filter(|id| **id == plain[0]).count();
+            assert_eq!(count, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_prompt_of_a_pair_of_conversations_is_what_both_begin_with() {
+        let source = "{% for message in messages %}{{ message.content }}{% endfor %}";
+        let template = ChatTemplate::new(source.to_owned(), &tiny(), "t".to_owned()).unwrap();
+        let prompts = Prompts { template: Some(&template), ..Prompts::default() };
+        let question = r#"{"role": "user", "content": "Why?"}"#;
+        let answer = r#"{"role": "assistant", "content": "So."}"#;
+        let other = r#"{"role": "assistant", "content": "No."}"#;
+        let json =
+            format!(r#"{{"chosen": [{question}, {answer}], "rejected": [{question}, {other}]}}"#);
+        let found = load(json.as_bytes(), "a.json", &prompts).unwrap();
+        assert_eq!(found.prompts[0].text, "Why?");
     }
 }

@@ -210,4 +210,20 @@ mod tests {
         let error = Rule { test_share: 0.999_999, ..rule(By::Record) }.split(&[file]).unwrap_err();
         assert!(error.to_string().contains("side has no records"));
     }
+
+    #[test]
+    fn the_draw_is_what_the_documented_digest_gives() {
+        // Python: int.from_bytes(sha256(b"mvpbench split 1" + seed.to_bytes(8, "little") + key).digest()[:8], "big") >> 11, over 2^53.
+        let drawn: Vec<String> =
+            (0..24).map(|i| format!("u{i}")).filter(|key| rule(By::User).draws(key)).collect();
+        assert_eq!(drawn, ["u5", "u6", "u11", "u13", "u16", "u19", "u21"]);
+    }
+
+    #[test]
+    fn of_two_unknown_countries_the_first_in_the_alphabet_is_named() {
+        let countries = ["c9", "c8"].map(str::to_owned).to_vec();
+        let rule = Rule { countries, ..rule(By::Country) };
+        let error = rule.split(&[records(0, 70)]).unwrap_err();
+        assert_eq!(error.to_string(), "no record is of the country `c8`");
+    }
 }

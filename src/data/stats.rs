@@ -231,6 +231,7 @@ impl SetStats {
 mod tests {
     use super::super::file;
     use super::*;
+    use crate::data::pair::LoadCounts;
 
     fn pairs(json: &[[&str; 3]]) -> Vec<Pair> {
         let lines: Vec<String> = json
@@ -271,5 +272,25 @@ mod tests {
         for longest in 0..5000 {
             assert!(longest / bin_width(longest) < BINS);
         }
+    }
+
+    #[test]
+    fn the_histogram_counts_each_pair_once_in_its_span() {
+        let stats = SetStats {
+            name: "a".to_owned(),
+            loaded: Loaded { pairs: Vec::new(), counts: LoadCounts::default() },
+            limits: TokenCounts::default(),
+            lengths: [vec![0], vec![3, 9], vec![9, 15], vec![20]],
+            repeats: Repeats::default(),
+        };
+        let text = stats.to_string();
+        let counts = |span: &str| -> Vec<String> {
+            let line = text.lines().find(|line| line.starts_with(&format!("{span} "))).unwrap();
+            let words = line.split_whitespace().skip(1);
+            words.filter(|word| !word.contains('█')).map(str::to_owned).collect()
+        };
+        assert_eq!(counts("0-7"), ["1", "1"]);
+        assert_eq!(counts("8-15"), ["1", "2"]);
+        assert_eq!(counts("16-23"), ["1"]);
     }
 }

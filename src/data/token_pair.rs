@@ -69,4 +69,20 @@ mod tests {
         pair.prompt.clear();
         assert_eq!(pair.scored(), [2, 0]);
     }
+
+    #[test]
+    fn equal_answers_are_computed_once_and_others_both() {
+        let mut pair =
+            TokenPair { row: 0, prompt: vec![1; 4], chosen: vec![2; 3], rejected: vec![2; 3] };
+        assert_eq!((pair.is_twin(), pair.tokens()), (true, 7));
+        pair.rejected = vec![2, 3];
+        assert_eq!((pair.is_twin(), pair.tokens()), (false, 9));
+    }
+
+    #[test]
+    fn another_row_changes_the_digest() {
+        let pair = |row| TokenPair { row, prompt: vec![1], chosen: vec![2], rejected: vec![3] };
+        assert_ne!(digest_of([&pair(0)]), digest_of([&pair(1)]));
+        assert_eq!(digest_of([&pair(1)]), digest_of([&pair(1)]));
+    }
 }

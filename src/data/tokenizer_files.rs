@@ -230,7 +230,8 @@ mod tests {
         let merge = |json: &mut Value| {
             json["model"]["merges"].as_array_mut().unwrap().push(format!("{long} {long}").into())
         };
-        assert!(changed(merge, eos).is_err());
+        let error = changed(merge, eos).err().unwrap().to_string();
+        assert!(error.contains("makes no token of the vocabulary"), "{error}");
         assert!(changed(|json| json["model"]["merges"] = serde_json::json!([["a"]]), eos).is_err());
         assert!(changed(|json| json["model"]["vocab"] = serde_json::json!({}), eos).is_err());
         assert!(

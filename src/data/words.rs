@@ -244,4 +244,31 @@ mod tests {
             assert!(Words::of(&json, inner).is_none(), "change {place}");
         }
     }
+
+    #[test]
+    fn a_special_token_that_takes_the_space_beside_it_is_left_to_the_library() {
+        let (json, tokenizer) = tiny();
+        let token = || tokenizers::AddedToken::from("<x>", true).normalized(false);
+        for (token, plain) in [
+            (token(), true),
+            (token().lstrip(true), false),
+            (token().rstrip(true), false),
+            (token().single_word(true), false),
+            (token().normalized(true), false),
+        ] {
+            let mut inner = tokenizer.library().clone();
+            inner.add_special_tokens([token.clone()]).unwrap();
+            assert_eq!(Words::of(&json, &inner).is_some(), plain, "{token:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_word_is_remembered_and_a_long_one_is_not() {
+        let (json, tokenizer) = tiny();
+        let (inner, mut memory) = (tokenizer.library(), Memory::new());
+        let words = Words::of(&json, inner).unwrap();
+        let long = "x".repeat(LONGEST_REMEMBERED);
+        words.encode(inner, &format!("the {long}"), false, &mut memory).unwrap();
+        assert_eq!(memory.keys().map(|word| &**word).collect::<Vec<_>>(), ["▁the"]);
+    }
 }

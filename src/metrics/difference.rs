@@ -109,5 +109,7 @@ mod tests {
                 .starts_with("pair 1: `won` was")
         );
         assert!(difference(&before, &before[1..], BETA, 0).is_err());
+        let error = difference(&before, &before[..3], BETA, 0).unwrap_err().to_string();
+        assert!(error.starts_with("4 pairs were scored before and 3 after"), "{error}");
     }
 }

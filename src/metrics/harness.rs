@@ -176,3 +176,71 @@ fn entry(alias: &str, rows: &[Row<'_>]) -> Value {
 fn standard_error(figure: &Figure) -> Option<f64> {
     Some((figure.high? - figure.low?) / (2.0 * Z95))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::score::pair_of;
+
+    /// The results of a set of two files and of one of a single file.
+    fn of_two_sets() -> (Value, Vec<SetResult>) {
+        let pair = |i: usize| {
+            let policy = [-19.0 + 0.1 * i as f64, -20.0];
+            let mut score = pair_of(
+                &format!("p{i}"),
+                Some(&format!("u{}", i / 2)),
+                [policy[0], policy[1], -20.0, -20.0],
+            );
+            score.source = if i < 6 { "helpfulness" } else { "honesty" }.into();
+            score
+        };
+        let scores: Vec<_> = (0..10).map(pair).collect();
+        let sets = vec![
+            SetResult::measure("UF", &scores, 0.1, 12).unwrap(),
+            SetResult::measure("MVP", &scores[..6], 0.1, 12).unwrap(),
+        ];
+        let evaluation = Evaluation::new("models/tiny 2", None, 0.1, 12, sets.clone());
+        let about = About {
+            files: vec![vec!["a.json".to_owned()]; 2],
+            original: vec![11, 6],
+            device: "cpu".to_owned(),
+            dtype: "f32".to_owned(),
+            chat_template: false,
+            commit: "c".to_owned(),
+            date: 0,
+            seconds: 1.0,
+        };
+        (results(&evaluation, &about), sets)
+    }
+
+    #[test]
+    fn each_file_of_a_set_of_several_is_a_task_and_that_of_one_is_none() {
+        let (results, _) = of_two_sets();
+        assert_eq!(results["group_subtasks"]["UF"], json!(["UF_helpfulness", "UF_honesty"]));
+        assert_eq!(results["group_subtasks"]["MVP"], json!([]));
+        for (task, n) in [("UF", 10), ("UF_helpfulness", 6), ("UF_honesty", 4), ("MVP", 6)] {
+            assert_eq!(results["n-samples"][task]["effective"], n, "{task}");
+            assert!(results["results"][task]["opa,none"].is_number(), "{task}");
+            assert_eq!(results["higher_is_better"][task]["dpo_loss"], false, "{task}");
+            assert_eq!(results["higher_is_better"][task]["opa"], true, "{task}");
+        }
+        assert_eq!(results["n-samples"]["UF"]["original"], 11);
+    }
+
+    #[test]
+    fn the_standard_error_is_the_width_of_the_interval_over_two_z() {
+        let (results, sets) = of_two_sets();
+        let figure = sets[0].overall.get(Metric::RewardMarginMean);
+        let (low, high) = (figure.low.unwrap(), figure.high.unwrap());
+        assert!(low > 0.0 && high > low);
+        let error = results["results"]["UF"]["reward_margin_mean_stderr,none"].as_f64().unwrap();
+        assert!((error * 2.0 * 1.959_963_984_540_054 - (high - low)).abs() <= 1e-12, "{error}");
+    }
+
+    #[test]
+    fn a_models_name_is_a_file_name_too() {
+        let (results, _) = of_two_sets();
+        assert_eq!(results["model_name"], "models/tiny 2");
+        assert_eq!(results["model_name_sanitized"], "models_tiny_2");
+    }
+}

@@ -345,4 +345,25 @@ mod tests {
         assert!(Mask::new(&[0, 1], &[0, 0], &[0, 1]).is_err());
         assert!(Mask::new(&[1], &[0], &[0]).is_err());
     }
+
+    #[test]
+    fn tensors_that_do_not_match_the_mask_or_the_heads_are_refused() {
+        let shape = Heads { heads: 4, kv_heads: 2, head_dim: 3 };
+        let arrays = packed(&[(2, 2, 2)]);
+        let mask = Mask::new(&arrays.0, &arrays.1, &arrays.2).unwrap();
+        let [q, k, v, _] = inputs(6, shape, DType::F32);
+        let refused = |q: &Tensor, k: &Tensor, v: &Tensor, shape| {
+            let error = forward(q, k, v, &mask, shape).err().map(|error| error.to_string());
+            error.is_some_and(|error| error.contains("do not match 6 tokens"))
+        };
+        assert!(!refused(&q, &k, &v, shape));
+        let (longer, wider) = (inputs(7, shape, DType::F32), random(&[6, 9], 5, DType::F32));
+        assert!(refused(&longer[0], &longer[1], &longer[2], shape));
+        assert!(refused(&wider, &k, &v, shape));
+        assert!(refused(&q, &wider, &v, shape));
+        assert!(refused(&q, &k, &wider, shape));
+        let uneven = Heads { heads: 3, kv_heads: 2, head_dim: 4 };
+        let [_, k, v, _] = inputs(6, uneven, DType::F32);
+        assert!(refused(&q, &k, &v, uneven));
+    }
 }

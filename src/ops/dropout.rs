@@ -214,4 +214,28 @@ mod tests {
         assert_ne!(base(0, 1), base(1, 1));
         assert_ne!(base(0, 1), base(0, 2));
     }
+
+    #[test]
+    fn element_i_is_dropped_by_word_i_modulo_4_of_block_i_over_4() {
+        let (offset, pair_row, step, module) = (3, 9, 4, 258);
+        let y = masked_ones(0.5, step, module, &[pair_row], &[offset], 300);
+        for (i, y) in y[0].iter().enumerate() {
+            let counter = [i as u32 / 4, offset, pair_row, step];
+            let word = philox::blocks::<1>([12, module], counter)[i % 4][0];
+            assert_eq!(y.to_bits() == 0, word < 1 << 31, "element {i}");
+        }
+    }
+
+    #[test]
+    fn keys_of_more_or_fewer_tokens_than_there_are_are_refused() {
+        for (rows, offsets) in [(3, 2), (2, 3), (1, 2), (2, 1), (3, 3)] {
+            let keys = |n| Tensor::zeros(n, DType::U32, &Device::Cpu).unwrap();
+            let (rows, offsets) = (keys(rows), keys(offsets));
+            let (pair_rows, offsets) = (&rows, &offsets);
+            let mask =
+                DropoutMask { probability: 0.5, seed: 12, step: 0, module: 1, pair_rows, offsets };
+            let error = mask.apply(&ones(2, 4)).unwrap_err().to_string();
+            assert!(error.contains("expected keys of 2 tokens"), "{error}");
+        }
+    }
 }

@@ -194,5 +194,8 @@ mod tests {
     fn shapes_that_do_not_multiply_are_refused() {
         let [a, b, out] = [[2, 3], [4, 5], [2, 5]].map(|shape| random(&shape, 1, DType::F32));
         assert!(add_product(&out, &a, &b, 1.0).is_err());
+        // Weights with more elements than the product would read.
+        assert!(forward(&a, &b).is_err());
+        assert!(backward(&a, &b).is_err());
     }
 }

@@ -332,4 +332,13 @@ mod tests {
         assert!(forward(&x, &weight).is_err());
         assert!(add(&y, &x, &weight, 1.0).is_err());
     }
+
+    #[test]
+    fn a_product_of_nothing_is_zero_and_a_product_with_nothing_is_empty() {
+        let of = |shape: [usize; 2]| Tensor::zeros(&shape, DType::F32, &Device::Cpu).unwrap();
+        let y = forward(&of([2, 0]), &of([5, 0])).unwrap();
+        assert_eq!(y.to_vec2::<f32>().unwrap(), [[0.0; 5]; 2]);
+        assert_eq!(forward(&of([0, 3]), &of([5, 3])).unwrap().dims(), [0, 5]);
+        assert_eq!(forward(&of([2, 3]), &of([0, 3])).unwrap().dims(), [2, 0]);
+    }
 }

@@ -192,4 +192,13 @@ mod tests {
         assert!(own.is_worse_than_start(Best { step: 10, value: 0.5 }, &other));
         assert_eq!(own.at_start(&values[2..]), None, "no evaluation before training");
     }
+
+    #[test]
+    fn the_reason_counts_the_evaluations_and_names_what_was_not_beaten() {
+        assert_eq!(judge(Metric::Opa, 1, 0.0).reason(), "1 evaluation without a better opa of a");
+        assert_eq!(
+            judge(Metric::DpoLoss, 3, 0.25).reason(),
+            "3 evaluations without a better dpo_loss of a by more than 0.25"
+        );
+    }
 }

@@ -277,4 +277,17 @@ mod tests {
         }
         assert!(reload(&path).is_ok());
     }
+
+    #[test]
+    fn an_identical_checkpoint_is_left_untouched_and_another_one_replaces_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let save =
+            |state: &State| save_in(folder.path(), state, 1, &serde_json::json!({})).unwrap();
+        let mark = save(&state(3)).join("mark");
+        fs::write(&mark, "").unwrap();
+        save(&state(3));
+        assert!(mark.exists(), "the folder was written again");
+        save(&State { cursor: Cursor { updates: 8, ..state(3).cursor }, ..state(3) });
+        assert!(!mark.exists(), "another state was not written");
+    }
 }

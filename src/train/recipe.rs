@@ -43,3 +43,24 @@ impl<'a> Recipe<'a> {
         [rate, self.train.lora_plus_ratio * rate]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::decoder::Keep;
+
+    #[test]
+    fn a_step_has_a_mask_of_its_own_and_none_without_dropout() {
+        let (dpo, train) =
+            (DpoSection::default(), TrainSection { seed: 5, ..TrainSection::default() });
+        let engine = Engine { micro_batch_tokens: 1, keep: Keep::Everything };
+        let of =
+            |dropout, n| Recipe { dpo: &dpo, dropout, train: &train }.settings(n, engine).dropout;
+        assert!(of(0.0, 3).is_none());
+        let mask = of(0.25, 3).unwrap();
+        assert_eq!(
+            (mask.seed, mask.step, (4.0 * mask.probability).to_bits()),
+            (5, 3, 1f64.to_bits())
+        );
+    }
+}

@@ -71,3 +71,24 @@ impl State {
         self.cursor.num_tokens += num_tokens;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skipped_step_counts_as_a_step_and_as_no_update() {
+        let adapter =
+            Adapter { rank: 1, alpha: 1.0, use_rslora: false, tensors: LoraTensors::default() };
+        let optimizer = Optimizer::new(&adapter.tensors).unwrap();
+        let mut state = State { cursor: Cursor::default(), adapter, optimizer };
+        let mut seen = Vec::new();
+        for (skipped, num_tokens) in [(false, 10), (true, 20), (true, 30), (false, 40)] {
+            state.advance(skipped, num_tokens);
+            let Cursor { step, updates, skipped_in_a_row, num_tokens } = state.cursor;
+            assert_eq!(updates, state.optimizer.count);
+            seen.push((step, updates, skipped_in_a_row, num_tokens));
+        }
+        assert_eq!(seen, [(1, 1, 0, 10), (2, 1, 1, 30), (3, 1, 2, 60), (4, 2, 0, 100)]);
+    }
+}

@@ -17,7 +17,7 @@ const FUEL: u64 = 10_000_000;
 
 /// The longest source of a template, in bytes; those of the hub's models have up to twenty thousand. The compiler takes time
 /// quadratic in the longest expression.
-const LONGEST_SOURCE: usize = 64 << 10;
+pub(super) const LONGEST_SOURCE: usize = 64 << 10;
 
 /// Stack for compiling the longest source, in bytes; pages that are not used take no memory.
 const COMPILER_STACK: usize = 256 << 20;

@@ -344,4 +344,21 @@ mod tests {
             assert!(error.starts_with(expected), "{error}");
         }
     }
+
+    #[test]
+    fn a_prompt_without_answers_has_its_profile_too() {
+        let json = format!(r#"{{"prompt": [{USER}], "profile": " old "}}"#);
+        let fields = serde_json::from_str(&json).unwrap();
+        let record = Record::new(Place { file: "a.json", line: 1 }, fields);
+        let alone = Conversation::prompt_alone(&record).unwrap();
+        assert_eq!(alone.prompt, Conversation::of_texts(["old\nq", "", ""]).prompt);
+    }
+
+    #[test]
+    fn each_empty_answer_of_a_conversation_is_counted() {
+        for (answers, empty) in [(["a", "b"], 0), (["", "b"], 1), (["a", ""], 1), (["", ""], 2)] {
+            let [chosen, rejected] = answers;
+            assert_eq!(Conversation::of_texts(["q", chosen, rejected]).empty_answers(), empty);
+        }
+    }
 }

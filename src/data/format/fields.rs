@@ -227,4 +227,10 @@ mod tests {
         assert_eq!(shorten(&"é".repeat(100)).chars().count(), 43);
         assert_eq!(shorten("a\nb"), "a b");
     }
+
+    #[test]
+    fn all_four_ascii_separators_are_stripped() {
+        assert_eq!(strip("\x1c\x1d\x1e\x1f a \x1f\x1e\x1d\x1c"), "a");
+        assert_eq!(strip("\x1b\x1f"), "\x1b");
+    }
 }

@@ -335,6 +335,7 @@ mod tests {
         );
         assert_eq!(pair.id, "a:5");
         assert_eq!(counts.missing["age"], 1);
+        assert_eq!(counts.missing["english_proficiency"], 1);
         assert!(!counts.missing.contains_key("birth_country/region"));
     }
 
@@ -468,5 +469,31 @@ mod tests {
             "{error}"
         );
         assert!(error.remedy().unwrap().contains("plain texts"));
+    }
+
+    #[test]
+    fn of_two_prompts_the_one_that_includes_the_other_is_taken() {
+        static SMALL: Layout = Layout { name: "small", prompt: &["prompt"], ..LAYOUTS[0] };
+        static LARGE: Layout = Layout { name: "large", prompt: &["prompt", "input"], ..LAYOUTS[0] };
+        let of = |json: &str| Layout::with_prompt(&of(json), &[&SMALL, &LARGE], true);
+        let name = |json: &str| of(json).unwrap().unwrap().name;
+        assert_eq!(name(r#"{"prompt": "p", "input": "i"}"#), "large");
+        assert_eq!(name(r#"{"prompt": "p"}"#), "small");
+    }
+
+    #[test]
+    fn a_profile_of_fields_is_counted_and_makes_groups() {
+        let (pair, counts) = read(
+            r#"{"prompt": "p", "chosen": "a", "rejected": "b", "profile": {"country": "Kenya"}}"#,
+        )
+        .unwrap();
+        assert_eq!((pair.groups["country"].as_str(), counts.structured_profiles), ("Kenya", 1));
+    }
+
+    #[test]
+    fn a_missing_prompt_is_asked_for_as_a_string() {
+        let error = read(r#"{"chosen": "a", "rejected": "b"}"#).unwrap_err();
+        let hint = InputError::of(&error).unwrap().remedy().unwrap();
+        assert!(hint.contains("needs a string `prompt`"), "{hint}");
     }
 }

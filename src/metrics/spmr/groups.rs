@@ -67,3 +67,41 @@ pub(super) fn measure(
     }
     Ok(groups)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::spmr::answer::answer_of;
+
+    #[test]
+    fn a_group_has_a_figure_only_with_enough_prompts_of_two_users() {
+        let group = |label: &str, users: &[&str]| -> Vec<Answer> {
+            users
+                .iter()
+                .map(|user| {
+                    let mut answer = answer_of("x", Some(user), [0.9, 0.1]);
+                    answer.groups.insert("gender".into(), label.into());
+                    answer
+                })
+                .collect()
+        };
+        let answers = [
+            group("enough", &["a", "a", "b"]),
+            group("few prompts", &["c", "d"]),
+            group("one user", &["e", "e", "e", "e"]),
+        ]
+        .concat();
+        let found = measure(Some(&answers), &answers, 0.5, false, 12, 3).unwrap();
+        let shown: Vec<_> = (found.iter())
+            .map(|group| {
+                (&*group.label, group.n, group.clusters, group.spmr.map(|figure| figure.value))
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [("enough", 3, 2, Some(1.0)), ("few prompts", 2, 2, None), ("one user", 4, 1, None)]
+        );
+        assert_eq!(found[0].change.map(|figure| figure.value), Some(0.0));
+        assert_eq!((found[1].change, found[2].change), (None, None));
+    }
+}

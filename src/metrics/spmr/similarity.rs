@@ -72,3 +72,25 @@ pub(super) fn histogram(cosines: &[f64]) -> Histogram {
     }
     Histogram { low: -1.0, width: 1.0 / per_unit, counts }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cosine_on_an_edge_lies_in_the_bin_above_and_one_in_the_last() {
+        let Histogram { counts, .. } = histogram(&[-1.0, -0.98, 0.0, 0.5, 1.0, 1.0 + 1e-9, -1.1]);
+        let filled: Vec<_> = counts.iter().enumerate().filter(|(_, count)| **count > 0).collect();
+        assert_eq!(counts.len(), 40);
+        assert_eq!(filled, [(0, &3), (20, &1), (30, &1), (39, &2)]);
+    }
+
+    #[test]
+    fn the_quantiles_are_those_of_their_names() {
+        let sorted: Vec<f64> = (0..=20).map(|i| f64::from(i) / 20.0).collect();
+        let Quantiles { min, p05, p25, median, p75, p95, max } = quantiles(&sorted);
+        let got = [min, p05, p25, median, p75, p95, max];
+        let want = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0];
+        assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() <= 1e-12), "{got:?}");
+    }
+}

@@ -125,3 +125,76 @@ pub fn digest(adapter: &Adapter) -> Result<String> {
     let weights = to_safetensors(&adapter.tensors)?;
     Ok(digest::of_parts([&weights[..], &adapter.scale().to_le_bytes()]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::rotary::{Rope, RopeScaling};
+    use crate::ops::attention::Heads;
+
+    fn section() -> LoraSection {
+        let target_modules = vec![Projection::QProj, Projection::DownProj];
+        LoraSection {
+            rank: 3,
+            alpha: 6.0,
+            use_rslora: false,
+            target_modules,
+            ..LoraSection::default()
+        }
+    }
+
+    #[test]
+    fn an_adapter_that_the_section_describes_is_taken_and_another_one_refused_with_its_remedy() {
+        let expected = section();
+        let agree = |alpha, use_rslora, targets: &[Projection]| {
+            let found = AdapterConfig { rank: 3, alpha, use_rslora, targets: targets.to_vec() };
+            super::agree(Path::new("a"), &expected, &found)
+        };
+        let targets = &expected.target_modules[..];
+        assert!(agree(6.0, false, targets).is_ok());
+        for (refused, hint) in [
+            (agree(7.5, false, targets), "set `lora.alpha = 7.5`"),
+            (agree(6.0, true, targets), "set `lora.use_rslora = true`"),
+            (agree(6.0, false, &targets[..1]), "set `lora.target_modules = [\"q_proj\"]`"),
+        ] {
+            let error = refused.unwrap_err();
+            assert_eq!(InputError::of(&error).unwrap().remedy().unwrap(), hint);
+        }
+    }
+
+    #[test]
+    fn a_tensor_of_another_rank_and_one_of_another_model_have_their_own_hints() {
+        let shape = |hidden| Shape {
+            vocab: 9,
+            hidden,
+            intermediate: 12,
+            layers: 1,
+            heads: Heads { heads: 2, kv_heads: 1, head_dim: 4 },
+            rms_norm_eps: 1e-5,
+            rope: Rope { theta: 1e4, scaling: RopeScaling::None },
+            tied: true,
+            max_positions: 16,
+        };
+        let section = section();
+        let adapter = Adapter::fresh(&shape(8), &section, 1, &Device::Cpu).unwrap();
+        let bytes = to_safetensors(&adapter.tensors).unwrap();
+        let read = |hidden, rank| {
+            from_safetensors(
+                &bytes,
+                "a",
+                &shape(hidden),
+                &section.target_modules,
+                Rank::Configured(rank),
+                &Device::Cpu,
+            )
+        };
+        assert!(read(8, 3).is_ok());
+        for (hidden, rank, hint) in [
+            (8, 4, "this adapter was trained with rank 3; set `lora.rank = 3`"),
+            (10, 3, "this adapter was trained on a model of another shape"),
+        ] {
+            let error = read(hidden, rank).unwrap_err();
+            assert_eq!(InputError::of(&error).unwrap().remedy().unwrap(), hint);
+        }
+    }
+}

@@ -157,3 +157,39 @@ fn a_skipped_step_is_a_warning_even_when_quiet() {
     assert!(said.contains("warning: step 1 skipped, loss 0.69"), "{said}");
     assert!(!said.contains("training pairs"), "{said}");
 }
+
+#[test]
+fn a_run_that_only_skips_steps_fails_and_saves_none_of_them() {
+    let place = place();
+    let sets =
+        ["--set", "eval.every=0", "--set", "dpo.beta=1e300", "--set", "train.max_skipped_steps=3"];
+    let few = ["--set", "train.checkpoint_every=100"];
+    let output = place.run(&[&["--config", "config.toml"], &sets[..], &few[..]].concat());
+    let heard = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{heard}");
+    assert!(heard.contains("3 steps in a row had a non-finite loss or gradient"), "{heard}");
+    let log = records(&place.path("run/train.jsonl"));
+    assert!(log.len() == 3 && log.iter().all(|record| record["skipped"] == true), "{log:?}");
+    let saved = std::fs::read_dir(place.path("run/checkpoints"));
+    assert_eq!(saved.map_or(0, |saved| saved.count()), 0);
+}
+
+#[test]
+fn an_evaluation_is_due_after_every_step_if_every_is_1() {
+    let place = evaluated().set("eval.every", 1).set("train.max_steps", 2);
+    place.succeed(&["--config", "config.toml"]);
+    let steps: Vec<_> = records(&place.path("run/eval.jsonl"))
+        .iter()
+        .map(|record| record["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, [0, 1, 2]);
+}
+
+#[test]
+fn the_adapter_of_a_finished_run_is_left_untouched() {
+    let place = place().set("eval.every", 0).set("train.max_steps", 1);
+    place.succeed(&["--config", "config.toml"]);
+    let mark = place.write("run/adapter/mark", "");
+    place.succeed(&["--config", "config.toml"]);
+    assert!(mark.exists(), "the folder was written again");
+}

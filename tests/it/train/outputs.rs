@@ -207,7 +207,39 @@ fn the_model_card_and_the_configuration_lie_beside_the_adapter() {
         assert!(page.contains(part), "`{part}` is not in\n{page}");
     }
     let toml = String::from_utf8(place.bytes("run/adapter/config.toml")).unwrap();
-    mvpbench::config::RunConfig::parse(&toml, "config.toml").unwrap();
+    let train = mvpbench::config::RunConfig::parse(&toml, "config.toml").unwrap().train;
+    let (batch, accumulation) = (train.per_device_batch_size, train.gradient_accumulation_steps);
+    assert!(accumulation > 1);
+    assert!(page.contains(&format!("| pairs a step | {} |", batch * accumulation)), "{page}");
+}
+
+#[test]
+fn the_last_line_of_progress_is_the_last_record_of_the_log() {
+    let place = place().set("train.learning_rate", 1e-2).set("train.scheduler", "constant");
+    let heard = |arguments: &[&str]| {
+        let output = place.run(&[&["--config", "config.toml"], arguments].concat());
+        let heard = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{heard}");
+        heard
+    };
+    let whole = heard(&[]);
+    assert!(whole.contains("dropout: 0.05 on the adapter's inputs"), "{whole}");
+    let log = records(&place.path("run/train.jsonl"));
+    let of = |name: &str| log[log.len() - 1][name].as_f64().unwrap();
+    assert!(of("tokens_computed") > 0.0 && of("tokens_computed") < of("num_tokens"));
+    // Neither reward is zero, so that a sum is not a difference.
+    assert!(of("rewards/chosen").abs() > 0.01 && of("rewards/rejected").abs() > 0.01);
+    let steps = log.len();
+    let expected = format!(
+        "train {steps}/{steps} steps loss {:.4} margin {:+.3} accuracy {:.2} ",
+        of("loss"),
+        of("rewards/chosen") - of("rewards/rejected"),
+        of("rewards/accuracies"),
+    );
+    assert!(whole.contains(&expected), "`{expected}` is not in\n{whole}");
+
+    let without = heard(&["--set", "lora.dropout=0.0", "--output", "without"]);
+    assert!(!without.contains("dropout"), "{without}");
 }
 
 #[test]

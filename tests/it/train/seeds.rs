@@ -74,7 +74,7 @@ fn what_cannot_be_several_runs_is_refused_before_anything_is_written() {
         place.refuse(&[&["--config", "config.toml"], arguments].concat(), &[part]);
     };
     refused(&["--seeds", "1,2,1"], "1 is given twice");
-    refused(&["--seeds", "1,x"], "invalid digit");
+    refused(&["--seeds", "1,x"], "expected a whole number from 0");
     refused(
         &["--seeds", "1,2", "--resume", "there"],
         "resumes one run, but `--seeds` names several",
@@ -83,4 +83,13 @@ fn what_cannot_be_several_runs_is_refused_before_anything_is_written() {
     place.write("runs/notes.txt", "mine");
     refused(&["--seeds", "1,2"], "holds `notes.txt`");
     assert!(!place.path("runs/seed-1").exists());
+}
+
+#[test]
+fn each_run_is_announced_by_its_number_and_seed() {
+    let place = place().set("train.max_steps", 1);
+    let output = place.run(&["--config", "config.toml", "--seeds", "7,5"]);
+    let heard = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<_> = heard.lines().filter(|line| line.contains(": seed ")).collect();
+    assert_eq!(lines, ["run 1 of 2: seed 7", "run 2 of 2: seed 5"], "{heard}");
 }
