@@ -65,7 +65,7 @@ pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
 
     let mut out = std::io::stdout().lock();
     let (before, after) = (evaluated.before.as_ref(), evaluated.after.as_ref());
-    writeln!(out, "{}", Table1::new(before, after).to_text())?;
+    writeln!(out, "{}", Table1::new(before, after).below(&evaluated.cautions).to_text())?;
     let dir = args.output.display();
     writeln!(out, "figures: {dir}/eval")?;
     writeln!(out, "results: {dir}/results.json")?;

@@ -122,7 +122,13 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     let report = run(&config, &options)?;
 
     if report.after.is_some() {
-        writeln!(out, "{}", Table1::new(report.before.as_ref(), report.after.as_ref()).to_text())?;
+        writeln!(
+            out,
+            "{}",
+            Table1::new(report.before.as_ref(), report.after.as_ref())
+                .below(&report.cautions)
+                .to_text()
+        )?;
     }
     let dir = config.output.dir.display();
     writeln!(out, "adapter: {}", report.adapter_dir)?;

@@ -43,10 +43,16 @@ pub struct Check {
     pub rate: f64,
     /// `GB/s`, `TFLOP/s`, or `MiB` of memory.
     pub unit: &'static str,
-    /// `rate` as a share of the device's copy bandwidth or matmul rate, or of the plan.
-    pub share: f64,
+    /// `rate` as a share of the device's copy bandwidth or matmul rate, or of the plan; none above 1 for a bandwidth or a rate: data
+    /// that fits into a cache is not copied from memory, and a busy machine measures a ceiling that is too low.
+    pub share: Option<f64>,
     /// Why there is no error to judge; none if there is one.
     pub note: Option<String>,
+}
+
+/// `rate` as a share of `ceiling`; none where it is above, which no share can be.
+pub(super) fn share_of(rate: f64, ceiling: f64) -> Option<f64> {
+    Some(rate / ceiling).filter(|share| *share <= 1.0)
 }
 
 impl Diagnosis {
@@ -90,12 +96,33 @@ impl Check {
                     "MiB" => "of the plan",
                     _ => "of matmul",
                 };
-                let share = 100.0 * share;
-                format!(
-                    "error {error:.1e} of {bound:.1e}  {rate:.digits$} {unit}, {share:.0} % {of}"
-                )
+                let share =
+                    share.map_or(String::new(), |share| format!(", {:.0} % {of}", 100.0 * share));
+                format!("error {error:.1e} of {bound:.1e}  {rate:.digits$} {unit}{share}")
             }
         };
         format!("{verdict:<5}{name:<28}{found}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_that_cannot_be_right_is_not_shown() {
+        let check = |share| Check {
+            name: "rms_norm forward".into(),
+            ok: true,
+            error: Some(1e-7),
+            bound: 1e-5,
+            rate: 5.6,
+            unit: "GB/s",
+            share,
+            note: None,
+        };
+        assert!(check(Some(0.06)).to_line().ends_with("5.6 GB/s, 6 % of copying\n"));
+        let line = check(share_of(394.0, 5.6)).to_line();
+        assert!(line.ends_with("5.6 GB/s\n"), "{line}");
     }
 }

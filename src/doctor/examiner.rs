@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
-use crate::doctor::diagnosis::{Check, Examination};
+use crate::doctor::diagnosis::{Check, Examination, share_of};
 use crate::model::shape::Shape;
 use crate::ops::philox::Philox;
 
@@ -118,7 +118,7 @@ impl Examiner {
             bound,
             rate,
             unit,
-            share: rate / ceiling,
+            share: share_of(rate, ceiling),
             note,
         });
     }

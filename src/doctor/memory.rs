@@ -66,7 +66,7 @@ fn verdict(name: &str, planned: f64, measured: Option<f64>) -> Check {
         bound: BOUND,
         rate: measured.unwrap_or(0.0) / MIB,
         unit: "MiB",
-        share: measured.unwrap_or(0.0) / planned,
+        share: Some(measured.unwrap_or(0.0) / planned),
         note: measured.is_none().then(|| "not measured: the system does not report it".to_owned()),
     }
 }

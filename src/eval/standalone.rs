@@ -12,6 +12,7 @@ use crate::machine;
 use crate::metrics::Evaluation;
 use crate::metrics::harness::{self, About};
 use crate::report::page;
+use crate::report::text::Text;
 use crate::run_folder::guard::Resume;
 use crate::run_folder::purpose::Purpose;
 use crate::session::{Options, Session};
@@ -23,6 +24,8 @@ pub struct Evaluated {
     pub before: Option<Evaluation>,
     /// Figures with the adapter and the paired differences; none without an adapter.
     pub after: Option<Evaluation>,
+    /// What must be read before the figures, one sentence each.
+    pub cautions: Vec<Text>,
 }
 
 /// Scores the base model of `config`, and the adapter `lora.init_from` on it if there is one, into `output.dir`.
@@ -55,8 +58,8 @@ pub fn evaluate(
         write_results(&session, evaluation, begun)?;
     }
     let summary = session.summary("evaluation", config.lora.init_from.clone(), None);
-    page::write_run(session.folder.path(), &summary)?;
-    Ok(Evaluated { before, after })
+    let report = page::write_run(session.folder.path(), &summary)?;
+    Ok(Evaluated { before, after, cautions: report.cautions })
 }
 
 /// Writes `results.json`: the figures in the format of lm-evaluation-harness.

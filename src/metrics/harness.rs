@@ -1,7 +1,8 @@
 //! Results in the form of lm-evaluation-harness (`results_*.json` of its 0.4), for tools that read those.
 //!
 //! A set is a task; where it has several files, each file is a task of the set's group too. Keys are `METRIC,none` and
-//! `METRIC_stderr,none`, shares in 0..=1. The standard error is clustered by user.
+//! `METRIC_stderr,none`, shares in 0..=1. The standard error is clustered by user. `opa` is given of a tuned model alone, with its null
+//! under `metadata.chance`.
 
 use serde_json::{Map, Value, json};
 
@@ -48,9 +49,10 @@ pub fn results(evaluation: &Evaluation, about: &About) -> Value {
     let (mut results, mut groups) = (Map::new(), Map::new());
     let (mut configs, mut versions, mut better, mut samples, mut shots) =
         (Map::new(), Map::new(), Map::new(), Map::new(), Map::new());
+    let is_tuned = evaluation.adapter.is_some();
     for (i, set) in evaluation.sets.iter().enumerate() {
         let files = about.files.get(i).cloned().unwrap_or_default();
-        let rows = rows(set);
+        let rows = rows(set, is_tuned);
         let metrics: Vec<_> = rows.iter().map(metric).collect();
         let generates = set.spmr.as_ref().map(
             |spmr| json!({"do_sample": false, "max_gen_toks": spmr.max_new_tokens, "until": []}),
@@ -60,7 +62,7 @@ pub fn results(evaluation: &Evaluation, about: &About) -> Value {
             json!({
                 "task": set.name, "dataset_path": "json", "dataset_kwargs": {"data_files": files}, "output_type": "loglikelihood",
                 "metric_list": metrics, "num_fewshot": 0, "repeats": 1, "should_decontaminate": false,
-                "generation_kwargs": generates, "metadata": {"version": TASK_VERSION, "beta": evaluation.beta},
+                "generation_kwargs": generates, "metadata": {"version": TASK_VERSION, "beta": evaluation.beta, "chance": chance(&rows)},
             }),
         );
         let original = about.original.get(i).copied().unwrap_or(set.n);
@@ -77,10 +79,8 @@ pub fn results(evaluation: &Evaluation, about: &About) -> Value {
         let mut members = Vec::new();
         for (source, metrics) in set.sources.iter().filter(|_| set.sources.len() > 1) {
             let name = format!("{}_{source}", set.name);
-            let rows: Vec<_> =
-                Metric::ALL.iter().map(|metric| row(*metric, metrics.get(*metric))).collect();
-            let rows: Vec<_> = rows
-                .into_iter()
+            let rows: Vec<_> = measured(is_tuned)
+                .map(|metric| row(metric, metrics.get(metric)))
                 .chain(set.spmr.as_ref().and_then(|spmr| {
                     Some(Row {
                         name: "spmr",
@@ -127,9 +127,20 @@ pub fn results(evaluation: &Evaluation, about: &About) -> Value {
     })
 }
 
-fn rows(set: &SetResult) -> Vec<Row<'_>> {
+/// The metrics of the evaluation: an untuned model is its own reference and has no OPA.
+fn measured(is_tuned: bool) -> impl Iterator<Item = Metric> {
+    Metric::ALL.into_iter().filter(move |metric| is_tuned || *metric != Metric::Opa)
+}
+
+/// The nulls of the metrics that have one other than the model before tuning.
+fn chance(rows: &[Row<'_>]) -> Value {
+    let has_opa = rows.iter().any(|row| row.name == Metric::Opa.name());
+    if has_opa { json!({"opa": 0.5}) } else { json!({}) }
+}
+
+fn rows(set: &SetResult, is_tuned: bool) -> Vec<Row<'_>> {
     let mut rows: Vec<_> =
-        Metric::ALL.iter().map(|metric| row(*metric, set.overall.get(*metric))).collect();
+        measured(is_tuned).map(|metric| row(metric, set.overall.get(metric))).collect();
     if let Some(spmr) = &set.spmr {
         rows.extend([
             Row { name: "spmr", figure: spmr.figure(), higher_is_better: true },

@@ -44,6 +44,16 @@ pub enum Keep {
     Inputs,
 }
 
+impl Keep {
+    /// The word of `train.activations`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Everything => "keep",
+            Self::Inputs => "recompute",
+        }
+    }
+}
+
 /// What a forward pass keeps for the backward pass.
 pub struct Tape {
     layers: Vec<Kept>,

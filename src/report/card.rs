@@ -54,7 +54,7 @@ impl RunReport {
         let Some(newest) = after.or(before) else {
             return vec![Part::missing("It was not evaluated.")];
         };
-        let mut parts = Table1::new(before, after).into_parts();
+        let mut parts = Table1::new(before, after).below(&self.cautions).into_parts();
         let gaps = gaps(newest);
         if !gaps.is_empty() {
             parts.push(Part::note(
@@ -161,6 +161,7 @@ mod tests {
             after: Some(after),
             adapter_dir: "runs/llama2-7b/adapter".into(),
             config_toml: String::new(),
+            cautions: vec![],
             notes: vec![],
         }
     }
@@ -248,9 +249,9 @@ mod tests {
     fn the_widest_gap_between_groups_is_on_the_card() {
         let mut report = report("meta-llama/Llama-2-7b-hf");
         assert!(!report.to_model_card("b", &[], &[]).contains("gap of preference accuracy"));
-        let scores: Vec<_> = (0..4)
+        let scores: Vec<_> = (0..20)
             .map(|i| {
-                let sums = [if i < 3 { -10.0 } else { -30.0 }, -20.0, -20.0, -20.0];
+                let sums = [if i % 4 < 3 { -10.0 } else { -30.0 }, -20.0, -20.0, -20.0];
                 let mut score = pair_of(&i.to_string(), Some(&format!("user{i}")), sums);
                 let gender = if i % 2 == 0 { "Female" } else { "Male" };
                 score.groups.insert("gender".into(), gender.into());

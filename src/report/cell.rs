@@ -5,6 +5,9 @@ use crate::metrics::{Figure, Metric};
 /// Stands where there is no figure.
 pub const NONE: &str = "-";
 
+/// OPA of a model that learned nothing: it moves half of the pairs each way.
+pub const CHANCE: &str = "chance 50 %";
+
 /// The printed value, or [`NONE`].
 pub fn or_none(printed: Option<String>) -> String {
     printed.unwrap_or_else(|| NONE.to_owned())
@@ -41,9 +44,13 @@ pub fn value(metric: Metric, value: f64) -> String {
     format!("{}{unit}", format_of(metric)(value))
 }
 
-/// The metric's key and, for a share, its unit: `opa (%)`.
+/// The metric's key and, for a share, its unit: `preference_accuracy (%)`; for OPA its null too.
 pub fn label(metric: Metric) -> String {
-    if metric.is_share() { format!("{} (%)", metric.name()) } else { metric.name().to_owned() }
+    match metric {
+        Metric::Opa => format!("{} (%), {CHANCE}", metric.name()),
+        _ if metric.is_share() => format!("{} (%)", metric.name()),
+        _ => metric.name().to_owned(),
+    }
 }
 
 /// A share in percent without its unit: `48.21`.

@@ -8,6 +8,7 @@ use crate::bail_input;
 use crate::disk::read;
 use crate::error::InputError;
 use crate::metrics::Evaluation;
+use crate::report::cautions;
 use crate::report::run::RunReport;
 use crate::report::set_files::{STATES, SetFiles};
 use crate::report::states::{States, set_names};
@@ -128,6 +129,17 @@ impl Run {
         self.sets.iter().filter_map(|files| States::of(&files.name, before, after)).collect()
     }
 
+    /// The set whose evaluations chose the exported step; none where the last step was exported.
+    pub fn chosen_set(&self) -> Option<&str> {
+        cautions::chosen_set(&self.config, self.has_exported_best())
+    }
+
+    /// Whether a comparison chose the exported step; true where the folder has no summary to tell.
+    fn has_exported_best(&self) -> bool {
+        let Some(summary) = &self.summary else { return true };
+        summary.training.as_ref().is_some_and(|training| training.exported.is_some())
+    }
+
     /// The run as its summary describes it, with its figures.
     pub fn report(&self, folder: &Path) -> RunReport {
         let summary = self.summary.clone();
@@ -149,6 +161,12 @@ impl Run {
             after: self.after.clone(),
             adapter_dir: summary.as_ref().map_or(adapter_dir, |s| s.adapter_dir.clone()),
             config_toml: self.config_toml.clone(),
+            cautions: cautions::of(
+                &self.config,
+                self.has_exported_best(),
+                &self.sets,
+                &self.states(),
+            ),
             notes: summary
                 .map_or_else(Vec::new, |s| s.notes)
                 .into_iter()

@@ -2,6 +2,7 @@
 //!
 //! - In: [`folder`], a run folder as it was read; [`RunReport`], its summary with its figures.
 //! - [`sections`] build a [`section::Page`] from it: every table, sentence and chart is written there, once. [`svg`] draws the charts.
+//! - [`cautions`] stand above the figures wherever those are shown: page, console, model card.
 //! - Out: [`html`] and [`markdown`] render the page; [`page`] writes both files. [`Table1`] goes to the console too; [`card`] is the
 //!   model card of an adapter.
 //!
@@ -9,6 +10,7 @@
 //! medians over steps; every other figure comes from [`crate::metrics`]. No tensor and no candle import.
 
 pub mod card;
+pub mod cautions;
 pub mod cell;
 pub mod folder;
 pub mod html;

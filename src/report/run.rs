@@ -1,6 +1,7 @@
 //! What a run has to report besides its steps and its files: the content of its summary, with its figures.
 
 use crate::metrics::Evaluation;
+use crate::report::text::Text;
 use crate::run_folder::summary::TrainingSummary;
 
 /// What the console, the pages and the model card show of a run.
@@ -22,6 +23,8 @@ pub struct RunReport {
     pub adapter_dir: String,
     /// The resolved configuration.
     pub config_toml: String,
+    /// What must be read before the figures, one sentence each (see [`crate::report::cautions`]).
+    pub cautions: Vec<Text>,
     /// What else was counted: pairs cut or dropped, steps skipped; one sentence each.
     pub notes: Vec<String>,
 }

@@ -45,14 +45,17 @@ impl fmt::Display for EvalRecord {
         let figure = |name: &str| self.figures.get(name).copied().unwrap_or(f64::NAN);
         write!(
             f,
-            "eval step {} {}: loss {:.4} margin {:+.3} opa {:.2} % preference accuracy {:.2} %",
+            "eval step {} {}: loss {:.4} margin {:+.3} preference accuracy {:.2} %",
             self.step,
             self.set,
             figure("loss"),
             figure("rewards/margins"),
-            100.0 * figure(Metric::Opa.name()),
             100.0 * figure(Metric::PreferenceAccuracy.name())
-        )
+        )?;
+        if self.step == 0 {
+            return Ok(()); // policy and reference are one: every pair ties
+        }
+        write!(f, " opa {:.2} % (chance 50 %)", 100.0 * figure(Metric::Opa.name()))
     }
 }
 
@@ -201,8 +204,9 @@ mod tests {
         }
         assert_eq!(
             record.to_string(),
-            "eval step 7 a: loss 0.4473 margin +0.750 opa 50.00 % preference accuracy 50.00 %"
+            "eval step 7 a: loss 0.4473 margin +0.750 preference accuracy 50.00 % opa 50.00 % (chance 50 %)"
         );
+        assert!(!two(0)[0].to_string().contains("opa"), "an untuned model ties with itself");
     }
 
     #[test]

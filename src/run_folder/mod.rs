@@ -10,6 +10,7 @@ pub mod purpose;
 pub mod summary;
 pub mod tensorboard;
 pub mod train_log;
+pub mod wall_time;
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;

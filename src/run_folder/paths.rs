@@ -72,6 +72,11 @@ impl Paths {
         self.0.join(SUMMARY_FILE)
     }
 
+    /// How long the processes of the run have worked on it.
+    pub fn wall_time(&self) -> PathBuf {
+        self.0.join("wall_time.json")
+    }
+
     /// The folder of figures, scores and generations.
     pub fn evaluations(&self) -> PathBuf {
         self.0.join("eval")

@@ -78,6 +78,6 @@ pub struct TrainingSummary {
     pub stopped_early: Option<String>,
     /// Which step's adapter was exported and why; none without `eval.best_metric`.
     pub exported: Option<String>,
-    /// Wall time of the whole command, evaluation included.
+    /// Wall time of all processes of the run, evaluation included, seconds.
     pub wall_time_s: f64,
 }

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use crate::disk::atomic;
+use crate::metrics::Metric;
 use crate::run_folder::eval_log::EvalRecord;
 use crate::run_folder::train_log::{StepRecord, stepping_s};
 
@@ -118,7 +119,9 @@ fn eval_event(records: &[EvalRecord], wall_time: f64) -> Vec<u8> {
     let mut summary = Vec::new();
     for record in records {
         let set = if records.len() > 1 { format!("{}_", record.set) } else { String::new() };
-        for (name, value) in &record.figures {
+        // Before training policy and reference are one: OPA has no figure of that state.
+        let has = |name: &str| record.step > 0 || name != Metric::Opa.name();
+        for (name, value) in record.figures.iter().filter(|(name, _)| has(name)) {
             summary.extend(scalar(&format!("eval/{set}{name}"), *value));
         }
     }
@@ -191,6 +194,18 @@ fn crc32c(data: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn opa_begins_after_the_first_step() {
+        let tags = |step| {
+            let figures = [Metric::Opa, Metric::OpaMarginMean].map(|m| (m.name().to_owned(), 0.5));
+            let record =
+                EvalRecord { step, epoch: 0.0, set: "a".into(), pairs: 1, figures: figures.into() };
+            let event = eval_event(&[record], 0.0);
+            event.windows(8).filter(|bytes| *bytes == b"eval/opa").count()
+        };
+        assert_eq!((tags(0), tags(5)), (1, 2), "opa_margin_mean has a figure of an untuned model");
+    }
 
     #[test]
     fn the_checksum_is_castagnolis() {

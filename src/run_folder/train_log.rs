@@ -57,7 +57,7 @@ pub struct StepRecord {
     pub tokens_per_second: Option<f64>,
     /// TFLOP/s, counting 4 N FLOP per computed token.
     pub model_tflops: f64,
-    /// Share of this machine's matmul rate.
+    /// Share of the best rate seen so far, a plain matmul's or a step's; at most 1.
     pub mfu: Option<f64>,
     /// The most memory held at once so far, GiB.
     pub peak_memory_gib: Option<f64>,
@@ -148,7 +148,7 @@ fn missing(records: &[StepRecord], steps: usize) -> Vec<usize> {
 
 /// The summary of `records`, the log of a run that took `steps` steps. Claims nothing of steps without a record.
 ///
-/// - `wall_time_s`: of the whole command.
+/// - `wall_time_s`: of all processes of the run.
 pub fn summary(records: &[StepRecord], steps: usize, wall_time_s: f64) -> TrainingSummary {
     let first = records.first().filter(|record| record.step == 1);
     let last = records.last().filter(|record| record.step == steps);

@@ -131,9 +131,10 @@ impl<'a> Session<'a> {
         };
         if is_run {
             verbosity.note(format!(
-                "model: {:.1} M parameters, {dtype:?} on {place}; {:?} activations, {} tokens at once",
+                "model: {:.1} M parameters, {} on {place}; activations: {}, {} tokens at once",
                 model.shape.parameters() as f64 / 1e6,
-                engine.keep,
+                dtype.as_str(),
+                engine.keep.name(),
                 engine.micro_batch_tokens
             ));
         }

@@ -92,15 +92,25 @@ impl Judge {
         None
     }
 
+    /// What the best evaluation has to beat: the model before training, or for OPA, which has no figure of that state, chance.
+    fn baseline(&self, records: &[EvalRecord]) -> Option<f64> {
+        if self.metric == Metric::Opa { Some(0.5) } else { self.at_start(records) }
+    }
+
+    /// The baseline in words.
+    pub fn baseline_name(&self) -> &'static str {
+        if self.metric == Metric::Opa { "chance, 50 %" } else { "the model before training" }
+    }
+
     /// Value of the metric before training; none without that evaluation.
     pub fn at_start(&self, records: &[EvalRecord]) -> Option<f64> {
         let start = |record: &&EvalRecord| record.step == 0 && record.set == self.set;
         self.value(records.iter().find(start)?)
     }
 
-    /// Whether `best` is worse than the evaluation before training.
-    pub fn is_worse_than_start(&self, best: Best, records: &[EvalRecord]) -> bool {
-        self.at_start(records).is_some_and(|start| self.gain(best.value, start) < 0.0)
+    /// Whether `best` is worse than the baseline.
+    pub fn is_worse_than_baseline(&self, best: Best, records: &[EvalRecord]) -> bool {
+        self.baseline(records).is_some_and(|start| self.gain(best.value, start) < 0.0)
     }
 
     /// Metric and set, such as `preference_accuracy of MVP_test`.
@@ -154,7 +164,12 @@ mod tests {
         assert_eq!(opa.best(&values, 40), Some(Best { step: 20, value: 0.7 }));
         assert_eq!(opa.best(&values, 19), Some(Best { step: 10, value: 0.5 }));
         assert_eq!(opa.best(&values, 9), None);
-        assert!(opa.is_worse_than_start(Best { step: 20, value: 0.7 }, &values));
+        let worse =
+            |judge: &Judge, value| judge.is_worse_than_baseline(Best { step: 20, value }, &values);
+        assert!(
+            !worse(&opa, 0.7) && worse(&opa, 0.49),
+            "chance, whatever is logged before training"
+        );
         assert_eq!(opa.stop(&values), None, "a patience of 0 never ends");
     }
 
@@ -185,11 +200,12 @@ mod tests {
 
     #[test]
     fn the_start_of_another_set_is_not_the_start_of_this_one() {
-        let values = records(Metric::Opa, &[0.9, 0.5]);
-        let (own, other) = (judge(Metric::Opa, 0, 0.0), records(Metric::Opa, &[8.9, 0.5]));
+        let metric = Metric::PreferenceAccuracy;
+        let values = records(metric, &[0.9, 0.5]);
+        let (own, other) = (judge(metric, 0, 0.0), records(metric, &[8.9, 0.5]));
         assert_eq!(own.at_start(&values), Some(0.9), "the other set's is 8.1 and comes first");
         assert_eq!(own.at_start(&other), Some(8.9), "the other set's is 0.1 and comes first");
-        assert!(own.is_worse_than_start(Best { step: 10, value: 0.5 }, &other));
+        assert!(own.is_worse_than_baseline(Best { step: 10, value: 0.5 }, &other));
         assert_eq!(own.at_start(&values[2..]), None, "no evaluation before training");
     }
 

@@ -7,6 +7,7 @@ use crate::machine::{peak, rate};
 use crate::run_folder::eval_log::EvalRecord;
 use crate::run_folder::tensorboard::TensorBoard;
 use crate::run_folder::train_log::{Log, StepRecord, finite};
+use crate::run_folder::wall_time::WallTime;
 use crate::session::Session;
 use crate::train::checkpoint;
 use crate::train::launched::Launched;
@@ -17,11 +18,12 @@ use crate::train::state::{Cursor, State};
 pub(super) struct Books<'a> {
     session: &'a Session<'a>,
     log: &'a mut Log,
+    clock: &'a mut WallTime,
     tensorboard: TensorBoard,
     progress: Progress,
     verbosity: Verbosity,
-    /// Measured matmul rate, TFLOP/s; `mfu` is a share of it.
-    ceiling_tflops: f64,
+    /// The best rate seen so far: the measured matmul rate or that of a step; `mfu` is a share of it.
+    ceiling: Ceiling,
     /// Skipped steps in a row at which the run fails.
     pub(super) max_skipped_steps: usize,
 }
@@ -35,8 +37,10 @@ impl<'a> Books<'a> {
         step: usize,
         log: &'a mut Log,
         evaluations: &[EvalRecord],
+        clock: &'a mut WallTime,
     ) -> Result<Self> {
         let (model, verbosity) = (&session.model, session.options.verbosity);
+        let measured = rate::matmul_tflops(&model.shape, model.dtype, &model.device)?;
         Ok(Self {
             session,
             tensorboard: TensorBoard::open(
@@ -44,12 +48,18 @@ impl<'a> Books<'a> {
                 log.records(),
                 evaluations,
             )?,
+            ceiling: Ceiling::of(measured, log.records()),
             log,
+            clock,
             progress: verbosity.progress("train", "steps", step as u64, plan.steps() as u64),
             verbosity,
-            ceiling_tflops: rate::matmul_tflops(&model.shape, model.dtype, &model.device)?,
             max_skipped_steps: session.config.train.max_skipped_steps,
         })
+    }
+
+    /// Saves the run's wall time after step `step`.
+    pub(super) fn save_time(&mut self, step: usize) -> Result<()> {
+        self.clock.save(step)
     }
 
     /// Prints a line without breaking the progress bar.
@@ -118,7 +128,7 @@ impl<'a> Books<'a> {
 
     /// The `train.jsonl` record of a finished step.
     fn record(
-        &self,
+        &mut self,
         step: &Launched,
         norm: f64,
         skipped: bool,
@@ -149,9 +159,49 @@ impl<'a> Books<'a> {
             tokens_computed: output.tokens_computed,
             tokens_per_second: finite(output.tokens_computed as f64 / step_time_s),
             model_tflops,
-            mfu: finite(model_tflops / self.ceiling_tflops),
+            mfu: self.ceiling.share(model_tflops),
             peak_memory_gib: peak::peak_memory_gib(&model.device),
             skipped,
         })
+    }
+}
+
+/// The best rate seen so far, TFLOP/s. The matmul is timed once, perhaps while the machine is busy; a step that is faster raises it.
+struct Ceiling(f64);
+
+impl Ceiling {
+    /// `measured`: rate of a plain matmul; `records`: steps of the run so far.
+    fn of(measured: f64, records: &[StepRecord]) -> Self {
+        let mut ceiling = Self(measured);
+        records.iter().for_each(|record| ceiling.raise(record.model_tflops));
+        ceiling
+    }
+
+    fn raise(&mut self, tflops: f64) {
+        if tflops.is_finite() {
+            self.0 = self.0.max(tflops);
+        }
+    }
+
+    /// `tflops` as a share of the best rate, itself included: at most 1.
+    fn share(&mut self, tflops: f64) -> Option<f64> {
+        self.raise(tflops);
+        finite(tflops / self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_step_is_faster_than_the_best_rate_seen() {
+        let mut ceiling = Ceiling::of(1.0, &[]);
+        assert_eq!(ceiling.share(0.5), Some(0.5));
+        assert_eq!(ceiling.share(1.63), Some(1.0), "the matmul was timed on a busy machine");
+        assert_eq!(ceiling.share(0.815), Some(0.5));
+        assert_eq!(ceiling.share(f64::INFINITY), None);
+        let earlier = StepRecord { model_tflops: 2.0, ..StepRecord::default() };
+        assert_eq!(Ceiling::of(1.0, &[earlier]).share(1.0), Some(0.5), "a resumed run");
     }
 }

@@ -247,8 +247,9 @@ impl<'a> Evaluations<'a> {
         training.stopped_early = self
             .stopped()
             .map(|at| format!("after step {at} of {}: {}", self.plan.steps(), judge.reason()));
-        if judge.is_worse_than_start(best, self.log.records()) {
-            verbosity.warn(format!("no step has a better {title} than the model before training"));
+        if judge.is_worse_than_baseline(best, self.log.records()) {
+            let baseline = judge.baseline_name();
+            verbosity.warn(format!("no step has a better {title} than {baseline}"));
         }
     }
 }

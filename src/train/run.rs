@@ -11,6 +11,7 @@ use crate::report::{RunReport, page};
 use crate::run_folder::guard::Resume;
 use crate::run_folder::purpose::Purpose;
 use crate::run_folder::train_log::{self, Log};
+use crate::run_folder::wall_time::WallTime;
 use crate::session::{Options, Session};
 use crate::train::books::Books;
 use crate::train::evaluations::Evaluations;
@@ -31,6 +32,8 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let plan = Plan::new(session.inputs.train.len(), &config.data, &config.train);
     let recipe = Recipe::of(config);
     let mut state = checkpoint::newest_or_fresh(&session)?;
+    let (clock, steps) = (session.folder.wall_time(), session.folder.log());
+    let mut clock = WallTime::open(&clock, &steps, begun)?;
     let mut evaluations = Evaluations::open(&session, &plan, state.cursor.step)?;
     let mut log = Log::open(&session.folder.log(), state.cursor.step)?;
     let damage = log.damage();
@@ -45,9 +48,12 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         recipe.announce(options.verbosity);
         let reference = reference::logps(&session, &plan.visited())?;
         let recorded = evaluations.recorded();
-        let mut books = Books::open(&session, &plan, state.cursor.step, &mut log, recorded)?;
+        clock.save(state.cursor.step)?;
+        let step = state.cursor.step;
+        let mut books = Books::open(&session, &plan, step, &mut log, recorded, &mut clock)?;
         let trained =
             train(&session, &plan, &recipe, &reference, &mut state, &mut evaluations, &mut books);
+        books.save_time(state.cursor.step)?;
         if trained.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
             books.save(&state)?; // an interruption saves here and nowhere else
         }
@@ -57,8 +63,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let exported = evaluations.exported(state)?;
     export::adapter(&session, &exported.adapter)?;
     evaluations.after(&exported, &log)?;
-    let mut training =
-        train_log::summary(log.records(), exported.last, begun.elapsed().as_secs_f64());
+    let mut training = train_log::summary(log.records(), exported.last, clock.seconds());
     evaluations.describe(&exported, &mut training);
     let adapter_dir = session.folder.adapter().display().to_string();
     let mut summary = session.summary("run", adapter_dir, Some(training));
@@ -88,6 +93,7 @@ fn train(
     for n in state.cursor.step..=plan.steps() {
         if evaluations.due(n) {
             evaluations.during(state, books)?;
+            books.save_time(n)?;
         }
         if let Some(why) = evaluations.stop_reason() {
             books.note(why);
@@ -115,6 +121,7 @@ fn train(
         }
         if saves {
             books.save(state)?;
+            books.save_time(done)?;
         }
     }
     Ok(())

@@ -53,7 +53,7 @@ fn table(run: &Run, report: &RunReport) -> Table {
     rows
 }
 
-/// Name and printed value of everything measured over the training; `wall_time_s`: of the whole command.
+/// Name and printed value of everything measured over the training; `wall_time_s`: of all processes of the run.
 fn training_rows(
     training: &TrainingSummary,
     steps: &[StepRecord],
@@ -83,7 +83,8 @@ fn training_rows(
         ),
         (
             "share of the machine's matmul rate, median",
-            median(|step| step.mfu).map(|share| format!("{:.1} %", 100.0 * share)),
+            median(|step| step.mfu.filter(|share| *share <= 1.0))
+                .map(|share| format!("{:.1} %", 100.0 * share)),
         ),
         ("peak memory", training.peak_memory_gib.map(|gib| format!("{gib:.2} GiB"))),
     ]

@@ -12,7 +12,12 @@ use crate::report::text::Text;
 
 /// The metrics that have axes, as the rows name them.
 const METRICS: [(Metric, &str); 2] =
-    [(Metric::Opa, "OPA"), (Metric::PreferenceAccuracy, "accuracy")];
+    [(Metric::PreferenceAccuracy, "accuracy"), (Metric::Opa, "OPA")];
+
+/// Whether `metric` has figures of the state in question: an untuned model has no OPA, since policy and reference are one.
+fn has_state(metric: Metric, is_tuned: bool) -> bool {
+    is_tuned || metric != Metric::Opa
+}
 
 /// The axes before and after, then the gaps of every attribute; empty for a set without axes.
 pub fn section(id: String, set: &States<'_>) -> Section {
@@ -23,7 +28,7 @@ pub fn section(id: String, set: &States<'_>) -> Section {
             "All in percent. Agreement: of a user's pairs of instances, the share with the same outcome, averaged over the users with two or more. \
              Gap: the best group's share less the worst's.",
         ));
-        let sentences = sentences(set.newest());
+        let sentences = sentences(set.newest(), set.is_tuned());
         if !sentences.is_empty() {
             parts.push(Part::List(sentences));
         }
@@ -63,15 +68,16 @@ fn consistency(set: &SetResult, metric: Metric) -> Option<&Consistency> {
 /// Four rows for each metric: share won, agreement, agreement by chance, widest gap.
 fn before_and_after(set: &States<'_>) -> Table {
     let mut rows = Table::new(["axis", "before", "after", "change"]);
-    for (metric, name) in METRICS {
-        // Before tuning, policy and reference are one, so OPA has no figure of that state.
-        let before = set.before.filter(|_| metric != Metric::Opa || !set.is_tuned());
+    for (metric, name) in METRICS.into_iter().filter(|(one, _)| has_state(*one, set.is_tuned())) {
+        let before = set.before.filter(|_| has_state(metric, false));
+        let null =
+            if metric == Metric::Opa { format!(", {}", cell::CHANCE) } else { String::new() };
         let mut row = |axis: &str, print: &dyn Fn(&SetResult) -> Option<String>, change| {
             let [before, after] = [before, set.after].map(|set| cell::or_none(set.and_then(print)));
             rows.push([format!("{name}: {axis}"), before, after, cell::or_none(change)]);
         };
         row(
-            "share won",
+            &format!("share won{null}"),
             &|set| Some(cell::figure(metric, set.overall.get(metric))),
             before.and(set.change()).map(|c| cell::change(metric, c.overall.get(metric))),
         );
@@ -102,9 +108,9 @@ fn before_and_after(set: &States<'_>) -> Table {
 }
 
 /// Consistency and widest gap of each metric with what the table has no column for: users, groups, the gap of shuffled users.
-fn sentences(set: &SetResult) -> Vec<Text> {
+fn sentences(set: &SetResult, is_tuned: bool) -> Vec<Text> {
     let mut sentences = Vec::new();
-    for axes in &set.axes {
+    for axes in set.axes.iter().filter(|axes| has_state(axes.metric, is_tuned)) {
         let (metric, name) = (axes.metric, axes.metric.name());
         if let Some(consistency) = &axes.consistency {
             sentences.push(format!(
@@ -156,14 +162,44 @@ fn gaps(set: &States<'_>) -> Vec<Part> {
             extreme(&fairness.worst),
         ]);
     }
+    let all = now.fairness.len();
     let wide = now.fairness.iter().filter(|f| f.gap.value > f.shuffled_gap).count();
     let reading = format!(
-        "{wide} of {} gaps are wider than 95 of 100 gaps that shuffling the users over the groups gives; a narrower one says nothing of the groups.",
-        now.fairness.len()
+        "{wide} of {all} gaps are wider than 95 of 100 gaps that shuffling the users over the groups gives; by chance {:.2} would be (5 % of {all}). A \
+         narrower one says nothing of the groups.",
+        0.05 * all as f64
     );
     vec![Part::Table(rows), Part::reading(reading)]
 }
 
 fn extreme(group: &Extreme) -> String {
     format!("{}, {} (n = {})", group.label, cell::percent(group.value), group.n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::folder::sample::run;
+
+    #[test]
+    fn the_number_of_wide_gaps_stands_beside_that_expected_by_chance() {
+        let mut run = run();
+        let fairness = |gap: f64| Fairness {
+            attribute: "age".into(),
+            groups: 2,
+            gap: run.after.as_ref().unwrap().sets[0].overall.opa,
+            best: Extreme { label: "a".into(), value: 0.9, n: 10 },
+            worst: Extreme { label: "b".into(), value: 0.1, n: 10 },
+            shuffled_gap: gap,
+        };
+        let mut all = vec![fairness(0.9); 12];
+        all.push(fairness(0.1));
+        let set = &mut run.after.as_mut().unwrap().sets[0];
+        set.axes.iter_mut().for_each(|axes| axes.fairness.clone_from(&all));
+        let section = section("a".into(), &run.states()[0]);
+        let Some(Part::Sentence(_, reading)) = section.parts.last() else { panic!("a reading") };
+        let expected = "1 of 13 gaps are wider than 95 of 100 gaps that shuffling";
+        assert!(reading.to_string().starts_with(expected), "{reading}");
+        assert!(reading.to_string().contains("by chance 0.65 would be (5 % of 13)"), "{reading}");
+    }
 }

@@ -41,7 +41,7 @@ const ACCURACY: Compared = Compared::Metric(Metric::PreferenceAccuracy);
 const COLUMNS: [Column; 3] = [
     Column { name: "accuracy before", figure: ACCURACY, state: State::Before },
     Column { name: "accuracy", figure: ACCURACY, state: State::After },
-    Column { name: "OPA", figure: Compared::Metric(Metric::Opa), state: State::After },
+    Column { name: "OPA, chance 50 %", figure: Compared::Metric(Metric::Opa), state: State::After },
 ];
 
 /// Further columns of a set that has SPMR in any run.
@@ -57,7 +57,7 @@ pub fn section(runs: &[&Run]) -> Section {
     let parts = vec![
         Part::Table(comparison(runs)),
         Part::note(Text::marked(
-            "All in percent, with 95 % bootstrap intervals clustered by user. Accuracy: share of pairs with `s(w) > s(l)`. OPA: the paper's Eq. 3, strict. \
+            "All in percent, with 95 % bootstrap intervals clustered by user. Accuracy: share of pairs with `s(w) > s(l)`. OPA: the paper's Eq. 3, strict; it has no before, and chance is 50 %. \
              The paper's untuned figures stand under accuracy before, which is all they can be, its tuned ones under OPA.",
         )),
         Part::Charts(charts),
@@ -195,7 +195,7 @@ fn dots(runs: &[&Run], set: &str) -> Option<Chart> {
         caption: set.to_owned(),
         unit: String::new(),
         svg: chart.draw()?,
-        reading: "Ring: accuracy before; disc: accuracy after; diamond: OPA after; lines are 95 % intervals.".into(),
+        reading: "Ring: accuracy before; disc: accuracy after; diamond: OPA after; lines are 95 % intervals; the dashed line is OPA's chance, 50 %.".into(),
     })
 }
 

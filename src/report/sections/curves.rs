@@ -3,6 +3,7 @@
 use std::f64::consts::LN_2;
 
 use crate::metrics::{Evaluation, Figure, Metric};
+use crate::report::cell;
 use crate::report::folder::Run;
 use crate::report::section::{Chart, Part, Section};
 use crate::report::states::set_names;
@@ -162,12 +163,22 @@ fn states(run: &Run) -> Vec<(usize, &Evaluation)> {
     before.chain(during).chain(after).collect()
 }
 
+/// The figure of each state with its step. Before the first step policy and reference are one, so OPA has no figure of that state.
+fn figures<'a>(
+    set: &str,
+    metric: Metric,
+    states: &[(usize, &'a Evaluation)],
+) -> Vec<(f64, &'a Figure)> {
+    let has = |step: usize| metric != Metric::Opa || step > 0;
+    let figure = |(step, evaluation): &(usize, &'a Evaluation)| {
+        Some((*step as f64, evaluation.set(set)?.overall.get(metric)))
+    };
+    states.iter().filter(|(step, _)| has(*step)).filter_map(figure).collect()
+}
+
 fn evaluation_chart(set: &str, states: &[(usize, &Evaluation)]) -> Option<Chart> {
     let line = |metric: Metric, name: &str, class: &str| {
-        let figures = states.iter().filter_map(|(step, evaluation)| {
-            Some((*step as f64, evaluation.set(set)?.overall.get(metric)))
-        });
-        let figures: Vec<(f64, &Figure)> = figures.collect();
+        let figures = figures(set, metric, states);
         Line {
             name: name.to_owned(),
             class: class.to_owned(),
@@ -179,13 +190,13 @@ fn evaluation_chart(set: &str, states: &[(usize, &Evaluation)]) -> Option<Chart>
         title: format!("{set} during training"),
         x_label: "optimizer step".to_owned(),
         lines: vec![
-            line(Metric::Opa, "OPA", "opa"),
             line(Metric::PreferenceAccuracy, "accuracy", "after"),
+            line(Metric::Opa, "OPA", "opa"),
         ],
-        reference: Some((50.0, "a coin".to_owned())),
+        reference: Some((50.0, cell::CHANCE.to_owned())),
     };
     let reading = format!(
-        "{} states of the model; OPA is 0 before the first step, where policy and reference are one.",
+        "{} states of the model; OPA begins after the first step, for before it policy and reference are one, and its chance is 50 %.",
         states.len()
     );
     Some(Chart {
@@ -204,6 +215,20 @@ fn mark(x: f64, figure: &Figure) -> Point {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_curve_of_opa_begins_after_the_first_step() {
+        let mut run = crate::report::folder::sample::run();
+        run.steps = vec![StepRecord { step: 10, ..StepRecord::default() }];
+        run.during = vec![(5, run.after.clone().unwrap())];
+        let steps = |metric| -> Vec<f64> {
+            figures("UF-P-4", metric, &states(&run)).iter().map(|(step, _)| *step).collect()
+        };
+        assert_eq!(steps(Metric::PreferenceAccuracy), [0.0, 5.0, 10.0]);
+        assert_eq!(steps(Metric::Opa), [5.0, 10.0]);
+        let Part::Charts(charts) = &evaluations(&run).parts[0] else { panic!("charts") };
+        assert!(charts[0].svg.contains(cell::CHANCE), "{}", charts[0].svg);
+    }
 
     #[test]
     fn a_reading_compares_the_first_with_the_last_tenth_and_skips_missing_values() {

@@ -46,7 +46,7 @@ const AFTER: [Series; 2] = [
         shape: Shape::Diamond,
         metric: Metric::Opa,
         name: "OPA",
-        full_name: "OPA after",
+        full_name: "OPA after (dashed line: chance 50 %)",
     },
 ];
 

@@ -49,7 +49,7 @@ fn worst(groups: &[&Group], is_tuned: bool) -> Table {
     let mut sorted: Vec<&&Group> = groups.iter().collect();
     sorted.sort_by(|a, b| accuracy(a).total_cmp(&accuracy(b)));
     sorted.truncate(WORST);
-    let mut rows = Table::new(["group", "n", "accuracy", "change", "OPA"]);
+    let mut rows = Table::new(["group", "n", "accuracy", "change", &opa_header("OPA")]);
     for group in sorted {
         let Cells { name, pairs, accuracy, change, opa, .. } = Cells::of(group, is_tuned);
         rows.push([name, pairs, accuracy, change, opa]);
@@ -59,13 +59,19 @@ fn worst(groups: &[&Group], is_tuned: bool) -> Table {
 
 /// Every group, in the order of the attributes.
 fn every(groups: &[&Group], is_tuned: bool) -> Table {
+    let opa = opa_header("opa (%)");
     let mut rows =
-        Table::new(["group", "pairs", "users", "opa (%)", "preference_accuracy (%)", "change"]);
+        Table::new(["group", "pairs", "users", "preference_accuracy (%)", "change", &opa]);
     for group in groups {
         let Cells { name, pairs, users, opa, accuracy, change } = Cells::of(group, is_tuned);
-        rows.push([name, pairs, users, opa, accuracy, change]);
+        rows.push([name, pairs, users, accuracy, change, opa]);
     }
     rows
+}
+
+/// The column of OPA with its null.
+fn opa_header(name: &str) -> String {
+    format!("{name}, {}", cell::CHANCE)
 }
 
 /// What the tables print of a group.
@@ -103,5 +109,5 @@ fn too_small(groups: &[&Group]) -> String {
         .iter()
         .map(|group| format!("{} ({})", group_name(&group.attribute, &group.label), group.n))
         .collect();
-    format!("Too few pairs, or pairs of one user, for a number: {}.", named.join(", "))
+    format!("Too few pairs, or too few users, for a number: {}.", named.join(", "))
 }

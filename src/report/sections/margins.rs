@@ -1,6 +1,7 @@
 //! How far the preferred answers are ahead, as distributions before and after tuning.
 
 use crate::metrics::PairScore;
+use crate::report::cell;
 use crate::report::section::{Chart, Part};
 use crate::report::set_files::SetFiles;
 use crate::report::svg::{Histogram, Series};
@@ -43,9 +44,10 @@ fn moved(after: &[PairScore]) -> Option<Chart> {
         after.iter().map(|score| score.policy_margin() - score.reference_margin()).collect();
     let ties = moved.iter().filter(|moved| moved.abs() <= 0.0).count();
     let reading = format!(
-        "OPA is the share right of 0: {} of {} pairs moved towards the preferred answer, {ties} stayed where they were.",
+        "OPA is the share right of 0: {} of {} pairs moved towards the preferred answer, {ties} stayed where they were; {} is half of them.",
         positive(&moved),
-        moved.len()
+        moved.len(),
+        cell::CHANCE
     );
     chart(
         "OPA margin: how far tuning moved each pair",

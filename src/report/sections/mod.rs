@@ -25,10 +25,6 @@ use crate::report::states::States;
 use crate::report::table1::Table1;
 use crate::report::text::Text;
 
-/// The limit of the bootstrap.
-const NO_WIDTH: &str =
-    "An interval without width, at 0 or 100 %, says nothing: every resample repeats the value.";
-
 /// The page of one run, or of several side by side; each with its folder.
 pub fn page(runs: &[(&Run, &Path)]) -> Page {
     match runs {
@@ -39,7 +35,7 @@ pub fn page(runs: &[(&Run, &Path)]) -> Page {
 
 fn one(run: &Run, folder: &Path) -> Page {
     let report = run.report(folder);
-    let mut sections = vec![table1(run), training(run)];
+    let mut sections = vec![table1(run, &report), training(run)];
     sections.extend(details(run, &report));
     Page {
         title: report.title.clone(),
@@ -58,7 +54,9 @@ fn several(runs: &[(&Run, &Path)]) -> Page {
     for (index, (run, folder)) in runs.iter().enumerate() {
         let (id, title) = (format!("run{index}"), format!("Run {}", run.name));
         let report = run.report(folder);
-        let mut section = Section::new(id, title, head(run, &report));
+        let mut parts = head(run, &report);
+        parts.extend(report.cautions.iter().cloned().map(Part::reading));
+        let mut section = Section::new(id, title, parts);
         details(run, &report).into_iter().for_each(|inner| section.add(inner));
         sections.push(section);
     }
@@ -77,12 +75,10 @@ fn head(run: &Run, report: &RunReport) -> Vec<Part> {
     [Some(lead), tiles::part(run)].into_iter().flatten().collect()
 }
 
-fn table1(run: &Run) -> Section {
+fn table1(run: &Run, report: &RunReport) -> Section {
     let (before, after) = (run.before.as_ref(), run.after.as_ref());
     let parts = if before.is_some() || after.is_some() {
-        let mut parts = Table1::new(before, after).into_parts();
-        parts.push(Part::note(NO_WIDTH));
-        parts
+        Table1::new(before, after).below(&report.cautions).into_parts()
     } else {
         vec![Part::missing("This run was not evaluated.")]
     };
@@ -134,10 +130,11 @@ mod tests {
         for part in [
             "### File helpfulness, 2 pairs\n",
             "### File honesty, 2 pairs\n",
-            "| opa (%) | 0.00 [0.00, 0.00] | 75.00 [",
+            "| opa (%), chance 50 % | - | 75.00 [",
             "4 pairs in 3 clusters (a user, or a pair without one); 40 scored tokens",
             // Before, all four pairs tie; after, the one that did not move.
-            "| 4 | 1 |\n",
+            "] | - | - | 1 |\n",
+            "Before tuning 4 of 4 pairs tie",
         ] {
             assert!(page.contains(part), "`{part}` is not in\n{page}");
         }
@@ -162,6 +159,50 @@ mod tests {
         ] {
             assert!(page.contains(line), "`{line}` is not in\n{page}");
         }
+    }
+
+    #[test]
+    fn opa_stands_beside_its_chance_and_has_no_before_and_no_change() {
+        let page = markdown_of(&run());
+        let place =
+            |part: &str| page.find(part).unwrap_or_else(|| panic!("no `{part}` in\n{page}"));
+        let accuracy = place("- UF-P-4: preference accuracy: 75.00 %, 95 % interval");
+        let opa = place("- UF-P-4: OPA: 75.00 %, 95 % interval");
+        assert!(accuracy < opa, "what can be compared with before leads");
+        let line = page[opa..].lines().next().unwrap();
+        assert!(line.ends_with("n = 4, chance 50 %"), "{line}");
+        for line in page.lines().filter(|line| line.starts_with("| opa (%), chance 50 % |")) {
+            let cells: Vec<&str> = line.split(" | ").collect();
+            assert_eq!((cells[1], cells[3], cells[4]), ("-", "-", "-"), "{line}");
+        }
+        // A model that was not tuned has no OPA at all.
+        let untuned = markdown_of(&Run { after: None, ..run() });
+        assert!(
+            !untuned.contains("UF-P-4: OPA:") && !untuned.contains("OPA: share won"),
+            "{untuned}"
+        );
+        assert!(untuned.contains("| opa (%), chance 50 % | - | - | - | - | - |"), "{untuned}");
+    }
+
+    #[test]
+    fn the_set_that_chose_the_step_says_so_in_its_tiles_and_above_table_1() {
+        let mut run = run();
+        let eval = "[eval]\nbest_metric = \"opa\"\n[[eval.sets]]\nname = \"UF-P-4\"\nfiles = [\"embedded:a\"]\n";
+        run.config = eval.parse().unwrap();
+        run.summary.as_mut().unwrap().training.as_mut().unwrap().exported = Some("step 4".into());
+        let page = markdown_of(&run);
+        assert_eq!(page.matches("chance 50 %, chosen on this set\n").count(), 1, "{page}");
+        let table = page.find("| Llama2-7b, paper").unwrap();
+        for caution in ["UF-P-4: chosen on this set.", "says nothing about alignment"] {
+            assert!(page[..table].contains(caution), "`{caution}` is not above the paper's rows");
+        }
+        let card = run.report(Path::new("runs/a")).to_model_card("b", &[], &[]);
+        let table = card.find("| Llama2-7b, paper").unwrap();
+        assert!(
+            card[..table].contains("chosen on this set") && card[..table].contains("alignment")
+        );
+        run.config["eval"].as_table_mut().unwrap().insert("best_set".into(), "other".into());
+        assert!(!markdown_of(&run).contains("chosen on this set"));
     }
 
     #[test]

@@ -32,8 +32,19 @@ pub fn section(id: String, set: &States<'_>, files: &SetFiles) -> Section {
             ));
         }
     }
+    parts.extend(set.before.and_then(ties_before).map(Part::note));
     parts.push(margins::part(files));
     Section::new(id, format!("{}: figures", set.name), parts)
+}
+
+/// Why OPA has no figure before tuning.
+fn ties_before(set: &SetResult) -> Option<String> {
+    let ties = set.overall.opa.ties.filter(|&ties| ties > 0)?;
+    Some(format!(
+        "Before tuning {} of {} pairs tie in OPA: policy and reference are one model there, so OPA has no before and no change. Its null is 50 %.",
+        units::count(ties),
+        units::count(set.n)
+    ))
 }
 
 fn counts(set: &SetResult) -> String {
@@ -53,10 +64,23 @@ fn counts(set: &SetResult) -> String {
     )
 }
 
-/// One row per metric: before, after, the paired difference, and the ties of strict comparisons.
+/// The order of the rows: what can be compared with before leads.
+const ROWS: [Metric; 6] = [
+    Metric::PreferenceAccuracy,
+    Metric::Opa,
+    Metric::PreferenceAccuracyNormalized,
+    Metric::OpaMarginMean,
+    Metric::RewardMarginMean,
+    Metric::DpoLoss,
+];
+
+/// One row per metric: before, after, the paired difference, and the ties of strict comparisons. OPA has neither a before nor a
+/// change.
 fn figures(before: Option<&Metrics>, after: Option<&Metrics>, change: Option<&Metrics>) -> Part {
     let mut rows = Table::new(["figure", "before", "after", "change", "ties before", "ties after"]);
-    for metric in Metric::ALL {
+    for metric in ROWS {
+        let has_before = metric != Metric::Opa;
+        let (before, change) = (before.filter(|_| has_before), change.filter(|_| has_before));
         let figure = |metrics: Option<&Metrics>| {
             cell::or_none(metrics.map(|metrics| cell::figure(metric, metrics.get(metric))))
         };

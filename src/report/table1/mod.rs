@@ -11,12 +11,13 @@ use crate::report::table::{RowKind, Table, wrap};
 use crate::report::text::Text;
 
 /// Label and metric of the rows of a run.
-const ACCURACY: (&str, Metric) = ("this run: accuracy [1]", Metric::PreferenceAccuracy);
-const OPA: (&str, Metric) = ("this run: OPA [2]", Metric::Opa);
+const ACCURACY: (&str, Metric) = ("this run: accuracy", Metric::PreferenceAccuracy);
+const OPA: (&str, Metric) = ("this run: OPA, chance 50 %", Metric::Opa);
 
 /// The rows and the notes that explain them, for the console and for a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table1 {
+    cautions: Vec<Text>,
     table: Table,
     notes: Vec<Text>,
 }
@@ -67,25 +68,41 @@ impl Table1 {
             push_paper(&mut table, base, Some(true));
         }
         if let Some(after) = after {
-            for figure in [OPA, ACCURACY] {
+            for figure in [ACCURACY, OPA] {
                 table.push_as(RowKind::Own, run_cells(figure, "yes", after, &columns));
             }
         }
         if base.is_none() && has_paper_set {
             push_paper(&mut table, None, None);
         }
-        Self { table, notes: notes::notes(before, after, model, base.is_some(), has_paper_set) }
+        Self {
+            cautions: Vec::new(),
+            table,
+            notes: notes::notes(before, after, model, base.is_some(), has_paper_set),
+        }
     }
 
-    /// Plain aligned text in at most 100 columns, notes below.
+    /// The same with `cautions` above it.
+    pub fn below(self, cautions: &[Text]) -> Self {
+        Self { cautions: cautions.to_vec(), ..self }
+    }
+
+    /// Plain aligned text in at most 100 columns, cautions above, notes below.
     pub fn to_text(&self) -> String {
-        let notes: Vec<String> = self.notes.iter().map(|note| wrap(&note.to_string())).collect();
-        format!("{}\n{}\n", self.table.to_text(2), notes.join("\n"))
+        let wrapped = |texts: &[Text]| -> Vec<String> {
+            texts.iter().map(|text| wrap(&text.to_string())).collect()
+        };
+        let above: String =
+            wrapped(&self.cautions).iter().map(|caution| format!("{caution}\n\n")).collect();
+        format!("{above}{}\n{}\n", self.table.to_text(2), wrapped(&self.notes).join("\n"))
     }
 
-    /// The table and the notes below it.
+    /// The cautions, the table and the notes below it.
     pub fn into_parts(self) -> Vec<Part> {
-        std::iter::once(Part::Table(self.table))
+        self.cautions
+            .into_iter()
+            .map(Part::reading)
+            .chain([Part::Table(self.table)])
             .chain(self.notes.into_iter().map(Part::note))
             .collect()
     }
@@ -164,10 +181,10 @@ mod tests {
             labels,
             [
                 "Llama2-7b, paper no",
-                "this run: accuracy [1] no",
+                "this run: accuracy no",
                 "Llama2-7b, paper yes",
-                "this run: OPA [2] yes",
-                "this run: accuracy [1] yes"
+                "this run: accuracy yes",
+                "this run: OPA, chance 50 % yes"
             ]
         );
         assert_eq!(rows[0][2..], ["44.08", "5.87", "50.47"]);

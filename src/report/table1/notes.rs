@@ -15,11 +15,13 @@ pub(super) fn notes(
 ) -> Vec<Text> {
     let mut notes = vec![
         Text::marked(
-            "[1] accuracy: share of pairs with `s_policy(w) > s_policy(l)`, s an answer's summed log-probability. An untuned model \
-             is its own reference, so its strict OPA is 0 with every pair a tie; the paper's `no` rows can only be this.",
+            "Accuracy: share of pairs with `s_policy(w) > s_policy(l)`, s an answer's summed log-probability. The paper's `no` rows \
+             can only be this.",
         ),
         Text::marked(
-            "[2] OPA: share of pairs with `s_policy(w) - s_policy(l) > s_ref(w) - s_ref(l)`, the paper's Eq. 3. Ties are not won.",
+            "OPA: share of pairs with `s_policy(w) - s_policy(l) > s_ref(w) - s_ref(l)`, the paper's Eq. 3. Ties are not won. A model that \
+             learned nothing moves half of the pairs each way, so chance is 50 %; an untuned model is its own reference and ties \
+             everywhere, so OPA has no before and no change.",
         ),
     ];
     let ties = |set: &SetResult| {
@@ -33,7 +35,8 @@ pub(super) fn notes(
     }
     let figures = after.or(before).map_or_else(String::new, |evaluation| {
         format!(
-            "; in brackets the 95 % bootstrap interval, clustered by user ({} resamples, seed {}; no brackets where all pairs are of one user)",
+            "; in brackets the 95 % interval, clustered by user (bootstrap of {} resamples, seed {}; Wilson's with the design effect for few users and at 0 and 100; \
+             no brackets where all pairs are of one user)",
             units::count(evaluation.resamples),
             evaluation.seed
         )

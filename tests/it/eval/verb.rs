@@ -56,7 +56,10 @@ fn an_adapter_gets_the_figures_of_the_run_that_made_it() {
             "eval.spmr.threshold=0.5",
         ],
     ));
-    assert!(printed.contains("this run: OPA [2]") && printed.contains("golden SPMR"), "{printed}");
+    assert!(
+        printed.contains("this run: OPA, chance 50 %") && printed.contains("golden SPMR"),
+        "{printed}"
+    );
     for file in [
         "scores-golden-before",
         "scores-golden-after",
@@ -105,8 +108,8 @@ fn results_are_in_the_form_of_lm_evaluation_harness() {
     for (i, task) in ["golden", "two"].into_iter().enumerate() {
         let entry = &results["results"][task];
         assert_eq!(entry["alias"], task);
+        assert!(entry["opa,none"].is_null(), "an untuned model ties with itself");
         for metric in [
-            "opa",
             "preference_accuracy",
             "preference_accuracy_normalized",
             "opa_margin_mean",
@@ -132,7 +135,7 @@ fn results_are_in_the_form_of_lm_evaluation_harness() {
     }
     assert_eq!(results["n-samples"]["golden"], json!({"original": 13, "effective": 13}));
     assert_eq!(results["group_subtasks"], json!({"golden": [], "two": ["two_a", "two_b"]}));
-    assert_eq!(results["results"]["two_b"]["opa_stderr,none"], "N/A"); // one user
+    assert_eq!(results["results"]["two_b"]["preference_accuracy_stderr,none"], "N/A"); // one user
     assert_eq!(results["n-samples"]["two_a"]["effective"], 2);
     assert_eq!(results["config"]["bootstrap_iters"], 1000);
     assert!(results["config"]["model_args"].as_str().unwrap().starts_with("pretrained="));

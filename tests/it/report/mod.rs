@@ -193,7 +193,9 @@ fn every_number_is_on_the_page_and_the_page_is_well_formed() {
         assert!(text.contains(part), "`{part}` is not on the page");
     }
     let markdown = page(&place, "one/report.md");
-    for part in ["## MVP_test: groups", "Consistency of opa", "| gender: Female | 18 | 6 |"] {
+    for part in
+        ["## MVP_test: groups", "Consistency of opa", "| gender: Female | 18 | 6 |", "chance 50 %"]
+    {
         assert!(markdown.contains(part), "`{part}` is not in\n{markdown}");
     }
 }
@@ -201,10 +203,13 @@ fn every_number_is_on_the_page_and_the_page_is_well_formed() {
 #[test]
 fn the_minimum_decides_which_groups_have_a_number() {
     let place = place();
-    succeed(&place, &["one", "--minimum-n", "9", "--output", "nine"]);
+    succeed(&place, &["one", "--minimum-n", "18", "--output", "eighteen"]);
     succeed(&place, &["one", "--minimum-n", "100", "--output", "hundred"]);
-    let nine = page(&place, "nine/report.md");
-    assert!(nine.contains("| country: Chile | 9 | 3 |"), "{nine}");
+    let eighteen = page(&place, "eighteen/report.md");
+    assert!(eighteen.contains("| gender: Female | 18 | 6 |"), "{eighteen}");
+    // Three people of a country are too few, whatever the number of their pairs.
+    succeed(&place, &["one", "--minimum-n", "9", "--output", "nine"]);
+    assert!(!page(&place, "nine/report.md").contains("| country: Chile |"));
     let hundred = page(&place, "hundred/report.md");
     assert!(hundred.contains("Too few pairs") && !hundred.contains("| gender: "), "{hundred}");
     text_of(&page(&place, "hundred/report.html"));
@@ -257,7 +262,7 @@ fn answers_and_states_on_the_way_are_shown_where_they_are() {
     // Before, none of 0 .. 35 / 60 is above 0.8; after, those above 0.4: 25 .. 35.
     for part in [
         "SPMR is the share",
-        "0.00 [0.00, 0.00] % before",
+        "0.00 [0.00, 28.76] % before",
         "30.56 [",
         "after answer <b>0</b>",
         "MVP_test: SPMR",

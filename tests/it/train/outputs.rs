@@ -140,12 +140,16 @@ fn assert_equals_the_log(place: &Place) {
             let (step, tag) = (record["step"].as_u64().unwrap(), format!("eval/{name}"));
             let found: Vec<_> =
                 evaluated.iter().filter(|(s, t, _)| (*s, t) == (step, &tag)).collect();
+            if (step, name.as_str()) == (0, "opa") {
+                assert!(found.is_empty(), "an untuned model has no OPA");
+                continue;
+            }
             assert_eq!(found.len(), 1, "{tag} of step {step}");
             let value = value.as_f64().unwrap() as f32;
             assert_eq!(found[0].2.to_bits(), value.to_bits(), "{tag} of step {step}");
         }
     }
-    assert_eq!(evaluated.len(), 2 * 13, "TRL's seven figures and ours");
+    assert_eq!(evaluated.len(), 2 * 13 - 1, "TRL's seven figures and ours");
     for tag in ["train/loss", "train/grad_norm", "train/rewards/margins", "train/learning_rate"] {
         assert_eq!(scalars.iter().filter(|(_, t, _)| t == tag).count(), log.len(), "{tag}");
     }

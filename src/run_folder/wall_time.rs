@@ -1,0 +1,94 @@
+//! `wall_time.json`: how long the processes of a run have worked on it, so that a resumed run counts those before it.
+//!
+//! Saved before the first step of a process, after every evaluation and checkpoint, and when the process ends. What a killed process did
+//! after that is known from the step times of the log.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::atomic;
+use crate::run_folder::train_log::{Steps, stepping_s};
+
+/// The content of the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Saved {
+    /// Wall time of all processes so far, seconds.
+    wall_time_s: f64,
+    /// Optimizer steps that it includes.
+    step: usize,
+}
+
+/// The clock of a run.
+#[derive(Debug)]
+pub struct WallTime {
+    path: PathBuf,
+    begun: Instant,
+    earlier_s: f64,
+    /// The last step of the log whose time is included.
+    step: usize,
+}
+
+impl WallTime {
+    /// The clock of a process that began at `begun`. Call it before the log at `log` drops the steps after a checkpoint.
+    ///
+    /// A file that cannot be read is worth the step times of the log.
+    pub fn open(path: &Path, log: &Path, begun: Instant) -> Result<Self> {
+        let saved = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let saved: Saved = saved.unwrap_or_default();
+        let mut after = Steps::read(log)?.steps;
+        let last = after.last().map_or(0, |record| record.step);
+        after.retain(|record| record.step > saved.step);
+        let earlier_s = saved.wall_time_s + stepping_s(&after);
+        Ok(Self { path: path.to_owned(), begun, earlier_s, step: last })
+    }
+
+    /// Wall time of all processes, this one included, seconds.
+    pub fn seconds(&self) -> f64 {
+        self.earlier_s + self.begun.elapsed().as_secs_f64()
+    }
+
+    /// Saves the time after optimizer step `step`.
+    pub fn save(&mut self, step: usize) -> Result<()> {
+        self.step = step;
+        let saved = Saved { wall_time_s: self.seconds(), step };
+        atomic::write(&self.path, |out| Ok(serde_json::to_writer(out, &saved)?))
+    }
+}
+
+/// Saves the time of a process that ends, whether it is done, interrupted or has failed.
+impl Drop for WallTime {
+    fn drop(&mut self) {
+        let _ = self.save(self.step); // the step times of the log are left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_resumed_run_counts_the_processes_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, log) = (folder.path().join("wall_time.json"), folder.path().join("train.jsonl"));
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let open = |seconds| WallTime::open(&path, &log, ago(seconds)).unwrap();
+        let near = |found: f64, expected: f64| {
+            assert!((found - expected).abs() < 1.0, "{found}, expected {expected}");
+        };
+        let mut first = open(100);
+        near(first.seconds(), 100.0);
+        first.save(2).unwrap();
+        std::mem::forget(first); // killed: two more steps are in the log alone
+        let step = |step| format!("{{\"step\": {step}, \"step_time_s\": 30}}\n");
+        std::fs::write(&log, (1..=4).map(step).collect::<String>()).unwrap();
+        near(open(50).seconds(), 210.0);
+        near(open(5).seconds(), 215.0); // the second process saved its time as it ended
+        std::fs::write(&path, "half a fi").unwrap();
+        near(open(0).seconds(), 120.0);
+    }
+}
