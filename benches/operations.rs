@@ -144,10 +144,13 @@ fn data(criterion: &mut Criterion) {
     };
     let tokenizer = Tokenizer::from_bytes(&files, "tiny").unwrap();
     let name = "embedded:tiny/data/MVP_train.json";
-    let sample =
-        file::load(&[(name.to_owned(), presets::read(name).unwrap())], &file::Prompts::default())
-            .unwrap()
-            .pairs;
+    let sample = file::load(
+        &[(name.to_owned(), presets::read(name).unwrap())],
+        &[],
+        &file::Prompts::default(),
+    )
+    .unwrap()
+    .pairs;
     let pairs: Vec<Pair> = sample.iter().cycle().take(24_000).cloned().collect();
     let limits =
         Limits { tokenization: Tokenization::Joint, max_prompt_tokens: 512, max_length: 1024 };

@@ -41,9 +41,7 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
     let written = page::write(&args.runs, &output, args.minimum_n)?;
     written.left_out.iter().for_each(|note| eprintln!("warning: {note}"));
     let mut out = std::io::stdout().lock();
-    if let Some(comparison) = &written.comparison {
-        writeln!(out, "{}\n", comparison.to_text(1))?;
-    }
+    write!(out, "{}", written.to_text())?;
     for file in written.files {
         writeln!(out, "report: {}", file.display())?;
     }

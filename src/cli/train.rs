@@ -108,9 +108,8 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     }
     if !configs.is_empty() {
         let written = seeds::run_all(&configs, &config.output.dir, &options)?;
-        if let Some(comparison) = &written.comparison {
-            writeln!(out, "{}\n", comparison.to_text(1))?;
-        }
+        written.left_out.iter().for_each(|note| verbosity.warn(note));
+        write!(out, "{}", written.to_text())?;
         for config in &configs {
             writeln!(out, "run:     {}", config.output.dir.display())?;
         }

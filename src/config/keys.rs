@@ -25,7 +25,7 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
     /// A list of one or more of these words, each once.
     Choices(&'static [&'static str]),
-    /// A list of one or more file names.
+    /// A list of one or more names of files or of columns.
     Files,
     /// The list of `[[eval.sets]]`.
     Sets,
@@ -154,8 +154,12 @@ pub(super) const EVALUATION_KEYS: &[&str] = &[
 ];
 
 /// The keys of one `[[eval.sets]]`.
-pub(super) const SET_KEYS: &[(&str, Kind)] =
-    &[("name", Kind::Text), ("files", Kind::Files), ("metrics", Kind::Choices(MetricName::NAMES))];
+pub(super) const SET_KEYS: &[(&str, Kind)] = &[
+    ("name", Kind::Text),
+    ("files", Kind::Files),
+    ("metrics", Kind::Choices(MetricName::NAMES)),
+    ("group_by", Kind::Files),
+];
 
 /// The keys without a default, with an example of each.
 pub(super) const REQUIRED: &[(&str, &str)] = &[
@@ -222,11 +226,12 @@ mod tests {
             name: "a".into(),
             files: vec!["a.json".into()],
             metrics: vec![MetricName::Opa],
+            group_by: vec!["subset".into()],
         };
         let mut fields: Vec<_> = toml::Table::try_from(set).unwrap().keys().cloned().collect();
         fields.sort();
-        assert_eq!(fields, ["files", "metrics", "name"]);
-        assert_eq!(SET_KEYS.len(), 3);
+        assert_eq!(fields, ["files", "group_by", "metrics", "name"]);
+        assert_eq!(SET_KEYS.len(), 4);
     }
 
     #[test]

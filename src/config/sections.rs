@@ -250,6 +250,9 @@ pub struct EvalSet {
     /// The figures to compute.
     #[serde(default = "EvalSet::default_metrics")]
     pub metrics: Vec<MetricName>,
+    /// Fields of the records whose values are groups of the figures, beside the demographic ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group_by: Vec<String>,
 }
 
 impl EvalSet {

@@ -13,34 +13,77 @@ use crate::data::format::fields::{LONGEST_RECORD, Place, Record, kind, shorten};
 use crate::data::{format, parquet};
 use crate::error::InputError;
 
-/// Reads files in order, name and bytes each. Messages and [`Pair::source`] use the name.
-pub fn load<B: AsRef<[u8]>>(files: &[(String, B)], prompts: &Prompts<'_>) -> Result<Loaded> {
+/// Reads files in order, name and bytes each. Messages and [`Pair::source`] use the name; files of the same stem have sources with
+/// as many folders as tell them apart.
+///
+/// `columns`: fields of the records that are groups beside the demographic ones. Refuses one that no record has.
+pub fn load<B: AsRef<[u8]>>(
+    files: &[(String, B)],
+    columns: &[String],
+    prompts: &Prompts<'_>,
+) -> Result<Loaded> {
     let mut counts = LoadCounts { files: files.len(), ..LoadCounts::default() };
     let mut pairs = Vec::new();
-    for (name, bytes) in files {
-        pairs.append(&mut read(bytes.as_ref(), name, prompts, &mut counts)?);
+    let names: Vec<&str> = files.iter().map(|(name, _)| &**name).collect();
+    for ((name, bytes), source) in files.iter().zip(sources(&names)) {
+        pairs.append(&mut read(bytes.as_ref(), name, &source, columns, prompts, &mut counts)?);
+    }
+    if let Some(column) =
+        columns.iter().find(|&column| pairs.iter().all(|pair| !pair.groups.contains_key(column)))
+    {
+        return Err(InputError::new(format!(
+            "{}: no record has the field `{column}` of `group_by`",
+            names.join(", ")
+        ))
+        .into());
     }
     counts.count(&pairs);
     Ok(Loaded { pairs, counts })
 }
 
-/// The pairs of one file, plain texts unchanged. `name`: the file, for messages and [`Pair::source`].
-pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<Pair>> {
-    read(bytes, name, &Prompts::default(), &mut LoadCounts::default())
+/// The stem of each file, or for files of the same stem the shortest end of the path that no other of `names` has: `a/test`, `b/test`.
+fn sources(names: &[&str]) -> Vec<String> {
+    let end = |name: &str, folders: usize| {
+        let parts: Vec<&str> = name.split(['/', '\\']).filter(|part| !part.is_empty()).collect();
+        let from = parts.len().saturating_sub(folders + 1);
+        [&parts[from..parts.len().saturating_sub(1)], &[&*stem(name)]].concat().join("/")
+    };
+    let source = |(at, name): (usize, &&str)| {
+        let others = || (0..names.len()).filter(|&other| other != at && names[other] != *name);
+        let deepest = name.split(['/', '\\']).count();
+        (0..deepest)
+            .map(|folders| (folders, end(name, folders)))
+            .find(|(folders, own)| others().all(|other| end(names[other], *folders) != *own))
+            .map_or_else(|| (*name).to_owned(), |(_, own)| own)
+    };
+    names.iter().enumerate().map(source).collect()
 }
 
+/// The pairs of one file, plain texts unchanged. `name`: the file, for messages and [`Pair::source`].
+pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<Pair>> {
+    let prompts = Prompts::default();
+    read(bytes, name, &stem(name), &[], &prompts, &mut LoadCounts::default())
+}
+
+/// `source`: [`Pair::source`] of the pairs; `columns` as in [`load`].
 fn read(
     bytes: &[u8],
     name: &str,
+    source: &str,
+    columns: &[String],
     prompts: &Prompts<'_>,
     counts: &mut LoadCounts,
 ) -> Result<Vec<Pair>> {
-    let (stem, bytes) = (stem(name), json(bytes, name)?);
+    let bytes = json(bytes, name)?;
     let elements = elements(&bytes, name)?;
     let mut pairs = Vec::with_capacity(elements.len());
     for (place, (line, json)) in elements.into_iter().enumerate() {
         let record = Record::new(Place { file: name, line }, object(json, name, line)?);
-        let draft = format::draft(&record, &stem, place + 1, counts)?;
+        let mut draft = format::draft(&record, source, place + 1, counts)?;
+        for column in columns {
+            let label = record.label(&[column])?;
+            draft.pair.groups.extend(label.map(|label| (column.clone(), label.trim().to_owned())));
+        }
         pairs.push(draft.render(&record, prompts, counts)?);
     }
     Ok(pairs)
@@ -353,9 +396,44 @@ mod tests {
     }
 
     #[test]
+    fn files_of_the_same_name_are_different_sources() {
+        for (files, expected) in [
+            (["a/test.jsonl", "b/test.jsonl", "b/dev.jsonl"], ["a/test", "b/test", "dev"]),
+            (["r/a/t.json", "s/a/t.json", "s/b/t.json"], ["r/a/t", "s/a/t", "b/t"]),
+            (["a/t.json", "a/t.jsonl", "t.json"], ["a/t.json", "a/t.jsonl", "t.json"]),
+        ] {
+            assert_eq!(sources(&files), expected);
+        }
+        let files = ["a/test.jsonl", "b/test.jsonl"].map(|name| (name.to_owned(), RECORD));
+        let pairs = load(&files, &[], &Prompts::default()).unwrap().pairs;
+        assert_eq!([&*pairs[0].source, &*pairs[1].source], ["a/test", "b/test"]);
+    }
+
+    #[test]
+    fn a_column_of_ones_own_is_a_group_and_a_missing_one_is_refused() {
+        let record = |subset: &str| {
+            format!(
+                "{{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\", \"subset\": {subset}}}"
+            )
+        };
+        let lines = [record("\" hard \""), record("3"), record("null")].join("\n");
+        let read = |columns: &[&str]| {
+            let columns: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
+            load(&[("a.jsonl".to_owned(), lines.as_bytes())], &columns, &Prompts::default())
+        };
+        let pairs = read(&["subset"]).unwrap().pairs;
+        let labels: Vec<_> = pairs.iter().map(|pair| pair.groups.get("subset").cloned()).collect();
+        assert_eq!(labels, [Some("hard".to_owned()), Some("3".to_owned()), None]);
+        assert!(read(&[]).unwrap().pairs[0].groups.is_empty());
+        let error = read(&["subset", "subsat"]).unwrap_err().to_string();
+        assert_eq!(error, "a.jsonl: no record has the field `subsat` of `group_by`");
+    }
+
+    #[test]
     fn files_are_counted_together() {
         let loaded = load(
             &[("x/a.jsonl".to_owned(), RECORD), ("y/b.jsonl".to_owned(), RECORD)],
+            &[],
             &Prompts::default(),
         )
         .unwrap();

@@ -49,7 +49,8 @@ pub struct Pair {
     pub id: String,
     /// Who stated the preference; intervals are clustered by it, splits are disjoint by it.
     pub user: Option<String>,
-    /// Stem of the file it came from (`helpfulness` for `uf-p-4/helpfulness.json`): results are given per file.
+    /// Stem of the file it came from (`helpfulness` for `uf-p-4/helpfulness.json`), with folders where two files of a set share it:
+    /// results are given per file.
     pub source: String,
     /// The rendered prompt; the answer follows it directly.
     pub prompt: String,
@@ -60,7 +61,7 @@ pub struct Pair {
     /// Who wrote the special tokens of these texts.
     pub markup: Markup,
     /// Demographic fields present in the record: `age`, `gender`, `country`, `education`, `employment_status`, `marital_status`,
-    /// `english_proficiency`; and `value_<dimension>` = `high`, `middle` or `low` where values were stated.
+    /// `english_proficiency`; `value_<dimension>` = `high`, `middle` or `low` where values were stated; and the columns of `group_by`.
     pub groups: BTreeMap<String, String>,
 }
 

@@ -109,13 +109,14 @@ pub(super) fn members<'a>(
         let mut put = |attribute, label| {
             all.entry(attribute).or_default().entry(label).or_default().push(index);
         };
-        if files.len() > 1 {
+        // A column of the set's own that is called `file` or `region` is the one that the user named.
+        if files.len() > 1 && !groups.contains_key("file") {
             put("file", file);
         }
         for (attribute, label) in groups {
             put(attribute, label);
         }
-        if let Some(country) = groups.get("country") {
+        if let Some(country) = groups.get("country").filter(|_| !groups.contains_key("region")) {
             put("region", region_of(country));
         }
     }

@@ -231,9 +231,9 @@ mod tests {
         assert_eq!(results["group_subtasks"]["MVP"], json!([]));
         for (task, n) in [("UF", 10), ("UF_helpfulness", 6), ("UF_honesty", 4), ("MVP", 6)] {
             assert_eq!(results["n-samples"][task]["effective"], n, "{task}");
-            assert!(results["results"][task]["opa,none"].is_number(), "{task}");
+            assert!(results["results"][task]["preference_accuracy,none"].is_number(), "{task}");
             assert_eq!(results["higher_is_better"][task]["dpo_loss"], false, "{task}");
-            assert_eq!(results["higher_is_better"][task]["opa"], true, "{task}");
+            assert_eq!(results["higher_is_better"][task]["preference_accuracy"], true, "{task}");
         }
         assert_eq!(results["n-samples"]["UF"]["original"], 11);
     }

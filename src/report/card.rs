@@ -138,8 +138,8 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::{
-        Activations, BestMetric, Dtype, LossType, PromptFormat, Reference, RunConfig, Scheduler,
-        Tokenization,
+        Activations, AddBos, BestMetric, Dtype, LossType, PromptFormat, Reference, RunConfig,
+        Scheduler, Tokenization, TokenizerRules,
     };
     use crate::metrics::score::pair_of;
     use crate::report::run::sample::evaluations;
@@ -189,7 +189,7 @@ mod tests {
 
     /// Candidates for another value of a key: for a word, the words of all keys.
     fn others(value: &toml::Value) -> Vec<toml::Value> {
-        let words: [&[&str]; 8] = [
+        let words: [&[&str]; 10] = [
             Dtype::NAMES,
             LossType::NAMES,
             Reference::NAMES,
@@ -198,6 +198,8 @@ mod tests {
             Scheduler::NAMES,
             Activations::NAMES,
             BestMetric::NAMES,
+            TokenizerRules::NAMES,
+            AddBos::NAMES,
         ];
         match value {
             toml::Value::Boolean(value) => vec![(!value).into()],

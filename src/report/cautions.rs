@@ -19,15 +19,21 @@ pub fn of(
     files: &[SetFiles],
     states: &[States<'_>],
 ) -> Vec<Text> {
-    let falling = states.iter().filter_map(|set| {
+    let mut all = about_sets(config, exported_best, states);
+    all.extend(states.iter().filter_map(|set| {
         let files = files.iter().find(|files| files.name == set.name)?;
         let [before, after] = &files.scores;
         falling(set.after?, before, after)
-    });
+    }));
+    all
+}
+
+/// Those that hold whatever the figures are: the synthetic sample, the set that chose the exported step.
+pub fn about_sets(config: &toml::Table, exported_best: bool, states: &[States<'_>]) -> Vec<Text> {
     let chosen = chosen_set(config, exported_best)
         .filter(|chosen| states.iter().any(|set| set.name == *chosen))
         .and_then(|set| chosen(config, set));
-    [sample(config), chosen].into_iter().flatten().chain(falling).collect()
+    [sample(config), chosen].into_iter().flatten().collect()
 }
 
 /// The set whose evaluations chose the exported step; none where the last step was exported.

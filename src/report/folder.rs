@@ -12,6 +12,7 @@ use crate::report::cautions;
 use crate::report::run::RunReport;
 use crate::report::set_files::{STATES, SetFiles};
 use crate::report::states::{States, set_names};
+use crate::report::text::Text;
 use crate::run_folder::head;
 use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
@@ -132,6 +133,11 @@ impl Run {
     /// The set whose evaluations chose the exported step; none where the last step was exported.
     pub fn chosen_set(&self) -> Option<&str> {
         cautions::chosen_set(&self.config, self.has_exported_best())
+    }
+
+    /// What must be read before the figures of its sets, whatever those are.
+    pub fn cautions_about_sets(&self) -> Vec<Text> {
+        cautions::about_sets(&self.config, self.has_exported_best(), &self.states())
     }
 
     /// Whether a comparison chose the exported step; true where the folder has no summary to tell.

@@ -17,6 +17,7 @@ pub mod html;
 pub mod markdown;
 pub mod markup;
 pub mod page;
+pub mod paired;
 pub mod paper;
 pub mod run;
 pub mod section;

@@ -7,9 +7,11 @@ use anyhow::Context;
 use crate::disk::atomic;
 use crate::metrics::groups::MINIMUM_N;
 use crate::report::folder::Run;
+use crate::report::paired::Paired;
 use crate::report::run::RunReport;
-use crate::report::sections::{self, compare};
-use crate::report::table::Table;
+use crate::report::sections::{self, compare, run_differences};
+use crate::report::table::{Table, wrap};
+use crate::report::text::Text;
 use crate::report::{html, markdown};
 use crate::run_folder::paths::Paths;
 use crate::run_folder::summary::Summary;
@@ -22,10 +24,21 @@ pub const FILES: [&str; 2] = ["report.html", "report.md"];
 pub struct Written {
     /// The pages.
     pub files: Vec<PathBuf>,
-    /// Lines and files that could not be read, one sentence each.
+    /// Lines and files that could not be read, and sets that several runs do not share, one sentence each.
     pub left_out: Vec<String>,
-    /// The figures of several runs side by side; none for one run.
-    pub comparison: Option<Table>,
+    /// What must be read before the figures of several runs; empty for one run.
+    pub cautions: Vec<Text>,
+    /// The figures of several runs side by side, then their differences; empty for one run.
+    pub comparison: Vec<Table>,
+}
+
+impl Written {
+    /// The comparison of several runs for a console: cautions, figures, differences; empty for one run.
+    pub fn to_text(&self) -> String {
+        let cautions = self.cautions.iter().map(|caution| wrap(&caution.to_string()) + "\n\n");
+        let tables = self.comparison.iter().map(|table| table.to_text(1) + "\n\n");
+        cautions.chain(tables).collect()
+    }
 }
 
 /// Reads the run `folders` and writes both pages into `output`; `minimum_n` as in [`crate::metrics::groups::measure`].
@@ -47,17 +60,27 @@ fn write_runs(
         .collect::<anyhow::Result<Vec<_>>>()?;
     name_apart(&mut runs, folders);
     let both: Vec<(&Run, &Path)> = runs.iter().zip(folders.iter().map(PathBuf::as_path)).collect();
-    let page = sections::page(&both);
+    let all: Vec<&Run> = runs.iter().collect();
+    let paired = if all.len() > 1 { Paired::of(&all, minimum_n) } else { Paired::default() };
+    let page = sections::page(&both, &paired);
     let mut files = Vec::new();
     for (name, text) in FILES.into_iter().zip([html::page(&page), markdown::page(&page)]) {
         let path = output.join(name);
         atomic::write(&path, |out| Ok(out.write_all(text.as_bytes())?))?;
         files.push(path);
     }
-    let all: Vec<&Run> = runs.iter().collect();
-    let comparison = (all.len() > 1).then(|| compare::comparison(&all));
-    let left_out = runs.iter().flat_map(|run| run.left_out.iter().cloned()).collect();
-    Ok((Written { files, left_out, comparison }, runs))
+    let paired_runs = paired.all();
+    let comparison = match &paired_runs[..] {
+        [] => Vec::new(),
+        all => [Some(compare::comparison(all)), run_differences::table(all)]
+            .into_iter()
+            .flatten()
+            .collect(),
+    };
+    let left_out = runs.iter().flat_map(|run| run.left_out.iter().cloned());
+    let left_out = left_out.chain(paired.sentences.iter().cloned()).collect();
+    let cautions = paired.cautions();
+    Ok((Written { files, left_out, cautions, comparison }, runs))
 }
 
 /// Writes `summary.json` of a run, then both pages from the files of its folder, as `mvpbench report` does again.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::atomic;
+use crate::disk::{atomic, read, seal};
 use crate::run_folder::train_log::{Steps, stepping_s};
 
 /// The content of the file.
@@ -36,8 +36,9 @@ impl WallTime {
     ///
     /// A file that cannot be read is worth the step times of the log.
     pub fn open(path: &Path, log: &Path, begun: Instant) -> Result<Self> {
-        let saved = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let saved: Saved = saved.unwrap_or_default();
+        let sealed = read::if_there(path)?.and_then(|bytes| seal::open(&bytes).ok());
+        let saved: Option<Saved> = sealed.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let saved = saved.unwrap_or_default();
         let mut after = Steps::read(log)?.steps;
         let last = after.last().map_or(0, |record| record.step);
         after.retain(|record| record.step > saved.step);
@@ -54,7 +55,8 @@ impl WallTime {
     pub fn save(&mut self, step: usize) -> Result<()> {
         self.step = step;
         let saved = Saved { wall_time_s: self.seconds(), step };
-        atomic::write(&self.path, |out| Ok(serde_json::to_writer(out, &saved)?))
+        let sealed = seal::on_a_line(&saved)?;
+        atomic::write(&self.path, |out| Ok(out.write_all(&sealed)?))
     }
 }
 
@@ -70,6 +72,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::disk::json_lines;
+    use crate::run_folder::train_log::StepRecord;
 
     #[test]
     fn a_resumed_run_counts_the_processes_before_it() {
@@ -84,8 +88,8 @@ mod tests {
         near(first.seconds(), 100.0);
         first.save(2).unwrap();
         std::mem::forget(first); // killed: two more steps are in the log alone
-        let step = |step| format!("{{\"step\": {step}, \"step_time_s\": 30}}\n");
-        std::fs::write(&log, (1..=4).map(step).collect::<String>()).unwrap();
+        let step = |step| StepRecord { step, step_time_s: Some(30.0), ..StepRecord::default() };
+        json_lines::write(&log, &[1, 2, 3, 4].map(step)).unwrap();
         near(open(50).seconds(), 210.0);
         near(open(5).seconds(), 215.0); // the second process saved its time as it ended
         std::fs::write(&path, "half a fi").unwrap();

@@ -216,6 +216,7 @@ impl Base {
     pub fn texts(
         &self,
         files: &[String],
+        columns: &[String],
         data: &DataSection,
         notes: &mut Vec<String>,
     ) -> Result<Loaded> {
@@ -228,7 +229,7 @@ impl Base {
             template: self.template.as_ref(),
             add_bos: data.add_bos,
         };
-        file::load(&files, &prompts)
+        file::load(&files, columns, &prompts)
     }
 }
 

@@ -92,7 +92,7 @@ impl Inputs {
         let mut reader = PairReader::new(&base, &config.data, verbosity);
         let (mut train, mut train_ids) = (Vec::new(), Vec::new());
         if training.is_some() {
-            let set = reader.read("training pairs", &config.data.train)?;
+            let set = reader.read("training pairs", &config.data.train, &[])?;
             let id = |pair: &TokenPair| set.texts[pair.row as usize].id.clone();
             train_ids = set.pairs.iter().map(id).collect();
             train = set.pairs;
@@ -100,7 +100,7 @@ impl Inputs {
         let mut sets = Vec::new();
         for set in &config.eval.sets {
             let TokenizedSet { texts, pairs } =
-                reader.read(&format!("eval set `{}`", set.name), &set.files)?;
+                reader.read(&format!("eval set `{}`", set.name), &set.files, &set.group_by)?;
             let (name, metrics) = (set.name.clone(), set.metrics.clone());
             sets.push(EvalInputs { name, texts, pairs, metrics });
         }
@@ -206,9 +206,9 @@ impl<'a> PairReader<'a> {
         Self { base, data, verbosity, notes: base.notes.clone(), unsaved: Vec::new() }
     }
 
-    /// Reads the set `name` from `files`. Refuses a set without a kept pair.
-    fn read(&mut self, name: &str, files: &[String]) -> Result<TokenizedSet> {
-        let loaded = self.base.texts(files, self.data, &mut self.notes)?;
+    /// Reads the set `name` from `files`, with `columns` as groups. Refuses a set without a kept pair.
+    fn read(&mut self, name: &str, files: &[String], columns: &[String]) -> Result<TokenizedSet> {
+        let loaded = self.base.texts(files, columns, self.data, &mut self.notes)?;
         if let Some(note) = self.base.other_ids(&loaded.pairs)? {
             let begin = note.split(',').next().unwrap_or_default();
             if !self.notes.iter().any(|known| known.starts_with(begin)) {

@@ -136,6 +136,7 @@ Repeat the table for every set; without one nothing is evaluated. `--set 'eval.s
 | `name` | must be given | 1 to 100 letters, digits, `-`, `_` or `.`, the first not a `.`; each set another name |
 | `files` | must be given | list of one or more files |
 | `metrics` | `[\"opa\"]` | list of `\"opa\"` and, beside it, `\"spmr\"` |
+| `group_by` | none | list of one or more fields of the records, whose values are groups of the figures |
 ";
 
 /// The formulas of the losses, from the documentation of [`LossType`].

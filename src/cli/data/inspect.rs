@@ -39,7 +39,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
         Some(name) => set_files(&config, name)?,
     };
     let base = Base::load(&config.model, Verbosity::Normal)?;
-    let loaded = base.texts(files, &config.data, &mut Vec::new())?;
+    let loaded = base.texts(files, &[], &config.data, &mut Vec::new())?;
     Verbosity::Normal.note(loaded.counts.to_string().replace('\n', "\n  "));
     let texts = loaded.pairs;
     let rows: Vec<usize> = match &args.id {

@@ -27,7 +27,7 @@ pub(super) fn stats(args: &StatsArgs) -> Result<()> {
     let unlimited = Limits { max_prompt_tokens: 0, max_length: 0, ..limits };
     type Stats = (SetStats, String);
     let of = |name: &str, files: &[String], training: Option<&[Pair]>| -> Result<Stats> {
-        let loaded = base.texts(files, &config.data, &mut Vec::new())?;
+        let loaded = base.texts(files, &[], &config.data, &mut Vec::new())?;
         let whole = tokenize(&loaded.pairs, &base.tokenizer, &unlimited)?.pairs;
         let kept = tokenize(&loaded.pairs, &base.tokenizer, &limits)?;
         let beyond = beyond_context(&kept.pairs, base.shape.max_positions);

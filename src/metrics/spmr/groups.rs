@@ -74,7 +74,7 @@ mod tests {
     use crate::metrics::spmr::answer::answer_of;
 
     #[test]
-    fn a_group_has_a_figure_only_with_enough_prompts_of_two_users() {
+    fn a_group_has_a_figure_only_with_enough_prompts_of_five_users() {
         let group = |label: &str, users: &[&str]| -> Vec<Answer> {
             users
                 .iter()
@@ -86,12 +86,12 @@ mod tests {
                 .collect()
         };
         let answers = [
-            group("enough", &["a", "a", "b"]),
-            group("few prompts", &["c", "d"]),
-            group("one user", &["e", "e", "e", "e"]),
+            group("enough", &["a", "a", "b", "c", "d", "e"]),
+            group("few prompts", &["f", "g", "h", "i", "j"]),
+            group("four users", &["k", "k", "l", "l", "m", "n"]),
         ]
         .concat();
-        let found = measure(Some(&answers), &answers, 0.5, false, 12, 3).unwrap();
+        let found = measure(Some(&answers), &answers, 0.5, false, 12, 6).unwrap();
         let shown: Vec<_> = (found.iter())
             .map(|group| {
                 (&*group.label, group.n, group.clusters, group.spmr.map(|figure| figure.value))
@@ -99,7 +99,7 @@ mod tests {
             .collect();
         assert_eq!(
             shown,
-            [("enough", 3, 2, Some(1.0)), ("few prompts", 2, 2, None), ("one user", 4, 1, None)]
+            [("enough", 6, 5, Some(1.0)), ("few prompts", 5, 5, None), ("four users", 6, 4, None)]
         );
         assert_eq!(found[0].change.map(|figure| figure.value), Some(0.0));
         assert_eq!((found[1].change, found[2].change), (None, None));

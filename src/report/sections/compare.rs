@@ -4,11 +4,12 @@ use crate::console::units;
 use crate::metrics::{Figure, Metric};
 use crate::report::cell;
 use crate::report::folder::Run;
+use crate::report::paired::{Paired, all_set_names};
 use crate::report::paper::{MVP_TEST, PAPER, PaperRow, UFP4};
 use crate::report::section::{Chart, Part, Section};
 use crate::report::sections::configurations::{differences, seeds};
 use crate::report::sections::curves::run_class;
-use crate::report::states::set_names;
+use crate::report::sections::run_differences;
 use crate::report::svg::{DotChart, DotRow, Mark, Shape};
 use crate::report::table::{RowKind, Table};
 use crate::report::text::Text;
@@ -44,22 +45,41 @@ const COLUMNS: [Column; 3] = [
     Column { name: "OPA, chance 50 %", figure: Compared::Metric(Metric::Opa), state: State::After },
 ];
 
+/// Their marks in the dot plots.
+const SHAPES: [Shape; 3] = [Shape::Ring, Shape::Disc, Shape::Diamond];
+
 /// Further columns of a set that has SPMR in any run.
 const SPMR_COLUMNS: [Column; 2] = [
     Column { name: "SPMR before", figure: Compared::Spmr, state: State::Before },
     Column { name: "SPMR", figure: Compared::Spmr, state: State::After },
 ];
 
-/// The comparison: table, one dot plot a set, what differs in the configurations.
-pub fn section(runs: &[&Run]) -> Section {
+/// The comparison: table, differences pair by pair, one dot plot a set, what differs in the configurations.
+pub fn section(paired: &Paired) -> Section {
+    let runs = &paired.all()[..];
     let charts = all_set_names(runs).into_iter().filter_map(|set| dots(runs, set)).collect();
     let differences = differences(runs);
-    let parts = vec![
+    let cut = paired.sentences.iter().map(|sentence| Part::reading(format!("{sentence}.")));
+    let mut parts: Vec<Part> =
+        paired.cautions().into_iter().map(Part::reading).chain(cut).collect();
+    parts.extend([
         Part::Table(comparison(runs)),
         Part::note(Text::marked(
             "All in percent, with 95 % bootstrap intervals clustered by user. Accuracy: share of pairs with `s(w) > s(l)`. OPA: the paper's Eq. 3, strict; it has no before, and chance is 50 %. \
              The paper's untuned figures stand under accuracy before, which is all they can be, its tuned ones under OPA.",
         )),
+    ]);
+    if let Some(table) = run_differences::table(runs) {
+        parts.extend([
+            Part::heading("Runs against each other"),
+            Part::Table(table),
+            Part::note(
+                "In percent, A less B, over the same pairs, with 95 % intervals clustered by user: an interval that holds 0 shows no difference. \
+                 Beside it the pairs that only one of the two wins.",
+            ),
+        ]);
+    }
+    parts.extend([
         Part::Charts(charts),
         Part::heading("What differs in the configurations"),
         if differences.rows().is_empty() {
@@ -67,7 +87,7 @@ pub fn section(runs: &[&Run]) -> Section {
         } else {
             Part::Table(differences)
         },
-    ];
+    ]);
     Section::new("runs", "Results", parts)
 }
 
@@ -84,9 +104,7 @@ pub fn comparison(runs: &[&Run]) -> Table {
     }
     for alike in seeds(runs) {
         let cells = columns.iter().map(|(set, column)| {
-            let values: Option<Vec<f64>> =
-                alike.iter().map(|run| Some(figure(run, set, *column)?.value)).collect();
-            cell::or_none(values.map(|values| mean_and_deviation(&values)))
+            cell::or_none(values(&alike, set, *column).map(|values| mean_and_deviation(&values)))
         });
         let names: Vec<_> = alike.iter().map(|run| &*run.name).collect();
         let label = format!("mean ± sd of {} seeds: {}", alike.len(), names.join(", "));
@@ -129,19 +147,6 @@ fn columns<'a>(runs: &[&'a Run]) -> Vec<(&'a str, Column)> {
     all_set_names(runs).into_iter().flat_map(columns).collect()
 }
 
-/// The sets of all runs, in the order of their first appearance.
-fn all_set_names<'a>(runs: &[&'a Run]) -> Vec<&'a str> {
-    let mut names: Vec<&str> = Vec::new();
-    for run in runs {
-        for name in set_names(run.before.as_ref(), run.after.as_ref()) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-    }
-    names
-}
-
 fn figure<'a>(run: &'a Run, set: &str, column: Column) -> Option<&'a Figure> {
     let evaluation = match column.state {
         State::Before => run.before.as_ref(),
@@ -154,17 +159,46 @@ fn figure<'a>(run: &'a Run, set: &str, column: Column) -> Option<&'a Figure> {
     }
 }
 
-/// `97.21 ± 0.43` in percent; the deviation is that of a sample, over `n - 1`.
-fn mean_and_deviation(values: &[f64]) -> String {
+/// Mean and standard deviation of two values or more; the deviation is that of a sample, over `n - 1`.
+fn spread(values: &[f64]) -> [f64; 2] {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let deviation = (squares / (values.len() - 1) as f64).sqrt();
+    [mean, (squares / (values.len() - 1) as f64).sqrt()]
+}
+
+/// `97.21 ± 0.43` in percent.
+fn mean_and_deviation(values: &[f64]) -> String {
+    let [mean, deviation] = spread(values);
     format!("{:.2} ± {:.2}", 100.0 * mean, 100.0 * deviation)
+}
+
+/// The figure of every run; none unless all have it.
+fn values(runs: &[&Run], set: &str, column: Column) -> Option<Vec<f64>> {
+    runs.iter().map(|run| Some(figure(run, set, column)?.value)).collect()
+}
+
+/// The mean over `alike`, runs that differ in the seed, with the band of one standard deviation to either side.
+fn band(alike: &[&Run], set: &str) -> DotRow {
+    let mark = |(column, shape): (Column, Shape)| {
+        let values = values(alike, set, column)?;
+        let [mean, deviation] = spread(&values);
+        Some(Mark {
+            class: run_class(0),
+            shape,
+            value: 100.0 * mean,
+            interval: Some([mean - deviation, mean + deviation].map(|end| 100.0 * end)),
+            description: format!("{}, mean ± sd {}", column.name, mean_and_deviation(&values)),
+        })
+    };
+    DotRow {
+        name: format!("mean ± sd of {} seeds", alike.len()),
+        count: String::new(),
+        marks: COLUMNS.into_iter().zip(SHAPES).filter_map(mark).collect(),
+    }
 }
 
 /// The figures of one set, one row a run.
 fn dots(runs: &[&Run], set: &str) -> Option<Chart> {
-    let shapes = [Shape::Ring, Shape::Disc, Shape::Diamond];
     let mark = |index: usize, run: &Run, column: Column, shape| {
         let figure = figure(run, set, column)?;
         Some(Mark {
@@ -180,7 +214,7 @@ fn dots(runs: &[&Run], set: &str) -> Option<Chart> {
         count: figure(run, set, COLUMNS[2]).map_or_else(String::new, |f| units::count(f.n)),
         marks: COLUMNS
             .into_iter()
-            .zip(shapes)
+            .zip(SHAPES)
             .filter_map(|(column, shape)| mark(index, run, column, shape))
             .collect(),
     };
@@ -188,14 +222,20 @@ fn dots(runs: &[&Run], set: &str) -> Option<Chart> {
         title: set.to_owned(),
         x_label: "% of pairs".to_owned(),
         count_label: "n".to_owned(),
-        rows: runs.iter().enumerate().map(row).filter(|row| !row.marks.is_empty()).collect(),
+        rows: runs
+            .iter()
+            .enumerate()
+            .map(row)
+            .chain(seeds(runs).iter().map(|alike| band(alike, set)))
+            .filter(|row| !row.marks.is_empty())
+            .collect(),
         reference: Some(50.0),
     };
     Some(Chart {
         caption: set.to_owned(),
         unit: String::new(),
         svg: chart.draw()?,
-        reading: "Ring: accuracy before; disc: accuracy after; diamond: OPA after; lines are 95 % intervals; the dashed line is OPA's chance, 50 %.".into(),
+        reading: "Ring: accuracy before; disc: accuracy after; diamond: OPA after; lines are 95 % intervals, of a mean over seeds one standard deviation to either side; the dashed line is OPA's chance, 50 %.".into(),
     })
 }
 

@@ -12,6 +12,7 @@ pub mod curves;
 pub mod group_charts;
 pub mod groups;
 pub mod margins;
+pub mod run_differences;
 pub mod sets;
 pub mod spmr;
 pub mod tiles;
@@ -19,17 +20,18 @@ pub mod tiles;
 use std::path::Path;
 
 use crate::report::folder::Run;
+use crate::report::paired::Paired;
 use crate::report::run::RunReport;
 use crate::report::section::{Page, Part, Section};
 use crate::report::states::States;
 use crate::report::table1::Table1;
 use crate::report::text::Text;
 
-/// The page of one run, or of several side by side; each with its folder.
-pub fn page(runs: &[(&Run, &Path)]) -> Page {
+/// The page of one run, or of several side by side; each with its folder. `paired`: several runs on the same pairs.
+pub fn page(runs: &[(&Run, &Path)], paired: &Paired) -> Page {
     match runs {
         [(run, folder)] => one(run, folder),
-        _ => several(runs),
+        _ => several(runs, paired),
     }
 }
 
@@ -45,12 +47,12 @@ fn one(run: &Run, folder: &Path) -> Page {
     }
 }
 
-fn several(runs: &[(&Run, &Path)]) -> Page {
+fn several(runs: &[(&Run, &Path)], paired: &Paired) -> Page {
     let all: Vec<&Run> = runs.iter().map(|(run, _)| *run).collect();
     let names: Vec<&str> = all.iter().map(|run| &*run.name).collect();
     let names = names.join(", ");
     let curves = Section::new("curves", "Training", curves::parts(&all));
-    let mut sections = vec![compare::section(&all), curves];
+    let mut sections = vec![compare::section(paired), curves];
     for (index, (run, folder)) in runs.iter().enumerate() {
         let (id, title) = (format!("run{index}"), format!("Run {}", run.name));
         let report = run.report(folder);
@@ -118,7 +120,7 @@ mod tests {
     use crate::report::{cell, markdown};
 
     fn markdown_of(run: &Run) -> String {
-        markdown::page(&page(&[(run, Path::new("runs/llama2-7b"))]))
+        markdown::page(&page(&[(run, Path::new("runs/llama2-7b"))], &Paired::default()))
     }
 
     #[test]
@@ -215,7 +217,7 @@ mod tests {
     fn runs_side_by_side_have_sections_of_their_own() {
         let (one, other) = (run(), Run { name: "other".into(), ..run() });
         let folder = Path::new("runs");
-        let page = page(&[(&one, folder), (&other, folder)]);
+        let page = page(&[(&one, folder), (&other, folder)], &Paired::of(&[&one, &other], 10));
         let ids: Vec<&str> = page.sections.iter().map(|section| &*section.id).collect();
         assert_eq!(ids, ["runs", "curves", "run0", "run1"]);
         let inner = page.sections[3].inner.iter().filter(|section| !section.is_empty());

@@ -314,6 +314,40 @@ fn runs_that_differ_in_the_seed_are_given_as_mean_and_deviation() {
 }
 
 #[test]
+fn runs_are_compared_pair_by_pair_and_never_on_other_pairs() {
+    let place = place();
+    succeed(&place, &["one", "two", "--output", "both"]);
+    let both = page(&place, "both/report.md");
+    for part in
+        ["Runs against each other", "| one - two | MVP_test | preference_accuracy |", "| opa |"]
+    {
+        assert!(both.contains(part), "`{part}` is not in\n{both}");
+    }
+    // The second run's pairs 20 to 35 get other ids: 20 are left that both have.
+    for state in ["before", "after"] {
+        let file = format!("two/eval/scores-MVP_test-{state}.jsonl");
+        let mut scores = page(&place, &file);
+        (20..36).for_each(|i| scores = scores.replace(&format!("\"r{i}\""), &format!("\"x{i}\"")));
+        place.write(&file, scores);
+    }
+    let said = succeed(&place, &["one", "two", "--output", "some"]);
+    assert!(
+        said.contains("warning: MVP_test is compared on the 20 pairs that all runs have"),
+        "{said}"
+    );
+    let text = text_of(&page(&place, "some/report.html"));
+    assert!(text.contains("20 pairs that all runs have (36 in one, 36 in two)"), "{text}");
+    let said = succeed(&place, &["one", "two", "--minimum-n", "21", "--output", "none"]);
+    assert!(said.contains("MVP_test is left out of the comparison"), "{said}");
+    let none = page(&place, "none/report.md");
+    let (comparison, _) = none.split_once("## Run one").unwrap();
+    assert!(
+        !comparison.contains("one - two") && !comparison.contains("MVP_test accuracy"),
+        "{none}"
+    );
+}
+
+#[test]
 fn a_run_is_reported_from_whatever_is_there() {
     let place = place();
     std::fs::remove_file(place.path("one/summary.json")).unwrap();

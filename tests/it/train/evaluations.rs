@@ -193,3 +193,32 @@ fn the_adapter_of_a_finished_run_is_left_untouched() {
     place.succeed(&["--config", "config.toml"]);
     assert!(mark.exists(), "the folder was written again");
 }
+
+#[test]
+fn figures_are_grouped_by_a_column_and_by_files_of_the_same_name() {
+    let place = place().set("eval.every", 0).set("train.max_steps", 1);
+    let line = |i: usize| {
+        let subset = if i < 6 { "easy" } else { "hard" };
+        serde_json::json!({
+            "prompt": "Why?", "chosen": "So.", "rejected": format!("No {i}."), "user_id": format!("u{i}"), "subset": subset,
+        })
+        .to_string()
+    };
+    let lines = |range: std::ops::Range<usize>| range.map(|i| line(i) + "\n").collect::<String>();
+    place.write("a/test.jsonl", lines(0..12));
+    place.write("b/test.jsonl", lines(3..9));
+    let set = "name=\"s\",files=[\"a/test.jsonl\",\"b/test.jsonl\"],group_by=[\"subset\"]";
+    place.succeed(&["--config", "config.toml", "--set", &format!("eval.sets=[{{{set}}}]")]);
+    let after: serde_json::Value =
+        serde_json::from_slice(&place.bytes("run/eval/after.json")).unwrap();
+    let set = &after["sets"][0];
+    let sources: Vec<_> = set["sources"].as_object().unwrap().keys().collect();
+    assert_eq!(sources, ["a/test", "b/test"]);
+    let groups: Vec<_> = set["groups"].as_array().unwrap().iter().collect();
+    let group = |attribute: &str, label: &str| {
+        let found = groups.iter().find(|g| g["attribute"] == attribute && g["label"] == label);
+        found.unwrap_or_else(|| panic!("no {attribute} {label} in {groups:?}"))["n"].clone()
+    };
+    assert_eq!((group("subset", "easy"), group("subset", "hard")), (9.into(), 9.into()));
+    assert_eq!((group("file", "a/test"), group("file", "b/test")), (12.into(), 6.into()));
+}

@@ -265,3 +265,18 @@ fn a_named_checkpoint_of_another_configuration_is_refused_unless_allowed() {
     let steps = records(&place.path("new/train.jsonl"));
     assert_eq!((steps.len(), steps[0]["step"].as_u64()), (2, Some(13)));
 }
+
+#[test]
+fn a_run_that_is_resumed_has_the_wall_time_of_all_its_processes() {
+    let place = uninterrupted();
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&place.bytes(&format!("run/{name}"))).unwrap()
+    };
+    let clock = read("wall_time.json");
+    assert!(clock["step"] == 12 && clock["wall_time_s"].as_f64().unwrap() > 0.0, "{clock}");
+    place.write("run/wall_time.json", r#"{"wall_time_s": 5000.0, "step": 12}"#);
+    place.succeed(&["--config", "config.toml"]);
+    let all = read("summary.json")["training"]["wall_time_s"].as_f64().unwrap();
+    assert!((5000.0..6000.0).contains(&all), "{all}");
+    assert!(read("wall_time.json")["wall_time_s"].as_f64().unwrap() >= all);
+}
