@@ -1,4 +1,6 @@
 //! Conversations as text, through the model's own `chat_template`: a Jinja template, rendered as transformers renders it.
+//!
+//! Long by the tests of what transformers' templates may do; the engine, tags and JSON have files of their own.
 
 mod engine;
 mod python_json;

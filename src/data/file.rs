@@ -1,4 +1,6 @@
 //! The bytes of a data file -> its pairs. A JSON array, JSONL or Parquet, told apart by what is in it.
+//!
+//! Half of the file are tests of what a file may look like.
 
 use std::borrow::Cow;
 use std::path::Path;

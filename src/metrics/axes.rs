@@ -9,6 +9,8 @@
 //! **Inter-group fairness.** The best group's share less the worst's, over the groups of an attribute that are large
 //! enough for a number; its interval is that of these two groups. They were chosen for being far apart, so the gap
 //! after shuffling the users over the groups is given with it.
+//!
+//! One file: both axes count the same wins of the same users.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,6 +2,8 @@
 //!
 //! The base is read and written tensor by tensor and compared layer by layer, so memory never holds the model. Names, order, shards and
 //! index do not change.
+//!
+//! One file: writing and comparing share the list of what the adapter changes.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -2,6 +2,8 @@
 //!
 //! A row of `model::family` holds what its `model_type` decides. A field that would change the numbers and is not computed here is
 //! refused by name.
+//!
+//! One file, with the tests of every field, since a `config.json` is read here and nowhere else.
 
 use anyhow::Result;
 use candle_core::{DType, Device};

@@ -106,10 +106,11 @@ impl<'a> Books<'a> {
         Ok(())
     }
 
-    /// Flushes the log, then saves `state` as the newest checkpoint.
-    pub(super) fn save(&self, state: &State) -> Result<()> {
+    /// Flushes the log, then saves `state` as the newest checkpoint and the run's wall time.
+    pub(super) fn save(&mut self, state: &State) -> Result<()> {
         self.log.sync()?;
-        checkpoint::save(self.session, state)
+        checkpoint::save(self.session, state)?;
+        self.save_time(state.cursor.step)
     }
 
     /// Flushes the log before a checkpoint that relies on it.

@@ -32,8 +32,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let plan = Plan::new(session.inputs.train.len(), &config.data, &config.train);
     let recipe = Recipe::of(config);
     let mut state = checkpoint::newest_or_fresh(&session)?;
-    let (clock, steps) = (session.folder.wall_time(), session.folder.log());
-    let mut clock = WallTime::open(&clock, &steps, begun)?;
+    let mut clock = WallTime::open(&session.folder.wall_time(), &session.folder.log(), begun)?;
     let mut evaluations = Evaluations::open(&session, &plan, state.cursor.step)?;
     let mut log = Log::open(&session.folder.log(), state.cursor.step)?;
     let damage = log.damage();
@@ -53,11 +52,12 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
         let mut books = Books::open(&session, &plan, step, &mut log, recorded, &mut clock)?;
         let trained =
             train(&session, &plan, &recipe, &reference, &mut state, &mut evaluations, &mut books);
-        books.save_time(state.cursor.step)?;
         if trained.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
             books.save(&state)?; // an interruption saves here and nowhere else
         }
+        let timed = books.save_time(state.cursor.step);
         trained?;
+        timed?;
     }
 
     let exported = evaluations.exported(state)?;
@@ -121,7 +121,6 @@ fn train(
         }
         if saves {
             books.save(state)?;
-            books.save_time(done)?;
         }
     }
     Ok(())

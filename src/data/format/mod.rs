@@ -1,4 +1,6 @@
 //! A record in one of the layouts of [`LAYOUTS`] -> the pair or the prompt that it holds.
+//!
+//! Long by the tests that hold every layout to every reader.
 
 pub(in crate::data) mod conversation;
 pub(in crate::data) mod fields;

@@ -302,7 +302,7 @@ fn a_run_that_is_stopped_a_step_ahead_of_the_gpu_goes_on_to_the_same_bytes() {
     child.wait_for("a step", is_written);
     child.send("-INT");
     let (said, code) = child.end();
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(130), "{said}");
     let steps = records(&log).len();
     assert!((2..5).contains(&steps), "{steps} steps are written");
     let checkpoint = stopped.path(&format!("run/checkpoints/step-00000{steps}"));
@@ -384,7 +384,9 @@ fn a_full_gpu_has_its_remedy() {
     let mut place = place();
     wide_model(&place, 64);
     place.environment.push(("EMULATED_MEMORY", "3000000".into()));
-    let output = place.run(&[&TRAIN[..], &["--device", "cuda"]].concat());
+    let cuda = [&TRAIN[..], &["--device", "cuda"]].concat();
+    place.refuse(&cuda, &["`model` takes", "2.9 MiB are free", "`--force`"]);
+    let output = place.run(&[&cuda[..], &["--force"]].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     for part in
