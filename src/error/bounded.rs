@@ -16,7 +16,7 @@ thread_local! {
     static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// The system's allocator, which heeds [`bounded`].
+/// The system's allocator, which heeds `bounded`.
 #[derive(Debug)]
 pub struct Bounded;
 

@@ -11,7 +11,7 @@ pub(super) fn sealed(head: &str, toml: &str) -> String {
     format!("{head}{SEAL}{digits}\n\n{toml}")
 }
 
-/// Refuses the text of a configuration file that is not what [`sealed`] made.
+/// Refuses the text of a configuration file that is not what `sealed` made.
 pub fn check(text: &str) -> Result<(), Broken> {
     let is_seal = |line: &&str| line.starts_with(SEAL);
     let found = text.split_inclusive('\n').find(is_seal).ok_or(Broken::Missing)?;
