@@ -130,6 +130,8 @@ impl Partial {
             let path = folder.join(format!(".{}.{process}-{random:016x}{PARTIAL}", stem(&name)));
             let lock = match make(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                // Another process took the folder for abandoned between its making and its opening.
+                Err(error) if error.kind() == ErrorKind::NotFound && folder.is_dir() => continue,
                 lock => lock?,
             };
             // Another process may have taken it for abandoned before it was locked. Where locks are not supported, none
