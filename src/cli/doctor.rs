@@ -1,10 +1,9 @@
 //! `mvpbench doctor`: checks the numbers, the speed and the memory of a device.
 
-use std::io::Write;
-
 use anyhow::bail;
 use clap::Args;
 
+use crate::console::stdout;
 use crate::{doctor as examination, machine};
 
 /// Check a device: each operation's values and gradients against a reference, its rate against the device's own limits,
@@ -26,14 +25,12 @@ pub struct DoctorArgs {
 pub fn doctor(args: DoctorArgs) -> anyhow::Result<()> {
     let device = machine::device(&args.device)?;
     let diagnosis = examination::examine(&device, args.quick)?;
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&diagnosis)?)?;
-    } else {
-        write!(out, "{}", diagnosis.to_text())?;
-    }
+    let printed = stdout::print(match args.json {
+        true => serde_json::to_string_pretty(&diagnosis)? + "\n",
+        false => diagnosis.to_text(),
+    });
     match diagnosis.failed() {
-        (0, _) => Ok(()),
+        (0, _) => printed,
         (failed, all) => bail!("{failed} of {all} checks failed"),
     }
 }

@@ -1,6 +1,5 @@
 //! `mvpbench eval`: score a model, with or without an adapter, on any pair files.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -9,6 +8,7 @@ use toml::{Table, Value};
 use crate::config::RunConfig;
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
+use crate::console::stdout;
 use crate::error::InputError;
 use crate::eval::standalone::evaluate;
 use crate::report::Table1;
@@ -63,14 +63,14 @@ pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
     let config = config(&args)?;
     let evaluated = evaluate(&config, &args.device, args.force, verbosity)?;
 
-    let mut out = std::io::stdout().lock();
     let (before, after) = (evaluated.before.as_ref(), evaluated.after.as_ref());
-    writeln!(out, "{}", Table1::new(before, after).below(&evaluated.cautions).to_text())?;
+    let shown = Table1::new(before, after).below(&evaluated.cautions).to_text();
     let dir = args.output.display();
-    writeln!(out, "figures: {dir}/eval")?;
-    writeln!(out, "results: {dir}/results.json")?;
-    writeln!(out, "report:  {dir}/report.html")?;
-    Ok(())
+    stdout::print(format!(
+        "{}\nfigures: {dir}/eval\nresults: {dir}/results.json\nreport:  {dir}/report.html\n{}",
+        shown.text,
+        shown.more()
+    ))
 }
 
 /// The configuration that the arguments describe.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::config::{Dtype, LoraSection, ModelSection, PromptFormat};
 use crate::console::interrupt::{self, Interrupted};
 use crate::console::progress::Verbosity;
+use crate::console::stdout;
 use crate::data::format::Prompts;
 use crate::data::prompt::Prompt;
 use crate::disk::{atomic, read};
@@ -198,7 +199,11 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         Ok(())
     };
     match &args.output {
-        None => write(&mut std::io::stdout().lock())?,
+        None => {
+            let mut answers = Vec::new();
+            write(&mut answers)?;
+            stdout::print(answers)?;
+        }
         Some(path) => {
             let mut answers = Vec::new();
             write(&mut answers)?;

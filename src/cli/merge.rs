@@ -1,13 +1,14 @@
 //! `mvpbench merge`: merges an adapter and its base into one checkpoint.
 
-use std::io::Write;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use candle_core::DType;
 use clap::{Args, ValueEnum};
 
 use crate::console::progress::Verbosity;
-use crate::console::units;
+use crate::console::wrap::{COLUMNS, wrap};
+use crate::console::{stdout, units};
 use crate::model::merge::{Merge, PROBES, Stored, merge as write_merged, read_shape};
 use crate::session::held;
 
@@ -69,14 +70,14 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
                 .get_or_insert_with(|| {
                     verbosity.progress("merge and compare", "tensors and layers", 0, all as u64)
                 })
-                .advance(1, "");
+                .advance(1, &[]);
         })?;
     drop(progress);
     if merged.is_earlier {
         verbosity.note(format!("`{}` already holds this merge", output.display()));
     }
 
-    let mut out = std::io::stdout().lock();
+    let mut out = String::new();
     let plural = if merged.files == 1 { "" } else { "s" };
     writeln!(
         out,
@@ -101,5 +102,5 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
         )?;
     }
     writeln!(out, "model:  {}", output.display())?;
-    Ok(())
+    stdout::print(wrap(&out, COLUMNS, 8) + "\n")
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::console::interrupt::{self, Interrupted};
+use crate::console::stderr::{self, Mark};
+use crate::console::stdout::Closed;
 use crate::error::InputError;
 
 pub mod data;
@@ -14,30 +16,27 @@ pub mod merge;
 pub mod report;
 pub mod train;
 
-/// Turns a verb's outcome into the exit status: 0 done, 2 the user's input was wrong, 130 after Ctrl-C, 143 after SIGTERM,
-/// 1 anything else.
-#[expect(clippy::print_stderr, reason = "errors go to stderr")]
+/// Turns a verb's outcome into the exit status: 0 done, or the reader of the results has gone; 2 the user's input was
+/// wrong, 130 after Ctrl-C, 143 after SIGTERM, 1 anything else.
 pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
+    if error.is::<Closed>() {
+        return ExitCode::SUCCESS;
+    }
     if error.is::<Interrupted>() {
-        eprintln!("interrupted; finished work is saved, the same command resumes it");
+        stderr::say("interrupted; finished work is saved, the same command resumes it");
         return ExitCode::from(interrupt::status());
     }
-    eprintln!("error: {error:#}");
-    match InputError::of(&error) {
-        Some(input) => {
-            if let Some(remedy) = input.remedy() {
-                eprintln!("\nhint: {remedy}");
-            }
-            ExitCode::from(2)
-        }
-        None => {
-            if let Some(remedy) = system_refused(&error).or_else(|| out_of_memory(&error)) {
-                eprintln!("\nhint: {remedy}");
-            }
-            ExitCode::FAILURE
-        }
+    stderr::say_as(Mark::Error, format_args!("{error:#}"));
+    let (remedy, status) = match InputError::of(&error) {
+        Some(input) => (input.remedy(), ExitCode::from(2)),
+        None => (system_refused(&error).or_else(|| out_of_memory(&error)), ExitCode::FAILURE),
+    };
+    if let Some(remedy) = remedy {
+        stderr::say("");
+        stderr::say_as(Mark::Hint, remedy);
     }
+    status
 }
 
 /// The remedy for a read or write that failed for lack of space or permission, for a disk that fails or for too many open

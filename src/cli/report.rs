@@ -1,10 +1,12 @@
 //! `mvpbench report`: pages from the files of run folders, no model needed.
 
-use std::io::Write;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::console::stderr::{self, Mark};
+use crate::console::stdout;
 use crate::error::InputError;
 use crate::metrics::groups::MINIMUM_N;
 use crate::report::page;
@@ -24,7 +26,6 @@ pub struct ReportArgs {
 }
 
 /// Runs the verb: the paths of the pages on stdout, warnings about what was left out on stderr.
-#[expect(clippy::print_stderr, reason = "warnings go to stderr")]
 pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
     let output = match (&args.output, &args.runs[..]) {
         (Some(output), _) => output.clone(),
@@ -39,11 +40,10 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
         return Err(InputError::new(message).hint("give another folder with `--output`").into());
     }
     let written = page::write(&args.runs, &output, args.minimum_n)?;
-    written.left_out.iter().for_each(|note| eprintln!("warning: {note}"));
-    let mut out = std::io::stdout().lock();
-    write!(out, "{}", written.to_text())?;
+    written.left_out.iter().for_each(|note| stderr::say_as(Mark::Warning, note));
+    let mut out = written.to_text();
     for file in written.files {
         writeln!(out, "report: {}", file.display())?;
     }
-    Ok(())
+    stdout::print(out)
 }

@@ -1,6 +1,6 @@
 //! `train`: fine-tune, evaluate, export.
 
-use std::io::Write;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,6 +9,8 @@ use crate::bail_input;
 use crate::config::{Projection, RunConfig};
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
+use crate::console::stdout;
+use crate::console::wrap::{self, COLUMNS, wrap};
 use crate::dry_run::dry_run;
 use crate::error::InputError;
 use crate::presets;
@@ -93,47 +95,46 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     {
         bail_input!("`--resume DIR` resumes one run, but `--seeds` names several");
     }
-    let mut out = std::io::stdout().lock();
     if args.dry_run {
-        write!(out, "{}", dry_run(configs.first().unwrap_or(&config), &options, args.tflops)?)?;
+        let mut out = dry_run(configs.first().unwrap_or(&config), &options, args.tflops)?;
         if configs.len() > 1 {
-            writeln!(
-                out,
-                "seeds:       {} such runs, one after another: {} times the time and the disk, the memory of one",
-                configs.len(),
-                configs.len()
-            )?;
+            let runs = configs.len();
+            let line = format!(
+                "seeds:       {runs} such runs, one after another: {runs} times the time and the disk, the memory of one"
+            );
+            writeln!(out, "{}", wrap(&line, COLUMNS, 13))?;
         }
-        return Ok(());
+        return stdout::print(out);
     }
     if !configs.is_empty() {
         let written = seeds::run_all(&configs, &config.output.dir, &options)?;
         written.left_out.iter().for_each(|note| verbosity.warn(note));
-        write!(out, "{}", written.to_text())?;
+        let mut out = written.to_text();
         for config in &configs {
             writeln!(out, "run:     {}", config.output.dir.display())?;
         }
         for file in &written.files {
             writeln!(out, "report:  {}", file.display())?;
         }
-        return Ok(());
+        return stdout::print(out);
     }
     let report = run(&config, &options)?;
 
+    let mut out = String::new();
+    let mut more = String::new();
     if report.after.is_some() {
-        writeln!(
-            out,
-            "{}",
-            Table1::new(report.before.as_ref(), report.after.as_ref())
-                .below(&report.cautions)
-                .to_text()
-        )?;
+        let table = Table1::new(report.before.as_ref(), report.after.as_ref());
+        let shown = table.below(&report.cautions).to_text();
+        writeln!(out, "{}", shown.text)?;
+        more = shown.more();
     }
     let dir = config.output.dir.display();
     writeln!(out, "adapter: {}", report.adapter_dir)?;
     writeln!(out, "report:  {dir}/report.html")?;
-    writeln!(out, "next:    {}", next_command(&config_file, &args.set, &config))?;
-    Ok(())
+    out += &more;
+    let next = wrap::command(&next_command(&config_file, &args.set, &config), "next:    ".len());
+    writeln!(out, "next:    {next}")?;
+    stdout::print(out)
 }
 
 /// Prints the text of a preset.
@@ -144,35 +145,31 @@ fn print_preset(name: &str) -> anyhow::Result<()> {
             .hint(format!("the presets are {}", names.join(", ")))
             .into());
     };
-    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+    stdout::print(text)
 }
 
-/// A complete command to try after a run: the same run with an adapter on all attention projections. After such a run:
+/// The words of a complete command to try after a run: the same run with an adapter on all attention projections. After such a run:
 /// the adapter's answer to a prompt.
 ///
 /// - `file`, `sets`: `--config` and every `--set` of the run.
-fn next_command(file: &str, sets: &[String], config: &RunConfig) -> String {
+fn next_command(file: &str, sets: &[String], config: &RunConfig) -> Vec<String> {
     use Projection::{KProj, OProj, QProj, VProj};
     let dir = config.output.dir.display();
     if [QProj, KProj, VProj, OProj].iter().all(|p| config.lora.target_modules.contains(p)) {
         let model =
             config.model.path.strip_prefix("embedded:").map_or(&*config.model.path, |_| "embedded");
-        let words = [
-            "mvpbench generate --model",
-            &quoted(model),
-            "--adapter",
-            &quoted(&format!("{dir}/adapter")),
-        ];
-        return format!("{} --prompt 'How should I begin my day?'", words.join(" "));
+        let adapter = quoted(&format!("{dir}/adapter"));
+        let words = ["mvpbench", "generate", "--model", &quoted(model), "--adapter", &adapter];
+        let prompt = ["--prompt", "'How should I begin my day?'"];
+        return words.into_iter().chain(prompt).map(str::to_owned).collect();
     }
     let target = "lora.target_modules=[q_proj,k_proj,v_proj,o_proj]".to_owned();
     let sets = sets.iter().filter(|set| !set.starts_with("lora.target_modules")).chain([&target]);
-    let words: Vec<_> = ["train", "--config", file]
+    ["train".to_owned(), "--config".to_owned(), quoted(file)]
         .into_iter()
-        .map(str::to_owned)
         .chain(sets.flat_map(|set| ["--set".to_owned(), quoted(set)]))
-        .collect();
-    format!("{} --output {}", words.join(" "), quoted(&format!("{dir}-attention")))
+        .chain(["--output".to_owned(), quoted(&format!("{dir}-attention"))])
+        .collect()
 }
 
 /// `word`, quoted for a shell if need be.

@@ -1,5 +1,10 @@
-//! The terminal: Ctrl-C in; notes, warnings, progress and numbers with units out.
+//! The terminal: Ctrl-C in; results, notes, warnings, progress and numbers with units out.
+//!
+//! Every line of the programs leaves through [`stdout`] or [`stderr`], which heed closed pipes, the width and `NO_COLOR`.
 
 pub mod interrupt;
 pub mod progress;
+pub mod stderr;
+pub mod stdout;
 pub mod units;
+pub mod wrap;

@@ -1,12 +1,13 @@
 //! Notes, warnings and progress on stderr: a bar on a terminal, elsewhere a line every ten seconds, only warnings when
 //! quiet.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressState, ProgressStyle};
 
+use crate::console::stderr::{self, Mark};
 use crate::console::units;
 
 /// Seconds between two lines without a terminal.
@@ -23,17 +24,15 @@ pub enum Verbosity {
 
 impl Verbosity {
     /// Prints one line, unless quiet.
-    #[expect(clippy::print_stderr, reason = "notes go to stderr, results to stdout")]
     pub fn note(self, line: impl Display) {
         if self == Self::Normal {
-            eprintln!("{line}");
+            stderr::say(line);
         }
     }
 
     /// Prints one line after `warning: `, also when quiet.
-    #[expect(clippy::print_stderr, reason = "warnings go to stderr, results to stdout")]
     pub fn warn(self, line: impl Display) {
-        eprintln!("warning: {line}");
+        stderr::say_as(Mark::Warning, line);
     }
 
     /// Shows work of `total` units under `title`, `done` of them finished.
@@ -51,18 +50,7 @@ impl Verbosity {
             Self::Quiet => View::Nothing,
             Self::Normal if std::io::stderr().is_terminal() => {
                 let bar = ProgressBar::new(total).with_position(done).with_prefix(title.to_owned());
-                let amount = match &unit {
-                    Unit::Count(unit) => format!("{{pos}}/{{len}} {unit}"),
-                    Unit::Bytes => {
-                        "{decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}".to_owned()
-                    }
-                };
-                let template = format!("{{prefix}} [{{bar:30}}] {amount}{{msg}}, ETA {{eta}}");
-                bar.set_style(
-                    ProgressStyle::with_template(&template)
-                        .unwrap_or_else(|_| ProgressStyle::default_bar())
-                        .progress_chars("=> "),
-                );
+                bar.set_style(style(&unit, true));
                 bar.enable_steady_tick(Duration::from_millis(500));
                 bar.reset_eta();
                 View::Bar(bar)
@@ -105,32 +93,74 @@ enum View {
     Nothing,
 }
 
+/// A bar in one line: what is left of the terminal's width is the message's.
+///
+/// - `is_running`: with rate and time left; otherwise with the time that it took.
+fn style(unit: &Unit, is_running: bool) -> ProgressStyle {
+    let amount = match unit {
+        Unit::Count(unit) => format!("{{pos}}/{{len}} {unit}"),
+        Unit::Bytes => "{decimal_bytes}/{decimal_total_bytes}".to_owned(),
+    };
+    let speed = match unit {
+        Unit::Count(_) => "{rate}/s",
+        Unit::Bytes => "{decimal_bytes_per_sec}",
+    };
+    let time = if is_running { format!("{speed}, ETA {{eta}}") } else { "{took}".to_owned() };
+    let template = format!("{{prefix}} [{{bar:10}}] {amount}, {time}{{wide_msg}}");
+    let style = ProgressStyle::with_template(&template);
+    style
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}", rate(state.per_sec()));
+        })
+        .with_key("took", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}", units::duration(state.elapsed().as_secs_f64()));
+        })
+        .progress_chars("=> ")
+}
+
+/// A rate in three digits or so: `0.023`, `4.52`, `131.8`.
+fn rate(per_second: f64) -> String {
+    let digits = match per_second {
+        100.0.. => 0,
+        10.0.. => 1,
+        1.0.. => 2,
+        _ => 3,
+    };
+    format!("{per_second:.digits$}")
+}
+
 impl Progress {
-    /// Adds `count` finished units and shows `message` next to them.
-    pub fn advance(&mut self, count: u64, message: impl Display) {
+    /// Adds `count` finished units and shows as many of `parts` next to them as the line has room for.
+    pub fn advance(&mut self, count: u64, parts: &[String]) {
         self.done += count;
-        let message = spaced(message);
+        let is_over = self.done >= self.total;
         match &mut self.view {
             View::Bar(bar) => {
-                bar.set_message(message);
+                // Brackets and bar, the comma, the rate, the time left.
+                let around = 15 + 12 + 9;
+                let used = self.title.chars().count() + self.unit.amount(self.done, self.total).len();
+                bar.set_message(fitting("", parts, used + around));
                 bar.inc(count);
             }
-            View::Lines { next } if Instant::now() >= *next || self.done == self.total => {
+            View::Lines { next } if Instant::now() >= *next || is_over => {
                 *next = Instant::now() + Duration::from_secs(LINE_EVERY_S);
-                let per_unit =
-                    self.begun.elapsed().as_secs_f64() / (self.done - self.first).max(1) as f64;
-                let left_s = per_unit * self.total.saturating_sub(self.done) as f64;
-                let end = match self.done >= self.total {
-                    true => units::duration(self.begun.elapsed().as_secs_f64()),
-                    false => format!("ETA {}", units::duration(left_s)),
-                };
-                let amount = match &self.unit {
-                    Unit::Count(unit) => format!("{}/{} {unit}", self.done, self.total),
-                    Unit::Bytes => {
-                        format!("{}/{}", DecimalBytes(self.done), DecimalBytes(self.total))
+                let elapsed_s = self.begun.elapsed().as_secs_f64();
+                let per_second = (self.done - self.first) as f64 / elapsed_s.max(1e-9);
+                let left_s = self.total.saturating_sub(self.done) as f64 / per_second.max(1e-9);
+                let time = match is_over {
+                    true => units::duration(elapsed_s),
+                    false => {
+                        let rate = match &self.unit {
+                            Unit::Count(_) => rate(per_second),
+                            Unit::Bytes => DecimalBytes(per_second as u64).to_string(),
+                        };
+                        format!("{rate}/s, ETA {}", units::duration(left_s))
                     }
                 };
-                Verbosity::Normal.note(format!("{} {amount}{message}, {end}", self.title));
+                let amount = self.unit.amount(self.done, self.total);
+                let line = format!("{} {amount}, {time}", self.title);
+                Verbosity::Normal.note(fitting(&line, parts, 0));
             }
             View::Lines { .. } | View::Nothing => {}
         }
@@ -145,15 +175,33 @@ impl Progress {
     }
 }
 
-/// A space and the message; nothing for an empty one.
-fn spaced(message: impl Display) -> String {
-    let message = message.to_string();
-    if message.is_empty() { message } else { format!(" {message}") }
+/// `line` and after it as many of `parts` as fit into the width beside `used` columns.
+fn fitting(line: &str, parts: &[String], used: usize) -> String {
+    let columns = stderr::columns().unwrap_or(usize::MAX);
+    let mut line = line.to_owned();
+    for part in parts {
+        if used + line.chars().count() + 2 + part.chars().count() > columns {
+            break;
+        }
+        line += &format!(", {part}");
+    }
+    line
 }
 
+impl Unit {
+    fn amount(&self, done: u64, total: u64) -> String {
+        match self {
+            Self::Count(unit) => format!("{done}/{total} {unit}"),
+            Self::Bytes => format!("{}/{}", DecimalBytes(done), DecimalBytes(total)),
+        }
+    }
+}
+
+/// What is done when the work ends stays on the screen, with the time that it took.
 impl Drop for Progress {
     fn drop(&mut self) {
         if let View::Bar(bar) = &self.view {
+            bar.set_style(style(&self.unit, false));
             bar.abandon();
         }
     }
@@ -164,8 +212,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_message_leaves_no_second_space() {
-        assert_eq!(spaced(""), "");
-        assert_eq!(spaced("loss 0.69"), " loss 0.69");
+    fn a_rate_has_digits_that_can_be_told_apart() {
+        assert_eq!([0.0234, 4.521, 13.18, 131.8].map(rate), ["0.023", "4.52", "13.2", "132"]);
+    }
+
+    #[test]
+    fn parts_that_have_no_room_are_left_out_whole() {
+        let parts = ["loss 0.69".to_owned(), "margin +0.1".to_owned()];
+        assert_eq!(fitting("train", &parts, 0), "train, loss 0.69, margin +0.1");
+        assert_eq!(fitting("train", &parts, usize::MAX - 100), "train, loss 0.69, margin +0.1");
+        assert_eq!(fitting("train", &parts, usize::MAX - 20), "train, loss 0.69");
     }
 }

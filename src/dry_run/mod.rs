@@ -9,6 +9,7 @@ use candle_core::{DType, Device};
 
 use crate::config::{Activations, Dtype, RunConfig};
 use crate::console::units;
+use crate::console::wrap::{COLUMNS, wrap};
 use crate::dry_run::estimate::Estimate;
 use crate::machine::memory::{DeviceKind, Memory};
 use crate::machine::{self, peak, rate};
@@ -170,7 +171,7 @@ fn text(
         DeviceKind::Cuda => "one GPU",
     };
     writeln!(text, "memory:      on {device} in {dtype:?}; activations = {keeps}\n")?;
-    text += &memory(estimate, place);
+    text = wrap(&text, COLUMNS, 13) + "\n" + &memory(estimate, place);
     if place == DeviceKind::Cpu
         && let Some(free) = peak::available_memory_bytes()
     {

@@ -165,7 +165,7 @@ impl Evaluator<'_> {
         );
         let vectors = embedder
             .embed(&embedded, |more| {
-                progress.advance(more as u64, "");
+                progress.advance(more as u64, &[]);
                 interrupt::check()
             })
             .with_context(|| format!("evaluation set `{set}`"))?;

@@ -130,7 +130,7 @@ fn copy(
             Ok(count) => {
                 file.write_all(&block[..count])?;
                 *done += count as u64;
-                progress.advance(count as u64, "");
+                progress.advance(count as u64, &[]);
             }
             Err(error) => return Ok(Err(error)),
         }

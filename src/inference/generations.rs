@@ -98,7 +98,7 @@ impl GenerationPass<'_> {
                         journal.append(row, generation)?;
                     }
                     let rate = tokens as f64 / begun.elapsed().as_secs_f64();
-                    progress.advance(1, format_args!("{rate:.0} tokens/s"));
+                    progress.advance(1, &[format!("{rate:.0} tokens/s")]);
                 }
             }
             interrupt::check()

@@ -76,7 +76,7 @@ impl ScoringPass<'_> {
             let members = &self.pairs[range];
             let batch = self.model.batch(&Pack::new(members.iter().copied()))?;
             sums.extend(batch.sums(&self.model.logps(&batch, self.adapter)?)?);
-            progress.advance(members.len() as u64, "");
+            progress.advance(members.len() as u64, &[]);
         }
         Ok(sums)
     }

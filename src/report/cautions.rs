@@ -70,7 +70,7 @@ fn sample(config: &toml::Table) -> Option<Text> {
         sets.iter().filter(is_sample).filter_map(|set| set.get("name")?.as_str()).collect();
     (!names.is_empty()).then(|| {
         Text::from(format!(
-            "{}: a synthetic sample that is made to be learnt. It shows the pipeline and says nothing about alignment.",
+            "{}: a synthetic sample, which says nothing about alignment. It is made to be learnt and shows the pipeline.",
             names.join(", ")
         ))
     })

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::console::wrap::{COLUMNS, wrap};
 use crate::disk::atomic;
 use crate::metrics::groups::MINIMUM_N;
 use crate::report::folder::Run;
 use crate::report::paired::Paired;
 use crate::report::run::RunReport;
 use crate::report::sections::{self, compare, run_differences};
-use crate::report::table::{Table, wrap};
+use crate::report::table::Table;
 use crate::report::text::Text;
 use crate::report::{html, markdown};
 use crate::run_folder::paths::Paths;
@@ -35,7 +36,7 @@ pub struct Written {
 impl Written {
     /// The comparison of several runs for a console: cautions, figures, differences; empty for one run.
     pub fn to_text(&self) -> String {
-        let cautions = self.cautions.iter().map(|caution| wrap(&caution.to_string()) + "\n\n");
+        let cautions = self.cautions.iter().map(|caution| wrap(&caution.to_string(), COLUMNS, 0) + "\n\n");
         let tables = self.comparison.iter().map(|table| table.to_text(1) + "\n\n");
         cautions.chain(tables).collect()
     }

@@ -1,9 +1,7 @@
 //! Rows of cells, and the same as aligned text for a console.
 
+use crate::console::wrap::COLUMNS;
 use crate::report::text::Text;
-
-/// Columns that a console line may have.
-pub const CONSOLE_WIDTH: usize = 100;
 
 /// Spaces between two columns of text.
 const GAP: usize = 2;
@@ -63,7 +61,7 @@ impl Table {
         &self.rows
     }
 
-    /// Aligned text, left to right. Where the columns do not fit into [`CONSOLE_WIDTH`], the table is cut into blocks one below
+    /// Aligned text, left to right. Where the columns do not fit into [`COLUMNS`], the table is cut into blocks one below
     /// the other, each with the first `repeated` columns again; a single cell that is too wide ends in `…`.
     pub fn to_text(&self, repeated: usize) -> String {
         let widths: Vec<usize> = (0..self.header.len()).map(|column| self.width(column)).collect();
@@ -71,7 +69,7 @@ impl Table {
         let mut blocks: Vec<Vec<usize>> = Vec::new();
         let mut used = 0;
         for (column, width) in widths.iter().enumerate().skip(repeated) {
-            if let Some(block) = blocks.last_mut().filter(|_| used + width <= CONSOLE_WIDTH) {
+            if let Some(block) = blocks.last_mut().filter(|_| used + width <= COLUMNS) {
                 block.push(column);
             } else {
                 blocks.push((0..repeated).chain([column]).collect());
@@ -107,30 +105,11 @@ impl Table {
     }
 }
 
-/// Text in lines of at most [`CONSOLE_WIDTH`], broken at spaces; a longer word has a line of its own.
-pub fn wrap(text: &str) -> String {
-    let mut wrapped = String::new();
-    let mut used = 0;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > CONSOLE_WIDTH {
-            wrapped.push('\n');
-            used = 0;
-        } else if used > 0 {
-            wrapped.push(' ');
-            used += 1;
-        }
-        wrapped.push_str(word);
-        used += length;
-    }
-    wrapped
-}
-
 fn shorten(line: &str) -> String {
-    if line.chars().count() <= CONSOLE_WIDTH {
+    if line.chars().count() <= COLUMNS {
         return line.to_owned();
     }
-    line.chars().take(CONSOLE_WIDTH - 1).chain(['…']).collect()
+    line.chars().take(COLUMNS - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -151,7 +130,7 @@ mod tests {
         let mut table = Table::new(&names);
         table.push(names.iter().map(|name| name.replace("column", "cell")));
         let text = table.to_text(2);
-        assert!(text.lines().all(|line| line.chars().count() <= CONSOLE_WIDTH), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
         assert!(
             names.iter().all(
                 |name| text.contains(&**name) && text.contains(&name.replace("column", "cell"))
@@ -166,14 +145,6 @@ mod tests {
         table.push(["b", "c"]);
         let text = table.to_text(1);
         assert!(text.lines().next().unwrap().ends_with('…'));
-        assert!(text.lines().all(|line| line.chars().count() <= CONSOLE_WIDTH));
-    }
-
-    #[test]
-    fn wrapped_text_keeps_its_words() {
-        let text = "word ".repeat(60);
-        let wrapped = wrap(&text);
-        assert!(wrapped.lines().all(|line| line.len() <= CONSOLE_WIDTH));
-        assert_eq!(wrapped.split_whitespace().count(), 60);
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS));
     }
 }

@@ -93,16 +93,16 @@ impl<'a> Books<'a> {
             self.progress.suspend(|| self.verbosity.warn(warning));
         }
         let record = self.record(step, norm, skipped, cursor)?;
-        let message = format!(
-            "loss {:.4} margin {:+.3} accuracy {:.2} {:.1} pairs/s",
-            output.loss,
-            output.rewards[0] - output.rewards[1],
-            output.accuracy,
-            planned.pairs.len() as f64 / record.step_time_s.unwrap_or(f64::NAN)
-        );
+        let pairs_per_second = planned.pairs.len() as f64 / record.step_time_s.unwrap_or(f64::NAN);
+        let parts = [
+            format!("loss {:.4}", output.loss),
+            format!("margin {:+.2}", output.rewards[0] - output.rewards[1]),
+            format!("accuracy {:.2}", output.accuracy),
+            format!("{pairs_per_second:.1} pairs/s"),
+        ];
         self.tensorboard.push(&record)?;
         self.log.push(record)?;
-        self.progress.advance(1, message);
+        self.progress.advance(1, &parts);
         Ok(())
     }
 

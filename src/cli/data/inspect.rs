@@ -1,7 +1,5 @@
 //! `data inspect`: pairs as the tokens that training sees, the scored ones marked.
 
-use std::io::{IsTerminal, Write};
-
 use anyhow::Result;
 use clap::Args;
 
@@ -9,6 +7,8 @@ use super::ConfigArgs;
 use crate::bail_input;
 use crate::config::{DataSection, RunConfig};
 use crate::console::progress::Verbosity;
+use crate::console::stdout;
+use crate::console::stderr;
 use crate::data::pair::Pair;
 use crate::data::token_pair::TokenPair;
 use crate::data::tokenize::{Limits, beyond_context, tokenize};
@@ -56,13 +56,11 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
         .into());
     }
 
-    let terminal = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let marks = if terminal { Marks::Colours } else { Marks::Brackets };
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", marks.legend())?;
+    let marks = if stdout::has_colours() { Marks::Colours } else { Marks::Brackets };
+    stdout::print(format!("{}\n", marks.legend()))?;
     for row in rows {
         let place = format!("{}, pair {} of {}", texts[row].source, row + 1, texts.len());
-        write!(out, "\n{}", shown(&texts[row], &place, &base, &config.data, marks)?)?;
+        stdout::print(format!("\n{}", shown(&texts[row], &place, &base, &config.data, marks)?))?;
     }
     Ok(())
 }
@@ -103,8 +101,21 @@ impl Marks {
     /// Consecutive tokens, all scored or none.
     fn tokens(self, pieces: &[String], scored: bool) -> String {
         let mut line = String::new();
+        // On a terminal a line breaks between two tokens; the text's own breaks are printed as `\n` too.
+        let (columns, mut used) = (stderr::columns().unwrap_or(usize::MAX), 0);
         for (place, piece) in pieces.iter().enumerate() {
             let text = printable(piece);
+            let width = text.chars().count()
+                + match (self, scored) {
+                    (Self::Brackets, true) => 2,
+                    (Self::Brackets, false) => 1,
+                    (Self::Colours, _) => 0,
+                };
+            if used > 0 && used + width > columns {
+                line.push('\n');
+                used = 0;
+            }
+            used += width;
             match (self, scored) {
                 (Self::Brackets, true) => line.push_str(&format!("[{text}]")),
                 (Self::Brackets, false) if place == 0 => line.push_str(&text),
@@ -121,6 +132,7 @@ impl Marks {
             }
             if piece.ends_with('\n') {
                 line.push('\n');
+                used = 0;
             }
         }
         line

@@ -1,12 +1,13 @@
 //! `data split`: files of records -> `train.json`, `test.json` and a manifest.
 
-use std::io::Write;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::console::stdout;
 use crate::data::split::{By, Rule, Side};
 use crate::disk::{atomic, digest, read};
 use crate::error::InputError;
@@ -89,7 +90,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
         atomic::write(&args.output.join(name), |out| Ok(out.write_all(bytes)?))?;
     }
 
-    let mut out = std::io::stdout().lock();
+    let mut out = String::new();
     let all = sides.train.records.len() + sides.test.records.len();
     for (name, side) in SIDES.into_iter().zip([&sides.train, &sides.test]) {
         let (records, share) = (side.records.len(), 100.0 * side.records.len() as f64 / all as f64);
@@ -104,7 +105,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     let both = sides.users_on_both();
     writeln!(out, "users on both sides: {both}")?;
     writeln!(out, "manifest: {}", args.output.join(MANIFEST).display())?;
-    Ok(())
+    stdout::print(out)
 }
 
 /// The files that `output` does not hold yet. A killed program leaves some of them; one with other content is refused.

@@ -1,12 +1,12 @@
 //! `data stats`: lengths, cuts, duplicates and missing fields of the training pairs and of every evaluation set.
 
-use std::io::Write;
-
 use anyhow::Result;
 use clap::Args;
 
 use super::ConfigArgs;
 use crate::console::progress::Verbosity;
+use crate::console::stdout;
+use crate::console::wrap::{COLUMNS, wrap};
 use crate::data::pair::Pair;
 use crate::data::stats::SetStats;
 use crate::data::tokenize::{Limits, beyond_context, tokenize};
@@ -36,17 +36,15 @@ pub(super) fn stats(args: &StatsArgs) -> Result<()> {
     };
 
     let (training, beyond) = of("training pairs", &config.data.train, None)?;
-    let mut out = std::io::stdout().lock();
-    write!(out, "{training}{beyond}")?;
+    let print = |text: String| stdout::print(wrap(&text, COLUMNS, 12) + "\n");
+    print(format!("{training}{beyond}"))?;
     for set in &config.eval.sets {
         let name = format!("eval set `{}`", set.name);
         let (stats, beyond) = of(&name, &set.files, Some(training.pairs()))?;
-        write!(out, "\n{stats}{beyond}")?;
+        print(format!("\n{stats}{beyond}"))?;
     }
-    writeln!(
-        out,
+    print(format!(
         "\nlengths are before the limits: data.max_prompt_tokens = {}, data.max_length = {}",
         limits.max_prompt_tokens, limits.max_length
-    )?;
-    Ok(())
+    ))
 }

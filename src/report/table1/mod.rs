@@ -1,13 +1,16 @@
 //! The paper's Table 1 with this run's rows beside it.
 
+mod brief;
 mod notes;
+
+pub use brief::Shown;
 
 use crate::metrics::{Evaluation, Metric};
 use crate::report::cell;
 use crate::report::paper::{MVP_TEST, PAPER, PaperRow, UFP4, paper_base_model};
 use crate::report::section::Part;
 use crate::report::states::set_names;
-use crate::report::table::{RowKind, Table, wrap};
+use crate::report::table::{RowKind, Table};
 use crate::report::text::Text;
 
 /// Label and metric of the rows of a run.
@@ -87,14 +90,14 @@ impl Table1 {
         Self { cautions: cautions.to_vec(), ..self }
     }
 
-    /// Plain aligned text in at most 100 columns, cautions above, notes below.
-    pub fn to_text(&self) -> String {
-        let wrapped = |texts: &[Text]| -> Vec<String> {
-            texts.iter().map(|text| wrap(&text.to_string())).collect()
-        };
-        let above: String =
-            wrapped(&self.cautions).iter().map(|caution| format!("{caution}\n\n")).collect();
-        format!("{above}{}\n{}\n", self.table.to_text(2), wrapped(&self.notes).join("\n"))
+    /// Plain aligned text for a console, below the first of the cautions and notes.
+    pub fn to_text(&self) -> Shown {
+        let notes: Vec<&Text> = self.cautions.iter().chain(&self.notes).collect();
+        let (lines, shown) = brief::brief(&notes);
+        let above: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let gap = if lines.is_empty() { "" } else { "\n" };
+        let text = format!("{above}{gap}{}", self.table.to_text(2));
+        Shown { text, left_out: notes.len() - shown }
     }
 
     /// The cautions, the table and the notes below it.
@@ -155,11 +158,11 @@ mod tests {
     use super::*;
     use crate::report::run::sample::evaluations;
     use crate::report::section::Page;
-    use crate::report::table::CONSOLE_WIDTH;
+    use crate::console::wrap::COLUMNS;
 
     /// Lines of the console version that begin with the paper's or our rows: label, tuned and the rest.
     fn rows(table: &Table1) -> Vec<Vec<String>> {
-        let text = table.to_text();
+        let text = table.table.to_text(2);
         let lines = text.lines().take_while(|line| !line.is_empty()).skip(1);
         lines
             .map(|line| {
@@ -200,26 +203,26 @@ mod tests {
         let rows = rows(&table);
         assert_eq!(rows.len(), 3 + PAPER.len());
         assert_eq!(rows[3], ["Llama2-7b, paper", "no", "50.47", "-"]);
-        assert!(table.to_text().contains("no row for `models/tiny`"));
-        assert!(!table.to_text().contains("MVP_test SPMR"));
+        assert!(table.notes.iter().any(|n| n.to_string().contains("no row for `models/tiny`")));
+        assert!(!table.to_text().text.contains("MVP_test SPMR"));
     }
 
     #[test]
     fn the_papers_figures_never_stand_under_another_name() {
         let (before, after) = evaluations("Llama-2-7b-hf", &["mvp_test_small"]);
-        let text = Table1::new(Some(&before), Some(&after)).to_text();
+        let text = Table1::new(Some(&before), Some(&after)).to_text().text;
         assert!(!text.contains("paper  ") && !text.contains("44.08"), "{text}");
     }
 
     #[test]
-    fn the_console_version_fits_in_100_columns_and_a_page_has_the_same_rows() {
+    fn the_console_version_fits_in_80_columns_and_a_page_has_the_same_rows() {
         let names: Vec<String> = (0..9).map(|set| format!("a long set name {set}")).collect();
         let names: Vec<&str> =
             ["MVP_test"].into_iter().chain(names.iter().map(String::as_str)).collect();
         let (before, after) = evaluations("llama-2-13b-chat-hf", &names);
         let table = Table1::new(Some(&before), Some(&after));
-        let text = table.to_text();
-        assert!(text.lines().all(|line| line.chars().count() <= CONSOLE_WIDTH), "{text}");
+        let text = table.to_text().text;
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
         let page = Page { intro: table.into_parts(), ..Page::default() };
         let markdown = crate::report::markdown::page(&page);
         assert!(

@@ -1,5 +1,7 @@
-//! Commands that train nothing: dry runs, `mvpbench doctor`, and every mistake that is refused.
+//! Commands of one kind: dry runs, `mvpbench doctor`, every mistake that is refused, and what each prints where.
 
 mod doctor;
 mod dry_run;
 mod mistakes;
+mod pipes;
+mod terminal;

@@ -259,8 +259,8 @@ fn the_command_to_try_next_works_as_it_is_printed() {
         String::from_utf8(output.stdout).unwrap()
     };
     let next = |printed: &str| {
-        let line = printed.lines().find_map(|line| line.strip_prefix("next:    "));
-        line.unwrap_or_else(|| panic!("no command in {printed}")).to_owned()
+        let command = printed.split_once("\nnext:    ").map(|(_, command)| command.trim_end());
+        command.unwrap_or_else(|| panic!("no command in {printed}")).to_owned()
     };
     let attention = next(&run("train --config config.toml --set train.max_steps=1"));
     assert!(attention.ends_with("--output run-attention"), "{attention}");
