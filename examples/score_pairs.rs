@@ -44,7 +44,7 @@ fn main() -> Result<()> {
         let (chosen, rejected) = (pair.policy_chosen_logps, pair.policy_rejected_logps);
         println!("{}: chosen {chosen:.4}, rejected {rejected:.4}", pair.id);
     }
-    let accuracy = figure::measure(&scores, 0.1, 0)?.preference_accuracy;
+    let accuracy = figure::measure(&scores, 0.1)?.preference_accuracy;
     println!("preference accuracy: {:.2} % of {} pairs", 100.0 * accuracy.value, accuracy.n);
     Ok(())
 }

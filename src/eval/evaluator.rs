@@ -13,7 +13,6 @@ use crate::encoder::embedder::Embedder;
 use crate::error::InputError;
 use crate::inference::kept_sums::{self, KeptSums};
 use crate::inference::sums;
-use crate::metrics::bootstrap;
 use crate::metrics::score::{PairScore, read_scores, write_scores};
 use crate::metrics::spmr::{Spmr, read_answers};
 use crate::metrics::{Evaluation, SetResult};
@@ -133,9 +132,9 @@ impl<'a> Evaluator<'a> {
             };
             let scores = sums::scores(&set.texts, &set.pairs, &policy, &reference);
             write_scores(&self.session.folder.scores(&set.name, BEFORE), &scores)?;
-            let (beta, seed) = (self.session.config.dpo.beta, bootstrap::SEED);
+            let beta = self.session.config.dpo.beta;
             let spmr = self.spmr(set, BEFORE, start)?;
-            results.push(SetResult { spmr, ..SetResult::measure(&set.name, &scores, beta, seed)? });
+            results.push(SetResult { spmr, ..SetResult::measure(&set.name, &scores, beta)? });
         }
         let adapter = start.map(|_| self.session.config.lora.init_from.clone());
         self.finish(BEFORE, adapter, None, results).map(Some)
@@ -207,11 +206,11 @@ impl<'a> Evaluator<'a> {
                 &reference,
             );
             write_scores(&self.session.folder.scores(&set.name, when), &scores)?;
-            let (beta, seed) = (self.session.config.dpo.beta, bootstrap::SEED);
+            let beta = self.session.config.dpo.beta;
             let spmr = if twin.is_some() { self.spmr(set, when, Some(adapter))? } else { None };
             results.push(SetResult {
                 spmr,
-                ..SetResult::measure_change(&set.name, before, &scores, beta, seed)?
+                ..SetResult::measure_change(&set.name, before, &scores, beta)?
             });
             all.push(scores);
         }
@@ -233,15 +232,14 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Option<Spmr>> {
         let Some(embedder) = self.embedder(set) else { return Ok(None) };
         let context = || format!("evaluation set `{}`", set.name);
-        let seed = bootstrap::SEED;
         let (answers, left_out) = self.answers(embedder, set, when, adapter)?;
-        let spmr = Spmr::measure(&answers, &self.session.config.eval.spmr, left_out, seed)
+        let spmr = Spmr::measure(&answers, &self.session.config.eval.spmr, left_out)
             .with_context(context)?;
         if when == BEFORE {
             return Ok(Some(spmr));
         }
         let before = read_answers(&self.session.folder.generations(&set.name, BEFORE))?;
-        spmr.with_change(&before, &answers, seed).with_context(context).map(Some)
+        spmr.with_change(&before, &answers).with_context(context).map(Some)
     }
 
     /// Writes the figures of all sets with the digests of the files that they are computed from, then removes the saved
@@ -253,7 +251,7 @@ impl<'a> Evaluator<'a> {
         adapter_sha256: Option<String>,
         results: Vec<SetResult>,
     ) -> Result<Evaluation> {
-        let (beta, seed) = (self.session.config.dpo.beta, bootstrap::SEED);
+        let beta = self.session.config.dpo.beta;
         let (folder, mut files) = (&self.session.folder, BTreeMap::new());
         let states = if when == BEFORE { vec![when] } else { vec![BEFORE, when] };
         for set in &results {
@@ -267,7 +265,7 @@ impl<'a> Evaluator<'a> {
         let evaluation = Evaluation {
             adapter_sha256,
             files,
-            ..Evaluation::new(&self.session.config.model.path, adapter, beta, seed, results)
+            ..Evaluation::new(&self.session.config.model.path, adapter, beta, results)
         };
         evaluation.write(&folder.evaluation(when))?;
         self.remove_kept(when)?;

@@ -7,21 +7,20 @@ use crate::metrics::bootstrap::Column;
 use crate::metrics::figure::{Metrics, clusters_of, rows};
 use crate::metrics::score::PairScore;
 
-/// Every metric after less before, pair by pair, on the resamples that [`crate::metrics::figure::measure`] draws with the same seed.
+/// Every metric after less before, pair by pair, on the resamples that [`crate::metrics::figure::measure`] draws.
 ///
 /// Refuses two lists that are not the same pairs in the same order.
 pub fn difference<S: Borrow<PairScore>>(
     before: &[S],
     after: &[S],
     beta: f64,
-    seed: u64,
 ) -> anyhow::Result<Metrics> {
     check_same_pairs(before, after)?;
     let mut differences = rows(after, beta)?;
     for (row, before) in differences.iter_mut().zip(rows(before, beta)?) {
         row.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
     }
-    Ok(Metrics::of_rows(&differences, Column::Change, [None; 6], &clusters_of(after), seed))
+    Ok(Metrics::of_rows(&differences, Column::Change, [None; 6], &clusters_of(after)))
 }
 
 /// Refuses two lists that are not the same pairs in the same order.
@@ -79,7 +78,7 @@ mod tests {
         let before = pairs();
         let mut after = before.clone();
         after[3].policy_chosen_logps += 20.0; // the tie is won, by itself too
-        let change = difference(&before, &after, BETA, 12).unwrap();
+        let change = difference(&before, &after, BETA).unwrap();
         assert_close(change.opa.value, 0.25, 0.0);
         assert_eq!((change.opa.n, change.opa.ties), (4, None));
         // Three users show next to nothing.
@@ -87,7 +86,7 @@ mod tests {
         assert_close(change.preference_accuracy.value, 0.25, 0.0);
         assert_close(change.reward_margin_mean.value, 0.5, 1e-12);
         for metric in Metric::ALL {
-            let none = *difference(&before, &before, BETA, 12).unwrap().get(metric);
+            let none = *difference(&before, &before, BETA).unwrap().get(metric);
             let width = none.high.unwrap();
             assert_eq!(
                 none,
@@ -103,13 +102,13 @@ mod tests {
         let mut after = before.clone();
         after.swap(0, 1);
         assert!(
-            difference(&before, &after, BETA, 0)
+            difference(&before, &after, BETA)
                 .unwrap_err()
                 .to_string()
                 .starts_with("pair 1: `won` was")
         );
-        assert!(difference(&before, &before[1..], BETA, 0).is_err());
-        let error = difference(&before, &before[..3], BETA, 0).unwrap_err().to_string();
+        assert!(difference(&before, &before[1..], BETA).is_err());
+        let error = difference(&before, &before[..3], BETA).unwrap_err().to_string();
         assert!(error.starts_with("4 pairs were scored before and 3 after"), "{error}");
     }
 }

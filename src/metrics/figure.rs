@@ -61,11 +61,10 @@ impl Metrics {
         share: Column,
         ties: [Option<usize>; 6],
         clusters: &Clusters,
-        seed: u64,
     ) -> Self {
         let columns =
             Metric::ALL.map(|metric| if metric.is_share() { share } else { Column::Number });
-        let intervals = bootstrap::intervals(rows, columns, clusters, seed);
+        let intervals = bootstrap::intervals(rows, columns, clusters, bootstrap::SEED);
         let figure = |column: usize| Figure {
             value: rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64,
             low: intervals.map(|intervals| intervals[column].low),
@@ -95,21 +94,16 @@ impl Metrics {
 /// Every metric of one set of pairs, with intervals clustered by user.
 ///
 /// - `beta`: DPO's, for the rewards and the loss; positive.
-/// - `seed`: of the bootstrap.
 ///
 /// Refuses an empty list and a score that is not finite.
-pub fn measure<S: Borrow<PairScore>>(
-    scores: &[S],
-    beta: f64,
-    seed: u64,
-) -> anyhow::Result<Metrics> {
+pub fn measure<S: Borrow<PairScore>>(scores: &[S], beta: f64) -> anyhow::Result<Metrics> {
     let rows = rows(scores, beta)?;
     let ties = Metric::ALL.map(|metric| {
         let compared = scores.iter().filter_map(|score| metric.compare(score.borrow()));
         let ties = compared.filter(|ordering| ordering.is_eq()).count();
         metric.compare(scores[0].borrow()).map(|_| ties)
     });
-    Ok(Metrics::of_rows(&rows, Column::Share, ties, &clusters_of(scores), seed))
+    Ok(Metrics::of_rows(&rows, Column::Share, ties, &clusters_of(scores)))
 }
 
 /// The clusters of the bootstrap: users.
@@ -159,7 +153,7 @@ mod tests {
 
     #[test]
     fn every_metric_equals_its_value_by_hand() {
-        let metrics = measure(&four_pairs(), BETA, 12).unwrap();
+        let metrics = measure(&four_pairs(), BETA).unwrap();
         assert_close(metrics.opa.value, 0.5, 0.0);
         assert_eq!((metrics.opa.n, metrics.opa.ties), (4, Some(1)));
         assert_close(metrics.preference_accuracy.value, 0.25, 0.0);
@@ -179,7 +173,7 @@ mod tests {
     fn lengths_decide_the_normalized_accuracy() {
         let mut score = pair_of("a", None, [-20.0, -10.0, -20.0, -10.0]);
         score.chosen_tokens = 40;
-        let metrics = measure(&[score], BETA, 0).unwrap();
+        let metrics = measure(&[score], BETA).unwrap();
         assert_close(metrics.preference_accuracy.value, 0.0, 0.0);
         assert_close(metrics.preference_accuracy_normalized.value, 1.0, 0.0);
     }
@@ -188,7 +182,7 @@ mod tests {
     fn an_untuned_model_ties_every_pair_and_its_loss_is_ln_2() {
         let scores: Vec<_> =
             (0..5).map(|i| pair_of(&i.to_string(), None, [-3.1, -4.7, -3.1, -4.7])).collect();
-        let metrics = measure(&scores, BETA, 0).unwrap();
+        let metrics = measure(&scores, BETA).unwrap();
         assert_close(metrics.opa.value, 0.0, 0.0);
         assert_eq!(metrics.opa.ties, Some(5));
         assert_close(metrics.preference_accuracy.value, 1.0, 0.0);
@@ -209,7 +203,7 @@ mod tests {
         };
         let swapped: Vec<_> = scores.iter().map(swap).collect();
         let (metrics, swapped) =
-            (measure(&scores, BETA, 1).unwrap(), measure(&swapped, BETA, 1).unwrap());
+            (measure(&scores, BETA).unwrap(), measure(&swapped, BETA).unwrap());
         for metric in
             [Metric::Opa, Metric::PreferenceAccuracy, Metric::PreferenceAccuracyNormalized]
         {
@@ -228,7 +222,7 @@ mod tests {
             score.reference_chosen_logps -= 64.0;
             score.reference_rejected_logps -= 64.0;
         }
-        assert_eq!(measure(&scores, BETA, 3).unwrap(), measure(&shifted, BETA, 3).unwrap());
+        assert_eq!(measure(&scores, BETA).unwrap(), measure(&shifted, BETA).unwrap());
     }
 
     /// Sets of random scores, whole numbers so that ties are common.
@@ -251,11 +245,11 @@ mod tests {
         let strict = [Metric::Opa, Metric::PreferenceAccuracy];
         let mut tied = 0;
         for scores in random_sets() {
-            let metrics = measure(&scores, BETA, 5).unwrap();
+            let metrics = measure(&scores, BETA).unwrap();
             let change = |change: fn(&mut PairScore)| {
                 let mut changed = scores.clone();
                 changed.iter_mut().for_each(change);
-                measure(&changed, BETA, 5).unwrap()
+                measure(&changed, BETA).unwrap()
             };
             let swapped = change(|score| {
                 std::mem::swap(&mut score.policy_chosen_logps, &mut score.policy_rejected_logps);
@@ -285,7 +279,7 @@ mod tests {
             if !named.is_empty() {
                 let repeated: Vec<_> = std::iter::repeat_n(&named, 3).flatten().cloned().collect();
                 let (once, again) =
-                    (measure(&named, BETA, 5).unwrap(), measure(&repeated, BETA, 5).unwrap());
+                    (measure(&named, BETA).unwrap(), measure(&repeated, BETA).unwrap());
                 let ends = |metrics: &Metrics| [metrics.opa.low, metrics.opa.high];
                 for (once, again) in ends(&once).into_iter().zip(ends(&again)) {
                     assert_close(once.unwrap_or(0.0), again.unwrap_or(0.0), 1e-12);
@@ -298,10 +292,10 @@ mod tests {
     #[test]
     fn a_nan_an_empty_set_and_a_wrong_beta_are_errors() {
         let nan = [pair_of("odd", None, [-1.0, -1.0, f64::NAN, -1.0])];
-        assert!(measure(&nan, BETA, 0).unwrap_err().to_string().contains("pair `odd`"));
-        assert!(measure::<PairScore>(&[], BETA, 0).is_err());
+        assert!(measure(&nan, BETA).unwrap_err().to_string().contains("pair `odd`"));
+        assert!(measure::<PairScore>(&[], BETA).is_err());
         for beta in [0.0, -0.1, f64::NAN, f64::INFINITY] {
-            assert!(measure(&four_pairs(), beta, 0).is_err());
+            assert!(measure(&four_pairs(), beta).is_err());
         }
     }
 
@@ -321,7 +315,7 @@ mod tests {
             pair_of(pair["id"].as_str().unwrap(), None, sums)
         };
         let scores: Vec<_> = golden["pairs"].as_array().unwrap().iter().map(score).collect();
-        let metrics = measure(&scores, golden["beta"].as_f64().unwrap(), 12).unwrap();
+        let metrics = measure(&scores, golden["beta"].as_f64().unwrap()).unwrap();
         let expected = |key: &str| golden["summary"][key].as_f64().unwrap();
         assert_eq!((metrics.opa.n, metrics.opa.ties), (13, Some(1)));
         assert_close(metrics.opa.value, expected("opa"), 1e-12);

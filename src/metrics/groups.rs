@@ -69,7 +69,6 @@ pub fn measure(
     before: Option<&[PairScore]>,
     scores: &[PairScore],
     beta: f64,
-    seed: u64,
     minimum_n: usize,
 ) -> anyhow::Result<Vec<Group>> {
     let mut groups = Vec::new();
@@ -80,10 +79,10 @@ pub fn measure(
             let large = own.len() >= minimum_n && clusters >= MINIMUM_CLUSTERS;
             let (mut figures, mut change) = (None, None);
             if large {
-                figures = Some(figure::measure(&own, beta, seed)?);
+                figures = Some(figure::measure(&own, beta)?);
                 if let Some(before) = before {
                     let earlier: Vec<_> = members.iter().map(|&i| &before[i]).collect();
-                    change = Some(difference(&earlier, &own, beta, seed)?);
+                    change = Some(difference(&earlier, &own, beta)?);
                 }
             }
             groups.push(Group {
@@ -155,7 +154,7 @@ mod tests {
 
     #[test]
     fn groups_are_counted_measured_and_compared_with_before() {
-        let groups = measure(Some(&scores(0.0)), &scores(4.0), 0.1, 12, 20).unwrap();
+        let groups = measure(Some(&scores(0.0)), &scores(4.0), 0.1, 20).unwrap();
         let high = group(&groups, "value_safety", "high");
         assert_eq!((high.n, high.clusters), (20, 10));
         let opa = high.metrics.as_ref().unwrap().opa;
@@ -174,11 +173,11 @@ mod tests {
     #[test]
     fn a_small_group_is_there_without_a_number() {
         let scores = scores(4.0);
-        let groups = measure(None, &scores, 0.1, 12, 20).unwrap();
+        let groups = measure(None, &scores, 0.1, 20).unwrap();
         let low = group(&groups, "value_safety", "low");
         assert_eq!((low.n, low.clusters, &low.metrics, &low.change), (10, 5, &None, &None));
         let metrics = |scores: &[PairScore]| {
-            let groups = measure(None, scores, 0.1, 12, 1).unwrap();
+            let groups = measure(None, scores, 0.1, 1).unwrap();
             group(&groups, "value_safety", "low").metrics.clone()
         };
         assert!(metrics(&scores).is_some());
@@ -193,7 +192,7 @@ mod tests {
         let mut scores = scores(4.0);
         scores[5].source = "honesty".into();
         scores[0].groups.insert("shoe_size".into(), "43".into());
-        let groups = measure(None, &scores, 0.1, 12, 20).unwrap();
+        let groups = measure(None, &scores, 0.1, 20).unwrap();
         assert_eq!(groups[0].attribute, "file");
         assert_eq!(group(&groups, "file", "honesty").n, 1);
         assert_eq!(groups.last().unwrap().attribute, "shoe_size");

@@ -207,10 +207,10 @@ mod tests {
         };
         let scores: Vec<_> = (0..10).map(pair).collect();
         let sets = vec![
-            SetResult::measure("UF", &scores, 0.1, 12).unwrap(),
-            SetResult::measure("MVP", &scores[..6], 0.1, 12).unwrap(),
+            SetResult::measure("UF", &scores, 0.1).unwrap(),
+            SetResult::measure("MVP", &scores[..6], 0.1).unwrap(),
         ];
-        let evaluation = Evaluation::new("models/tiny 2", None, 0.1, 12, sets.clone());
+        let evaluation = Evaluation::new("models/tiny 2", None, 0.1, sets.clone());
         let about = About {
             files: vec![vec!["a.json".to_owned()]; 2],
             original: vec![11, 6],

@@ -56,19 +56,26 @@ impl Spread {
     }
 }
 
-/// The interval of a share: values in 0..=1, two users or more.
-pub(super) fn share(users: &[User]) -> Interval {
+/// How many independent pairs the share of these users is worth, and Student's t for them; two users or more.
+pub(super) fn effective(users: &[User]) -> (f64, f64) {
     let spread = Spread::of(users);
-    let (p, binomial) = (spread.mean, spread.mean * (1.0 - spread.mean) / spread.pairs);
+    let binomial = spread.mean * (1.0 - spread.mean) / spread.pairs;
     let effective = match spread.variance > 0.0 && binomial > 0.0 {
         true => (spread.pairs * binomial / spread.variance).max(1.0),
         false => spread.users,
     };
-    let square = spread.t.powi(2);
+    (effective, spread.t)
+}
+
+/// The interval of a share: values in 0..=1, two users or more.
+pub(super) fn share(users: &[User]) -> Interval {
+    let (effective, t) = effective(users);
+    let p = users.iter().map(|user| user.sum).sum::<f64>()
+        / users.iter().map(|user| user.pairs).sum::<f64>();
+    let square = t.powi(2);
     let scale = 1.0 + square / effective;
     let middle = (p + square / (2.0 * effective)) / scale;
-    let half =
-        spread.t / scale * (p * (1.0 - p) / effective + square / (4.0 * effective.powi(2))).sqrt();
+    let half = t / scale * (p * (1.0 - p) / effective + square / (4.0 * effective.powi(2))).sqrt();
     // Rounding may leave the bound at 0 or 1 beside the value.
     Interval { low: (middle - half).clamp(0.0, p), high: (middle + half).clamp(p, 1.0) }
 }

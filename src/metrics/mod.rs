@@ -18,6 +18,8 @@ pub mod groups;
 pub mod harness;
 pub mod interval;
 pub mod metric;
+pub mod paa;
+
 pub mod region;
 pub mod result;
 pub mod score;

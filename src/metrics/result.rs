@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::{atomic, digest, read, seal};
 use crate::error::InputError;
 use crate::metrics::axes::{self, Axes};
-use crate::metrics::bootstrap::RESAMPLES;
+use crate::metrics::bootstrap::{RESAMPLES, SEED};
 use crate::metrics::difference::{check_same_pairs, difference};
 use crate::metrics::figure::{self, Metrics};
 use crate::metrics::groups::{self, Group, MINIMUM_N};
@@ -59,10 +59,10 @@ pub struct Change {
 }
 
 impl SetResult {
-    /// Measures a set; `beta` and `seed` as in [`figure::measure`], whose refusals get the set's name.
-    pub fn measure(name: &str, scores: &[PairScore], beta: f64, seed: u64) -> anyhow::Result<Self> {
-        let mut result = Self::ungrouped(name, scores, beta, seed)?;
-        result.group(None, scores, beta, seed, MINIMUM_N)?;
+    /// Measures a set; `beta` as in [`figure::measure`], whose refusals get the set's name.
+    pub fn measure(name: &str, scores: &[PairScore], beta: f64) -> anyhow::Result<Self> {
+        let mut result = Self::ungrouped(name, scores, beta)?;
+        result.group(None, scores, beta, MINIMUM_N)?;
         Ok(result)
     }
 
@@ -72,26 +72,25 @@ impl SetResult {
         before: Option<&[PairScore]>,
         scores: &[PairScore],
         beta: f64,
-        seed: u64,
         minimum_n: usize,
     ) -> anyhow::Result<()> {
         let place = || format!("evaluation set `{}`", self.name);
         if let Some(before) = before {
             check_same_pairs(before, scores).with_context(place)?;
         }
-        let groups = groups::measure(before, scores, beta, seed, minimum_n).with_context(place)?;
+        let groups = groups::measure(before, scores, beta, minimum_n).with_context(place)?;
         self.groups = groups;
-        self.axes = axes::measure(before, scores, seed, minimum_n);
+        self.axes = axes::measure(before, scores, minimum_n);
         Ok(())
     }
 
-    fn ungrouped(name: &str, scores: &[PairScore], beta: f64, seed: u64) -> anyhow::Result<Self> {
+    fn ungrouped(name: &str, scores: &[PairScore], beta: f64) -> anyhow::Result<Self> {
         let place = || format!("evaluation set `{name}`");
-        let overall = figure::measure(scores, beta, seed).with_context(place)?;
+        let overall = figure::measure(scores, beta).with_context(place)?;
         let measured = |scores: Vec<&PairScore>| {
             // The only file of a set holds the same pairs: no need to draw the resamples again.
             let whole = scores.len() == overall.opa.n;
-            if whole { Ok(overall.clone()) } else { figure::measure(&scores, beta, seed) }
+            if whole { Ok(overall.clone()) } else { figure::measure(&scores, beta) }
         };
         let sources = by_source(scores)
             .into_iter()
@@ -119,15 +118,14 @@ impl SetResult {
         before: &[PairScore],
         after: &[PairScore],
         beta: f64,
-        seed: u64,
     ) -> anyhow::Result<Self> {
         let place = || format!("evaluation set `{name}`");
-        let overall = difference(before, after, beta, seed).with_context(place)?;
+        let overall = difference(before, after, beta).with_context(place)?;
         let mut sources_before = by_source(before);
         let mut changed = |source, after: Vec<&PairScore>| {
             let before = sources_before.remove(source).unwrap_or_default();
             let whole = after.len() == overall.opa.n;
-            if whole { Ok(overall.clone()) } else { difference(&before, &after, beta, seed) }
+            if whole { Ok(overall.clone()) } else { difference(&before, &after, beta) }
         };
         let sources = by_source(after)
             .into_iter()
@@ -137,9 +135,9 @@ impl SetResult {
             .collect::<anyhow::Result<_>>()?;
         let mut result = Self {
             change: Some(Change { overall, sources }),
-            ..Self::ungrouped(name, after, beta, seed)?
+            ..Self::ungrouped(name, after, beta)?
         };
-        result.group(Some(before), after, beta, seed, MINIMUM_N)?;
+        result.group(Some(before), after, beta, MINIMUM_N)?;
         Ok(result)
     }
 }
@@ -179,13 +177,7 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// Results by this version of the program.
-    pub fn new(
-        model: &str,
-        adapter: Option<String>,
-        beta: f64,
-        seed: u64,
-        sets: Vec<SetResult>,
-    ) -> Self {
+    pub fn new(model: &str, adapter: Option<String>, beta: f64, sets: Vec<SetResult>) -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Self {
             version,
@@ -193,7 +185,7 @@ impl Evaluation {
             adapter,
             adapter_sha256: None,
             beta,
-            seed,
+            seed: SEED,
             resamples: RESAMPLES,
             sets,
             files: BTreeMap::new(),
@@ -279,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_set_is_counted_together_and_per_file() {
-        let result = SetResult::measure("UF-P-4", &scores(4.0), 0.1, 12).unwrap();
+        let result = SetResult::measure("UF-P-4", &scores(4.0), 0.1).unwrap();
         assert_eq!(
             (result.n, result.clusters, result.chosen_tokens, result.rejected_tokens),
             (8, 4, 80, 28)
@@ -294,8 +286,7 @@ mod tests {
 
     #[test]
     fn a_change_is_given_together_and_per_file() {
-        let result =
-            SetResult::measure_change("UF-P-4", &scores(0.0), &scores(4.0), 0.1, 12).unwrap();
+        let result = SetResult::measure_change("UF-P-4", &scores(0.0), &scores(4.0), 0.1).unwrap();
         let change = result.change.unwrap();
         for metrics in [&change.overall, &change.sources["helpfulness"], &change.sources["honesty"]]
         {
@@ -307,20 +298,20 @@ mod tests {
 
     #[test]
     fn an_error_names_the_set() {
-        let error = SetResult::measure("MVP_test", &[], 0.1, 12).unwrap_err();
+        let error = SetResult::measure("MVP_test", &[], 0.1).unwrap_err();
         assert_eq!(error.to_string(), "evaluation set `MVP_test`");
         assert!(InputError::of(&error).is_some());
         let mut renamed = scores(0.0);
         renamed[7].source = "truthfulness".into();
-        assert!(SetResult::measure_change("UF-P-4", &renamed, &scores(1.0), 0.1, 12).is_err());
+        assert!(SetResult::measure_change("UF-P-4", &renamed, &scores(1.0), 0.1).is_err());
     }
 
     #[test]
     fn an_evaluation_survives_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("eval/after.json");
-        let set = SetResult::measure_change("UF-P-4", &scores(0.0), &scores(4.0), 0.5, 12).unwrap();
-        let evaluation = Evaluation::new("models/tiny", Some("adapter".into()), 0.5, 12, vec![set]);
+        let set = SetResult::measure_change("UF-P-4", &scores(0.0), &scores(4.0), 0.5).unwrap();
+        let evaluation = Evaluation::new("models/tiny", Some("adapter".into()), 0.5, vec![set]);
         evaluation.write(&path).unwrap();
         let read = Evaluation::read(&path).unwrap();
         assert_eq!(

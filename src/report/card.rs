@@ -261,7 +261,7 @@ mod tests {
             })
             .collect();
         let evaluation = report.after.as_mut().unwrap();
-        evaluation.sets[0].group(None, &scores, 0.1, 12, 2).unwrap();
+        evaluation.sets[0].group(None, &scores, 0.1, 2).unwrap();
         let card = report.to_model_card("b", &[], &[]);
         assert!(card.contains("- UF-P-4: by gender, 50.00 ["), "{card}");
         assert!(card.contains("] (Female 100.00, Male 50.00); with users shuffled"), "{card}");

@@ -189,11 +189,11 @@ fn cut(run: &mut Run, name: &str, places: &[usize]) -> anyhow::Result<()> {
         [(&mut run.before, before, None), (&mut run.after, after, Some(before))]
     {
         let Some(evaluation) = evaluation else { continue };
-        let (beta, seed) = (evaluation.beta, evaluation.seed);
+        let beta = evaluation.beta;
         let Some(set) = evaluation.sets.iter_mut().find(|set| set.name == name) else { continue };
         *set = match earlier.filter(|earlier| !earlier.is_empty()) {
-            Some(earlier) => SetResult::measure_change(name, earlier, scores, beta, seed)?,
-            None => SetResult::measure(name, scores, beta, seed)?,
+            Some(earlier) => SetResult::measure_change(name, earlier, scores, beta)?,
+            None => SetResult::measure(name, scores, beta)?,
         };
     }
     Ok(())
@@ -225,9 +225,9 @@ pub(crate) mod sample {
             people.clone().map(score).collect()
         };
         let [before, after] = [scores(0.0), scores(4.0)];
-        let measured = SetResult::measure("UF-P-4", &before, 0.1, 12).unwrap();
+        let measured = SetResult::measure("UF-P-4", &before, 0.1).unwrap();
         run.before.as_mut().unwrap().sets = vec![measured];
-        let measured = SetResult::measure_change("UF-P-4", &before, &after, 0.1, 12).unwrap();
+        let measured = SetResult::measure_change("UF-P-4", &before, &after, 0.1).unwrap();
         run.after.as_mut().unwrap().sets = vec![measured];
         run.sets[0].scores = [before, after];
         run

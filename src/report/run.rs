@@ -49,14 +49,14 @@ pub(crate) mod sample {
         };
         let scores = |gain: f64| (0..4).map(|index| score(index, gain)).collect::<Vec<_>>();
         let (before, after) = (scores(0.0), scores(4.0));
-        let measure = |name: &&str| SetResult::measure(name, &before, 0.1, 12).unwrap();
+        let measure = |name: &&str| SetResult::measure(name, &before, 0.1).unwrap();
         let measure_change =
-            |name: &&str| SetResult::measure_change(name, &before, &after, 0.1, 12).unwrap();
+            |name: &&str| SetResult::measure_change(name, &before, &after, 0.1).unwrap();
         let before_sets = sets.iter().map(measure).collect();
         let after_sets = sets.iter().map(measure_change).collect();
         (
-            Evaluation::new(model, None, 0.1, 12, before_sets),
-            Evaluation::new(model, Some("adapter".into()), 0.1, 12, after_sets),
+            Evaluation::new(model, None, 0.1, before_sets),
+            Evaluation::new(model, Some("adapter".into()), 0.1, after_sets),
         )
     }
 }

@@ -55,11 +55,11 @@ impl SetFiles {
             (after, scores_after, earlier, answers_after, earlier_answers),
         ] {
             let Some(evaluation) = evaluation else { continue };
-            let (beta, seed) = (evaluation.beta, evaluation.seed);
+            let beta = evaluation.beta;
             let own = |set: &&mut SetResult| set.name == self.name;
             let Some(set) = evaluation.sets.iter_mut().find(own) else { continue };
             if let Some(spmr) = set.spmr.take_if(|_| !answers.is_empty()) {
-                let grouped = spmr.group(earlier_answers, answers, seed, minimum_n);
+                let grouped = spmr.group(earlier_answers, answers, minimum_n);
                 set.spmr =
                     Some(grouped.with_context(|| format!("evaluation set `{}`", self.name))?);
             }
@@ -74,7 +74,7 @@ impl SetFiles {
                     scores.len()
                 );
             }
-            set.group(earlier, scores, beta, seed, minimum_n)?;
+            set.group(earlier, scores, beta, minimum_n)?;
         }
         Ok(())
     }

@@ -180,8 +180,8 @@ mod tests {
             pair_of("won", None, [-10.0, -35.0, -20.0, -30.0]),
             pair_of("tied", None, [-30.0, -25.0, -25.0, -20.0]),
         ];
-        let set = SetResult::measure("a", &scores, 0.1, 12).unwrap();
-        let evaluation = Evaluation::new("models/tiny", None, 0.1, 12, vec![set]);
+        let set = SetResult::measure("a", &scores, 0.1).unwrap();
+        let evaluation = Evaluation::new("models/tiny", None, 0.1, vec![set]);
         records(step, 0.5, &evaluation, &[scores], &DpoSection::default())
     }
 

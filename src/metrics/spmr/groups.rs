@@ -33,7 +33,6 @@ pub(super) fn measure(
     answers: &[Answer],
     threshold: f64,
     embed_prompt: bool,
-    seed: u64,
     minimum_n: usize,
 ) -> anyhow::Result<Vec<SpmrGroup>> {
     let chosen = column(embed_prompt);
@@ -44,7 +43,7 @@ pub(super) fn measure(
             let clusters = clusters_of(&own);
             let large = own.len() >= minimum_n && clusters.count() >= MINIMUM_CLUSTERS;
             let measured = |rows: Vec<[f64; 4]>, columns| {
-                let intervals = bootstrap::intervals(&rows, columns, &clusters, seed);
+                let intervals = bootstrap::intervals(&rows, columns, &clusters, bootstrap::SEED);
                 figure(&rows, intervals.as_ref(), chosen)
             };
             let (mut spmr, mut change) = (None, None);
@@ -91,7 +90,7 @@ mod tests {
             group("four users", &["k", "k", "l", "l", "m", "n"]),
         ]
         .concat();
-        let found = measure(Some(&answers), &answers, 0.5, false, 12, 6).unwrap();
+        let found = measure(Some(&answers), &answers, 0.5, false, 6).unwrap();
         let shown: Vec<_> = (found.iter())
             .map(|group| {
                 (&*group.label, group.n, group.clusters, group.spmr.map(|figure| figure.value))

@@ -81,18 +81,17 @@ pub struct LeftOut {
 }
 
 impl Spmr {
-    /// Measures the answers to a set's prompts; `seed`: of the bootstrap, which is clustered by user.
+    /// Measures the answers to a set's prompts, with intervals clustered by user.
     ///
     /// Refuses no answers at all and a cosine that is not finite.
     pub fn measure(
         answers: &[Answer],
         settings: &SpmrSection,
         left_out: LeftOut,
-        seed: u64,
     ) -> anyhow::Result<Self> {
         let all: Vec<&Answer> = answers.iter().collect();
         let rows = rows(&all, settings.threshold)?;
-        let intervals = bootstrap::intervals(&rows, SHARES, &clusters_of(&all), seed);
+        let intervals = bootstrap::intervals(&rows, SHARES, &clusters_of(&all), bootstrap::SEED);
         let similar = |first: usize| {
             let mut sorted: Vec<f64> = rows.iter().map(|row| row[first + 1]).collect();
             sorted.sort_by(f64::total_cmp);
@@ -112,7 +111,8 @@ impl Spmr {
             .into_iter()
             .map(|(source, some)| {
                 let rows = self::rows(&some, settings.threshold)?;
-                let intervals = bootstrap::intervals(&rows, SHARES, &clusters_of(&some), seed);
+                let intervals =
+                    bootstrap::intervals(&rows, SHARES, &clusters_of(&some), bootstrap::SEED);
                 Ok((source.to_owned(), figure(&rows, intervals.as_ref(), chosen)))
             })
             .collect::<anyhow::Result<_>>()?;
@@ -135,19 +135,13 @@ impl Spmr {
                 answers,
                 settings.threshold,
                 settings.embed_prompt,
-                seed,
                 MINIMUM_N,
             )?,
         })
     }
 
     /// The same with its paired difference to the answers to the same prompts `before`.
-    pub fn with_change(
-        self,
-        before: &[Answer],
-        after: &[Answer],
-        seed: u64,
-    ) -> anyhow::Result<Self> {
+    pub fn with_change(self, before: &[Answer], after: &[Answer]) -> anyhow::Result<Self> {
         let same = before.len() == after.len()
             && before
                 .iter()
@@ -163,10 +157,10 @@ impl Spmr {
         let all = Vec::from_iter;
         let (rows, clusters) =
             (changes(&all(before), &all(after), self.threshold)?, clusters_of(&all(after)));
-        let intervals = bootstrap::intervals(&rows, CHANGES, &clusters, seed);
+        let intervals = bootstrap::intervals(&rows, CHANGES, &clusters, bootstrap::SEED);
         let figure = |column| figure(&rows, intervals.as_ref(), column);
         let change = SpmrChange { answer_alone: figure(0), with_prompt: figure(2) };
-        Self { change: Some(change), ..self }.group(Some(before), after, seed, MINIMUM_N)
+        Self { change: Some(change), ..self }.group(Some(before), after, MINIMUM_N)
     }
 
     /// The same with its groups measured anew from the answers, `minimum_n` prompts a group or more.
@@ -176,7 +170,6 @@ impl Spmr {
         self,
         before: Option<&[Answer]>,
         answers: &[Answer],
-        seed: u64,
         minimum_n: usize,
     ) -> anyhow::Result<Self> {
         for answers in before.into_iter().chain([answers]) {
@@ -186,7 +179,7 @@ impl Spmr {
             }
         }
         let groups =
-            groups::measure(before, answers, self.threshold, self.embed_prompt, seed, minimum_n)?;
+            groups::measure(before, answers, self.threshold, self.embed_prompt, minimum_n)?;
         Ok(Self { groups, ..self })
     }
 
@@ -224,7 +217,7 @@ mod tests {
 
     #[test]
     fn spmr_equals_its_value_by_hand_and_a_cosine_at_the_threshold_is_not_above_it() {
-        let spmr = Spmr::measure(&answers(), &settings(), LeftOut::default(), 12).unwrap();
+        let spmr = Spmr::measure(&answers(), &settings(), LeftOut::default()).unwrap();
         let (alone, with) = (&spmr.answer_alone, &spmr.with_prompt);
         assert_eq!((alone.spmr.value.to_bits(), alone.spmr.ties), (0.5f64.to_bits(), Some(1)));
         assert_eq!((with.spmr.value.to_bits(), with.spmr.ties), (0.5f64.to_bits(), Some(1)));
@@ -247,7 +240,7 @@ mod tests {
     #[test]
     fn the_authors_figure_is_that_with_the_prompt() {
         let settings = SpmrSection { embed_prompt: true, threshold: 0.9, ..settings() };
-        let spmr = Spmr::measure(&answers(), &settings, LeftOut::default(), 12).unwrap();
+        let spmr = Spmr::measure(&answers(), &settings, LeftOut::default()).unwrap();
         assert!((spmr.figure().value - 0.25).abs() <= 0.0);
         assert!((spmr.sources["test"].value - 0.25).abs() <= 0.0);
         assert!((spmr.answer_alone.spmr.value - 0.0).abs() <= 0.0); // 0.9 is not above 0.9
@@ -262,7 +255,7 @@ mod tests {
         }
         let tenfold: Vec<_> = twelve.iter().flat_map(|one| vec![one.clone(); 10]).collect();
         let measure = |some: &[Answer]| {
-            let spmr = Spmr::measure(some, &settings(), LeftOut::default(), 1).unwrap();
+            let spmr = Spmr::measure(some, &settings(), LeftOut::default()).unwrap();
             (*spmr.figure(), spmr.answer_alone.cosine_mean)
         };
         let ((once, mean), (repeated, repeated_mean)) = (measure(&twelve), measure(&tenfold));
@@ -276,8 +269,8 @@ mod tests {
         let mut after = before.clone();
         after[3].cosine = 0.99;
         let measure = |some: &[Answer]| {
-            let spmr = Spmr::measure(some, &settings(), LeftOut::default(), 12).unwrap();
-            spmr.with_change(&before, some, 12).unwrap()
+            let spmr = Spmr::measure(some, &settings(), LeftOut::default()).unwrap();
+            spmr.with_change(&before, some).unwrap()
         };
         let change = measure(&after).change.unwrap();
         assert!((change.answer_alone.value - 0.25).abs() <= 0.0);
@@ -289,18 +282,18 @@ mod tests {
             Figure { value: 0.0, low: Some(-width), high: Some(width), n: 4, ties: None }
         );
         assert!(width > 0.5, "four users may still change");
-        let spmr = Spmr::measure(&after, &settings(), LeftOut::default(), 12).unwrap();
-        assert!(spmr.clone().with_change(&before[1..], &after, 12).is_err());
+        let spmr = Spmr::measure(&after, &settings(), LeftOut::default()).unwrap();
+        assert!(spmr.clone().with_change(&before[1..], &after).is_err());
         after.swap(0, 1);
-        assert!(spmr.with_change(&before, &after, 12).is_err());
+        assert!(spmr.with_change(&before, &after).is_err());
     }
 
     #[test]
     fn nothing_answered_and_a_nan_are_errors() {
-        let none = Spmr::measure(&[], &settings(), LeftOut::default(), 0).unwrap_err();
+        let none = Spmr::measure(&[], &settings(), LeftOut::default()).unwrap_err();
         assert!(InputError::of(&none).is_some());
         let odd = [answer_of("odd", None, [f64::NAN, 0.0])];
-        let error = Spmr::measure(&odd, &settings(), LeftOut::default(), 0).unwrap_err();
+        let error = Spmr::measure(&odd, &settings(), LeftOut::default()).unwrap_err();
         assert!(error.to_string().contains("pair `odd`: `cosine`"), "{error}");
     }
 }

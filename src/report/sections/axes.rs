@@ -191,6 +191,8 @@ mod tests {
             best: Extreme { label: "a".into(), value: 0.9, n: 10 },
             worst: Extreme { label: "b".into(), value: 0.1, n: 10 },
             shuffled_gap: gap,
+            p_value: None,
+            p_adjusted: None,
         };
         let mut all = vec![fairness(0.9); 12];
         all.push(fairness(0.1));

@@ -1,7 +1,6 @@
 //! Runs against each other, pair by pair: which one wins more, and by how much.
 
 use crate::console::units;
-use crate::metrics::bootstrap::SEED;
 use crate::metrics::{Metric, PairScore, difference};
 use crate::report::cell;
 use crate::report::folder::Run;
@@ -58,7 +57,7 @@ fn rows_of(
         return;
     };
     // Other pairs, or none, are no difference.
-    let Ok(metrics) = difference(of_b, of_a, beta, SEED) else { return };
+    let Ok(metrics) = difference(of_b, of_a, beta) else { return };
     let won = |score: &PairScore| metric.compare(score).is_some_and(std::cmp::Ordering::is_gt);
     let count = |wanted: [bool; 2]| {
         of_a.iter().zip(of_b).filter(|(a, b)| [won(a), won(b)] == wanted).count()

@@ -241,9 +241,9 @@ fn add_answers(place: &Place) {
     for (state, answers) in [("before", &before), ("after", &after)] {
         let file = place.path(&format!("one/eval/{state}.json"));
         let mut evaluation = Evaluation::read(&file).unwrap();
-        let mut spmr = Spmr::measure(answers, &settings, LeftOut::default(), 12).unwrap();
+        let mut spmr = Spmr::measure(answers, &settings, LeftOut::default()).unwrap();
         if state == "after" {
-            spmr = spmr.with_change(&before, answers, 12).unwrap();
+            spmr = spmr.with_change(&before, answers).unwrap();
         }
         evaluation.sets[0].spmr = Some(spmr);
         evaluation.write(&file).unwrap();
