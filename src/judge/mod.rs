@@ -1,0 +1,7 @@
+//! Answers to questions of people with profiles in, verdicts out: the paper's two stages (Eq. 1) and its successor's judges.
+//!
+//! [`protocol`] holds prompts and settings of a file such as `paa-paper.toml`; [`reply`] reads what a judge says. Feeds
+//! [`crate::metrics::paa`].
+
+pub mod protocol;
+pub mod reply;

@@ -1,0 +1,37 @@
+//! A judge's reply as text in, Yes or No or scores out; none where it cannot be read, which is never counted as a No.
+
+pub mod scores;
+pub mod yes_no;
+
+/// The reply after what a model thought aloud before it: `<think>...</think>` or `<thinking>...</thinking>`.
+///
+/// None where the thought was not finished, so there is no reply.
+fn after_thinking(reply: &str) -> Option<&str> {
+    let mut rest = reply;
+    for [open, close] in [["<think>", "</think>"], ["<thinking>", "</thinking>"]] {
+        rest = match (rest.rfind(close), rest.contains(open)) {
+            (Some(end), _) => &rest[end + close.len()..],
+            (None, true) => return None,
+            (None, false) => rest,
+        };
+    }
+    Some(rest.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_model_thinks_aloud_is_no_part_of_its_reply() {
+        for (reply, expected) in [
+            ("<think>No? Hm.</think>\n\nYes", Some("Yes")),
+            ("No? Hm.</think> Yes", Some("Yes")), // a server that hides the opening tag
+            ("<thinking>a</thinking>Yes", Some("Yes")),
+            ("<think>No", None),
+            (" Yes ", Some("Yes")),
+        ] {
+            assert_eq!(after_thinking(reply), expected, "{reply}");
+        }
+    }
+}
