@@ -42,6 +42,32 @@ pub(super) fn demographic(record: &Record<'_>) -> Result<BTreeMap<String, String
     Ok(groups)
 }
 
+/// The preference that `stated_prefs` amounts to, `High fluency, Low creativity`: the paper's labels of the seven dimensions, the highest
+/// first. What lies between has no label, and `values` is no dimension. None if the field is missing or labels nothing.
+pub(super) fn preference(record: &Record<'_>) -> Result<Option<String>> {
+    let Some(levels) = values(record)? else { return Ok(None) };
+    let stated = |dimension: &str| match record.get("stated_prefs")?.get(dimension)? {
+        Value::String(text) => text.trim().parse().ok(),
+        number => number.as_f64(),
+    };
+    let mut labelled: Vec<(&str, &str, f64)> = VALUE_DIMENSIONS
+        .into_iter()
+        .filter(|dimension| *dimension != "values")
+        .filter_map(|dimension| {
+            let level = match levels.get(&format!("value_{dimension}"))?.as_str() {
+                "high" => "High",
+                "low" => "Low",
+                _ => return None,
+            };
+            Some((level, dimension, stated(dimension)?))
+        })
+        .collect();
+    labelled.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let labels: Vec<_> =
+        labelled.iter().map(|(level, name, _)| format!("{level} {name}")).collect();
+    Ok((!labels.is_empty()).then(|| labels.join(", ")))
+}
+
 /// The groups `value_<dimension>` of `stated_prefs`: `high` from 80, `low` up to 60, `middle` between. None if it is missing.
 pub(super) fn values(record: &Record<'_>) -> Result<Option<BTreeMap<String, String>>> {
     let stated = match record.get("stated_prefs") {

@@ -5,6 +5,7 @@
 //! - [`format::LAYOUTS`]: the layouts of records, one entry each.
 //! - [`file::load`]: bytes of JSON arrays, JSONL or Parquet -> pairs as text, with the prompt rendered.
 //! - [`prompt::load`]: prompts without answers, for generation.
+//! - [`benchmark::load`]: MVPBench records with question and profile apart, for a judge.
 //! - [`chat::ChatTemplate`]: conversations -> text, by the model's own template.
 //! - [`tokenizer::Tokenizer`]: `tokenizer.json` and the small files beside it.
 //! - [`tokenize::tokenize`]: pairs -> token ids, cut to the limits.
@@ -14,6 +15,7 @@
 //!
 //! [`pair::LoadCounts`] and [`tokenize::TokenCounts`] count what is odd, missing, cut or dropped, and print it in a line.
 
+pub mod benchmark;
 pub mod chat;
 pub mod file;
 pub mod format;

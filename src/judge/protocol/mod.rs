@@ -286,7 +286,12 @@ mod tests {
             (0, "repetitions = 1", "repetitions = 0", "`judge.repetitions`"),
             (0, "kind = \"yes_no\"", "kind = \"scores\"", "{"),
             (1, "below_preferred = 3.0", "below_preferred = 9.0", "`judge.thresholds`"),
-            (1, "blind = true\n", "blind = true\nyes = [\"yes\"]\n", "belong to `kind = \"yes_no\"`"),
+            (
+                1,
+                "blind = true\n",
+                "blind = true\nyes = [\"yes\"]\n",
+                "belong to `kind = \"yes_no\"`",
+            ),
         ] {
             let message = error(&[(from, to)], preset);
             assert!(message.contains("p.toml") && message.contains(expected), "{message}");

@@ -1,0 +1,131 @@
+//! MVPBench records -> items of preference alignment: the question, who asks it and what they value, apart.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::data::format::fields::{Place, Record};
+use crate::data::pair::LoadCounts;
+use crate::data::{file, format, groups};
+use crate::error::InputError;
+
+/// Fields of a profile, and where each is read from, first one found.
+const PROFILE: [(&str, &[&str]); 8] = [
+    ("age", &["age"]),
+    ("gender", &["gender"]),
+    ("employment_status", &["employment_status", "employment"]),
+    ("education", &["education"]),
+    ("marital_status", &["marital_status"]),
+    ("english_proficiency", &["english_proficiency"]),
+    ("birth_country", &["birth_country/region", "birth_country"]),
+    ("self_description", &["self_description"]),
+];
+
+/// One record of a benchmark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The record's id, or `<file stem>:<place in the file>`.
+    pub id: String,
+    /// `user_id`.
+    pub user: Option<String>,
+    /// Stem of the file.
+    pub source: String,
+    /// Demographic fields and stated values, by which figures are broken down.
+    pub groups: BTreeMap<String, String>,
+    /// The question alone, without the profile.
+    pub question: String,
+    /// What the person values, such as `High fluency, Low creativity`.
+    pub preferences: String,
+    /// `answer_w`.
+    pub preferred: String,
+    /// `answer_l`.
+    pub rejected: String,
+    /// Fields of the profile that the record has.
+    pub profile: BTreeMap<String, String>,
+}
+
+/// The items of one file: JSONL, a JSON array or Parquet of MVPBench records. `name`: for messages.
+///
+/// A record without `preference` has it from `stated_prefs`; one without either is refused, since there is nothing to judge by.
+pub fn load(bytes: &[u8], name: &str) -> Result<Vec<Item>> {
+    let (stem, bytes) = (file::stem(name), file::json(bytes, name)?);
+    let mut items = Vec::new();
+    for (number, (line, json)) in file::elements(&bytes, name)?.into_iter().enumerate() {
+        let record = Record::new(Place { file: name, line }, file::object(json, name, line)?);
+        items.push(item(&record, &stem, number + 1)?);
+    }
+    Ok(items)
+}
+
+fn item(record: &Record<'_>, stem: &str, number: usize) -> Result<Item> {
+    if record.peek("question").is_none() {
+        return Err(record
+            .missing("question", "the MVPBench layout")
+            .hint("preference alignment is judged on MVPBench records, which have question and profile apart")
+            .into());
+    }
+    let pair = format::draft(record, stem, number, &mut LoadCounts::default())?.pair;
+    let stated = || groups::preference(record);
+    let preferences = match record.label(&["preference"])? {
+        Some(preference) => preference,
+        None => stated()?.ok_or_else(|| {
+            InputError::new(format!(
+                "{}: the record has neither `preference` nor `stated_prefs`, so there is nothing to judge by",
+                record.place
+            ))
+        })?,
+    };
+    let mut profile = BTreeMap::new();
+    for (field, keys) in PROFILE {
+        if let Some(value) = record.label(keys)? {
+            profile.insert(field.to_owned(), value.trim().to_owned());
+        }
+    }
+    Ok(Item {
+        question: record.text("question")?.to_owned(),
+        preferences,
+        profile,
+        id: pair.id,
+        user: pair.user,
+        source: pair.source,
+        groups: pair.groups,
+        preferred: pair.chosen,
+        rejected: pair.rejected,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_has_question_profile_and_preferences_apart() {
+        let json = r#"{"id": 7, "question": "Why?", "answer_w": "So.", "answer_l": "No.", "user_id": "u1", "preference": "High safety",
+            "age": "18-24", "birth_country": "Chad", "gender": " ", "stated_prefs": {"safety": 90}}"#;
+        let [item] = &load(json.replace('\n', " ").as_bytes(), "d/MVP_test.json").unwrap()[..]
+        else {
+            panic!()
+        };
+        assert_eq!((&*item.id, item.user.as_deref(), &*item.source), ("7", Some("u1"), "MVP_test"));
+        assert_eq!((&*item.question, &*item.preferences), ("Why?", "High safety"));
+        assert_eq!((&*item.preferred, &*item.rejected), ("So.", "No."));
+        assert_eq!(item.profile.keys().collect::<Vec<_>>(), ["age", "birth_country"]);
+        assert_eq!((&*item.groups["country"], &*item.groups["value_safety"]), ("Chad", "high"));
+    }
+
+    #[test]
+    fn preferences_that_are_missing_come_from_the_stated_values_and_from_nowhere_else() {
+        let of = |more: &str| {
+            load(
+                format!(r#"{{"question": "Why?", "answer_w": "a", "answer_l": "b"{more}}}"#)
+                    .as_bytes(),
+                "a.json",
+            )
+        };
+        let stated = r#", "stated_prefs": {"values": 90, "fluency": 80, "safety": 95, "creativity": 60, "diversity": 61, "factuality": null}"#;
+        assert_eq!(of(stated).unwrap()[0].preferences, "High safety, High fluency, Low creativity");
+        let error = of("").unwrap_err().to_string();
+        assert!(error.contains("a.json:1") && error.contains("nothing to judge by"), "{error}");
+        assert!(load(br#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#, "a.json").is_err());
+    }
+}
