@@ -41,9 +41,10 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
     }
     let written = page::write(&args.runs, &output, args.minimum_n)?;
     written.left_out.iter().for_each(|note| stderr::say_as(Mark::Warning, note));
-    let mut out = written.to_text();
+    let shown = written.to_text();
+    let mut out = shown.text.clone();
     for file in written.files {
         writeln!(out, "report: {}", file.display())?;
     }
-    stdout::print(out)
+    stdout::print(out + &shown.more())
 }

@@ -109,14 +109,15 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     if !configs.is_empty() {
         let written = seeds::run_all(&configs, &config.output.dir, &options)?;
         written.left_out.iter().for_each(|note| verbosity.warn(note));
-        let mut out = written.to_text();
+        let shown = written.to_text();
+        let mut out = shown.text.clone();
         for config in &configs {
             writeln!(out, "run:     {}", config.output.dir.display())?;
         }
         for file in &written.files {
             writeln!(out, "report:  {}", file.display())?;
         }
-        return stdout::print(out);
+        return stdout::print(out + &shown.more());
     }
     let report = run(&config, &options)?;
 

@@ -139,8 +139,9 @@ impl Progress {
             View::Bar(bar) => {
                 // Brackets and bar, the comma, the rate, the time left.
                 let around = 15 + 12 + 9;
-                let used = self.title.chars().count() + self.unit.amount(self.done, self.total).len();
-                bar.set_message(fitting("", parts, used + around));
+                let used =
+                    self.title.chars().count() + self.unit.amount(self.done, self.total).len();
+                bar.set_message(fitting("", parts, room(used + around)));
                 bar.inc(count);
             }
             View::Lines { next } if Instant::now() >= *next || is_over => {
@@ -160,7 +161,7 @@ impl Progress {
                 };
                 let amount = self.unit.amount(self.done, self.total);
                 let line = format!("{} {amount}, {time}", self.title);
-                Verbosity::Normal.note(fitting(&line, parts, 0));
+                Verbosity::Normal.note(fitting(&line, parts, room(0)));
             }
             View::Lines { .. } | View::Nothing => {}
         }
@@ -175,17 +176,21 @@ impl Progress {
     }
 }
 
-/// `line` and after it as many of `parts` as fit into the width beside `used` columns.
-fn fitting(line: &str, parts: &[String], used: usize) -> String {
-    let columns = stderr::columns().unwrap_or(usize::MAX);
+/// `line` and after it as many of `parts` as fit into `columns`.
+fn fitting(line: &str, parts: &[String], columns: usize) -> String {
     let mut line = line.to_owned();
     for part in parts {
-        if used + line.chars().count() + 2 + part.chars().count() > columns {
+        if line.chars().count() + 2 + part.chars().count() > columns {
             break;
         }
         line += &format!(", {part}");
     }
     line
+}
+
+/// Columns that are left beside `used`; no end of them in a file or a pipe.
+fn room(used: usize) -> usize {
+    stderr::columns().map_or(usize::MAX, |columns| columns.saturating_sub(used))
 }
 
 impl Unit {
@@ -219,8 +224,8 @@ mod tests {
     #[test]
     fn parts_that_have_no_room_are_left_out_whole() {
         let parts = ["loss 0.69".to_owned(), "margin +0.1".to_owned()];
-        assert_eq!(fitting("train", &parts, 0), "train, loss 0.69, margin +0.1");
-        assert_eq!(fitting("train", &parts, usize::MAX - 100), "train, loss 0.69, margin +0.1");
-        assert_eq!(fitting("train", &parts, usize::MAX - 20), "train, loss 0.69");
+        assert_eq!(fitting("train", &parts, usize::MAX), "train, loss 0.69, margin +0.1");
+        assert_eq!(fitting("train", &parts, 29), "train, loss 0.69, margin +0.1");
+        assert_eq!(fitting("train", &parts, 28), "train, loss 0.69");
     }
 }

@@ -93,7 +93,7 @@ impl Check {
                 let digits = if *unit == "TFLOP/s" { 3 } else { 1 };
                 let of = match *unit {
                     "GB/s" => "of copying",
-                    "MiB" => "of the plan",
+                    "MiB" => "of plan",
                     _ => "of matmul",
                 };
                 let share =

@@ -9,6 +9,7 @@
 //! Fed by a run folder alone, so that a run can be reported again without its model. It measures groups anew, means over seeds and
 //! medians over steps; every other figure comes from [`crate::metrics`]. No tensor and no candle import.
 
+pub mod brief;
 pub mod card;
 pub mod cautions;
 pub mod cell;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::console::wrap::{COLUMNS, wrap};
 use crate::disk::atomic;
 use crate::metrics::groups::MINIMUM_N;
+use crate::report::brief::{Shown, brief};
 use crate::report::folder::Run;
 use crate::report::paired::Paired;
 use crate::report::run::RunReport;
@@ -35,10 +35,13 @@ pub struct Written {
 
 impl Written {
     /// The comparison of several runs for a console: cautions, figures, differences; empty for one run.
-    pub fn to_text(&self) -> String {
-        let cautions = self.cautions.iter().map(|caution| wrap(&caution.to_string(), COLUMNS, 0) + "\n\n");
-        let tables = self.comparison.iter().map(|table| table.to_text(1) + "\n\n");
-        cautions.chain(tables).collect()
+    pub fn to_text(&self) -> Shown {
+        let (lines, shown) = brief(&self.cautions.iter().collect::<Vec<_>>());
+        let above: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let gap = if lines.is_empty() { "" } else { "\n" };
+        let tables: String =
+            self.comparison.iter().map(|table| table.to_text(1) + "\n\n").collect();
+        Shown { text: format!("{above}{gap}{tables}"), left_out: self.cautions.len() - shown }
     }
 }
 

@@ -1,11 +1,9 @@
 //! The paper's Table 1 with this run's rows beside it.
 
-mod brief;
 mod notes;
 
-pub use brief::Shown;
-
 use crate::metrics::{Evaluation, Metric};
+use crate::report::brief::{Shown, brief};
 use crate::report::cell;
 use crate::report::paper::{MVP_TEST, PAPER, PaperRow, UFP4, paper_base_model};
 use crate::report::section::Part;
@@ -93,7 +91,7 @@ impl Table1 {
     /// Plain aligned text for a console, below the first of the cautions and notes.
     pub fn to_text(&self) -> Shown {
         let notes: Vec<&Text> = self.cautions.iter().chain(&self.notes).collect();
-        let (lines, shown) = brief::brief(&notes);
+        let (lines, shown) = brief(&notes);
         let above: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let gap = if lines.is_empty() { "" } else { "\n" };
         let text = format!("{above}{gap}{}", self.table.to_text(2));
@@ -156,23 +154,15 @@ fn run_cells(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::wrap::COLUMNS;
     use crate::report::run::sample::evaluations;
     use crate::report::section::Page;
-    use crate::console::wrap::COLUMNS;
 
-    /// Lines of the console version that begin with the paper's or our rows: label, tuned and the rest.
+    /// The cells of every row: label, tuned and the rest.
     fn rows(table: &Table1) -> Vec<Vec<String>> {
-        let text = table.table.to_text(2);
-        let lines = text.lines().take_while(|line| !line.is_empty()).skip(1);
-        lines
-            .map(|line| {
-                line.split("  ")
-                    .map(str::trim)
-                    .filter(|cell| !cell.is_empty())
-                    .map(Into::into)
-                    .collect()
-            })
-            .collect()
+        let cells =
+            |row: &crate::report::table::Row| row.cells.iter().map(Text::to_string).collect();
+        table.table.rows().iter().map(cells).collect()
     }
 
     #[test]

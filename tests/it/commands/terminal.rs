@@ -63,12 +63,13 @@ fn on_a_terminal(command: &mut Command) -> String {
     let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: both descriptors are ours; the two null pointers ask for no name and for the usual modes.
     let opened = unsafe {
-        libc::openpty(&mut master, &mut slave, std::ptr::null_mut(), std::ptr::null_mut(), &mut { size })
+        libc::openpty(&mut master, &mut slave, std::ptr::null_mut(), std::ptr::null_mut(), &mut {
+            size
+        })
     };
     assert_eq!(opened, 0);
     // SAFETY: nothing else closes them.
-    let (mut master, slave) =
-        unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+    let (mut master, slave) = unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
     command.stdout(slave.try_clone().unwrap()).stderr(Stdio::from(slave));
     let mut child = command.env_remove("NO_COLOR").env_remove("COLUMNS").spawn().unwrap();
     command.stdout(Stdio::null()).stderr(Stdio::null()); // closes the slave here
@@ -95,7 +96,21 @@ fn lines(shown: &str) -> Vec<String> {
             c => plain.push(c),
         }
     }
-    plain.lines().map(str::to_owned).collect()
+    plain.lines().flat_map(bars_apart).collect()
+}
+
+/// `line` as a terminal shows it, where it begins with bars: each is filled up with spaces to the last column.
+fn bars_apart(line: &str) -> Vec<String> {
+    let mut rest: Vec<char> = line.chars().collect();
+    let mut apart = Vec::new();
+    while rest.len() > 80 && rest[..79].windows(2).any(|two| matches!(two, ['[', '=' | '>' | ' ']))
+    {
+        let after = rest.split_off(80);
+        apart.push(rest.into_iter().collect());
+        rest = after;
+    }
+    apart.push(rest.into_iter().collect());
+    apart
 }
 
 #[test]
@@ -126,8 +141,13 @@ fn marks_are_coloured_on_a_terminal_that_wants_it_and_nowhere_else() {
     assert!(!output.stderr.contains(&0x1b) && output.stderr.starts_with(b"error: "));
     let mut plain = mistake();
     plain.env("TERM", "xterm");
-    let shown = on_a_terminal(Command::new("env").arg("NO_COLOR=1").arg(plain.get_program()).args(
-        plain.get_args(),
-    ).current_dir(place.folder.path()).env("TERM", "xterm"));
+    let shown = on_a_terminal(
+        Command::new("env")
+            .arg("NO_COLOR=1")
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .current_dir(place.folder.path())
+            .env("TERM", "xterm"),
+    );
     assert!(shown.contains("error: ") && !shown.contains('\x1b'), "{shown:?}");
 }
