@@ -1,4 +1,4 @@
-//! SHA-256 of bytes, of lists of parts and of files.
+//! SHA-256 of bytes, of lists of parts and of files; git's SHA-1 of a file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::console::interrupt;
@@ -45,9 +46,21 @@ pub fn of_parts<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> String {
 
 /// SHA-256 of a file in hexadecimal.
 pub fn of_file(path: &Path) -> Result<String> {
+    read_into(Sha256::new(), path)
+}
+
+/// The SHA-1 that git has of a file's content, in hexadecimal: of `blob`, its length and its bytes.
+pub fn of_git_blob(path: &Path) -> Result<String> {
+    let length =
+        path.metadata().with_context(|| format!("cannot read `{}`", path.display()))?.len();
+    read_into(Sha1::new().chain_update(format!("blob {length}\0")), path)
+}
+
+/// The digest of `hasher` after the content of a file.
+fn read_into(mut hasher: impl Digest, path: &Path) -> Result<String> {
     let context = || format!("cannot read `{}`", path.display());
     let mut file = File::open(path).with_context(context)?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    let mut buffer = vec![0; 1 << 20];
     loop {
         interrupt::check()?;
         match file.read(&mut buffer).with_context(context)? {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::disk::{atomic, digest};
+use crate::disk::{atomic, read};
 use crate::hub::name::Repository;
+use crate::hub::tag;
 
 /// The repository's folder.
 pub(super) fn folder(cache: &Path, repository: &Repository) -> PathBuf {
@@ -29,27 +30,18 @@ pub(super) fn lock(cache: &Path, repository: &Repository, etag: &str) -> PathBuf
     cache.join(".locks").join(repository.library().folder_name()).join(format!("{etag}.lock"))
 }
 
-/// Removes the file `path` of a commit with its content if that is not the content it was downloaded with: the name of a large file's
-/// content is its SHA-256. Returns whether it was removed.
-pub(super) fn remove_altered(path: &Path) -> Result<bool> {
+/// The content of the file `path` of a commit, if it is not what it was downloaded as: its name tells its digest.
+pub(super) fn altered(path: &Path) -> Result<Option<PathBuf>> {
     let blob = path.canonicalize().with_context(|| format!("cannot read `{}`", path.display()))?;
     let name = blob.file_name().map(|name| name.to_string_lossy().into_owned());
-    let is_sha256 = |name: &String| {
-        name.len() == 64 && name.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let Some(name) = name.filter(is_sha256) else { return Ok(false) };
-    if digest::of_large_file(&blob)? == name {
-        return Ok(false);
-    }
-    for file in [&blob, path] {
-        match fs::remove_file(file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove `{}`", file.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(true)
+    let Some(name) = name else { return Ok(None) };
+    Ok(if tag::mismatch(&name, &blob)?.is_some() { Some(blob) } else { None })
+}
+
+/// Removes the file `path` of a commit and its content `blob`, to be downloaded again.
+pub(super) fn remove(path: &Path, blob: &Path) -> Result<()> {
+    read::remove_if_there(blob)?;
+    read::remove_if_there(path)
 }
 
 /// Whether `text` is a commit's hash.

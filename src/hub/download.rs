@@ -10,8 +10,9 @@ use ureq::http::{Response, StatusCode};
 
 use crate::console::interrupt;
 use crate::console::progress::Progress;
-use crate::disk::digest;
+use crate::error::InputError;
 use crate::hub::client::{Client, HUB, Remote};
+use crate::hub::tag::{self, Mismatch};
 use crate::hub::{Snapshot, cache};
 use crate::net::retry::{Fault, Patience, pause_for};
 
@@ -72,7 +73,7 @@ fn content(
 ) -> Result<()> {
     let what = format!("`{name}` of {}", snapshot.repository);
     let at = || format!("cannot write `{}`", partial.display());
-    let mut file = OpenOptions::new().create(true).append(true).open(partial).with_context(at)?;
+    let mut file = open_partial(partial)?;
     let mut done = file.metadata().with_context(at)?.len();
     if done > remote.size {
         file.set_len(0).with_context(at)?;
@@ -107,6 +108,25 @@ fn content(
     verify(&what, remote, partial, done)
 }
 
+/// Opens the beginning of an earlier download, or a new file. Refuses a link, through which a file elsewhere would be written.
+fn open_partial(partial: &Path) -> Result<File> {
+    let kind = fs::symlink_metadata(partial).map(|there| there.file_type());
+    if kind.is_ok_and(|kind| !kind.is_file()) {
+        let message = format!(
+            "`{}` is a link or no file, expected the beginning of a download",
+            partial.display()
+        );
+        return Err(InputError::new(message)
+            .hint("remove it and run the same command again")
+            .into());
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW);
+    options.open(partial).with_context(|| format!("cannot write `{}`", partial.display()))
+}
+
 /// Whether the response begins at byte `done`; otherwise it begins at the first byte.
 fn resumes<B>(response: &Response<B>, done: u64) -> bool {
     let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
@@ -137,19 +157,13 @@ fn copy(
     }
 }
 
-/// Deletes a file with another size or SHA-256 than the hub's. The tag of a large file is its SHA-256.
+/// Deletes a file with another size or digest than the hub's.
 fn verify(what: &str, remote: &Remote, partial: &Path, done: u64) -> Result<()> {
     let (expected, got) = if done == remote.size {
-        let is_sha256 =
-            remote.etag.len() == 64 && remote.etag.bytes().all(|c| c.is_ascii_hexdigit());
-        if !is_sha256 {
-            return Ok(());
+        match tag::mismatch(&remote.etag, partial)? {
+            None => return Ok(()),
+            Some(Mismatch { digest, got }) => (format!("{digest} {}", remote.etag), got),
         }
-        let got = digest::of_file(partial)?;
-        if got == remote.etag.to_ascii_lowercase() {
-            return Ok(());
-        }
-        (format!("SHA-256 {}", remote.etag), got)
     } else {
         (format!("{} bytes", remote.size), done.to_string())
     };

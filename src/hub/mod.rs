@@ -2,7 +2,7 @@
 //! share. It handles names and bytes; [`crate::session`] and [`crate::encoder`] know which files a model or an encoder
 //! needs.
 //!
-//! [`name`] tells a hub name from a path, [`settings`] reads the environment, `client` sends requests through
+//! `tag` verifies contents. [`name`] tells a hub name from a path, [`settings`] reads the environment, `client` sends requests through
 //! [`crate::net`], `cache` knows the folders, `download` downloads one file whole or not at all.
 
 mod cache;
@@ -10,6 +10,7 @@ mod client;
 mod download;
 pub mod name;
 pub mod settings;
+mod tag;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -154,12 +155,33 @@ impl Hub {
         let path = cache::snapshot(&client.settings.cache, &snapshot.repository, &snapshot.commit)
             .join(name);
         // A file is linked into the commit's folder only when it is whole; a bit may have changed on disk since.
-        if path.is_file() && !cache::remove_altered(&path)? {
-            return Ok(path);
-        }
-        match &snapshot.files {
-            Files::Listed(_) => download::file(client, snapshot, name)?,
-            Files::Cached(reason) => {
+        let altered = if path.is_file() {
+            match cache::altered(&path)? {
+                None => return Ok(path),
+                altered => altered,
+            }
+        } else {
+            None
+        };
+        match (&snapshot.files, altered) {
+            (Files::Listed(_), altered) => {
+                if let Some(blob) = altered {
+                    let what = format!("`{}` in the cache is damaged", path.display());
+                    self.verbosity.warn(format!("{what}; it is fetched again"));
+                    cache::remove(&path, &blob)?;
+                }
+                download::file(client, snapshot, name)?;
+            }
+            (Files::Cached(reason), Some(blob)) => {
+                let message = format!(
+                    "`{}` is damaged: its content `{}` is not what its name says, and {reason}",
+                    path.display(),
+                    blob.display()
+                );
+                let hint = "run again when the hub can be reached: the file is fetched again";
+                return Err(InputError::new(message).hint(hint).into());
+            }
+            (Files::Cached(reason), None) => {
                 let message = format!("`{}` is not in the cache, and {reason}", path.display());
                 let error = InputError::new(message);
                 return Err(error.hint("run again when the hub can be reached").into());

@@ -346,7 +346,47 @@ fn weights_that_changed_in_the_cache_are_fetched_again() {
     bytes[20_001] ^= 64;
     std::fs::write(&file, bytes).unwrap();
     std::fs::remove_dir_all(place.path("run")).unwrap();
-    assert_fails(&place, &hub, &[], &[("HF_HUB_OFFLINE", "1")], 2, &["not in the cache"]);
+    let offline = [("HF_HUB_OFFLINE", "1")];
+    let parts = ["model.safetensors` is damaged", "HF_HUB_OFFLINE is set", "hint: run again"];
+    assert_fails(&place, &hub, &[], &offline, 2, &parts);
+}
+
+#[test]
+fn a_small_file_that_changed_is_fetched_again_or_refused_by_name() {
+    let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
+    hub.will("GET /org/tiny/resolve", Wrong::Alter);
+    assert_fails(&place, &hub, &[], &[], 1, &["expected git SHA-1", "the download is deleted"]);
+    succeed(&place, &hub, &[], &[]);
+    let name = "tokenizer.json";
+    let whole = cached(&place, name);
+    let file = place.path(&format!("hf/hub/models--org--tiny/snapshots/{COMMIT}/{name}"));
+    let mut bytes = whole.clone();
+    bytes[2001] ^= 1;
+    std::fs::write(file.canonicalize().unwrap(), &bytes).unwrap();
+    std::fs::remove_dir_all(place.path("run")).unwrap();
+    let offline = [("HF_HUB_OFFLINE", "1")];
+    let parts = ["tokenizer.json` is damaged", "HF_HUB_OFFLINE is set"];
+    assert_fails(&place, &hub, &[], &offline, 2, &parts);
+    let said = succeed(&place, &hub, &[], &[]);
+    assert!(
+        said.contains("tokenizer.json` in the cache is damaged; it is fetched again"),
+        "{said}"
+    );
+    assert_eq!(cached(&place, name), whole);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_in_place_of_a_download_is_refused_and_not_followed() {
+    let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
+    let mine = place.write("mine.txt", "my thesis");
+    let weights = golden_weights();
+    let link = format!("hf/hub/models--org--tiny/blobs/{}.incomplete", tag(WEIGHTS, &weights));
+    place.write(&link, "");
+    std::fs::remove_file(place.path(&link)).unwrap();
+    std::os::unix::fs::symlink(&mine, place.path(&link)).unwrap();
+    assert_fails(&place, &hub, &[], &[], 2, &["incomplete` is a link", "hint: remove it"]);
+    assert_eq!(std::fs::read(&mine).unwrap(), b"my thesis");
 }
 
 #[test]

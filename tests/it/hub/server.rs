@@ -88,10 +88,14 @@ pub(super) fn model(repository: &'static str, golden: &str) -> Served {
     Served { repository, files: files.collect() }
 }
 
-/// The tag of a large file is its SHA-256, that of another file is shorter.
+/// The tag of a large file is its SHA-256, that of another file git's SHA-1.
 pub(super) fn tag(name: &str, bytes: &[u8]) -> String {
-    let digest = digest::of_bytes(bytes);
-    if name.ends_with(".safetensors") { digest } else { digest[..40].to_owned() }
+    if name.ends_with(".safetensors") {
+        return digest::of_bytes(bytes);
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    digest::of_git_blob(file.path()).unwrap()
 }
 
 fn answer(
@@ -199,7 +203,10 @@ fn answer(
     }
     match wrong {
         Some(Wrong::Cut(length)) => body.truncate(length),
-        Some(Wrong::Alter) => body[1000] ^= 1,
+        Some(Wrong::Alter) => {
+            let at = body.len() / 2;
+            body[at] ^= 1;
+        }
         _ => {}
     }
     if method == "HEAD" { Ok(()) } else { out.write_all(&body) }
