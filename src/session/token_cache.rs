@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 
 use crate::console::progress::Verbosity;
 use crate::data::pair::Pair;
@@ -19,7 +20,20 @@ use crate::disk::atomic;
 use crate::disk::{cache, digest};
 
 /// Part of the key. Changed whenever the same text may give other ids, or the layout of the file changes.
-const VERSION: &str = "tokens 2";
+const VERSION: &str = "tokens 3";
+
+/// Name of the entry in the file's head that holds [`About`].
+const ABOUT: &str = "about";
+
+/// What a cache file says about itself.
+#[derive(Serialize, Deserialize)]
+struct About {
+    key: String,
+    /// [`TokenCounts`] as JSON.
+    counts: String,
+    /// Digest of the counts and of both tensors.
+    check: String,
+}
 
 /// A cache to write later: a run writes nothing before all its input is checked.
 pub(super) struct Unsaved {
@@ -90,8 +104,9 @@ fn to_bytes(key: &str, tokenized: &Tokenized) -> Result<Vec<u8>> {
     }
     let counts = serde_json::to_string(&tokenized.counts)?;
     let check = digest::of_parts([counts.as_bytes(), &pairs, &ids]);
-    let about = [("key", key.to_owned()), ("counts", counts), ("check", check)];
-    let about = HashMap::from(about.map(|(name, value)| (name.to_owned(), value)));
+    // One entry: those of a map would be written in an order that differs from run to run.
+    let about = serde_json::to_string(&About { key: key.to_owned(), counts, check })?;
+    let about = HashMap::from([(ABOUT.to_owned(), about)]);
     let views = [
         ("pairs", TensorView::new(Dtype::U32, vec![tokenized.pairs.len(), 4], &pairs)?),
         ("ids", TensorView::new(Dtype::U32, vec![ids.len() / 4], &ids)?),
@@ -103,13 +118,11 @@ fn to_bytes(key: &str, tokenized: &Tokenized) -> Result<Vec<u8>> {
 fn read(path: &Path, key: &str, texts: usize) -> Option<Tokenized> {
     let bytes = std::fs::read(path).ok()?;
     let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
-    let about = header.metadata().as_ref()?;
+    let about = header.metadata().as_ref()?.get(ABOUT)?;
+    let About { key: own, counts, check } = serde_json::from_str(about).ok()?;
     let tensors = SafeTensors::deserialize(&bytes).ok()?;
     let (pairs, ids) = (tensors.tensor("pairs").ok()?.data(), tensors.tensor("ids").ok()?.data());
-    let counts = about.get("counts")?;
-    if about.get("key")? != key
-        || about.get("check")? != &digest::of_parts([counts.as_bytes(), pairs, ids])
-    {
+    if own != key || check != digest::of_parts([counts.as_bytes(), pairs, ids]) {
         return None;
     }
     let numbers = |bytes: &[u8]| -> Vec<u32> {
@@ -125,7 +138,7 @@ fn read(path: &Path, key: &str, texts: usize) -> Option<Tokenized> {
         let (prompt, chosen, rejected) = (take(prompt)?, take(chosen)?, take(rejected)?);
         ((row as usize) < texts).then_some(TokenPair { row, prompt, chosen, rejected })
     });
-    let counts: TokenCounts = serde_json::from_str(counts).ok()?;
+    let counts: TokenCounts = serde_json::from_str(&counts).ok()?;
     Some(Tokenized { pairs: pairs.collect::<Option<_>>()?, counts })
 }
 
@@ -158,6 +171,9 @@ mod tests {
         assert_eq!(read(&path, "other", 3), None, "a cache of other texts");
         assert_eq!(read(&path, "k", 2), None, "a row past the texts");
         let whole = std::fs::read(&path).unwrap();
+        for _ in 0..20 {
+            assert_eq!(to_bytes("k", &tokenized()).unwrap(), whole, "the same bytes in every run");
+        }
         for at in 0..whole.len() {
             std::fs::write(&path, &whole[..at]).unwrap();
             assert_eq!(read(&path, "k", 3), None, "cut to {at} bytes");
