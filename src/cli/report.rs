@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::console::stderr::{self, Mark};
 use crate::console::stdout;
-use crate::error::InputError;
+use crate::error::{InputError, printable};
 use crate::metrics::groups::MINIMUM_N;
 use crate::report::page;
 
@@ -40,7 +40,7 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
         return Err(InputError::new(message).hint("give another folder with `--output`").into());
     }
     let written = page::write(&args.runs, &output, args.minimum_n)?;
-    written.left_out.iter().for_each(|note| stderr::say_as(Mark::Warning, note));
+    written.left_out.iter().for_each(|note| stderr::say_as(Mark::Warning, printable(note)));
     let shown = written.to_text();
     let mut out = shown.text.clone();
     for file in written.files {

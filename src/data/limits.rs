@@ -9,6 +9,7 @@ pub use crate::config::Tokenization;
 use crate::data::pair::{Markup, Pair, TemplateBos};
 use crate::data::token_pair::TokenPair;
 use crate::data::tokenizer::Tokenizer;
+use crate::error::one_line;
 
 /// Limits in tokens; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -165,7 +166,8 @@ impl fmt::Display for TokenCounts {
             write!(f, "\nBOS: {count} {what}")?;
         }
         if self.dropped > 0 {
-            let ids = self.dropped_ids.join("`, `");
+            let ids: Vec<_> = self.dropped_ids.iter().map(|id| one_line(id)).collect();
+            let ids = ids.join("`, `");
             let more = if self.dropped > self.dropped_ids.len() { ", ..." } else { "" };
             write!(
                 f,

@@ -24,13 +24,13 @@ impl fmt::Display for InputError {
 impl InputError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: printable(message.into()), hint: None }
+        Self { message: self::message(&message.into()), hint: None }
     }
 
     /// Adds the remedy, printed on its own line as `hint: ...`.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(printable(hint.into()));
+        self.hint = Some(self::message(&hint.into()));
         self
     }
 
@@ -46,20 +46,10 @@ impl InputError {
 }
 
 /// A message that is safe to print, whatever a file put into it: control characters escaped, at most a screen or two.
-fn printable(message: String) -> String {
+fn message(text: &str) -> String {
     /// Characters kept of the beginning and of the end.
     const KEPT: [usize; 2] = [3000, 300];
-    let control = |c: char| c.is_control() && c != '\n' && c != '\t';
-    let message = match message.contains(control) {
-        true => message
-            .chars()
-            .flat_map(|c| {
-                let escape = control(c).then(|| c.escape_default());
-                escape.into_iter().flatten().chain((!control(c)).then_some(c))
-            })
-            .collect(),
-        false => message,
-    };
+    let message = printable(text);
     let cut = |n: usize| message.char_indices().nth(n).map(|(at, _)| at);
     let Some(from) = cut(KEPT[0]).filter(|_| cut(KEPT[0] + KEPT[1]).is_some()) else {
         return message;
@@ -68,10 +58,29 @@ fn printable(message: String) -> String {
     format!("{} [...] {}", &message[..from], &message[to..])
 }
 
-/// A value for a message, cut after 80 characters.
+/// `text` of several lines, safe to print: control characters escaped but line breaks and tabs.
+pub fn printable(text: &str) -> String {
+    escaped(text, |c| c.is_control() && c != '\n' && c != '\t')
+}
+
+/// An id or another text of a file for one line of a message: every control character escaped, so that it neither breaks the line nor
+/// moves the cursor.
+pub fn one_line(text: &str) -> String {
+    escaped(text, char::is_control)
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let mut all = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_escaped(c) { all.extend(c.escape_default()) } else { all.push(c) }
+    }
+    all
+}
+
+/// A value for a message, on one line, cut after 80 characters.
 pub fn shown(value: &impl fmt::Display) -> String {
     const SHOWN: usize = 80;
-    let text = value.to_string();
+    let text = one_line(&value.to_string());
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
@@ -97,6 +106,12 @@ mod tests {
         let error = InputError::new("a\u{1b}[2Jb\n\tc\0").hint("\u{7}");
         assert_eq!(error.message, "a\\u{1b}[2Jb\n\tc\\u{0}");
         assert_eq!(error.remedy(), Some("\\u{7}"));
+    }
+
+    #[test]
+    fn an_id_stays_on_its_line() {
+        assert_eq!(one_line("a\nb\u{1b}[2J\u{9b}é"), "a\\nb\\u{1b}[2J\\u{9b}é");
+        assert_eq!(shown(&"a\tb"), "a\\tb");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::console::stdout;
 use crate::data::pair::Pair;
 use crate::data::token_pair::TokenPair;
 use crate::data::tokenize::{Limits, beyond_context, tokenize};
-use crate::error::InputError;
+use crate::error::{InputError, one_line};
 use crate::session::base::Base;
 
 /// Print pairs token by token with the scored tokens marked; read no weights
@@ -104,7 +104,7 @@ impl Marks {
         // On a terminal a line breaks between two tokens; the text's own breaks are printed as `\n` too.
         let (columns, mut used) = (stderr::columns().unwrap_or(usize::MAX), 0);
         for (place, piece) in pieces.iter().enumerate() {
-            let text = printable(piece);
+            let text = one_line(piece);
             let width = text.chars().count()
                 + match (self, scored) {
                     (Self::Brackets, true) => 2,
@@ -139,14 +139,6 @@ impl Marks {
     }
 }
 
-/// A piece with its control characters escaped.
-fn printable(piece: &str) -> String {
-    piece
-        .chars()
-        .map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() })
-        .collect()
-}
-
 /// One pair: its id and source, its counts, what was cut, its tokens.
 fn shown(
     pair: &Pair,
@@ -164,8 +156,9 @@ fn shown(
     let Some(whole) = one(&unlimited)? else { bail_input!("record `{}` has no tokens", pair.id) };
     let kept = one(&limits)?;
 
-    let user = pair.user.as_ref().map(|user| format!(", user {user}")).unwrap_or_default();
-    let mut text = format!("{} ({place}{user})\n", pair.id);
+    let user =
+        pair.user.as_ref().map(|user| format!(", user {}", one_line(user))).unwrap_or_default();
+    let mut text = format!("{} ({place}{user})\n", one_line(&pair.id));
     text.push_str(&counts(&whole, kept.as_ref(), data));
     if let Some(line) = beyond_context(kept.as_slice(), base.shape.max_positions) {
         text.push_str(&format!("{line}\n"));
