@@ -177,7 +177,7 @@ fn text(
     {
         // The system drops mapped files when memory is short.
         let memory = estimate.memory(estimate.chosen);
-        let needed = memory.training().max(memory.answering());
+        let needed = memory.computing();
         let verdict = if needed <= free { "it fits" } else { "it does not fit" };
         writeln!(
             text,

@@ -36,8 +36,7 @@ pub fn engine(
     free_bytes: Option<f64>,
 ) -> Engine {
     let longest = pairs.iter().map(TokenPair::tokens).max().unwrap_or(1);
-    let micro_batch_tokens =
-        if train.micro_batch_tokens > 0 { train.micro_batch_tokens } else { MICRO_BATCH_TOKENS };
+    let micro_batch_tokens = micro_batch_tokens(train);
     let keep = match train.activations {
         Activations::Keep => Keep::Everything,
         Activations::Recompute => Keep::Inputs,
@@ -49,6 +48,11 @@ pub fn engine(
         }
     };
     Engine { micro_batch_tokens, keep }
+}
+
+/// Token budget of a micro-batch.
+pub fn micro_batch_tokens(train: &TrainSection) -> usize {
+    if train.micro_batch_tokens > 0 { train.micro_batch_tokens } else { MICRO_BATCH_TOKENS }
 }
 
 /// Answers to generate at once on `device`: 16 on a CPU, 64 on a GPU, fewer if their keys and values need more than a

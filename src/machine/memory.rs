@@ -1,7 +1,7 @@
 //! The memory of a run by component, counted from the shape of the model. [`crate::doctor`] compares it with the
 //! device's allocator.
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use crate::config::{LoraSection, Projection};
 use crate::model::batch::Rows;
@@ -55,6 +55,8 @@ pub struct Memory {
     pub working: f64,
     /// The part of `working` that a chunk of logits takes; it is freed before the layers' backward pass.
     pub logits: f64,
+    /// A forward pass of the reference or of an evaluation, over a micro-batch of any of their sets.
+    pub scoring: f64,
     /// Keys and values of active answers, and the pass over new prompts; 0 without SPMR.
     pub generating: f64,
     /// Sum while the weights are read: program, inputs, weights and their mapped files (the system may evict those).
@@ -67,14 +69,24 @@ impl Memory {
         self.program + self.inputs + self.weights + self.adapter + self.activations + self.working
     }
 
+    /// Bytes held while pairs are scored, training state included.
+    pub fn scored(&self) -> f64 {
+        self.program + self.inputs + self.weights + self.adapter + self.scoring
+    }
+
     /// Bytes held while answers are generated, training state included.
     pub fn answering(&self) -> f64 {
         self.program + self.inputs + self.weights + self.adapter + self.generating
     }
 
-    /// The largest of loading, training and answering.
+    /// The largest of loading, training, scoring and answering.
     pub fn peak(&self) -> f64 {
-        self.training().max(self.loading).max(self.answering())
+        self.computing().max(self.loading)
+    }
+
+    /// The largest of training, scoring and answering.
+    pub fn computing(&self) -> f64 {
+        self.training().max(self.scored()).max(self.answering())
     }
 }
 
@@ -169,6 +181,11 @@ impl PassPlan<'_> {
 }
 
 impl DeviceKind {
+    /// The kind of `device`.
+    pub fn of(device: &Device) -> Self {
+        if device.is_cpu() { Self::Cpu } else { Self::Cuda }
+    }
+
     /// Whether it is a GPU.
     pub fn is_cuda(self) -> bool {
         self == Self::Cuda
@@ -192,6 +209,21 @@ pub fn activation_bytes(shape: &Shape, lora: &LoraSection, dtype: DType) -> f64 
 /// Bytes of the keys and values of a sequence of `tokens` tokens.
 pub fn key_value_bytes(shape: &Shape, dtype: DType, tokens: usize) -> f64 {
     (2 * shape.layers * tokens * shape.key_width() * dtype.size_in_bytes()) as f64
+}
+
+/// Bytes of a forward pass that keeps nothing, over `tokens` tokens, `scored` of them: the feed-forward network's products and
+/// three streams are the most that a layer holds at once; at the end two streams and a chunk of logits.
+pub fn scoring_bytes(
+    shape: &Shape,
+    device: DeviceKind,
+    dtype: DType,
+    tokens: usize,
+    scored: usize,
+) -> f64 {
+    let layer = (2 * shape.intermediate + 3 * shape.hidden) * tokens;
+    let logits = logps::chunk_elements(scored, shape.vocab, dtype, device.is_cuda());
+    let end = (tokens + scored) * shape.hidden + logits;
+    (layer.max(end) * dtype.size_in_bytes()) as f64
 }
 
 /// Answers that are generated at once.
@@ -318,6 +350,17 @@ mod tests {
         let cached = (16u64 * 1024 * 524_288) as f64;
         let pass = 2048.0 * (93_384 + 2 * (11_008 + 4 * 4096)) as f64;
         assert!((bytes - cached - pass).abs() < 0.5, "{bytes}");
+    }
+
+    #[test]
+    fn a_pass_that_keeps_nothing_takes_less_than_a_step_and_a_chunk_of_logits_is_in_it() {
+        let (shape, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
+        let of =
+            |tokens, scored| scoring_bytes(&shape, DeviceKind::Cuda, DType::BF16, tokens, scored);
+        assert!((of(4096, 2400) - (4096u64 * 2 * (2 * 11_008 + 3 * 4096)) as f64).abs() < 0.5);
+        let step = pass_of_4096(&shape, &lora).bytes(Keep::Inputs);
+        assert!(of(4096, 2400) < step.kept + step.working);
+        assert!(of(64, 64) > 64.0 * 32_000.0 * 2.0, "few tokens of a large vocabulary");
     }
 
     #[test]

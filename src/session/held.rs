@@ -109,6 +109,12 @@ pub fn held(
         + 4.0 * all_ids as f64;
     let fragmentation = memory::fragmentation(sizes.place, keep);
     let generating = generating(config, inputs, sizes.dtype);
+    let budget = engine::micro_batch_tokens(&config.train);
+    let scored = |pairs: &[TokenPair]| largest_micro_batch(pairs, pairs.len(), budget);
+    let sets = inputs.sets.iter().map(|set| scored(&set.pairs));
+    let largest = sets.fold(scored(&inputs.train), MicroBatch::max);
+    let scoring =
+        memory::scoring_bytes(model, sizes.place, sizes.dtype, largest.tokens, largest.scored);
     let (program, inputs) = match sizes.place {
         DeviceKind::Cpu => (PROGRAM_BYTES, on_host),
         DeviceKind::Cuda => (CUDA_CONTEXT_BYTES, 0.0),
@@ -127,6 +133,7 @@ pub fn held(
         activations: fragmentation * pass.kept,
         working: fragmentation * pass.working,
         logits: pass.logits,
+        scoring,
         generating,
         loading: program + inputs + weights + mapped,
     })
@@ -201,7 +208,7 @@ pub fn refuse_training(
         engine::engine(train, &config.lora, &inputs.shape, dtype, &inputs.train, beside);
     let step = train.per_device_batch_size * train.gradient_accumulation_steps;
     let sizes = Sizes {
-        place: if device.is_cpu() { DeviceKind::Cpu } else { DeviceKind::Cuda },
+        place: DeviceKind::of(device),
         dtype,
         micro_batch: largest_micro_batch(&inputs.train, step, micro_batch_tokens),
     };
@@ -220,7 +227,10 @@ pub fn refuse_training(
     if train.micro_batch_tokens == 0 || train.micro_batch_tokens > 1024 {
         hints.push("`--set train.micro_batch_tokens=1024`");
     }
-    if training >= memory.answering() - there {
+    if memory.computing() > memory.training().max(memory.answering()) {
+        let scoring = [parts[0], parts[1], ("a forward pass", memory.scoring)];
+        refuse(&config.model.path, &scoring, free, &["`--set train.micro_batch_tokens=1024`"])
+    } else if training >= memory.answering() - there {
         refuse(&config.model.path, &parts, free, &hints)
     } else {
         let answering = [parts[0], parts[1], ("answers for SPMR", memory.generating)];
@@ -240,8 +250,8 @@ pub fn refuse_inference(
 ) -> Result<()> {
     let Some(free) = peak::free_bytes(device) else { return Ok(()) };
     let size = dtype.size_in_bytes() as f64;
-    // The feed-forward network's products and three streams, the most that a layer holds at once.
-    let pass = (2 * shape.intermediate + 3 * shape.hidden) as f64 * tokens_at_once as f64 * size;
+    let pass =
+        memory::scoring_bytes(shape, DeviceKind::of(device), dtype, tokens_at_once, tokens_at_once);
     let parts =
         [("weights", shape.parameters() as f64 * size), ("working memory", pass.max(answering))];
     refuse(model, &parts, free, &[])
