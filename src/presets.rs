@@ -58,7 +58,8 @@ pub(crate) fn find(name: &str) -> Option<(&'static str, &'static str)> {
     NAMES.iter().copied().zip(TEXTS).find(|(known, _)| *known == name)
 }
 
-/// The bytes of a file: inside the binary if `path` begins with `embedded:`, otherwise of the file system.
+/// The bytes of a file: inside the binary if `path` begins with `embedded:`, otherwise of the file system. Refuses a device, a pipe
+/// and a socket, which may have no end, and cannot be read a second time.
 pub fn read(path: &str) -> anyhow::Result<Cow<'static, [u8]>> {
     if let Some(name) = path.strip_prefix(EMBEDDED) {
         return match FILES.iter().find(|(known, _)| *known == name) {
@@ -68,6 +69,11 @@ pub fn read(path: &str) -> anyhow::Result<Cow<'static, [u8]>> {
     }
     if path.is_empty() {
         return Err(InputError::new("expected the name of a file, got an empty one").into());
+    }
+    if let Some(kind) = special(path) {
+        return Err(InputError::new(format!("`{path}`: expected a file, found a {kind}"))
+            .hint("write what it gives to a file and name that: it is read more than once")
+            .into());
     }
     match std::fs::read(path) {
         Ok(bytes) => Ok(Cow::Owned(bytes)),
@@ -90,6 +96,25 @@ pub fn read(path: &str) -> anyhow::Result<Cow<'static, [u8]>> {
             _ => Err(error).with_context(|| format!("cannot read `{path}`")),
         },
     }
+}
+
+/// What `path` is if it is neither a file nor a folder; none where it is one or is not there.
+fn special(path: &str) -> Option<&'static str> {
+    let kind = std::fs::metadata(path).ok()?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        return None;
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return Some("pipe");
+        }
+        if kind.is_socket() {
+            return Some("socket");
+        }
+    }
+    Some("device")
 }
 
 /// The files of a folder inside the binary, such as `embedded:tiny/model`, by name; none if there is no such folder.

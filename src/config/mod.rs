@@ -16,6 +16,7 @@ mod typed;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -253,7 +254,7 @@ fn find(path_or_preset: &str) -> anyhow::Result<(String, ConfigOrigin)> {
                 metadata.len()
             )
         }
-        _ => match String::from_utf8(presets::read(path_or_preset)?.into_owned()) {
+        _ => match String::from_utf8(bytes(path_or_preset)?) {
             Ok(text) => Ok((text, ConfigOrigin::File(path.to_owned()))),
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
@@ -261,6 +262,26 @@ fn find(path_or_preset: &str) -> anyhow::Result<(String, ConfigOrigin)> {
             }
         },
     }
+}
+
+/// The bytes of a configuration file, which may also be a pipe, since it is read once.
+fn bytes(path: &str) -> anyhow::Result<Vec<u8>> {
+    #[cfg(unix)]
+    {
+        use std::io::Read;
+        use std::os::unix::fs::FileTypeExt;
+        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+            let mut bytes = Vec::new();
+            let context = || format!("cannot read `{path}`");
+            let pipe = std::fs::File::open(path).with_context(context)?;
+            pipe.take(LONGEST_FILE + 1).read_to_end(&mut bytes).with_context(context)?;
+            if bytes.len() as u64 > LONGEST_FILE {
+                bail_input!("{path}: expected a TOML file of at most {LONGEST_FILE} bytes");
+            }
+            return Ok(bytes);
+        }
+    }
+    Ok(presets::read(path)?.into_owned())
 }
 
 /// The typed entries as nested tables.

@@ -331,3 +331,27 @@ fn a_printed_preset_is_a_configuration() {
     place.write("own.toml", text.replace("meta-llama/Llama-2-7b-hf", "nowhere"));
     place.refuse(&["--config", "own.toml"], &["model folder `nowhere`"]);
 }
+
+/// A pipe is read to its end and once, a device may have none: data comes from files, a configuration may come from a pipe.
+#[cfg(target_os = "linux")]
+#[test]
+fn data_from_a_device_a_pipe_or_a_socket_is_refused_by_its_kind() {
+    let place = Place::golden("tiny").set("train.max_steps", 1);
+    let pipe = place.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let _socket = std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
+    for (file, found) in
+        [("/dev/zero", "a device"), ("pipe", "a pipe"), ("socket", "a socket"), (".", "a folder")]
+    {
+        let said = format!("`{file}`: expected a file, found {found}");
+        let set = format!("data.train=[\"{file}\"]");
+        place.refuse(&["--config", "config.toml", "--set", &set], &[&said]);
+        let sets = format!("eval.sets=[{{name=\"a\",files=[\"{file}\"]}}]");
+        place.refuse(&["--config", "config.toml", "--set", &sets], &[&said]);
+    }
+    let text = place.bytes("config.toml");
+    let writer = std::thread::spawn(move || std::fs::write(pipe, text).unwrap());
+    place.succeed(&["--config", "pipe"]);
+    writer.join().unwrap();
+    place.refuse(&["--config", "/dev/zero"], &["found a device", "hint: write what it gives"]);
+}
