@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{data, doctor, eval, finish, generate, merge, report, train};
+use mvpbench::cli::{data, doctor, eval, generate, merge, report, run, train};
 use mvpbench::error::bounded::Bounded;
 
 /// Ends the program where a file asks for too much memory.
@@ -30,7 +30,8 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    finish(match Mvpbench::parse().verb {
+    let verb = Mvpbench::parse().verb;
+    run(|| match verb {
         Verb::Train(args) => train::train(args),
         Verb::Eval(args) => eval::eval(args),
         Verb::Data(args) => data::data(args),

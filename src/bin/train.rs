@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use mvpbench::cli::{finish, train};
+use mvpbench::cli::{run, train};
 use mvpbench::error::bounded::Bounded;
 
 /// Ends the program where a file asks for too much memory.
@@ -19,5 +19,6 @@ struct Train {
 }
 
 fn main() -> ExitCode {
-    finish(train::train(Train::parse().args))
+    let args = Train::parse().args;
+    run(|| train::train(args))
 }

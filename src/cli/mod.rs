@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use crate::console::interrupt::{self, Interrupted};
 use crate::console::stderr::{self, Mark};
 use crate::console::stdout::Closed;
-use crate::error::InputError;
+use crate::error::{InputError, printable};
+use crate::machine::threads;
 
 pub mod data;
 pub mod doctor;
@@ -15,6 +16,11 @@ pub mod generate;
 pub mod merge;
 pub mod report;
 pub mod train;
+
+/// Starts the threads of the program, runs `verb` and turns its outcome into the exit status.
+pub fn run(verb: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    finish(threads::start().and_then(|()| verb()))
+}
 
 /// Turns a verb's outcome into the exit status: 0 done, or the reader of the results has gone; 2 the user's input was
 /// wrong, 130 after Ctrl-C, 143 after SIGTERM, 1 anything else.
@@ -27,7 +33,7 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
         stderr::say("interrupted; finished work is saved, the same command resumes it");
         return ExitCode::from(interrupt::status());
     }
-    stderr::say_as(Mark::Error, format_args!("{error:#}"));
+    stderr::say_as(Mark::Error, printable(&format!("{error:#}")));
     let (remedy, status) = match InputError::of(&error) {
         Some(input) => (input.remedy(), ExitCode::from(2)),
         None => (system_refused(&error).or_else(|| out_of_memory(&error)), ExitCode::FAILURE),
@@ -61,6 +67,12 @@ fn system_refused(error: &anyhow::Error) -> Option<&'static str> {
             return Some(
                 "too many files are open: raise the limit (`ulimit -n 4096`) or end other programs, and run the same \
                  command again; nothing is lost",
+            );
+        }
+        Some(libc::EAGAIN) => {
+            return Some(
+                "a limit of processes and threads is reached: raise it (`ulimit -u`, or `pids.max` of the container) or end \
+                 other programs, and run the same command again",
             );
         }
         _ => {}
@@ -120,9 +132,12 @@ mod tests {
 
     #[test]
     fn a_failing_disk_and_a_limit_of_open_files_have_their_remedies() {
-        for (number, part) in
-            [(libc::EIO, "dmesg"), (libc::EMFILE, "ulimit -n"), (libc::EACCES, "readable")]
-        {
+        for (number, part) in [
+            (libc::EIO, "dmesg"),
+            (libc::EMFILE, "ulimit -n"),
+            (libc::EACCES, "readable"),
+            (libc::EAGAIN, "ulimit -u"),
+        ] {
             let failed: io::Result<()> = Err(io::Error::from_raw_os_error(number));
             let error = failed.context("cannot read `a`").unwrap_err();
             assert!(system_refused(&error).is_some_and(|remedy| remedy.contains(part)), "{part}");

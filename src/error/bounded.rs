@@ -6,6 +6,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
+use std::io::Write as _;
 
 use super::InputError;
 
@@ -16,7 +17,7 @@ thread_local! {
     static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// The system's allocator, which heeds `bounded`.
+/// The system's allocator, which heeds `bounded` and says what the system refuses.
 #[derive(Debug)]
 pub struct Bounded;
 
@@ -44,25 +45,42 @@ fn end() {
     unsafe { libc::_exit(2) }
 }
 
+/// `memory` of `bytes` bytes as the system gave it. Where it gave none, Rust would abort without a word of what to do, so the
+/// program ends with a message, exit status 1.
+#[expect(unsafe_code, reason = "leaves at once, in the middle of an allocation")]
+fn given(memory: *mut u8, bytes: usize) -> *mut u8 {
+    if memory.is_null() {
+        // Formatting a number allocates nothing, and standard error has no buffer.
+        let _ = writeln!(
+            std::io::stderr(),
+            "error: the system has refused {bytes} bytes of memory\n\nhint: raise the limit (`ulimit -v`, or `memory.max` of \
+             the container) or end other programs, and run the same command again; finished work is kept"
+        );
+        // SAFETY: runs nothing of this program any more.
+        unsafe { libc::_exit(1) }
+    }
+    memory
+}
+
 // SAFETY: every call is the system allocator's; counting allocates nothing.
 #[expect(unsafe_code, reason = "an allocator is unsafe in Rust")]
 unsafe impl GlobalAlloc for Bounded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         take(layout.size() as isize);
         // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
+        given(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         take(layout.size() as isize);
         // SAFETY: as the caller promised.
-        unsafe { System.alloc_zeroed(layout) }
+        given(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         take(size as isize - layout.size() as isize);
         // SAFETY: as the caller promised.
-        unsafe { System.realloc(memory, layout, size) }
+        given(unsafe { System.realloc(memory, layout, size) }, size)
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {

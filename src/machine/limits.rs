@@ -70,8 +70,8 @@ fn of_group(folder: &Path, interface: &Interface) -> Option<f64> {
     Some((limit - number(interface.usage)? + files).clamp(0.0, limit))
 }
 
-/// Bytes of address space that `ulimit -v` leaves.
-fn of_address_space() -> Option<f64> {
+/// Bytes of address space that `ulimit -v` leaves; none without that limit.
+pub(super) fn of_address_space() -> Option<f64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
     let limit: f64 = line.split_whitespace().next()?.parse().ok()?;

@@ -8,6 +8,7 @@ pub mod moment;
 pub mod peak;
 mod proc;
 pub mod rate;
+pub mod threads;
 
 use anyhow::Result;
 use candle_core::{DType, Device};

@@ -22,6 +22,18 @@ pub fn keep_freed_memory() {
     }
 }
 
+/// Has all threads allocate from one arena. Does nothing without glibc.
+pub(super) fn share_one_arena() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: mallopt only sets parameters of the allocator, which takes its own lock.
+        #[expect(unsafe_code, reason = "a C function")]
+        unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, 1);
+        }
+    }
+}
+
 /// Bytes free for new tensors on `device`; none if the system does not report it.
 pub fn free_bytes(device: &Device) -> Option<f64> {
     match device {

@@ -78,9 +78,14 @@ fn a_template_that_multiplies_its_text_ends_the_program_with_status_2() {
 
 /// Runs `train` under the limit; its exit status and what it said.
 fn run(place: &Place, more: &[&str]) -> (Option<i32>, String) {
+    run_within(place, MEMORY_KIB, more)
+}
+
+/// [`run`] with an address space of `kib` KiB.
+fn run_within(place: &Place, kib: usize, more: &[&str]) -> (Option<i32>, String) {
     let train = place.command(&[]);
     let mut command = Command::new("sh");
-    let script = format!("ulimit -v {MEMORY_KIB}; exec \"$@\"");
+    let script = format!("ulimit -v {kib}; exec \"$@\"");
     command.args(["-c", &script, "sh"]).arg(train.get_program());
     for (name, value) in train.get_envs() {
         command.env(name, value.unwrap());
@@ -169,4 +174,83 @@ fn broken_files_end_the_program_with_status_2_their_name_and_nothing_written() {
         assert!(!place.path("run").exists() && !place.path("cache").exists(), "{file}: {said}");
         assert!(begun.elapsed().as_secs() < 20, "{file}, {start:?}: {:?}", begun.elapsed());
     }
+}
+
+/// The `train` command as a user of few processes, and the limit: its exit status and what it said.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "runs between fork and exec")]
+fn with_processes(place: &Place, user: u32, most: u64) -> (Option<i32>, String) {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    let program = place.path("train");
+    if !program.exists() {
+        // Another user can neither read the folder of the build nor that of the test.
+        std::fs::copy(env!("CARGO_BIN_EXE_train"), &program).unwrap();
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(place.folder.path(), open).unwrap();
+    }
+    let mut command = Command::new(program);
+    command
+        .args(["--config", "tiny.toml", "--set", "train.max_steps=1", "--output"])
+        .arg(format!("run-{user}"))
+        .current_dir(place.folder.path())
+        .env("MVPBENCH_CACHE", place.path(&format!("cache-{user}")))
+        .env("RAYON_NUM_THREADS", "4")
+        .stdin(Stdio::null());
+    // SAFETY: two system calls, which allocate nothing and take no lock.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+            let set = libc::setrlimit(libc::RLIMIT_NPROC, &limit) == 0
+                && (libc::getuid() != 0 || libc::setuid(user) == 0);
+            if set { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        });
+    }
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The limit does not bind the superuser, so for it the program runs as a user that has no process.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_of_threads_is_an_error_with_its_remedy_or_fewer_threads() {
+    let place = Place::new();
+    let (code, said) = with_processes(&place, 48_611, 1);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("error: no thread can be started: "), "{said}");
+    assert!(said.contains("\nhint: ") && said.contains("ulimit -u"), "{said}");
+    // SAFETY: a system call without arguments.
+    #[expect(unsafe_code, reason = "a C function")]
+    let is_root = unsafe { libc::getuid() } == 0;
+    if !is_root {
+        return; // how many processes a user has otherwise is not known here
+    }
+    for (user, most, threads) in [(48_612, 2, 1), (48_613, 4, 2)] {
+        let (code, said) = with_processes(&place, user, most);
+        assert_eq!(code, Some(0), "{said}");
+        let warning = format!("warning: {threads} of 4 threads can be started");
+        assert!(
+            said.contains(&warning) && said.contains(&format!("cpu, {threads} threads")),
+            "{said}"
+        );
+    }
+}
+
+/// Where the limit leaves too little the program says so, at its start, in its plan, or where the system refuses an allocation.
+#[test]
+fn a_narrow_address_space_ends_in_a_message_and_never_in_an_abort() {
+    let place = place();
+    let mut codes = Vec::new();
+    for kib in
+        [50_000, 70_000, 90_000, 110_000, 140_000, 170_000, 200_000, 250_000, 300_000, 1_500_000]
+    {
+        let (code, said) = run_within(&place, kib, &["--force"]);
+        assert!(matches!(code, Some(0..=2)), "{kib} KiB: {code:?}: {said}");
+        if code != Some(0) {
+            assert!(said.contains("error: ") && said.contains("\nhint: "), "{kib} KiB: {said}");
+        }
+        codes.push(code);
+        let _ = std::fs::remove_dir_all(place.path("run"));
+    }
+    assert_eq!((codes[0], *codes.last().unwrap()), (Some(2), Some(0)), "{codes:?}");
 }
