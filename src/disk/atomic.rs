@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::console::progress::Verbosity;
 use crate::disk::read;
 
 /// Ends the name of a file or folder that is not finished.
@@ -45,6 +46,27 @@ pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<
         partial.rename(path)
     };
     written().with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// The `files`, name and content, that the folder `path` lacks or holds with another content, each after a warning that it is
+/// written again.
+pub fn warned_differences<'a>(
+    path: &Path,
+    files: &'a [(String, Vec<u8>)],
+    verbosity: Verbosity,
+) -> anyhow::Result<Vec<&'a (String, Vec<u8>)>> {
+    let mut different = Vec::new();
+    for file in files {
+        let place = path.join(&file.0);
+        let what = match read::if_there(&place)? {
+            Some(found) if found == file.1 => continue,
+            Some(_) => "has changed",
+            None => "is missing",
+        };
+        verbosity.warn(format!("`{}` {what}; it is written again", place.display()));
+        different.push(file);
+    }
+    Ok(different)
 }
 
 /// Calls `fill` on an empty folder next to `path`, then renames it to `path`, which must not exist.

@@ -20,6 +20,7 @@ use crate::run_folder::purpose::Purpose;
 use crate::session::Options;
 use crate::session::held::Headers;
 use crate::session::inputs::Inputs;
+use crate::train::recipe::Recipe;
 
 /// Share of the plain matmul rate that a run sustains: the log's `mfu` on the CPU.
 const SUSTAINED_SHARE: f64 = 0.65;
@@ -48,6 +49,8 @@ pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Re
     let inputs = Inputs::load(config, options.verbosity)?;
     inputs.notes.iter().for_each(|note| options.verbosity.note(note));
     let estimate = Estimate::new(config, &inputs, place, dtype)?;
+    let doubts = Recipe::of(config).doubts(estimate.steps);
+    doubts.iter().for_each(|doubt| options.verbosity.warn(doubt));
     let rate = match (tflops, place) {
         (Some(tflops), _) => Rate::Given(tflops),
         (None, DeviceKind::Cpu) => {

@@ -39,6 +39,15 @@ pub struct Scored {
     pub scores: Vec<Vec<PairScore>>,
 }
 
+/// A pair whose answers have no finite log-probability under a trained adapter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("pair `{id}` of set `{set}`: the log-probability under {adapter} is not finite")]
+pub struct NotFinite {
+    id: String,
+    set: String,
+    adapter: String,
+}
+
 impl<'a> Evaluator<'a> {
     /// An evaluator of the sets of `session`. `tuned`: name of the trained adapter in the results.
     pub fn new(session: &'a Session<'a>, tuned: String) -> Self {
@@ -199,12 +208,13 @@ impl<'a> Evaluator<'a> {
                 .iter()
                 .map(|score| [score.reference_chosen_logps, score.reference_rejected_logps])
                 .collect();
-            let scores = sums::scores(
-                &set.texts,
-                &set.pairs,
-                &self.sums(when, Some(&policy), i)?,
-                &reference,
-            );
+            let sums = self.sums(when, Some(&policy), i)?;
+            if let Some(at) = sums.iter().position(|sums| !sums.iter().all(|sum| sum.is_finite())) {
+                let id = set.texts[set.pairs[at].row as usize].id.clone();
+                read::remove_if_there(&self.session.folder.kept_sums(&set.name, when))?;
+                return Err(NotFinite { id, set: set.name.clone(), adapter: name }.into());
+            }
+            let scores = sums::scores(&set.texts, &set.pairs, &sums, &reference);
             write_scores(&self.session.folder.scores(&set.name, when), &scores)?;
             let beta = self.session.config.dpo.beta;
             let spmr = if twin.is_some() { self.spmr(set, when, Some(adapter))? } else { None };

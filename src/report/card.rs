@@ -6,6 +6,7 @@ use crate::report::cell;
 use crate::report::markdown;
 use crate::report::run::RunReport;
 use crate::report::section::{Code, Page, Part, Section};
+use crate::report::sections::about::of_recorded;
 use crate::report::sections::axes::{gap_text, widest_gap};
 use crate::report::table::Table;
 use crate::report::table1::Table1;
@@ -70,9 +71,10 @@ impl RunReport {
         settings.iter().for_each(|(name, value)| table.push([*name, value]));
         if let Some(training) = &self.training {
             let seen = format!(
-                "{}, {} pairs, {:.2} epochs",
+                "{}, {} pairs{}, {:.2} epochs",
                 units::count(training.steps),
                 units::count(training.pairs),
+                of_recorded(training),
                 training.epochs
             );
             table.push(["optimizer steps", &seen]);

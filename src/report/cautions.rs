@@ -5,6 +5,7 @@ use crate::report::cell;
 use crate::report::set_files::SetFiles;
 use crate::report::states::States;
 use crate::report::text::Text;
+use crate::run_folder::train_log::StepRecord;
 
 /// Beginning of the path of a file compiled into the binary: the synthetic sample.
 const EMBEDDED: &str = "embedded:";
@@ -26,6 +27,16 @@ pub fn of(
         falling(set.after?, before, after)
     }));
     all
+}
+
+/// The sentence about a run whose steps all had a learning rate of 0.
+pub fn unlearned(steps: &[StepRecord]) -> Option<Text> {
+    let is_zero = |step: &StepRecord| step.learning_rate <= 0.0;
+    (!steps.is_empty() && steps.iter().all(is_zero)).then(|| {
+        Text::marked(
+            "The learning rate was 0 in every step, so nothing was learned: the tuned model is the one before tuning, and every pair ties.",
+        )
+    })
 }
 
 /// Those that hold whatever the figures are: the synthetic sample, the set that chose the exported step.
@@ -135,6 +146,17 @@ mod tests {
         other.summary = run.summary.clone();
         assert_eq!(other.chosen_set(), Some("held out"));
         assert!(!said(&other).contains(CHOSEN), "{}", said(&other));
+    }
+
+    #[test]
+    fn a_run_without_a_learning_rate_says_that_it_learned_nothing() {
+        let mut run = run();
+        let step =
+            |step, learning_rate| StepRecord { step, learning_rate, ..StepRecord::default() };
+        run.steps = vec![step(1, 0.0), step(2, 0.0)];
+        assert!(said(&run).contains("nothing was learned"), "{}", said(&run));
+        run.steps[1].learning_rate = 1e-9;
+        assert_eq!(said(&run), "", "a warm-up begins at 0");
     }
 
     #[test]

@@ -13,11 +13,13 @@ use crate::report::run::RunReport;
 use crate::report::set_files::{STATES, SetFiles};
 use crate::report::states::{States, set_names};
 use crate::report::text::Text;
+use crate::run_folder::eval_log;
 use crate::run_folder::head;
 use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
 use crate::run_folder::summary::Summary;
 use crate::run_folder::train_log::{self, StepRecord, Steps};
+use crate::run_folder::wall_time;
 
 /// What a run folder holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +61,7 @@ impl Run {
         let paths = Paths::of(folder);
         let log = paths.log();
         let steps = Steps::read(&log)?;
-        left_out.extend(steps.note(&log));
+        left_out.extend(steps.notes(&log));
         let [mut before, mut after] = [None, None];
         for (state, evaluation) in STATES.into_iter().zip([&mut before, &mut after]) {
             *evaluation = Evaluation::read_if_there(&paths.evaluation(state))?;
@@ -88,6 +90,12 @@ impl Run {
             left_out.push(format!("{error:#}; it is left out"));
             None
         });
+        let during = read_during(&paths, &mut left_out)?;
+        if !is_evaluation {
+            let evaluated = before.iter().map(|_| 0).chain(during.iter().map(|(step, _)| *step));
+            left_out.extend(eval_log::damage(&paths.eval_log(), evaluated)?);
+            left_out.extend(wall_time::damage(&paths.wall_time())?);
+        }
         let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_owned()));
         Ok(Self {
             name: name.map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned()),
@@ -99,7 +107,7 @@ impl Run {
             steps: steps.steps,
             before,
             after,
-            during: read_during(&paths, &mut left_out)?,
+            during,
             sets,
             left_out,
         })
@@ -167,12 +175,15 @@ impl Run {
             after: self.after.clone(),
             adapter_dir: summary.as_ref().map_or(adapter_dir, |s| s.adapter_dir.clone()),
             config_toml: self.config_toml.clone(),
-            cautions: cautions::of(
-                &self.config,
-                self.has_exported_best(),
-                &self.sets,
-                &self.states(),
-            ),
+            cautions: cautions::unlearned(&self.steps)
+                .into_iter()
+                .chain(cautions::of(
+                    &self.config,
+                    self.has_exported_best(),
+                    &self.sets,
+                    &self.states(),
+                ))
+                .collect(),
             notes: summary
                 .map_or_else(Vec::new, |s| s.notes)
                 .into_iter()

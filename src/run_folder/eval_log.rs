@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::DpoSection;
 use crate::disk::json_lines::{self, Logged};
+use crate::disk::read;
 use crate::dpo;
 use crate::metrics::{Evaluation, Metric, PairScore};
 
@@ -104,6 +105,33 @@ pub fn records(
         }
     };
     evaluation.sets.iter().zip(scores).map(record).collect()
+}
+
+/// A sentence for a report about the log at `path`: lines that do not match their digest, and steps of `evaluated`
+/// that it has no record of; none where it is whole, and where it is not there, as any file of a folder that is reported.
+pub fn damage(path: &Path, evaluated: impl Iterator<Item = usize>) -> Result<Option<String>> {
+    if !read::is_there(path)? {
+        return Ok(None);
+    }
+    let Logged { records, broken_lines } = json_lines::read_log::<EvalRecord>(path)?;
+    let lost: Vec<usize> =
+        evaluated.filter(|step| records.iter().all(|record| record.step != *step)).collect();
+    let mut what = Vec::new();
+    if !broken_lines.is_empty() {
+        let lines = json_lines::numbered("line", &broken_lines);
+        what.push(format!("{lines} did not match the digest"));
+    }
+    if !lost.is_empty() {
+        let steps = json_lines::numbered("step", &lost);
+        what.push(format!("there is no record of the evaluation after {steps}"));
+    }
+    Ok((!what.is_empty()).then(|| {
+        format!(
+            "`{}`: {}; the figures here are those of `eval`, and the command of the run restores the records",
+            path.display(),
+            what.join(", ")
+        )
+    }))
 }
 
 /// The open log.

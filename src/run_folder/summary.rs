@@ -78,6 +78,9 @@ pub struct TrainingSummary {
     pub stopped_early: Option<String>,
     /// Which step's adapter was exported and why; none without `eval.best_metric`.
     pub exported: Option<String>,
+    /// SHA-256 of the exported `adapter_model.safetensors`; none in a folder of an earlier version.
+    #[serde(default)]
+    pub adapter_sha256: Option<String>,
     /// Wall time of all processes of the run, evaluation included, seconds.
     pub wall_time_s: f64,
 }

@@ -53,11 +53,14 @@ pub struct StepRecord {
     pub step_time_s: Option<f64>,
     /// Tokens this step computed: each prompt once.
     pub tokens_computed: usize,
-    /// Computed tokens per second.
+    /// Computed tokens per second; left out, as the two rates below, if the clock measured no time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_second: Option<f64>,
     /// TFLOP/s, counting 4 N FLOP per computed token.
-    pub model_tflops: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_tflops: Option<f64>,
     /// Share of the best rate seen so far, a plain matmul's or a step's; at most 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mfu: Option<f64>,
     /// The most memory held at once so far, GiB.
     pub peak_memory_gib: Option<f64>,
@@ -72,6 +75,8 @@ pub struct Log {
     records: Vec<StepRecord>,
     /// Numbers of the broken lines that were found, from 1.
     broken_lines: Vec<usize>,
+    /// Steps with more than one line.
+    repeated: Vec<usize>,
     /// Steps taken before the log was opened.
     resumed_after: usize,
 }
@@ -81,17 +86,31 @@ impl Log {
     /// again, and broken lines, which [`Log::damage`] names.
     pub fn open(path: &Path, steps: usize) -> Result<Self> {
         let Logged { records, broken_lines } = json_lines::read_log::<StepRecord>(path)?;
-        let records = sorted(records.into_iter().filter(|record| record.step <= steps).collect());
+        let records = records.into_iter().filter(|record| record.step <= steps).collect();
+        let (records, repeated) = sorted(records);
         json_lines::write(path, &records)?;
         let file = OpenOptions::new()
             .append(true)
             .open(path)
             .with_context(|| format!("cannot open `{}`", path.display()))?;
-        Ok(Self { path: path.to_owned(), file, records, broken_lines, resumed_after: steps })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            records,
+            broken_lines,
+            repeated,
+            resumed_after: steps,
+        })
     }
 
-    /// A sentence about broken lines and about steps that were taken and have no record; none if the log is whole.
-    pub fn damage(&self) -> Option<String> {
+    /// Sentences about broken lines, steps that were taken and have no record, and steps with several; none if the log
+    /// is whole.
+    pub fn damage(&self) -> Vec<String> {
+        let twice = twice(&self.path, &self.repeated);
+        self.loss().into_iter().chain(twice).collect()
+    }
+
+    fn loss(&self) -> Option<String> {
         let path = self.path.display();
         let lost = missing(&self.records, self.resumed_after);
         let lines = json_lines::numbered("line", &self.broken_lines);
@@ -132,12 +151,25 @@ impl Log {
     }
 }
 
-/// The records in the order of their steps; if a step appears twice, the later one.
-fn sorted(mut records: Vec<StepRecord>) -> Vec<StepRecord> {
+/// The records in the order of their steps; if a step appears more than once, the last one. The steps that do.
+fn sorted(mut records: Vec<StepRecord>) -> (Vec<StepRecord>, Vec<usize>) {
     records.reverse();
     records.sort_by_key(|step| step.step);
+    let mut repeated: Vec<usize> = (records.windows(2))
+        .filter(|two| two[0].step == two[1].step)
+        .map(|two| two[0].step)
+        .collect();
+    repeated.dedup();
     records.dedup_by_key(|step| step.step);
-    records
+    (records, repeated)
+}
+
+/// A sentence about the steps `repeated`, which have more than one line; none without any.
+fn twice(path: &Path, repeated: &[usize]) -> Option<String> {
+    let steps = json_lines::numbered("step", repeated);
+    (!repeated.is_empty()).then(|| {
+        format!("`{}` has several lines of {steps}; the last one is taken", path.display())
+    })
 }
 
 /// The steps from 1 to `steps` that `records` do not have.
@@ -168,6 +200,7 @@ pub fn summary(records: &[StepRecord], steps: usize, wall_time_s: f64) -> Traini
         peak_memory_gib: records.iter().filter_map(|r| r.peak_memory_gib).reduce(f64::max),
         stopped_early: None,
         exported: None,
+        adapter_sha256: None,
         wall_time_s,
     }
 }
@@ -189,6 +222,8 @@ pub struct Steps {
     pub steps: Vec<StepRecord>,
     /// Numbers of the lines without a record, from 1.
     pub broken_lines: Vec<usize>,
+    /// Steps with more than one line.
+    pub repeated: Vec<usize>,
 }
 
 impl Steps {
@@ -206,12 +241,16 @@ impl Steps {
                 _ => log.broken_lines.push(index + 1),
             }
         }
-        log.steps = sorted(log.steps);
+        (log.steps, log.repeated) = sorted(log.steps);
         Ok(log)
     }
 
-    /// A sentence about the broken lines; none without any.
-    pub fn note(&self, path: &Path) -> Option<String> {
+    /// Sentences about the broken lines and about steps with more than one line.
+    pub fn notes(&self, path: &Path) -> Vec<String> {
+        self.broken(path).into_iter().chain(twice(path, &self.repeated)).collect()
+    }
+
+    fn broken(&self, path: &Path) -> Option<String> {
         let first = self.broken_lines.first()?;
         let count = self.broken_lines.len();
         let (is, are) = if count == 1 { ("line is", "") } else { ("lines are", "; the first is ") };
@@ -242,7 +281,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.jsonl");
         let mut log = Log::open(&path, 0).unwrap();
-        assert_eq!(log.damage(), None);
+        assert!(log.damage().is_empty());
         for step in 1..=4 {
             let loss = Some(step as f64);
             log.push(StepRecord { step, loss, pairs: 8, ..StepRecord::default() }).unwrap();
@@ -253,7 +292,7 @@ mod tests {
         let log = Log::open(&path, 4).unwrap();
         let steps: Vec<_> = log.records().iter().map(|record| record.step).collect();
         assert_eq!(steps, [2, 3, 4]);
-        let damage = log.damage().unwrap();
+        let damage = log.damage().concat();
         assert!(
             damage.contains("line 1 did not match") && damage.contains("no record of step 1;"),
             "{damage}"
@@ -262,8 +301,22 @@ mod tests {
         assert_eq!((summary.steps, summary.unrecorded_steps, summary.pairs), (4, 1, 24));
         assert_eq!((summary.first_loss, summary.last_loss), (None, Some(4.0)));
         std::fs::remove_file(&path).unwrap();
-        let damage = Log::open(&path, 4).unwrap().damage().unwrap();
+        let damage = Log::open(&path, 4).unwrap().damage().concat();
         assert!(damage.contains("no record of steps 1, 2, 3, 4"), "{damage}");
+    }
+
+    #[test]
+    fn a_step_without_a_measured_time_has_no_rates_and_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.jsonl");
+        let record = StepRecord { step: 1, step_time_s: Some(0.0), ..StepRecord::default() };
+        Log::open(&path, 0).unwrap().push(record.clone()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for rate in ["tokens_per_second", "model_tflops", "mfu"] {
+            assert!(!text.contains(rate), "{text}");
+        }
+        assert_eq!(Log::open(&path, 1).unwrap().records(), std::slice::from_ref(&record));
+        assert_eq!(Steps::read(&path).unwrap().steps, [record]);
     }
 
     #[test]
@@ -286,8 +339,13 @@ mod tests {
         let losses: Vec<_> = log.steps.iter().map(|step| (step.step, step.loss)).collect();
         assert_eq!(losses, [(1, None), (2, Some(0.25))]);
         assert_eq!(log.broken_lines, [4, 5, 6, 8]);
-        assert!(log.note(&path).unwrap().ends_with(
+        let notes = log.notes(&path);
+        assert!(notes[0].ends_with(
             "train.jsonl`: 4 lines are no record of a step and left out; the first is line 4"
         ));
+        assert!(
+            notes[1].ends_with("train.jsonl` has several lines of step 2; the last one is taken")
+        );
+        assert_eq!(notes.len(), 2);
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::seal::Broken;
 use crate::disk::{atomic, read, seal};
 use crate::run_folder::train_log::{Steps, stepping_s};
 
@@ -29,21 +30,32 @@ pub struct WallTime {
     earlier_s: f64,
     /// The last step of the log whose time is included.
     step: usize,
+    damage: Option<String>,
 }
 
 impl WallTime {
     /// The clock of a process that began at `begun`. Call it before the log at `log` drops the steps after a checkpoint.
     ///
-    /// A file that cannot be read is worth the step times of the log.
+    /// A file that is broken, which [`WallTime::damage`] says, is worth the step times of the log.
     pub fn open(path: &Path, log: &Path, begun: Instant) -> Result<Self> {
-        let sealed = read::if_there(path)?.and_then(|bytes| seal::open(&bytes).ok());
-        let saved: Option<Saved> = sealed.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let saved = saved.unwrap_or_default();
+        let found = saved(path)?;
+        let damage = found.err().map(|why| {
+            format!(
+                "`{}`: {why}; the wall time is that of the steps in the log and of this process",
+                path.display()
+            )
+        });
+        let saved = found.ok().flatten().unwrap_or_default();
         let mut after = Steps::read(log)?.steps;
         let last = after.last().map_or(0, |record| record.step);
         after.retain(|record| record.step > saved.step);
         let earlier_s = saved.wall_time_s + stepping_s(&after);
-        Ok(Self { path: path.to_owned(), begun, earlier_s, step: last })
+        Ok(Self { path: path.to_owned(), begun, earlier_s, step: last, damage })
+    }
+
+    /// A sentence about a broken file; none where it is whole or not there.
+    pub fn damage(&self) -> Option<String> {
+        self.damage.clone()
     }
 
     /// Wall time of all processes, this one included, seconds.
@@ -58,6 +70,20 @@ impl WallTime {
         let sealed = seal::on_a_line(&saved)?;
         atomic::write(&self.path, |out| Ok(out.write_all(&sealed)?))
     }
+}
+
+/// The content of the file; none if it is not there. The inner error is about what stands in it.
+fn saved(path: &Path) -> Result<std::result::Result<Option<Saved>, Broken>> {
+    let Some(bytes) = read::if_there(path)? else { return Ok(Ok(None)) };
+    Ok(seal::open(&bytes)
+        .and_then(|object| serde_json::from_slice(&object).map(Some).map_err(|_| Broken::Wrong)))
+}
+
+/// A sentence for a report about a broken file at `path`; none where it is whole or not there.
+pub fn damage(path: &Path) -> Result<Option<String>> {
+    Ok(saved(path)?.err().map(|why| {
+        format!("`{}`: {why}; the wall time here is that of `summary.json`", path.display())
+    }))
 }
 
 /// Saves the time of a process that ends, whether it is done, interrupted or has failed.

@@ -110,7 +110,7 @@ impl<'a> Session<'a> {
             Ok((folder, changes))
         };
         let (model, base_path, (folder, changes)) =
-            open_model(&inputs, dtype, &device, &config.output.dir, open_folder)?;
+            open_model(&inputs, dtype, &device, &config.output.dir, verbosity, open_folder)?;
         let model_digest = weights::digest(&base_path)?;
         inputs.save_tokens(verbosity);
         let inputs_digest = inputs.digest(&model_digest)?;
@@ -211,6 +211,7 @@ fn open_model<T>(
     dtype: DType,
     device: &Device,
     dir: &Path,
+    verbosity: Verbosity,
     open_folder: impl FnOnce() -> Result<T>,
 ) -> Result<(Decoder, PathBuf, T)> {
     match &inputs.model {
@@ -222,6 +223,9 @@ fn open_model<T>(
             let path = Paths::of(dir).base_model();
             let files: Vec<_> =
                 files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+            if path.exists() {
+                atomic::warned_differences(&path, &files, verbosity)?;
+            }
             atomic::write_folder(&path, &files)?;
             Ok((Decoder::load(&path, dtype, device)?, path, folder))
         }

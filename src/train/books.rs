@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::console::progress::{Progress, Verbosity};
+use crate::error::one_line;
 use crate::machine::{peak, rate};
 use crate::run_folder::eval_log::EvalRecord;
 use crate::run_folder::tensorboard::TensorBoard;
@@ -62,6 +63,11 @@ impl<'a> Books<'a> {
         self.clock.save(step)
     }
 
+    /// The steps so far.
+    pub(super) fn records(&self) -> &[StepRecord] {
+        self.log.records()
+    }
+
     /// Prints a line without breaking the progress bar.
     pub(super) fn note(&self, line: impl std::fmt::Display) {
         self.progress.suspend(|| self.verbosity.note(line));
@@ -83,7 +89,7 @@ impl<'a> Books<'a> {
     ) -> Result<()> {
         let (planned, output) = (&step.planned, &step.output);
         if skipped {
-            let ids = planned.pairs.iter().map(|&i| self.session.inputs.train_ids[i].as_str());
+            let ids = planned.pairs.iter().map(|&i| one_line(&self.session.inputs.train_ids[i]));
             let warning = format!(
                 "step {} skipped, loss {} and gradient norm {norm}; pairs {}",
                 cursor.step,
@@ -159,7 +165,7 @@ impl<'a> Books<'a> {
             step_time_s: finite(step_time_s),
             tokens_computed: output.tokens_computed,
             tokens_per_second: finite(output.tokens_computed as f64 / step_time_s),
-            model_tflops,
+            model_tflops: finite(model_tflops),
             mfu: self.ceiling.share(model_tflops),
             peak_memory_gib: peak::peak_memory_gib(&model.device),
             skipped,
@@ -174,7 +180,7 @@ impl Ceiling {
     /// `measured`: rate of a plain matmul; `records`: steps of the run so far.
     fn of(measured: f64, records: &[StepRecord]) -> Self {
         let mut ceiling = Self(measured);
-        records.iter().for_each(|record| ceiling.raise(record.model_tflops));
+        records.iter().filter_map(|record| record.model_tflops).for_each(|x| ceiling.raise(x));
         ceiling
     }
 
@@ -202,7 +208,7 @@ mod tests {
         assert_eq!(ceiling.share(1.63), Some(1.0), "the matmul was timed on a busy machine");
         assert_eq!(ceiling.share(0.815), Some(0.5));
         assert_eq!(ceiling.share(f64::INFINITY), None);
-        let earlier = StepRecord { model_tflops: 2.0, ..StepRecord::default() };
+        let earlier = StepRecord { model_tflops: Some(2.0), ..StepRecord::default() };
         assert_eq!(Ceiling::of(1.0, &[earlier]).share(1.0), Some(0.5), "a resumed run");
     }
 }

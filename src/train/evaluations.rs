@@ -19,6 +19,7 @@ use crate::session::Session;
 use crate::train::best::{Best, Judge};
 use crate::train::books::Books;
 use crate::train::checkpoint;
+use crate::train::divergence;
 use crate::train::plan::Plan;
 use crate::train::state::State;
 
@@ -66,7 +67,8 @@ impl<'a> Evaluations<'a> {
 
     /// Restores the records that `eval.jsonl` has lost: from the figures and scores in `eval/`, or by an evaluation of
     /// the checkpoint of their step. A record that cannot be restored is an error if a best step is chosen from the
-    /// records, otherwise a warning.
+    /// records, otherwise a warning. A log may also have lost its end without a broken line; then only an evaluation
+    /// that left figures or a best checkpoint is missed, since another configuration may have planned fewer.
     ///
     /// - `steps`: steps taken so far.
     /// - `was_evaluated`: whether an earlier program evaluated the model before training, so that there was a log.
@@ -74,24 +76,31 @@ impl<'a> Evaluations<'a> {
         let (verbosity, file) =
             (self.session.options.verbosity, self.log.path().display().to_string());
         let broken = json_lines::numbered("line", self.log.broken_lines());
-        let why = match self.log.broken_lines() {
-            [] if steps == 0 || !was_evaluated || self.log.has(0) => return Ok(()),
-            [] => format!("`{file}` has lost its records"),
-            _ => format!("`{file}`: {broken} did not match the digest"),
+        let is_broken = !self.log.broken_lines().is_empty();
+        let is_lost = steps > 0 && was_evaluated && !self.log.has(0);
+        let mut missing = self.without_record(steps, is_broken || is_lost)?;
+        // The last one is evaluated again in its turn, which also saves the best checkpoint.
+        if missing.remove(&steps) {
+            self.log.forget(steps);
+        }
+        let of = |steps: &[usize]| json_lines::numbered("step", steps);
+        let why = if is_broken {
+            format!("`{file}`: {broken} did not match the digest")
+        } else if is_lost {
+            format!("`{file}` has lost its records")
+        } else if missing.is_empty() {
+            return Ok(());
+        } else {
+            let missing: Vec<_> = missing.iter().copied().collect();
+            format!("`{file}` has no record of the evaluation after {}", of(&missing))
         };
         let (mut restored, mut lost) = (Vec::new(), Vec::new());
-        for step in self.without_record(steps)? {
-            // The last one is evaluated again in its turn, which also saves the best checkpoint.
-            if step == steps {
-                self.log.forget(step);
-                continue;
-            }
+        for step in missing {
             match self.again(step)? {
                 Some(scored) => restored.push((step, self.records(step, &scored))),
                 None => lost.push(step),
             }
         }
-        let of = |steps: &[usize]| json_lines::numbered("step", steps);
         let steps: Vec<_> = restored.iter().map(|(step, _)| *step).collect();
         let mut what = match &steps[..] {
             [] => why,
@@ -114,12 +123,13 @@ impl<'a> Evaluations<'a> {
         self.log.mend(restored.into_iter().map(|(_, records)| records))
     }
 
-    /// The steps up to `steps` that were evaluated, by the plan, the files in `eval/` or the best checkpoints, and have
-    /// no record of some set.
-    fn without_record(&self, steps: usize) -> Result<BTreeSet<usize>> {
+    /// The steps up to `steps` that were evaluated, by the files in `eval/` or the best checkpoints, if `planned` also
+    /// by the plan, and have no record of some set.
+    fn without_record(&self, steps: usize, planned: bool) -> Result<BTreeSet<usize>> {
         let (folder, every) = (&self.session.folder, self.session.config.eval.every);
         let planned = (0..=steps).filter(|step| {
-            *step == 0 || every > 0 && (step.is_multiple_of(every) || *step == self.plan.steps())
+            let in_turn = every > 0 && (step.is_multiple_of(every) || *step == self.plan.steps());
+            planned && (*step == 0 || in_turn)
         });
         let files = read::folder(&folder.evaluations())?;
         let files = files.iter().filter_map(|file| Paths::evaluated_step(file));
@@ -183,7 +193,8 @@ impl<'a> Evaluations<'a> {
     /// Evaluates the policy of `state`, and saves its checkpoint if it is the best so far.
     pub(super) fn during(&mut self, state: &State, books: &mut Books<'_>) -> Result<()> {
         let step = state.cursor.step;
-        let scored = self.evaluator.during(step, &state.adapter)?;
+        let scored = self.evaluator.during(step, &state.adapter);
+        let scored = scored.map_err(|error| divergence::explained(error, books.records()))?;
         let records = self.records(step, &scored);
         books.sync()?;
         self.save_if_best(state, &records)?;
@@ -227,7 +238,8 @@ impl<'a> Evaluations<'a> {
         if !self.has_sets {
             return Ok(());
         }
-        let scored = self.evaluator.after(exported.step, &exported.adapter)?;
+        let scored = self.evaluator.after(exported.step, &exported.adapter);
+        let scored = scored.map_err(|error| divergence::explained(error, log.records()))?;
         if !self.log.has(exported.step) {
             self.log.push(self.records(exported.step, &scored))?;
             let folder = self.session.folder.tensorboard();

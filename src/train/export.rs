@@ -2,15 +2,18 @@
 
 use anyhow::Result;
 
-use crate::disk::{atomic, read};
+use crate::disk::{atomic, digest, read};
 use crate::model::adapter::{self, WEIGHTS_FILE};
 use crate::model::lora::Adapter;
 use crate::report::RunReport;
+use crate::run_folder::summary::Summary;
 use crate::session::Session;
 
-/// Writes adapter and tokenizer into the adapter folder. One that holds the same weights is mended: each other file that is
-/// missing or has changed is written again, with a warning.
-pub(super) fn adapter(session: &Session<'_>, exported: &Adapter) -> Result<()> {
+/// Writes adapter and tokenizer into the adapter folder. One that holds these weights, or that the summary says to have held
+/// them, is mended: each file that is missing or has changed is written again, with a warning.
+///
+/// Returns the SHA-256 of the weights' file.
+pub(super) fn adapter(session: &Session<'_>, exported: &Adapter) -> Result<String> {
     let path = session.folder.adapter();
     let config = serde_json::to_vec_pretty(&session.adapter_config(exported))?;
     let mut files = vec![
@@ -18,22 +21,20 @@ pub(super) fn adapter(session: &Session<'_>, exported: &Adapter) -> Result<()> {
         (adapter::CONFIG_FILE.to_owned(), config),
     ];
     files.extend(session.inputs.tokenizer_files.iter().cloned());
-    let there = |name: &str| read::if_there(&path.join(name));
-    if there(WEIGHTS_FILE)?.as_ref() != Some(&files[0].1) {
-        return atomic::write_folder(&path, &files);
+    let sha256 = digest::of_bytes(&files[0].1);
+    let there = read::if_there(&path.join(WEIGHTS_FILE))?;
+    // A summary that cannot be read tells nothing, and is written anew.
+    let summary = Summary::read(&session.folder.summary()).ok().flatten();
+    let was_exported = summary.and_then(|summary| summary.training?.adapter_sha256);
+    let is_same = there.as_ref() == Some(&files[0].1);
+    if !is_same && (was_exported.as_ref() != Some(&sha256) || !path.exists()) {
+        atomic::write_folder(&path, &files)?;
+        return Ok(sha256);
     }
-    for (name, bytes) in &files[1..] {
-        let file = path.join(name);
-        let what = match there(name)? {
-            Some(found) if found == *bytes => continue,
-            Some(_) => "has changed",
-            None => "is missing",
-        };
-        let warning = format!("`{}` {what}; it is written again", file.display());
-        session.options.verbosity.warn(warning);
-        atomic::write(&file, |out| Ok(out.write_all(bytes)?))?;
+    for (name, bytes) in atomic::warned_differences(&path, &files, session.options.verbosity)? {
+        atomic::write(&path.join(name), |out| Ok(out.write_all(bytes)?))?;
     }
-    Ok(())
+    Ok(sha256)
 }
 
 /// Writes the model card and the configuration into the adapter folder.

@@ -1,8 +1,9 @@
 //! The step that a GPU may still be computing while the host prepares the next one.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::train::books::Books;
+use crate::train::divergence;
 use crate::train::launched::Launched;
 use crate::train::state::State;
 
@@ -28,10 +29,11 @@ impl Flight {
         state.advance(skipped, books.tokens_as_sequences(&step.planned));
         books.write(&step, norm, skipped, &state.cursor)?;
         if state.cursor.skipped_in_a_row >= books.max_skipped_steps {
-            bail!(
+            let what = format!(
                 "{} steps in a row had a non-finite loss or gradient; the last checkpoint is untouched",
                 state.cursor.skipped_in_a_row
             );
+            return Err(divergence::told(&what, books.records()));
         }
         Ok(())
     }

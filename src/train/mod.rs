@@ -4,7 +4,7 @@
 //! - [`plan`] lists the pairs of each step, [`step`] computes loss and gradient, [`optimizer`] updates the adapter at
 //!   the learning rate of [`schedule`].
 //! - `state` is what a step changes; `reference` caches the reference's log-probabilities; `flight` holds the step that
-//!   a GPU may still be computing; `books` logs the steps.
+//!   a GPU may still be computing; `books` logs the steps; `divergence` names the update that broke the policy.
 //! - [`checkpoint`] saves and loads the state; `evaluations` scores the policy during the run, [`best`] compares the
 //!   scores; `export` writes the adapter folder.
 //! - [`seeds`] runs the recipe once for each seed.
@@ -12,13 +12,14 @@
 pub mod best;
 mod books;
 pub mod checkpoint;
+mod divergence;
 mod evaluations;
 mod export;
 mod flight;
 mod launched;
 pub mod optimizer;
 pub mod plan;
-mod recipe;
+pub(crate) mod recipe;
 mod reference;
 pub mod run;
 pub mod schedule;

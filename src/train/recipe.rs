@@ -9,7 +9,7 @@ use crate::train::step::StepSettings;
 
 /// Loss, dropout, learning rates, clipping and weight decay of a run.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Recipe<'a> {
+pub(crate) struct Recipe<'a> {
     /// The loss.
     pub(super) dpo: &'a DpoSection,
     /// Dropout on the adapter's inputs, in `0..1`.
@@ -20,7 +20,7 @@ pub(super) struct Recipe<'a> {
 
 impl<'a> Recipe<'a> {
     /// The recipe of `config`.
-    pub(super) fn of(config: &'a RunConfig) -> Self {
+    pub(crate) fn of(config: &'a RunConfig) -> Self {
         Self { dpo: &config.dpo, dropout: config.lora.dropout, train: &config.train }
     }
 
@@ -28,6 +28,35 @@ impl<'a> Recipe<'a> {
     pub(super) fn announce(&self, verbosity: Verbosity) {
         if self.dropout > 0.0 {
             verbosity.note(format!("dropout: {} on the adapter's inputs", self.dropout));
+        }
+    }
+
+    /// What the learning rates of a run of `steps` steps do not do: a sentence for each thing that is seldom meant.
+    pub(crate) fn doubts(&self, steps: usize) -> Option<String> {
+        let (peak, warmup) = (self.train.learning_rate, self.train.warmup_steps);
+        let highest = (0..steps).map(|n| self.learning_rates(n, steps)[0]).fold(0.0, f64::max);
+        if steps == 0 {
+            None
+        } else if peak <= 0.0 {
+            Some(
+                "`train.learning_rate` is 0: the run learns nothing, and every pair ties"
+                    .to_owned(),
+            )
+        } else if warmup < steps {
+            None
+        } else {
+            let than = if warmup == steps { "as long as" } else { "longer than" };
+            let reached = if highest > 0.0 {
+                format!("never reaches {peak:e}, {highest:.3e} is the highest")
+            } else {
+                "is 0 in every step, so the run learns nothing, and every pair ties".to_owned()
+            };
+            let of = |n: usize| format!("{n} step{}", if n == 1 { "" } else { "s" });
+            Some(format!(
+                "the warm-up of {} (`train.warmup_steps`) is {than} the run of {}: the learning rate {reached}",
+                of(warmup),
+                of(steps)
+            ))
         }
     }
 
@@ -48,6 +77,26 @@ impl<'a> Recipe<'a> {
 mod tests {
     use super::*;
     use crate::model::decoder::Keep;
+
+    #[test]
+    fn a_schedule_that_learns_little_or_nothing_is_said() {
+        let dpo = DpoSection::default();
+        let said = |learning_rate, warmup_steps, steps| {
+            let train = TrainSection { learning_rate, warmup_steps, ..TrainSection::default() };
+            Recipe { dpo: &dpo, dropout: 0.0, train: &train }.doubts(steps)
+        };
+        assert_eq!(said(5e-5, 0, 120), None);
+        assert_eq!(said(5e-5, 119, 120), None, "the last step has the peak");
+        assert_eq!(
+            said(5e-5, 500, 120).unwrap(),
+            "the warm-up of 500 steps (`train.warmup_steps`) is longer than the run of 120 steps: the learning rate \
+             never reaches 5e-5, 1.190e-5 is the highest"
+        );
+        let nothing = said(5e-5, 1, 1).unwrap();
+        assert!(nothing.ends_with("is as long as the run of 1 step: the learning rate is 0 in every step, so the run learns nothing, and every pair ties"), "{nothing}");
+        assert!(said(0.0, 0, 3).unwrap().starts_with("`train.learning_rate` is 0"));
+        assert_eq!(said(0.0, 0, 0), None);
+    }
 
     #[test]
     fn a_step_has_a_mask_of_its_own_and_none_without_dropout() {

@@ -21,7 +21,7 @@ use crate::train::plan::Plan;
 use crate::train::recipe::Recipe;
 use crate::train::state::State;
 use crate::train::step::loss_and_gradients;
-use crate::train::{checkpoint, export, optimizer, reference};
+use crate::train::{checkpoint, divergence, export, optimizer, reference};
 
 /// Trains, evaluates and exports what `config` describes; resumes an interrupted run of it.
 ///
@@ -35,13 +35,15 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let mut clock = WallTime::open(&session.folder.wall_time(), &session.folder.log(), begun)?;
     let mut evaluations = Evaluations::open(&session, &plan, state.cursor.step)?;
     let mut log = Log::open(&session.folder.log(), state.cursor.step)?;
-    let damage = log.damage();
-    if let Some(damage) = &damage {
+    let damage: Vec<String> = log.damage().into_iter().chain(clock.damage()).collect();
+    for damage in &damage {
         match options.resume {
             Resume::From(_) => options.verbosity.note(damage), // they may be in the log of the other run
             _ => options.verbosity.warn(damage),
         }
     }
+    let doubts = recipe.doubts(plan.steps());
+    doubts.iter().for_each(|doubt| options.verbosity.warn(doubt));
 
     if !evaluations.over(&state) {
         recipe.announce(options.verbosity);
@@ -61,13 +63,15 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     }
 
     let exported = evaluations.exported(state)?;
-    export::adapter(&session, &exported.adapter)?;
+    divergence::refuse_to_export(&exported.adapter.tensors, log.records())?;
+    let adapter_sha256 = export::adapter(&session, &exported.adapter)?;
     evaluations.after(&exported, &log)?;
     let mut training = train_log::summary(log.records(), exported.last, clock.seconds());
+    training.adapter_sha256 = Some(adapter_sha256);
     evaluations.describe(&exported, &mut training);
     let adapter_dir = session.folder.adapter().display().to_string();
     let mut summary = session.summary("run", adapter_dir, Some(training));
-    summary.notes.extend(damage);
+    summary.notes.extend(damage.into_iter().chain(doubts));
     let report = page::write_run(session.folder.path(), &summary)?;
     export::model_card(&session, &report)?;
     Ok(report)

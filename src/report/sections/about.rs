@@ -64,8 +64,11 @@ fn training_rows(
     vec![
         ("optimizer steps", Some(units::count(training.steps))),
         ("epochs", Some(format!("{:.2}", training.epochs))),
-        ("pairs seen", Some(units::count(training.pairs))),
-        ("steps skipped, not finite", Some(units::count(training.skipped_steps))),
+        ("pairs seen", Some(units::count(training.pairs) + &of_recorded(training))),
+        (
+            "steps skipped, not finite",
+            Some(units::count(training.skipped_steps) + &of_recorded(training)),
+        ),
         ("loss, first step", training.first_loss.map(four_decimals)),
         ("loss, last step", training.last_loss.map(four_decimals)),
         ("reward margin, last step", training.final_margin.map(four_decimals)),
@@ -88,6 +91,17 @@ fn training_rows(
         ),
         ("peak memory", training.peak_memory_gib.map(|gib| format!("{gib:.2} GiB"))),
     ]
+}
+
+/// What a count over the recorded steps is followed by; nothing where all steps are recorded.
+pub(crate) fn of_recorded(training: &TrainingSummary) -> String {
+    let [all, recorded] =
+        [training.steps, training.steps.saturating_sub(training.unrecorded_steps)]
+            .map(units::count);
+    match training.unrecorded_steps {
+        0 => String::new(),
+        _ => format!(" in the {recorded} recorded steps of {all}"),
+    }
 }
 
 /// The median over the steps that have the value.

@@ -165,8 +165,9 @@ fn a_model_that_runs_away_is_stopped_and_its_steps_are_counted() {
     let more = ["--set", "train.epochs=10"];
     let output = place.run(&[&["--config", "config.toml"], &sets[..], &more].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("step 2 skipped") && said.contains("3 steps in a row"), "{said}");
+    assert!(said.contains("that of step 1, with a learning rate of 1e30"), "{said}");
     let skipped: Vec<_> = crate::command::records(&place.path("run/train.jsonl"))
         .iter()
         .map(|record| record["skipped"].as_bool().unwrap())

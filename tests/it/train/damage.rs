@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::command::{Place, lines, records};
-use crate::golden::{pairs, path};
+use crate::golden::path;
 
 const COMMAND: [&str; 2] = ["--config", "config.toml"];
 const ADAPTER: &str = "run/adapter/adapter_model.safetensors";
@@ -50,11 +50,17 @@ fn said(place: &Place) -> String {
 /// Replaces the first `from` after `after` in a file.
 #[track_caller]
 fn change(place: &Place, file: &str, after: &str, from: &str, to: &str) {
-    let text = String::from_utf8(place.bytes(file)).unwrap();
-    let (head, tail) = text.split_at(text.find(after).unwrap_or_else(|| panic!("no {after}")));
-    let changed = format!("{head}{}", tail.replacen(from, to, 1));
-    assert_ne!(changed, text, "{file}");
-    place.write(file, changed);
+    let mut bytes = place.bytes(file);
+    let find = |bytes: &[u8], part: &str| {
+        let mut windows = bytes.windows(part.len().max(1));
+        let at =
+            if part.is_empty() { Some(0) } else { windows.position(|it| it == part.as_bytes()) };
+        at.unwrap_or_else(|| panic!("no `{part}` in {file}"))
+    };
+    let begin = find(&bytes, after);
+    let at = begin + find(&bytes[begin..], from);
+    bytes.splice(at..at + from.len(), to.bytes());
+    place.write(file, bytes);
 }
 
 fn remove(place: &Place, names: &[&str]) {
@@ -122,6 +128,58 @@ fn a_lost_log_of_evaluations_is_restored() {
 }
 
 #[test]
+fn a_log_of_evaluations_that_is_cut_between_two_lines_is_restored() {
+    let place = finished();
+    let (adapter, log) = (place.bytes(ADAPTER), place.bytes("run/eval.jsonl"));
+    let text = String::from_utf8(log.clone()).unwrap();
+    let first: String = text.lines().take(1).map(|line| format!("{line}\n")).collect();
+    place.write("run/eval.jsonl", first);
+    let told = said(&place);
+    assert!(
+        told.contains("eval.jsonl` has no record of the evaluation after steps 3, 6, 9; the evaluation after steps 3, 6, 9 is restored"),
+        "{told}"
+    );
+    assert!(place.bytes(ADAPTER) == adapter && place.bytes("run/eval.jsonl") == log);
+    assert!(place.path("run/checkpoints/best-step-000003").exists());
+    assert!(!said(&place).contains("no record"), "whole again");
+}
+
+#[test]
+fn a_report_says_which_logs_it_cannot_believe() {
+    let place = finished();
+    let report = || {
+        let output = place.mvpbench(&["report", "run", "--output", "pages"]).output().unwrap();
+        assert!(output.status.success());
+        let page = String::from_utf8(place.bytes("pages/report.md")).unwrap();
+        (String::from_utf8(output.stderr).unwrap(), page)
+    };
+    assert_eq!(report().0, "");
+    let whole = ["run/eval.jsonl", "run/wall_time.json", "run/train.jsonl"]
+        .map(|name| (name, place.bytes(name)));
+    change(&place, "run/eval.jsonl", "\"step\":3", "\"loss\":", "\"loss\":9");
+    change(&place, "run/wall_time.json", "", "\"wall_time_s\":", "\"wall_time_s\":9");
+    let log = String::from_utf8(place.bytes("run/train.jsonl")).unwrap();
+    place.write("run/train.jsonl", format!("{log}{}\n", log.lines().last().unwrap()));
+    let (told, page) = report();
+    for part in [
+        "line 2 did not match the digest, there is no record of the evaluation after step 3",
+        "wall_time.json`: its digest does not match; the wall time here is that of `summary.json`",
+        "train.jsonl` has several lines of step 12; the last one is taken",
+    ] {
+        assert!(told.contains(part) && page.contains(part), "{part}\n{told}\n{page}");
+    }
+    let told = said(&place);
+    assert!(
+        told.contains("several lines of step 12") && told.contains("wall_time.json`"),
+        "{told}"
+    );
+    for (name, bytes) in &whole[..1] {
+        assert!(place.bytes(name) == *bytes, "{name}");
+    }
+    assert_eq!(report().0, "", "repaired");
+}
+
+#[test]
 fn a_wrong_digit_in_scores_or_figures_is_computed_again() {
     let place = finished();
     let names =
@@ -167,6 +225,7 @@ fn a_broken_line_of_the_log_costs_its_own_record_alone_and_a_lost_log_is_said() 
     assert_eq!(training("first_loss"), all[0]["loss"]);
     let report = String::from_utf8(place.bytes("run/report.md")).unwrap();
     assert!(report.contains("no record of step 2"), "{report}");
+    assert!(report.contains("in the 5 recorded steps of 6"), "{report}");
 
     remove(&place, &["run/train.jsonl", "run/checkpoints/step-000006"]);
     let told = said(&place);
@@ -256,10 +315,32 @@ fn a_broken_moment_of_the_best_checkpoint_stops_no_export_and_the_adapter_folder
         assert!(place.bytes(&format!("run/adapter/{name}")) == *whole, "{name}");
     }
     assert!(place.path("run/adapter/README.md").exists());
+    change(&place, "run/adapter/adapter_model.safetensors", "", "lora_A", "lora_C");
+    let told = said(&place);
+    assert!(told.contains("adapter_model.safetensors` has changed; it is written again"), "{told}");
+    assert!(place.bytes(ADAPTER) == whole[2]);
     remove(&place, &["run/adapter"]);
     said(&place);
     assert!(place.bytes(ADAPTER) == whole[2]);
     assert_eq!(said(&place).matches("written again").count(), 0);
+}
+
+#[test]
+fn a_changed_file_of_the_embedded_model_is_named_and_written_again() {
+    let place =
+        Place::golden("tiny").set("train.max_steps", 1).set("model.path", "embedded:tiny/model");
+    place.succeed(&COMMAND);
+    let whole = place.bytes("run/base_model/model.safetensors");
+    assert_eq!(said(&place).matches("written again").count(), 0);
+    let mut broken = whole.clone();
+    *broken.last_mut().unwrap() ^= 1;
+    place.write("run/base_model/model.safetensors", broken);
+    let told = said(&place);
+    assert!(
+        told.contains("run/base_model/model.safetensors` has changed; it is written again"),
+        "{told}"
+    );
+    assert!(place.bytes("run/base_model/model.safetensors") == whole);
 }
 
 #[test]
@@ -318,18 +399,20 @@ fn a_checkpoint_to_resume_from_that_is_none_is_refused_at_once() {
     }
 }
 
-/// The data of the second program is a pipe, so that it stands between its first check and the lock while the first
-/// program runs.
+/// The start adapter of the second program is a pipe, so that it stands between its first check and the lock while the
+/// first program runs.
 #[cfg(unix)]
 #[test]
 fn what_another_program_began_before_the_lock_is_not_taken_over() {
     let place = Place::golden("tiny").set("train.max_steps", 2).set("train.learning_rate", 1e-3);
-    let golden = std::fs::read(pairs()).unwrap();
-    let pipe = place.path("slow.jsonl");
+    let adapter = path("adapters/tiny-nonzero");
+    let config = std::fs::read(adapter.join("adapter_config.json")).unwrap();
+    let pipe =
+        place.write("slow/adapter_config.json", config).with_file_name("adapter_model.safetensors");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let other = ["--set", "data.train=[\"slow.jsonl\"]", "--set", "train.learning_rate=0.5"];
+    let other = ["--set", "lora.init_from=slow", "--set", "train.learning_rate=0.5"];
     let second = place.start_heard(&[&COMMAND[..], &other].concat());
-    // Opening the pipe waits for its reader, who has checked the folder before it reads data.
+    // Opening the pipe waits for its reader, who has checked the folder before it reads the adapter.
     let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
     place.succeed(&COMMAND);
     let first = (
@@ -337,7 +420,8 @@ fn what_another_program_began_before_the_lock_is_not_taken_over() {
         place.bytes("run/config.toml"),
         place.bytes("run/adapter/README.md"),
     );
-    std::io::Write::write_all(&mut writer, &golden).unwrap();
+    let weights = std::fs::read(adapter.join("adapter_model.safetensors")).unwrap();
+    std::io::Write::write_all(&mut writer, &weights).unwrap();
     drop(writer);
     let (said, code) = second.end();
     assert_eq!(code, Some(2), "{said}");

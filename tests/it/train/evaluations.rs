@@ -222,3 +222,45 @@ fn figures_are_grouped_by_a_column_and_by_files_of_the_same_name() {
     assert_eq!((group("subset", "easy"), group("subset", "hard")), (9.into(), 9.into()));
     assert_eq!((group("file", "a/test"), group("file", "b/test")), (12.into(), 6.into()));
 }
+
+#[test]
+fn an_update_that_breaks_the_policy_is_blamed_and_not_a_pair() {
+    let place = evaluated();
+    for set in ["eval.every=1", "eval.every=0"] {
+        let sets = [
+            "--set",
+            "train.learning_rate=1e30",
+            "--set",
+            "train.scheduler=constant",
+            "--set",
+            set,
+        ];
+        let parts = [
+            "step 1, with a learning rate of 1e30 and a gradient norm of",
+            "hint: lower `train.learning_rate`",
+        ];
+        place.refuse(&[&["--config", "config.toml", "--output", set], &sets[..]].concat(), &parts);
+    }
+}
+
+#[test]
+fn a_run_that_learns_nothing_says_so_before_and_in_its_report() {
+    let place = evaluated();
+    let run = |sets: &[&str]| {
+        let output = place.run(&[&["--config", "config.toml"], sets].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let said = run(&["--set", "train.learning_rate=0", "--output", "zero"]);
+    assert!(said.contains("warning: `train.learning_rate` is 0: the run learns nothing"), "{said}");
+    let page = String::from_utf8(place.bytes("zero/report.md")).unwrap();
+    assert!(page.contains("so nothing was learned"), "{page}");
+    let said = run(&["--set", "train.warmup_steps=500", "--output", "warm"]);
+    assert!(
+        said.contains("warning: the warm-up of 500 steps") && said.contains("never reaches"),
+        "{said}"
+    );
+    let page = String::from_utf8(place.bytes("warm/report.md")).unwrap();
+    assert!(page.contains("the warm-up of 500 steps") && !page.contains("nothing was learned"));
+}
