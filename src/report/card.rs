@@ -12,19 +12,27 @@ use crate::report::table::Table;
 use crate::report::table1::Table1;
 use crate::report::text::Text;
 
+/// The base model as the card names it.
+#[derive(Debug, Clone, Copy)]
+pub struct BaseModel<'a> {
+    /// A hub id or a folder, as PEFT finds it.
+    pub name: &'a str,
+    /// Whether the name is a hub id. The hub refuses a card whose `base_model` is none.
+    pub on_hub: bool,
+}
+
 impl RunReport {
     /// The card: what the adapter is, its results, how it was trained, how to load it with PEFT.
     ///
-    /// - `base_model`: the base as PEFT finds it, a hub id or a folder.
     /// - `settings`: the main settings of the training, name and value.
     /// - `changed`: every key that differs from its default, with its value.
     pub fn to_model_card(
         &self,
-        base_model: &str,
+        base: BaseModel<'_>,
         settings: &[(&str, String)],
         changed: &[(String, String)],
     ) -> String {
-        let lead = Text::from("A LoRA adapter for ").and(Text::code(base_model)).and(format!(
+        let lead = Text::from("A LoRA adapter for ").and(Text::code(base.name)).and(format!(
             ", trained with DPO by mvpbench {} on {}.",
             env!("CARGO_PKG_VERSION"),
             self.device
@@ -42,11 +50,11 @@ impl RunReport {
             sections: vec![
                 Section::new("results", "Results", self.results()),
                 Section::new("training", "Training", training),
-                Section::new("use", "Use", vec![self.python(base_model)]),
+                Section::new("use", "Use", vec![self.python(base.name)]),
             ],
             ..Page::default()
         };
-        format!("{}\n{}", front_matter(base_model), markdown::page(&page))
+        format!("{}\n{}", front_matter(base), markdown::page(&page))
     }
 
     /// Table 1 and the widest gaps between groups.
@@ -101,13 +109,15 @@ impl RunReport {
     }
 }
 
-/// The fields that the Hugging Face hub reads.
-fn front_matter(base_model: &str) -> String {
-    format!(
-        "---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- dpo\n- {}\n---\n",
-        quoted(base_model),
-        quoted(&format!("base_model:adapter:{base_model}"))
-    )
+/// The fields that the Hugging Face hub reads: the base only where it is on the hub.
+fn front_matter(base: BaseModel<'_>) -> String {
+    let mut fields =
+        String::from("library_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- dpo\n");
+    if base.on_hub {
+        let tag = quoted(&format!("base_model:adapter:{}", base.name));
+        fields = format!("base_model: {}\n{fields}- {tag}\n", quoted(base.name));
+    }
+    format!("---\n{fields}---\n")
 }
 
 fn keys(changed: &[(String, String)]) -> Table {
@@ -147,6 +157,10 @@ mod tests {
     use crate::report::run::sample::evaluations;
     use crate::run_folder::summary::TrainingSummary;
 
+    fn on_hub(name: &str) -> BaseModel<'_> {
+        BaseModel { name, on_hub: true }
+    }
+
     fn report(model: &str) -> RunReport {
         let (before, after) = evaluations(model, &["UF-P-4"]);
         RunReport {
@@ -171,7 +185,7 @@ mod tests {
     #[test]
     fn the_front_matter_names_the_base_and_the_results_follow() {
         let card = report("meta-llama/Llama-2-7b-hf").to_model_card(
-            "meta-llama/Llama-2-7b-hf",
+            on_hub("meta-llama/Llama-2-7b-hf"),
             &[("rank", "16".into())],
             &[],
         );
@@ -216,8 +230,9 @@ mod tests {
     fn every_key_that_differs_from_its_default_is_on_the_card() {
         let defaults = toml::Table::try_from(RunConfig::default()).unwrap();
         let mut keys = 0;
-        let card =
-            |config: &RunConfig| report("b").to_model_card("b", &[], &config.changed().unwrap());
+        let card = |config: &RunConfig| {
+            report("b").to_model_card(on_hub("b"), &[], &config.changed().unwrap())
+        };
         let mut tables = vec![(Vec::new(), defaults.clone())];
         while let Some((path, table)) = tables.pop() {
             for (name, value) in table {
@@ -252,7 +267,9 @@ mod tests {
     #[test]
     fn the_widest_gap_between_groups_is_on_the_card() {
         let mut report = report("meta-llama/Llama-2-7b-hf");
-        assert!(!report.to_model_card("b", &[], &[]).contains("gap of preference accuracy"));
+        assert!(
+            !report.to_model_card(on_hub("b"), &[], &[]).contains("gap of preference accuracy")
+        );
         let scores: Vec<_> = (0..20)
             .map(|i| {
                 let sums = [if i % 4 < 3 { -10.0 } else { -30.0 }, -20.0, -20.0, -20.0];
@@ -264,15 +281,26 @@ mod tests {
             .collect();
         let evaluation = report.after.as_mut().unwrap();
         evaluation.sets[0].group(None, &scores, 0.1, 2).unwrap();
-        let card = report.to_model_card("b", &[], &[]);
+        let card = report.to_model_card(on_hub("b"), &[], &[]);
         assert!(card.contains("- UF-P-4: by gender, 50.00 ["), "{card}");
         assert!(card.contains("] (Female 100.00, Male 50.00); with users shuffled"), "{card}");
     }
 
     #[test]
+    fn a_folder_stands_in_the_text_and_not_in_the_fields_that_the_hub_checks() {
+        let base = BaseModel { name: "models/base", on_hub: false };
+        let card = report(base.name).to_model_card(base, &[], &[]);
+        let (fields, text) = card.strip_prefix("---\n").unwrap().split_once("---\n").unwrap();
+        assert!(!fields.contains("base"), "{fields}");
+        assert!(fields.contains("- lora\n- dpo\n"), "{fields}");
+        assert!(text.contains("A LoRA adapter for `models/base`"), "{text}");
+        assert!(text.contains("from_pretrained(\"models/base\""), "{text}");
+    }
+
+    #[test]
     fn a_path_with_quotes_does_not_end_its_string() {
         let odd = "models/\"odd\": name";
-        let card = report(odd).to_model_card(odd, &[], &[]);
+        let card = report(odd).to_model_card(on_hub(odd), &[], &[]);
         assert!(card.contains("base_model: \"models/\\\"odd\\\": name\"\n"), "{card}");
     }
 }

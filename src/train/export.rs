@@ -6,6 +6,7 @@ use crate::disk::{atomic, digest, read};
 use crate::model::adapter::{self, WEIGHTS_FILE};
 use crate::model::lora::Adapter;
 use crate::report::RunReport;
+use crate::report::card::BaseModel;
 use crate::run_folder::summary::Summary;
 use crate::session::Session;
 
@@ -52,7 +53,9 @@ pub(super) fn model_card(session: &Session<'_>, report: &RunReport) -> Result<()
         ("tokens at most", config.data.max_length.to_string()),
         ("seed", train.seed.to_string()),
     ];
-    let card = report.to_model_card(&session.base_name, &settings, &config.changed()?);
+    let on_hub = session.inputs.model.on_hub().is_some();
+    let base = BaseModel { name: &session.base_name, on_hub };
+    let card = report.to_model_card(base, &settings, &config.changed()?);
     let put = |name: &str, text: &str| {
         let path = session.folder.adapter().join(name);
         atomic::write(&path, |out| Ok(out.write_all(text.as_bytes())?))

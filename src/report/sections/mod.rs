@@ -198,7 +198,8 @@ mod tests {
         for caution in ["UF-P-4: chosen on this set.", "says nothing about alignment"] {
             assert!(page[..table].contains(caution), "`{caution}` is not above the paper's rows");
         }
-        let card = run.report(Path::new("runs/a")).to_model_card("b", &[], &[]);
+        let base = crate::report::card::BaseModel { name: "b", on_hub: true };
+        let card = run.report(Path::new("runs/a")).to_model_card(base, &[], &[]);
         let table = card.find("| Llama2-7b, paper").unwrap();
         assert!(
             card[..table].contains("chosen on this set") && card[..table].contains("alignment")
