@@ -45,6 +45,11 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     status
 }
 
+/// Parses a seed.
+fn whole_number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0, got `{text}`"))
+}
+
 /// The remedy for a read or write that failed for lack of space or permission, for a disk that fails or for too many open
 /// files; none for another error.
 fn system_refused(error: &anyhow::Error) -> Option<&'static str> {

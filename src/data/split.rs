@@ -1,4 +1,4 @@
-//! Records of some files -> a training and a test side. A hash of a record's owner chooses its side.
+//! Records of some files -> a training and a test side. The owners of the smallest hashes are the test side.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::file;
+use super::file::{self, Owned};
 use crate::error::InputError;
 
 /// The unit that is never split between the sides.
@@ -27,7 +27,7 @@ pub enum By {
 pub struct Rule {
     /// The unit that is never split.
     pub by: By,
-    /// Probability that a user, record or country goes to the test side.
+    /// Share of the users, records or countries that goes to the test side.
     pub test_share: f64,
     /// The countries of the test side; empty to draw them.
     pub countries: Vec<String>,
@@ -46,6 +46,15 @@ pub struct Side {
     pub countries: BTreeMap<String, usize>,
 }
 
+/// How many users, records or countries there are, and how many of them were drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drawn {
+    /// All of them.
+    pub units: usize,
+    /// Those of the test side.
+    pub test: usize,
+}
+
 /// Both sides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sides {
@@ -53,6 +62,8 @@ pub struct Sides {
     pub train: Side,
     /// The test side.
     pub test: Side,
+    /// The draw; none where the countries of the test side are named.
+    pub drawn: Option<Drawn>,
 }
 
 impl Sides {
@@ -63,51 +74,54 @@ impl Sides {
 }
 
 impl Rule {
-    /// Whether the unit with this key is on the test side: a function of the seed and the key alone.
-    fn draws(&self, key: &str) -> bool {
-        let digest = Sha256::new()
+    /// The units of the test side: the `round(share x units)` of `keys` with the smallest hashes.
+    fn drawn<'a>(&self, keys: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        let test = (self.test_share * keys.len() as f64).round() as usize;
+        let mut ranked: Vec<_> = keys.iter().map(|key| (self.hash(key), *key)).collect();
+        ranked.sort_unstable();
+        ranked.into_iter().take(test).map(|(_, key)| key).collect()
+    }
+
+    /// Where the unit with this key stands: a function of the seed and the key alone.
+    fn hash(&self, key: &str) -> [u8; 32] {
+        Sha256::new()
             .chain_update(b"mvpbench split 1")
             .chain_update(self.seed.to_le_bytes())
             .chain_update(key)
-            .finalize();
-        let word = digest.iter().take(8).fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        // 53 bits, uniform in 0..1.
-        ((word >> 11) as f64 / (1u64 << 53) as f64) < self.test_share
+            .finalize()
+            .into()
     }
 
     /// Splits the records of `files`, name and bytes each.
     ///
     /// Refuses a record without the field that decides, a named country that no record has, and a side without records.
     pub fn split<B: AsRef<[u8]>>(&self, files: &[(String, B)]) -> Result<Sides> {
-        let mut sides = Sides::default();
-        let mut unknown: BTreeSet<&str> = self.countries.iter().map(String::as_str).collect();
-        let mut countries = BTreeSet::new();
+        let mut all = Vec::new();
         for (name, bytes) in files {
-            for owned in file::owned(bytes.as_ref(), name)? {
-                let key = match self.by {
-                    By::User => owned.user.as_ref(),
-                    By::Record => Some(owned.id.as_ref().unwrap_or(&owned.json)),
-                    By::Country => owned.country.as_ref(),
-                };
-                let Some(key) = key else { return Err(self.undecided(&owned.place)) };
-                unknown.remove(key.as_str());
-                countries.extend(owned.country.clone());
-                let test = match self.countries.is_empty() {
-                    true => self.draws(key),
-                    false => self.countries.contains(key),
-                };
-                let side = if test { &mut sides.test } else { &mut sides.train };
-                side.users.extend(owned.user);
-                if let Some(country) = owned.country {
-                    *side.countries.entry(country).or_default() += 1;
-                }
-                side.records.push(owned.json);
-            }
+            all.append(&mut file::owned(bytes.as_ref(), name)?);
         }
-        if let Some(country) = unknown.first() {
+        let keys: Vec<&str> = all.iter().map(|owned| self.key(owned)).collect::<Result<_>>()?;
+        let units: BTreeSet<&str> = keys.iter().copied().collect();
+        if let Some(country) = self.countries.iter().filter(|c| !units.contains(c.as_str())).min() {
             let error = InputError::new(format!("no record is of the country `{country}`"));
-            let names: Vec<_> = countries.iter().map(|name| format!("`{name}`")).collect();
+            let names: Vec<_> = units.iter().map(|name| format!("`{name}`")).collect();
             return Err(error.hint(format!("there are {}", names.join(", "))).into());
+        }
+        let mut sides = Sides::default();
+        let test: BTreeSet<&str> = match self.countries.is_empty() {
+            true => self.drawn(&units),
+            false => self.countries.iter().map(String::as_str).collect(),
+        };
+        if self.countries.is_empty() {
+            sides.drawn = Some(Drawn { units: units.len(), test: test.len() });
+        }
+        for (owned, key) in all.iter().zip(&keys) {
+            let side = if test.contains(key) { &mut sides.test } else { &mut sides.train };
+            side.users.extend(owned.user.clone());
+            if let Some(country) = &owned.country {
+                *side.countries.entry(country.clone()).or_default() += 1;
+            }
+            side.records.push(owned.json.clone());
         }
         for (side, name) in [(&sides.train, "training"), (&sides.test, "test")] {
             if side.records.is_empty() {
@@ -120,6 +134,16 @@ impl Rule {
             }
         }
         Ok(sides)
+    }
+
+    /// What decides on which side a record is.
+    fn key<'a>(&self, owned: &'a Owned) -> Result<&'a str> {
+        let key = match self.by {
+            By::User => owned.user.as_ref(),
+            By::Record => Some(owned.id.as_ref().unwrap_or(&owned.json)),
+            By::Country => owned.country.as_ref(),
+        };
+        key.map(String::as_str).ok_or_else(|| self.undecided(&owned.place))
     }
 
     fn undecided(&self, place: &str) -> anyhow::Error {
@@ -156,13 +180,36 @@ mod tests {
     }
 
     #[test]
-    fn a_users_side_does_not_depend_on_the_other_records() {
-        let all = rule(By::User).split(&[records(0, 300)]).unwrap();
-        let some = rule(By::User).split(&[records(90, 210)]).unwrap();
-        assert!(some.test.users.is_subset(&all.test.users));
-        assert!(some.train.users.is_subset(&all.train.users));
-        assert_eq!((all.users_on_both(), all.train.users.len() + all.test.users.len()), (0, 100));
-        assert!((15..=45).contains(&all.test.users.len()), "{}", all.test.users.len());
+    fn the_share_is_exact_whatever_the_seed() {
+        for seed in 0..20 {
+            for (by, users, drawn) in [(By::User, 100, 30), (By::User, 45, 14), (By::Country, 7, 2)]
+            {
+                let units = if by == By::User { 3 * users } else { 70 };
+                let sides = Rule { seed, ..rule(by) }.split(&[records(0, units)]).unwrap();
+                assert_eq!(sides.drawn, Some(Drawn { units: users, test: drawn }), "{by:?} {seed}");
+                let found = if by == By::User {
+                    sides.test.users.len()
+                } else {
+                    sides.test.countries.len()
+                };
+                assert_eq!(found, drawn, "{by:?} {seed}");
+                assert!(by == By::Country || sides.users_on_both() == 0);
+            }
+        }
+        let sides = rule(By::Record).split(&[records(0, 11)]).unwrap();
+        assert_eq!((sides.test.records.len(), sides.train.records.len()), (3, 8));
+    }
+
+    #[test]
+    fn a_larger_share_adds_to_the_test_side_and_the_order_of_the_records_changes_nothing() {
+        let of = |test_share| Rule { test_share, ..rule(By::User) };
+        let small = of(0.1).split(&[records(0, 300)]).unwrap();
+        let large = of(0.5).split(&[records(0, 300)]).unwrap();
+        assert!(small.test.users.is_subset(&large.test.users));
+        let (name, bytes) = records(0, 300);
+        let text = String::from_utf8(bytes).unwrap();
+        let back = text.lines().rev().collect::<Vec<_>>().join("\n").into_bytes();
+        assert_eq!(of(0.1).split(&[(name, back)]).unwrap().test.users, small.test.users);
     }
 
     #[test]
@@ -213,10 +260,10 @@ mod tests {
 
     #[test]
     fn the_draw_is_what_the_documented_digest_gives() {
-        // Python: int.from_bytes(sha256(b"mvpbench split 1" + seed.to_bytes(8, "little") + key).digest()[:8], "big") >> 11, over 2^53.
-        let drawn: Vec<String> =
-            (0..24).map(|i| format!("u{i}")).filter(|key| rule(By::User).draws(key)).collect();
-        assert_eq!(drawn, ["u5", "u6", "u11", "u13", "u16", "u19", "u21"]);
+        // Python: sorted(keys, key=lambda key: sha256(b"mvpbench split 1" + seed.to_bytes(8, "little") + key).digest())[:round(share * n)]
+        let keys: Vec<String> = (0..24).map(|i| format!("u{i}")).collect();
+        let drawn = rule(By::User).drawn(&keys.iter().map(String::as_str).collect());
+        assert_eq!(Vec::from_iter(drawn), ["u11", "u13", "u16", "u19", "u21", "u5", "u6"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::cli::whole_number;
 use crate::console::stdout;
 use crate::data::split::{By, Rule, Side};
 use crate::disk::{atomic, digest, read};
@@ -23,13 +24,19 @@ pub(super) struct SplitArgs {
     #[arg(long, value_enum, default_value_t = By::User)]
     by: By,
     /// Share of the users, records or countries that is drawn for the test side
-    #[arg(long, default_value_t = 0.1, conflicts_with = "countries")]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.1,
+        allow_negative_numbers = true,
+        conflicts_with = "countries"
+    )]
     test_share: f64,
     /// Countries of the test side, separated by commas; needs `--by country`
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     countries: Vec<String>,
     /// Seed of the draw
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 12, allow_negative_numbers = true, value_parser = whole_number)]
     seed: u64,
     /// Folder to write
     #[arg(long, value_name = "DIR")]
@@ -74,6 +81,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
         "seed": rule.seed,
         "test_share": if rule.countries.is_empty() { json!(rule.test_share) } else { Value::Null },
         "countries": rule.countries,
+        "drawn": sides.drawn.map(|drawn| json!({"units": drawn.units, "test": drawn.test})),
         "inputs": (args.input.iter().zip(&digests))
             .map(|(file, sha256)| json!({"file": file, "sha256": sha256}))
             .collect::<Vec<_>>(),
