@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::bail_input;
+use crate::cli::whole_number;
 use crate::config::{Projection, RunConfig};
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
@@ -13,6 +14,7 @@ use crate::console::stdout;
 use crate::console::wrap::{self, COLUMNS, wrap};
 use crate::dry_run::dry_run;
 use crate::error::InputError;
+use crate::machine::card;
 use crate::presets;
 use crate::report::Table1;
 use crate::run_folder::guard::Resume;
@@ -48,7 +50,7 @@ pub struct TrainArgs {
     allow_config_change: bool,
     /// Train once for each of these seeds, one after another in seed-N under the run folder, and report all runs
     /// together with mean and standard deviation
-    #[arg(long, value_name = "N,N,...", value_delimiter = ',', allow_negative_numbers = true, value_parser = seed)]
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', allow_negative_numbers = true, value_parser = whole_number)]
     seeds: Vec<u64>,
     /// Print what the run would do and need (tokens, steps, FLOP, time, memory, disk); read no weight and write
     /// nothing. With `--device cuda` or `model.dtype=bf16` the plan is for a GPU, even on a machine without one
@@ -57,6 +59,9 @@ pub struct TrainArgs {
     /// Sustained TFLOP/s from which `--dry-run` computes the time, instead of the measured rate
     #[arg(long, value_name = "X", requires = "dry_run", value_parser = positive)]
     tflops: Option<f64>,
+    /// Card that `--dry-run` plans for, with its published rate and memory: h100, h200, a100-40, a100-80, l40s, 4090, ...
+    #[arg(long, value_name = "NAME", requires = "dry_run")]
+    card: Option<String>,
     /// Start although less memory is free than this takes; the system may end it at any moment
     #[arg(long)]
     force: bool,
@@ -96,7 +101,9 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
         bail_input!("`--resume DIR` resumes one run, but `--seeds` names several");
     }
     if args.dry_run {
-        let mut out = dry_run(configs.first().unwrap_or(&config), &options, args.tflops)?;
+        let card = args.card.as_deref().map(card::named).transpose()?;
+        let config = configs.first().unwrap_or(&config);
+        let mut out = dry_run(config, &options, args.tflops, card)?;
         if configs.len() > 1 {
             let runs = configs.len();
             let line = format!(
@@ -157,10 +164,9 @@ fn next_command(file: &str, sets: &[String], config: &RunConfig) -> Vec<String> 
     use Projection::{KProj, OProj, QProj, VProj};
     let dir = config.output.dir.display();
     if [QProj, KProj, VProj, OProj].iter().all(|p| config.lora.target_modules.contains(p)) {
-        let model =
-            config.model.path.strip_prefix("embedded:").map_or(&*config.model.path, |_| "embedded");
         let adapter = quoted(&format!("{dir}/adapter"));
-        let words = ["mvpbench", "generate", "--model", &quoted(model), "--adapter", &adapter];
+        let model = quoted(&config.model.path);
+        let words = ["mvpbench", "generate", "--model", &model, "--adapter", &adapter];
         let prompt = ["--prompt", "'How should I begin my day?'"];
         return words.into_iter().chain(prompt).map(str::to_owned).collect();
     }
@@ -184,8 +190,4 @@ fn positive(text: &str) -> Result<f64, String> {
         Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
         _ => Err(format!("expected a positive number, got `{text}`")),
     }
-}
-
-fn seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("expected a whole number from 0, got `{text}`"))
 }

@@ -11,8 +11,10 @@ use crate::inference::engine;
 use crate::machine::memory::{self, DeviceKind, Memory};
 use crate::machine::{peak, rate};
 use crate::model::decoder::Keep;
+use crate::model::generation::GenerationSettings;
+use crate::model::shape::Shape;
 use crate::session::held::{Headers, MicroBatch, Sizes, asked, headers, held};
-use crate::session::inputs::Inputs;
+use crate::session::inputs::{EvalInputs, Inputs};
 use crate::session::source::ModelSource;
 use crate::train::best::Judge;
 use crate::train::plan::Plan;
@@ -28,13 +30,15 @@ pub struct Flop {
     pub recomputing: f64,
     /// The evaluation sets, in all evaluations.
     pub evaluation: f64,
+    /// SPMR's answers before and after training, all of full length: at most this many.
+    pub generation: f64,
 }
 
 impl Flop {
     /// All operations of the run under `keep`.
     pub fn total(&self, keep: Keep) -> f64 {
         let again = if keep == Keep::Inputs { self.recomputing } else { 0.0 };
-        self.reference + self.training + again + self.evaluation
+        self.reference + self.training + again + self.evaluation + self.generation
     }
 }
 
@@ -79,8 +83,12 @@ pub struct Estimate {
     pub evaluated: usize,
     /// Evaluations during and after training.
     pub evaluations: usize,
-    /// Most tokens that SPMR generates, before and after training together; not counted in `flop`.
+    /// Most tokens that SPMR generates, before and after training together.
     pub generated: usize,
+    /// Most steps of decoding, before and after training together; each reads every weight once.
+    pub decoding_steps: usize,
+    /// Bytes of the weights in the dtype of the run.
+    pub weights: f64,
     /// Floating-point operations.
     pub flop: Flop,
     /// Memory with all activations kept, and with layers recomputed.
@@ -135,7 +143,10 @@ impl Estimate {
             training: 2.0 * forward(&all),
             recomputing: 0.5 * rate::training_flop(model, all.tokens, 0),
             evaluation: passes * forward(&evaluation),
+            generation: asked(inputs).map(|set| generation_flop(config, model, set)).sum(),
         };
+        let new_tokens = config.eval.spmr.max_new_tokens;
+        let at_once = GenerationSettings::default().batch;
         let trained = memory::adapter_parameters(model, &config.lora);
         let headers = headers(&inputs.model);
         let sizes = Sizes { place, dtype, micro_batch: all.largest };
@@ -153,7 +164,11 @@ impl Estimate {
             micro_batch: all.largest,
             evaluations,
             evaluated: inputs.sets.iter().map(|set| set.pairs.len()).sum(),
-            generated: generated(config, inputs),
+            generated: asked(inputs).map(|set| 2 * prompts(config, set) * new_tokens).sum(),
+            decoding_steps: asked(inputs)
+                .map(|set| 2 * prompts(config, set).div_ceil(at_once) * new_tokens)
+                .sum(),
+            weights,
             flop,
             memory,
             chosen: engine.keep,
@@ -168,16 +183,24 @@ impl Estimate {
     }
 }
 
-/// Tokens of two answers to every prompt, all of full length.
-fn generated(config: &RunConfig, inputs: &Inputs) -> usize {
-    let spmr = &config.eval.spmr;
-    let prompts: usize = asked(inputs)
-        .map(|set| match spmr.max_prompts {
-            0 => set.pairs.len(),
-            most => most.min(set.pairs.len()),
-        })
-        .sum();
-    2 * prompts * spmr.max_new_tokens
+/// Prompts of `set` that SPMR asks the model.
+fn prompts(config: &RunConfig, set: &EvalInputs) -> usize {
+    match config.eval.spmr.max_prompts {
+        0 => set.pairs.len(),
+        most => most.min(set.pairs.len()),
+    }
+}
+
+/// Operations of two answers to every prompt of `set`, all of full length, the prompts read each time; of the longest prompts where SPMR
+/// asks some of them.
+fn generation_flop(config: &RunConfig, model: &Shape, set: &EvalInputs) -> f64 {
+    let prompts = prompts(config, set);
+    let mut lengths: Vec<usize> = set.pairs.iter().map(|pair| pair.prompt.len()).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    let read: usize = lengths.iter().take(prompts).sum();
+    let new = prompts * config.eval.spmr.max_new_tokens;
+    // Forward passes alone are half of `training_flop`, and there are two answers.
+    rate::training_flop(model, read + new, new)
 }
 
 /// Running totals over packs.

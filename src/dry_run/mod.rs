@@ -7,10 +7,12 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use candle_core::{DType, Device};
 
+use crate::bail_input;
 use crate::config::{Activations, Dtype, RunConfig};
 use crate::console::units;
 use crate::console::wrap::{COLUMNS, wrap};
 use crate::dry_run::estimate::Estimate;
+use crate::machine::card::{self, Card};
 use crate::machine::memory::{DeviceKind, Memory};
 use crate::machine::{self, peak, rate};
 use crate::model::decoder::Keep;
@@ -31,16 +33,32 @@ enum Rate {
     Given(f64),
     /// This CPU's plain matmul rate; a run sustains [`SUSTAINED_SHARE`] of it.
     Measured(f64),
+    /// A card's published rate, of which [`card::ASSUMED_SHARE`] is assumed.
+    Card(&'static Card),
     /// Not given for a GPU.
     Unknown,
 }
 
-/// The plan of the run that `config` and `options` describe; `tflops`: the sustained rate, none to measure this CPU's
-/// matmul rate.
+/// The plan of the run that `config` and `options` describe.
+///
+/// - `tflops`: the sustained rate; none for the card's, or to measure this CPU's matmul rate.
+/// - `card`: plans for this card, whatever the machine has.
 ///
 /// `--device cuda` and `model.dtype = "bf16"` plan for a GPU, even on a machine without one.
-pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Result<String> {
-    let place = place(config, &options.device)?;
+pub fn dry_run(
+    config: &RunConfig,
+    options: &Options,
+    tflops: Option<f64>,
+    card: Option<&'static Card>,
+) -> Result<String> {
+    let place = match card {
+        Some(card) if options.device == "cpu" => bail_input!(
+            "`--card {}` plans for a GPU, and `--device cpu` for the CPU; give one of them",
+            card.name
+        ),
+        Some(_) => DeviceKind::Cuda,
+        None => place(config, &options.device)?,
+    };
     let dtype = match (config.model.dtype, place) {
         (Dtype::Auto, DeviceKind::Cuda) | (Dtype::Bf16, _) => DType::BF16,
         _ => DType::F32,
@@ -56,9 +74,17 @@ pub fn dry_run(config: &RunConfig, options: &Options, tflops: Option<f64>) -> Re
         (None, DeviceKind::Cpu) => {
             Rate::Measured(rate::matmul_tflops(&inputs.shape, dtype, &Device::Cpu)?)
         }
-        (None, DeviceKind::Cuda) => Rate::Unknown,
+        // The published rates are of bf16.
+        (None, DeviceKind::Cuda) => match card.filter(|_| dtype == DType::BF16) {
+            Some(card) => Rate::Card(card),
+            None => Rate::Unknown,
+        },
     };
-    text(config, &estimate, place, dtype, &rate)
+    let mut text = text(config, &estimate, place, dtype, &rate)?;
+    if let Some(card) = card {
+        text += &fit(config, &estimate, card);
+    }
+    Ok(text)
 }
 
 /// The kind of device that the run is planned for. Refuses the devices that a run would refuse.
@@ -122,7 +148,7 @@ fn text(
     if estimate.generated > 0 {
         writeln!(
             text,
-            "generation:  at most {} tokens for SPMR, before and after; not in the compute and the time below",
+            "generation:  at most {} tokens for SPMR, before and after: every answer of full length",
             count(estimate.generated)
         )?;
     }
@@ -134,28 +160,18 @@ fn text(
     let flop = &estimate.flop;
     writeln!(
         text,
-        "compute:     {}: training {}, reference {}, evaluation {}; recomputing would add {}",
+        "compute:     {}: training {}, reference {}, evaluation {}{}; recomputing would add {}",
         operations(flop.total(estimate.chosen)),
         operations(flop.training),
         operations(flop.reference),
         operations(flop.evaluation),
+        match estimate.generated {
+            0 => String::new(),
+            _ => format!(", generation at most {}", operations(flop.generation)),
+        },
         operations(flop.recomputing)
     )?;
-    let duration = |tflops: f64| units::duration(flop.total(estimate.chosen) / tflops / 1e12);
-    match rate {
-        Rate::Given(tflops) => {
-            writeln!(text, "time:        {} at the given {tflops} TFLOP/s", duration(*tflops))?;
-        }
-        Rate::Measured(matmul) => writeln!(
-            text,
-            "time:        {} at {:.0} % of the measured matmul rate, {matmul:.3} TFLOP/s",
-            duration(SUSTAINED_SHARE * matmul),
-            100.0 * SUSTAINED_SHARE
-        )?,
-        Rate::Unknown => {
-            writeln!(text, "time:        unknown; give the GPU's sustained rate with --tflops")?;
-        }
-    }
+    writeln!(text, "time:        {}", time(estimate, rate))?;
     let disk = &estimate.disk;
     let base = match disk.base_model {
         0.0 => String::new(),
@@ -190,6 +206,71 @@ fn text(
         )?;
     }
     Ok(text)
+}
+
+/// The time of the run at `rate`.
+fn time(estimate: &Estimate, rate: &Rate) -> String {
+    let flop = &estimate.flop;
+    let time = |tflops: f64, answers_s: f64| {
+        let others = flop.total(estimate.chosen) - flop.generation;
+        let all = units::duration(others / tflops / 1e12 + answers_s);
+        match estimate.generated {
+            0 => (all, String::new()),
+            _ => (
+                format!("at most {all}"),
+                format!(", of it answers {}", units::duration(answers_s)),
+            ),
+        }
+    };
+    let computed = |tflops: f64| time(tflops, flop.generation / tflops / 1e12);
+    match rate {
+        Rate::Given(tflops) => {
+            let (all, answers) = computed(*tflops);
+            format!("{all} at the given {tflops} TFLOP/s{answers}")
+        }
+        Rate::Measured(matmul) => {
+            let (all, answers) = computed(SUSTAINED_SHARE * matmul);
+            let share = 100.0 * SUSTAINED_SHARE;
+            format!(
+                "{all} at {share:.0} % of the measured matmul rate, {matmul:.3} TFLOP/s{answers}"
+            )
+        }
+        Rate::Card(card) => {
+            let tflops = card.assumed_tflops();
+            // A step of decoding takes at least as long as its weights take to be read.
+            let read_s = estimate.weights / card.bandwidth_gb_s / 1e9;
+            let answers_s =
+                (flop.generation / tflops / 1e12).max(estimate.decoding_steps as f64 * read_s);
+            let (all, answers) = time(tflops, answers_s);
+            format!(
+                "{all} at {tflops:.0} TFLOP/s, an assumed {:.0} % of the {} bf16 TFLOP/s published for {}{answers}",
+                100.0 * card::ASSUMED_SHARE,
+                card.bf16_tflops,
+                card.model
+            )
+        }
+        Rate::Unknown => {
+            "unknown; name the card with --card, or give its sustained rate with --tflops"
+                .to_owned()
+        }
+    }
+}
+
+/// Whether the run fits the memory of `card`, in the ways that the configuration allows.
+fn fit(config: &RunConfig, estimate: &Estimate, card: &Card) -> String {
+    let there = card.memory_mib * 1024.0 * 1024.0;
+    let ways = match config.train.activations {
+        Activations::Auto => &[(Keep::Everything, "keep"), (Keep::Inputs, "recompute")][..],
+        Activations::Keep => &[(Keep::Everything, "keep")],
+        Activations::Recompute => &[(Keep::Inputs, "recompute")],
+    };
+    let mut fitting = ways.iter().map(|(keep, name)| (estimate.memory(*keep).peak(), *name));
+    let least = fitting.clone().last();
+    let fits = fitting.find(|(needed, _)| *needed <= there);
+    let verdict = if fits.is_some() { "it fits" } else { "it does not fit" };
+    let (needed, name) = fits.or(least).unwrap_or_default();
+    let (needed, there) = (units::bytes(needed), units::bytes(there));
+    format!("\n{verdict}: {needed} needed under {name}, {there} on {}\n", card.model)
 }
 
 /// A number of operations in the unit that suits it: `12.3 PFLOP`.

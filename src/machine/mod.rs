@@ -1,5 +1,6 @@
 //! The machine of a run: its device and dtype, its memory, the memory that a run takes, its speed.
 
+pub mod card;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod limits;

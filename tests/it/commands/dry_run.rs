@@ -116,6 +116,10 @@ fn a_plan_counts_the_tokens_that_spmr_may_generate() {
     let plan = place.succeed(&arguments);
     assert!(plan.contains("generation:  at most 312 tokens for SPMR"), "{plan}"); // 13 prompts, 12 tokens, twice
     assert!(plan.contains("peak while answering"), "{plan}");
+    assert!(
+        plan.contains(", generation at most ") && plan.contains("TFLOP/s, of it answers"),
+        "{plan}"
+    );
     let plan = place.succeed(&[&arguments[..], &["--set", "eval.spmr.max_prompts=4"]].concat());
     assert!(plan.contains("generation:  at most 96 tokens"), "{plan}");
     let plan = place.succeed(&[&arguments[..], &["--set", "eval.spmr.embedder="]].concat());
@@ -142,6 +146,33 @@ fn a_plan_needs_no_weights_and_no_gpu() {
     let unknown = place.succeed(&["--config", "config.toml", "--dry-run", "--device", "cuda"]);
     assert!(unknown.contains("time:        unknown"), "{unknown}");
     assert!(!place.path("run").exists());
+}
+
+#[test]
+fn a_card_by_name_gives_the_rate_and_the_memory() {
+    let place = place();
+    let plan = |arguments: &[&str]| {
+        place.succeed(&[&["--config", "config.toml", "--dry-run", "-q"], arguments].concat())
+    };
+    let h100 = plan(&["--card", "h100"]);
+    for part in [
+        "at 396 TFLOP/s, an assumed 40 % of the 989 bf16 TFLOP/s published for H100 SXM",
+        "on one GPU in BF16",
+        "it fits: ",
+        " needed under keep, 79.6 GiB on H100 SXM",
+    ] {
+        assert!(h100.contains(part), "no `{part}` in {h100}");
+    }
+    let given = plan(&["--card", "4090", "--tflops", "100"]);
+    assert!(given.contains("at the given 100 TFLOP/s") && given.contains("RTX 4090"), "{given}");
+    let f32 = plan(&["--card", "h100", "--set", "model.dtype=f32"]);
+    assert!(f32.contains("time:        unknown") && f32.contains("it fits"), "{f32}");
+    for (arguments, part) in [
+        (&["--card", "voodoo"][..], "the cards are `b200`, `h200`"),
+        (&["--card", "h100", "--device", "cpu"], "give one of them"),
+    ] {
+        place.refuse(&[&["--config", "config.toml", "--dry-run"], arguments].concat(), &[part]);
+    }
 }
 
 #[test]

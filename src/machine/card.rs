@@ -1,0 +1,97 @@
+//! Graphics cards by name, for plans on a machine that has none of them.
+
+use crate::error::InputError;
+
+/// Share of a card's published rate that a plan assumes. An assumption: `--tflops` takes a measured rate.
+pub const ASSUMED_SHARE: f64 = 0.4;
+
+/// A card as NVIDIA's data sheets describe it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Card {
+    /// The name that `--card` takes.
+    pub name: &'static str,
+    /// Its full name.
+    pub model: &'static str,
+    /// Dense bf16 rate of the tensor cores with sums in f32, in TFLOP/s.
+    pub bf16_tflops: f64,
+    /// Bandwidth of its memory, in GB/s.
+    pub bandwidth_gb_s: f64,
+    /// Memory that a program finds, in MiB: less than the data sheet's where error correction takes some.
+    pub memory_mib: f64,
+}
+
+impl Card {
+    /// The rate that a plan assumes, in TFLOP/s.
+    pub fn assumed_tflops(&self) -> f64 {
+        ASSUMED_SHARE * self.bf16_tflops
+    }
+}
+
+const fn card(
+    name: &'static str,
+    model: &'static str,
+    bf16_tflops: f64,
+    bandwidth_gb_s: f64,
+    memory_mib: f64,
+) -> Card {
+    Card { name, model, bf16_tflops, bandwidth_gb_s, memory_mib }
+}
+
+/// Rates and bandwidths of NVIDIA's data sheets (architecture white papers for the GeForce cards), rates without sparsity; memory as
+/// `nvidia-smi` reports it.
+pub const CARDS: &[Card] = &[
+    card("b200", "B200", 2250.0, 7700.0, 183_359.0),
+    card("h200", "H200 SXM", 989.0, 4800.0, 143_771.0),
+    card("h100", "H100 SXM", 989.0, 3350.0, 81_559.0),
+    card("h100-nvl", "H100 NVL", 835.0, 3900.0, 95_830.0),
+    card("h100-pcie", "H100 PCIe", 756.0, 2000.0, 81_559.0),
+    card("a100-80", "A100 80 GB", 312.0, 1935.0, 81_920.0),
+    card("a100-40", "A100 40 GB", 312.0, 1555.0, 40_960.0),
+    card("a40", "A40", 149.7, 696.0, 46_068.0),
+    card("a30", "A30", 165.0, 933.0, 24_576.0),
+    card("a10", "A10", 125.0, 600.0, 23_028.0),
+    card("l40s", "L40S", 362.0, 864.0, 46_068.0),
+    card("l40", "L40", 181.0, 864.0, 46_068.0),
+    card("l4", "L4", 121.0, 300.0, 23_034.0),
+    card("a6000", "RTX A6000", 154.8, 768.0, 49_140.0),
+    card("5090", "GeForce RTX 5090", 209.5, 1792.0, 32_607.0),
+    card("4090", "GeForce RTX 4090", 165.2, 1008.0, 24_564.0),
+    card("3090", "GeForce RTX 3090", 71.0, 936.0, 24_576.0),
+];
+
+/// The card of that name, whatever the case and with or without `rtx`.
+pub fn named(text: &str) -> Result<&'static Card, InputError> {
+    let typed = text.to_lowercase().replace(['_', ' '], "-");
+    let typed = typed.trim_start_matches("rtx").trim_start_matches('-');
+    CARDS.iter().find(|card| card.name == typed).ok_or_else(|| {
+        let names: Vec<_> = CARDS.iter().map(|card| format!("`{}`", card.name)).collect();
+        InputError::new(format!("`--card {text}`: no card of that name is known"))
+            .hint(format!("the cards are {}; `--tflops` takes any rate", names.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_is_found_by_its_name_and_an_unknown_one_refused_with_the_names() {
+        for (text, model) in
+            [("h100", "H100 SXM"), ("A100-40", "A100 40 GB"), ("RTX 4090", "GeForce RTX 4090")]
+        {
+            assert_eq!(named(text).unwrap().model, model);
+        }
+        let error = named("a100").unwrap_err();
+        assert!(error.remedy().unwrap().contains("`a100-80`, `a100-40`"), "{error}");
+    }
+
+    #[test]
+    fn no_two_cards_have_one_name_and_every_figure_is_one_of_a_card() {
+        for (at, card) in CARDS.iter().enumerate() {
+            assert!(CARDS[..at].iter().all(|other| other.name != card.name), "{}", card.name);
+            assert!((50.0..3000.0).contains(&card.bf16_tflops), "{}", card.name);
+            assert!((250.0..9000.0).contains(&card.bandwidth_gb_s), "{}", card.name);
+            assert!((20_000.0..200_000.0).contains(&card.memory_mib), "{}", card.name);
+        }
+    }
+}
