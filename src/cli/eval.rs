@@ -9,6 +9,7 @@ use crate::config::RunConfig;
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
+use crate::disk::digest;
 use crate::error::InputError;
 use crate::eval::standalone::evaluate;
 use crate::report::Table1;
@@ -32,9 +33,10 @@ pub struct EvalArgs {
     /// Sentence encoder of SPMR: a sentence-transformers folder or hub id
     #[arg(long, value_name = "ID|FOLDER")]
     embedder: Option<String>,
-    /// Folder to write; the same command resumes an interrupted evaluation in it
-    #[arg(long, value_name = "DIR", default_value = "runs/eval")]
-    output: PathBuf,
+    /// Folder to write, instead of one in `runs` that is named after what is evaluated; the same command resumes an
+    /// interrupted evaluation in it
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
     /// Set one key that an evaluation reads, as in `data.max_length=512` or `eval.spmr.max_new_tokens=128`; may be
     /// repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
@@ -65,7 +67,7 @@ pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
 
     let (before, after) = (evaluated.before.as_ref(), evaluated.after.as_ref());
     let shown = Table1::new(before, after).below(&evaluated.cautions).to_text();
-    let dir = args.output.display();
+    let dir = config.output.dir.display();
     stdout::print(format!(
         "{}\nfigures: {dir}/eval\nresults: {dir}/results.json\nreport:  {dir}/report.html\n{}",
         shown.text,
@@ -105,12 +107,14 @@ fn config(args: &EvalArgs) -> anyhow::Result<RunConfig> {
         sets.push(Value::Table(Table::from_iter(set.map(|(key, value)| (key.to_owned(), value)))));
     }
     let shown = |name: &str, value: &str| format!("--{name} {value}");
-    let output = args.output.display().to_string();
     let mut options = vec![
         ("model.path", args.model.as_str().into(), shown("model", &args.model)),
         ("eval.sets", Value::Array(sets), shown("data", &args.data.join(" --data "))),
-        ("output.dir", output.as_str().into(), shown("output", &output)),
     ];
+    if let Some(output) = &args.output {
+        let output = output.display().to_string();
+        options.push(("output.dir", output.as_str().into(), shown("output", &output)));
+    }
     if let Some(adapter) = &args.adapter {
         let adapter = adapter.display().to_string();
         let option = shown("adapter", &adapter);
@@ -119,5 +123,61 @@ fn config(args: &EvalArgs) -> anyhow::Result<RunConfig> {
     if let Some(embedder) = &args.embedder {
         options.push(("eval.spmr.embedder", embedder.as_str().into(), shown("embedder", embedder)));
     }
-    RunConfig::for_evaluation(&options, &args.set)
+    let mut config = RunConfig::for_evaluation(&options, &args.set)?;
+    if config.output.dir.as_os_str().is_empty() {
+        config.output.dir = default_output(&config)?;
+    }
+    Ok(config)
+}
+
+/// The folder of an evaluation without `--output`: named after the adapter or the model and the sets, and by the digest of all settings,
+/// so that another evaluation has another folder and the same one resumes.
+fn default_output(config: &RunConfig) -> anyhow::Result<PathBuf> {
+    const LONGEST: usize = 60;
+    let evaluated = match config.lora.init_from.as_str() {
+        "" => &config.model.path,
+        adapter => adapter,
+    };
+    // `runs/a/adapter` is the adapter of `a`, and `embedded:tiny/model` the model `tiny`.
+    let parts = evaluated.split(['/', '\\', ':']).filter(|part| !["", ".", ".."].contains(part));
+    let parts: Vec<_> = parts.collect();
+    let own = match parts[..] {
+        [.., folder, "adapter" | "model"] => folder,
+        _ => parts.last().copied().unwrap_or("model"),
+    };
+    let sets = config.eval.sets.iter().map(|set| set.name.as_str());
+    let name: Vec<_> = [own].into_iter().chain(sets).collect();
+    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.join("-").chars().map(plain).take(LONGEST).collect();
+    let digest = digest::of_bytes(config.to_evaluation_toml()?.as_bytes());
+    Ok(format!("runs/eval-{name}-{}", &digest[..8]).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_named_after_what_is_evaluated_and_differs_with_every_setting() {
+        let of = |model: &str, adapter: &str, length: usize| {
+            let mut config = RunConfig::default();
+            (config.model.path, config.lora.init_from) = (model.to_owned(), adapter.to_owned());
+            config.data.max_length = length;
+            default_output(&config).unwrap().display().to_string()
+        };
+        for (model, adapter, name) in [
+            ("meta-llama/Llama-2-7b-hf", "", "runs/eval-Llama-2-7b-hf-"),
+            ("meta-llama/Llama-2-7b-hf", "runs/a/adapter", "runs/eval-a-"),
+            ("embedded:tiny/model", "", "runs/eval-tiny-"),
+            ("../models/odd name/", "", "runs/eval-odd_name-"),
+            ("m", "./adapter", "runs/eval-adapter-"),
+            ("..", "", "runs/eval-model-"),
+        ] {
+            let digest = of(model, adapter, 512).strip_prefix(name).map(str::len);
+            assert_eq!(digest, Some(8), "{}", of(model, adapter, 512));
+        }
+        assert_eq!(of("m", "", 512), of("m", "", 512));
+        assert_ne!(of("m", "", 512), of("m", "", 256));
+        assert_ne!(of("a/m", "", 512), of("b/m", "", 512));
+    }
 }

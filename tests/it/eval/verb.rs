@@ -259,3 +259,28 @@ fn options_that_nothing_would_read_are_refused() {
     }
     assert!(!place.path("out").exists());
 }
+
+#[test]
+fn two_evaluations_without_an_output_have_two_folders_and_the_same_command_resumes_its_own() {
+    let place = Place::new();
+    let model = path("models/tiny");
+    let data = format!("golden={}", path("pairs.jsonl").display());
+    let run = |more: &[&str]| {
+        let base = ["eval", "--model", model.to_str().unwrap(), "--data", &data];
+        succeed(&place.mvpbench(&[&base[..], more].concat()).output().unwrap());
+        let mut folders: Vec<_> = std::fs::read_dir(place.path("runs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        folders.sort();
+        folders
+    };
+    let first = run(&[]);
+    assert!(first.len() == 1 && first[0].starts_with("eval-tiny-golden-"), "{first:?}");
+    assert_eq!(run(&[]), first);
+    let both = run(&["--set", "data.max_length=40"]);
+    assert!(both.len() == 2 && both.contains(&first[0]), "{both:?}");
+    let adapter = path("adapters/tiny-nonzero");
+    let all = run(&["--adapter", adapter.to_str().unwrap()]);
+    assert!(all.iter().any(|name| name.starts_with("eval-tiny-nonzero-golden-")), "{all:?}");
+}
