@@ -89,6 +89,8 @@ pub(super) const READ: &[(&str, Known)] = &[
 
 /// Name of the embedding, `[vocab, hidden]`.
 pub(super) const EMBED_TOKENS: &str = "model.embed_tokens.weight";
+/// What stands in the names of the decoder layers after the model's prefix.
+pub(super) const LAYERS: &str = "layers.";
 /// Name of the final norm, `[hidden]`.
 pub(super) const NORM: &str = "model.norm.weight";
 /// Name of the output layer, `[vocab, hidden]`; a tied checkpoint has none.

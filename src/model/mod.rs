@@ -15,6 +15,7 @@ pub mod generation;
 pub mod layer;
 pub mod lora;
 pub mod merge;
+mod prefix;
 pub mod rotary;
 pub mod saved;
 pub mod shape;

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::family;
+use super::{family, prefix};
 use crate::bail_input;
 use crate::disk::digest;
 use crate::error::InputError;
@@ -140,6 +140,9 @@ impl Checkpoint {
         if complaints.is_empty() {
             return Ok(());
         }
+        if let Some(refused) = prefix::refusal(&self.folder, &self.missing, &extra) {
+            return Err(refused.into());
+        }
         let message = format!(
             "checkpoint `{}` does not match its config.json: {}",
             self.folder.display(),
@@ -174,6 +177,15 @@ pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
         let old = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"]
             .into_iter()
             .find(|name| folder.join(name).is_file());
+        let names: Vec<_> = std::fs::read_dir(folder)
+            .with_context(|| format!("cannot read `{}`", folder.display()))?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        if let Some(refused) =
+            without_index(&format!("model folder `{}`", folder.display()), &names)
+        {
+            return Err(refused.into());
+        }
         let error = InputError::new(format!(
             "model folder `{}` has no `model.safetensors` and no `model.safetensors.index.json`",
             folder.display()
@@ -198,6 +210,31 @@ pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
         .into());
     }
     Ok(paths)
+}
+
+/// The error for `place` with shards among its `names` and without their index, which transformers refuses too; none without a shard.
+pub(crate) fn without_index(place: &str, names: &[String]) -> Option<InputError> {
+    let is_shard = |name: &&String| {
+        let stem = name.strip_suffix(".safetensors").unwrap_or_default();
+        let number = |part: Option<&str>| {
+            part.is_some_and(|part| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit()))
+        };
+        let mut parts = stem.rsplit('-');
+        number(parts.next()) && parts.next() == Some("of") && number(parts.next())
+    };
+    let mut shards: Vec<_> = names.iter().filter(is_shard).collect();
+    shards.sort();
+    let first = shards.first()?;
+    let all = first.trim_end_matches(".safetensors").rsplit('-').next().unwrap_or_default();
+    let message = format!(
+        "{place} has no `{INDEX_FILE}` for its shards: {} of {}, the first `{first}`",
+        shards.len(),
+        all.trim_start_matches('0')
+    );
+    Some(InputError::new(message).hint(
+        "fetch the index from where the shards are from, or save the model again with transformers, \
+         `save_pretrained(FOLDER)`",
+    ))
 }
 
 /// The files that an index names. Refuses names with a folder. `index`: its name in messages.
@@ -322,6 +359,20 @@ mod tests {
             std::fs::write(&index, broken).unwrap();
             assert!(InputError::of(&open(folder.path()).err().unwrap()).is_some(), "{broken}");
         }
+    }
+
+    #[test]
+    fn shards_without_their_index_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for i in [1, 3] {
+            save(folder.path(), &format!("model-0000{i}-of-00003.safetensors"), &[("a", &[2])]);
+        }
+        let error = open(folder.path()).err().unwrap();
+        let message = error.to_string();
+        let expected = "has no `model.safetensors.index.json` for its shards: 2 of 3, the first `model-00001-of-00003.safetensors`";
+        assert!(message.ends_with(expected), "{message}");
+        assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("fetch the index"));
+        assert!(without_index("x", &["adapter_model.safetensors".to_owned()]).is_none());
     }
 
     #[test]
