@@ -13,6 +13,7 @@ use super::pair::{LoadCounts, Loaded, Pair};
 pub use crate::data::format::Prompts;
 use crate::data::format::fields::{LONGEST_RECORD, Place, Record, kind, shorten};
 use crate::data::{format, parquet};
+use crate::disk::json;
 use crate::error::InputError;
 
 /// Reads files in order, name and bytes each. Messages and [`Pair::source`] use the name; files of the same stem have sources with
@@ -212,16 +213,16 @@ pub(super) fn lines(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// The fields of one record that begins on `line`.
-pub(super) fn object(json: &str, name: &str, line: usize) -> Result<Map<String, Value>> {
-    if json.len() > LONGEST_RECORD {
-        let (found, most) = (json.len(), LONGEST_RECORD >> 20);
+pub(super) fn object(text: &str, name: &str, line: usize) -> Result<Map<String, Value>> {
+    if text.len() > LONGEST_RECORD {
+        let (found, most) = (text.len(), LONGEST_RECORD >> 20);
         let message =
             format!("{name}:{line}: a record of {found} bytes, expected at most {most} MiB");
         return Err(InputError::new(message)
             .hint("a data file is a JSON array of records, or one record a line")
             .into());
     }
-    match serde_json::from_str(json).map_err(|error| broken(&error, name, line))? {
+    match json::unique(text).map_err(|error| broken(&error, name, line))? {
         Value::Object(fields) => Ok(fields),
         other => Err(InputError::new(format!(
             "{name}:{line}: expected a record, an object, got {}",
@@ -243,6 +244,11 @@ fn broken(error: &serde_json::Error, name: &str, line: usize) -> anyhow::Error {
         ))
         .hint("an escape such as `\\ud83d` is half of a character: write the whole character, or `\\ufffd` in its place")
         .into();
+    }
+    if what.starts_with(json::TWICE) {
+        return InputError::new(format!("{name}:{line}: {what} in one object"))
+            .hint("keep one of the two: it is not known which one is meant")
+            .into();
     }
     let found = InputError::new(format!(
         "{name}:{line}: not valid JSON at column {}: {what}",
@@ -337,6 +343,14 @@ mod tests {
                 .starts_with("d/a.json:2: not valid JSON at column 9: expected value")
         );
         assert!(error(format!("[{RECORD},\n{RECORD}")).starts_with("d/a.json:2: not valid JSON"));
+    }
+
+    #[test]
+    fn a_key_twice_is_refused_with_its_line_and_name() {
+        let twice = r#"{"prompt": "p", "chosen": "a", "rejected": "b", "chosen": "c"}"#;
+        let message = "d/a.json:2: the key `chosen` stands twice in one object";
+        assert_eq!(error(format!("{RECORD}\n{twice}")), message);
+        assert_eq!(error(format!("[{RECORD},\n{twice}]")), message);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod digest;
 pub mod fields;
 pub mod journal;
+pub mod json;
 pub mod json_lines;
 pub mod read;
 pub mod seal;

@@ -14,6 +14,7 @@ use super::family::{FAMILIES, Family};
 use super::rotary::{Rope, RopeScaling, Rotary};
 use crate::config::Projection;
 use crate::disk::fields::{Known, Only, is_unset, refuse_unknown};
+use crate::disk::json;
 use crate::error::{InputError, shown};
 use crate::ops::attention::Heads;
 
@@ -55,7 +56,7 @@ impl Shape {
     }
 
     fn parse_as(families: &'static [Family], text: &str, file: &str) -> Result<Self> {
-        let value: Value = serde_json::from_str(text)
+        let value: Value = json::unique(text)
             .map_err(|e| InputError::new(format!("{file}: not valid JSON: {e}")))?;
         let Value::Object(fields) = &value else {
             return Err(InputError::new(format!("{file}: expected a JSON object")).into());

@@ -136,8 +136,8 @@ pub(super) fn read_config(fields: &Value, file: &str) -> Result<AdapterConfig> {
         .ok_or_else(|| wrong("r", "a positive whole number"))?;
     let alpha = field("lora_alpha")
         .and_then(Value::as_f64)
-        .filter(|a| a.is_finite())
-        .ok_or_else(|| wrong("lora_alpha", "a number"))?;
+        .filter(|a| a.is_finite() && *a > 0.0)
+        .ok_or_else(|| wrong("lora_alpha", "a number above 0"))?;
     let use_rslora = field("use_rslora")
         .map_or(Some(false), Value::as_bool)
         .ok_or_else(|| wrong("use_rslora", "`true` or `false`"))?;
@@ -232,6 +232,8 @@ mod tests {
             (json!({"r": 0}), "`r` must be"),
             (json!({"r": 65_537}), "`r` must be"),
             (json!({"lora_alpha": null}), "`lora_alpha` must be"),
+            (json!({"lora_alpha": 0}), "`lora_alpha` must be a number above 0, got `0`"),
+            (json!({"lora_alpha": -16}), "`lora_alpha` must be a number above 0, got `-16`"),
             (json!({"target_modules": ["q_proj", "lm_head"]}), "target module `lm_head`"),
             (json!({"target_modules": []}), "`target_modules` must be"),
             (json!({"target_modules": "all-linear"}), "`target_modules` must be"),
@@ -280,7 +282,7 @@ mod tests {
             (json["lora_alpha"].to_string(), read_config(&json, "exported").unwrap().alpha)
         };
         for (alpha, written) in
-            [(32.0, "32"), (-2.0, "-2"), (0.5, "0.5"), (1e15, "1000000000000000.0")]
+            [(32.0, "32"), (2.0, "2"), (0.5, "0.5"), (1e15, "1000000000000000.0")]
         {
             let (text, read) = exported(alpha);
             assert_eq!(text, written);

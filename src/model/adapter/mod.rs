@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::lora::Adapter;
 use super::shape::Shape;
 use crate::config::{LoraSection, Projection};
-use crate::disk::digest;
+use crate::disk::{digest, json};
 use crate::error::InputError;
 pub use config::config_json;
 use config::{AdapterConfig, read_config};
@@ -39,8 +39,8 @@ pub fn load(
     let text = std::fs::read_to_string(&path).map_err(|e| {
         InputError::new(format!("cannot read `{file}`: {e}")).hint(no_adapter(folder))
     })?;
-    let fields: Value = serde_json::from_str(&text)
-        .map_err(|e| InputError::new(format!("{file}: not valid JSON: {e}")))?;
+    let fields: Value =
+        json::unique(&text).map_err(|e| InputError::new(format!("{file}: not valid JSON: {e}")))?;
     let config = read_config(&fields, &file)?;
     if let Some(expected) = expected {
         agree(folder, expected, &config)?;
