@@ -7,9 +7,10 @@
 
 The interpreter needs the versions of requirements.txt, and the script stops on others. PEFT makes each adapter on a tiny random Llama,
 its trainable weights are then random, and it is saved and loaded again as a user does. `same`: every summed log-probability is within
-3e-5, in nats or as a share of the sum. `refused`: ours ends with exit status 2 and a message. Anything else is `WRONG`, and the script
-exits with 1, as it does where an adapter that is computed today is refused or the other way round.
+3e-5, in nats or as a share of the sum. `refused`: ours ends with exit status 2 and a message. `lenient`: ours computes what PEFT refuses.
+Anything else is `WRONG`. The script exits with 1 where an adapter has another verdict than is stated for it.
 """
+
 import json
 import shutil
 import tempfile
@@ -80,6 +81,7 @@ def of_a_name(model, folder):
 
 def combined(how):
     """Two adapters as one, by PEFT's `add_weighted_adapter`."""
+
     def save(model, folder):
         import peft
 
@@ -114,6 +116,7 @@ def as_pickle(folder):
 
 def fields(*kept, **changed):
     """Changes adapter_config.json: keeps only some fields, if any are named, and sets others."""
+
     def change(folder):
         path = folder / "adapter_config.json"
         config = json.loads(path.read_text())
@@ -155,23 +158,51 @@ def cases():
         yield Case(f"add_weighted_adapter, {how}", "same", lora(), save=combined(how))
     for dtype in ("bfloat16", "float16"):
         yield Case(f"stored as {dtype}", "same", lora(target_modules=ALL), change=stored_as(dtype))
-    yield Case("a configuration of PEFT 0.4", "same", lora(), change=fields(
-        "auto_mapping", "base_model_name_or_path", "bias", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern",
-        "layers_to_transform", "lora_alpha", "lora_dropout", "modules_to_save", "peft_type", "r", "revision", "target_modules", "task_type"))
+    yield Case(
+        "a configuration of PEFT 0.4",
+        "same",
+        lora(),
+        change=fields(
+            "auto_mapping",
+            "base_model_name_or_path",
+            "bias",
+            "fan_in_fan_out",
+            "inference_mode",
+            "init_lora_weights",
+            "layers_pattern",
+            "layers_to_transform",
+            "lora_alpha",
+            "lora_dropout",
+            "modules_to_save",
+            "peft_type",
+            "r",
+            "revision",
+            "target_modules",
+            "task_type",
+        ),
+    )
     yield Case("adapter_model.bin alone", "refused", lora(), change=as_pickle)
     # Initialisations. The weights are random after it, as if trained.
     for start in (False, "gaussian", "orthogonal", "mica"):
         yield Case(f"init_lora_weights {start}", "same", lora(init_lora_weights=start))
-    yield Case("init_lora_weights eva, ranks as given", "refused", lora(init_lora_weights="eva", eva_config=sub("EvaConfig", rho=1.0, adjust_scaling_factors=False)))
+    yield Case(
+        "init_lora_weights eva, ranks as given",
+        "refused",
+        lora(init_lora_weights="eva", eva_config=sub("EvaConfig", rho=1.0, adjust_scaling_factors=False)),
+    )
     yield Case("init_lora_weights eva, ranks redistributed", "refused", lora(init_lora_weights="eva", eva_config=sub("EvaConfig")))
     yield Case("init_lora_weights lora_ga", "same", lora(init_lora_weights="lora_ga", lora_ga_config=sub("LoraGAConfig")), prepare=loraga)
     for start in ("pissa", "pissa_niter_4", "olora"):
         yield Case(f"init_lora_weights {start}", "refused", lora(init_lora_weights=start))
-    yield Case("init_lora_weights corda", "refused", lora(init_lora_weights="corda", corda_config=sub("CordaConfig", corda_method="kpm")), prepare=corda)
+    yield Case(
+        "init_lora_weights corda", "refused", lora(init_lora_weights="corda", corda_config=sub("CordaConfig", corda_method="kpm")), prepare=corda
+    )
     yield Case("init_lora_weights loftq", "refused", lora(), change=fields(init_lora_weights="loftq", loftq_config=dict(loftq_bits=4, loftq_iter=1)))
     for start in ("pissa", "olora"):
         yield Case(f"init_lora_weights {start}, converted", "same", lora(init_lora_weights=start), save=converted)
-    yield Case("init_lora_weights corda, converted", "same", lora(init_lora_weights="corda", corda_config=sub("CordaConfig")), prepare=corda, save=converted)
+    yield Case(
+        "init_lora_weights corda, converted", "same", lora(init_lora_weights="corda", corda_config=sub("CordaConfig")), prepare=corda, save=converted
+    )
     # Variants.
     yield Case("use_dora", "refused", lora(use_dora=True))
     yield Case("use_qalora", "refused", lora(use_qalora=True, qalora_group_size=16))
@@ -179,7 +210,9 @@ def cases():
     yield Case("bias lora_only", "refused", lora(bias="lora_only"))
     yield Case("bias all", "refused", lora(bias="all"))
     yield Case("alora_invocation_tokens", "refused", lora(alora_invocation_tokens=INVOCATION))
-    yield Case("use_bdlora", "refused", lora(use_bdlora=sub("BdLoraConfig", target_modules_bd_a=["q_proj"], target_modules_bd_b=["v_proj"], nblocks=2)))
+    yield Case(
+        "use_bdlora", "refused", lora(use_bdlora=sub("BdLoraConfig", target_modules_bd_a=["q_proj"], target_modules_bd_b=["v_proj"], nblocks=2))
+    )
     yield Case("kasa_config", "refused", lora(kasa_config=sub("KasaConfig")))
     yield Case("velora_config", "refused", lora(velora_config=sub("VeloraConfig")))
     yield Case("monteclora_config", "refused", lora(monteclora_config=sub("MontecloraConfig")))
@@ -192,7 +225,12 @@ def cases():
     yield Case("target_modules with a layer's path", "refused", lora(target_modules=["layers.0.self_attn.q_proj", "v_proj"]))
     yield Case("target_modules with lm_head", "refused", lora(target_modules=["q_proj", "lm_head"]))
     yield Case("target_modules embed_tokens", "refused", lora(target_modules=["q_proj", "embed_tokens"]))
-    yield Case("target_modules of one layer's attention, then a missing name", "refused", lora(target_modules=["q_proj", "v_proj"]), change=fields(target_modules=["q_proj", "v_proj", "c_attn"]))
+    yield Case(
+        "target_modules of one layer's attention, then a missing name",
+        "refused",
+        lora(target_modules=["q_proj", "v_proj"]),
+        change=fields(target_modules=["q_proj", "v_proj", "c_attn"]),
+    )
     yield Case("exclude_modules", "refused", lora(target_modules=ALL, exclude_modules=["layers.0.self_attn.q_proj"]))
     yield Case("rank_pattern", "refused", lora(rank_pattern={"q_proj": 2}))
     yield Case("alpha_pattern", "refused", lora(alpha_pattern={"q_proj": 3}))
@@ -233,9 +271,20 @@ def make_base(folder, dtype="float32", tied=False, shard="5GB"):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=512, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=2048, tie_word_embeddings=tied, bos_token_id=1, eos_token_id=2))
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=512,
+            hidden_size=64,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=2048,
+            tie_word_embeddings=tied,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+    )
     sides.randomise(model, seed=6)
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)
     sides.add_tokenizer(folder)
@@ -306,7 +355,7 @@ def from_peft(case, base, ours, pairs, file, plain, folder):
     except sides.Refused as refused:
         return (moved, "-", sides.shortened(refused, folder)), "refused" if refused.is_clear else "WRONG"
     if theirs is None:
-        return (moved, "-", "computes"), "WRONG"
+        return (moved, "-", "computes"), "lenient"
     worst, same = sides.distance(mine, theirs)
     return (moved, sides.nats(worst), ""), "same" if same else "WRONG"
 
@@ -337,14 +386,19 @@ def to_peft(name, settings, base, ours, pairs, plain, folder):
     weights = model.merge_and_unload().state_dict()
     apart = max((tensor - weights[key]).abs().max().item() for key, tensor in ours_merged.state_dict().items())
     verdict = "same" if same and merged_same and apart <= 1e-6 else "WRONG"
-    return (sides.nats(sides.distance(theirs, plain)[0]), sides.nats(max(worst, merged_worst)),
-            f"merged weights {sides.nats(apart)} from PEFT's"), verdict
+    return (
+        sides.nats(sides.distance(theirs, plain)[0]),
+        sides.nats(max(worst, merged_worst)),
+        f"merged weights {sides.nats(apart)} from PEFT's",
+    ), verdict
 
 
 def main():
     args = sides.arguments(__doc__).parse_args()
     versions = sides.check_versions()
-    table = sides.Table("Adapters beside PEFT", ["the adapter moves PEFT's sums by, nats", "largest distance, nats", "message of ours"], "adapters.py")
+    table = sides.Table(
+        "Adapters beside PEFT", ["the adapter moves PEFT's sums by, nats", "largest distance, nats", "message of ours"], "adapters.py"
+    )
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         ours = sides.Ours(args.bin, folder)
@@ -364,14 +418,15 @@ def main():
                 if args.only in name:
                     cells, verdict = to_peft(name, settings, base, ours, pairs, plain[on], folder)
                     table.add(f"ours to PEFT: {name}, base {on}", verdict, "same", *cells)
-    table.finish(args, versions, NOTES)
+    largest = max((float(row[2]) for row in table.rows if row[-1] == "same"), default=0.0)
+    table.finish(args, ours, versions, f"The largest distance among the same is {sides.nats(largest)} nats. {NOTES}")
 
 
 NOTES = (
-    "The base is a random Llama of two layers with grouped heads; the sums are those of "
-    f"{2 * sides.PAIRS} answers. `same`: within {sides.TOLERANCE:g}, in nats or as a share of the sum. PEFT to ours: PEFT makes the adapter, its trainable "
-    "weights are moved at random, and both score it as saved. Ours to PEFT: `train` makes it in four steps, `merge` merges it; compared are PEFT's "
-    "sums with those of the run, transformers' sums of our merged folder, and its weights with PEFT's own (within 1e-6)."
+    f"The base is a random Llama of two layers with grouped heads; the sums are those of {2 * sides.PAIRS} answers. `same`: within "
+    f"{sides.TOLERANCE:g}, in nats or as a share of the sum. PEFT to ours: PEFT makes the adapter, its trainable weights are moved at random, and "
+    "both score it as saved. Ours to PEFT: `train` makes it in four steps, `merge` merges it; compared are PEFT's sums with those of the run, "
+    "transformers' sums of our merged folder, and its weights with PEFT's own (within 1e-6)."
 )
 
 if __name__ == "__main__":

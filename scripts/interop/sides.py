@@ -3,6 +3,7 @@
 Imported by models.py, adapters.py and templates.py beside it. Everything is made from seeds: the models are random and tiny, their
 tokenizer is that of tests/data/golden/models/tiny, and the texts are the pairs of tests/data/golden/pairs.jsonl.
 """
+
 import argparse
 import collections
 import datetime
@@ -16,6 +17,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error", OMP_NUM_THREADS="1")
@@ -40,7 +42,8 @@ def arguments(description):
 def check_versions():
     """Versions of the peer's packages. Exits on another than requirements.txt pins."""
     pins = [line.split("==") for line in (HERE / "requirements.txt").read_text().split() if "==" in line]
-    found = {name: importlib.metadata.version(name) for name, _ in pins}
+    installed = {package.name.lower(): package.version for package in importlib.metadata.distributions()}
+    found = {name: installed.get(name, "none") for name, _ in pins}
     other = [f"{name} {found[name]}, expected {pin}" for name, pin in pins if found[name] != pin]
     if other:
         sys.exit(f"{'; '.join(other)}\n\nhint: pip install -r {HERE / 'requirements.txt'}")
@@ -53,6 +56,7 @@ class Ours:
     def __init__(self, programs, folder):
         self.programs, self.folder = programs.resolve(strict=True), folder
         self.runs = 0
+        self.commit = "unknown"
 
     def run(self, program, *command):
         """Exit status, and what was written to stderr."""
@@ -75,6 +79,7 @@ class Ours:
         for setting in ("data.max_length=0", "data.max_prompt_tokens=0", *settings):
             command += ["--set", setting]
         self.must("mvpbench", *command)
+        self.commit = json.loads((output / "results.json").read_text())["git_hash"]
         lines = (output / f"eval/scores-t-{'after' if adapter else 'before'}.jsonl").read_text().splitlines()
         return [scored(json.loads(line)) for line in lines]
 
@@ -90,17 +95,17 @@ class Ours:
             raise RuntimeError(f"expected one token cache, got {len(files)}")
         data = files[0].read_bytes()
         length = struct.unpack("<Q", data[:8])[0]
-        header = json.loads(data[8:8 + length])
+        header = json.loads(data[8 : 8 + length])
 
         def numbers(name):
             begin, end = header[name]["data_offsets"]
-            return list(struct.unpack(f"<{(end - begin) // 4}I", data[8 + length + begin:8 + length + end]))
+            return list(struct.unpack(f"<{(end - begin) // 4}I", data[8 + length + begin : 8 + length + end]))
 
         rows, ids, at, pairs = numbers("pairs"), numbers("ids"), 0, []
         for row in range(0, len(rows), 4):
             parts = []
-            for size in rows[row + 1:row + 4]:
-                parts.append(ids[at:at + size])
+            for size in rows[row + 1 : row + 4]:
+                parts.append(ids[at : at + size])
                 at += size
             pairs.append(tuple(parts))
         return pairs
@@ -110,7 +115,7 @@ class Refused(Exception):
     """Our program ended with a message and wrote nothing."""
 
     def __init__(self, status, error):
-        message = re.sub(r"^error: ", "", error[error.find("error: "):].strip().split("\n")[0]) if "error: " in error else error.strip()[-300:]
+        message = re.sub(r"^error: ", "", error[error.find("error: ") :].strip().split("\n")[0]) if "error: " in error else error.strip()[-300:]
         super().__init__(message)
         self.status, self.is_clear = status, status == 2 and error.count("panicked") == 0
 
@@ -136,6 +141,7 @@ def add_tokenizer(folder):
 
 def token_ids(tokenizer, pair):
     """Prompt, chosen and rejected ids by TRL's rules for plain texts."""
+
     def ids(text):
         return tokenizer(text)["input_ids"]
 
@@ -147,6 +153,7 @@ def token_ids(tokenizer, pair):
 
 def split(prompt, chosen, rejected):
     """TRL's split: the prompt ends where it and one of the whole texts differ."""
+
     def shared(whole):
         return next((i for i, (a, b) in enumerate(zip(prompt, whole)) if a != b), min(len(prompt), len(whole)))
 
@@ -207,19 +214,19 @@ class Table:
         self.rows.append([name, *cells, verdict])
         print(f"{verdict:8s} {name}: {' | '.join(str(cell) for cell in cells)}"[:300], file=sys.stderr)
 
-    def markdown(self, versions, notes):
+    def markdown(self, commit, versions, notes):
         counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
-        lines = [f"# {self.title}, {datetime.date.today()}", "", f"{len(self.rows)} cases: {counts}. {notes}", ""]
-        lines += [f"Commit {commit()}, {machine()}. Python {platform.python_version()}, "
-                  + ", ".join(f"{name} {version}" for name, version in versions.items()) + ". Command:", ""]
+        peer = ", ".join(f"{name} {version}" for name, version in versions.items())
+        lines = [f"# {self.title}, {datetime.date.today()}", "", wrapped(f"{len(self.rows)} cases: {counts}. {notes}"), ""]
+        lines += [wrapped(f"Commit {commit}, {machine()}. Python {platform.python_version()}, {peer}. Command:"), ""]
         lines += ["```", "pip install -r scripts/interop/requirements.txt", f"python {command_line(self.script)}", "```", ""]
         heads = ["case", *self.columns, "verdict"]
         lines += [row(heads), row(["---"] * len(heads)), *map(row, self.rows), ""]
         return "\n".join(lines)
 
-    def finish(self, args, versions, notes):
+    def finish(self, args, ours, versions, notes):
         """Writes the table; exits with 1 if a verdict is another than its case expects."""
-        text = self.markdown(versions, notes)
+        text = self.markdown(ours.commit, versions, notes)
         if args.output:
             args.output.write_text(text)
         else:
@@ -229,6 +236,10 @@ class Table:
         sys.exit(bool(self.failed))
 
 
+def wrapped(text):
+    return textwrap.fill(text, 150, break_long_words=False, break_on_hyphens=False)
+
+
 def row(cells):
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", "⏎") for cell in cells) + " |"
 
@@ -236,16 +247,11 @@ def row(cells):
 def shortened(message, folder):
     """A message on one line, without the folder that the script made."""
     message = " ".join(str(message).replace(f"{folder}/", "").replace(str(folder), ".").split())
-    return message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE - 1] + "…"
+    return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
 
 
 def nats(distance):
     return f"{distance:.1e}"
-
-
-def commit():
-    found = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return os.environ.get("MVPBENCH_COMMIT") or found.stdout.strip() or "unknown"
 
 
 def command_line(script):
