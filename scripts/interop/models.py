@@ -211,6 +211,12 @@ def cases():
     yield Case("Qwen2's configuration as `llama`", "refused", kind="Qwen2", config=dict(model_type="llama"))
 
 
+def long_pair():
+    """A pair whose prompt takes most of the context, since an error of RoPE grows with the position."""
+    prompt = " ".join(pair["prompt"] + pair["chosen"] for pair in sides.texts() * 2)
+    return {"id": "long", "prompt": prompt, "chosen": "Yes, at the end.", "rejected": "No."}
+
+
 def make(case, folder):
     """Writes the checkpoint of a case."""
     import torch
@@ -273,7 +279,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         ours = sides.Ours(args.bin, folder)
-        pairs = sides.texts()
+        pairs = [*sides.texts(), long_pair()]
         file = sides.write_pairs(folder / "pairs.jsonl", pairs)
         plain = None
         for case in cases():
@@ -288,7 +294,7 @@ def main():
 
 NOTES = (
     "Each case is a random Llama of two layers, saved by transformers, its config.json or files changed as the name says; the sums are those of "
-    f"{2 * sides.PAIRS} answers. `same`: within {sides.TOLERANCE:g}, in nats or as a share of the sum. `lenient`: ours computes what transformers "
+    f"{2 * sides.PAIRS + 2} answers, two of them to a prompt of about 1,600 tokens. `same`: within {sides.TOLERANCE:g}, in nats or as a share of the sum. `lenient`: ours computes what transformers "
     "refuses. The first column is the distance of transformers' sums from those of the case `plain`, since a setting that moves nothing proves "
     "nothing; where it has a message, transformers refuses the checkpoint."
 )
