@@ -145,21 +145,35 @@ pub(super) fn read_config(fields: &Value, file: &str) -> Result<AdapterConfig> {
     let named = field("target_modules").and_then(Value::as_array).ok_or_else(modules)?;
     let named: Vec<_> =
         named.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(modules)?;
-    if let Some(unknown) =
-        named.iter().find(|name| Projection::ALL.iter().all(|p| p.name() != **name))
-    {
+    if let Some(unknown) = named.iter().find(|name| projection(name).is_none()) {
         return Err(InputError::new(format!(
             "{file}: target module `{}` is no projection of a decoder layer",
             shown(unknown)
         ))
         .into());
     }
-    let targets: Vec<_> =
-        Projection::ALL.into_iter().filter(|p| named.contains(&p.name())).collect();
+    let named: Vec<_> = named.iter().filter_map(|name| projection(name)).collect();
+    let targets: Vec<_> = Projection::ALL.into_iter().filter(|p| named.contains(p)).collect();
     if targets.is_empty() {
         return Err(modules().into());
     }
     Ok(AdapterConfig { rank: rank as usize, alpha, use_rslora, targets })
+}
+
+/// The projection that a target module names: `q_proj`, or with its path, as PEFT writes it for `all-linear`,
+/// `model.layers.3.self_attn.q_proj`. Whether the adapter has it in every layer is for its tensors to say.
+fn projection(module: &str) -> Option<Projection> {
+    let (path, name) = module.rsplit_once('.').unwrap_or(("", module));
+    let parts: Vec<&str> = path.split('.').filter(|part| !part.is_empty()).collect();
+    let is_layer = match &parts[..] {
+        [] => path.is_empty(),
+        [before @ .., "layers", number, "self_attn" | "mlp"] => {
+            ["", "model", "base_model.model.model"].contains(&&*before.join("."))
+                && number.parse::<u32>().is_ok()
+        }
+        _ => false,
+    };
+    Projection::ALL.into_iter().find(|projection| projection.name() == name).filter(|_| is_layer)
 }
 
 #[cfg(test)]
@@ -189,6 +203,27 @@ mod tests {
         assert_eq!(without, AdapterConfig { rank: 8, alpha: 16.0, use_rslora: false, targets });
         assert!(with(json!({"use_rslora": true})).unwrap().use_rslora);
         assert!(with(json!({"use_rslora": "no"})).is_err());
+    }
+
+    #[test]
+    fn a_target_module_may_have_its_path() {
+        let targets = |names: Value| with(json!({"target_modules": names})).map(|c| c.targets);
+        let all_linear = ["self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj"]
+            .map(|name| [0, 1].map(|layer| format!("model.layers.{layer}.{name}")));
+        assert_eq!(
+            targets(json!(all_linear.concat())).unwrap(),
+            [Projection::QProj, Projection::VProj, Projection::UpProj]
+        );
+        for other in [
+            "lm_head",
+            "model.embed_tokens",
+            "vision.layers.0.self_attn.q_proj",
+            "x.q_proj",
+            ".q_proj",
+        ] {
+            let error = targets(json!(["q_proj", other])).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{other}` is no projection")), "{error}");
+        }
     }
 
     #[test]
