@@ -74,6 +74,12 @@ fn system_refused(error: &anyhow::Error) -> Option<&'static str> {
                  command again; nothing is lost",
             );
         }
+        Some(libc::ENOMEM) => {
+            return Some(
+                "the system refused memory: raise the limit (`ulimit -v`, or `memory.max` of the container) or end other \
+                 programs, and run the same command again",
+            );
+        }
         Some(libc::EAGAIN) => {
             return Some(
                 "a limit of processes and threads is reached: raise it (`ulimit -u`, or `pids.max` of the container) or end \
@@ -142,6 +148,7 @@ mod tests {
             (libc::EMFILE, "ulimit -n"),
             (libc::EACCES, "readable"),
             (libc::EAGAIN, "ulimit -u"),
+            (libc::ENOMEM, "ulimit -v"),
         ] {
             let failed: io::Result<()> = Err(io::Error::from_raw_os_error(number));
             let error = failed.context("cannot read `a`").unwrap_err();

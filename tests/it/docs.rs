@@ -226,7 +226,7 @@ fn blank_record(names: &BTreeSet<String>) -> String {
     let field = |name: &String| {
         let value = match name.as_str() {
             "skipped" => "false",
-            "stopped_early" | "exported" => "null",
+            "stopped_early" | "exported" | "adapter_sha256" => "null",
             _ => "0",
         };
         format!("\"{name}\":{value}")
