@@ -14,8 +14,8 @@ use crate::console::units;
 use crate::error::InputError;
 use crate::machine::{limits, peak, proc};
 
-/// Address space that any command takes beside its threads' stacks, its data and its model. Measured: the least with which `train` on
-/// the tiny preset comes to its own plan of the memory, and some.
+/// Address space that any command takes beside its threads' stacks, its data and its model. An estimate: runs
+/// on the golden model under 50 to 300 MB end in a message or a result with it.
 const START_BYTES: f64 = 32.0 * 1048576.0;
 /// Address space of a thread: its stack with the guard pages and the stack of its signal handler.
 const THREAD_BYTES: f64 = 2.1 * 1048576.0;
