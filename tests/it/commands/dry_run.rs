@@ -88,7 +88,8 @@ fn a_plan_counts_the_evaluations_on_the_way_and_what_they_leave() {
     let place = place();
     let plan = |arguments: &[&str]| {
         let all = ["--config", "config.toml", "--dry-run", "-q", "--tflops", "1"];
-        place.succeed(&[&all[..], arguments].concat())
+        let plan = place.succeed(&[&all[..], arguments].concat());
+        plan.replace("\n             ", " ") // lines that went on below
     };
     // Of four steps, 2 evaluates after the second and the fourth, 3 after the third and the last.
     let (once, twice) = (plan(&[]), plan(&["--set", "eval.every=2"]));

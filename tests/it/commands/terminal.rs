@@ -63,9 +63,7 @@ fn on_a_terminal(command: &mut Command) -> String {
     let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: both descriptors are ours; the two null pointers ask for no name and for the usual modes.
     let opened = unsafe {
-        libc::openpty(&mut master, &mut slave, std::ptr::null_mut(), std::ptr::null_mut(), &mut {
-            size
-        })
+        libc::openpty(&mut master, &mut slave, std::ptr::null_mut(), std::ptr::null_mut(), &size)
     };
     assert_eq!(opened, 0);
     // SAFETY: nothing else closes them.
