@@ -2,9 +2,11 @@
 
 use crate::report::markup::escape;
 use crate::report::section::{Chart, Kind, Page, Part, Record, Section, Symbol, Tile};
+use crate::report::svg::style;
 use crate::report::table::{RowKind, Table};
 use crate::report::text::{Span, Text};
 
+/// The style sheet of the page; that of its drawings is [`style::css`].
 const STYLE: &str = include_str!("style.css");
 
 /// A whole page.
@@ -14,8 +16,9 @@ pub fn page(page: &Page) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
          <meta name=\"generator\" content=\"mvpbench {version}\"/>\n<link rel=\"icon\" href=\"data:,\"/>\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <title>{title}</title>\n<style>\n{drawings}{STYLE}</style>\n</head>\n<body>\n\
          <header>\n{heading}{intro}</header>\n<main>\n{sections}</main>\n</body>\n</html>\n",
+        drawings = style::css(),
         version = env!("CARGO_PKG_VERSION"),
         title = escape(&page.title),
         heading = heading(1, &page.heading),

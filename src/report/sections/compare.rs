@@ -1,16 +1,14 @@
 //! Several runs side by side; runs that differ only in the seed also as mean and standard deviation.
 
-use crate::console::units;
 use crate::metrics::{Figure, Metric};
 use crate::report::cell;
 use crate::report::folder::Run;
 use crate::report::paired::{Paired, all_set_names};
-use crate::report::paper::{MVP_TEST, PAPER, PaperRow, UFP4};
+use crate::report::paper::{MVP_TEST, PAPER, PaperRow, UFP4, paper_base_model};
 use crate::report::section::{Chart, Part, Section};
 use crate::report::sections::configurations::{differences, seeds};
-use crate::report::sections::curves::run_class;
 use crate::report::sections::run_differences;
-use crate::report::svg::{DotChart, DotRow, Mark, Shape};
+use crate::report::svg::{Forest, ForestGroup, ForestRow, Quantity, State};
 use crate::report::table::{RowKind, Table};
 use crate::report::text::Text;
 
@@ -29,13 +27,6 @@ enum Compared {
     Spmr,
 }
 
-/// One of the states of the model.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum State {
-    Before,
-    After,
-}
-
 const ACCURACY: Compared = Compared::Metric(Metric::PreferenceAccuracy);
 
 /// The columns of every set.
@@ -45,19 +36,16 @@ const COLUMNS: [Column; 3] = [
     Column { name: "OPA, chance 50 %", figure: Compared::Metric(Metric::Opa), state: State::After },
 ];
 
-/// Their marks in the dot plots.
-const SHAPES: [Shape; 3] = [Shape::Ring, Shape::Disc, Shape::Diamond];
-
 /// Further columns of a set that has SPMR in any run.
 const SPMR_COLUMNS: [Column; 2] = [
     Column { name: "SPMR before", figure: Compared::Spmr, state: State::Before },
     Column { name: "SPMR", figure: Compared::Spmr, state: State::After },
 ];
 
-/// The comparison: table, differences pair by pair, one dot plot a set, what differs in the configurations.
+/// The comparison: table, differences pair by pair, one forest plot a set, what differs in the configurations.
 pub fn section(paired: &Paired) -> Section {
     let runs = &paired.all()[..];
-    let charts = all_set_names(runs).into_iter().filter_map(|set| dots(runs, set)).collect();
+    let charts = all_set_names(runs).into_iter().filter_map(|set| forest(runs, set)).collect();
     let differences = differences(runs);
     let cut = paired.sentences.iter().map(|sentence| Part::reading(format!("{sentence}.")));
     let mut parts: Vec<Part> =
@@ -123,17 +111,20 @@ pub fn comparison(runs: &[&Run]) -> Table {
     rows
 }
 
-/// The paper's figure in percent, of a set that has the paper's name.
 fn paper_cell(row: &PaperRow, set: &str, column: Column) -> Option<String> {
-    let percent = match (set, column.figure, column.state) {
+    Some(format!("{:.2}", paper_figure(row, set, column)?))
+}
+
+/// The paper's figure in percent, of a set that has the paper's name.
+fn paper_figure(row: &PaperRow, set: &str, column: Column) -> Option<f64> {
+    Some(match (set, column.figure, column.state) {
         (MVP_TEST, Compared::Spmr, _) => row.mvp_test_spmr,
         // The paper's untuned figure can only be an accuracy, see the notes of Table 1.
         (_, ACCURACY, State::After) => return None,
         (MVP_TEST, Compared::Metric(_), _) => row.mvp_test_opa,
         (UFP4, Compared::Metric(_), _) => row.ufp4_opa,
         _ => return None,
-    };
-    Some(format!("{percent:.2}"))
+    })
 }
 
 /// The columns of every set, with its name.
@@ -177,71 +168,88 @@ fn values(runs: &[&Run], set: &str, column: Column) -> Option<Vec<f64>> {
     runs.iter().map(|run| Some(figure(run, set, column)?.value)).collect()
 }
 
+/// One figure of `run` as a row, with the paper's of the same model.
+fn row(run: &Run, set: &str, column: Column) -> Option<ForestRow> {
+    let base = paper_base_model(run.model());
+    let of = |row: &&PaperRow| {
+        Some(row.base_model) == base && row.tuned == (column.state == State::After)
+    };
+    let paper = PAPER.iter().find(of).and_then(|row| paper_figure(row, set, column));
+    Some(ForestRow { paper, ..forest_row(column, *figure(run, set, column)?) })
+}
+
+fn forest_row(column: Column, figure: Figure) -> ForestRow {
+    let (quantity, label) = match (column.figure, column.state) {
+        (Compared::Spmr, State::Before) => (Quantity::Spmr, "SPMR before"),
+        (Compared::Spmr, State::After) => (Quantity::Spmr, "SPMR"),
+        (Compared::Metric(Metric::Opa), _) => (Quantity::Opa, "OPA"),
+        (Compared::Metric(_), State::Before) => (Quantity::Accuracy, "before"),
+        (Compared::Metric(_), State::After) => (Quantity::Accuracy, "accuracy"),
+    };
+    ForestRow { label: label.to_owned(), quantity, state: column.state, figure, paper: None }
+}
+
 /// The mean over `alike`, runs that differ in the seed, with the band of one standard deviation to either side.
-fn band(alike: &[&Run], set: &str) -> DotRow {
-    let mark = |(column, shape): (Column, Shape)| {
+fn band(alike: &[&Run], set: &str) -> ForestGroup {
+    let row = |column: Column| {
         let values = values(alike, set, column)?;
         let [mean, deviation] = spread(&values);
-        Some(Mark {
-            class: run_class(0),
-            shape,
-            value: 100.0 * mean,
-            interval: Some([mean - deviation, mean + deviation].map(|end| 100.0 * end)),
-            description: format!("{}, mean ± sd {}", column.name, mean_and_deviation(&values)),
-        })
+        let [low, high] = [mean - deviation, mean + deviation].map(|end| end.clamp(0.0, 1.0));
+        let n = figure(alike[0], set, column)?.n;
+        let figure = Figure { value: mean, low: Some(low), high: Some(high), n, ties: None };
+        Some(forest_row(column, figure))
     };
-    DotRow {
-        name: format!("mean ± sd of {} seeds", alike.len()),
-        count: String::new(),
-        marks: COLUMNS.into_iter().zip(SHAPES).filter_map(mark).collect(),
+    let names: Vec<_> = alike.iter().map(|run| &*run.name).collect();
+    ForestGroup {
+        name: format!("mean ± sd of {} seeds: {}", alike.len(), names.join(", ")),
+        rows: COLUMNS.into_iter().filter_map(row).collect(),
+        note: String::new(),
     }
 }
 
-/// The figures of one set, one row a run.
-fn dots(runs: &[&Run], set: &str) -> Option<Chart> {
-    let mark = |index: usize, run: &Run, column: Column, shape| {
-        let figure = figure(run, set, column)?;
-        Some(Mark {
-            class: run_class(index),
-            shape,
-            value: 100.0 * figure.value,
-            interval: figure.low.zip(figure.high).map(|(low, high)| [100.0 * low, 100.0 * high]),
-            description: format!("{} {}", column.name, cell::share(figure)),
-        })
-    };
-    let row = |(index, run): (usize, &&Run)| DotRow {
+/// The figures of one set, a group of rows for each run.
+pub fn forest(runs: &[&Run], set: &str) -> Option<Chart> {
+    let columns = || COLUMNS.into_iter().chain(SPMR_COLUMNS);
+    let of_run = |run: &&Run| ForestGroup {
         name: run.name.clone(),
-        count: figure(run, set, COLUMNS[2]).map_or_else(String::new, |f| units::count(f.n)),
-        marks: COLUMNS
-            .into_iter()
-            .zip(SHAPES)
-            .filter_map(|(column, shape)| mark(index, run, column, shape))
-            .collect(),
+        rows: columns().filter_map(|column| row(run, set, column)).collect(),
+        note: String::new(),
     };
-    let chart = DotChart {
-        title: set.to_owned(),
-        x_label: "% of pairs".to_owned(),
-        count_label: "n".to_owned(),
-        rows: runs
-            .iter()
-            .enumerate()
-            .map(row)
-            .chain(seeds(runs).iter().map(|alike| band(alike, set)))
-            .filter(|row| !row.marks.is_empty())
-            .collect(),
-        reference: Some(50.0),
-    };
+    let seeds = seeds(runs);
+    let groups = runs.iter().map(of_run).chain(seeds.iter().map(|alike| band(alike, set)));
+    let groups: Vec<ForestGroup> = groups.filter(|group| !group.rows.is_empty()).collect();
+    let has_paper = groups.iter().flat_map(|group| &group.rows).any(|row| row.paper.is_some());
+    let mut reading =
+        "Open marks: before tuning; full marks: after. The dashed line is 50 %, OPA's chance."
+            .to_owned();
+    if has_paper {
+        reading += " Crosses are the paper's figures of the same model.";
+    }
+    if !seeds.is_empty() {
+        reading += " The interval of a mean over seeds is one standard deviation to either side.";
+    }
     Some(Chart {
         caption: set.to_owned(),
-        unit: String::new(),
-        svg: chart.draw()?,
-        reading: "Ring: accuracy before; disc: accuracy after; diamond: OPA after; lines are 95 % intervals, of a mean over seeds one standard deviation to either side; the dashed line is OPA's chance, 50 %.".into(),
+        unit: "%".to_owned(),
+        svg: Forest { title: format!("{set}: figures with intervals"), groups }.draw()?,
+        reading: reading.into(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_of_a_model_of_the_paper_has_its_figures_beside_its_own() {
+        let run = crate::report::folder::sample::run();
+        let svg = forest(&[&run], "UF-P-4").unwrap().svg;
+        assert!(svg.contains("in the paper 54.90") && svg.contains("in the paper 50.47"), "{svg}");
+        assert_eq!(svg.matches("paper-mark").count(), 2);
+        let other = Run { config: toml::Table::new(), ..run.clone() };
+        let other = Run { before: None, after: None, ..other };
+        assert_eq!(forest(&[&other], "UF-P-4"), None);
+    }
 
     #[test]
     fn the_deviation_is_that_of_a_sample() {

@@ -1,44 +1,223 @@
-//! Curves of the training, of one run or of several over each other.
+//! Curves of the training: charts of one run, or a panel for each of several.
 
+use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
 use crate::metrics::{Evaluation, Figure, Metric};
 use crate::report::cell;
 use crate::report::folder::Run;
-use crate::report::section::{Chart, Part, Section};
+use crate::report::section::{Chart, Part, Section, Symbol};
+use crate::report::sections::configurations::seeds;
 use crate::report::states::set_names;
-use crate::report::svg::{Line, LineChart, Point};
+use crate::report::svg::forest::SHARES;
+use crate::report::svg::{Line, LineChart, Multiples, Panel, Point, Quantity};
 use crate::report::text::Text;
 use crate::run_folder::train_log::StepRecord;
 
-/// Styles of runs; an eighth run has the first style again.
-const RUN_CLASSES: usize = 7;
+/// Most panels of a chart of several runs.
+const PANELS: usize = 12;
 
 /// The first and the last value of a reading are means over one of so many parts of the steps.
 const ENDS: usize = 10;
 
-/// The style of run number `index`.
-pub fn run_class(index: usize) -> String {
-    format!("run{}", index % RUN_CLASSES)
+/// A value of a step, and its look.
+struct Curve {
+    /// At the end of its line; empty for the only one of a chart.
+    name: &'static str,
+    quantity: Quantity,
+    value: fn(&StepRecord) -> Option<f64>,
+}
+
+/// A chart of one or two values over the steps.
+struct Chosen {
+    caption: &'static str,
+    unit: &'static str,
+    /// Place and name of a dashed line.
+    reference: Option<(f64, &'static str)>,
+    /// Ends of the values' axis; none for those of the values.
+    range: Option<[f64; 2]>,
+    curves: Vec<Curve>,
 }
 
 /// Loss, margin, accuracy and log-probabilities over the steps; empty for runs without steps.
 pub fn parts(runs: &[&Run]) -> Vec<Part> {
-    let loss = is_sigmoid(runs).then(|| (LN_2, "ln 2: no preference yet".to_owned()));
-    let half = Some((50.0, "a coin".to_owned()));
+    let one = |quantity, value| vec![Curve { name: "", quantity, value }];
     let charts = [
-        chart(runs, "Loss", "nats per pair, mean of the step", loss, |step| step.loss),
-        chart(runs, "Reward margin", "chosen less rejected", None, |step| step.rewards_margins),
-        chart(runs, "Reward accuracy", "% of the step's pairs", half, |step| {
-            step.rewards_accuracies.map(|share| 100.0 * share)
-        }),
-        log_probabilities(runs),
+        Chosen {
+            caption: "Loss",
+            unit: "nats per pair, mean of the step",
+            reference: is_sigmoid(runs).then_some((LN_2, "ln 2: no preference yet")),
+            range: None,
+            curves: one(Quantity::Loss, |step| step.loss),
+        },
+        Chosen {
+            caption: "Reward margin",
+            unit: "chosen less rejected",
+            reference: None,
+            range: None,
+            curves: one(Quantity::Margin, |step| step.rewards_margins),
+        },
+        Chosen {
+            caption: "Reward accuracy",
+            unit: "% of the step's pairs: OPA on them",
+            reference: Some((50.0, cell::CHANCE)),
+            range: Some(SHARES),
+            curves: one(Quantity::Opa, |step| step.rewards_accuracies.map(|share| 100.0 * share)),
+        },
+        Chosen {
+            caption: "Log-probability of the answers",
+            unit: "nats, mean of the step",
+            reference: None,
+            range: None,
+            curves: vec![
+                Curve { name: "chosen", quantity: Quantity::Chosen, value: |s| s.logps_chosen },
+                Curve {
+                    name: "rejected",
+                    quantity: Quantity::Rejected,
+                    value: |s| s.logps_rejected,
+                },
+            ],
+        },
     ];
-    grid(charts.into_iter().flatten().collect())
+    let charts: Vec<Chart> = charts.iter().filter_map(|chart| chart.of(runs)).collect();
+    let key = (runs.len() > 1 && !charts.is_empty()).then(|| Part::Key(key(runs)));
+    key.into_iter().chain(grid(charts)).collect()
 }
 
-fn grid(charts: Vec<Chart>) -> Vec<Part> {
-    if charts.is_empty() { vec![] } else { vec![Part::Charts(charts)] }
+/// What the panels of several runs cannot name at the ends of their curves.
+fn key(runs: &[&Run]) -> Vec<Symbol> {
+    let symbol = |quantity: Quantity, name: &str| Symbol {
+        svg: format!("<path d=\"M0 7h14\" class=\"{} curve\"/>", quantity.class()),
+        name: name.to_owned(),
+    };
+    let mut key = vec![
+        symbol(Quantity::Chosen, "log-probability, chosen"),
+        symbol(Quantity::Rejected, "log-probability, rejected"),
+    ];
+    if !seeds(runs).is_empty() {
+        let svg =
+            format!("<path d=\"M0 2h14v10h-14Z\" class=\"{} band\"/>", Quantity::Loss.class());
+        let name =
+            "runs that differ in the seed alone: from the lowest to the highest around their mean";
+        key.push(Symbol { svg, name: name.to_owned() });
+    }
+    key
+}
+
+/// How many runs have no panel; empty where all have one.
+fn not_drawn(runs: &[&Run]) -> String {
+    match groups(runs).len().saturating_sub(PANELS) {
+        0 => String::new(),
+        1 => " One more run is not drawn; its own report has its curves.".to_owned(),
+        more => format!(" {more} more runs are not drawn; their own reports have their curves."),
+    }
+}
+
+/// The runs of each panel: those that differ in the seed alone, or one.
+fn groups<'a>(runs: &[&'a Run]) -> Vec<Vec<&'a Run>> {
+    let alike = seeds(runs);
+    let mut groups: Vec<Vec<&Run>> = Vec::new();
+    for &run in runs {
+        let same = |other: &&Run| std::ptr::eq(*other, run);
+        match alike.iter().find(|group| group.iter().any(same)) {
+            // The group stands where its first run would.
+            Some(group) if group.first().is_some_and(same) => groups.push(group.clone()),
+            Some(_) => {}
+            None => groups.push(vec![run]),
+        }
+    }
+    groups
+}
+
+impl Chosen {
+    /// The chart of one run, or its panels of several; none where no step has the value.
+    fn of(&self, runs: &[&Run]) -> Option<Chart> {
+        let svg = match runs {
+            [run] => self.alone(run)?,
+            _ => self.panels(runs)?,
+        };
+        let changes = runs.iter().flat_map(|run| self.changes(run, runs.len() > 1));
+        let changes = changes.reduce(|all, one| all.and("; ").and(one)).unwrap_or_default();
+        let reading = Text::from("From the first tenth of the steps to the last: ").and(changes);
+        Some(Chart {
+            caption: self.caption.to_owned(),
+            unit: self.unit.to_owned(),
+            svg,
+            reading: reading.and(".").and(not_drawn(runs)),
+        })
+    }
+
+    fn alone(&self, run: &Run) -> Option<String> {
+        let line =
+            |curve: &Curve| Line::new(curve.name, curve.quantity, points(&run.steps, &curve.value));
+        let chart = LineChart {
+            title: self.caption.to_owned(),
+            x_label: "optimizer step".to_owned(),
+            lines: self.curves.iter().map(line).collect(),
+            reference: self.reference.map(|(at, name)| (at, name.to_owned())),
+            range: self.range,
+        };
+        chart.draw()
+    }
+
+    fn panels(&self, runs: &[&Run]) -> Option<String> {
+        let panel = |group: Vec<&Run>| Panel {
+            name: match &group[..] {
+                [run] => run.name.clone(),
+                group => {
+                    let names: Vec<&str> = group.iter().map(|run| &*run.name).collect();
+                    format!("{} seeds: {}", group.len(), names.join(", "))
+                }
+            },
+            lines: self.curves.iter().map(|curve| line_of(&group, curve)).collect(),
+        };
+        let title = match self.curves.iter().map(|curve| curve.name).collect::<Vec<_>>()[..] {
+            [solid, dashed] => format!("{} ({solid} solid, {dashed} dashed)", self.caption),
+            _ => self.caption.to_owned(),
+        };
+        let chart = Multiples {
+            title,
+            x_label: "optimizer step".to_owned(),
+            panels: groups(runs).into_iter().take(PANELS).map(panel).collect(),
+            reference: self.reference.map(|(at, _)| at),
+            range: self.range,
+        };
+        chart.draw()
+    }
+
+    /// `name 0.693 to 0.012` for each curve of `run`; with the run's name where there are several.
+    fn changes(&self, run: &Run, is_named: bool) -> Vec<Text> {
+        let change = |curve: &Curve| {
+            let [from, to] = ends(&run.steps, &curve.value)?;
+            let name =
+                if curve.name.is_empty() { String::new() } else { format!("{} ", curve.name) };
+            let change = format!("{name}{} to {}", digits(from), digits(to));
+            let who = is_named.then(|| Text::code(&run.name).and(": "));
+            Some(who.unwrap_or_default().and(change))
+        };
+        self.curves.iter().filter_map(change).collect()
+    }
+}
+
+/// The curve of one run; of several, their mean over the steps that all have, in a band from the lowest to the highest.
+fn line_of(group: &[&Run], curve: &Curve) -> Line {
+    if let [run] = group {
+        return Line::new("", curve.quantity, points(&run.steps, &curve.value));
+    }
+    let mut values: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for step in group.iter().flat_map(|run| &run.steps) {
+        if let Some(value) = (curve.value)(step).filter(|value| value.is_finite()) {
+            values.entry(step.step).or_default().push(value);
+        }
+    }
+    values.retain(|_, values| values.len() == group.len());
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let points = values.iter().map(|(step, values)| (*step as f64, Some(mean(values)))).collect();
+    let reach = |values: &[f64]| {
+        values.iter().fold([f64::MAX, f64::MIN], |[low, high], v| [low.min(*v), high.max(*v)])
+    };
+    let band = values.iter().map(|(step, values)| (*step as f64, reach(values))).collect();
+    Line { band, ..Line::new("", curve.quantity, points) }
 }
 
 /// Whether every run has the loss that starts at ln 2.
@@ -47,75 +226,8 @@ fn is_sigmoid(runs: &[&Run]) -> bool {
         .all(|run| run.setting("dpo.loss").is_none_or(|loss| loss.as_str() == Some("sigmoid")))
 }
 
-/// One value of a step, one curve a run; none where no step has the value.
-fn chart(
-    runs: &[&Run],
-    caption: &str,
-    unit: &str,
-    reference: Option<(f64, String)>,
-    value: impl Fn(&StepRecord) -> Option<f64>,
-) -> Option<Chart> {
-    let line = |(index, run): (usize, &&Run)| Line {
-        name: if runs.len() > 1 { run.name.clone() } else { String::new() },
-        class: run_class(index),
-        points: points(&run.steps, &value),
-        marks: vec![],
-    };
-    let chart = LineChart {
-        title: caption.to_owned(),
-        x_label: "optimizer step".to_owned(),
-        lines: runs.iter().enumerate().map(line).collect(),
-        reference,
-    };
-    let changes = runs.iter().filter_map(|run| {
-        let [from, to] = ends(&run.steps, &value)?;
-        let change = format!("{} to {}", digits(from), digits(to));
-        let who = (runs.len() > 1).then(|| Text::code(&run.name).and(": "));
-        Some(who.unwrap_or_default().and(change))
-    });
-    let reading =
-        Text::from("From the first tenth of the steps to the last: ").and(joined(changes)).and(".");
-    Some(Chart { caption: caption.to_owned(), unit: unit.to_owned(), svg: chart.draw()?, reading })
-}
-
-/// Of chosen and rejected answers; of several runs, both of each.
-fn log_probabilities(runs: &[&Run]) -> Option<Chart> {
-    type Side = (&'static str, fn(&StepRecord) -> Option<f64>);
-    let sides: [Side; 2] =
-        [("chosen", |step| step.logps_chosen), ("rejected", |step| step.logps_rejected)];
-    let mut lines = Vec::new();
-    let mut changes = Vec::new();
-    for (index, run) in runs.iter().enumerate() {
-        for (side, value) in sides {
-            let (name, class) = if runs.len() > 1 {
-                (format!("{}, {side}", run.name), run_class(index))
-            } else {
-                (side.to_owned(), side.to_owned())
-            };
-            if let Some([from, to]) = ends(&run.steps, &value) {
-                changes.push(Text::from(format!("{name} {} to {}", digits(from), digits(to))));
-            }
-            lines.push(Line { name, class, points: points(&run.steps, &value), marks: vec![] });
-        }
-    }
-    let caption = "Log-probability of the answers".to_owned();
-    let chart = LineChart {
-        title: caption.clone(),
-        x_label: "optimizer step".to_owned(),
-        lines,
-        reference: None,
-    };
-    let reading = Text::from(
-        "Mean summed log-probability under the policy, first tenth of the steps to the last: ",
-    )
-    .and(joined(changes.into_iter()))
-    .and(".");
-    Some(Chart { caption, unit: "nats".to_owned(), svg: chart.draw()?, reading })
-}
-
-/// The texts with semicolons between them.
-fn joined(texts: impl Iterator<Item = Text>) -> Text {
-    texts.reduce(|all, one| all.and("; ").and(one)).unwrap_or_default()
+fn grid(charts: Vec<Chart>) -> Vec<Part> {
+    if charts.is_empty() { vec![] } else { vec![Part::Charts(charts)] }
 }
 
 fn points(
@@ -177,23 +289,21 @@ fn figures<'a>(
 }
 
 fn evaluation_chart(set: &str, states: &[(usize, &Evaluation)]) -> Option<Chart> {
-    let line = |metric: Metric, name: &str, class: &str| {
+    let line = |metric: Metric, name: &str, quantity: Quantity| {
         let figures = figures(set, metric, states);
-        Line {
-            name: name.to_owned(),
-            class: class.to_owned(),
-            points: figures.iter().map(|(x, figure)| (*x, Some(100.0 * figure.value))).collect(),
-            marks: figures.iter().map(|(x, figure)| mark(*x, figure)).collect(),
-        }
+        let points = figures.iter().map(|(x, figure)| (*x, Some(100.0 * figure.value))).collect();
+        let marks = figures.iter().map(|(x, figure)| mark(*x, figure)).collect();
+        Line { marks, ..Line::new(name, quantity, points) }
     };
     let chart = LineChart {
         title: format!("{set} during training"),
         x_label: "optimizer step".to_owned(),
         lines: vec![
-            line(Metric::PreferenceAccuracy, "accuracy", "after"),
-            line(Metric::Opa, "OPA", "opa"),
+            line(Metric::PreferenceAccuracy, "accuracy", Quantity::Accuracy),
+            line(Metric::Opa, "OPA", Quantity::Opa),
         ],
         reference: Some((50.0, cell::CHANCE.to_owned())),
+        range: Some(SHARES),
     };
     let reading = format!(
         "{} states of the model; OPA begins after the first step, for before it policy and reference are one, and its chance is 50 %.",
@@ -228,6 +338,43 @@ mod tests {
         assert_eq!(steps(Metric::Opa), [5.0, 10.0]);
         let Part::Charts(charts) = &evaluations(&run).parts[0] else { panic!("charts") };
         assert!(charts[0].svg.contains(cell::CHANCE), "{}", charts[0].svg);
+    }
+
+    #[test]
+    fn runs_of_other_seeds_share_a_panel_with_a_band_and_others_have_their_own() {
+        let run = |name: &str, seed: i64, beta: f64, loss: f64| {
+            let mut run = crate::report::folder::sample::run();
+            run.name = name.into();
+            run.config = format!("[train]\nseed = {seed}\n[dpo]\nbeta = {beta}").parse().unwrap();
+            let step = |i: usize| StepRecord { step: i, loss: Some(loss), ..StepRecord::default() };
+            run.steps = (1..=4).map(step).collect();
+            run
+        };
+        let all = [run("a", 1, 0.1, 0.5), run("b", 2, 0.1, 0.7), run("c", 1, 0.2, 0.6)];
+        let all: Vec<&Run> = all.iter().collect();
+        let names = |group: &Vec<&Run>| group.iter().map(|run| &*run.name).collect::<String>();
+        assert_eq!(groups(&all).iter().map(names).collect::<Vec<_>>(), ["ab", "c"]);
+        let loss = Curve { name: "", quantity: Quantity::Loss, value: |step| step.loss };
+        let line = line_of(&groups(&all)[0], &loss);
+        assert!((line.points[0].1.unwrap() - 0.6).abs() < 1e-9);
+        assert_eq!(line.band[3], (4.0, [0.5, 0.7]));
+        let [Part::Key(key), Part::Charts(charts)] = &parts(&all)[..] else { panic!() };
+        assert!(key.iter().any(|symbol| symbol.name.contains("from the lowest to the highest")));
+        assert!(charts[0].svg.contains(">2 seeds: a, b<") && charts[0].svg.contains(">c<"));
+    }
+
+    #[test]
+    fn more_runs_than_panels_are_said() {
+        let run = crate::report::folder::sample::run();
+        let step = StepRecord { step: 1, loss: Some(0.6), ..StepRecord::default() };
+        let all: Vec<Run> = (0..15)
+            .map(|i| Run { name: format!("r{i}"), steps: vec![step.clone()], ..run.clone() })
+            .collect();
+        let parts = parts(&all.iter().collect::<Vec<_>>());
+        let [_, Part::Charts(charts)] = &parts[..] else { panic!() };
+        let note = &charts[0].reading;
+        assert!(note.to_string().contains("3 more runs are not drawn"), "{note}");
+        assert_eq!(charts[0].svg.matches("class=\"group\"").count(), PANELS);
     }
 
     #[test]

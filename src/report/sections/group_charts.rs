@@ -1,61 +1,58 @@
-//! Groups as dot plots with intervals, one chart an attribute.
+//! Groups as forest plots, one chart an attribute.
 
 use crate::console::units;
 use crate::metrics::groups::Group;
-use crate::metrics::{Figure, Metric, Metrics, SetResult};
-use crate::report::cell;
+use crate::metrics::{Metric, Metrics, SetResult};
 use crate::report::section::{Chart, Part, Symbol};
 use crate::report::sections::attributes::attribute_title;
 use crate::report::states::States;
-use crate::report::svg::dots::symbol;
-use crate::report::svg::{DotChart, DotRow, Mark, Shape};
+use crate::report::svg::{Forest, ForestGroup, ForestRow, Quantity, State};
 
 /// Prefix of the attributes that share one chart.
 const VALUES: &str = "value_";
 
-/// What one symbol of a chart stands for.
+/// What one row of a group shows, in the chart and in the key.
 #[derive(Debug, Clone, Copy)]
 struct Series {
-    class: &'static str,
-    shape: Shape,
+    quantity: Quantity,
+    state: State,
     metric: Metric,
-    /// In the description of a mark.
-    name: &'static str,
+    label: &'static str,
     /// In the key.
     full_name: &'static str,
 }
 
 const BEFORE: Series = Series {
-    class: "before",
-    shape: Shape::Ring,
+    quantity: Quantity::Accuracy,
+    state: State::Before,
     metric: Metric::PreferenceAccuracy,
-    name: "accuracy before",
+    label: "before",
     full_name: "preference accuracy before",
 };
 
 const AFTER: [Series; 2] = [
     Series {
-        class: "after",
-        shape: Shape::Disc,
+        quantity: Quantity::Accuracy,
+        state: State::After,
         metric: Metric::PreferenceAccuracy,
-        name: "accuracy after",
+        label: "accuracy",
         full_name: "preference accuracy after",
     },
     Series {
-        class: "opa",
-        shape: Shape::Diamond,
+        quantity: Quantity::Opa,
+        state: State::After,
         metric: Metric::Opa,
-        name: "OPA",
+        label: "OPA",
         full_name: "OPA after (dashed line: chance 50 %)",
     },
 ];
 
-/// The key of the symbols and the charts of `groups`, which are large enough for a number.
+/// The key of the symbols and the charts of `groups`, those without a number as text.
 pub fn parts(groups: &[&Group], set: &States<'_>) -> [Part; 2] {
     let before = set.before.map(|_| BEFORE);
     let after = AFTER.into_iter().filter(|_| set.is_tuned());
     let symbols = before.into_iter().chain(after).map(|series| Symbol {
-        svg: symbol(series.shape, 7.0, 7.0, series.class),
+        svg: series.quantity.mark(series.state, 7.0, 7.0),
         name: series.full_name.to_owned(),
     });
     let charts =
@@ -81,26 +78,27 @@ fn charted<'a>(groups: &[&'a Group]) -> Vec<(String, Vec<&'a Group>)> {
 }
 
 fn chart(title: &str, groups: &[&Group], set: &States<'_>) -> Option<Chart> {
-    let row = |group: &&Group| {
+    let group = |group: &&Group| {
         let name = match group.attribute.strip_prefix(VALUES) {
             Some(value) => format!("{value}: {}", group.label),
             None => group.label.clone(),
         };
-        let metrics = group.metrics.as_ref()?;
-        let marks = marks(earlier(group, set.before), metrics, set.is_tuned());
-        Some(DotRow { name, count: units::count(group.n), marks })
+        match &group.metrics {
+            Some(metrics) => {
+                let rows = rows(earlier(group, set.before), metrics, set.is_tuned());
+                ForestGroup { name, rows, note: String::new() }
+            }
+            None => {
+                let note = format!("n = {}, too few", units::count(group.n));
+                ForestGroup { name, rows: vec![], note }
+            }
+        }
     };
-    let chart = DotChart {
-        title: title.to_owned(),
-        x_label: "% of pairs".to_owned(),
-        count_label: "n".to_owned(),
-        rows: groups.iter().filter_map(row).collect(),
-        reference: Some(50.0),
-    };
+    let forest = Forest { title: title.to_owned(), groups: groups.iter().map(group).collect() };
     Some(Chart {
         caption: title.to_owned(),
-        unit: String::new(),
-        svg: chart.draw()?,
+        unit: "% of pairs".to_owned(),
+        svg: forest.draw()?,
         reading: reading(groups).into(),
     })
 }
@@ -112,21 +110,19 @@ fn earlier<'a>(group: &Group, before: Option<&'a SetResult>) -> Option<&'a Metri
     before?.groups.iter().find(same)?.metrics.as_ref()
 }
 
-/// The marks of one group, from top to bottom.
-fn marks(before: Option<&Metrics>, metrics: &Metrics, is_tuned: bool) -> Vec<Mark> {
-    let mark = |series: &Series, metrics: &Metrics| {
-        let figure: &Figure = metrics.get(series.metric);
-        Mark {
-            class: series.class.to_owned(),
-            shape: series.shape,
-            value: 100.0 * figure.value,
-            interval: figure.low.zip(figure.high).map(|(low, high)| [100.0 * low, 100.0 * high]),
-            description: format!("{} {}", series.name, cell::figure(series.metric, figure)),
-        }
+/// The rows of one group, from top to bottom.
+fn rows(before: Option<&Metrics>, metrics: &Metrics, is_tuned: bool) -> Vec<ForestRow> {
+    let row = |series: &Series, metrics: &Metrics| ForestRow {
+        label: series.label.to_owned(),
+        quantity: series.quantity,
+        state: series.state,
+        figure: *metrics.get(series.metric),
+        paper: None,
     };
-    let mut marks: Vec<Mark> = before.into_iter().map(|metrics| mark(&BEFORE, metrics)).collect();
-    marks.extend(AFTER.iter().filter(|_| is_tuned).map(|series| mark(series, metrics)));
-    marks
+    let mut rows: Vec<ForestRow> =
+        before.into_iter().map(|metrics| row(&BEFORE, metrics)).collect();
+    rows.extend(AFTER.iter().filter(|_| is_tuned).map(|series| row(series, metrics)));
+    rows
 }
 
 /// Which groups have the lowest and the highest accuracy.
@@ -134,14 +130,16 @@ fn reading(groups: &[&Group]) -> String {
     let accuracy = |group: &Group| {
         group.metrics.as_ref().map_or(f64::NAN, |metrics| metrics.preference_accuracy.value)
     };
+    let large: Vec<&Group> =
+        groups.iter().copied().filter(|group| group.metrics.is_some()).collect();
     let by_accuracy = |a: &&&Group, b: &&&Group| accuracy(a).total_cmp(&accuracy(b));
     let named = |group: &Group| {
         let value = group.attribute.strip_prefix(VALUES);
         let name = value.map_or_else(|| group.label.clone(), |v| format!("{v} {}", group.label));
         format!("{name} ({:.1} %)", 100.0 * accuracy(group))
     };
-    match groups.iter().min_by(by_accuracy).zip(groups.iter().max_by(by_accuracy)) {
-        Some((low, high)) if groups.len() > 1 => format!(
+    match large.iter().min_by(by_accuracy).zip(large.iter().max_by(by_accuracy)) {
+        Some((low, high)) if large.len() > 1 => format!(
             "Preference accuracy is lowest for {} and highest for {}.",
             named(low),
             named(high)

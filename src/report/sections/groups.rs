@@ -19,7 +19,7 @@ pub fn section(id: String, set: &States<'_>) -> Section {
     let (large, small) = by_size(&set.newest().groups);
     let mut parts = Vec::new();
     if !large.is_empty() {
-        parts.extend(group_charts::parts(&large, set));
+        parts.extend(group_charts::parts(&set.newest().groups.iter().collect::<Vec<_>>(), set));
         parts.push(Part::heading("Groups with the lowest preference accuracy"));
         parts.push(Part::Table(worst(&large, set.is_tuned())));
         parts.push(Part::note(

@@ -4,7 +4,7 @@ use crate::metrics::PairScore;
 use crate::report::cell;
 use crate::report::section::{Chart, Part};
 use crate::report::set_files::SetFiles;
-use crate::report::svg::{Histogram, Series};
+use crate::report::svg::{Histogram, Quantity, Series, State};
 
 /// The margins of a set's pairs; a sentence where its scores are not there.
 pub fn part(files: &SetFiles) -> Part {
@@ -19,9 +19,11 @@ pub fn part(files: &SetFiles) -> Part {
 
 /// By how many nats the policy prefers the preferred answer.
 fn policy_margins(before: &[PairScore], after: &[PairScore]) -> Option<Chart> {
-    let series = [("before", before), ("after", after)].map(|(name, scores)| Series {
+    let series = [("before", State::Before, before), ("after", State::After, after)];
+    let series = series.map(|(name, state, scores)| Series {
         name: name.to_owned(),
-        class: name.to_owned(),
+        quantity: Quantity::Margin,
+        state,
         values: scores.iter().map(PairScore::policy_margin).collect(),
     });
     let series: Vec<Series> =
@@ -52,7 +54,12 @@ fn moved(after: &[PairScore]) -> Option<Chart> {
     chart(
         "OPA margin: how far tuning moved each pair",
         "policy margin − reference margin, nats",
-        vec![Series { name: "after".into(), class: "opa".into(), values: moved }],
+        vec![Series {
+            name: "after".into(),
+            quantity: Quantity::Opa,
+            state: State::After,
+            values: moved,
+        }],
         &reading,
     )
 }

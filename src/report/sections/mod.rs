@@ -23,7 +23,7 @@ use crate::report::folder::Run;
 use crate::report::paired::Paired;
 use crate::report::run::RunReport;
 use crate::report::section::{Page, Part, Section};
-use crate::report::states::States;
+use crate::report::states::{States, set_names};
 use crate::report::table1::Table1;
 use crate::report::text::Text;
 
@@ -80,7 +80,11 @@ fn head(run: &Run, report: &RunReport) -> Vec<Part> {
 fn table1(run: &Run, report: &RunReport) -> Section {
     let (before, after) = (run.before.as_ref(), run.after.as_ref());
     let parts = if before.is_some() || after.is_some() {
-        Table1::new(before, after).below(&report.cautions).into_parts()
+        let charts = set_names(before, after).into_iter();
+        let charts = charts.filter_map(|set| compare::forest(&[run], set)).collect();
+        let mut parts = Table1::new(before, after).below(&report.cautions).into_parts();
+        parts.push(Part::Charts(charts));
+        parts
     } else {
         vec![Part::missing("This run was not evaluated.")]
     };

@@ -8,7 +8,7 @@ use crate::report::section::{Chart, Part, Section};
 use crate::report::sections::attributes::group_name;
 use crate::report::set_files::SetFiles;
 use crate::report::states::States;
-use crate::report::svg::{Histogram, Series};
+use crate::report::svg::{Histogram, Quantity, Series, State};
 use crate::report::table::Table;
 use crate::report::text::Text;
 
@@ -111,10 +111,12 @@ impl<'a> Measured<'a> {
         let cosine = |answer: &Answer| {
             if embed_prompt { answer.cosine_with_prompt } else { answer.cosine }
         };
-        let series = ["before", "after"].into_iter().zip(&files.answers);
-        let series = series.map(|(name, answers)| Series {
+        let states = [("before", State::Before), ("after", State::After)];
+        let series = states.into_iter().zip(&files.answers);
+        let series = series.map(|((name, state), answers)| Series {
             name: name.to_owned(),
-            class: name.to_owned(),
+            quantity: Quantity::Spmr,
+            state,
             values: answers.iter().map(cosine).collect(),
         });
         let caption = "SPMR: how near answers are to the preferred ones".to_owned();

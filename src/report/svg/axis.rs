@@ -69,29 +69,41 @@ pub struct Area {
 }
 
 impl Area {
-    /// The lower axis: line, ticks and `label`. A tick that would touch the one before has no number.
+    /// The lower axis: line, ticks and `label`.
     pub fn x_axis(&self, scale: &Scale, label: &str) -> String {
+        self.x_ticks(scale, true) + &text(self.right, self.bottom + 33.0, "end", "label", label)
+    }
+
+    /// The lower axis with ticks, and their numbers where `is_numbered`. A tick that would touch the one before has no number.
+    pub fn x_ticks(&self, scale: &Scale, is_numbered: bool) -> String {
         let mut axis = line([self.left, self.bottom], [self.right, self.bottom], "axis");
         let mut free = f64::NEG_INFINITY;
         for (tick, printed) in scale.ticks() {
             let (x, half) =
                 (scale.at(tick), crate::report::svg::shapes::text_width(&printed) / 2.0);
             axis += &line([x, self.bottom], [x, self.bottom + 4.0], "axis");
-            if x - half > free {
+            if is_numbered && x - half > free {
                 axis += &text(x, self.bottom + 17.0, "middle", "tick", &printed);
                 free = x + half + 6.0;
             }
         }
-        axis + &text(self.right, self.bottom + 33.0, "end", "label", label)
+        axis
     }
 
     /// Horizontal lines with their numbers at the left.
     pub fn y_axis(&self, scale: &Scale) -> String {
+        self.y_lines(scale, true)
+    }
+
+    /// Horizontal lines, with their numbers at the left where `is_numbered`.
+    pub fn y_lines(&self, scale: &Scale, is_numbered: bool) -> String {
         let mut axis = String::new();
         for (tick, printed) in scale.ticks() {
             let y = scale.at(tick);
             axis += &line([self.left, y], [self.right, y], "grid");
-            axis += &text(self.left - 6.0, y + 4.0, "end", "tick", &printed);
+            if is_numbered {
+                axis += &text(self.left - 6.0, y + 4.0, "end", "tick", &printed);
+            }
         }
         axis
     }

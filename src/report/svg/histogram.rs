@@ -3,9 +3,9 @@
 use crate::metrics::bootstrap::percentile;
 use crate::report::svg::axis::{Area, Scale};
 use crate::report::svg::lines::ends;
-use crate::report::svg::shapes::{document, line, name_width, text};
+use crate::report::svg::shapes::{WIDTH, document, line, name_width, text};
+use crate::report::svg::style::{Quantity, State};
 
-const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 270.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 228.0;
@@ -20,8 +20,10 @@ const BEYOND: f64 = 0.005;
 pub struct Series {
     /// Written above its median.
     pub name: String,
-    /// Class in the style sheet.
-    pub class: String,
+    /// Decides the look.
+    pub quantity: Quantity,
+    /// Decides the look.
+    pub state: State,
     /// Finite values.
     pub values: Vec<f64>,
 }
@@ -69,7 +71,7 @@ impl Histogram {
         let mut body = area.y_axis(&y) + &area.x_axis(&x, &self.x_label);
         body += &text(4.0, 14.0, "start", "label", &self.y_label);
         for (series, counts) in self.series.iter().zip(&counts) {
-            body += &steps(counts, [low, high], &x, &y, &series.class);
+            body += &steps(counts, [low, high], &x, &y, &series.class());
         }
         if let Some(marker) = self.marker {
             body += &line([x.at(marker), area.top], [x.at(marker), area.bottom], "reference");
@@ -83,6 +85,10 @@ impl Histogram {
 }
 
 impl Series {
+    fn class(&self) -> String {
+        self.quantity.class_of(self.state)
+    }
+
     /// The median; none if there is no value.
     pub fn median(&self) -> Option<f64> {
         let mut sorted = self.values.clone();
@@ -98,8 +104,8 @@ impl Series {
         let name = format!("{}, median {median:.2}", self.name);
         let half = name_width(&name) / 2.0;
         let middle = place.clamp(area.left + half, area.right - half);
-        line([place, y + 4.0], [place, area.bottom], &format!("{} median", self.class))
-            + &text(middle, y, "middle", &format!("name {}", self.class), &name)
+        line([place, y + 4.0], [place, area.bottom], &format!("{} median", self.class()))
+            + &text(middle, y, "middle", &format!("name {}", self.class()), &name)
     }
 }
 
@@ -133,7 +139,12 @@ mod tests {
         assert_eq!(counts(&[-5.0, 0.0], 0.0, 1.0)[0], 2);
         let mut values: Vec<f64> = (0..1000).map(|i| f64::from(i) / 1000.0).collect();
         values.push(1e6);
-        let series = Series { name: "after".into(), class: "after".into(), values };
+        let series = Series {
+            name: "after".into(),
+            quantity: Quantity::Margin,
+            state: State::After,
+            values,
+        };
         let chart = Histogram {
             title: "t".into(),
             x_label: "x".into(),
@@ -150,7 +161,12 @@ mod tests {
             title: "t".into(),
             x_label: "x".into(),
             y_label: "y".into(),
-            series: vec![Series { name: "a".into(), class: "a".into(), values }],
+            series: vec![Series {
+                name: "a".into(),
+                quantity: Quantity::Margin,
+                state: State::After,
+                values,
+            }],
             marker: Some(0.0),
         };
         let drawn = chart(vec![0.0; 9]).draw().unwrap();

@@ -1,13 +1,13 @@
 //! Line charts: curves over steps, each named at its end, and points with intervals.
 
 use crate::report::svg::axis::{Area, Scale};
-use crate::report::svg::shapes::{document, line, name_width, text};
+use crate::report::svg::shapes::{WIDTH, document, line, name_width, text};
+use crate::report::svg::style::{Quantity, State};
 
-const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 250.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 208.0;
-const LEFT: f64 = 54.0;
+const LEFT: f64 = 46.0;
 
 /// A curve of this many points or more is drawn as its moving mean, with the points faint behind it.
 const SMOOTHED_FROM: usize = 60;
@@ -23,10 +23,12 @@ const NAME_HEIGHT: f64 = 14.0;
 pub struct Line {
     /// Written at its end; empty for the only curve of a chart.
     pub name: String,
-    /// Class in the style sheet, such as `chosen` or `run1`.
-    pub class: String,
+    /// Decides the look.
+    pub quantity: Quantity,
     /// Place and value, left to right; a missing value breaks the curve.
     pub points: Vec<(f64, Option<f64>)>,
+    /// Place, low and high end of a band around the curve, left to right; empty without one.
+    pub band: Vec<(f64, [f64; 2])>,
     /// Measured points with intervals on the curve, not smoothed.
     pub marks: Vec<Point>,
 }
@@ -53,6 +55,8 @@ pub struct LineChart {
     pub lines: Vec<Line>,
     /// Place and name of a dashed line, such as the loss before any training.
     pub reference: Option<(f64, String)>,
+    /// Ends of the values' axis; none for those of the values.
+    pub range: Option<[f64; 2]>,
 }
 
 impl LineChart {
@@ -60,7 +64,8 @@ impl LineChart {
     pub fn draw(&self) -> Option<String> {
         let xs = || self.lines.iter().flat_map(Line::xs);
         let ys = self.lines.iter().flat_map(Line::ys).chain(self.reference.iter().map(|r| r.0));
-        let [low, high] = ends(ys)?;
+        let found = ends(ys)?;
+        let [low, high] = self.range.unwrap_or(found);
         let [first, last] = ends(xs())?;
         let names = self.lines.iter().map(|line| name_width(&line.name));
         let right = WIDTH - names.fold(0.0, f64::max) - 14.0;
@@ -75,7 +80,7 @@ impl LineChart {
         if let Some((value, name)) = &self.reference {
             let above = y.at(*value) - 5.0;
             let place = if above > area.top + 8.0 { above } else { y.at(*value) + 14.0 };
-            body += &text(area.right - 4.0, place, "end", "note", name);
+            body += &text(area.right - 4.0, place, "end", "label", name);
         }
         body += &self.names(&area, &y);
         let description = format!(
@@ -93,7 +98,7 @@ impl LineChart {
         let mut places: Vec<f64> = names.iter().map(|(y, _)| *y).collect();
         spread(&mut places, NAME_HEIGHT, area.top, area.bottom);
         let name = |(place, (_, line)): (f64, &(f64, &Line))| {
-            let class = format!("name {}", line.class);
+            let class = format!("name {}", line.quantity.class());
             text(area.right + 8.0, place + 4.0, "start", &class, &line.name)
         };
         places.into_iter().zip(&names).map(name).collect()
@@ -101,31 +106,49 @@ impl LineChart {
 }
 
 impl Line {
-    fn xs(&self) -> impl Iterator<Item = f64> {
+    /// A curve without band and marks.
+    pub fn new(name: &str, quantity: Quantity, points: Vec<(f64, Option<f64>)>) -> Self {
+        Self { name: name.to_owned(), quantity, points, band: vec![], marks: vec![] }
+    }
+
+    pub(super) fn xs(&self) -> impl Iterator<Item = f64> {
         self.points.iter().map(|point| point.0).chain(self.marks.iter().map(|mark| mark.x))
     }
 
-    fn ys(&self) -> impl Iterator<Item = f64> {
+    pub(super) fn ys(&self) -> impl Iterator<Item = f64> {
         let marks = self.marks.iter().flat_map(|mark| {
             let [low, high] = mark.interval.unwrap_or([mark.y; 2]);
             [mark.y, low, high]
         });
-        self.points.iter().filter_map(|point| point.1).chain(marks)
+        let band = self.band.iter().flat_map(|(_, ends)| *ends);
+        self.points.iter().filter_map(|point| point.1).chain(band).chain(marks)
     }
 
     /// The points, or their moving mean if there are many.
     fn curve(&self) -> Vec<(f64, Option<f64>)> {
-        if self.points.len() < SMOOTHED_FROM {
-            return self.points.clone();
-        }
-        let half = self.points.len() / WINDOW / 2;
-        let mean = |i: usize| {
-            let from = i.saturating_sub(half);
-            let near = &self.points[from..(i + half + 1).min(self.points.len())];
-            let known: Vec<f64> = near.iter().filter_map(|point| point.1).collect();
-            (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+        smoothed(&self.points)
+    }
+
+    /// The band as one closed shape, its ends smoothed as the curve is; empty without one.
+    fn draw_band(&self, x: &Scale, y: &Scale) -> String {
+        let end = |which: usize| -> Vec<(f64, Option<f64>)> {
+            smoothed(&self.band.iter().map(|(x, ends)| (*x, Some(ends[which]))).collect::<Vec<_>>())
         };
-        (0..self.points.len()).map(|i| (self.points[i].0, mean(i))).collect()
+        let (low, high) = (end(0), end(1));
+        let corners = low.iter().chain(high.iter().rev());
+        let corners: Vec<String> = corners
+            .filter_map(|(place, value)| {
+                Some(format!("{:.1} {:.1}", x.at(*place), y.at((*value)?)))
+            })
+            .collect();
+        match &corners[..] {
+            [] => String::new(),
+            _ => format!(
+                "<path d=\"M{}Z\" class=\"{} band\"/>\n",
+                corners.join("L"),
+                self.quantity.class()
+            ),
+        }
     }
 
     fn end(&self) -> Option<f64> {
@@ -133,25 +156,36 @@ impl Line {
         curve.iter().rev().find_map(|point| point.1).or(self.marks.last().map(|mark| mark.y))
     }
 
-    fn draw(&self, x: &Scale, y: &Scale) -> String {
-        let mut drawn = String::new();
-        if self.points.len() >= SMOOTHED_FROM {
-            drawn += &path(&self.points, x, y, &format!("{} raw", self.class));
+    pub(super) fn draw(&self, x: &Scale, y: &Scale) -> String {
+        let class = self.quantity.class();
+        let mut drawn = self.draw_band(x, y);
+        if self.band.is_empty() && self.points.len() >= SMOOTHED_FROM {
+            drawn += &path(&self.points, x, y, &format!("{class} raw"));
         }
-        drawn += &path(&self.curve(), x, y, &self.class);
+        drawn += &path(&self.curve(), x, y, class);
         for mark in &self.marks {
             let x = x.at(mark.x);
             if let Some([low, high]) = mark.interval {
-                drawn += &line([x, y.at(low)], [x, y.at(high)], &format!("{} whisker", self.class));
+                drawn += &line([x, y.at(low)], [x, y.at(high)], &format!("{class} whisker"));
             }
-            let y = y.at(mark.y);
-            drawn += &format!(
-                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" class=\"{} dot\"/>\n",
-                self.class
-            );
+            drawn += &self.quantity.mark(State::After, x, y.at(mark.y));
         }
         drawn
     }
+}
+
+/// The points, or their moving mean if there are many.
+fn smoothed(points: &[(f64, Option<f64>)]) -> Vec<(f64, Option<f64>)> {
+    if points.len() < SMOOTHED_FROM {
+        return points.to_vec();
+    }
+    let half = points.len() / WINDOW / 2;
+    let mean = |i: usize| {
+        let near = &points[i.saturating_sub(half)..(i + half + 1).min(points.len())];
+        let known: Vec<f64> = near.iter().filter_map(|point| point.1).collect();
+        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+    };
+    (0..points.len()).map(|i| (points[i].0, mean(i))).collect()
 }
 
 /// A path with a gap where a value is missing; a point between two gaps is a dot.
@@ -199,12 +233,13 @@ mod tests {
     use super::*;
 
     fn chart(points: Vec<(f64, Option<f64>)>) -> LineChart {
-        let line = Line { name: "loss".into(), class: "run0".into(), points, marks: vec![] };
+        let line = Line::new("loss", Quantity::Loss, points);
         LineChart {
             title: "Loss".into(),
             x_label: "step".into(),
             lines: vec![line],
             reference: None,
+            range: None,
         }
     }
 
@@ -236,6 +271,6 @@ mod tests {
         let chart = chart(points);
         let curve = chart.lines[0].curve();
         assert!(curve.iter().all(|(_, y)| (y.unwrap() - 0.5).abs() < 0.2));
-        assert!(chart.draw().unwrap().contains("run0 raw curve"));
+        assert!(chart.draw().unwrap().contains("loss raw curve"));
     }
 }
