@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use toml::{Table, Value};
 
+use crate::cli::typed;
 use crate::config::RunConfig;
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
@@ -63,7 +64,7 @@ pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
     interrupt::install()?;
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let config = config(&args)?;
-    let evaluated = evaluate(&config, &args.device, args.force, verbosity)?;
+    let evaluated = evaluate(&config, &args.device, args.force, verbosity, typed::command())?;
 
     let (before, after) = (evaluated.before.as_ref(), evaluated.after.as_ref());
     let shown = Table1::new(before, after).below(&evaluated.cautions).to_text();

@@ -16,6 +16,7 @@ pub mod generate;
 pub mod merge;
 pub mod report;
 pub mod train;
+mod typed;
 
 /// Starts the threads of the program, runs `verb` and turns its outcome into the exit status.
 pub fn run(verb: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::bail_input;
-use crate::cli::whole_number;
+use crate::cli::{typed, whole_number};
 use crate::config::{Projection, RunConfig};
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
@@ -93,6 +93,7 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
         allow_config_change: args.allow_config_change,
         force: args.force,
         verbosity,
+        command: typed::command(),
     };
     let configs = seeds::configs(&config, &args.seeds)?;
     if let [_, _, ..] = &configs[..]

@@ -13,7 +13,7 @@ use super::pair::{LoadCounts, Loaded, Pair};
 pub use crate::data::format::Prompts;
 use crate::data::format::fields::{LONGEST_RECORD, Place, Record, kind, shorten};
 use crate::data::{format, parquet};
-use crate::disk::json;
+use crate::disk::{digest, json};
 use crate::error::InputError;
 
 /// Reads files in order, name and bytes each. Messages and [`Pair::source`] use the name; files of the same stem have sources with
@@ -41,7 +41,8 @@ pub fn load<B: AsRef<[u8]>>(
         .into());
     }
     counts.count(&pairs);
-    Ok(Loaded { pairs, counts })
+    let digest = |(name, bytes): &(String, B)| (name.clone(), digest::of_bytes(bytes.as_ref()));
+    Ok(Loaded { pairs, counts, digests: files.iter().map(digest).collect() })
 }
 
 /// The stem of each file, or for files of the same stem the shortest end of the path that no other of `names` has: `a/test`, `b/test`.

@@ -79,6 +79,8 @@ pub struct Loaded {
     pub pairs: Vec<Pair>,
     /// Counts to show the user.
     pub counts: LoadCounts,
+    /// Name and SHA-256 of each file.
+    pub digests: Vec<(String, String)>,
 }
 
 /// Counts of oddities in the files. They never stop a run and are always shown.

@@ -278,7 +278,11 @@ mod tests {
     fn the_histogram_counts_each_pair_once_in_its_span() {
         let stats = SetStats {
             name: "a".to_owned(),
-            loaded: Loaded { pairs: Vec::new(), counts: LoadCounts::default() },
+            loaded: Loaded {
+                pairs: Vec::new(),
+                counts: LoadCounts::default(),
+                digests: Vec::new(),
+            },
             limits: TokenCounts::default(),
             lengths: [vec![0], vec![3, 9], vec![9, 15], vec![20]],
             repeats: Repeats::default(),

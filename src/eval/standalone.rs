@@ -32,12 +32,13 @@ pub struct Evaluated {
 ///
 /// Computes the same figures and writes the same files as a run, and `results.json` with the figures of the adapter, or
 /// of the base model without one. Resumes an interrupted evaluation. Invalid input is an error before anything is
-/// written.
+/// written. `command`: as it was typed, for the folder.
 pub fn evaluate(
     config: &RunConfig,
     device: &str,
     force: bool,
     verbosity: Verbosity,
+    command: String,
 ) -> Result<Evaluated> {
     let begun = Instant::now();
     let options = Options {
@@ -46,6 +47,7 @@ pub fn evaluate(
         allow_config_change: false,
         force,
         verbosity,
+        command,
     };
     let session = Session::open(config, &options, Purpose::Evaluation)?;
     let evaluator = Evaluator::new(&session, config.lora.init_from.clone());

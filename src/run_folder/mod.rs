@@ -6,6 +6,7 @@ pub mod eval_log;
 pub mod guard;
 pub mod head;
 pub mod paths;
+pub mod provenance;
 pub mod purpose;
 pub mod summary;
 pub mod tensorboard;
@@ -23,10 +24,10 @@ use crate::config::RunConfig;
 use crate::disk::{atomic, read};
 use crate::error::InputError;
 use crate::run_folder::paths::Paths;
+use crate::run_folder::provenance::{BEGUN, INPUTS, Provenance};
 use crate::run_folder::purpose::Purpose;
 
 const LOCK_FILE: &str = "run.lock";
-const INPUTS: &str = "# inputs: sha256 ";
 const CHANGED: &str = "# changed after step ";
 
 /// An open run folder.
@@ -71,24 +72,26 @@ impl RunFolder {
 
     /// Writes the configuration of a new run or evaluation, with a digest in its head. Refuses to resume one with other inputs than it began with.
     ///
-    /// - `commit`: of a base model on the hub; none for another model.
+    /// - `provenance`: as this process has it. A resumed run keeps what its folder began with, a changed one its first date.
     /// - `changes`: what [`guard::check`] returned. The head of the file records each change. Figures may be of other
     ///   inputs, so all are removed, to be computed again.
     pub fn begin(
         &self,
         purpose: Purpose,
         config: &RunConfig,
-        inputs_digest: &str,
-        device: &str,
-        commit: Option<&str>,
+        provenance: &Provenance<'_>,
         changes: &[String],
     ) -> Result<()> {
         let (file, noun) = (self.config(purpose), purpose.noun());
         let mut changed = String::new();
+        let mut begun = provenance.begun_line();
         if let Some(text) = guard::read_config(&file)? {
             let earlier = text.lines().find_map(|line| line.strip_prefix(INPUTS));
             if !changes.is_empty() {
                 self.remove_figures()?;
+                if let Some(first) = text.lines().find(|line| line.starts_with(BEGUN)) {
+                    begun = format!("{first}\n");
+                }
                 let steps = checkpoints::list(&self.checkpoints())?;
                 let step = steps.first().map_or(0, |(step, _)| *step);
                 for line in text.lines().filter(|line| line.starts_with(CHANGED)) {
@@ -97,7 +100,7 @@ impl RunFolder {
                 for change in changes {
                     changed += &format!("{CHANGED}{step}: {}\n", change.replace('\n', " "));
                 }
-            } else if earlier.is_some_and(|earlier| earlier != inputs_digest) {
+            } else if earlier.is_some_and(|earlier| earlier != provenance.inputs) {
                 let message = format!(
                     "the model, the data or the start adapter is not what the {noun} in `{}` began \
                      with; the configuration is the same",
@@ -112,11 +115,7 @@ impl RunFolder {
                 return Ok(());
             }
         }
-        let (version, built_from) = (env!("CARGO_PKG_VERSION"), env!("MVPBENCH_COMMIT"));
-        let model = commit.map_or_else(String::new, |commit| format!("# model: commit {commit}\n"));
-        let head = format!(
-            "# mvpbench {version}, commit {built_from}\n# device: {device}\n{model}{INPUTS}{inputs_digest}\n{changed}"
-        );
+        let head = format!("{}{changed}", provenance.lines(&begun));
         let text = head::sealed(&head, &purpose.to_toml(config)?);
         atomic::write(&file, |out| Ok(out.write_all(text.as_bytes())?))
     }

@@ -60,6 +60,8 @@ pub struct Inputs {
     pub encoder: Option<EncoderSource>,
     /// Lines for the user: sources, counts, cuts, dropped pairs.
     pub notes: Vec<String>,
+    /// Name and SHA-256 of every data file, each once.
+    pub files: Vec<(String, String)>,
     /// Token ids that no cache has yet.
     unsaved: Vec<Unsaved>,
     hub: Hub,
@@ -104,7 +106,7 @@ impl Inputs {
             let (name, metrics) = (set.name.clone(), set.metrics.clone());
             sets.push(EvalInputs { name, texts, pairs, metrics });
         }
-        let PairReader { mut notes, unsaved, .. } = reader;
+        let PairReader { mut notes, files, unsaved, .. } = reader;
         let encoder = encoder(config, &base.hub, &mut notes)?;
         let eos = if encoder.is_some() { base.eos_ids()? } else { Vec::new() };
         let Base { source: model, shape, tokenizer, tokenizer_files, hub, .. } = base;
@@ -120,6 +122,7 @@ impl Inputs {
             eos,
             encoder,
             notes,
+            files,
             unsaved,
             hub,
         })
@@ -197,18 +200,26 @@ struct PairReader<'a> {
     verbosity: Verbosity,
     /// The base model's notes, then the counts of each set: pairs, cuts, dropped pairs, duplicates.
     notes: Vec<String>,
+    /// Name and SHA-256 of every file, each once.
+    files: Vec<(String, String)>,
     /// Token ids that no cache has yet.
     unsaved: Vec<Unsaved>,
 }
 
 impl<'a> PairReader<'a> {
     fn new(base: &'a Base, data: &'a DataSection, verbosity: Verbosity) -> Self {
-        Self { base, data, verbosity, notes: base.notes.clone(), unsaved: Vec::new() }
+        let notes = base.notes.clone();
+        Self { base, data, verbosity, notes, files: Vec::new(), unsaved: Vec::new() }
     }
 
     /// Reads the set `name` from `files`, with `columns` as groups. Refuses a set without a kept pair.
     fn read(&mut self, name: &str, files: &[String], columns: &[String]) -> Result<TokenizedSet> {
         let loaded = self.base.texts(files, columns, self.data, &mut self.notes)?;
+        for file in loaded.digests {
+            if !self.files.contains(&file) {
+                self.files.push(file);
+            }
+        }
         if let Some(note) = self.base.other_ids(&loaded.pairs)? {
             let begin = note.split(',').next().unwrap_or_default();
             if !self.notes.iter().any(|known| known.starts_with(begin)) {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
+use chrono::Utc;
 
 use crate::config::RunConfig;
 use crate::console::progress::Verbosity;
@@ -31,6 +32,7 @@ use crate::model::{adapter, weights};
 use crate::run_folder::RunFolder;
 use crate::run_folder::guard::{self, Resume};
 use crate::run_folder::paths::Paths;
+use crate::run_folder::provenance::Provenance;
 use crate::run_folder::purpose::Purpose;
 use crate::run_folder::summary::{Summary, TrainingSummary};
 use crate::session::inputs::Inputs;
@@ -49,6 +51,8 @@ pub struct Options {
     pub force: bool,
     /// How much is printed.
     pub verbosity: Verbosity,
+    /// The command as it was typed, for the run folder.
+    pub command: String,
 }
 
 /// A run or an evaluation that is about to compute: all input is checked, the model is loaded, the folder is locked.
@@ -116,7 +120,17 @@ impl<'a> Session<'a> {
         let inputs_digest = inputs.digest(&model_digest)?;
         let place = machine::describe(&device);
         let commit = inputs.model.on_hub().map(|model| model.commit.as_str());
-        folder.begin(purpose, config, &inputs_digest, &place, commit, &changes)?;
+        let provenance = Provenance {
+            begun: Utc::now(),
+            command: &options.command,
+            device: &place,
+            dtype: dtype.as_str(),
+            commit,
+            weights: &model_digest,
+            files: &inputs.files,
+            inputs: &inputs_digest,
+        };
+        folder.begin(purpose, config, &provenance, &changes)?;
 
         let free = if is_run { peak::free_bytes(&device) } else { None };
         let engine =
