@@ -30,6 +30,8 @@ pub struct Section {
     pub parts: Vec<Part>,
     /// Sections one rank below.
     pub inner: Vec<Section>,
+    /// Whether a reader unfolds it; its heading stays visible.
+    pub is_folded: bool,
 }
 
 /// One block of a section.
@@ -51,6 +53,8 @@ pub enum Part {
     Charts(Vec<Chart>),
     /// Texts as they are, each under its name, with a heading.
     Record(Record),
+    /// Every answer of a set: HTML has all of them, Markdown the sample.
+    Answers(Answers),
     /// A file or a program.
     Code(Code),
     /// Parts that a reader unfolds.
@@ -117,6 +121,19 @@ pub struct Record {
     pub entries: Vec<(String, String)>,
 }
 
+/// The generated answers of a set, one record a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers {
+    /// The set's name.
+    pub set: String,
+    /// The file that holds them, in the run folder.
+    pub file: String,
+    /// Every prompt, texts in full.
+    pub all: Vec<Record>,
+    /// Evenly spaced prompts with their places in `all`, long texts cut; for a page that cannot hold all.
+    pub sample: Vec<(usize, Record)>,
+}
+
 /// Text of a language, line breaks included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {
@@ -129,7 +146,12 @@ pub struct Code {
 impl Section {
     /// A section without inner ones.
     pub fn new(id: impl Into<String>, title: impl Into<String>, parts: Vec<Part>) -> Self {
-        Self { id: id.into(), title: title.into(), parts, inner: Vec::new() }
+        Self { id: id.into(), title: title.into(), parts, ..Self::default() }
+    }
+
+    /// The same, folded.
+    pub fn folded(self) -> Self {
+        Self { is_folded: true, ..self }
     }
 
     /// Adds `section` inside, with this section's id before its own.
@@ -209,14 +231,17 @@ mod tests {
     fn both_renderers_show_every_table_and_every_sentence() {
         let (html, markdown) = (html::page(&page()), markdown::page(&page()));
         for (in_html, in_markdown) in [
-            ("<th>header-a</th><th>header|b</th>", "| header-a | header\\|b |\n|---|---|\n"),
+            (
+                "<th scope=\"col\">header-a</th><th scope=\"col\">header|b</th>",
+                "| header-a | header\\|b |\n|---|---|\n",
+            ),
             ("<td>cell *c*</td><td><code>cell-d</code></td>", "| cell \\*c\\* | `cell-d` |\n"),
-            ("<td>&lt;cell&gt;</td><td>12.5</td>", "| \\<cell> | 12.5 |\n"),
+            ("<td>&lt;cell&gt;</td><td data-value=\"12.5\">12.5</td>", "| \\<cell> | 12.5 |\n"),
             ("<li>- item</li>", "- \\- item\n"),
             ("<li>an <code>item</code></li>", "- an `item`\n"),
             ("<span class=\"value\">1 %</span>", "- tile: 1 %, range\n"),
             ("<dt>who</dt><dd>first\n```\nlast</dd>", "who:\n\n````text\nfirst\n```\nlast\n````\n"),
-            ("<pre>a = &quot;&lt;b&gt;&quot;</pre>", "```toml\na = \"<b>\"\n```\n"),
+            (">a = &quot;&lt;b&gt;&quot;</pre>", "```toml\na = \"<b>\"\n```\n"),
             ("<p class=\"lead\">lead</p>", "\nlead\n"),
             ("<p class=\"note\">note</p>", "\nnote\n"),
             ("<p class=\"reading\">reading</p>", "\nreading\n"),
@@ -261,5 +286,43 @@ mod tests {
         }
         assert_eq!(html.matches("class=\"grid\"").count(), 1);
         assert!(!markdown::page(&page).contains("Curves"));
+    }
+
+    #[test]
+    fn a_line_of_links_leads_to_the_sections_and_a_folded_one_keeps_its_heading_visible() {
+        let parts = || vec![Part::note("a note")];
+        let empty = Section::new("c", "Not shown", vec![]);
+        let sections = vec![
+            Section::new("a", "First <one>", parts()),
+            Section::new("b", "B", parts()).folded(),
+            empty,
+        ];
+        let html = html::page(&Page { sections, ..Page::default() });
+        for part in [
+            "<nav aria-label=\"Contents\">\n<a href=\"#a\">First &lt;one&gt;</a>\n<a href=\"#b\">B</a>\n</nav>",
+            "<section id=\"b\">\n<details><summary><h2>B</h2></summary>\n<p class=\"note\">a note</p>\n</details>",
+        ] {
+            assert!(html.contains(part), "`{part}` is not in\n{html}");
+        }
+    }
+
+    #[test]
+    fn html_has_all_answers_and_markdown_a_sample_and_where_the_rest_is() {
+        let record = |place: usize| {
+            let entries = vec![("prompt".to_owned(), format!("text of {place}."))];
+            Record { title: format!("S, {place}"), entries }
+        };
+        let answers = Answers {
+            set: "S".into(),
+            file: "eval/generations-S-after.jsonl".into(),
+            all: (0..40).map(record).collect(),
+            sample: vec![(0, record(0)), (20, record(20))],
+        };
+        let sections = vec![Section::new("a", "Answers", vec![Part::Answers(answers)])];
+        let page = Page { sections, ..Page::default() };
+        let (html, markdown) = (html::page(&page), markdown::page(&page));
+        assert_eq!([html.matches("text of").count(), markdown.matches("text of").count()], [40, 2]);
+        let said = "2 of 40 prompts, evenly spaced; `eval/generations-S-after.jsonl` in the run folder has all.";
+        assert!(markdown.contains(said), "{markdown}");
     }
 }

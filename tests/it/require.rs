@@ -2,7 +2,7 @@
 //!
 //! A test whose need is unmet calls [`skip`] and returns; the last line of the test program counts such tests and gives the reasons.
 //! With `CI` set, or with `MVPBENCH_REQUIRE=all`, an unmet need fails the test, unless `MVPBENCH_MAY_SKIP` lists the need's name.
-//! Tests that install packages from a registry run only when asked: by `MVPBENCH_REGISTRY=1` or by `MVPBENCH_REQUIRE=all`.
+//! Tests that install Python packages from a registry run only when asked: by `MVPBENCH_REGISTRY=1` or by `MVPBENCH_REQUIRE=all`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,10 +21,12 @@ pub(crate) enum Need {
     FullDevice,
     Registry,
     EmulatedCard,
+    Npm,
+    Pdftotext,
 }
 
 impl Need {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Linux,
         Self::Compiler,
         Self::Stories,
@@ -33,6 +35,8 @@ impl Need {
         Self::FullDevice,
         Self::Registry,
         Self::EmulatedCard,
+        Self::Npm,
+        Self::Pdftotext,
     ];
 
     /// Its name in `MVPBENCH_MAY_SKIP`, the reason that the last line gives, and how to meet it.
@@ -63,6 +67,12 @@ impl Need {
                 "MVPBENCH_REGISTRY is not set",
                 "set it to 1 where pip reaches a registry",
             ],
+            Self::Npm => [
+                "npm",
+                "npm cannot install a package",
+                "install npm, and run the tests once where it reaches a registry",
+            ],
+            Self::Pdftotext => ["pdftotext", "no pdftotext", "install poppler-utils"],
             Self::EmulatedCard => ["emulated-card", "the card is a real one", "unset MVPBENCH_GPU"],
         }
     }
@@ -156,7 +166,7 @@ pub(crate) fn stories() -> Option<PathBuf> {
     folder.map(PathBuf::from)
 }
 
-/// Whether tests may install packages from a registry; skips the calling test if they may not.
+/// Whether tests may install Python packages from a registry; skips the calling test if they may not.
 pub(crate) fn registry() -> bool {
     let asked = demands(Need::Registry);
     if !asked {
@@ -178,6 +188,52 @@ pub(crate) fn chromium() -> Option<PathBuf> {
         skip(Need::Chromium, &format!("None of {names:?} is on the path."));
     }
     browser
+}
+
+/// The program on the path; none without it.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// The program that prints the text of a PDF file; skips the calling test without it.
+#[track_caller]
+pub(crate) fn pdftotext() -> Option<PathBuf> {
+    let found = on_path("pdftotext");
+    if found.is_none() {
+        skip(Need::Pdftotext, "It is not on the path.");
+    }
+    found
+}
+
+/// The folder of an npm package, installed once beside the build; skips the calling test where npm cannot.
+#[track_caller]
+pub(crate) fn npm_package(name: &str, version: &str) -> Option<PathBuf> {
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{version}"));
+    let folder = root.join("node_modules").join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let Some(npm) = on_path("npm") else {
+        skip(Need::Npm, "It is not on the path.");
+        return None;
+    };
+    // Installed aside and renamed, so that the folder is whole or absent.
+    std::fs::create_dir_all(root.parent().unwrap()).unwrap();
+    let aside = tempfile::tempdir_in(root.parent().unwrap()).unwrap();
+    let output = Command::new(npm)
+        .args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+        .arg(aside.path())
+        .arg(format!("{name}@{version}"))
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        skip(Need::Npm, &String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    // Another test program may have been faster; its folder is as good.
+    let _ = std::fs::rename(aside.path(), &root);
+    folder.is_dir().then_some(folder)
 }
 
 /// The first C++ compiler that runs; skips the calling test without one.
@@ -213,7 +269,7 @@ fn a_need_is_demanded_in_ci_and_when_all_are_and_the_registry_only_when_asked() 
     assert!(!asked.demands(Need::Compiler));
     let spared = Demand { may_skip: "stories260k,registry", ..all };
     let demanded = Need::ALL.map(|need| spared.demands(need));
-    assert_eq!(demanded, [true, true, false, true, true, true, false, false]);
+    assert_eq!(demanded, [true, true, false, true, true, true, false, false, true, true]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Sections as Markdown: every part but the drawings.
+//! Sections as Markdown: every part but the drawings; of the answers a sample.
 
 mod escape;
 
-use crate::report::section::{Page, Part, Record, Section, Tile};
+use crate::console::units;
+use crate::report::section::{Answers, Page, Part, Record, Section, Tile};
 use crate::report::table::Table;
 use crate::report::text::Text;
 
@@ -37,6 +38,7 @@ fn blocks_of(part: &Part, rank: usize) -> Vec<String> {
         Part::Tiles(tiles) => vec![list(&tiles.iter().map(tile).collect::<Vec<_>>())],
         Part::Key(_) | Part::Charts(_) => vec![],
         Part::Record(record) => entries(record, rank),
+        Part::Answers(answers) => sample(answers, rank),
         Part::Code(code) => vec![escape::fenced(code.language, &code.text)],
         Part::Details { summary, parts } => {
             let inside = parts.iter().flat_map(|part| blocks_of(part, rank + 1));
@@ -67,6 +69,16 @@ fn list(items: &[Text]) -> String {
 fn tile(tile: &Tile) -> Text {
     let lines: String = tile.lines.iter().map(|line| format!(", {line}")).collect();
     format!("{}: {}{lines}", tile.name, tile.value).into()
+}
+
+/// The sample of a set's answers, and where all are.
+fn sample(answers: &Answers, rank: usize) -> Vec<String> {
+    let (shown, all) = (answers.sample.len(), units::count(answers.all.len()));
+    let sentence = Text::from(format!("{shown} of {all} prompts, evenly spaced; "))
+        .and(Text::code(&answers.file))
+        .and(" in the run folder has all.");
+    let records = answers.sample.iter().flat_map(|(_, record)| entries(record, rank));
+    std::iter::once(format!("{}\n", line(&sentence))).chain(records).collect()
 }
 
 fn entries(record: &Record, rank: usize) -> Vec<String> {

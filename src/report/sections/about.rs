@@ -1,4 +1,4 @@
-//! Where and how the run was made: hardware, timings, what was counted, how to load the adapter, the configuration.
+//! What was measured on the way: losses, timings, memory, what was counted, how to load the adapter, the configuration.
 
 use crate::console::units;
 use crate::metrics::bootstrap::percentile;
@@ -13,7 +13,11 @@ use crate::run_folder::train_log::{StepRecord, stepping_s};
 
 /// The table of the run, the notes, the adapter and the configuration.
 pub fn section(run: &Run, report: &RunReport) -> Section {
-    let mut parts = vec![Part::Table(table(run, report))];
+    let table = table(run, report);
+    let mut parts = Vec::new();
+    if !table.rows().is_empty() {
+        parts.push(Part::Table(table));
+    }
     if !report.notes.is_empty() {
         parts.push(Part::heading("What was counted on the way"));
         parts.push(Part::List(report.notes.iter().map(|note| Text::marked(note)).collect()));
@@ -29,8 +33,7 @@ pub fn section(run: &Run, report: &RunReport) -> Section {
 }
 
 fn table(run: &Run, report: &RunReport) -> Table {
-    let mut rows = Table::new(["of the run", ""]);
-    rows.push(["hardware", &report.device]);
+    let mut rows = Table::new(["of the run", "value"]);
     if let Some(training) = &report.training {
         let wall_time_s =
             run.summary.as_ref().and_then(|all| Some(all.training.as_ref()?.wall_time_s));
@@ -46,10 +49,6 @@ fn table(run: &Run, report: &RunReport) -> Table {
     if !report.adapter_dir.is_empty() {
         rows.push(["adapter", &report.adapter_dir]);
     }
-    for line in run.head.iter().filter(|line| !line.starts_with("device: ")) {
-        let (name, value) = line.split_once(": ").unwrap_or(("made by", line));
-        rows.push([name, value]);
-    }
     rows
 }
 
@@ -62,9 +61,6 @@ fn training_rows(
     let four_decimals = |value: f64| format!("{value:.4}");
     let median = |value| median(steps, value);
     vec![
-        ("optimizer steps", Some(units::count(training.steps))),
-        ("epochs", Some(format!("{:.2}", training.epochs))),
-        ("pairs seen", Some(units::count(training.pairs) + &of_recorded(training))),
         (
             "steps skipped, not finite",
             Some(units::count(training.skipped_steps) + &of_recorded(training)),

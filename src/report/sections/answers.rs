@@ -1,89 +1,103 @@
-//! Sample answers, where the run generated any.
+//! The generated answers, where the run has any.
+
+use std::collections::HashMap;
 
 use crate::metrics::spmr::Answer;
 use crate::report::folder::Run;
-use crate::report::section::{Part, Record, Section};
+use crate::report::section::{Answers, Part, Record, Section};
 use crate::report::set_files::SetFiles;
 use crate::report::text::shortened;
+use crate::run_folder::paths::{AFTER, BEFORE, Paths};
 
-/// Samples shown of a run.
+/// Prompts of a run in the samples.
 const SAMPLES: usize = 20;
 
-/// Characters shown of a prompt.
+/// Characters of a prompt in a sample.
 const PROMPT_LETTERS: usize = 500;
 
-/// Characters shown of an answer.
+/// Characters of an answer in a sample.
 const ANSWER_LETTERS: usize = 900;
 
-/// Up to twenty prompts with the preferred answer and the model's before and after; a sentence where there are no answers.
+/// Every prompt with the preferred answer and the model's before and after; a sentence where there are no answers.
 pub fn section(run: &Run) -> Section {
     let sets = run.sets.iter().filter(|files| files.answers.iter().any(|all| !all.is_empty()));
     let sets: Vec<&SetFiles> = sets.collect();
     let mut parts = Vec::new();
+    let mut left = SAMPLES;
     for files in &sets {
-        let [before, after] = &files.answers;
-        let leading = if after.is_empty() { before } else { after };
-        let limit = SAMPLES.div_ceil(sets.len()).min(SAMPLES - parts.len());
-        let samples = spaced(leading, limit).into_iter();
-        parts.extend(samples.map(|answer| Part::Record(sample(files, answer))));
+        let limit = SAMPLES.div_ceil(sets.len()).min(left);
+        let answers = answers(files, limit);
+        left -= answers.sample.len();
+        parts.push(Part::heading(files.name.clone()));
+        parts.push(Part::Answers(answers));
     }
     if parts.is_empty() {
         parts.push(Part::missing(
             "This run generated no answers, so there is no SPMR and nothing to read here.",
         ));
     }
-    Section::new("answers", "Sample answers", parts)
+    Section::new("answers", "Answers", parts)
 }
 
-/// `limit` of the answers, evenly spaced, so that nobody chose them.
-fn spaced(answers: &[Answer], limit: usize) -> Vec<&Answer> {
-    let count = limit.min(answers.len());
-    (0..count).map(|i| &answers[i * answers.len() / count]).collect()
+/// `limit`: prompts in the sample.
+fn answers(files: &SetFiles, limit: usize) -> Answers {
+    let [before, after] = &files.answers;
+    let (leading, state) = if after.is_empty() { (before, BEFORE) } else { (after, AFTER) };
+    let by_id = [before, after].map(|answers| -> HashMap<&str, &Answer> {
+        answers.iter().map(|answer| (&*answer.id, answer)).collect()
+    });
+    let record = |answer: &Answer, letters| record(&files.name, answer, &by_id, letters);
+    let full = [usize::MAX; 2];
+    let sample = spaced(leading.len(), limit)
+        .map(|place| (place, record(&leading[place], [PROMPT_LETTERS, ANSWER_LETTERS])));
+    // The name of a file in the run folder, whatever that is called.
+    let file = Paths::of("".as_ref()).generations(&files.name, state);
+    Answers {
+        set: files.name.clone(),
+        file: file.display().to_string(),
+        sample: sample.collect(),
+        all: leading.iter().map(|answer| record(answer, full)).collect(),
+    }
 }
 
-fn sample(files: &SetFiles, answer: &Answer) -> Record {
+/// `limit` of `length` places, evenly spaced, so that nobody chose them.
+fn spaced(length: usize, limit: usize) -> impl Iterator<Item = usize> {
+    let count = limit.min(length);
+    (0..count).map(move |i| i * length / count)
+}
+
+/// `states`: the answers before and after by id; `letters`: most characters of a prompt and of an answer.
+fn record(
+    set: &str,
+    answer: &Answer,
+    states: &[HashMap<&str, &Answer>; 2],
+    [prompt_letters, answer_letters]: [usize; 2],
+) -> Record {
     let shown = |text: &str, limit| shortened(text, limit).trim().to_owned();
     let mut entries = vec![
-        ("prompt".to_owned(), shown(&answer.prompt, PROMPT_LETTERS)),
-        ("preferred answer".to_owned(), shown(&answer.reference, ANSWER_LETTERS)),
+        ("prompt".to_owned(), shown(&answer.prompt, prompt_letters)),
+        ("preferred answer".to_owned(), shown(&answer.reference, answer_letters)),
     ];
-    for (state, answers) in ["before", "after"].into_iter().zip(&files.answers) {
-        let Some(answer) = answers.iter().find(|one| one.id == answer.id) else { continue };
+    for (state, answers) in [BEFORE, AFTER].into_iter().zip(states) {
+        let Some(answer) = answers.get(&*answer.id) else { continue };
         let text = match answer.generation.trim() {
             "" => "(nothing)".to_owned(),
-            text => shown(text, ANSWER_LETTERS),
+            text => shown(text, answer_letters),
         };
         entries.push((format!("{state}, cosine {:.3}", answer.cosine), text));
     }
-    Record { title: format!("{}, {}", files.name, answer.id), entries }
+    Record { title: format!("{set}, {}", answer.id), entries }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
     fn samples_are_spread_over_the_whole_list() {
-        let answer = |id: usize| Answer {
-            id: id.to_string(),
-            user: None,
-            source: "s".into(),
-            groups: BTreeMap::new(),
-            prompt: "p".into(),
-            generation: "g".into(),
-            reference: "r".into(),
-            cosine: 0.5,
-            cosine_with_prompt: 0.5,
-            prompt_tokens: 1,
-            generated_tokens: 1,
-            ended: true,
-        };
-        let answers: Vec<Answer> = (0..10).map(answer).collect();
-        let ids = |limit| spaced(&answers, limit).iter().map(|a| a.id.clone()).collect::<Vec<_>>();
-        assert_eq!(ids(3), ["0", "3", "6"]);
-        assert_eq!(ids(20).len(), 10);
-        assert!(spaced(&[], 5).is_empty());
+        let places = |length, limit| spaced(length, limit).collect::<Vec<_>>();
+        assert_eq!(places(10, 3), [0, 3, 6]);
+        assert_eq!(places(10, 20).len(), 10);
+        assert!(places(0, 5).is_empty());
     }
 }

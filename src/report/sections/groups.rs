@@ -25,15 +25,13 @@ pub fn section(id: String, set: &States<'_>) -> Section {
         parts.push(Part::note(
             "The lowest of many groups is low by chance too; read it with its interval.",
         ));
-        parts.push(Part::Details {
-            summary: "Every group in numbers".to_owned(),
-            parts: vec![Part::Table(every(&large, set.is_tuned()))],
-        });
+        parts.push(Part::heading("Every group in numbers"));
+        parts.push(Part::Table(every(&large, set.is_tuned())));
     }
     if !small.is_empty() {
         parts.push(Part::note(too_small(&small)));
     }
-    Section::new(id, format!("{}: groups", set.name), parts)
+    Section::new(id, format!("{}: groups", set.name), parts).folded()
 }
 
 /// The groups that are large enough for a number, and the others.

@@ -12,6 +12,7 @@ pub mod curves;
 pub mod group_charts;
 pub mod groups;
 pub mod margins;
+pub mod methods;
 pub mod run_differences;
 pub mod sets;
 pub mod spmr;
@@ -37,7 +38,7 @@ pub fn page(runs: &[(&Run, &Path)], paired: &Paired) -> Page {
 
 fn one(run: &Run, folder: &Path) -> Page {
     let report = run.report(folder);
-    let mut sections = vec![table1(run, &report), training(run)];
+    let mut sections = vec![methods::section(run), table1(run, &report), training(run)];
     sections.extend(details(run, &report));
     Page {
         title: report.title.clone(),
@@ -58,7 +59,8 @@ fn several(runs: &[(&Run, &Path)], paired: &Paired) -> Page {
         let report = run.report(folder);
         let mut parts = head(run, &report);
         parts.extend(report.cautions.iter().cloned().map(Part::reading));
-        let mut section = Section::new(id, title, parts);
+        let mut section = Section::new(id, title, parts).folded();
+        section.add(methods::section(run));
         details(run, &report).into_iter().for_each(|inner| section.add(inner));
         sections.push(section);
     }
@@ -153,12 +155,12 @@ mod tests {
             "# runs/llama2-7b\n",
             "Base model `meta-llama/Llama-2-7b-hf`, on cpu, 2 threads.\n",
             "| Llama2-7b, paper | yes | 54.90 |",
-            "| optimizer steps | 1,234 |",
+            "| steps | 1,234 steps, 9,872 pairs, 3.00 epochs |",
             "| loss, first step | 0.6931 |",
             "| reward accuracy, last step | 87.50 % |",
             "| peak memory | - |",
             "| wall time, evaluation included | 1 min 15 s |",
-            "| made by | mvpbench 0.1.0 |",
+            "| mvpbench | 0.1.0 |",
             "- 3 pairs were cut\n",
             "PeftModel.from_pretrained(base, \"runs/llama2-7b/adapter\")",
             "```toml\n[model]\npath = \"meta-llama/Llama-2-7b-hf\"\n```\n",
@@ -215,7 +217,7 @@ mod tests {
     #[test]
     fn a_run_without_evaluation_says_so() {
         let page = markdown_of(&Run { before: None, after: None, sets: vec![], ..run() });
-        assert!(page.contains("This run was not evaluated.") && page.contains("optimizer steps"));
+        assert!(page.contains("This run was not evaluated.") && page.contains("1,234 steps"));
     }
 
     #[test]
@@ -229,7 +231,14 @@ mod tests {
         let inner: Vec<&str> = inner.map(|section| &*section.id).collect();
         assert_eq!(
             inner,
-            ["run1-set0", "run1-axes0", "run1-groups0", "run1-answers", "run1-about"]
+            [
+                "run1-methods",
+                "run1-set0",
+                "run1-axes0",
+                "run1-groups0",
+                "run1-answers",
+                "run1-about"
+            ]
         );
     }
 }

@@ -36,8 +36,10 @@ impl<'a> Measured<'a> {
         let mut parts = vec![Part::note(self.sentence()), Part::Table(self.table())];
         parts.extend(self.cosines(files).map(|chart| Part::Charts(vec![chart])));
         if let Some(groups) = self.groups() {
-            parts.push(Part::heading("SPMR of groups, in percent"));
-            parts.push(Part::Table(groups));
+            parts.push(Part::Details {
+                summary: "SPMR of groups, in percent".to_owned(),
+                parts: vec![Part::Table(groups)],
+            });
         }
         parts
     }

@@ -8,7 +8,7 @@ use crate::command::Place;
 use crate::require;
 
 #[track_caller]
-fn browse(browser: &Path, place: &Place, file: &str, flags: &[&str]) -> String {
+pub(super) fn browse(browser: &Path, place: &Place, file: &str, flags: &[&str]) -> String {
     let output = Command::new(browser)
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
         .arg(format!("--user-data-dir={}", place.path("profile").display()))
@@ -18,6 +18,36 @@ fn browse(browser: &Path, place: &Place, file: &str, flags: &[&str]) -> String {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Has the page `html` call `report(value)` in a frame of `width` pixels, since a window is at least 500 wide; returns the value as JSON.
+#[track_caller]
+pub(super) fn framed(
+    browser: &Path,
+    place: &Place,
+    html: &str,
+    width: usize,
+    flags: &[&str],
+) -> String {
+    let report = "<head>\n<script>const report = value => parent.postMessage(JSON.stringify(value), \"*\");</script>";
+    place.write("framed.html", html.replacen("<head>", report, 1));
+    let frame = format!(
+        r#"<!DOCTYPE html><body style="margin: 0"><script>
+addEventListener("message", event => {{ document.title = "REPORTED"; document.body.replaceChildren(new Text(event.data)); }});
+</script><iframe src="framed.html" style="border: 0; width: {width}px; height: 900px"></iframe></body>"#
+    );
+    place.write("frame.html", frame);
+    let all = [&["--dump-dom", "--window-size=1400,1000", "--timeout=60000"], flags].concat();
+    let dom = browse(
+        browser,
+        place,
+        "frame.html",
+        &[&all[..], &["--virtual-time-budget=60000"]].concat(),
+    );
+    let reported = dom.split_once("<title>REPORTED").and_then(|(_, rest)| rest.split_once("<body"));
+    let (_, body) = reported.unwrap_or_else(|| panic!("nothing was reported: {dom}"));
+    let (body, _) = body.split_once('>').unwrap().1.split_once("</body>").unwrap();
+    body.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").trim().to_owned()
 }
 
 /// Lists texts of charts that are cut off by their chart or lie on each other, as JSON in the body.
@@ -48,6 +78,7 @@ fn a_browser_shows_the_numbers_in_light_dark_and_print_and_no_label_is_cut_off()
     succeed(&place, &["one"]);
     succeed(&place, &["one", "two", "--output", "both"]);
     let shown = browse(&browser, &place, "one/report.html", &["--dump-dom"]);
+    let shown = shown.replace("<span class=\"bounds\">", "");
     for figure in figures(&place, "one") {
         assert!(shown.contains(&figure), "{figure} is not shown");
     }

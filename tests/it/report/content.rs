@@ -37,14 +37,15 @@ fn has_class(node: Node<'_, '_>, classes: &[&str]) -> bool {
     node.attribute("class").is_some_and(|class| classes.contains(&class))
 }
 
-/// Whether Markdown leaves `node` out, or, of tiles, puts punctuation between its parts.
+/// Whether Markdown leaves `node` out, has a sample of it, or, of tiles, puts punctuation between its parts.
 fn is_drawn(node: Node<'_, '_>) -> bool {
     let only_charts = |node: Node<'_, '_>| {
-        let mut below = node.children().filter(Node::is_element).skip(1);
+        let folded = node.children().find(|child| child.has_tag_name("details"));
+        let mut below = folded.unwrap_or(node).children().filter(Node::is_element).skip(1);
         below.all(|part| has_class(part, &["grid"]))
     };
     node.ancestors().any(|above| {
-        has_class(above, &["grid", "key", "tiles"])
+        has_class(above, &["grid", "key", "tiles", "answers"])
             || (above.has_tag_name("section") && only_charts(above))
     })
 }

@@ -1,0 +1,136 @@
+//! A table as CSV after RFC 4180 inside a link, so that the page stays one file.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use crate::report::cell;
+use crate::report::html::figure::Figure;
+use crate::report::table::Table;
+
+/// The link's address. `columns`: for each column, whether it holds figures alone.
+pub(super) fn address(table: &Table, columns: &[bool]) -> String {
+    format!("data:text/csv;charset=utf-8,{}", percent_encoded(&text(table, columns)))
+}
+
+/// The name of the file that a browser saves: letters, digits and hyphens of `label`.
+pub(super) fn file_name(label: &str) -> String {
+    let words = label.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    format!("{}.csv", words.join("-"))
+}
+
+/// A figure has a column for each of its numbers, as plain digits; what has no figure is empty.
+fn text(table: &Table, columns: &[bool]) -> String {
+    let suffixes: Vec<Vec<&str>> = columns
+        .iter()
+        .enumerate()
+        .map(|(column, holds_figures)| {
+            let cells = table.rows().iter().map(|row| row.cells[column].to_string());
+            let all: BTreeSet<&str> = cells
+                .filter(|_| *holds_figures)
+                .filter_map(|cell| Figure::of(&cell))
+                .flat_map(|figure| figure.suffixes().to_vec())
+                .collect();
+            ["low", "high", "sd"].into_iter().filter(|suffix| all.contains(suffix)).collect()
+        })
+        .collect();
+    let header = table.header().iter().zip(&suffixes).flat_map(|(name, suffixes)| {
+        let name = name.to_string();
+        let more: Vec<String> = suffixes.iter().map(|suffix| format!("{name} {suffix}")).collect();
+        std::iter::once(name).chain(more)
+    });
+    let mut text = line(header);
+    for row in table.rows() {
+        let cells = row.cells.iter().zip(&suffixes).flat_map(|(cell, suffixes)| {
+            let printed = cell.to_string();
+            let figure = Figure::of(&printed);
+            let value = match &figure {
+                Some(figure) if columns_fit(figure, suffixes) => figure.value().to_owned(),
+                _ if printed == cell::NONE => String::new(),
+                _ => printed,
+            };
+            let more: Vec<String> =
+                suffixes.iter().map(|suffix| of(figure.as_ref(), suffix)).collect();
+            std::iter::once(value).chain(more)
+        });
+        text += &line(cells);
+    }
+    text
+}
+
+/// Whether no number of `figure` lacks a column.
+fn columns_fit(figure: &Figure, suffixes: &[&str]) -> bool {
+    figure.suffixes().iter().all(|suffix| suffixes.contains(suffix))
+}
+
+/// The number of `figure` that `suffix` names; empty without one.
+fn of(figure: Option<&Figure>, suffix: &str) -> String {
+    let number = figure.and_then(|figure| {
+        let place = figure.suffixes().iter().position(|one| *one == suffix)?;
+        figure.numbers().get(place + 1).cloned()
+    });
+    number.unwrap_or_default()
+}
+
+fn line(fields: impl IntoIterator<Item = String>) -> String {
+    let fields: Vec<String> = fields.into_iter().map(|text| field(&text)).collect();
+    fields.join(",") + "\r\n"
+}
+
+/// A field. What a spreadsheet would run as a formula gets an apostrophe before it; a number is none.
+fn field(text: &str) -> String {
+    let is_formula =
+        text.starts_with(['=', '+', '-', '@', '\t', '\r']) && Figure::of(text).is_none();
+    let text = if is_formula { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text
+    }
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(2 * text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_plain_digits_and_text_is_quoted_and_never_a_formula() {
+        let mut table = Table::new(["=group", "n", "OPA"]);
+        table.push(["a, \"b\"\nc", "1,234", "48.21 [46.10, 50.30]"]);
+        table.push(["=HYPERLINK(1)", "-5", "-"]);
+        table.push(["+x", "+6", "60.00 ± 10.00"]);
+        assert_eq!(
+            text(&table, &[false, true, true]),
+            "'=group,n,OPA,OPA low,OPA high,OPA sd\r\n\
+             \"a, \"\"b\"\"\nc\",1234,48.21,46.10,50.30,\r\n\
+             '=HYPERLINK(1),-5,,,,\r\n\
+             '+x,6,60.00,,,10.00\r\n"
+        );
+        assert_eq!(file_name("MVP_test: figures (2)"), "MVP_test-figures-2.csv");
+    }
+
+    #[test]
+    fn an_address_holds_no_character_that_html_or_a_browser_reads_as_more() {
+        let mut table = Table::new(["a\"<&#?ä//"]);
+        table.push(["1"]);
+        let address = address(&table, &[true]);
+        assert!(
+            address.starts_with("data:text/csv;charset=utf-8,a%22%22%3C%26%23%3F%C3%A4%2F%2F")
+                || address.contains("%22a%22%22%3C%26%23%3F%C3%A4%2F%2F%22%0D%0A1%0D%0A"),
+            "{address}"
+        );
+    }
+}
