@@ -163,15 +163,19 @@ pub(super) fn read_config(fields: &Value, file: &str) -> Result<AdapterConfig> {
 /// The projection that a target module names: `q_proj`, or with its path, as PEFT writes it for `all-linear`,
 /// `model.layers.3.self_attn.q_proj`. Whether the adapter has it in every layer is for its tensors to say.
 fn projection(module: &str) -> Option<Projection> {
-    let (path, name) = module.rsplit_once('.').unwrap_or(("", module));
-    let parts: Vec<&str> = path.split('.').filter(|part| !part.is_empty()).collect();
-    let is_layer = match &parts[..] {
-        [] => path.is_empty(),
-        [before @ .., "layers", number, "self_attn" | "mlp"] => {
-            ["", "model", "base_model.model.model"].contains(&&*before.join("."))
-                && number.parse::<u32>().is_ok()
+    let (is_layer, name) = match module.rsplit_once('.') {
+        None => (true, module),
+        Some((path, name)) => {
+            let parts: Vec<&str> = path.split('.').collect();
+            let is_layer = match &parts[..] {
+                [before @ .., "layers", number, "self_attn" | "mlp"] => {
+                    ["", "model", "base_model.model.model"].contains(&&*before.join("."))
+                        && number.parse::<u32>().is_ok()
+                }
+                _ => false,
+            };
+            (is_layer, name)
         }
-        _ => false,
     };
     Projection::ALL.into_iter().find(|projection| projection.name() == name).filter(|_| is_layer)
 }

@@ -5,8 +5,8 @@ use toml::Value;
 use crate::console::units;
 use crate::report::folder::Run;
 use crate::report::section::{Part, Section};
-use crate::report::table::Table;
 use crate::report::sections::about::of_recorded;
+use crate::report::table::Table;
 use crate::report::text::Text;
 
 /// Settings shown, with the key that holds each.
