@@ -3,21 +3,27 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use clap::{Args, ValueEnum};
 
+use crate::config::ModelSection;
 use crate::console::progress::Verbosity;
 use crate::console::wrap::{COLUMNS, wrap};
 use crate::console::{stdout, units};
-use crate::model::merge::{Merge, PROBES, Stored, merge as write_merged, read_shape};
+use crate::model::adapter;
+use crate::model::merge::{Merge, PROBES, Stored, merge as write_merged, refuse_foreign};
+use crate::session::base::Base;
 use crate::session::held;
 
 /// Merge an adapter into its base model: a full checkpoint in Hugging Face's layout.
 #[derive(Debug, Clone, Args)]
 pub struct MergeArgs {
-    /// Folder of the base model: config.json, tokenizer.json, *.safetensors
-    #[arg(long, value_name = "FOLDER")]
-    model: PathBuf,
+    /// Base model: a folder, a hub id (OWNER/NAME), or `embedded:tiny/model`, the one inside the binary
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// Branch, tag or commit of a model on the hub
+    #[arg(long, default_value = "main")]
+    revision: String,
     /// Folder of the adapter: adapter_config.json, adapter_model.safetensors
     #[arg(long, value_name = "FOLDER")]
     adapter: PathBuf,
@@ -59,19 +65,27 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
         StoredAs::Bf16 => Stored::As(DType::BF16),
         StoredAs::F16 => Stored::As(DType::F16),
     };
-    let (model, adapter, output) = (&*args.model, &*args.adapter, &*args.output);
+    let (adapter, output) = (&*args.adapter, &*args.output);
+    refuse_foreign(output)?;
+    let section =
+        ModelSection { path: args.model, revision: args.revision, ..ModelSection::default() };
+    let base = Base::load(&section, verbosity)?;
+    base.notes.iter().for_each(|note| verbosity.note(note));
+    // Before the weights, so that a wrong adapter costs no download.
+    adapter::load(adapter, &base.shape, None, &Device::Cpu)?;
     if !args.force {
-        held::refuse_merge(&model.display().to_string(), &read_shape(model)?)?;
+        held::refuse_merge(&section.path, &base.shape)?;
     }
     let mut progress = None;
-    let merged =
+    let merged = base.in_folder(|model| {
         write_merged(&Merge { model, adapter, output, stored, probes: &probes }, &mut |_, all| {
             progress
                 .get_or_insert_with(|| {
                     verbosity.progress("merge and compare", "tensors and layers", 0, all as u64)
                 })
                 .advance(1, &[]);
-        })?;
+        })
+    })?;
     drop(progress);
     if merged.is_earlier {
         verbosity.note(format!("`{}` already holds this merge", output.display()));

@@ -7,15 +7,17 @@ mod python_json;
 mod tags;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde_json::{Map, Value, json};
 
 use super::tokenizer::Tokenizer;
 use crate::data::format::fields::shorten;
+use crate::disk::read;
 use crate::error::InputError;
 
 /// Longest text of one conversation, in bytes.
@@ -24,6 +26,9 @@ const LONGEST_TEXT: usize = 64 << 20;
 /// Names in a list of templates: the one that transformers takes, and the one that it takes for a record with tools.
 const DEFAULT: &str = "default";
 const FOR_TOOLS: &str = "tool_use";
+
+/// Folder of templates by name, beside `chat_template.jinja`.
+pub const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
 
 /// Names under which a message holds the model's reasoning, the standard one first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -52,10 +57,11 @@ pub struct Variables {
 }
 
 impl ChatTemplate {
-    /// The template of a model folder, if it has one: `chat_template.jinja`, or `chat_template` of `tokenizer_config.json`, a
+    /// The template of a model folder, if it has one: `chat_template.jinja` with those of `additional`, name and content each, or `chat_template` of `tokenizer_config.json`, a
     /// text or a list of named ones. `name`: the folder, for messages.
     pub fn find(
         jinja: Option<&[u8]>,
+        additional: &[(&str, &[u8])],
         tokenizer_config: Option<&[u8]>,
         tokenizer: &Tokenizer,
         name: &str,
@@ -65,16 +71,27 @@ impl ChatTemplate {
             .unwrap_or_default();
         let in_config = format!("{name}/tokenizer_config.json: `chat_template`");
         let one = |source: String| vec![(DEFAULT.to_owned(), source)];
-        let (sources, name) = match (jinja, &config["chat_template"]) {
-            (Some(bytes), _) => {
-                let name = format!("{name}/chat_template.jinja");
-                let source = String::from_utf8(bytes.to_vec())
-                    .map_err(|_| InputError::new(format!("{name}: expected UTF-8 text")))?;
-                (one(source), name)
+        let text = |file: &str, bytes: &[u8]| {
+            String::from_utf8(bytes.to_vec())
+                .map_err(|_| InputError::new(format!("{name}/{file}: expected UTF-8 text")))
+        };
+        let mut files = Vec::new();
+        if let Some(bytes) = jinja {
+            files.push((DEFAULT.to_owned(), text("chat_template.jinja", bytes)?));
+        }
+        for (file, bytes) in additional {
+            let title = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
+            files.retain(|(known, _)| *known != title);
+            files.push((title.into_owned(), text(file, bytes)?));
+        }
+        let (sources, name) = match (&files[..], &config["chat_template"]) {
+            ([_, ..], _) if additional.is_empty() => (files, format!("{name}/chat_template.jinja")),
+            ([_, ..], _) => {
+                (files, format!("{name}: chat_template.jinja and {ADDITIONAL_TEMPLATES}/"))
             }
-            (None, Value::String(source)) => (one(source.clone()), in_config),
-            (None, Value::Array(list)) => (named(list, &in_config)?, in_config),
-            (None, _) => return Ok(None),
+            ([], Value::String(source)) => (one(source.clone()), in_config),
+            ([], Value::Array(list)) => (named(list, &in_config)?, in_config),
+            ([], _) => return Ok(None),
         };
         let mut template = Self::of_sources(sources, tokenizer, name)?;
         for key in ["unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] {
@@ -195,6 +212,20 @@ impl ChatTemplate {
         let bos = self.special.get("bos_token").and_then(Value::as_str);
         bos.is_some_and(|bos| rendered.starts_with(bos))
     }
+}
+
+/// The templates in the folder `additional_chat_templates` of the model folder `model`, by name below it, in the order of the names.
+pub fn additional_templates(model: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = read::folder(&model.join(ADDITIONAL_TEMPLATES))?;
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "jinja"));
+    files.sort();
+    let read = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        Ok((format!("{ADDITIONAL_TEMPLATES}/{name}"), bytes))
+    };
+    files.iter().map(|path| read(path)).collect()
 }
 
 /// The templates of a list, each with its name.
@@ -362,6 +393,7 @@ pub(crate) mod tests {
         let find = |jinja: Option<&str>, config: &str| {
             let found = ChatTemplate::find(
                 jinja.map(str::as_bytes),
+                &[],
                 Some(config.as_bytes()),
                 &tokenizer(),
                 "m",
@@ -381,18 +413,35 @@ pub(crate) mod tests {
     #[test]
     fn a_record_with_tools_takes_the_template_for_them() {
         let config = r#"{"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]}"#;
-        let found = ChatTemplate::find(None, Some(config.as_bytes()), &tokenizer(), "m");
+        let found = ChatTemplate::find(None, &[], Some(config.as_bytes()), &tokenizer(), "m");
         let found = found.unwrap().unwrap();
         let with = Variables { tools: Some(Vec::new()), ..Variables::default() };
         assert_eq!(found.render(&[], &with, true).unwrap(), "tools");
         assert_eq!(found.render(&[], &Variables::default(), true).unwrap(), "plain");
     }
 
+    /// As transformers 5.23: files come before tokenizer_config.json, and those of the folder beside the one file.
+    #[test]
+    fn templates_of_the_folder_stand_beside_the_default() {
+        let config = br#"{"chat_template": "ignored"}"#;
+        let tools: (&str, &[u8]) = ("additional_chat_templates/tool_use.jinja", b"tools");
+        let find = |jinja: Option<&[u8]>| {
+            ChatTemplate::find(jinja, &[tools], Some(config), &tokenizer(), "m").unwrap().unwrap()
+        };
+        let with = Variables { tools: Some(Vec::new()), ..Variables::default() };
+        let found = find(Some(b"plain"));
+        assert_eq!(found.render(&[], &with, true).unwrap(), "tools");
+        assert_eq!(found.render(&[], &Variables::default(), true).unwrap(), "plain");
+        let error = find(None).render(&[], &Variables::default(), true).unwrap_err();
+        assert!(error.to_string().contains("without a `default`; it has `tool_use`"), "{error}");
+    }
+
     #[test]
     fn a_list_without_a_default_names_what_it_has() {
         let config = r#"{"chat_template": [{"name": "rag", "template": "x"}, {"name": "tool_use", "template": "{% y"}]}"#;
         let find = |config: &str| {
-            ChatTemplate::find(None, Some(config.as_bytes()), &tokenizer(), "m").map(Option::unwrap)
+            ChatTemplate::find(None, &[], Some(config.as_bytes()), &tokenizer(), "m")
+                .map(Option::unwrap)
         };
         let broken = find(config).unwrap_err();
         assert!(broken.to_string().contains("not a template"), "{broken}");
@@ -416,7 +465,8 @@ pub(crate) mod tests {
         let config =
             serde_json::json!({"chat_template": source, "unk_token": {"content": "<unk>"}});
         let bytes = serde_json::to_vec(&config).unwrap();
-        let found = ChatTemplate::find(None, Some(&bytes), &tokenizer(), "m").unwrap().unwrap();
+        let found =
+            ChatTemplate::find(None, &[], Some(&bytes), &tokenizer(), "m").unwrap().unwrap();
         assert_eq!(
             found.render(&messages, &Variables::default(), false).unwrap(),
             "role:;thinking,role,reasoning,reasoning_content:hm;<unk>TrueTrue"

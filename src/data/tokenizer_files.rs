@@ -7,7 +7,7 @@ use tokenizers::AddedToken;
 use crate::config::TokenizerRules;
 use crate::data::tokenizer_config::{self, SpecialToken};
 use crate::data::transformers5;
-use crate::error::InputError;
+use crate::error::{InputError, shown};
 
 /// The bytes of a model folder's tokenizer files; none where a file is missing.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,7 +61,7 @@ pub(super) fn parts(files: &TokenizerFiles<'_>, name: &str) -> Result<Parts> {
     })?;
     inner.with_truncation(None).map_err(anyhow::Error::from_boxed)?;
     inner.with_padding(None);
-    override_flags(&mut inner, &tokenizer_config)?;
+    add_tokens(&mut inner, &tokenizer_config, name)?;
 
     let named = |key: &str| -> Result<Option<SpecialToken>> {
         let text = [&tokenizer_config, &special_tokens_map]
@@ -145,12 +145,18 @@ pub(super) fn merge_parts(merge: &Value) -> Option<(&str, &str)> {
     }
 }
 
-/// Gives the special tokens the flags that `added_tokens_decoder` of `tokenizer_config.json` has for them, as transformers does.
+/// Adds the tokens of `added_tokens_decoder` of `tokenizer_config.json` with their flags, in the order of their ids, as transformers does.
 ///
 /// Some copies of Llama-2 have `normalized: true` in `tokenizer.json`, under which `</s>` after a text is read as `<`, `/`, `s`, `>`.
-fn override_flags(tokenizer: &mut tokenizers::Tokenizer, tokenizer_config: &Value) -> Result<()> {
+///
+/// Refuses a token that `tokenizer.json` lacks and that would get another id than the file says: transformers gives it that other id.
+fn add_tokens(
+    tokenizer: &mut tokenizers::Tokenizer,
+    tokenizer_config: &Value,
+    name: &str,
+) -> Result<()> {
     let Some(decoder) = tokenizer_config["added_tokens_decoder"].as_object() else { return Ok(()) };
-    let tokens: Vec<AddedToken> = decoder
+    let mut tokens: Vec<(u32, AddedToken)> = decoder
         .iter()
         .filter_map(|(id, token)| {
             Some((
@@ -158,10 +164,31 @@ fn override_flags(tokenizer: &mut tokenizers::Tokenizer, tokenizer_config: &Valu
                 serde_json::from_value::<AddedToken>(token.clone()).ok()?,
             ))
         })
-        .filter(|(id, token)| token.special && tokenizer.token_to_id(&token.content) == Some(*id))
-        .map(|(_, token)| token)
         .collect();
-    tokenizer.add_special_tokens(tokens).map_err(anyhow::Error::from_boxed)?;
+    tokens.sort_by_key(|(id, _)| *id);
+    for (id, token) in tokens {
+        let content = token.content.clone();
+        let is_new = tokenizer.token_to_id(&content).is_none();
+        let added = match token.special {
+            true => tokenizer.add_special_tokens([token]),
+            false => tokenizer.add_tokens([token]),
+        };
+        added.map_err(anyhow::Error::from_boxed)?;
+        let given = tokenizer.token_to_id(&content);
+        if is_new && given != Some(id) {
+            let content = shown(&content);
+            return Err(InputError::new(format!(
+                "{name}/tokenizer_config.json: `added_tokens_decoder` has `{content}` with the id {id}, and tokenizer.json has no such token"
+            ))
+            .hint(match given {
+                Some(given) => format!(
+                    "transformers adds it with the id {given}; save the tokenizer again with `save_pretrained(FOLDER)`"
+                ),
+                None => "save the tokenizer again with transformers, `save_pretrained(FOLDER)`".to_owned(),
+            })
+            .into());
+        }
+    }
     Ok(())
 }
 
@@ -211,6 +238,31 @@ mod tests {
         }
         assert_eq!(tiny("{}", object, "{}").unwrap().bos_id(), Some(1));
         assert_eq!(tiny(text, "{}", "{}").unwrap().bos_id(), None);
+    }
+
+    /// As transformers 5.23 and 4: what tokenizer.json lacks is added, with the next free ids.
+    #[test]
+    fn tokens_that_tokenizer_json_lacks_are_added_and_one_of_another_id_is_refused() {
+        let with = |tokens: &str| {
+            let config =
+                format!(r#"{{"eos_token": "</s>", "added_tokens_decoder": {{{tokens}}}}}"#);
+            tiny(&config, "{}", "{}")
+        };
+        let token = |id: usize, content: &str, special: bool| {
+            format!(
+                r#""{id}": {{"content": "{content}", "special": {special}, "lstrip": false, "rstrip": false, "single_word": false, "normalized": false}}"#
+            )
+        };
+        let next = with("").unwrap().library().get_vocab_size(true);
+        let tokens = [token(next + 1, "<|b|>", false), token(next, "<|a|>", true)].join(", ");
+        let tokenizer = with(&tokens).unwrap();
+        let ids = tokenizer.encode("<|b|><|a|>", false).unwrap();
+        assert_eq!(ids, [next as u32 + 1, next as u32]);
+        assert_eq!(tokenizer.encoder().encode("<|b|><|a|>", false).unwrap(), ids);
+        let error = with(&token(next + 5, "<|a|>", true)).err().unwrap();
+        assert!(error.to_string().contains("`<|a|>` with the id"), "{error}");
+        let remedy = InputError::of(&error).unwrap().remedy().unwrap();
+        assert!(remedy.contains(&format!("with the id {next};")), "{remedy}");
     }
 
     #[test]

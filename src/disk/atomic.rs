@@ -29,7 +29,7 @@ pub fn write(
     written().with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Writes the folder `path` with `files` in it like [`write()`], replacing an older folder.
+/// Writes the folder `path` with `files` in it like [`write()`], replacing an older folder. A name may have folders.
 ///
 /// A program killed between the removal of the old folder and the rename leaves neither; the next run writes the folder
 /// again.
@@ -37,7 +37,14 @@ pub fn write_folder(path: &Path, files: &[(String, Vec<u8>)]) -> anyhow::Result<
     let written = || -> anyhow::Result<()> {
         let partial = Partial::folder(path)?;
         for (name, bytes) in files {
-            fill_file(&partial.path.join(name), |out| Ok(out.write_all(bytes)?))?;
+            let file = partial.path.join(name);
+            if name.contains('/') {
+                fs::create_dir_all(folder_of(&file))?;
+            }
+            fill_file(&file, |out| Ok(out.write_all(bytes)?))?;
+            if name.contains('/') {
+                sync_folder(&file)?;
+            }
         }
         sync_folder(&partial.path.join("."))?;
         if path.exists() {

@@ -23,6 +23,7 @@ use super::shard::{Entry, Shard};
 use super::streamed::next_logits;
 use super::weights::{self, Checkpoint};
 use crate::bail_input;
+use crate::data::chat;
 use crate::data::tokenizer::Tokenizer;
 use crate::disk::{atomic, digest, read, seal};
 use crate::error::InputError;
@@ -129,9 +130,7 @@ pub fn bound(dtype: DType) -> f64 {
 /// differ by more than [`bound`].
 pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Merged> {
     let Merge { model, adapter: adapter_folder, output, .. } = *merge;
-    if output.exists() && !output.join(RECORD_FILE).exists() {
-        return Err(already_exists(output).into());
-    }
+    refuse_foreign(output)?;
     let (shape, config_text) = read_config(model)?;
     if shape.tied {
         Checkpoint::open(model, DType::F32, &Device::Cpu)?.accept_tied_head()?;
@@ -237,9 +236,18 @@ fn earlier(merge: &Merge<'_>, adapter: &Adapter) -> Result<Merged> {
     atomic::sweep_of(merge.output)?;
     let refused = || already_exists(merge.output);
     let record = Record::read(merge.output)?.ok_or_else(refused)?;
-    let is_same =
-        record.key == key(merge, adapter)? && record.weights == weights::digest(merge.output)?;
-    let dtype = record.dtype.parse().ok().filter(|_| is_same).ok_or_else(refused)?;
+    if record.key != key(merge, adapter)? {
+        return Err(refused().into());
+    }
+    if record.weights != weights::digest(merge.output)? {
+        return Err(InputError::new(format!(
+            "output folder `{}` holds this merge, but its weights or its config.json have changed since",
+            merge.output.display()
+        ))
+        .hint("remove the folder to merge again, or give another with `--output`")
+        .into());
+    }
+    let dtype = record.dtype.parse().map_err(|_| refused())?;
     let Record { tensors, changed, files, bytes, difference, .. } = record;
     Ok(Merged { tensors, changed, files, bytes, dtype, difference, is_earlier: true })
 }
@@ -249,9 +257,12 @@ fn already_exists(output: &Path) -> InputError {
         .hint("give another folder with `--output`")
 }
 
-/// The shape of the model in a folder.
-pub fn read_shape(model: &Path) -> Result<Shape> {
-    Ok(read_config(model)?.0)
+/// Refuses an output that exists and that no merge has written.
+pub fn refuse_foreign(output: &Path) -> Result<()> {
+    if output.exists() && !output.join(RECORD_FILE).exists() {
+        return Err(already_exists(output).into());
+    }
+    Ok(())
 }
 
 fn read_config(model: &Path) -> Result<(Shape, String)> {
@@ -372,6 +383,10 @@ fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Re
         if let Some(bytes) = read(name)? {
             put(name, &bytes)?;
         }
+    }
+    for (name, bytes) in chat::additional_templates(merge.model)? {
+        std::fs::create_dir_all(folder.join(chat::ADDITIONAL_TEMPLATES))?;
+        put(&name, &bytes)?;
     }
     let index = read(INDEX_FILE)?.filter(|_| !merge.model.join("model.safetensors").is_file());
     let Stored::As(dtype) = merge.stored else {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::bail_input;
 use crate::config::{DataSection, ModelSection, PromptFormat, TokenizerRules};
 use crate::console::progress::Verbosity;
-use crate::data::chat::ChatTemplate;
+use crate::data::chat::{self, ChatTemplate};
 use crate::data::file;
 use crate::data::format::Prompts;
 use crate::data::pair::{Loaded, Pair};
@@ -24,6 +24,7 @@ use crate::model::decoder::Decoder;
 use crate::model::shape::Shape;
 use crate::model::weights;
 use crate::presets;
+use crate::session::generation_config;
 use crate::session::hub_model;
 use crate::session::source::ModelSource;
 
@@ -110,15 +111,30 @@ impl Base {
                 tokenizer_files.push((name.to_owned(), bytes.into_owned()));
             }
         }
+        if let Some(folder) = source.folder() {
+            tokenizer_files.extend(chat::additional_templates(folder)?);
+        }
+        let additional: Vec<_> = tokenizer_files
+            .iter()
+            .filter(|(name, _)| name.starts_with(chat::ADDITIONAL_TEMPLATES))
+            .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+            .collect();
         let file = |name: &str| {
             let named = tokenizer_files.iter().find(|(known, _)| known == name);
             named.map(|(_, bytes)| bytes.as_slice())
         };
         let (jinja, tokenizer_config) =
             (file("chat_template.jinja"), file("tokenizer_config.json"));
-        let template = ChatTemplate::find(jinja, tokenizer_config, &tokenizer, path)?;
+        let template = ChatTemplate::find(jinja, &additional, tokenizer_config, &tokenizer, path)?;
         let rules = section.tokenizer;
-        Ok(Self { source, shape, tokenizer, template, tokenizer_files, notes, rules, hub })
+        if let Some(bytes) = source.file("generation_config.json")? {
+            // One that is no JSON is refused below.
+            let config = serde_json::from_slice(&bytes).unwrap_or_default();
+            notes.extend(generation_config::unread(&config));
+        }
+        let base = Self { source, shape, tokenizer, template, tokenizer_files, notes, rules, hub };
+        base.eos_ids()?; // a verb that generates nothing refuses a wrong one too
+        Ok(base)
     }
 
     /// A line for the first of `pairs` for which transformers 5 makes other token ids; none if there is none.
@@ -182,18 +198,23 @@ impl Base {
         prompt::load(&bytes, file, &Prompts { format, template, ..Prompts::default() })
     }
 
-    /// Loads the model with its weights. Downloads those of a hub model; unpacks an embedded model into a temporary
-    /// folder, and removes the folder afterwards.
+    /// Loads the model with its weights.
     ///
     /// Returns the model and the digest of its files.
     pub fn open(&self, dtype: DType, device: &Device) -> Result<(Decoder, String)> {
-        let load =
-            |folder: &Path| Ok((Decoder::load(folder, dtype, device)?, weights::digest(folder)?));
+        self.in_folder(|folder| {
+            Ok((Decoder::load(folder, dtype, device)?, weights::digest(folder)?))
+        })
+    }
+
+    /// Calls `read` with the folder of all files of the model. Downloads the weights of a hub model; unpacks an embedded model into a
+    /// temporary folder, and removes the folder afterwards.
+    pub fn in_folder<T>(&self, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         match &self.source {
-            ModelSource::Folder(folder) => load(folder),
+            ModelSource::Folder(folder) => read(folder),
             ModelSource::Hub(model) => {
                 hub_model::fetch_weights(&self.hub, model)?;
-                load(&model.folder)
+                read(&model.folder)
             }
             ModelSource::Embedded(files) => {
                 let place = tempfile::Builder::new()
@@ -203,11 +224,11 @@ impl Base {
                 for (name, bytes) in files {
                     atomic::write(&place.path().join(name), |out| Ok(out.write_all(bytes)?))?;
                 }
-                let opened = load(place.path());
+                let done = read(place.path());
                 place
                     .close()
                     .context("cannot remove the temporary folder of the embedded model")?;
-                opened
+                done
             }
         }
     }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
+use crate::data::chat::ADDITIONAL_TEMPLATES;
 use crate::error::InputError;
 use crate::hub::name::{Kind, Repository};
 use crate::hub::{self, Hub, HubModel, Snapshot};
-use crate::model::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names};
+use crate::model::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names, without_index};
 
 /// Files that every model has.
 const NEEDED: [&str; 2] = ["config.json", "tokenizer.json"];
@@ -29,7 +30,13 @@ pub fn find(hub: &Hub, id: &str, revision: &str) -> Result<HubModel> {
         refuse_unusable(&repository, names)?;
     }
     let optional = OPTIONAL.into_iter().filter(|name| snapshot.lists(name));
-    for name in NEEDED.into_iter().chain(optional) {
+    let templates =
+        snapshot.names().unwrap_or_default().iter().map(String::as_str).filter(|name| {
+            let below =
+                name.strip_prefix(ADDITIONAL_TEMPLATES).and_then(|name| name.strip_prefix('/'));
+            below.is_some_and(|name| name.ends_with(".jinja") && !name.contains('/'))
+        });
+    for name in NEEDED.into_iter().chain(optional).chain(templates) {
         hub.fetch(&snapshot, name)?;
     }
     hub.at(&snapshot)
@@ -84,6 +91,9 @@ fn refuse_unusable(repository: &Repository, names: &[String]) -> Result<(), Inpu
     if has(WEIGHTS_FILE) || has(INDEX_FILE) {
         return Ok(());
     }
+    if let Some(refused) = without_index(&repository.to_string(), names) {
+        return Err(refused);
+    }
     let error =
         InputError::new(format!("{repository} has no `{WEIGHTS_FILE}` and no `{INDEX_FILE}`"));
     let old = names.iter().find(|name| name.ends_with(".bin") || name.ends_with(".pth"));
@@ -113,6 +123,8 @@ mod tests {
         let with = |more: &[&'static str]| hint(&[&base[..], more].concat());
         assert_eq!(with(&["model.safetensors"]), Ok(()));
         assert_eq!(with(&["model.safetensors.index.json", "pytorch_model.bin"]), Ok(()));
+        let (message, _) = with(&["model-00001-of-00002.safetensors"]).unwrap_err();
+        assert!(message.contains("for its shards: 1 of 2"), "{message}");
         let (message, remedy) = with(&["pytorch_model-00001-of-00002.bin"]).unwrap_err();
         assert!(message.contains("has no `model.safetensors`"), "{message}");
         assert!(remedy.contains("save_pretrained"), "{remedy}");

@@ -5,6 +5,7 @@
 //! no caller can forget a step.
 
 pub mod base;
+mod generation_config;
 pub mod held;
 pub mod hub_model;
 pub mod inputs;

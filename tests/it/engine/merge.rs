@@ -126,7 +126,7 @@ fn what_cannot_be_merged_is_refused_and_nothing_is_written() {
     let other = path("adapters/tiny-gqa-nonzero");
     refused(&merge(&tiny, &other, &output, &[]), &output, &["another shape"]);
     let nowhere = folder.path().join("nowhere");
-    refused(&merge(&nowhere, &adapter, &output, &[]), &output, &["config.json", "hint: "]);
+    refused(&merge(&nowhere, &adapter, &output, &[]), &output, &["does not exist", "hint: "]);
     refused(&merge(&tiny, &nowhere, &output, &[]), &output, &["adapter_config.json"]);
     refused(&merge(&tiny, &adapter, &output, &["--dtype", "int4"]), &output, &["int4"]);
     std::fs::create_dir(&output).unwrap();
@@ -173,5 +173,6 @@ fn merges_into_one_folder_at_once_all_end_with_the_whole_model() {
     std::fs::write(output.join("model.safetensors"), changed).unwrap();
     let other = merge(&tiny, &adapter, &output, &[]);
     assert_eq!(other.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&other.stderr).contains("already exists"));
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(said.contains("have changed since") && said.contains("hint: remove"), "{said}");
 }

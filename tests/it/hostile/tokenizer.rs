@@ -37,7 +37,7 @@ fn read(files: &[Vec<u8>; 4], text: &str) -> TestCaseResult {
         tokenizer.encoder().encode(text, true)?;
         tokenizer.decode(&ids, false)?;
         tokenizer.decode(&[0, 5, 511, u32::MAX], true)?;
-        ChatTemplate::find(None, files.tokenizer_config, &tokenizer, NAME).map(|_| ())
+        ChatTemplate::find(None, &[], files.tokenizer_config, &tokenizer, NAME).map(|_| ())
     })
 }
 
