@@ -17,7 +17,8 @@ pub(super) const HUB: Peer =
     Peer { name: "the hub", check: "the network, HF_ENDPOINT and SSL_CERT_FILE" };
 /// Longest list of files that is read, in bytes.
 const LONGEST_LIST: u64 = 64 << 20;
-/// Most redirects within the hub that are followed for one file.
+/// Most redirects within the hub, relative or with its own address,
+/// that are followed for one file.
 const MOST_REDIRECTS: usize = 5;
 
 /// Sends requests to one hub.
@@ -79,31 +80,42 @@ impl Client {
         );
         let mut asked = address.clone();
         let mut patience = Patience::new(HUB, &what, self.verbosity);
-        // A renamed repository redirects within the hub. A redirect to another host already carries the tag.
+        let (mut linked_tag, mut linked_size) = (None, None);
+        // A renamed repository and a mirror redirect within the hub. A redirect to another host already carries the tag.
         for _ in 0..MOST_REDIRECTS {
             let response = self.ask(repository, &what, &mut patience, || self.head(&asked))?;
             let headers = response.headers();
-            match text(headers, "location") {
-                Some(within) if within.starts_with('/') && !within.starts_with("//") => {
-                    asked = format!("{}{within}", origin(&self.settings.endpoint));
-                }
-                _ => {
-                    let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
-                    let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
-                    let size = text(headers, "x-linked-size").or_else(|| {
-                        let whole = response.status().is_success();
-                        text(headers, "content-length").filter(|_| whole)
-                    });
-                    return match (etag.filter(|etag| is_tag(etag)), size.map(str::parse)) {
-                        (Some(etag), Some(Ok(size))) => {
-                            Ok(Remote { etag: etag.to_owned(), size, address })
-                        }
-                        _ => Err(anyhow!("{what}: the hub did not send its tag and size")),
-                    };
-                }
+            // The first answer with a tag or size of the file counts: a later one may be of the store behind it.
+            let own = |name: &str| text(headers, name).map(str::to_owned);
+            linked_tag = linked_tag.or_else(|| own("x-linked-etag"));
+            linked_size = linked_size.or_else(|| own("x-linked-size"));
+            let within = text(headers, "location").and_then(|location| self.within(location));
+            if let Some(within) = within.filter(|_| linked_tag.is_none() || linked_size.is_none()) {
+                asked = within;
+                continue;
             }
+            let etag = linked_tag.as_deref().or_else(|| text(headers, "etag"));
+            let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
+            let size = linked_size.as_deref().or_else(|| {
+                let whole = response.status().is_success();
+                text(headers, "content-length").filter(|_| whole)
+            });
+            return match (etag.filter(|etag| is_tag(etag)), size.map(str::parse)) {
+                (Some(etag), Some(Ok(size))) => Ok(Remote { etag: etag.to_owned(), size, address }),
+                _ => Err(anyhow!("{what}: the hub did not send its tag and size")),
+            };
         }
         bail!("{what}: expected at most {MOST_REDIRECTS} redirects")
+    }
+
+    /// The whole address of a redirect that stays on the hub; none for one to another host.
+    fn within(&self, location: &str) -> Option<String> {
+        let hub = origin(&self.settings.endpoint);
+        if location.starts_with('/') && !location.starts_with("//") {
+            return Some(format!("{hub}{location}"));
+        }
+        let is_hub = origin(location).eq_ignore_ascii_case(hub);
+        is_hub.then(|| location.to_owned())
     }
 
     /// The file's content from byte `from` on. With status 200 it is all of the content: the hub ignored `from`.

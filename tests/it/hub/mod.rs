@@ -230,6 +230,28 @@ fn a_repository_without_safetensors_is_refused_before_anything_is_fetched() {
 }
 
 #[test]
+fn a_redirect_with_the_hubs_own_address_is_followed_and_one_to_another_host_is_not() {
+    let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
+    hub.will("HEAD /org/tiny/resolve", Wrong::Redirect("127.0.0.1", ""));
+    succeed(&place, &hub, &[], &[("HF_TOKEN", TOKEN)]);
+    let followed = hub.requests("HEAD /stored/");
+    assert!(followed.len() == 1 && followed[0].ends_with("token"), "{followed:?}");
+
+    // The first answer's tag counts.
+    let place = self::place("org/tiny");
+    let tagged = "X-Repo-Commit: 1\r\nX-Linked-Etag: \"feed\"\r\n";
+    hub.will("HEAD /org/tiny/resolve", Wrong::Redirect("127.0.0.1", tagged));
+    succeed(&place, &hub, &[], &[]);
+    assert!(place.path("hf/hub/models--org--tiny/blobs/feed").exists());
+
+    let place = self::place("org/tiny");
+    hub.requests("");
+    hub.will("HEAD /org/tiny/resolve", Wrong::Redirect("localhost", ""));
+    assert_fails(&place, &hub, &[], &[("HF_TOKEN", TOKEN)], 1, &["did not send its tag and size"]);
+    assert_eq!(hub.requests("HEAD /stored/"), Vec::<String>::new());
+}
+
+#[test]
 fn what_passes_is_waited_for() {
     let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
     hub.will("/api/", Wrong::Status("429 Too Many Requests", "Retry-After: 1\r\n"))
@@ -419,4 +441,26 @@ fn a_hub_out_of_reach_leaves_the_cache() {
     }
     let said = succeed(&place, &hub, &[], &[]);
     assert!(said.contains("using the cache"), "{said}");
+}
+
+#[test]
+fn a_merge_takes_its_base_from_the_hub_and_a_wrong_adapter_costs_no_download() {
+    let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
+    let merge = |base: &str, adapter: &str, output: &str| {
+        let adapter = path("adapters").join(adapter);
+        let adapter = adapter.to_str().unwrap();
+        let words = ["merge", "--model", base, "--adapter", adapter, "--output", output, "-q"];
+        let mut command = place.mvpbench(&words);
+        command.env("HF_HOME", place.path("hf")).env("HF_ENDPOINT", &hub.endpoint);
+        command.env_remove("HF_HUB_OFFLINE").output().unwrap()
+    };
+    let refused = merge("org/tiny", "tiny-gqa-nonzero", "merged");
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(said(&refused).contains("another shape"), "{}", said(&refused));
+    assert_eq!(hub.requests("/stored/"), Vec::<String>::new());
+    let done = merge("org/tiny", "tiny-nonzero", "merged");
+    assert!(done.status.success(), "{}", said(&done));
+    let folder = path("models/tiny");
+    assert!(merge(folder.to_str().unwrap(), "tiny-nonzero", "same").status.success());
+    assert_eq!(place.bytes("merged/model.safetensors"), place.bytes("same/model.safetensors"));
 }

@@ -24,6 +24,8 @@ pub(super) struct Served {
 pub(super) enum Wrong {
     /// A status with these headers.
     Status(&'static str, &'static str),
+    /// A redirect to the file itself on this host name, with these headers.
+    Redirect(&'static str, &'static str),
     /// The connection is closed without an answer.
     Drop,
     /// The connection is closed after this many bytes of the body.
@@ -143,6 +145,10 @@ fn answer(
         Some(Wrong::Drop) => return Ok(()),
         Some(Wrong::Status(status, headers)) => {
             return head(status, &format!("{headers}Content-Length: 0\r\n"));
+        }
+        Some(Wrong::Redirect(host, headers)) => {
+            let to = format!("Location: http://{host}:{port}/stored{target}\r\n");
+            return head("307 Temporary Redirect", &format!("{headers}{to}Content-Length: 0\r\n"));
         }
         _ => {}
     }
