@@ -10,6 +10,9 @@ use crate::error::InputError;
 /// Beginning of the path of a file inside the binary.
 const EMBEDDED: &str = "embedded:";
 
+/// The model inside the binary.
+pub const MODEL: &str = "embedded:tiny/model";
+
 /// The names of the presets.
 pub const NAMES: &[&str] = &[
     "llama2-7b.toml",
@@ -79,9 +82,9 @@ pub fn read(path: &str) -> anyhow::Result<Cow<'static, [u8]>> {
         Ok(bytes) => Ok(Cow::Owned(bytes)),
         Err(error) => match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => {
-                Err(InputError::new(format!("`{path}`: no such file"))
-                    .hint(where_paths_start(path))
-                    .into())
+                let error = InputError::new(format!("`{path}`: no such file"));
+                let pattern = path.contains(['*', '?', '[']).then(|| matching(path));
+                Err(error.hint(pattern.unwrap_or_else(|| where_paths_start(path).into())).into())
             }
             ErrorKind::IsADirectory => {
                 Err(InputError::new(format!("`{path}`: expected a file, found a folder")).into())
@@ -137,6 +140,22 @@ fn nothing_embedded(path: &str) -> InputError {
     let names: Vec<_> = names().map(|name| format!("`{name}`")).collect();
     InputError::new(format!("`{path}`: no such file in this binary"))
         .hint(format!("it has {}", names.join(", ")))
+}
+
+/// The hint for a pattern: the files to list in its place.
+fn matching(pattern: &str) -> String {
+    const SHOWN: usize = 12;
+    let found = glob::glob(pattern).into_iter().flatten().filter_map(Result::ok);
+    let files: Vec<_> = found.filter(|path| path.is_file()).collect();
+    let names: Vec<_> =
+        files.iter().take(SHOWN).map(|path| format!("`{}`", path.display())).collect();
+    match (&names[..], files.len().saturating_sub(SHOWN)) {
+        ([], _) => "patterns are not read: list the files; this one matches no file".to_owned(),
+        (names, 0) => format!("patterns are not read: list the files: {}", names.join(", ")),
+        (names, more) => {
+            format!("patterns are not read: list the files: {} and {more} more", names.join(", "))
+        }
+    }
 }
 
 fn where_paths_start(path: &str) -> &'static str {
@@ -231,6 +250,12 @@ mod tests {
             message("embedded:tiny/data"),
             "`embedded:tiny/data`: expected a file, found a folder"
         );
+        let hint = |path: &str| {
+            InputError::of(&read(path).unwrap_err()).unwrap().remedy().unwrap().to_owned()
+        };
+        let listed = "patterns are not read: list the files: `configs/llama2-13b-chat.toml`, `configs/llama2-13b.toml`";
+        assert_eq!(hint("configs/llama2-13b*.toml"), listed);
+        assert!(hint("configs/*.jsonl").ends_with("this one matches no file"));
         assert!(read("Cargo.toml").unwrap().starts_with(b"[package]"));
     }
 }

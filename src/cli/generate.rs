@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::Device;
-use clap::Args;
-use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 
+use crate::cli::whole_number;
 use crate::config::{Dtype, LoraSection, ModelSection, PromptFormat};
 use crate::console::interrupt::{self, Interrupted};
 use crate::console::progress::Verbosity;
@@ -28,8 +29,9 @@ use crate::session::held;
 
 /// Generate answers to prompts, with or without an adapter: one JSON object a line, in the order of the prompts.
 #[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("asked").required(true).args(["prompt", "prompts"])))]
 pub struct GenerateArgs {
-    /// Model: a folder, a hub id (OWNER/NAME), or `embedded`, the tiny one inside the binary
+    /// Model: a folder, a hub id (OWNER/NAME), or `embedded:tiny/model`, the one inside the binary
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// Branch, tag or commit of a model on the hub
@@ -43,12 +45,7 @@ pub struct GenerateArgs {
     merge: bool,
     /// Prompts: JSONL, a JSON array or Parquet of records with `prompt` (a text or messages), of pairs, or of MVPBench
     /// records; or a .txt file with one prompt a line
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present = "prompt",
-        conflicts_with = "prompt"
-    )]
+    #[arg(long, value_name = "FILE")]
     prompts: Option<String>,
     /// Text of a prompt; may be repeated
     #[arg(long, value_name = "TEXT")]
@@ -60,26 +57,26 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Most tokens of an answer
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_most(1 << 24))]
+    #[arg(long, value_name = "N", default_value_t = 256, allow_negative_numbers = true, value_parser = at_most(1 << 24))]
     max_new_tokens: usize,
     /// Draw tokens from the model's distribution, its logits divided by T; 0: take the most probable token
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true, value_parser = temperature)]
     temperature: f64,
     /// Draw from the most probable tokens that together reach probability P
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true, value_parser = share)]
     top_p: f64,
     /// Draw from the K most probable tokens; 0: from all
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true, value_parser = at_most(1 << 24))]
     top_k: usize,
     /// Seed of the draws; an answer depends on it and on the prompt's position, not on the batch
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = whole_number)]
     seed: u64,
     /// End an answer before this text; may be repeated
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     stop: Vec<String>,
     /// Answers to generate at once; by default 16 on the CPU and 64 on a GPU, fewer if memory is short. Changes speed
     /// and memory; on a GPU also answers in which two tokens are about equally probable
-    #[arg(long, value_name = "N", value_parser = at_most(1 << 16))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_most(1 << 16))]
     batch: Option<usize>,
     /// Number type of the weights; auto is bf16 on a GPU and f32 on the CPU. The CPU computes in f32 only
     #[arg(long, value_name = "DTYPE", value_parser = dtype_named(), default_value = "auto")]
@@ -118,13 +115,9 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
         return Err(already_exists(output).into());
     }
     let device = machine::device(&args.device)?;
-    let path = match args.model.as_str() {
-        "embedded" => "embedded:tiny/model".to_owned(),
-        path => path.to_owned(),
-    };
     let base = Base::load(
         &ModelSection {
-            path,
+            path: args.model.clone(),
             revision: args.revision.clone(),
             dtype: args.dtype,
             ..ModelSection::default()
@@ -220,8 +213,27 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
 }
 
 /// Parses a number up to `most`.
-fn at_most(most: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(0..=most)
+fn at_most(most: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| match text.parse() {
+        Ok(number) if number <= most => Ok(number),
+        _ => Err(format!("expected a whole number from 0 to {most}, got `{text}`")),
+    }
+}
+
+/// Parses a temperature.
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() && x >= 0.0 => Ok(x),
+        _ => Err(format!("a temperature must be at least 0, got `{text}`")),
+    }
+}
+
+/// Parses a probability that is not 0.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x > 0.0 && x <= 1.0 => Ok(x),
+        _ => Err(format!("a probability must be above 0 and at most 1, got `{text}`")),
+    }
 }
 
 fn already_exists(output: &Path) -> InputError {

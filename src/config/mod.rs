@@ -233,6 +233,13 @@ impl RunConfig {
     }
 }
 
+/// The preset of that name but for a folder, the case and the ending.
+fn meant(typed: &str) -> Option<&'static str> {
+    let name = Path::new(typed).file_name()?.to_str()?.to_lowercase();
+    let stem = name.trim_end_matches(".toml");
+    presets::NAMES.iter().copied().find(|known| known.trim_end_matches(".toml") == stem)
+}
+
 /// The text of a configuration file or preset.
 fn find(path_or_preset: &str) -> anyhow::Result<(String, ConfigOrigin)> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
@@ -244,7 +251,10 @@ fn find(path_or_preset: &str) -> anyhow::Result<(String, ConfigOrigin)> {
                 None => Err(InputError::new(format!(
                     "`{path_or_preset}`: no such file, and no preset of that name"
                 ))
-                .hint(format!("the presets are {}", keys::quoted(presets::NAMES)))
+                .hint(match meant(path_or_preset) {
+                    Some(preset) => format!("did you mean `{preset}`?"),
+                    None => format!("the presets are {}", keys::quoted(presets::NAMES)),
+                })
                 .into()),
             }
         }

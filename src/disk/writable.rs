@@ -22,8 +22,14 @@ pub fn check(folder: &Path) -> Result<()> {
         match there.symlink_metadata() {
             Ok(_) if !there.is_dir() => return refused(there, "not a folder".to_owned()),
             Ok(_) => {
-                let made = access(there).and_then(|()| make(&absolute, there));
-                return made.or_else(|error| refused(there, error.to_string()));
+                if let Err(error) = access(there) {
+                    return refused(there, error.to_string());
+                }
+                return make(&absolute, there).or_else(|error| match error.kind() {
+                    // The folder is there, so that this is said of the new one in it.
+                    ErrorKind::NotFound => refused(there, "it takes no new folder".to_owned()),
+                    _ => refused(there, error.to_string()),
+                });
             }
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
@@ -76,7 +82,8 @@ mod tests {
         let long = folder.path().join("n".repeat(300));
         assert!(check(&long.join("run")).unwrap_err().to_string().contains("too long"));
         if Path::new("/proc/self").exists() {
-            assert!(check(Path::new("/proc/mvpbench/run")).is_err(), "no folder can be made there");
+            let error = check(Path::new("/proc/mvpbench/run")).unwrap_err().to_string();
+            assert!(error.ends_with("`/proc`: it takes no new folder"), "{error}");
         }
         #[cfg(unix)]
         {

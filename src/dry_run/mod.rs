@@ -265,7 +265,7 @@ fn fit(config: &RunConfig, estimate: &Estimate, card: &Card) -> String {
         Activations::Recompute => &[(Keep::Inputs, "recompute")],
     };
     let mut fitting = ways.iter().map(|(keep, name)| (estimate.memory(*keep).peak(), *name));
-    let least = fitting.clone().last();
+    let least = fitting.clone().next_back();
     let fits = fitting.find(|(needed, _)| *needed <= there);
     let verdict = if fits.is_some() { "it fits" } else { "it does not fit" };
     let (needed, name) = fits.or(least).unwrap_or_default();

@@ -103,6 +103,17 @@ fn refuse_no_checkpoint(checkpoint: &Path, output: &Path) -> Result<()> {
     let is_run = [Purpose::Run, Purpose::Evaluation]
         .iter()
         .any(|purpose| Paths::of(checkpoint).config(*purpose).exists());
+    if checkpoint.join("adapter_config.json").exists() && !checkpoint.join(MANIFEST_FILE).exists() {
+        let run = checkpoint.parent().filter(|run| Paths::of(run).config(Purpose::Run).exists());
+        let resume = run.map_or_else(String::new, |run| {
+            format!("; `--output {}` without `--resume` resumes its run", run.display())
+        });
+        return Err(InputError::new(format!(
+            "`--resume {shown}` is the folder of an adapter, not of a checkpoint"
+        ))
+        .hint(format!("`--set lora.init_from={shown}` starts a new run from the adapter{resume}"))
+        .into());
+    }
     let what = if !checkpoint.is_dir() {
         format!("`--resume {shown}`: there is no such folder")
     } else if is_run {

@@ -29,6 +29,14 @@ impl ModelSource {
         if let Some(files) = presets::embedded_folder(path) {
             return Ok(Self::Embedded(files));
         }
+        if ["embedded", "builtin", "tiny", "embedded:tiny"].contains(&path)
+            && !Path::new(path).exists()
+        {
+            let error = InputError::new(format!("model folder `{path}` does not exist"));
+            return Err(error
+                .hint(format!("the model inside the binary is `{}`", presets::MODEL))
+                .into());
+        }
         if path.starts_with("embedded:") {
             // Fails with an error that lists what the binary has.
             presets::read(&format!("{}/config.json", path.trim_end_matches('/')))?;

@@ -71,7 +71,7 @@ impl GenerationSettings {
         }
         let Some(sampling) = &self.sampling else { return Ok(()) };
         if !(sampling.temperature.is_finite() && sampling.temperature > 0.0) {
-            bail_input!("`temperature` must be a positive number, got `{}`", sampling.temperature);
+            bail_input!("`temperature` must be above 0, got `{}`", sampling.temperature);
         }
         if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
             bail_input!("`top_p` must be above 0 and at most 1, got `{}`", sampling.top_p);

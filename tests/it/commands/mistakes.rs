@@ -316,7 +316,7 @@ fn seeds_a_preset_and_lengths_that_are_none_are_refused_with_what_was_expected()
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(part), "{said}");
     }
-    let all = ["generate", "--model", "embedded", "--prompt", "a", "--max-new-tokens"];
+    let all = ["generate", "--model", "embedded:tiny/model", "--prompt", "a", "--max-new-tokens"];
     for most in ["18446744073709551615", "99999999999", "-1"] {
         let output = place.mvpbench(&[&all[..], &[most]].concat()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -355,4 +355,89 @@ fn data_from_a_device_a_pipe_or_a_socket_is_refused_by_its_kind() {
     place.succeed(&["--config", "pipe"]);
     writer.join().unwrap();
     place.refuse(&["--config", "/dev/zero"], &["found a device", "hint: write what it gives"]);
+}
+
+#[track_caller]
+fn assert_verb_refused(place: &Place, arguments: &[&str], parts: &[&str]) {
+    let output = place.mvpbench(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    parts.iter().for_each(|part| assert!(said.contains(part), "expected `{part}` in: {said}"));
+}
+
+#[test]
+fn options_of_generate_without_a_meaning_are_refused_with_what_was_expected() {
+    let place = place();
+    let model = ["generate", "--model", "embedded:tiny/model"];
+    let refused = |more: &[&str], parts: &[&str]| {
+        assert_verb_refused(&place, &[&model[..], more].concat(), parts);
+    };
+    refused(&[], &["--prompts <FILE>", "--prompt <TEXT>"]);
+    for (option, value, part) in [
+        ("--temperature", "-1", "must be at least 0, got `-1`"),
+        ("--temperature", "nan", "must be at least 0"),
+        ("--top-p", "-0.5", "must be above 0 and at most 1"),
+        ("--top-k", "-1", "expected a whole number from 0 to 16777216, got `-1`"),
+        ("--seed", "-1", "expected a whole number from 0"),
+        ("--batch", "-1", "expected a whole number from 0 to 65536"),
+        ("--stop", "", "--stop <TEXT>"),
+    ] {
+        refused(&["--prompt", "a", option, value], &[part]);
+    }
+    for name in ["embedded", "tiny", "builtin", "embedded:tiny"] {
+        let arguments = ["generate", "--prompt", "a", "--model", name];
+        assert_verb_refused(
+            &place,
+            &arguments,
+            &["the model inside the binary is `embedded:tiny/model`"],
+        );
+    }
+}
+
+#[test]
+fn a_preset_without_its_ending_and_an_adapter_as_a_checkpoint_have_their_hints() {
+    let place = place();
+    for typed in ["tiny", "./tiny.toml", "Tiny.toml"] {
+        place.refuse(&["--config", typed], &["hint: did you mean `tiny.toml`?"]);
+    }
+    place.succeed(&["--config", "config.toml"]);
+    place.refuse(
+        &["--config", "config.toml", "--resume", "run/adapter"],
+        &[
+            "`--resume run/adapter` is the folder of an adapter, not of a checkpoint",
+            "`--set lora.init_from=run/adapter` starts a new run",
+            "`--output run` without `--resume` resumes its run",
+        ],
+    );
+}
+
+#[test]
+fn patterns_keys_that_stand_twice_and_ids_beyond_the_vocabulary_are_refused() {
+    let place = place();
+    let record = r#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#;
+    place.write("train-1.jsonl", record);
+    place.write("train-2.jsonl", record);
+    assert_refused(
+        &place,
+        &["--set", "data.train=[\"train-*.jsonl\"]"],
+        &["patterns are not read: list the files: `train-1.jsonl`, `train-2.jsonl`"],
+    );
+    place.write("twice.jsonl", r#"{"prompt": "a", "chosen": "b", "chosen": "c", "rejected": "d"}"#);
+    assert_refused(
+        &place,
+        &["--set", "data.train=[\"twice.jsonl\"]"],
+        &["twice.jsonl:1: the key `chosen` stands twice"],
+    );
+    for name in ["tokenizer.json", "tokenizer_config.json", "config.json"] {
+        place.write(
+            &format!("other/{name}"),
+            std::fs::read(path("models/tiny").join(name)).unwrap(),
+        );
+    }
+    place.write("other/generation_config.json", r#"{"eos_token_id": [2, 99999]}"#);
+    assert_refused(
+        &place,
+        &["--set", "model.path=other"],
+        &["generation_config.json: `eos_token_id` must be"],
+    );
 }

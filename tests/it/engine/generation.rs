@@ -262,8 +262,16 @@ fn a_stop_string_ends_an_answer_before_it() {
 fn the_embedded_model_generates_and_a_chat_model_takes_its_template() {
     let place = Place::new();
     let prompts = "embedded:tiny/data/MVP_test.json";
-    let arguments =
-        ["generate", "--model", "embedded", "--prompts", prompts, "--max-new-tokens", "8", "-q"];
+    let arguments = [
+        "generate",
+        "--model",
+        "embedded:tiny/model",
+        "--prompts",
+        prompts,
+        "--max-new-tokens",
+        "8",
+        "-q",
+    ];
     let done = place.mvpbench(&arguments).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(String::from_utf8(done.stdout).unwrap().lines().count(), 89);
@@ -416,8 +424,8 @@ fn input_that_cannot_be_gone_on_from_is_refused() {
         ),
         (&["--prompt", "a", "--max-new-tokens", "0"], &["`max_new_tokens`"]),
         (&["--prompt", "a", "--batch", "0"], &["`batch`"]),
-        (&["--prompt", "a", "--temperature=-1"], &["`temperature`"]),
-        (&["--prompt", "a", "--temperature", "1", "--top-p", "0"], &["`top_p`"]),
+        (&["--prompt", "a", "--temperature=-1"], &["must be at least 0"]),
+        (&["--prompt", "a", "--temperature", "1", "--top-p", "0"], &["must be above 0"]),
         (&["--prompt", "a", "--top-k", "3"], &["`--temperature`", "hint: "]),
         (&["--prompt", "a", "--device", "tpu"], &["`--device`"]),
         (&["--prompt", "a", "--merge"], &["--adapter"]),
