@@ -3,7 +3,17 @@
 //! Long by the tests of what transformers' templates may do; the engine, tags and JSON have files of their own.
 
 mod engine;
+mod expressions;
+mod operators;
+mod python_compare;
+mod python_filters;
 mod python_json;
+mod python_numbers;
+mod python_order;
+mod python_strings;
+mod python_text;
+mod python_values;
+mod rewrite;
 mod tags;
 
 use std::io::{self, Write};

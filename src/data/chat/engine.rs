@@ -5,9 +5,10 @@ use std::io;
 use anyhow::{Context, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Rest, Value, ValueOrKwargs};
-use minijinja::{AutoEscape, Environment, ErrorKind, State};
+use minijinja::{AutoEscape, Environment, ErrorKind, State, machinery};
 
-use super::{python_json, tags};
+use super::python_values::text;
+use super::{operators, python_filters, python_json, rewrite, tags};
 use crate::data::format::fields::shorten;
 use crate::error::InputError;
 use crate::error::bounded::bounded;
@@ -31,8 +32,7 @@ const WIDEST_FORMAT: u64 = 100_000;
 /// An engine without templates: blocks on lines of their own leave no line behind, Python's methods, `tojson` and `raise_exception`.
 pub(super) fn environment() -> Result<Environment<'static>> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
-    environment.set_syntax(syntax);
+    environment.set_syntax(syntax()?);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(FUEL));
     environment.set_unknown_method_callback(|state, value, method, args| {
@@ -48,7 +48,13 @@ pub(super) fn environment() -> Result<Environment<'static>> {
             minijinja::filters::format(state, format, args)
         },
     );
+    environment.set_formatter(|out, _, value| match value.as_str() {
+        Some(text) => Ok(out.write_str(text)?),
+        None => Ok(out.write_str(&text(value)?)?),
+    });
     environment.add_filter("tojson", python_json::filter);
+    python_filters::add(&mut environment);
+    operators::add(&mut environment);
     environment.add_function(
         "raise_exception",
         |message: String| -> Result<(), minijinja::Error> {
@@ -56,6 +62,10 @@ pub(super) fn environment() -> Result<Environment<'static>> {
         },
     );
     Ok(environment)
+}
+
+fn syntax() -> Result<SyntaxConfig, minijinja::Error> {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()
 }
 
 /// Adds a template to `environment`. `name`: for messages.
@@ -71,16 +81,26 @@ pub(super) fn compile(
             "{name}: a template of {found} bytes, expected at most {LONGEST_SOURCE}"
         );
     }
-    let source = tags::without_generation(source);
+    let refused = |construct: String| {
+        InputError::new(format!(
+            "{name}: has {construct}, which is not rendered here as transformers does"
+        ))
+        .hint("write it otherwise, or render the pairs yourself, as plain strings")
+    };
+    let source = tags::as_the_engine_reads(source).map_err(refused)?;
+    let compile = || -> Result<()> {
+        let of_engine = |error| InputError::new(format!("{name}: not a template: {error}"));
+        let parsed = machinery::parse(&source, "template", syntax()?).map_err(of_engine)?;
+        let rewritten = rewrite::rewritten(&parsed).map_err(refused)?;
+        Ok(environment.add_template_owned(title, rewritten).map_err(of_engine)?)
+    };
     // The compiler goes as deep as an expression is long.
     let compiled = std::thread::scope(|scope| {
-        let compile = || bounded_for(name, || environment.add_template_owned(title, source));
         let thread = std::thread::Builder::new().stack_size(COMPILER_STACK);
-        Ok::<_, io::Error>(thread.spawn_scoped(scope, compile)?.join())
+        Ok::<_, io::Error>(thread.spawn_scoped(scope, || bounded_for(name, compile))?.join())
     });
     match compiled.context("cannot start a thread")? {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => crate::bail_input!("{name}: not a template: {error}"),
+        Ok(compiled) => compiled,
         Err(_) => crate::bail_input!("{name}: not a template"),
     }
 }
@@ -120,6 +140,7 @@ fn check_widths(format: &str, open: char) -> Result<(), minijinja::Error> {
 mod tests {
     use super::super::tests::template;
     use super::super::{Variables, message};
+    use super::{compile, environment};
 
     #[test]
     fn a_format_of_any_width_is_refused_and_other_numbers_are_not() {
@@ -135,6 +156,26 @@ mod tests {
         }
         assert_eq!(render("{{ '99999999999 %03d' | format(1) }}").unwrap(), "99999999999 001");
         assert_eq!(render("{{ '{0} 99999999999'.format(1) }}").unwrap(), "1 99999999999");
+    }
+
+    #[test]
+    fn a_template_renders_as_jinja2_does_or_is_refused() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/data/golden/jinja.json")).unwrap();
+        let mut wrong = Vec::new();
+        for row in golden["templates"].as_array().unwrap() {
+            let source = row[0].as_str().unwrap();
+            let mut engine = environment().unwrap();
+            let rendered = compile(&mut engine, "t".to_owned(), source, "t").ok().and_then(|()| {
+                let template = engine.get_template("t").ok()?;
+                template.render(minijinja::value::Serde(&golden["variables"])).ok()
+            });
+            let expected = row[1].as_str().filter(|_| row[2] == true);
+            if rendered.as_deref() != expected {
+                wrong.push(format!("{source}: {rendered:?}, expected {expected:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]

@@ -2,19 +2,18 @@
 
 use std::fmt::Write;
 
-use minijinja::value::{Kwargs, Value as Rendered};
-use minijinja::{Error, ErrorKind};
+use minijinja::Error;
+use minijinja::value::{Kwargs, Value as Rendered, ValueKind};
 use serde_json::Value;
+
+use super::python_values::{DEEPEST, Odd, is_dict, is_list, python_float, refused};
 
 /// Deepest indentation of one level, in characters.
 const WIDEST_INDENT: usize = 64;
 
 /// `value | tojson(indent=..., separators=..., ensure_ascii=..., sort_keys=...)`.
 pub(super) fn filter(value: &Rendered, options: Kwargs) -> Result<String, Error> {
-    let refused = |what: String| Error::new(ErrorKind::InvalidOperation, what);
-    if value.is_undefined() {
-        return Err(refused("`tojson` of a value that is not defined".to_owned()));
-    }
+    refuse_what_has_none(value, 0)?;
     let indent = match options.get::<Option<Rendered>>("indent")? {
         None => None,
         Some(text) if text.as_str().is_some() => text.as_str().map(str::to_owned),
@@ -44,6 +43,38 @@ pub(super) fn filter(value: &Rendered, options: Kwargs) -> Result<String, Error>
     let mut text = String::new();
     format.write(&value, 0, &mut text);
     Ok(text)
+}
+
+/// Refuses a value of which `json.dumps` makes nothing, or what a number of JSON is not.
+fn refuse_what_has_none(value: &Rendered, depth: usize) -> Result<(), Error> {
+    let is_finite = |value: &Rendered| f64::try_from(value.clone()).is_ok_and(f64::is_finite);
+    let what = match value.kind() {
+        ValueKind::Undefined => "a value that is not defined".to_owned(),
+        _ if depth > DEEPEST => format!("a value nested more than {DEEPEST} deep"),
+        _ if Odd::of(value).is_some() => Odd::of(value).map_or("", Odd::noun).to_owned(),
+        ValueKind::Number if !value.is_integer() && !is_finite(value) => {
+            "a number that is not finite".to_owned()
+        }
+        ValueKind::Map if is_dict(value) => {
+            for key in value.try_iter()?.checked() {
+                let key = key?;
+                if key.as_str().is_none() {
+                    return Err(refused(format!(
+                        "`tojson` of a mapping with the key `{key}`, which is no text"
+                    )));
+                }
+                refuse_what_has_none(&value.get_item(&key)?, depth + 1)?;
+            }
+            return Ok(());
+        }
+        ValueKind::Seq | ValueKind::Iterable if is_list(value) => {
+            let mut items = value.try_iter()?.checked();
+            return items.try_for_each(|item| refuse_what_has_none(&item?, depth + 1));
+        }
+        ValueKind::None | ValueKind::Bool | ValueKind::Number | ValueKind::String => return Ok(()),
+        other => format!("a {other}"),
+    };
+    Err(refused(format!("`tojson` of {what}")))
 }
 
 /// The options of `json.dumps`.
@@ -136,21 +167,6 @@ impl Format {
             }
         }
         text.push('"');
-    }
-}
-
-/// Python's `repr` of a float.
-fn python_float(float: f64) -> String {
-    let text = format!("{float:?}");
-    match text.split_once('e') {
-        None => text,
-        Some((digits, exponent)) => {
-            let (sign, exponent) = match exponent.strip_prefix('-') {
-                Some(exponent) => ('-', exponent),
-                None => ('+', exponent),
-            };
-            format!("{digits}e{sign}{exponent:0>2}")
-        }
     }
 }
 

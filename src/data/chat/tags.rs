@@ -1,54 +1,98 @@
 //! Template source -> the same source in the tags that the template engine has.
 
-/// The source with `{% generation %}` as a block without effect.
+use super::python_strings;
+
+/// The source with `{% generation %}` as a block without effect, and with Jinja2's line ends, raw blocks and string literals.
 ///
-/// The tag marks the assistant's text for a mask of tokens, which a preference pair has no use for. It writes nothing, and what is
-/// set within it is gone after it, as within `{% with %}`.
-pub(super) fn without_generation(source: &str) -> String {
+/// The tag `generation` marks the assistant's text for a mask of tokens, which a preference pair has no use for. It writes nothing,
+/// and what is set within it is gone after it, as within `{% with %}`. An error names what is refused.
+pub(super) fn as_the_engine_reads(source: &str) -> Result<String, String> {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
-    let mut rest = source;
+    let mut rest = source.as_str();
     while let Some(at) = rest.find('{') {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
+        let code = out.len();
         let length = match tag.as_bytes().get(1) {
-            Some(b'#') => tag.find("#}").map_or(tag.len(), |end| end + 2),
-            Some(b'{') => end_of_code(tag, "}}"),
-            Some(b'%') => end_of_code(tag, "%}"),
-            _ => 1,
+            Some(b'#') => copy(tag, tag.find("#}").map_or(tag.len(), |end| end + 2), &mut out),
+            Some(b'{') => code_of(tag, "}}", &mut out)?,
+            Some(b'%') => code_of(tag, "%}", &mut out)?,
+            _ => copy(tag, 1, &mut out),
         };
         let (tag, after) = tag.split_at(length);
         rest = after;
         match tag_name(tag) {
-            Some("generation") => out.push_str(&tag.replacen("generation", "with", 1)),
-            Some("endgeneration") => out.push_str(&tag.replacen("endgeneration", "endwith", 1)),
+            Some("generation") => out.replace_range(code.., &tag.replacen("generation", "with", 1)),
+            Some("endgeneration") => {
+                out.replace_range(code.., &tag.replacen("endgeneration", "endwith", 1));
+            }
             Some("raw") => {
-                out.push_str(tag);
                 let raw = end_of_raw(rest);
+                // Unlike any other tag, this one keeps the line end after it.
+                out.push_str(if rest.starts_with('\n') && !tag.ends_with("-%}") {
+                    "\n"
+                } else {
+                    ""
+                });
                 out.push_str(&rest[..raw]);
                 rest = &rest[raw..];
             }
-            _ => out.push_str(tag),
+            _ => {}
         }
     }
     out.push_str(rest);
-    out
+    Ok(out)
 }
 
-/// Length of a tag that ends with `close`, which does not count inside a string.
-fn end_of_code(tag: &str, close: &str) -> usize {
-    let (mut quote, mut escaped) = (None, false);
-    for (at, c) in tag.char_indices().skip(2) {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if tag[at..].starts_with(close) => return at + close.len(),
-            None if c == '"' || c == '\'' => quote = Some(c),
-            None => {}
+/// Copies the first `length` bytes, and returns how many they are.
+fn copy(tag: &str, length: usize, out: &mut String) -> usize {
+    out.push_str(&tag[..length]);
+    length
+}
+
+/// Copies a tag that ends with `close`, which does not count inside a string or brackets, and returns its length.
+fn code_of(tag: &str, close: &str, out: &mut String) -> Result<usize, String> {
+    let (mut at, mut open) = (2, 0_usize);
+    out.push_str(&tag[..at]);
+    while let Some(c) = tag[at..].chars().next() {
+        let length = match c {
+            _ if open == 0 && tag[at..].starts_with(close) => {
+                out.push_str(close);
+                return Ok(at + close.len());
+            }
+            '"' | '\'' => {
+                let literal = &tag[at..at + end_of_string(&tag[at..], c)];
+                python_strings::push_literal(literal, out)?;
+                literal.len()
+            }
+            c => {
+                match c {
+                    '{' | '(' | '[' => open += 1,
+                    '}' | ')' | ']' => open = open.saturating_sub(1),
+                    _ => {}
+                }
+                out.push(c);
+                c.len_utf8()
+            }
+        };
+        at += length;
+    }
+    Ok(tag.len())
+}
+
+/// Length of a string literal, with its quotes.
+fn end_of_string(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if c == quote => return at + c.len_utf8(),
+            _ => {}
         }
     }
-    tag.len()
+    text.len()
 }
 
 /// The one word of a tag such as `{%- raw -%}`; none if it has several, or is no such tag.
@@ -82,6 +126,8 @@ mod tests {
                 "{% set a = \"\\\"%}{% generation %}\" %}x",
                 "{% set a = \"\\\"%}{% generation %}\" %}x",
             ),
+            ("{{ {'a': {'b': 1}} }}{% generation %}", "{{ {'a': {'b': 1}} }}{% with %}"),
+            ("a\r\n{% raw %}\r\nb\rc{% endraw %}", "a\n{% raw %}\n\nb\nc{% endraw %}"),
             ("{# {% generation %} #}", "{# {% generation %} #}"),
             (
                 "{% raw %}{% generation %}{%- endraw %}{% generation %}",
@@ -94,7 +140,7 @@ mod tests {
             ("{# é", "{# é"),
             ("{% raw %}é", "{% raw %}é"),
         ] {
-            assert_eq!(without_generation(source), expected);
+            assert_eq!(as_the_engine_reads(source).as_deref(), Ok(expected), "{source}");
         }
     }
 }

@@ -172,7 +172,12 @@ pub(in crate::data) fn shorten(text: &str) -> String {
 
 /// Python's `str.strip`, which also takes the four ASCII separators.
 pub(in crate::data) fn strip(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
+    text.trim_matches(is_space)
+}
+
+/// Whether `str.strip` takes a character.
+pub(in crate::data) fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
 #[cfg(test)]
