@@ -46,7 +46,7 @@ const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 /// A model's chat template.
 ///
 /// `strftime_now` is not defined, though transformers has it: a prompt with today's date would differ tomorrow.
-/// Templates that ask for it fall back to a date of their own.
+/// Templates that ask for it fall back to a date of their own, which [`ChatTemplate::note`] says.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
@@ -67,8 +67,8 @@ pub struct Variables {
 }
 
 impl ChatTemplate {
-    /// The template of a model folder, if it has one: `chat_template.jinja` with those of `additional`, name and content each, or `chat_template` of `tokenizer_config.json`, a
-    /// text or a list of named ones. `name`: the folder, for messages.
+    /// The template of a model folder, if it has one: `chat_template.jinja` with those of `additional`, name and content each, or
+    /// `chat_template` of `tokenizer_config.json`, a text or a list of named ones. `name`: the folder, for messages.
     pub fn find(
         jinja: Option<&[u8]>,
         additional: &[(&str, &[u8])],
@@ -137,6 +137,17 @@ impl ChatTemplate {
             special.insert("bos_token".to_owned(), bos.into());
         }
         Ok(Self { environment: Arc::new(environment), name, listed, special })
+    }
+
+    /// A sentence about a template whose prompts transformers would date; none for any other.
+    pub fn note(&self) -> Option<String> {
+        let mut templates = self.environment.templates();
+        templates.any(|(_, template)| template.source().contains("strftime_now")).then(|| {
+            format!(
+                "{}: asks for today's date, which transformers gives it; here it has none, so that a prompt is the same tomorrow",
+                self.name
+            )
+        })
     }
 
     /// The text of some messages; with `add_generation_prompt` it ends where the assistant's answer begins.
@@ -307,6 +318,17 @@ pub(crate) mod tests {
         {% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}\
         {{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}\
         {{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}";
+
+    #[test]
+    fn a_template_that_asks_for_the_date_is_said_to_have_none() {
+        let of = |source: &str| {
+            ChatTemplate::new(source.into(), &tokenizer(), "m/chat_template.jinja".into()).unwrap()
+        };
+        let dated =
+            of("{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}2024{% endif %}");
+        assert!(dated.note().unwrap().starts_with("m/chat_template.jinja: asks for today's date"));
+        assert_eq!(of(LLAMA_2).note(), None);
+    }
 
     fn tokenizer() -> Tokenizer {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/models/tiny");

@@ -126,6 +126,7 @@ impl Base {
         let (jinja, tokenizer_config) =
             (file("chat_template.jinja"), file("tokenizer_config.json"));
         let template = ChatTemplate::find(jinja, &additional, tokenizer_config, &tokenizer, path)?;
+        notes.extend(template.as_ref().and_then(ChatTemplate::note));
         let rules = section.tokenizer;
         if let Some(bytes) = source.file("generation_config.json")? {
             // One that is no JSON is refused below.

@@ -42,7 +42,7 @@ fn is_drawn(node: Node<'_, '_>) -> bool {
     let only_charts = |node: Node<'_, '_>| {
         let folded = node.children().find(|child| child.has_tag_name("details"));
         let mut below = folded.unwrap_or(node).children().filter(Node::is_element).skip(1);
-        below.all(|part| has_class(part, &["grid"]))
+        below.all(|part| has_class(part, &["grid", "key"]))
     };
     node.ancestors().any(|above| {
         has_class(above, &["grid", "key", "tiles", "answers"])
