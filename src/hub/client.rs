@@ -9,7 +9,7 @@ use crate::error::InputError;
 use crate::hub::cache;
 use crate::hub::name::Repository;
 use crate::hub::settings::Settings;
-use crate::net::agent;
+use crate::net::agent::{self, Manner};
 use crate::net::retry::{Fault, Patience, Peer, text};
 
 /// The hub, as messages name it.
@@ -41,7 +41,7 @@ pub(super) struct Remote {
 
 impl Client {
     pub(super) fn new(settings: Settings, verbosity: Verbosity) -> Result<Self> {
-        let agent = agent::new(settings.certificates.as_deref())?;
+        let agent = agent::new(settings.certificates.as_deref(), Manner::DOWNLOADS)?;
         Ok(Self { settings, verbosity, agent })
     }
 

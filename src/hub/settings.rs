@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::bail_input;
 use crate::error::InputError;
+use crate::net::agent;
 
 /// Settings of the hub.
 #[derive(Clone)]
@@ -65,7 +66,7 @@ impl Settings {
         let offline = get("HF_HUB_OFFLINE").is_some_and(|value| {
             ["1", "on", "yes", "true"].contains(&value.trim().to_ascii_lowercase().as_str())
         });
-        let certificates = path("SSL_CERT_FILE").or_else(|| path("REQUESTS_CA_BUNDLE"));
+        let certificates = agent::certificates(&get);
         Ok(Self { endpoint, token, cache, offline, certificates })
     }
 }

@@ -1,6 +1,6 @@
 //! The agent that sends every request: certificates, time-outs, and no token for another host.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,10 +13,37 @@ use crate::error::InputError;
 /// Time-out of a silent peer, at every stage of a request.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How an agent treats its peer.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Longest wait for a response to begin, and for its next bytes.
+    pub silence: Duration,
+    /// Longest time for a whole body; none for files of any size.
+    pub body: Option<Duration>,
+    /// Connections that are kept open between requests.
+    pub connections: usize,
+    /// Redirects that are followed.
+    pub redirects: u32,
+    /// Whether the environment's proxy is used.
+    pub proxied: bool,
+}
+
+impl Manner {
+    /// One request at a time, files of any size, redirects to their storage.
+    pub const DOWNLOADS: Self =
+        Self { silence: SILENCE, body: None, connections: 3, redirects: 10, proxied: true };
+}
+
+/// The PEM file of certificates to trust in place of Mozilla's that the environment `get` names: `SSL_CERT_FILE`, or
+/// `REQUESTS_CA_BUNDLE`.
+pub fn certificates(get: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    get("SSL_CERT_FILE").or_else(|| get("REQUESTS_CA_BUNDLE")).map(PathBuf::from)
+}
+
 /// An agent that trusts the certificates of the PEM file `certificates` or, without one, those of Mozilla's programme.
 ///
 /// A response of any status is no error.
-pub fn new(certificates: Option<&Path>) -> Result<Agent> {
+pub fn new(certificates: Option<&Path>, manner: Manner) -> Result<Agent> {
     let roots = match certificates {
         Some(path) => {
             let wrong = |what: String| {
@@ -37,7 +64,11 @@ pub fn new(certificates: Option<&Path>) -> Result<Agent> {
         }
         None => RootCerts::WebPki,
     };
-    let config = Agent::config_builder()
+    let mut builder = Agent::config_builder();
+    if !manner.proxied {
+        builder = builder.proxy(None);
+    }
+    let config = builder
         .http_status_as_error(false)
         // A redirect must not carry the token to another host.
         .redirect_auth_headers(RedirectAuthHeaders::SameHost)
@@ -46,8 +77,12 @@ pub fn new(certificates: Option<&Path>) -> Result<Agent> {
         .user_agent(concat!("mvpbench/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(SILENCE))
         .timeout_connect(Some(SILENCE))
-        .timeout_recv_response(Some(SILENCE))
-        .timeout_per_read(Some(SILENCE))
+        .timeout_recv_response(Some(manner.silence))
+        .timeout_recv_body(manner.body)
+        .timeout_per_read(Some(manner.silence))
+        .max_redirects(manner.redirects)
+        .max_idle_connections(manner.connections.max(10))
+        .max_idle_connections_per_host(manner.connections)
         .tls_config(TlsConfig::builder().root_certs(roots).build())
         .build();
     Ok(config.into())
