@@ -47,25 +47,7 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
     /// not match.
     pub fn open(path: &Path, key: &str, prompts: usize) -> Result<(Self, Vec<Option<T>>)> {
         let context = || format!("cannot open the journal `{}`", path.display());
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .with_context(context)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(InputError::new(format!(
-                    "journal `{}` is being written by another program",
-                    path.display()
-                ))
-                .hint("wait for it, or give another `--output`")
-                .into());
-            }
-            Err(TryLockError::Error(error)) => return Err(error).with_context(context),
-        }
+        let mut file = open_locked(path)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).with_context(context)?;
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
@@ -121,6 +103,28 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
     pub fn remove(self) -> Result<()> {
         std::fs::remove_file(&self.path)
             .with_context(|| format!("cannot remove the journal `{}`", self.path.display()))
+    }
+}
+
+/// Opens or makes the journal at `path` for this process alone, until the file is closed.
+pub fn open_locked(path: &Path) -> Result<File> {
+    let context = || format!("cannot open the journal `{}`", path.display());
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .with_context(context)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(InputError::new(format!(
+            "journal `{}` is being written by another program",
+            path.display()
+        ))
+        .hint("wait for it, or give another `--output`")
+        .into()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(context),
     }
 }
 
