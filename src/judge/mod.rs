@@ -1,7 +1,8 @@
 //! Answers to questions of people with profiles in, verdicts out: the paper's two stages (Eq. 1) and its successor's judges.
 //!
-//! [`protocol`] holds prompts and settings of a file such as `paa-paper.toml`; [`reply`] reads what a judge says. Feeds
-//! [`crate::metrics::paa`].
+//! [`protocol`] holds prompts and settings of a file such as `paa-paper.toml`; [`chat`] is the client of every endpoint that speaks
+//! OpenAI's chat completions; [`reply`] reads what a judge says. Feeds [`crate::metrics::paa`].
 
+pub mod chat;
 pub mod protocol;
 pub mod reply;

@@ -1,0 +1,185 @@
+//! The door of the room: items in, an outcome for each out.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::console::progress::Verbosity;
+use crate::error::InputError;
+use crate::judge::chat::batch::{self, Imported};
+use crate::judge::chat::client::Client;
+use crate::judge::chat::cost::{self, Prices};
+use crate::judge::chat::dispatch::Dispatch;
+pub use crate::judge::chat::dispatch::Stopped;
+use crate::judge::chat::endpoint::Endpoint;
+use crate::judge::chat::journal::Journal;
+use crate::judge::chat::outcome::{Outcome, Usage};
+use crate::judge::chat::request::{Item, Parameters, Request};
+use crate::net::agent;
+
+/// What is asked for, and how far to go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The model and how it answers.
+    pub parameters: Parameters,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+    /// Whether items that failed before are asked again.
+    pub retry_failed: bool,
+    /// Most items that one call of [`Asker::ask`] asks; none: all.
+    pub max_requests: Option<usize>,
+    /// Most US dollars that one call of [`Asker::ask`] spends; none: no limit.
+    pub max_cost: Option<f64>,
+    /// Prices; none: those of the compiled-in table.
+    pub prices: Option<Prices>,
+}
+
+impl Settings {
+    /// All items, ten minutes for an answer, failures kept.
+    pub fn of(parameters: Parameters) -> Self {
+        Self {
+            parameters,
+            timeout: Duration::from_secs(600),
+            retry_failed: false,
+            max_requests: None,
+            max_cost: None,
+            prices: None,
+        }
+    }
+}
+
+/// What asking would take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Requests to send.
+    pub requests: usize,
+    /// Items that the journal has an answer for, or a failure that is not asked again.
+    pub answered: usize,
+    /// Tokens of these requests, and the most of their answers.
+    pub usage: Usage,
+    /// The most that they cost, in US dollars; none without prices.
+    pub cost: Option<f64>,
+}
+
+/// Asks one model at one endpoint, and keeps every answer in a journal.
+pub struct Asker {
+    client: Arc<Client>,
+    settings: Settings,
+    prices: Option<Prices>,
+    journal: Journal,
+    verbosity: Verbosity,
+}
+
+impl Asker {
+    /// Opens the journal at `journal`, which belongs to this process until the asker is dropped. Sends nothing.
+    ///
+    /// Refuses a limit of the cost where no price is known, and a journal in use.
+    pub fn open(
+        endpoint: Endpoint,
+        settings: Settings,
+        journal: &Path,
+        verbosity: Verbosity,
+    ) -> Result<Self> {
+        let model = &settings.parameters.model;
+        let prices = settings.prices.clone().or_else(|| Prices::of(&endpoint, model));
+        if settings.max_cost.is_some() && prices.is_none() {
+            let what = format!(
+                "`--max-cost` needs a price, and {} has none of `{model}` at `{}`",
+                cost::TABLE,
+                endpoint.name()
+            );
+            return Err(InputError::new(what)
+                .hint("set the model's prices in the configuration, or use `--max-requests`")
+                .into());
+        }
+        let certificates = agent::certificates(|name| {
+            std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+        });
+        let client = Client::new(endpoint, model, settings.timeout, certificates.as_deref())?;
+        let journal = Journal::open(journal, verbosity)?;
+        Ok(Self { client: Arc::new(client), settings, prices, journal, verbosity })
+    }
+
+    /// The prices that costs are computed with; none where none are known.
+    pub fn prices(&self) -> Option<&Prices> {
+        self.prices.as_ref()
+    }
+
+    /// The outcome of each item, in order. Asks those that the journal does not hold, once each, many at a time.
+    ///
+    /// After [`Stopped`], an interruption or any other error the journal holds what was answered, and another call resumes.
+    pub fn ask(&mut self, items: &[Item]) -> Result<Vec<Outcome>> {
+        let ids = self.ids(items)?;
+        let waiting = self.unanswered(&ids);
+        if !waiting.is_empty() {
+            Dispatch {
+                client: &self.client,
+                settings: &self.settings,
+                prices: self.prices.as_ref(),
+                journal: &mut self.journal,
+                items,
+                ids: &ids,
+                waiting: waiting.into(),
+                verbosity: self.verbosity,
+            }
+            .run()?;
+        }
+        let outcome = |id: &String| self.journal.get(id).cloned();
+        ids.iter().map(outcome).collect::<Option<_>>().context("an item has no outcome")
+    }
+
+    /// What [`Self::ask`] would take.
+    pub fn estimate(&self, items: &[Item]) -> Result<Estimate> {
+        let waiting = self.unanswered(&self.ids(items)?);
+        let mut usage = Usage::default();
+        for &at in &waiting {
+            let one = cost::estimated(&items[at], self.settings.parameters.max_tokens);
+            usage.prompt += one.prompt;
+            usage.completion += one.completion;
+        }
+        Ok(Estimate {
+            requests: waiting.len(),
+            answered: items.len() - waiting.len(),
+            usage,
+            cost: self.prices.as_ref().map(|prices| prices.of_usage(usage)),
+        })
+    }
+
+    /// Writes the requests that [`Self::ask`] would send as files of OpenAI's Batch form into `folder`. Returns their paths.
+    pub fn export(&self, items: &[Item], folder: &Path) -> Result<Vec<PathBuf>> {
+        let waiting = self.unanswered(&self.ids(items)?);
+        let line = |at: usize| {
+            let parameters = &self.settings.parameters;
+            Ok(Request::new(self.client.endpoint(), parameters, &items[at])?.batch_line())
+        };
+        batch::export(waiting.into_iter().map(line), folder, batch::LIMITS)
+    }
+
+    /// Takes the outcomes in `files`, which a Batch endpoint or `vllm run-batch` wrote, into the journal.
+    pub fn import(&mut self, items: &[Item], files: &[PathBuf]) -> Result<Imported> {
+        let known: HashSet<String> = self.ids(items)?.into_iter().collect();
+        let imported = batch::import(files, &known, &mut self.journal)?;
+        self.journal.flush()?;
+        Ok(imported)
+    }
+
+    fn ids(&self, items: &[Item]) -> Result<Vec<String>> {
+        let parameters = &self.settings.parameters;
+        let id = |item| Ok(Request::new(self.client.endpoint(), parameters, item)?.custom_id);
+        items.iter().map(id).collect()
+    }
+
+    /// Numbers of the items to ask; of several with the same name, the first.
+    fn unanswered(&self, ids: &[String]) -> Vec<usize> {
+        let mut seen = HashSet::new();
+        let is_done = |id: &String| match self.journal.get(id) {
+            Some(Outcome::Answer(_)) => true,
+            Some(Outcome::Failed(_)) => !self.settings.retry_failed,
+            None => false,
+        };
+        (0..ids.len()).filter(|&at| !is_done(&ids[at]) && seen.insert(&ids[at])).collect()
+    }
+}

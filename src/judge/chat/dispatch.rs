@@ -1,0 +1,315 @@
+//! The run over all items that have no answer: what is sent when, what is sent again, and when to stop.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+use crate::console::interrupt;
+use crate::console::progress::{Progress, Verbosity};
+use crate::console::units;
+use crate::error::InputError;
+use crate::judge::chat::asker::Settings;
+use crate::judge::chat::client::{Client, Try};
+use crate::judge::chat::concurrency::Limit;
+use crate::judge::chat::cost::{self, Prices};
+use crate::judge::chat::journal::Journal;
+use crate::judge::chat::outcome::{Failure, Outcome};
+use crate::judge::chat::pool::{Back, Pool};
+use crate::judge::chat::request::{Item, Request};
+use crate::net::retry::{Backoff, Fault};
+
+/// Pauses of one among many requests. 429 is a matter of minutes: 20 tries are a quarter of an hour. An answer that cannot be
+/// read may have been paid for: three tries.
+const BACKOFF: Backoff = Backoff {
+    tries: 6,
+    busy_tries: 20,
+    garbled_tries: 3,
+    first: Duration::from_secs(1),
+    ceiling: Duration::from_secs(60),
+    longest: Duration::from_secs(330),
+    jitter: 0.5,
+};
+/// Failures before the first answer after which the request itself must be wrong, such as a parameter that the model refuses.
+const FIRST_FAILURES: usize = 20;
+/// How long requests in flight may still come back after Ctrl-C or a fatal answer: they are paid for.
+const GRACE: Duration = Duration::from_secs(10);
+/// Longest wait without a look at Ctrl-C.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A limit of the command was reached; finished work is kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Stopped(String);
+
+/// An item that was sent and has no outcome yet.
+#[derive(Default)]
+struct Trying {
+    failures: u32,
+    /// Answers of the run before its first try.
+    answers_before: usize,
+    /// US dollars that it may cost.
+    reserved: f64,
+}
+
+/// One run over the items of `waiting`.
+pub(super) struct Dispatch<'a> {
+    pub(super) client: &'a Arc<Client>,
+    pub(super) settings: &'a Settings,
+    pub(super) prices: Option<&'a Prices>,
+    pub(super) journal: &'a mut Journal,
+    pub(super) items: &'a [Item],
+    /// Names of the items' requests.
+    pub(super) ids: &'a [String],
+    /// Numbers of the items to ask.
+    pub(super) waiting: VecDeque<usize>,
+    pub(super) verbosity: Verbosity,
+}
+
+struct State {
+    pool: Pool,
+    limit: Limit,
+    trying: HashMap<usize, Trying>,
+    /// Items to send again, and when.
+    delayed: Vec<(Instant, usize)>,
+    /// Before this the peer wants no request.
+    not_before: Instant,
+    sent: usize,
+    answers: usize,
+    failures: usize,
+    spent: f64,
+    begun: Instant,
+    /// Why no new item is sent.
+    closed: Option<Stopped>,
+    /// Why nothing is sent any more, and until when requests in flight may come back.
+    ended: Option<(anyhow::Error, Instant)>,
+    progress: Progress,
+}
+
+impl Dispatch<'_> {
+    /// Asks until each item has an outcome, a limit is reached or nothing can be done.
+    pub(super) fn run(mut self) -> Result<()> {
+        let done = self.items.len() - self.waiting.len();
+        let progress =
+            self.verbosity.progress("asking", "answers", done as u64, self.items.len() as u64);
+        let mut state = State {
+            pool: Pool::new(Arc::clone(self.client)),
+            limit: Limit::new(),
+            trying: HashMap::new(),
+            delayed: Vec::new(),
+            not_before: Instant::now(),
+            sent: 0,
+            answers: 0,
+            failures: 0,
+            spent: 0.0,
+            begun: Instant::now(),
+            closed: None,
+            ended: None,
+            progress,
+        };
+        loop {
+            if state.ended.is_none() {
+                if let Err(interrupted) = interrupt::check() {
+                    state.end(interrupted);
+                } else {
+                    self.fill(&mut state)?;
+                }
+            }
+            let in_flight = state.pool.in_flight();
+            let deadline = state.ended.as_ref().map(|(_, deadline)| *deadline);
+            let is_over = match deadline {
+                Some(deadline) => in_flight == 0 || Instant::now() >= deadline,
+                None => in_flight == 0 && state.delayed.is_empty() && self.nothing_waits(&state),
+            };
+            if is_over {
+                break;
+            }
+            if let Some(back) = state.pool.next(self.wait(&state)) {
+                self.take(&mut state, back)?;
+            }
+        }
+        self.journal.flush()?;
+        match (state.ended, state.closed) {
+            (Some((error, _)), _) => Err(error),
+            (None, Some(stopped)) => Err(stopped.into()),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn nothing_waits(&self, state: &State) -> bool {
+        self.waiting.is_empty() || state.closed.is_some()
+    }
+
+    /// How long nothing needs to be sent.
+    fn wait(&self, state: &State) -> Duration {
+        let due = state.delayed.iter().map(|(due, _)| *due).min();
+        let due = due.map(|due| due.max(state.not_before));
+        let wait = due.map_or(TICK, |due| due.saturating_duration_since(Instant::now()));
+        wait.clamp(Duration::from_millis(1), TICK)
+    }
+
+    /// Sends what may be sent now.
+    fn fill(&mut self, state: &mut State) -> Result<()> {
+        let now = Instant::now();
+        while now >= state.not_before && state.pool.in_flight() < state.limit.slots() {
+            let due = state.delayed.iter().position(|(due, _)| *due <= now);
+            let at = match due {
+                Some(place) => state.delayed.swap_remove(place).1,
+                None => match self.waiting.front().copied() {
+                    Some(at) if state.closed.is_none() => {
+                        if let Some(stopped) = self.stopped(state, at) {
+                            state.closed = Some(stopped);
+                            return Ok(());
+                        }
+                        self.waiting.pop_front();
+                        self.begin(state, at);
+                        at
+                    }
+                    _ => return Ok(()),
+                },
+            };
+            let request =
+                Request::new(self.client.endpoint(), &self.settings.parameters, &self.items[at])?;
+            state.pool.send(at, serde_json::to_vec(&request.body)?)?;
+        }
+        Ok(())
+    }
+
+    /// US dollars that an item may cost; 0 without prices.
+    fn most(&self, at: usize) -> f64 {
+        let usage = cost::estimated(&self.items[at], self.settings.parameters.max_tokens);
+        self.prices.map_or(0.0, |prices| prices.of_usage(usage))
+    }
+
+    fn begin(&self, state: &mut State, at: usize) {
+        state.sent += 1;
+        let reserved = self.most(at);
+        let trying = Trying { failures: 0, answers_before: state.answers, reserved };
+        state.trying.insert(at, trying);
+    }
+
+    /// The limit that forbids to send item `at`.
+    fn stopped(&self, state: &State, at: usize) -> Option<Stopped> {
+        let limit = match (self.settings.max_requests, self.settings.max_cost) {
+            (Some(most), _) if state.sent >= most => format!("`--max-requests {most}`"),
+            (_, Some(most)) => {
+                let reserved: f64 = state.trying.values().map(|trying| trying.reserved).sum();
+                if state.spent + reserved + self.most(at) <= most {
+                    return None;
+                }
+                format!("`--max-cost {most}`")
+            }
+            _ => return None,
+        };
+        let (total, left) = (self.items.len(), self.waiting.len());
+        Some(Stopped(format!(
+            "stopped at {limit}: {} of {} requests are left{}\n\nhint: run the same command again to ask them; what was \
+             answered is kept",
+            units::count(left),
+            units::count(total),
+            if self.prices.is_some() {
+                format!(", USD {:.2} spent", state.spent)
+            } else {
+                String::new()
+            }
+        )))
+    }
+
+    /// Books a request that came back.
+    fn take(&mut self, state: &mut State, back: Back) -> Result<()> {
+        let Back { at, sent, attempt } = back;
+        match attempt {
+            Try::Done(outcome) => self.finish(state, at, outcome),
+            Try::Fatal(error) => {
+                state.end(error);
+                Ok(())
+            }
+            Try::Temporary(fault) => self.again(state, at, sent, &fault),
+        }
+    }
+
+    /// Plans another try of item `at`, or gives it up.
+    fn again(&mut self, state: &mut State, at: usize, sent: Instant, fault: &Fault) -> Result<()> {
+        let now = Instant::now();
+        let is_busy = fault.asks_to_slow_down().is_some();
+        if is_busy {
+            state.limit.refused(sent);
+        }
+        if state.ended.is_some() {
+            return Ok(());
+        }
+        let trying = state.trying.entry(at).or_default();
+        trying.failures += 1;
+        let (failures, answers_before) = (trying.failures, trying.answers_before);
+        if let Some(pause) = BACKOFF.pause(failures, fault) {
+            if fault.asked_pause().is_some() {
+                state.not_before = state.not_before.max(now + pause);
+            }
+            state.delayed.push((now + pause, at));
+            return Ok(());
+        }
+        let why = fault.sentence("the endpoint");
+        // A peer that answers nobody is down. One that answers others does not like this item.
+        if is_busy || (!fault.is_garbled() && state.answers == answers_before) {
+            let name = self.client.endpoint().name();
+            let wait = fault.asked_pause().filter(|pause| *pause > BACKOFF.longest);
+            let wait =
+                wait.map_or(String::new(), |pause| format!(" in {} seconds", pause.as_secs()));
+            state.end(anyhow!(
+                "endpoint `{name}`: {why}, {failures} times\n\nhint: check the address and the network, then run the same \
+                 command again{wait}; what was answered is kept"
+            ));
+            return Ok(());
+        }
+        self.finish(state, at, Outcome::Failed(Failure { status: None, why }))
+    }
+
+    /// Keeps an outcome.
+    fn finish(&mut self, state: &mut State, at: usize, outcome: Outcome) -> Result<()> {
+        state.trying.remove(&at);
+        match &outcome {
+            Outcome::Answer(answer) => {
+                state.answers += 1;
+                state.limit.answered();
+                if let Some(prices) = self.prices {
+                    state.spent += prices.of_usage(cost::of_answer(answer, &self.items[at]));
+                }
+            }
+            Outcome::Failed(failure) => {
+                state.failures += 1;
+                if state.answers == 0 && state.failures == FIRST_FAILURES && state.ended.is_none() {
+                    let what = format!(
+                        "endpoint `{}`: the first {FIRST_FAILURES} requests all failed: {}",
+                        self.client.endpoint().name(),
+                        failure.why
+                    );
+                    let hint = "change what the message names, such as a parameter that the model does not take; add \
+                                `--retry-failed` if the requests themselves stay as they are";
+                    state.end(InputError::new(what).hint(hint).into());
+                }
+            }
+        }
+        self.journal.append(&self.ids[at], outcome)?;
+        let rate = (state.answers + state.failures) as f64 / state.begun.elapsed().as_secs_f64();
+        let cost = match self.prices {
+            Some(_) => format!(", USD {:.2}", state.spent),
+            None => String::new(),
+        };
+        let failed = match state.failures {
+            0 => String::new(),
+            failures => format!(", {} failed", units::count(failures)),
+        };
+        state.progress.advance(1, format!("({rate:.1}/s{cost}{failed})"));
+        Ok(())
+    }
+}
+
+impl State {
+    /// Sends nothing any more, for the first reason.
+    fn end(&mut self, error: anyhow::Error) {
+        if self.ended.is_none() {
+            self.ended = Some((error, Instant::now() + GRACE));
+        }
+    }
+}

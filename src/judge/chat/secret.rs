@@ -1,0 +1,65 @@
+//! A key of an endpoint, which is sent in one header and shown nowhere.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use crate::error::InputError;
+
+/// Shorter keys are placeholders, such as `EMPTY` for vLLM: redacting them would change ordinary words.
+const SHORTEST: usize = 8;
+
+/// A key. It has no `Debug`, `Display` or `Serialize`, so that no message or file can hold it.
+pub struct Secret(String);
+
+impl Secret {
+    /// The key in the value of the environment variable `name`.
+    ///
+    /// Refuses, by the variable's name alone, one with a space, a control character or a character outside ASCII.
+    pub fn read(name: &str, value: OsString) -> Result<Self> {
+        let key = value.into_string().unwrap_or_default();
+        if key.is_empty() || !key.chars().all(|c| c.is_ascii_graphic()) {
+            let what = format!(
+                "the key in {name} must be visible ASCII characters, got none or others, such as a line break"
+            );
+            return Err(InputError::new(what).hint(format!("set {name} to the key alone")).into());
+        }
+        Ok(Self(key))
+    }
+
+    /// The value of the Authorization header.
+    pub(super) fn authorization(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
+    /// `text` without the key, wherever a server echoes it.
+    pub(super) fn redacted(&self, text: String) -> String {
+        if self.0.len() < SHORTEST || !text.contains(&self.0) {
+            return text;
+        }
+        text.replace(&self.0, "[key]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_no_header_is_refused_by_the_variables_name_alone() {
+        for value in ["sk-1234567\n", "sk 1234567", "", "sk-\u{7}1234567", "sk-é1234567"] {
+            let error = Secret::read("A_KEY", value.into()).err().unwrap();
+            let said = format!("{error:#}");
+            assert!(said.contains("A_KEY") && !said.contains("1234567"), "{said}");
+            assert!(InputError::of(&error).is_some());
+        }
+    }
+
+    #[test]
+    fn an_echoed_key_is_redacted_and_a_placeholder_is_not() {
+        let secret = |key: &str| Secret::read("A_KEY", key.into()).unwrap();
+        let redacted = secret("sk-12345678").redacted("no key `sk-12345678` here".into());
+        assert_eq!(redacted, "no key `[key]` here");
+        assert_eq!(secret("EMPTY").redacted("EMPTY".into()), "EMPTY");
+    }
+}
