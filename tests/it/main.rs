@@ -2,6 +2,7 @@
 //!
 //! | group | tests | seconds | what it holds |
 //! |---|---|---|---|
+//! | `chat` | 14 | 40 | a chat endpoint on loopback that fails on demand, and a load of 24,020 items |
 //! | `commands` | 17 | 23 | doctor, the dry run, mistakes on the command line |
 //! | `data` | 17 | 3 | `data inspect`, `stats` and `split` |
 //! | `docs` | 5 | 0 | the documents against the code |
@@ -22,10 +23,12 @@
 // What the tests stand on.
 mod command;
 mod golden;
+mod http;
 mod memory;
 mod require;
 mod running;
 
+mod chat;
 mod commands;
 mod data;
 mod docs;

@@ -1,14 +1,15 @@
 //! A hub on loopback that serves golden files and fails on demand.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
 use mvpbench::disk::digest;
 use serde_json::json;
 
 use crate::golden::path;
+use crate::http;
 
 /// The commit of every repository.
 pub(super) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -52,17 +53,9 @@ pub(super) struct FakeHub {
 
 impl FakeHub {
     pub(super) fn serve(served: Vec<Served>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State::default()));
         let (shared, served) = (Arc::clone(&state), Arc::new(served));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (state, served) = (Arc::clone(&shared), Arc::clone(&served));
-                // A client may close the connection early.
-                std::thread::spawn(move || drop(answer(stream, &served, &state, port)));
-            }
-        });
+        let port = http::serve(move |stream, port| answer(stream, &served, &shared, port));
         Self { endpoint: format!("http://127.0.0.1:{port}"), state }
     }
 
@@ -106,25 +99,10 @@ fn answer(
     state: &Mutex<State>,
     port: u16,
 ) -> std::io::Result<()> {
-    let mut reader = BufReader::new(&stream);
-    let mut line = || -> std::io::Result<String> {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        Ok(line.trim_end().to_owned())
-    };
-    let first = line()?;
-    let (mut range, mut token) = (None, "");
-    loop {
-        let header = line()?.to_ascii_lowercase();
-        match header.split_once(": ") {
-            Some(("range", asked)) => range = Some(asked.to_owned()),
-            Some(("authorization", _)) => token = "token",
-            Some(_) => {}
-            None => break,
-        }
-    }
-    let mut words = first.split(' ');
-    let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let Some(request) = http::read(&mut BufReader::new(&stream))? else { return Ok(()) };
+    let (method, target) = (&*request.method, &*request.target);
+    let range = request.headers.get("range").cloned();
+    let token = if request.headers.contains_key("authorization") { "token" } else { "" };
     let wrong = {
         let mut state = state.lock().unwrap();
         let asked = range.clone().unwrap_or_default();
