@@ -31,7 +31,7 @@ pub struct Settings {
     pub retry_failed: bool,
     /// Most items that one call of [`Asker::ask`] asks; none: all.
     pub max_requests: Option<usize>,
-    /// Most US dollars that one call of [`Asker::ask`] spends; none: no limit.
+    /// Most US dollars that one call of [`Asker::ask`] spends; none: no limit. Requests in flight count with their estimate.
     pub max_cost: Option<f64>,
     /// Prices; none: those of the compiled-in table.
     pub prices: Option<Prices>,

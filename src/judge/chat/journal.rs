@@ -87,14 +87,20 @@ impl Journal {
             let read = opened.and_then(|line| serde_json::from_slice::<Line>(&line).ok());
             match read {
                 Some(read) => keep(&mut held, read.custom_id.clone(), read.outcome()),
-                None if is_torn => break,
+                None if is_torn => {
+                    is_torn = false;
+                    break;
+                }
                 None => broken.push(number),
             }
             end += length as u64;
+            if is_torn {
+                break;
+            }
         }
         file.set_len(end).with_context(context)?;
         file.seek(SeekFrom::End(0)).with_context(context)?;
-        if is_torn && end > 0 && number_ends_open(&line) {
+        if is_torn {
             // All of the line but its line break was written.
             file.write_all(b"\n").with_context(context)?;
         }
@@ -149,11 +155,6 @@ impl Journal {
             .sync_data()
             .with_context(|| format!("cannot write the journal `{}`", self.path.display()))
     }
-}
-
-/// Whether a whole sealed line lacks its line break alone.
-fn number_ends_open(line: &[u8]) -> bool {
-    !line.ends_with(b"\n") && seal::open(line).is_ok()
 }
 
 fn keep(held: &mut HashMap<String, Outcome>, custom_id: String, outcome: Outcome) {

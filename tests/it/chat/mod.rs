@@ -188,17 +188,17 @@ fn limits_stop_between_items_and_the_next_call_resumes() {
     let said = error.downcast_ref::<Stopped>().unwrap().to_string();
     assert!(said.contains("70 of 100 requests are left"), "{said}");
     assert_eq!(chat.tries().len(), 30);
-    // A dollar for each token of a prompt: 10 of them are counted.
+    // A dollar for each token of a prompt: 7 of them are counted, and estimated.
     let prices = Some(Prices {
         input_per_million: 1e6,
         output_per_million: 0.0,
         source: "the configuration".into(),
     });
-    let cheap = Settings { max_cost: Some(105.0), prices, ..settings() };
+    let cheap = Settings { max_cost: Some(75.0), prices, ..settings() };
     let error = open(&chat, cheap, folder.path()).ask(&asked).unwrap_err();
-    assert!(error.to_string().contains("`--max-cost 105`"), "{error}");
+    assert!(error.to_string().contains("`--max-cost 75`"), "{error}");
     let asked_now = chat.tries().len() - 30;
-    assert!((1..=10).contains(&asked_now), "{asked_now} for at most 105 dollars");
+    assert_eq!(asked_now, 10, "for at most 75 dollars");
     assert_eq!(open(&chat, settings(), folder.path()).ask(&asked).unwrap().len(), 100);
     assert!(chat.tries().values().all(|&tries| tries == 1), "nothing is paid for twice");
 }

@@ -77,7 +77,7 @@ pub(super) fn completion(text: &str) -> Value {
             "message": {"role": "assistant", "content": text},
             "finish_reason": "stop",
         }],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
+        "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9},
     })
 }
 
