@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, Result};
 
-/// Nobody reads stdout any more: a verb that gets this from [`print`] ends, with exit status 0.
+/// Nobody reads stdout any more: a verb that gets this from [`print()`] ends, with exit status 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the reader of standard output has gone")]
 pub struct Closed;

@@ -25,7 +25,7 @@ impl Shown {
     }
 }
 
-/// The first sentence of each of `notes`, in order, until [`LINES`] are full; and how many notes that were.
+/// The first sentence of each of `notes`, in order, until `LINES` are full; and how many notes that were.
 pub fn brief(notes: &[&Text]) -> (Vec<String>, usize) {
     let mut lines: Vec<String> = Vec::new();
     let mut shown = 0;

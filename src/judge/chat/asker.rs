@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -17,39 +16,9 @@ pub use crate::judge::chat::dispatch::Stopped;
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::journal::Journal;
 use crate::judge::chat::outcome::{Outcome, Usage};
-use crate::judge::chat::request::{Item, Parameters, Request};
+use crate::judge::chat::request::{Item, Request};
+use crate::judge::chat::settings::Settings;
 use crate::net::agent;
-
-/// What is asked for, and how far to go.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// The model and how it answers.
-    pub parameters: Parameters,
-    /// Longest wait for one answer.
-    pub timeout: Duration,
-    /// Whether items that failed before are asked again.
-    pub retry_failed: bool,
-    /// Most items that one call of [`Asker::ask`] asks; none: all.
-    pub max_requests: Option<usize>,
-    /// Most US dollars that one call of [`Asker::ask`] spends; none: no limit. Requests in flight count with their estimate.
-    pub max_cost: Option<f64>,
-    /// Prices; none: those of the compiled-in table.
-    pub prices: Option<Prices>,
-}
-
-impl Settings {
-    /// All items, ten minutes for an answer, failures kept.
-    pub fn of(parameters: Parameters) -> Self {
-        Self {
-            parameters,
-            timeout: Duration::from_secs(600),
-            retry_failed: false,
-            max_requests: None,
-            max_cost: None,
-            prices: None,
-        }
-    }
-}
 
 /// What asking would take.
 #[derive(Debug, Clone, PartialEq)]

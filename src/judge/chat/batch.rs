@@ -141,9 +141,10 @@ impl Imported {
 mod tests {
     use super::*;
     use crate::console::progress::Verbosity;
-    use crate::judge::chat::asker::{Asker, Settings};
+    use crate::judge::chat::asker::Asker;
     use crate::judge::chat::endpoint::Endpoint;
     use crate::judge::chat::request::{Item, Message, Parameters, Role};
+    use crate::judge::chat::settings::Settings;
     use serde_json::{Value, json};
 
     fn items(count: usize) -> Vec<Item> {
@@ -212,7 +213,7 @@ mod tests {
         ];
         let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
         std::fs::write(&results, text).unwrap();
-        let imported = asker.import(&items, &[results.clone()]).unwrap();
+        let imported = asker.import(&items, std::slice::from_ref(&results)).unwrap();
         assert_eq!(
             imported,
             Imported {

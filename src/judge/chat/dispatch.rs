@@ -10,7 +10,6 @@ use crate::console::interrupt;
 use crate::console::progress::{Progress, Verbosity};
 use crate::console::units;
 use crate::error::InputError;
-use crate::judge::chat::asker::Settings;
 use crate::judge::chat::client::{Client, Try};
 use crate::judge::chat::concurrency::Limit;
 use crate::judge::chat::cost::{self, Prices};
@@ -18,6 +17,7 @@ use crate::judge::chat::journal::Journal;
 use crate::judge::chat::outcome::{Failure, Outcome};
 use crate::judge::chat::pool::{Back, Pool};
 use crate::judge::chat::request::{Item, Request};
+use crate::judge::chat::settings::Settings;
 use crate::net::retry::{Backoff, Fault};
 
 /// Pauses of one among many requests. 429 is a matter of minutes: 20 tries are a quarter of an hour. An answer that cannot be
@@ -79,7 +79,6 @@ struct State {
     answers: usize,
     failures: usize,
     spent: f64,
-    begun: Instant,
     /// Why no new item is sent.
     closed: Option<Stopped>,
     /// Why nothing is sent any more, and until when requests in flight may come back.
@@ -103,7 +102,6 @@ impl Dispatch<'_> {
             answers: 0,
             failures: 0,
             spent: 0.0,
-            begun: Instant::now(),
             closed: None,
             ended: None,
             progress,
@@ -291,16 +289,10 @@ impl Dispatch<'_> {
             }
         }
         self.journal.append(&self.ids[at], outcome)?;
-        let rate = (state.answers + state.failures) as f64 / state.begun.elapsed().as_secs_f64();
-        let cost = match self.prices {
-            Some(_) => format!(", USD {:.2}", state.spent),
-            None => String::new(),
-        };
-        let failed = match state.failures {
-            0 => String::new(),
-            failures => format!(", {} failed", units::count(failures)),
-        };
-        state.progress.advance(1, format!("({rate:.1}/s{cost}{failed})"));
+        let cost = self.prices.map(|_| format!("USD {:.2}", state.spent));
+        let failures = state.failures;
+        let failed = (failures > 0).then(|| format!("{} failed", units::count(failures)));
+        state.progress.advance(1, &cost.into_iter().chain(failed).collect::<Vec<_>>());
         Ok(())
     }
 }

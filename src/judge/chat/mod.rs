@@ -1,8 +1,8 @@
 //! Chat endpoints: items in, an answer or a failure for each out, kept in a journal so that nothing is paid for twice.
 //!
-//! [`endpoint`] is whom to ask, with the [`secret`] key; [`request`] what is asked; [`client`] sends one try; [`pool`]
-//! many at once, as many as [`concurrency`] allows; [`journal`] keeps each [`outcome`]; [`cost`] counts tokens and
-//! dollars; [`batch`] writes and reads files of OpenAI's Batch form instead. [`asker`] is the door.
+//! [`endpoint`] is whom to ask, with the [`secret`] key; [`request`] what is asked; `client` sends one try; `pool`
+//! many at once, as many as `concurrency` allows; `journal` keeps each [`outcome`]; [`cost`] counts tokens and
+//! dollars; [`batch`] writes and reads files of OpenAI's Batch form instead. [`asker`] is the door, [`settings`] say how far to go.
 
 pub mod asker;
 pub mod batch;
@@ -17,7 +17,9 @@ mod pool;
 pub mod request;
 mod response;
 pub mod secret;
+pub mod settings;
 
-pub use asker::{Asker, Settings};
+pub use asker::Asker;
 pub use outcome::Outcome;
 pub use request::Item;
+pub use settings::Settings;

@@ -237,7 +237,7 @@ fn the_last_line_of_progress_is_the_last_record_of_the_log() {
     assert!(of("rewards/chosen").abs() > 0.01 && of("rewards/rejected").abs() > 0.01);
     let steps = log.len();
     let expected = format!(
-        ", loss {:.4}, margin {:+.3}, accuracy {:.2}",
+        ", loss {:.4}, margin {:+.2}, accuracy {:.2}",
         of("loss"),
         of("rewards/chosen") - of("rewards/rejected"),
         of("rewards/accuracies"),
