@@ -148,7 +148,7 @@ def sub(name, **settings):
 def cases():
     yield Case("plain, q and v", "same", lora())
     yield Case("plain, all seven projections", "same", lora(target_modules=ALL))
-    yield Case("target_modules all-linear", "refused", lora(target_modules="all-linear"))
+    yield Case("target_modules all-linear", "same", lora(target_modules="all-linear"))
     yield Case("rank 1, alpha 0.5", "same", lora(r=1, lora_alpha=0.5, target_modules=["down_proj"]))
     yield Case("rank above the width", "same", lora(r=96, lora_alpha=16, target_modules=ALL))
     yield Case("dropout 0.3", "same", lora(lora_dropout=0.3))
@@ -187,7 +187,7 @@ def cases():
         yield Case(f"init_lora_weights {start}", "same", lora(init_lora_weights=start))
     yield Case(
         "init_lora_weights eva, ranks as given",
-        "refused",
+        "same",
         lora(init_lora_weights="eva", eva_config=sub("EvaConfig", rho=1.0, adjust_scaling_factors=False)),
     )
     yield Case("init_lora_weights eva, ranks redistributed", "refused", lora(init_lora_weights="eva", eva_config=sub("EvaConfig")))
