@@ -173,7 +173,7 @@ BEFORE = [
     ("indent of a last line end", "same", "{{ 'a\\nb\\n' | indent(2) }}"),
     ("a namespace, views and ranges as text", "refused", "{{ namespace(a=1) }}{{ {'a': 1}.keys() }}{{ range(2) }}"),
     ("an unprintable character in a list", "same", "{{ [messages[0].content] }}"),
-    ("strftime_now is defined", "WRONG", "{% if strftime_now is defined %}today{% else %}26 Jul 2024{% endif %}"),
+    ("today's date where there is one (ours has none and says so)", "WRONG", "{% if strftime_now is defined %}today{% else %}26 Jul 2024{% endif %}"),
     ("escapes that Python has", "same", "{{ '\\U0001F600' }}{{ '\\v' }}"),
 ]
 
