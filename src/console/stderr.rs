@@ -3,9 +3,9 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use anstream::{AutoStream, ColorChoice};
 use terminal_size::{Width, terminal_size_of};
 
+use crate::console::colour;
 use crate::console::wrap::wrap;
 
 /// What a line begins with.
@@ -68,7 +68,7 @@ fn write(text: &str) {
         }
         None => text.to_owned(),
     };
-    let has_colours = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    let has_colours = colour::is_taken_by(&io::stderr());
     let text = if has_colours { coloured(&text) } else { text };
     // Nobody is left to be told.
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());

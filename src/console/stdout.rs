@@ -2,8 +2,9 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, Result};
+
+use crate::console::colour;
 
 /// Nobody reads stdout any more: a verb that gets this from [`print()`] ends, with exit status 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,5 +22,5 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
 
 /// Whether stdout takes colours: a terminal that knows them, and `NO_COLOR` is not set.
 pub fn has_colours() -> bool {
-    AutoStream::choice(&io::stdout()) != ColorChoice::Never
+    colour::is_taken_by(&io::stdout())
 }

@@ -133,8 +133,10 @@ fn marks_are_coloured_on_a_terminal_that_wants_it_and_nowhere_else() {
     let red = "\x1b[1;31merror:\x1b[0m ";
     let shown = on_a_terminal(mistake().env("TERM", "xterm"));
     assert!(shown.contains(red) && shown.contains("\x1b[1;36mhint:\x1b[0m "), "{shown:?}");
-    let shown = on_a_terminal(mistake().env("TERM", "dumb"));
-    assert!(shown.contains("error: ") && !shown.contains('\x1b'), "{shown:?}");
+    for ci in ["", "true"] {
+        let shown = on_a_terminal(mistake().env("TERM", "dumb").env("CI", ci));
+        assert!(shown.contains("error: ") && !shown.contains('\x1b'), "{shown:?}");
+    }
     let output = mistake().env("TERM", "xterm").output().unwrap();
     assert!(!output.stderr.contains(&0x1b) && output.stderr.starts_with(b"error: "));
     let mut plain = mistake();
