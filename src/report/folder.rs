@@ -92,7 +92,9 @@ impl Run {
         });
         let during = read_during(&paths, &mut left_out)?;
         if !is_evaluation {
-            let evaluated = before.iter().map(|_| 0).chain(during.iter().map(|(step, _)| *step));
+            let first = before.iter().map(|evaluation| (Some(0), evaluation));
+            let during = during.iter().map(|(step, evaluation)| (Some(*step), evaluation));
+            let evaluated = first.chain(during).chain(after.iter().map(|last| (None, last)));
             left_out.extend(eval_log::damage(&paths.eval_log(), evaluated)?);
             left_out.extend(wall_time::damage(&paths.wall_time())?);
         }

@@ -108,14 +108,28 @@ pub fn records(
 }
 
 /// A sentence for a report about the log at `path`: lines that do not match their digest, and steps of `evaluated`
-/// that it has no record of; none where it is whole, and where it is not there, as any file of a folder that is reported.
-pub fn damage(path: &Path, evaluated: impl Iterator<Item = usize>) -> Result<Option<String>> {
+/// after which it lacks a record of a set; a step that is not known is any after the first; none where it is whole, and where it is not there, as any file of a folder that is reported.
+pub fn damage<'a>(
+    path: &Path,
+    evaluated: impl Iterator<Item = (Option<usize>, &'a Evaluation)>,
+) -> Result<Option<String>> {
     if !read::is_there(path)? {
         return Ok(None);
     }
     let Logged { records, broken_lines } = json_lines::read_log::<EvalRecord>(path)?;
-    let lost: Vec<usize> =
-        evaluated.filter(|step| records.iter().all(|record| record.step != *step)).collect();
+    let is_there = |step: Option<usize>, set: &str| {
+        let is_of = |record: &EvalRecord| step.map_or(record.step > 0, |step| record.step == step);
+        records.iter().any(|record| record.set == set && is_of(record))
+    };
+    let (mut lost, mut last) = (Vec::new(), None);
+    for (step, evaluation) in evaluated {
+        if evaluation.sets.iter().any(|set| !is_there(step, &set.name)) {
+            match step {
+                Some(step) => lost.push(step),
+                None => last = Some("there is no record of the last evaluation".to_owned()),
+            }
+        }
+    }
     let mut what = Vec::new();
     if !broken_lines.is_empty() {
         let lines = json_lines::numbered("line", &broken_lines);
@@ -124,6 +138,8 @@ pub fn damage(path: &Path, evaluated: impl Iterator<Item = usize>) -> Result<Opt
     if !lost.is_empty() {
         let steps = json_lines::numbered("step", &lost);
         what.push(format!("there is no record of the evaluation after {steps}"));
+    } else {
+        what.extend(last);
     }
     Ok((!what.is_empty()).then(|| {
         format!(

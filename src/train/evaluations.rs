@@ -50,13 +50,15 @@ impl<'a> Evaluations<'a> {
     /// `eval.jsonl` for a run that resumes after `steps` steps.
     pub(super) fn open(session: &'a Session<'a>, plan: &'a Plan, steps: usize) -> Result<Self> {
         let evaluator = Evaluator::new(session, session.folder.adapter().display().to_string());
-        let was_evaluated = session.folder.evaluation(BEFORE).exists();
+        let scored_before = |name: &str| session.folder.scores(name, BEFORE).exists();
+        let names = session.inputs.sets.iter().map(|set| set.name.clone());
+        let evaluated: Vec<String> = names.filter(|name| scored_before(name)).collect();
         let has_sets = evaluator.before()?.is_some();
         let judge = Judge::new(&session.config.eval);
         let log = EvalLog::open(&session.folder.eval_log(), steps)?;
         let mut all = Self { session, plan, evaluator, judge, log, has_sets };
         if has_sets {
-            all.repair(steps, was_evaluated)?;
+            all.repair(steps, &evaluated)?;
         }
         if has_sets && !all.log.has(0) {
             let scored = all.evaluator.start()?;
@@ -71,13 +73,13 @@ impl<'a> Evaluations<'a> {
     /// that left figures or a best checkpoint is missed, since another configuration may have planned fewer.
     ///
     /// - `steps`: steps taken so far.
-    /// - `was_evaluated`: whether an earlier program evaluated the model before training, so that there was a log.
-    fn repair(&mut self, steps: usize, was_evaluated: bool) -> Result<()> {
+    /// - `evaluated`: the sets that an earlier program evaluated before training, so that the log had a record of each.
+    fn repair(&mut self, steps: usize, evaluated: &[String]) -> Result<()> {
         let (verbosity, file) =
             (self.session.options.verbosity, self.log.path().display().to_string());
         let broken = json_lines::numbered("line", self.log.broken_lines());
         let is_broken = !self.log.broken_lines().is_empty();
-        let is_lost = steps > 0 && was_evaluated && !self.log.has(0);
+        let is_lost = steps > 0 && evaluated.iter().any(|set| !self.log.has_set(0, set));
         let mut missing = self.without_record(steps, is_broken || is_lost)?;
         // The last one is evaluated again in its turn, which also saves the best checkpoint.
         if missing.remove(&steps) {
@@ -87,7 +89,7 @@ impl<'a> Evaluations<'a> {
         let why = if is_broken {
             format!("`{file}`: {broken} did not match the digest")
         } else if is_lost {
-            format!("`{file}` has lost its records")
+            format!("`{file}` has lost records")
         } else if missing.is_empty() {
             return Ok(());
         } else {
@@ -240,7 +242,16 @@ impl<'a> Evaluations<'a> {
         }
         let scored = self.evaluator.after(exported.step, &exported.adapter);
         let scored = scored.map_err(|error| divergence::explained(error, log.records()))?;
-        if !self.log.has(exported.step) {
+        let sets = &self.session.inputs.sets;
+        if !sets.iter().all(|set| self.log.has_set(exported.step, &set.name)) {
+            if self.log.has(exported.step) {
+                let file = self.log.path().display();
+                let step = exported.step;
+                let what = format!(
+                    "`{file}` has lost a record of the evaluation after step {step}; it is restored"
+                );
+                self.session.options.verbosity.warn(what);
+            }
             self.log.push(self.records(exported.step, &scored))?;
             let folder = self.session.folder.tensorboard();
             TensorBoard::open(&folder, log.records(), self.log.records())?;

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::command::{Place, lines, records};
-use crate::golden::path;
+use crate::golden::{pairs, path};
 
 const COMMAND: [&str; 2] = ["--config", "config.toml"];
 const ADAPTER: &str = "run/adapter/adapter_model.safetensors";
@@ -123,7 +123,7 @@ fn a_lost_log_of_evaluations_is_restored() {
     let (adapter, log) = (place.bytes(ADAPTER), place.bytes("run/eval.jsonl"));
     remove(&place, &["run/eval.jsonl"]);
     let told = said(&place);
-    assert!(told.contains("eval.jsonl` has lost its records"), "{told}");
+    assert!(told.contains("eval.jsonl` has lost records"), "{told}");
     assert!(place.bytes(ADAPTER) == adapter && place.bytes("run/eval.jsonl") == log);
 }
 
@@ -142,6 +142,31 @@ fn a_log_of_evaluations_that_is_cut_between_two_lines_is_restored() {
     assert!(place.bytes(ADAPTER) == adapter && place.bytes("run/eval.jsonl") == log);
     assert!(place.path("run/checkpoints/best-step-000003").exists());
     assert!(!said(&place).contains("no record"), "whole again");
+}
+
+#[test]
+fn a_lost_record_of_one_of_two_sets_is_said_and_restored() {
+    let place = Place::golden("tiny")
+        .set("train.max_steps", 2)
+        .evaluate("a", pairs())
+        .evaluate("b", pairs());
+    place.succeed(&COMMAND);
+    let log = place.bytes("run/eval.jsonl");
+    let lines: Vec<String> =
+        String::from_utf8(log.clone()).unwrap().lines().map(|line| format!("{line}\n")).collect();
+    assert_eq!(lines.len(), 4);
+    for lost in 0..4 {
+        let mut left = lines.clone();
+        left.remove(lost);
+        place.write("run/eval.jsonl", left.concat());
+        let report = place.mvpbench(&["report", "run", "--output", "pages"]).output().unwrap();
+        let told = String::from_utf8(report.stderr).unwrap();
+        assert!(told.contains("eval.jsonl`: there is no record of the"), "line {lost}: {told}");
+        let told = said(&place);
+        assert!(told.contains("eval.jsonl` has lost "), "line {lost}: {told}");
+        assert_eq!(place.bytes("run/eval.jsonl"), log, "line {lost}");
+    }
+    assert!(!said(&place).contains("lost"), "whole again");
 }
 
 #[test]
