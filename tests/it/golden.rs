@@ -1,5 +1,6 @@
 //! Reads the golden cases of `tests/data/golden`; its README says what they are.
 
+use crate::command::records;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
@@ -25,6 +26,16 @@ pub(crate) fn text(relative: &str) -> String {
 /// The file of all golden pairs.
 pub(crate) fn pairs() -> String {
     text("pairs.jsonl")
+}
+
+/// The lines of `pairs.jsonl` with the two answers of each pair swapped: on these, training makes a model worse.
+pub(crate) fn swapped_pairs() -> String {
+    let swapped = records(&path("pairs.jsonl")).into_iter().map(|mut pair| {
+        let (chosen, rejected) = (pair["chosen"].take(), pair["rejected"].take());
+        (pair["chosen"], pair["rejected"]) = (rejected, chosen);
+        format!("{pair}\n")
+    });
+    swapped.collect()
 }
 
 /// A JSON file under `tests/data/golden`.

@@ -17,7 +17,7 @@ const ITEMS: usize = 24_020;
 
 /// Run by the tests below in a process of its own: asks, and prints its peak memory in kB.
 #[test]
-#[ignore = "a part of the tests of the load"]
+#[ignore = "the child process that the two tests below start"]
 fn asks_all() {
     let Ok(base) = std::env::var("CHAT_BASE") else { return };
     interrupt::install().unwrap();

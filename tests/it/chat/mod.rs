@@ -251,7 +251,7 @@ fn the_same_request_twice_is_asked_once() {
 
 /// Run by the next test in a process of its own, which has the key in its environment.
 #[test]
-#[ignore = "a part of the_key_goes_into_one_header_and_nowhere_else"]
+#[ignore = "the child process that the_key_goes_into_one_header_and_nowhere_else starts"]
 fn asks_with_a_key() {
     let Ok(base) = std::env::var("CHAT_BASE") else { return };
     let folder = std::path::PathBuf::from(std::env::var("CHAT_FOLDER").unwrap());

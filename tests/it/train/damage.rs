@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::command::{Place, lines, records};
-use crate::golden::{pairs, path};
+use crate::golden::{pairs, path, swapped_pairs};
 
 const COMMAND: [&str; 2] = ["--config", "config.toml"];
 const ADAPTER: &str = "run/adapter/adapter_model.safetensors";
@@ -22,12 +22,7 @@ fn place() -> Place {
         .set("eval.every", 3)
         .set("eval.best_metric", "dpo_loss")
         .evaluate("golden", "swapped.jsonl");
-    let swapped = records(&path("pairs.jsonl")).into_iter().map(|mut pair| {
-        let (chosen, rejected) = (pair["chosen"].take(), pair["rejected"].take());
-        (pair["chosen"], pair["rejected"]) = (rejected, chosen);
-        format!("{pair}\n")
-    });
-    place.write("swapped.jsonl", swapped.collect::<String>());
+    place.write("swapped.jsonl", swapped_pairs());
     place
 }
 

@@ -1,7 +1,7 @@
 //! Evaluations during training: interruptions change nothing, the best adapter is exported, and patience ends a run.
 
 use crate::command::{Place, lines, records, resealed};
-use crate::golden::{pairs, path};
+use crate::golden::{pairs, swapped_pairs};
 
 const ADAPTER: &str = "adapter_model.safetensors";
 
@@ -96,12 +96,7 @@ fn the_adapter_with_the_best_evaluation_is_exported() {
         .set("train.learning_rate", 1e-2)
         .set("eval.best_metric", "dpo_loss")
         .evaluate("golden", "swapped.jsonl");
-    let swapped = records(&path("pairs.jsonl")).into_iter().map(|mut pair| {
-        let (chosen, rejected) = (pair["chosen"].take(), pair["rejected"].take());
-        (pair["chosen"], pair["rejected"]) = (rejected, chosen);
-        format!("{pair}\n")
-    });
-    place.write("swapped.jsonl", swapped.collect::<String>());
+    place.write("swapped.jsonl", swapped_pairs());
     place.succeed(&["--config", "config.toml", "--set", "train.keep_checkpoints=1"]);
     let steps = [3, 6, 9, 12];
     let losses = steps.map(|step| loss(&place, &format!("step-{step:06}")));

@@ -1,0 +1,210 @@
+//! What a chat template renders, held to transformers.
+
+use std::path::Path;
+
+use super::*;
+
+/// Llama-2-chat's own template, as its tokenizer_config.json has it.
+pub(crate) const LLAMA_2: &str = "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}\
+    {% set system_message = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}\
+    {% set system_message = false %}{% endif %}{% for message in loop_messages %}\
+    {% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\
+    {{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}\
+    {% if loop.index0 == 0 and system_message != false %}\
+    {% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}\
+    {% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}\
+    {{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}\
+    {{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}";
+
+#[test]
+fn a_template_that_asks_for_the_date_is_said_to_have_none() {
+    let of = |source: &str| {
+        ChatTemplate::new(source.into(), &tokenizer(), "m/chat_template.jinja".into()).unwrap()
+    };
+    let dated =
+        of("{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}2024{% endif %}");
+    assert!(dated.note().unwrap().starts_with("m/chat_template.jinja: asks for today's date"));
+    assert_eq!(of(LLAMA_2).note(), None);
+}
+
+fn tokenizer() -> Tokenizer {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/models/tiny");
+    Tokenizer::load(&folder).unwrap()
+}
+
+pub(crate) fn template(source: &str) -> ChatTemplate {
+    ChatTemplate::new(source.to_owned(), &tokenizer(), "t".to_owned()).unwrap()
+}
+
+#[test]
+fn llama_2_chat_is_rendered_as_published() {
+    let llama = template(LLAMA_2);
+    let conversation = [
+        message("system", "Be kind."),
+        message("user", " Why? "),
+        message("assistant", "So.\n"),
+        message("user", "And?"),
+    ];
+    assert_eq!(
+        llama.render(&conversation, &Variables::default(), true).unwrap(),
+        "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\n Why? [/INST] So. </s><s>[INST] And? [/INST]"
+    );
+    let [prompt, chosen, rejected] = llama
+        .texts(
+            &[message("user", "Why?")],
+            [&[message("assistant", "a")], &[message("assistant", "b c")]],
+            &Variables::default(),
+        )
+        .unwrap();
+    assert_eq!(prompt, "<s>[INST] Why? [/INST]");
+    assert_eq!((chosen.as_str(), rejected.as_str()), (" a </s>", " b c </s>"));
+    assert!(llama.writes_bos(&prompt));
+}
+
+#[test]
+fn a_block_on_a_line_of_its_own_leaves_no_line_behind() {
+    let zephyr = template(
+        "{% for message in messages %}\n    {% if message.role == 'user' %}\n{{ '<|user|>\\n' + message['content'] }}\n    \
+         {%- endif %}\n{% if message.role == 'assistant' %}\n{{ '\\n<|assistant|>\\n'  + message['content'] + eos_token }}\n\
+         {% endif %}\n{% if loop.last and add_generation_prompt %}\n{{ '\\n<|assistant|>\\n' }}\n{% endif %}\n{% endfor %}\n",
+    );
+    assert_eq!(
+        zephyr
+            .render(
+                &[message("user", "q"), message("assistant", "a")],
+                &Variables::default(),
+                false
+            )
+            .unwrap(),
+        "<|user|>\nq\n<|assistant|>\na</s>\n"
+    );
+}
+
+#[test]
+fn a_conversation_that_the_template_refuses_is_an_input_error() {
+    let error = template(LLAMA_2)
+        .render(&[message("assistant", "a")], &Variables::default(), false)
+        .unwrap_err();
+    assert!(
+        InputError::of(&error).unwrap().to_string().contains("roles must alternate"),
+        "{error}"
+    );
+    let error =
+        template("{{ messages.nobody() }}").render(&[], &Variables::default(), true).unwrap_err();
+    assert!(InputError::of(&error).is_some(), "{error}");
+    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+    assert!(
+        InputError::of(&template(endless).render(&[], &Variables::default(), true).unwrap_err())
+            .is_some()
+    );
+    assert!(ChatTemplate::new("{% if".to_owned(), &tokenizer(), "t".to_owned()).is_err());
+}
+
+#[test]
+fn a_template_that_hides_its_prompt_is_refused() {
+    let last = template("{{ messages[-1].content }}");
+    let error = last
+        .texts(
+            &[message("user", "q")],
+            [&[message("assistant", "a")], &[message("assistant", "b")]],
+            &Variables::default(),
+        )
+        .unwrap_err();
+    assert!(error.to_string().contains("does not begin with that of its prompt"), "{error}");
+}
+
+#[test]
+fn the_template_is_found_in_each_of_its_places() {
+    let find = |jinja: Option<&str>, config: &str| {
+        let found = ChatTemplate::find(
+            jinja.map(str::as_bytes),
+            &[],
+            Some(config.as_bytes()),
+            &tokenizer(),
+            "m",
+        );
+        found.unwrap().map(|template| template.render(&[], &Variables::default(), false).unwrap())
+    };
+    let text = r#"{"chat_template": "text"}"#;
+    let list = r#"{"chat_template": [{"name": "rag", "template": "x"}, {"name": "default", "template": "listed"}]}"#;
+    assert_eq!(find(None, text).as_deref(), Some("text"));
+    assert_eq!(find(None, list).as_deref(), Some("listed"));
+    assert_eq!(find(Some("file"), text).as_deref(), Some("file"));
+    assert_eq!(find(None, "{}"), None);
+}
+
+#[test]
+fn a_record_with_tools_takes_the_template_for_them() {
+    let config = r#"{"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]}"#;
+    let found = ChatTemplate::find(None, &[], Some(config.as_bytes()), &tokenizer(), "m");
+    let found = found.unwrap().unwrap();
+    let with = Variables { tools: Some(Vec::new()), ..Variables::default() };
+    assert_eq!(found.render(&[], &with, true).unwrap(), "tools");
+    assert_eq!(found.render(&[], &Variables::default(), true).unwrap(), "plain");
+}
+
+/// As transformers 5.23: files come before tokenizer_config.json, and those of the folder beside the one file.
+#[test]
+fn templates_of_the_folder_stand_beside_the_default() {
+    let config = br#"{"chat_template": "ignored"}"#;
+    let tools: (&str, &[u8]) = ("additional_chat_templates/tool_use.jinja", b"tools");
+    let find = |jinja: Option<&[u8]>| {
+        ChatTemplate::find(jinja, &[tools], Some(config), &tokenizer(), "m").unwrap().unwrap()
+    };
+    let with = Variables { tools: Some(Vec::new()), ..Variables::default() };
+    let found = find(Some(b"plain"));
+    assert_eq!(found.render(&[], &with, true).unwrap(), "tools");
+    assert_eq!(found.render(&[], &Variables::default(), true).unwrap(), "plain");
+    let error = find(None).render(&[], &Variables::default(), true).unwrap_err();
+    assert!(error.to_string().contains("without a `default`; it has `tool_use`"), "{error}");
+}
+
+#[test]
+fn a_list_without_a_default_names_what_it_has() {
+    let config = r#"{"chat_template": [{"name": "rag", "template": "x"}, {"name": "tool_use", "template": "{% y"}]}"#;
+    let find = |config: &str| {
+        ChatTemplate::find(None, &[], Some(config.as_bytes()), &tokenizer(), "m")
+            .map(Option::unwrap)
+    };
+    let broken = find(config).unwrap_err();
+    assert!(broken.to_string().contains("not a template"), "{broken}");
+    let found = find(&config.replace("{% y", "y")).unwrap();
+    let error = found.render(&[], &Variables::default(), true).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "m/tokenizer_config.json: `chat_template`: a list of templates without a `default`; it has `rag`, `tool_use`"
+    );
+    let odd = find(r#"{"chat_template": [{"name": "default"}]}"#).unwrap_err();
+    assert!(odd.to_string().contains("no texts `name` and `template`"), "{odd}");
+}
+
+#[test]
+fn a_message_reaches_the_template_without_its_nulls_and_with_its_reasoning() {
+    let source = "{% for m in messages %}{{ m.items() | map('first') | join(',') }}:{{ m.reasoning_content }};{% endfor %}{{ unk_token }}{{ tools is none }}{{ documents is none }}";
+    let messages = [
+        serde_json::json!({"role": "user", "content": null, "tool_calls": null}),
+        serde_json::json!({"role": "assistant", "reasoning": "hm"}),
+    ];
+    let config = serde_json::json!({"chat_template": source, "unk_token": {"content": "<unk>"}});
+    let bytes = serde_json::to_vec(&config).unwrap();
+    let found = ChatTemplate::find(None, &[], Some(&bytes), &tokenizer(), "m").unwrap().unwrap();
+    assert_eq!(
+        found.render(&messages, &Variables::default(), false).unwrap(),
+        "role:;thinking,role,reasoning,reasoning_content:hm;<unk>TrueTrue"
+    );
+}
+
+#[test]
+fn a_template_that_writes_nothing_for_ever_is_refused() {
+    let idle = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+    let error = template(idle).render(&[], &Variables::default(), true).unwrap_err();
+    assert!(InputError::of(&error).is_some_and(|e| e.to_string().contains("fuel")), "{error}");
+}
+
+#[test]
+fn a_template_longer_than_the_limit_is_refused() {
+    let of = |length| ChatTemplate::new("x".repeat(length), &tokenizer(), "t".to_owned());
+    assert!(of(engine::LONGEST_SOURCE).is_ok());
+    let error = of(engine::LONGEST_SOURCE + 1).err().unwrap();
+    assert_eq!(error.to_string(), "t: a template of 65537 bytes, expected at most 65536");
+}
