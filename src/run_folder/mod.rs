@@ -1,10 +1,12 @@
 //! The run folder: the paths and formats of its files, who may write in it, and a lock so that one program writes at a
 //! time.
 
+pub mod answers;
 pub mod checkpoints;
 pub mod eval_log;
 pub mod guard;
 pub mod head;
+pub mod paa;
 pub mod paths;
 pub mod provenance;
 pub mod purpose;

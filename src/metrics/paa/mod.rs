@@ -18,15 +18,19 @@ use crate::metrics::figure::Figure;
 
 pub mod agreement;
 pub mod correction;
+pub mod evaluation;
 pub mod groups;
 pub mod models;
 pub mod scores;
 pub mod verdict;
+pub mod verdict_line;
 
 pub use correction::{Calibration, Corrected};
+pub use evaluation::{JudgedModel, PaaEvaluation};
 pub use groups::{Breakdown, PaaGroup};
 pub use scores::{Scores, Thresholds};
 pub use verdict::{Verdict, majority};
+pub use verdict_line::{Opinion, VerdictLine};
 
 /// One answer of a model, judged.
 #[derive(Debug, Clone, PartialEq)]

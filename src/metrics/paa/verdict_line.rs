@@ -1,0 +1,66 @@
+//! One line of `verdicts-MODEL.jsonl`: what the judges said of one answer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::json_lines::Line;
+use crate::metrics::paa::{Scores, Verdict};
+
+/// What the judges said of one answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VerdictLine {
+    /// Id of the record.
+    pub id: String,
+    /// Whose question it is.
+    pub user: Option<String>,
+    /// Country of the record.
+    pub country: Option<String>,
+    /// Stem of the file of the record.
+    pub source: String,
+    /// Demographic fields of the record.
+    pub groups: BTreeMap<String, String>,
+    /// The question.
+    pub question: String,
+    /// The answer; empty where there is none.
+    pub answer: String,
+    /// The verdict of all judges together.
+    pub verdict: Verdict,
+    /// The scores of a single judge; none of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Scores>,
+    /// The judge, or `majority`.
+    pub judge: String,
+    /// The reason that a single judge gave, or why there is no verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What each judge and each repetition said, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opinions: Vec<Opinion>,
+}
+
+/// What one judge said in one repetition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Opinion {
+    /// The judge.
+    pub judge: String,
+    /// Which repetition, from 0.
+    pub repetition: u32,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Its scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Scores>,
+    /// Its reason, or why there is no verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Line for VerdictLine {
+    const NOUN: &'static str = "the verdict on an answer";
+    const SKIPS_BLANK_LINES: bool = false;
+
+    fn check(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
