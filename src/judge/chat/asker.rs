@@ -12,12 +12,12 @@ use crate::judge::chat::batch::{self, Imported};
 use crate::judge::chat::client::Client;
 use crate::judge::chat::cost::{self, Prices};
 use crate::judge::chat::dispatch::Dispatch;
-pub use crate::judge::chat::dispatch::Stopped;
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::journal::Journal;
 use crate::judge::chat::outcome::{Outcome, Usage};
 use crate::judge::chat::request::{Item, Request};
 use crate::judge::chat::settings::Settings;
+pub use crate::judge::chat::stopped::Stopped;
 use crate::net::agent;
 
 /// What asking would take.
@@ -25,7 +25,7 @@ use crate::net::agent;
 pub struct Estimate {
     /// Requests to send.
     pub requests: usize,
-    /// Items that the journal has an answer for, or a failure that is not asked again.
+    /// Requests that the journal has an answer for, or a failure that is not asked again.
     pub answered: usize,
     /// Tokens of these requests, and the most of their answers.
     pub usage: Usage,
@@ -52,29 +52,58 @@ impl Asker {
         journal: &Path,
         verbosity: Verbosity,
     ) -> Result<Self> {
+        Self::with(endpoint, settings, verbosity, || Journal::open(journal, verbosity))
+    }
+
+    /// Reads the journal at `journal`, if there is one, to estimate or to export. Makes, writes and locks nothing; what asks is an error.
+    pub fn plan(
+        endpoint: Endpoint,
+        settings: Settings,
+        journal: &Path,
+        verbosity: Verbosity,
+    ) -> Result<Self> {
+        Self::with(endpoint, settings, verbosity, || Journal::read(journal))
+    }
+
+    fn with(
+        endpoint: Endpoint,
+        settings: Settings,
+        verbosity: Verbosity,
+        journal: impl FnOnce() -> Result<Journal>,
+    ) -> Result<Self> {
         let model = &settings.parameters.model;
-        let prices = settings.prices.clone().or_else(|| Prices::of(&endpoint, model));
-        if settings.max_cost.is_some() && prices.is_none() {
-            let what = format!(
-                "`--max-cost` needs a price, and {} has none of `{model}` at `{}`",
-                cost::TABLE,
-                endpoint.name()
-            );
-            return Err(InputError::new(what)
-                .hint("set the model's prices in the configuration, or use `--max-requests`")
-                .into());
-        }
+        let prices = prices(&endpoint, &settings)?;
         let certificates = agent::certificates(|name| {
             std::env::var(name).ok().filter(|value| !value.trim().is_empty())
         });
         let client = Client::new(endpoint, model, settings.timeout, certificates.as_deref())?;
-        let journal = Journal::open(journal, verbosity)?;
+        let journal = journal()?;
         Ok(Self { client: Arc::new(client), settings, prices, journal, verbosity })
     }
 
     /// The prices that costs are computed with; none where none are known.
     pub fn prices(&self) -> Option<&Prices> {
         self.prices.as_ref()
+    }
+
+    /// The names under which the endpoint says it answered; the journal keeps them.
+    pub fn served(&self) -> Vec<String> {
+        self.journal.served().map(str::to_owned).collect()
+    }
+
+    /// US dollars of the answers to `items` that the journal holds, by this command and those before it; none without prices.
+    pub fn spent(&self, items: &[Item]) -> Result<Option<f64>> {
+        let Some(prices) = &self.prices else { return Ok(None) };
+        let ids = self.ids(items)?;
+        let (mut seen, mut spent) = (HashSet::new(), 0.0);
+        for (id, item) in ids.iter().zip(items) {
+            if let Some(Outcome::Answer(answer)) = self.journal.get(id)
+                && seen.insert(id)
+            {
+                spent += prices.of_usage(cost::of_answer(answer, item));
+            }
+        }
+        Ok(Some(spent))
     }
 
     /// The outcome of each item, in order. Asks those that the journal does not hold, once each, many at a time.
@@ -92,6 +121,7 @@ impl Asker {
                 items,
                 ids: &ids,
                 waiting: waiting.into(),
+                total: different(&ids),
                 verbosity: self.verbosity,
             }
             .run()?;
@@ -102,7 +132,8 @@ impl Asker {
 
     /// What [`Self::ask`] would take.
     pub fn estimate(&self, items: &[Item]) -> Result<Estimate> {
-        let waiting = self.unanswered(&self.ids(items)?);
+        let ids = self.ids(items)?;
+        let waiting = self.unanswered(&ids);
         let mut usage = Usage::default();
         for &at in &waiting {
             let one = cost::estimated(&items[at], self.settings.parameters.max_tokens);
@@ -111,7 +142,7 @@ impl Asker {
         }
         Ok(Estimate {
             requests: waiting.len(),
-            answered: items.len() - waiting.len(),
+            answered: different(&ids) - waiting.len(),
             usage,
             cost: self.prices.as_ref().map(|prices| prices.of_usage(usage)),
         })
@@ -151,4 +182,28 @@ impl Asker {
         };
         (0..ids.len()).filter(|&at| !is_done(&ids[at]) && seen.insert(&ids[at])).collect()
     }
+}
+
+/// The prices that costs are computed with: those that are set, or those of the table; none where none are known. Refuses a limit of the
+/// cost then.
+pub fn prices(endpoint: &Endpoint, settings: &Settings) -> Result<Option<Prices>> {
+    let model = &settings.parameters.model;
+    let prices = settings.prices.clone().or_else(|| Prices::of(endpoint, model));
+    if settings.max_cost.is_some() && prices.is_none() {
+        let what = format!(
+            "`--max-cost` needs a price, and {} has none of `{model}` at `{}`",
+            cost::TABLE,
+            endpoint.name()
+        );
+        let how = cost::how_to_set(model);
+        return Err(InputError::new(what)
+            .hint(format!("set its prices in the protocol, {how}; or use `--max-requests`"))
+            .into());
+    }
+    Ok(prices)
+}
+
+/// Requests of the names `ids`, each once.
+fn different(ids: &[String]) -> usize {
+    ids.iter().collect::<HashSet<_>>().len()
 }

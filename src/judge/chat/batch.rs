@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use async_openai::types::batches::BatchRequestInput;
 
-use crate::disk::atomic;
+use crate::disk::{atomic, read};
 use crate::error::InputError;
 use crate::judge::chat::journal::{Journal, Line};
 use crate::judge::chat::outcome::Outcome;
@@ -45,6 +45,8 @@ pub struct Imported {
 }
 
 /// Writes `lines` to `requests-1.jsonl` and so on in `folder`. Each file appears whole or not at all.
+///
+/// Refuses a folder that holds such a file: both would be sent, and paid for twice.
 pub(super) fn export(
     lines: impl Iterator<Item = Result<BatchRequestInput>>,
     folder: &Path,
@@ -56,6 +58,16 @@ pub(super) fn export(
         anyhow::Ok(text)
     });
     let mut next = lines.next().transpose()?;
+    let is_ours = |name: &str| name.starts_with("requests-") && name.ends_with(".jsonl");
+    for path in read::folder(folder)? {
+        if path.file_name().is_some_and(|name| is_ours(&name.to_string_lossy())) {
+            let what = format!("`{}` is there already", path.display());
+            let hint = "give another folder, or remove the files of an earlier export: both would be paid for";
+            return Err(InputError::new(what).hint(hint).into());
+        }
+    }
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     let mut paths = Vec::new();
     while next.is_some() {
         let path = folder.join(format!("requests-{}.jsonl", paths.len() + 1));
@@ -120,17 +132,17 @@ impl Imported {
             }
             return Ok(());
         }
-        let outcome = line.outcome();
+        let (outcome, heard) = line.outcome();
         match (journal.get(id), &outcome) {
             (Some(held), new) if held == new => self.duplicates += 1,
             (Some(Outcome::Answer(_)), _) => self.differing += 1,
             (_, Outcome::Answer(_)) => {
                 self.answers += 1;
-                journal.append(id, outcome)?;
+                journal.append(id, outcome, &heard)?;
             }
             (_, Outcome::Failed(_)) => {
                 self.failures += 1;
-                journal.append(id, outcome)?;
+                journal.append(id, outcome, &heard)?;
             }
         }
         Ok(())
@@ -180,7 +192,11 @@ mod tests {
                 );
                 Ok(request?.batch_line())
             };
-            export(items.iter().map(line), folder.path(), limits).unwrap()
+            let place = tempfile::tempdir_in(folder.path()).unwrap().keep();
+            let paths = export(items.iter().map(line), &place, limits).unwrap();
+            let again = export(items.iter().map(line), &place, limits).unwrap_err();
+            assert!(InputError::of(&again).is_some(), "{again:#}");
+            paths
         };
         let counts =
             |paths: Vec<PathBuf>| paths.iter().map(|path| lines(path).len()).collect::<Vec<_>>();

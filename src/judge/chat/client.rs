@@ -11,7 +11,7 @@ use crate::error::InputError;
 use crate::judge::chat::concurrency;
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::outcome::{Answer, Failure, Finish, Outcome};
-use crate::judge::chat::response;
+use crate::judge::chat::response::{self, Heard};
 use crate::net::agent::{self, Manner};
 use crate::net::retry::{self, Fault, text};
 
@@ -23,7 +23,7 @@ const LONGEST_ERROR: usize = 500;
 /// What one try came to.
 pub(super) enum Try {
     /// The item is done.
-    Done(Outcome),
+    Done(Outcome, Heard),
     /// A retry may help.
     Temporary(Fault),
     /// No item will get an answer.
@@ -78,16 +78,21 @@ impl Client {
         let status = response.status();
         let fault = retry::is_temporary(status).then(|| Fault::of(&response));
         let moved = text(response.headers(), "location").map(str::to_owned);
+        let request_id = text(response.headers(), "x-request-id").map(str::to_owned);
         let read = response.into_body().into_with_config().limit(LONGEST_BODY).read_to_vec();
         let body = match (read, fault.is_some() || !status.is_success()) {
-            (Ok(body), _) => body,
+            // Before any text of it is cut, which might leave a part of the key.
+            (Ok(body), _) => self.redacted_bytes(body),
             // The status alone says enough.
             (Err(_), true) => Vec::new(),
             (Err(error), false) => return Try::Temporary(Fault::broken(&error)),
         };
         if status.is_success() {
             return match response::answer(&body) {
-                Ok(answer) => Try::Done(Outcome::Answer(self.clean(answer))),
+                Ok((answer, heard)) => {
+                    let heard = self.heard(heard, request_id);
+                    Try::Done(Outcome::Answer(self.clean(answer)), heard)
+                }
                 Err(what) => Try::Temporary(Fault::garbled(self.redacted(what))),
             };
         }
@@ -101,7 +106,7 @@ impl Client {
                 None => {
                     let why = if said.is_empty() { status.to_string() } else { said };
                     let failure = Failure { status: Some(status.as_u16()), why };
-                    Try::Done(Outcome::Failed(failure))
+                    Try::Done(Outcome::Failed(failure), self.heard(Heard::default(), request_id))
                 }
             },
         }
@@ -159,6 +164,23 @@ impl Client {
             }
         }
         answer
+    }
+
+    /// What was heard without the key; the header's name of the request is the one that a provider can look up.
+    fn heard(&self, heard: Heard, request_id: Option<String>) -> Heard {
+        Heard {
+            model: heard.model.map(|model| self.redacted(model)),
+            request_id: self.redacted(request_id.unwrap_or(heard.request_id)),
+        }
+    }
+
+    fn redacted_bytes(&self, body: Vec<u8>) -> Vec<u8> {
+        match self.endpoint.key() {
+            Some(key) if key.is_in(&body) => {
+                key.redacted(String::from_utf8_lossy(&body).into_owned()).into_bytes()
+            }
+            _ => body,
+        }
     }
 
     fn redacted(&self, text: String) -> String {

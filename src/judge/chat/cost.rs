@@ -7,6 +7,7 @@ use genai_prices::{Calculator, PriceRequest, Usage as Priced, UsageKey};
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::outcome::{Answer, Usage};
 use crate::judge::chat::request::Item;
+use crate::judge::protocol::Protocol;
 
 /// The compiled-in table of prices, and when its newest rates were verified.
 pub const TABLE: &str = "genai-prices 0.2.1, verified 2026-10-14";
@@ -59,12 +60,27 @@ impl Prices {
         })
     }
 
+    /// The prices that `protocol` sets for `model`; none where it sets none. `name`: the protocol's, for their source.
+    pub fn set_by(protocol: &Protocol, name: &str, model: &str) -> Option<Self> {
+        let price = protocol.prices.get(model)?;
+        Some(Self {
+            input_per_million: price.input,
+            output_per_million: price.output,
+            source: format!("`prices.{model}` of {name}"),
+        })
+    }
+
     /// US dollars for these tokens.
     pub fn of_usage(&self, usage: Usage) -> f64 {
         (usage.prompt as f64 * self.input_per_million
             + usage.completion as f64 * self.output_per_million)
             / MILLION
     }
+}
+
+/// How a protocol sets the prices of `model`, in TOML.
+pub fn how_to_set(model: &str) -> String {
+    format!("`[prices.\"{model}\"]` with `input` and `output`, dollars for a million tokens")
 }
 
 /// Tokens of `text`, estimated: four ASCII characters make one, any other character makes one.

@@ -17,7 +17,9 @@ use crate::judge::chat::journal::Journal;
 use crate::judge::chat::outcome::{Failure, Outcome};
 use crate::judge::chat::pool::{Back, Pool};
 use crate::judge::chat::request::{Item, Request};
+use crate::judge::chat::response::Heard;
 use crate::judge::chat::settings::Settings;
+use crate::judge::chat::stopped::Stopped;
 use crate::net::retry::{Backoff, Fault};
 
 /// Pauses of one among many requests. 429 is a matter of minutes: 20 tries are a quarter of an hour. An answer that cannot be
@@ -37,11 +39,6 @@ const FIRST_FAILURES: usize = 20;
 const GRACE: Duration = Duration::from_secs(10);
 /// Longest wait without a look at Ctrl-C.
 const TICK: Duration = Duration::from_millis(100);
-
-/// A limit of the command was reached; finished work is kept.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Stopped(String);
 
 /// An item that was sent and has no outcome yet.
 #[derive(Default)]
@@ -64,6 +61,8 @@ pub(super) struct Dispatch<'a> {
     pub(super) ids: &'a [String],
     /// Numbers of the items to ask.
     pub(super) waiting: VecDeque<usize>,
+    /// Different requests, those that have an outcome included.
+    pub(super) total: usize,
     pub(super) verbosity: Verbosity,
 }
 
@@ -89,9 +88,8 @@ struct State {
 impl Dispatch<'_> {
     /// Asks until each item has an outcome, a limit is reached or nothing can be done.
     pub(super) fn run(mut self) -> Result<()> {
-        let done = self.items.len() - self.waiting.len();
-        let progress =
-            self.verbosity.progress("asking", "answers", done as u64, self.items.len() as u64);
+        let done = self.total - self.waiting.len();
+        let progress = self.verbosity.progress("asking", "answers", done as u64, self.total as u64);
         let mut state = State {
             pool: Pool::new(Arc::clone(self.client)),
             limit: Limit::new(),
@@ -200,10 +198,9 @@ impl Dispatch<'_> {
             }
             _ => return None,
         };
-        let (total, left) = (self.items.len(), self.waiting.len());
-        Some(Stopped(format!(
-            "stopped at {limit}: {} of {} requests are left{}\n\nhint: run the same command again to ask them; what was \
-             answered is kept",
+        let (total, left) = (self.total, self.waiting.len());
+        Some(Stopped::new(format!(
+            "stopped at {limit}: {} of {} requests are left{}",
             units::count(left),
             units::count(total),
             if self.prices.is_some() {
@@ -218,7 +215,7 @@ impl Dispatch<'_> {
     fn take(&mut self, state: &mut State, back: Back) -> Result<()> {
         let Back { at, sent, attempt } = back;
         match attempt {
-            Try::Done(outcome) => self.finish(state, at, outcome),
+            Try::Done(outcome, heard) => self.finish(state, at, outcome, &heard),
             Try::Fatal(error) => {
                 state.end(error);
                 Ok(())
@@ -260,11 +257,17 @@ impl Dispatch<'_> {
             ));
             return Ok(());
         }
-        self.finish(state, at, Outcome::Failed(Failure { status: None, why }))
+        self.finish(state, at, Outcome::Failed(Failure { status: None, why }), &Heard::default())
     }
 
     /// Keeps an outcome.
-    fn finish(&mut self, state: &mut State, at: usize, outcome: Outcome) -> Result<()> {
+    fn finish(
+        &mut self,
+        state: &mut State,
+        at: usize,
+        outcome: Outcome,
+        heard: &Heard,
+    ) -> Result<()> {
         state.trying.remove(&at);
         match &outcome {
             Outcome::Answer(answer) => {
@@ -288,7 +291,7 @@ impl Dispatch<'_> {
                 }
             }
         }
-        self.journal.append(&self.ids[at], outcome)?;
+        self.journal.append(&self.ids[at], outcome, heard)?;
         let cost = self.prices.map(|_| format!("USD {:.2}", state.spent));
         let failures = state.failures;
         let failed = (failures > 0).then(|| format!("{} failed", units::count(failures)));

@@ -83,7 +83,21 @@ impl Endpoint {
         Self::read(given, key_env, |name| std::env::var_os(name))
     }
 
+    /// The endpoint `given` without its key: for what sends nothing, such as an estimate or an export.
+    pub fn without_key(given: &str) -> Result<Self> {
+        Self::of(given, None, |_| None)
+    }
+
     fn read(
+        given: &str,
+        key_env: Option<&str>,
+        get: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self> {
+        let preset = PRESETS.iter().find(|preset| preset.name == given);
+        Self::of(given, key_env.or(preset.and_then(|preset| preset.key_env)), get)
+    }
+
+    fn of(
         given: &str,
         key_env: Option<&str>,
         get: impl Fn(&str) -> Option<OsString>,
@@ -93,7 +107,7 @@ impl Endpoint {
         let (scheme, host) = parts(&base)?;
         let is_loopback = host.eq_ignore_ascii_case("localhost")
             || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        let key_env = key_env.or(preset.and_then(|preset| preset.key_env)).map(str::to_owned);
+        let key_env = key_env.map(str::to_owned);
         let key = match &key_env {
             None => None,
             Some(name) => Some(match get(name) {
@@ -209,6 +223,7 @@ mod tests {
         );
         assert_eq!(read("openai", Some("MINE")).unwrap().key_env(), Some("MINE"));
         assert!(refused("deepseek", None).contains("DEEPSEEK_API_KEY"));
+        assert!(Endpoint::without_key("deepseek").unwrap().key().is_none());
         for (given, loopback) in [
             ("local", true),
             ("http://localhost:1/v1/", true),

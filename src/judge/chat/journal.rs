@@ -2,12 +2,12 @@
 //!
 //! A line is one of OpenAI's Batch output, with its digest.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::console::progress::Verbosity;
 use crate::disk::journal::open_locked;
 use crate::disk::{json_lines, seal};
 use crate::judge::chat::outcome::{Failure, Outcome};
-use crate::judge::chat::response;
+use crate::judge::chat::response::{self, Heard};
 
 /// A line of a Batch output file, of whatever server wrote it.
 #[derive(Deserialize)]
@@ -29,37 +29,60 @@ pub(super) struct Line {
 struct Response {
     status_code: u16,
     #[serde(default)]
+    request_id: Value,
+    #[serde(default)]
     body: Value,
 }
 
 impl Line {
-    /// What became of the request.
-    pub(super) fn outcome(&self) -> Outcome {
+    /// What became of the request, and what the response says besides.
+    pub(super) fn outcome(&self) -> (Outcome, Heard) {
         let failed = |status, why| Outcome::Failed(Failure { status, why });
-        match (&self.response, &self.error) {
-            (Some(Response { status_code: 200, body }), _) => {
-                match response::answer(body.to_string().as_bytes()) {
-                    Ok(answer) => Outcome::Answer(answer),
-                    Err(why) => failed(Some(200), why),
-                }
-            }
-            (Some(Response { status_code, body }), _) => {
-                Outcome::Failed(response::failure(*status_code, body))
-            }
-            (None, Some(error)) => {
-                let error = json!({"error": error}).to_string();
-                failed(None, response::error_text(error.as_bytes()))
-            }
-            (None, None) => failed(None, "the line holds neither a response nor an error".into()),
+        let Some(Response { status_code, request_id, body }) = &self.response else {
+            let why = match &self.error {
+                Some(error) => response::error_text(json!({"error": error}).to_string().as_bytes()),
+                None => "the line holds neither a response nor an error".to_owned(),
+            };
+            return (failed(None, why), Heard::default());
+        };
+        let (outcome, mut heard) = match status_code {
+            200 => match response::answer(body.to_string().as_bytes()) {
+                Ok((answer, heard)) => (Outcome::Answer(answer), heard),
+                Err(why) => (failed(Some(200), why), Heard::default()),
+            },
+            status => (Outcome::Failed(response::failure(*status, body)), Heard::default()),
+        };
+        if let Some(id) = request_id.as_str().filter(|id| !id.is_empty()) {
+            id.clone_into(&mut heard.request_id);
         }
+        (outcome, heard)
     }
 }
 
 /// What became of each request, on disk and in memory.
 pub(super) struct Journal {
-    file: File,
+    /// None where it is only read.
+    file: Option<File>,
     path: PathBuf,
-    held: HashMap<String, Outcome>,
+    held: Held,
+}
+
+#[derive(Default)]
+struct Held {
+    outcomes: HashMap<String, Outcome>,
+    /// The names under which the endpoint says it answered.
+    served: BTreeSet<String>,
+}
+
+/// The lines of a journal, and how far they are whole.
+struct Scanned {
+    held: Held,
+    /// Numbers of broken lines, from 1.
+    broken: Vec<usize>,
+    /// Bytes up to the end of the last whole line.
+    end: u64,
+    /// Whether that line lacks its line break alone.
+    is_torn: bool,
 }
 
 impl Journal {
@@ -70,34 +93,7 @@ impl Journal {
     pub(super) fn open(path: &Path, verbosity: Verbosity) -> Result<Self> {
         let context = || format!("cannot read the journal `{}`", path.display());
         let mut file = open_locked(path)?;
-        let (mut held, mut broken) = (HashMap::new(), Vec::new());
-        let mut reader = BufReader::new(&mut file);
-        let (mut line, mut end, mut number) = (Vec::new(), 0, 0);
-        let mut is_torn = false;
-        loop {
-            line.clear();
-            let length = reader.read_until(b'\n', &mut line).with_context(context)?;
-            if length == 0 {
-                break;
-            }
-            number += 1;
-            let ended = line.strip_suffix(b"\n");
-            is_torn = ended.is_none();
-            let opened = seal::open(ended.unwrap_or(&line)).ok();
-            let read = opened.and_then(|line| serde_json::from_slice::<Line>(&line).ok());
-            match read {
-                Some(read) => keep(&mut held, read.custom_id.clone(), read.outcome()),
-                None if is_torn => {
-                    is_torn = false;
-                    break;
-                }
-                None => broken.push(number),
-            }
-            end += length as u64;
-            if is_torn {
-                break;
-            }
-        }
+        let Scanned { held, broken, end, is_torn } = scan(&mut file).with_context(context)?;
         file.set_len(end).with_context(context)?;
         file.seek(SeekFrom::End(0)).with_context(context)?;
         if is_torn {
@@ -111,27 +107,52 @@ impl Journal {
                 json_lines::numbered("line", &broken)
             ));
         }
-        Ok(Self { file, path: path.to_owned(), held })
+        Ok(Self { file: Some(file), path: path.to_owned(), held })
+    }
+
+    /// The journal at `path` as it stands, or an empty one if there is none. Writes and locks nothing.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let held = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Held::default()),
+            file => file.and_then(|file| Ok(scan(file)?.held)),
+        };
+        let held = held.with_context(|| format!("cannot read the journal `{}`", path.display()))?;
+        Ok(Self { file: None, path: path.to_owned(), held })
     }
 
     /// What became of the request `custom_id`; none if it is not known.
     pub(super) fn get(&self, custom_id: &str) -> Option<&Outcome> {
-        self.held.get(custom_id)
+        self.held.outcomes.get(custom_id)
+    }
+
+    /// The names under which the endpoint says it answered, in order.
+    pub(super) fn served(&self) -> impl Iterator<Item = &str> {
+        self.held.served.iter().map(String::as_str)
     }
 
     /// Appends what became of a request. An answer is never replaced.
-    pub(super) fn append(&mut self, custom_id: &str, outcome: Outcome) -> Result<()> {
+    pub(super) fn append(
+        &mut self,
+        custom_id: &str,
+        outcome: Outcome,
+        heard: &Heard,
+    ) -> Result<()> {
+        let request_id = &heard.request_id;
         let line = match &outcome {
             Outcome::Answer(answer) => json!({
                 "custom_id": custom_id,
-                "response": {"status_code": 200, "request_id": "", "body": response::body(answer)},
+                "response": {
+                    "status_code": 200,
+                    "request_id": request_id,
+                    "body": response::body(answer, heard),
+                },
                 "error": null,
             }),
             Outcome::Failed(Failure { status: Some(status), why }) => json!({
                 "custom_id": custom_id,
                 "response": {
                     "status_code": status,
-                    "request_id": "",
+                    "request_id": request_id,
                     "body": {"error": {"message": why}},
                 },
                 "error": null,
@@ -142,24 +163,66 @@ impl Journal {
                 "error": {"code": "no_answer", "message": why},
             }),
         };
-        self.file
-            .write_all(&json_lines::line(&line)?)
-            .with_context(|| format!("cannot write the journal `{}`", self.path.display()))?;
-        keep(&mut self.held, custom_id.to_owned(), outcome);
+        let context = || format!("cannot write the journal `{}`", self.path.display());
+        let Some(file) = &mut self.file else {
+            bail!("the journal `{}` was opened to be read", self.path.display())
+        };
+        file.write_all(&json_lines::line(&line)?).with_context(context)?;
+        self.held.keep(custom_id.to_owned(), outcome, heard.model.as_deref());
         Ok(())
     }
 
     /// Flushes all lines to the disk.
     pub(super) fn flush(&self) -> Result<()> {
-        self.file
-            .sync_data()
+        let Some(file) = &self.file else { return Ok(()) };
+        file.sync_data()
             .with_context(|| format!("cannot write the journal `{}`", self.path.display()))
     }
 }
 
-fn keep(held: &mut HashMap<String, Outcome>, custom_id: String, outcome: Outcome) {
-    if !matches!(held.get(&custom_id), Some(Outcome::Answer(_))) {
-        held.insert(custom_id, outcome);
+fn scan(file: impl Read) -> std::io::Result<Scanned> {
+    let (mut held, mut broken) = (Held::default(), Vec::new());
+    let mut reader = BufReader::new(file);
+    let (mut line, mut end, mut number) = (Vec::new(), 0, 0);
+    let mut is_torn = false;
+    loop {
+        line.clear();
+        let length = reader.read_until(b'\n', &mut line)?;
+        if length == 0 {
+            break;
+        }
+        number += 1;
+        let ended = line.strip_suffix(b"\n");
+        is_torn = ended.is_none();
+        let opened = seal::open(ended.unwrap_or(&line)).ok();
+        let read = opened.and_then(|line| serde_json::from_slice::<Line>(&line).ok());
+        match read {
+            Some(read) => {
+                let (outcome, heard) = read.outcome();
+                held.keep(read.custom_id, outcome, heard.model.as_deref());
+            }
+            None if is_torn => {
+                is_torn = false;
+                break;
+            }
+            None => broken.push(number),
+        }
+        end += length as u64;
+        if is_torn {
+            break;
+        }
+    }
+    Ok(Scanned { held, broken, end, is_torn })
+}
+
+impl Held {
+    fn keep(&mut self, custom_id: String, outcome: Outcome, model: Option<&str>) {
+        if let Some(model) = model.filter(|model| !self.served.contains(*model)) {
+            self.served.insert(model.to_owned());
+        }
+        if !matches!(self.outcomes.get(&custom_id), Some(Outcome::Answer(_))) {
+            self.outcomes.insert(custom_id, outcome);
+        }
     }
 }
 
@@ -186,8 +249,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
         let mut journal = open(&path);
-        journal.append("a", answer("é\nYes")).unwrap();
-        journal.append("b", failed("too long")).unwrap();
+        journal.append("a", answer("é\nYes"), &Heard::default()).unwrap();
+        journal.append("b", failed("too long"), &Heard::default()).unwrap();
         assert!(Journal::open(&path, Verbosity::Quiet).is_err(), "one process at a time");
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
@@ -202,7 +265,7 @@ mod tests {
             );
             let second = cut >= whole.len() - 1;
             assert_eq!(journal.get("b").cloned(), second.then(|| failed("too long")), "{cut}");
-            journal.append("c", answer("No")).unwrap();
+            journal.append("c", answer("No"), &Heard::default()).unwrap();
             drop(journal);
             let journal = open(&path);
             assert_eq!(journal.get("c"), Some(&answer("No")), "cut at {cut}");
@@ -211,13 +274,31 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_that_is_read_only_is_not_made_and_says_who_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        assert_eq!(Journal::read(&path).unwrap().get("a"), None);
+        assert!(!path.exists());
+        let mut journal = open(&path);
+        for (id, model) in [("a", Some("gpt-4o-2")), ("b", Some("gpt-4o-1")), ("c", None)] {
+            let heard = Heard { model: model.map(str::to_owned), request_id: "r".into() };
+            journal.append(id, answer("Yes"), &heard).unwrap();
+        }
+        let mut read = Journal::read(&path).unwrap();
+        assert_eq!(read.get("a"), Some(&answer("Yes")));
+        assert_eq!(read.served().collect::<Vec<_>>(), ["gpt-4o-1", "gpt-4o-2"]);
+        assert!(read.append("d", answer("No"), &Heard::default()).is_err());
+        assert!(std::fs::read_to_string(&path).unwrap().contains("\"request_id\":\"r\""));
+    }
+
+    #[test]
     fn a_changed_bit_costs_its_line_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
         let mut journal = open(&path);
-        journal.append("a", answer("Yes")).unwrap();
+        journal.append("a", answer("Yes"), &Heard::default()).unwrap();
         let end = std::fs::metadata(&path).unwrap().len() as usize;
-        journal.append("b", answer("No")).unwrap();
+        journal.append("b", answer("No"), &Heard::default()).unwrap();
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
         for at in 0..end {
@@ -237,7 +318,7 @@ mod tests {
         let path = folder.path().join("j");
         let mut journal = open(&path);
         for outcome in [failed("x"), answer("Yes"), failed("y"), answer("No")] {
-            journal.append("a", outcome).unwrap();
+            journal.append("a", outcome, &Heard::default()).unwrap();
         }
         assert_eq!(journal.get("a"), Some(&answer("Yes")));
         drop(journal);

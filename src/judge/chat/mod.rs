@@ -18,6 +18,7 @@ pub mod request;
 mod response;
 pub mod secret;
 pub mod settings;
+pub mod stopped;
 
 pub use asker::Asker;
 pub use outcome::Outcome;

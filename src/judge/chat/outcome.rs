@@ -1,5 +1,6 @@
 //! What became of an item: an answer, or a failure with its reason.
 
+use std::fmt;
 use std::sync::Arc;
 
 /// What became of an item. A copy shares the text.
@@ -35,6 +36,28 @@ pub enum Finish {
     Refusal,
     /// Another reason of the endpoint, or none.
     Other(Option<Arc<str>>),
+}
+
+impl Finish {
+    /// `stop`, `length`, `content_filter`, `refusal`, or the endpoint's own word.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ContentFilter => "content_filter",
+            Self::Refusal => "refusal",
+            Self::Other(reason) => reason.as_deref().unwrap_or("unknown"),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.status {
+            Some(status) => write!(f, "status {status}: {}", self.why),
+            None => f.write_str(&self.why),
+        }
+    }
 }
 
 /// Tokens of a request and its answer.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::bail_input;
 use crate::disk::digest;
 use crate::judge::chat::endpoint::{Endpoint, TokenLimit};
+use crate::judge::protocol;
 
 /// Hexadecimal digits of a request's name: 128 bits.
 const DIGITS: usize = 32;
@@ -45,6 +46,24 @@ pub struct Item {
     pub repetition: u32,
     /// The conversation.
     pub messages: Vec<Message>,
+}
+
+impl From<&protocol::Message> for Message {
+    fn from(message: &protocol::Message) -> Self {
+        let role = match message.role {
+            "system" => Role::System,
+            "assistant" => Role::Assistant,
+            _ => Role::User,
+        };
+        Self { role, text: message.content.clone() }
+    }
+}
+
+impl Item {
+    /// The first answer to the conversation `messages`.
+    pub fn of(id: String, messages: &[protocol::Message]) -> Self {
+        Self { id, repetition: 0, messages: messages.iter().map(Message::from).collect() }
+    }
 }
 
 /// The model and how it answers; the same for all items.
@@ -102,8 +121,6 @@ fn body(limit: TokenLimit, parameters: &Parameters, messages: &[Message]) -> Res
     let mut request = CreateChatCompletionRequest {
         model: parameters.model.clone(),
         messages: messages.iter().map(message).collect(),
-        temperature: parameters.temperature,
-        top_p: parameters.top_p,
         ..Default::default()
     };
     if limit == TokenLimit::MaxCompletionTokens {
@@ -121,6 +138,12 @@ fn body(limit: TokenLimit, parameters: &Parameters, messages: &[Message]) -> Res
     }
     let mut body = serde_json::to_value(request)?;
     let fields = body.as_object_mut().context("a request is an object")?;
+    for (name, value) in [("temperature", parameters.temperature), ("top_p", parameters.top_p)] {
+        if let Some(value) = value {
+            // As it is written: an f32 of 0.7 is 0.699999988079071 as an f64.
+            fields.insert(name.to_owned(), value.to_string().parse::<f64>()?.into());
+        }
+    }
     // OpenAI calls both deprecated; other servers know no others.
     if let (TokenLimit::MaxTokens, Some(tokens)) = (limit, parameters.max_tokens) {
         fields.insert("max_tokens".to_owned(), tokens.into());
@@ -180,7 +203,7 @@ mod tests {
                 "body": {
                     "messages": [{"role": "user", "content": "Hi"}],
                     "model": "m",
-                    "temperature": 0.7f32,
+                    "temperature": 0.7,
                     "max_tokens": 512,
                 }
             })

@@ -12,10 +12,24 @@ use crate::error::shown;
 use crate::judge::chat::cost;
 use crate::judge::chat::outcome::{Answer, Failure, Finish, Usage};
 
+/// What a response says besides its answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The name under which the endpoint says it answered.
+    pub(super) model: Option<String>,
+    /// The provider's name of the request, by which it can be asked about.
+    pub(super) request_id: String,
+}
+
 #[derive(Deserialize)]
 struct Body {
     choices: Vec<Choice>,
     usage: Option<Counts>,
+    // Whatever their types: an answer is not lost to them.
+    #[serde(default)]
+    model: Value,
+    #[serde(default)]
+    id: Value,
 }
 
 #[derive(Deserialize)]
@@ -46,13 +60,15 @@ struct Details {
     reasoning_tokens: Option<u64>,
 }
 
-/// The answer in a body of status 200, or what is wrong with the body.
-pub(super) fn answer(body: &[u8]) -> Result<Answer, String> {
+/// The answer in a body of status 200 with what is said beside it, or what is wrong with the body.
+pub(super) fn answer(body: &[u8]) -> Result<(Answer, Heard), String> {
     let wrong = |error: serde_json::Error| {
         let text = String::from_utf8_lossy(body);
         format!("`{}`, which is no chat completion: {error}", shown(&text.trim()))
     };
     let body: Body = serde_json::from_slice(body).map_err(wrong)?;
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let heard = Heard { model: text(&body.model), request_id: text(&body.id).unwrap_or_default() };
     let Some(Choice { message, finish_reason }) = body.choices.into_iter().next() else {
         return Err("a chat completion without a choice".to_owned());
     };
@@ -78,11 +94,11 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer, String> {
         },
         (None, ..) => Finish::Other(None),
     };
-    Ok(Answer { text: content.or(refusal).unwrap_or_default(), finish, usage })
+    Ok((Answer { text: content.or(refusal).unwrap_or_default(), finish, usage }, heard))
 }
 
-/// The body that [`answer`] reads the same answer from.
-pub(super) fn body(answer: &Answer) -> Value {
+/// The body that [`answer`] reads the same answer and model from.
+pub(super) fn body(answer: &Answer, heard: &Heard) -> Value {
     let (content, refusal, reason) = match &answer.finish {
         Finish::Refusal => (None, Some(&*answer.text), Some("stop")),
         finish => {
@@ -105,6 +121,7 @@ pub(super) fn body(answer: &Answer) -> Value {
     });
     json!({
         "object": "chat.completion",
+        "model": heard.model,
         "choices": [{
             "index": 0,
             "message": {"role": "assistant", "content": content, "refusal": refusal},
@@ -138,7 +155,7 @@ mod tests {
     use super::*;
 
     fn read(body: Value) -> Answer {
-        answer(body.to_string().as_bytes()).unwrap()
+        answer(body.to_string().as_bytes()).unwrap().0
     }
 
     #[test]
@@ -168,8 +185,19 @@ mod tests {
             read(json!({"choices": [{"message": message, "finish_reason": "content_filter"}]}));
         assert_eq!((&*filtered.text, &filtered.finish), ("", &Finish::ContentFilter));
         for answer in [refused, filtered] {
-            assert_eq!(read(body(&answer)), answer, "kept as it was");
+            assert_eq!(read(body(&answer, &Heard::default())), answer, "kept as it was");
         }
+    }
+
+    #[test]
+    fn the_served_model_and_the_request_are_heard_and_odd_ones_lose_no_answer() {
+        let choices = json!([{"message": {"content": "Yes"}}]);
+        let heard = |body: Value| answer(body.to_string().as_bytes()).unwrap().1;
+        let said = heard(json!({"id": "chat-1", "model": "gpt-4o-2024-08-06", "choices": choices}));
+        assert_eq!(said.model.as_deref(), Some("gpt-4o-2024-08-06"));
+        assert_eq!(said.request_id, "chat-1");
+        let odd = heard(json!({"id": 7, "model": ["a"], "choices": choices}));
+        assert_eq!(odd, Heard::default());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::bail_input;
+use crate::disk::digest;
 use crate::error::InputError;
 use crate::metrics::paa::Thresholds;
 
@@ -134,6 +135,11 @@ impl Protocol {
             }
         };
         Self::parse(&text, path_or_preset)
+    }
+
+    /// SHA-256 of the settings of stage 1.
+    pub fn answer_sha256(&self) -> Result<String> {
+        Ok(digest::of_bytes(&serde_json::to_vec(&self.answer)?))
     }
 
     /// Reads a protocol from `text`; `name`: for messages.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::bail_input;
+use crate::data::benchmark::Item;
 
 /// The fields of a profile: name in a protocol, label in a prompt.
 const FIELDS: [(&str, &str); 8] = [
@@ -42,6 +43,19 @@ pub(super) fn label(field: &str) -> Result<&'static str> {
         bail_input!("`{field}` is no field of a profile, which has {names}");
     };
     Ok(label)
+}
+
+impl From<&Item> for Subject {
+    fn from(item: &Item) -> Self {
+        Self {
+            id: item.id.clone(),
+            question: item.question.clone(),
+            preferences: item.preferences.clone(),
+            preferred: item.preferred.clone(),
+            rejected: item.rejected.clone(),
+            profile: item.profile.clone(),
+        }
+    }
 }
 
 impl Subject {
