@@ -1,13 +1,13 @@
 //! MVPBench records -> items of preference alignment: the question, who asks it and what they value, apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Result;
 
 use crate::data::format::fields::{Place, Record};
 use crate::data::pair::LoadCounts;
 use crate::data::{file, format, groups};
-use crate::error::InputError;
+use crate::error::{InputError, shown};
 
 /// Fields of a profile, and where each is read from, first one found.
 const PROFILE: [(&str, &[&str]); 8] = [
@@ -28,7 +28,7 @@ pub struct Item {
     pub id: String,
     /// `user_id`.
     pub user: Option<String>,
-    /// Stem of the file.
+    /// Stem of the file, with folders where two files share it.
     pub source: String,
     /// Demographic fields and stated values, by which figures are broken down.
     pub groups: BTreeMap<String, String>,
@@ -44,15 +44,45 @@ pub struct Item {
     pub profile: BTreeMap<String, String>,
 }
 
+/// The items of some files, name and bytes each, and how many each has. Files of the same stem have sources with as many folders as
+/// tell them apart.
+///
+/// Refuses a file that is named twice, and two records of a file with the same id: their answers could not be told apart.
+pub fn load_all<B: AsRef<[u8]>>(files: &[(String, B)]) -> Result<(Vec<Item>, Vec<usize>)> {
+    let names: Vec<&str> = files.iter().map(|(name, _)| &**name).collect();
+    let (mut items, mut counts) = (Vec::new(), Vec::new());
+    for (at, ((name, bytes), source)) in files.iter().zip(file::sources(&names)).enumerate() {
+        if names[..at].contains(&&**name) {
+            return Err(InputError::new(format!("`{name}` is given twice"))
+                .hint("give each file once")
+                .into());
+        }
+        let found = of_file(bytes.as_ref(), name, &source)?;
+        let mut seen = HashSet::new();
+        if let Some(item) = found.iter().find(|item| !seen.insert(&*item.id)) {
+            let what = format!("{name}: two records have the id `{}`", shown(&item.id));
+            let hint = "answers are told apart by it: give each record an id of its own";
+            return Err(InputError::new(what).hint(hint).into());
+        }
+        counts.push(found.len());
+        items.extend(found);
+    }
+    Ok((items, counts))
+}
+
 /// The items of one file: JSONL, a JSON array or Parquet of MVPBench records. `name`: for messages.
 ///
 /// A record without `preference` has it from `stated_prefs`; one without either is refused, since there is nothing to judge by.
 pub fn load(bytes: &[u8], name: &str) -> Result<Vec<Item>> {
-    let (stem, bytes) = (file::stem(name), file::json(bytes, name)?);
+    of_file(bytes, name, &file::stem(name))
+}
+
+fn of_file(bytes: &[u8], name: &str, source: &str) -> Result<Vec<Item>> {
+    let bytes = file::json(bytes, name)?;
     let mut items = Vec::new();
     for (number, (line, json)) in file::elements(&bytes, name)?.into_iter().enumerate() {
         let record = Record::new(Place { file: name, line }, file::object(json, name, line)?);
-        items.push(item(&record, &stem, number + 1)?);
+        items.push(item(&record, source, number + 1)?);
     }
     Ok(items)
 }
@@ -111,6 +141,29 @@ mod tests {
         assert_eq!((&*item.preferred, &*item.rejected), ("So.", "No."));
         assert_eq!(item.profile.keys().collect::<Vec<_>>(), ["age", "birth_country"]);
         assert_eq!((&*item.groups["country"], &*item.groups["value_safety"]), ("Chad", "high"));
+    }
+
+    #[test]
+    fn files_and_records_that_could_be_taken_for_each_other_are_told_apart_or_refused() {
+        let record = |id: &str| {
+            format!(
+                "{{\"id\": \"{id}\", \"question\": \"Why?\", \"answer_w\": \"a\", \"answer_l\": \"b\", \"preference\": \"High safety\"}}\n"
+            )
+        };
+        let of = |files: &[(&str, String)]| {
+            let files: Vec<_> =
+                files.iter().map(|(name, text)| ((*name).to_owned(), text)).collect();
+            load_all(&files)
+        };
+        let (items, counts) =
+            of(&[("a/test.json", record("1") + &record("2")), ("b/test.json", record("1"))])
+                .unwrap();
+        let sources: Vec<_> = items.iter().map(|item| &*item.source).collect();
+        assert_eq!((sources, counts), (vec!["a/test", "a/test", "b/test"], vec![2, 1]));
+        let twice = of(&[("a.json", record("1") + &record("1"))]).unwrap_err().to_string();
+        assert!(twice.contains("a.json: two records have the id `1`"), "{twice}");
+        let named = of(&[("a.json", record("1")), ("a.json", record("1"))]).unwrap_err();
+        assert!(named.to_string().contains("`a.json` is given twice"), "{named}");
     }
 
     #[test]

@@ -17,6 +17,7 @@
 
 pub mod benchmark;
 pub mod chat;
+pub mod chat_prompt;
 pub mod file;
 pub mod format;
 pub mod groups;

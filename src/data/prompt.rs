@@ -8,6 +8,7 @@ use super::file;
 use super::pair::{LoadCounts, Markup};
 use super::tokenizer::Tokenizer;
 use crate::config::PromptFormat;
+use crate::data::chat::ChatTemplate;
 use crate::data::format::conversation::Conversation;
 use crate::data::format::fields::{Place, Record};
 use crate::data::format::{self, Layout, Origin, Prompts, Texts};
@@ -98,6 +99,23 @@ impl Prompt {
         Self::plain(text, format!("prompt:{number}"), format!("prompt {number}"), prompts)
     }
 
+    /// A conversation, role and text of each message, through the chat template; without one, the texts of the messages with a blank
+    /// line between two and a line break at the end, which a base model continues.
+    pub fn chat(
+        messages: &[(&str, &str)],
+        id: String,
+        place: String,
+        template: Option<&ChatTemplate>,
+    ) -> Result<Self> {
+        if template.is_some() {
+            let prompts = Prompts { template, ..Prompts::default() };
+            let conversation = Conversation::of_messages(messages);
+            return Self::rendered(&conversation, Origin::Text, id, place, &prompts);
+        }
+        let texts: Vec<_> = messages.iter().map(|(_, text)| *text).collect();
+        Ok(Self { id, place, text: texts.join("\n\n") + "\n", markup: Markup::Plain })
+    }
+
     /// A plain text: unchanged, or as the user's message under `prompt_format = "chat"`.
     fn plain(text: &str, id: String, place: String, prompts: &Prompts<'_>) -> Result<Self> {
         match prompts.format {
@@ -140,7 +158,6 @@ impl Prompt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::chat::ChatTemplate;
     use crate::data::pair::TemplateBos;
 
     fn texts(json: &str) -> Vec<(String, String)> {
@@ -218,6 +235,21 @@ mod tests {
             let count = ids.iter().filter(|id| **id == plain[0]).count();
             assert_eq!(count, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_chat_goes_through_the_template_and_without_one_is_text_that_goes_on() {
+        let messages = [("system", "Be brief."), ("user", "Why?")];
+        let chat = |template: Option<&ChatTemplate>| {
+            Prompt::chat(&messages, "a".into(), "a".into(), template).unwrap()
+        };
+        assert_eq!(chat(None).text, "Be brief.\n\nWhy?\n");
+        let source = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}>{% endif %}";
+        let template = ChatTemplate::new(source.to_owned(), &tiny(), "t".to_owned()).unwrap();
+        let prompt = chat(Some(&template));
+        assert_eq!(prompt.text, "[system]Be brief.[user]Why?>");
+        let bos = prompt.ids(&tiny()).unwrap().iter().filter(|id| **id == 1).count();
+        assert_eq!(bos, 1);
     }
 
     #[test]

@@ -123,6 +123,31 @@ impl Conversation {
         usize::from(empty(&self.chosen)) + usize::from(empty(&self.rejected))
     }
 
+    /// Role and text of each message of the prompt, or what it has besides texts.
+    pub(in crate::data) fn plain_messages(&self) -> Result<Vec<(String, String)>, String> {
+        if self.variables != Variables::default() {
+            return Err("the record has `tools` or `chat_template_kwargs`".to_owned());
+        }
+        let one = |message: &Value| {
+            let text = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
+            let role = text("role");
+            if !["system", "user", "assistant"].contains(&&*role) {
+                return Err(format!("a message has the role `{}`", shorten(&role)));
+            }
+            if message["tool_calls"].is_array() {
+                return Err("a message has `tool_calls`".to_owned());
+            }
+            Ok((role, text("content")))
+        };
+        self.prompt.iter().map(one).collect()
+    }
+
+    /// A conversation of these messages that an answer follows: role and text of each.
+    pub(in crate::data) fn of_messages(messages: &[(&str, &str)]) -> Self {
+        let prompt = messages.iter().map(|(role, text)| message(role, text)).collect();
+        Self { prompt, ..Self::default() }
+    }
+
     /// The prompt as the template writes it, up to where an answer begins.
     pub(in crate::data) fn prompt_text(&self, template: &ChatTemplate) -> Result<String> {
         template.render(&self.prompt, &self.variables, true)

@@ -204,6 +204,15 @@ pub(in crate::data) struct Draft {
 }
 
 impl Draft {
+    /// The id and the prompt, not rendered.
+    pub(in crate::data) fn prompt(self) -> (String, Texts) {
+        let texts = match self.conversation {
+            Some(conversation) => Texts::Messages(conversation),
+            None => Texts::prompt(self.pair.prompt),
+        };
+        (self.pair.id, texts)
+    }
+
     /// The pair with its texts rendered. `record`: the one it was made of, which may have more for a template; the columns that
     /// are not read are counted.
     pub(in crate::data) fn render(
