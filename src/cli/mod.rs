@@ -7,6 +7,7 @@ use crate::console::interrupt::{self, Interrupted};
 use crate::console::stderr::{self, Mark};
 use crate::console::stdout::Closed;
 use crate::error::{InputError, printable};
+use crate::judge::chat::asker::Stopped;
 use crate::machine::threads;
 
 pub mod data;
@@ -15,8 +16,12 @@ pub mod eval;
 pub mod generate;
 pub mod merge;
 pub mod report;
+pub mod request_args;
 pub mod train;
 mod typed;
+
+/// Exit status after a limit of the command: finished work is kept, and some is left.
+const STOPPED: u8 = 3;
 
 /// Starts the threads of the program, runs `verb` and turns its outcome into the exit status.
 pub fn run(verb: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
@@ -24,7 +29,7 @@ pub fn run(verb: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
 }
 
 /// Turns a verb's outcome into the exit status: 0 done, or the reader of the results has gone; 2 the user's input was
-/// wrong, 130 after Ctrl-C, 143 after SIGTERM, 1 anything else.
+/// wrong, 3 a limit such as `--max-requests` was reached, 130 after Ctrl-C, 143 after SIGTERM, 1 anything else.
 pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     if error.is::<Closed>() {
@@ -33,6 +38,11 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     if error.is::<Interrupted>() {
         stderr::say("interrupted; finished work is saved, the same command resumes it");
         return ExitCode::from(interrupt::status());
+    }
+    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        stderr::say(printable(&stopped.to_string()));
+        stderr::say_as(Mark::Hint, stopped.remedy());
+        return ExitCode::from(STOPPED);
     }
     stderr::say_as(Mark::Error, printable(&format!("{error:#}")));
     let (remedy, status) = match InputError::of(&error) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::json_lines::{self, Line};
@@ -83,6 +83,33 @@ impl AnswersFolder {
     /// The paths of the folder `root`.
     pub fn of(root: &Path) -> Self {
         Self(root.to_owned())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The name of the model in figures: the last part of the folder's path.
+    pub fn name(&self) -> Result<String> {
+        let shown = self.0.display();
+        let absolute = std::path::absolute(&self.0).ok().filter(|path| path.file_name().is_some());
+        let path = match absolute {
+            Some(path) => path,
+            None => self.0.canonicalize().with_context(|| format!("cannot find `{shown}`"))?,
+        };
+        let name = path.file_name().with_context(|| format!("`{shown}` has no name"))?;
+        Ok(name.to_string_lossy().into_owned())
+    }
+
+    /// What the answers depend on, written before the first of them.
+    pub fn settings(&self) -> PathBuf {
+        self.0.join("settings.json")
+    }
+
+    /// The journal of a local model's tokens, which goes away when the answers are complete.
+    pub fn generations(&self) -> PathBuf {
+        self.0.join("generations.jsonl")
     }
 
     /// What is said of the answers.

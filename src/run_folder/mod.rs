@@ -2,6 +2,7 @@
 //! time.
 
 pub mod answers;
+pub mod answers_settings;
 pub mod checkpoints;
 pub mod eval_log;
 pub mod guard;
@@ -51,18 +52,7 @@ impl RunFolder {
     /// Makes the folder if it is missing, and locks it for this process. Only what is read afterwards, such as by
     /// [`guard::check`], cannot be changed by another program any more.
     pub fn open(path: &Path) -> Result<Self> {
-        let lock = make_lock(path)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { paths: Paths::of(path), _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
-                Err(InputError::new(format!("another program is writing in `{}`", path.display()))
-                    .hint("wait for it, or give another folder with `--output`")
-                    .into())
-            }
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("cannot lock `{}`", path.display()))
-            }
-        }
+        Ok(Self { paths: Paths::of(path), _lock: lock(path)? })
     }
 
     /// Removes what killed programs left half-written.
@@ -131,6 +121,22 @@ impl RunFolder {
             }
         }
         Ok(())
+    }
+}
+
+/// Makes the folder `path` if it is missing, and locks it for this process until the file is closed.
+pub fn lock(path: &Path) -> Result<File> {
+    let lock = make_lock(path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(InputError::new(format!("another program is writing in `{}`", path.display()))
+                .hint("wait for it, or give another folder with `--output`")
+                .into())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock `{}`", path.display()))
+        }
     }
 }
 

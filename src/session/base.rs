@@ -1,10 +1,8 @@
 //! The base model's small files, and the prompts and pairs that are rendered with them.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Device};
 use serde_json::Value;
 
 use crate::bail_input;
@@ -19,11 +17,8 @@ use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
 use crate::disk::{atomic, digest};
 use crate::error::{InputError, shown};
 use crate::hub::Hub;
-use crate::hub::name::{self, DataFile};
-use crate::model::decoder::Decoder;
 use crate::model::shape::Shape;
-use crate::model::weights;
-use crate::presets;
+use crate::session::data_file;
 use crate::session::generation_config;
 use crate::session::hub_model;
 use crate::session::source::ModelSource;
@@ -194,18 +189,9 @@ impl Base {
         format: PromptFormat,
         notes: &mut Vec<String>,
     ) -> Result<LoadedPrompts> {
-        let bytes = read(file, &self.hub, notes)?;
+        let bytes = data_file::read(file, &self.hub, notes)?;
         let template = self.template.as_ref();
         prompt::load(&bytes, file, &Prompts { format, template, ..Prompts::default() })
-    }
-
-    /// Loads the model with its weights.
-    ///
-    /// Returns the model and the digest of its files.
-    pub fn open(&self, dtype: DType, device: &Device) -> Result<(Decoder, String)> {
-        self.in_folder(|folder| {
-            Ok((Decoder::load(folder, dtype, device)?, weights::digest(folder)?))
-        })
     }
 
     /// Calls `read` with the folder of all files of the model. Downloads the weights of a hub model; unpacks an embedded model into a
@@ -244,7 +230,7 @@ impl Base {
     ) -> Result<Loaded> {
         let files: Vec<_> = files
             .iter()
-            .map(|path| Ok((path.clone(), read(path, &self.hub, notes)?)))
+            .map(|path| Ok((path.clone(), data_file::read(path, &self.hub, notes)?)))
             .collect::<Result<_>>()?;
         let prompts = Prompts {
             format: data.prompt_format,
@@ -253,16 +239,4 @@ impl Base {
         };
         file::load(&files, columns, &prompts)
     }
-}
-
-/// The bytes of a data file: from the hub if `path` begins with `hf://`, otherwise from the disk or the binary.
-fn read(path: &str, hub: &Hub, notes: &mut Vec<String>) -> Result<Cow<'static, [u8]>> {
-    if !path.starts_with(name::SCHEME) {
-        return presets::read(path);
-    }
-    let (file, commit) = hub.data_file(&DataFile::parse(path)?)?;
-    notes.push(format!("{path}: commit {commit}"));
-    let bytes =
-        std::fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    Ok(Cow::Owned(bytes))
 }

@@ -1,14 +1,17 @@
 //! Everything a command needs before its first forward pass, opened and checked in one place.
 //!
 //! [`source`] finds the base model ([`hub_model`] on the hub), [`base`] reads its small files, [`inputs`] reads the
-//! data files and the start adapter, `token_cache` caches token ids. [`Session::open`] does all of it in order, so that
+//! data files and the start adapter, `token_cache` caches token ids. [`local_model`] is a model that generates, without a
+//! run. [`Session::open`] does all of it in order, so that
 //! no caller can forget a step.
 
 pub mod base;
+pub mod data_file;
 mod generation_config;
 pub mod held;
 pub mod hub_model;
 pub mod inputs;
+pub mod local_model;
 pub mod source;
 mod token_cache;
 

@@ -1,7 +1,7 @@
 //! The chat client against an endpoint on loopback: every way to fail, the journal, the limits, and a load.
 
 mod load;
-mod server;
+pub(crate) mod server;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::http;
 
 /// What a script does with one try of a request.
-pub(super) enum Act {
+pub(crate) enum Act {
     /// An answer with this text.
     Say(&'static str),
     /// A status, headers that end with a line break each, and a body.
@@ -37,13 +37,13 @@ struct Seen {
 }
 
 /// The endpoint, until the test ends.
-pub(super) struct FakeChat {
-    pub(super) base: String,
+pub(crate) struct FakeChat {
+    pub(crate) base: String,
     seen: Arc<Seen>,
 }
 
 impl FakeChat {
-    pub(super) fn serve(script: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) fn serve(script: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Self {
         let seen = Arc::new(Seen::default());
         let (shared, script) = (Arc::clone(&seen), Arc::new(script) as Arc<Script>);
         let port = http::serve(move |stream, _| answer(&stream, &shared, &*script));
@@ -51,22 +51,22 @@ impl FakeChat {
     }
 
     /// How often each text was asked.
-    pub(super) fn tries(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn tries(&self) -> BTreeMap<String, usize> {
         self.seen.tries.lock().unwrap().clone()
     }
 
     /// The Authorization headers, each once.
-    pub(super) fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         self.seen.keys.lock().unwrap().clone()
     }
 
     /// Most requests at one time.
-    pub(super) fn most_open(&self) -> usize {
+    pub(crate) fn most_open(&self) -> usize {
         self.seen.most_open.load(Ordering::SeqCst)
     }
 }
 
-pub(super) fn completion(text: &str) -> Value {
+pub(crate) fn completion(text: &str) -> Value {
     json!({
         "id": "c",
         "object": "chat.completion",

@@ -1,0 +1,212 @@
+//! Stage 1: a model answers the questions of a benchmark into a folder, over an endpoint or on this machine.
+
+use anyhow::Result;
+use chrono::Utc;
+
+use crate::console::progress::Verbosity;
+use crate::disk::read;
+use crate::eval::paa::items::Benchmark;
+use crate::eval::paa::local_chat::{ChatDrawing, LocalChat};
+use crate::judge::chat::endpoint::Endpoint;
+use crate::judge::chat::outcome::Finish;
+use crate::judge::chat::request::Parameters;
+use crate::judge::chat::{Asker, Item, Outcome, Settings, asker};
+use crate::judge::protocol::{Message, Protocol, Subject};
+use crate::metrics::paa::evaluation::AnsweredBy;
+use crate::run_folder::answers::{AnswerLine, AnswersAbout, AnswersFolder};
+use crate::run_folder::answers_settings::AnswersSettings;
+
+/// What is asked, and where the answers go.
+pub struct Answering<'a> {
+    /// The folder.
+    pub folder: AnswersFolder,
+    /// The protocol's file or preset.
+    pub protocol_name: &'a str,
+    /// The protocol.
+    pub protocol: &'a Protocol,
+    /// The questions.
+    pub benchmark: &'a Benchmark,
+    /// The command as it was typed.
+    pub command: String,
+    /// How much is printed.
+    pub verbosity: Verbosity,
+}
+
+impl Answering<'_> {
+    /// The conversation of each item.
+    pub fn chats(&self) -> Result<Vec<Vec<Message>>> {
+        let ask = |item| self.protocol.ask(&Subject::from(item));
+        self.benchmark.items.iter().map(ask).collect()
+    }
+
+    /// The request of each item.
+    pub fn requests(&self) -> Result<Vec<Item>> {
+        let items = self.benchmark.items.iter();
+        // The same record in two files is asked twice.
+        let ids = items.map(|item| format!("{}\n{}", item.source, item.id));
+        Ok(ids.zip(self.chats()?).map(|(id, chat)| Item::of(id, &chat)).collect())
+    }
+
+    /// How `model` is asked at an endpoint.
+    pub fn parameters(&self, model: &str, seed: Option<i64>) -> Parameters {
+        let stage = &self.protocol.answer;
+        Parameters {
+            model: model.to_owned(),
+            temperature: Some(stage.temperature as f32),
+            top_p: Some(stage.top_p as f32),
+            max_tokens: Some(stage.max_tokens),
+            seed,
+            ..Parameters::default()
+        }
+    }
+
+    /// An asker that sends and writes nothing, for an estimate or an export. Refuses a folder of another command.
+    pub fn plan(&self, endpoint: Endpoint, settings: Settings) -> Result<Asker> {
+        self.folder.check()?;
+        self.folder.holds(&self.settings_of_endpoint(&endpoint, &settings.parameters)?)?;
+        Asker::plan(endpoint, settings, &self.folder.journal(), self.verbosity)
+    }
+
+    /// Answers over an endpoint. A folder that is finished is left as it is, unless failures are to be asked again.
+    ///
+    /// - `ask`: gets the outcome of each request from the asker.
+    pub fn by_endpoint(
+        &self,
+        endpoint: Endpoint,
+        settings: Settings,
+        ask: impl FnOnce(&mut Asker, &[Item]) -> Result<Vec<Outcome>>,
+    ) -> Result<AnswersAbout> {
+        let requests = self.requests()?;
+        asker::prices(&endpoint, &settings)?; // before anything is written
+        let _lock =
+            self.folder.begin(&self.settings_of_endpoint(&endpoint, &settings.parameters)?)?;
+        let retries = settings.retry_failed;
+        if let Some(about) = self.finished().filter(|about| !(retries && about.failed > 0)) {
+            return Ok(about);
+        }
+        let mut answered_by = AnsweredBy {
+            model: settings.parameters.model.clone(),
+            endpoint: endpoint.name().to_owned(),
+            served: Vec::new(),
+            adapter: String::new(),
+            sha256: String::new(),
+        };
+        let mut asker = Asker::open(endpoint, settings, &self.folder.journal(), self.verbosity)?;
+        let outcomes = ask(&mut asker, &requests)?;
+        answered_by.served = asker.served();
+        self.write(&outcomes, answered_by, asker.spent(&requests)?)
+    }
+
+    /// Answers with a local model. A folder that is finished is left as it is.
+    pub fn by_local(&self, chat: &LocalChat, seed: u64) -> Result<AnswersAbout> {
+        self.folder.check()?;
+        let choice = chat.model().choice();
+        let adapter = choice.adapter.as_ref().map(|path| path.display().to_string());
+        let answered_by = AnsweredBy {
+            model: choice.model.clone(),
+            endpoint: String::new(),
+            served: Vec::new(),
+            adapter: adapter.unwrap_or_default(),
+            sha256: chat.model().digest()?,
+        };
+        let mut settings = self.settings()?;
+        settings.add("model", &*answered_by.model);
+        settings.add("adapter", &*answered_by.adapter);
+        settings.add("weights", &*answered_by.sha256);
+        settings.add("merge", if choice.merge { "yes" } else { "" });
+        settings.add("dtype", chat.model().dtype());
+        settings.add("seed", seed.to_string());
+        let _lock = self.folder.begin(&settings)?;
+        if let Some(about) = self.finished() {
+            return Ok(about);
+        }
+        let stage = &self.protocol.answer;
+        let drawing = ChatDrawing {
+            temperature: stage.temperature,
+            top_p: stage.top_p,
+            max_tokens: stage.max_tokens,
+            seed,
+        };
+        let journal = self.folder.generations();
+        let outcomes = chat.answer(&self.chats()?, &drawing, &journal, self.verbosity)?;
+        let about = self.write(&outcomes, answered_by, None)?;
+        read::remove_if_there(&journal)?;
+        Ok(about)
+    }
+
+    fn settings(&self) -> Result<AnswersSettings> {
+        let mut settings = AnswersSettings::default();
+        settings.add("stage 1 of the protocol", self.protocol.answer_sha256()?);
+        for file in &self.benchmark.files {
+            settings.add(format!("data {}", file.name), &*file.sha256);
+        }
+        Ok(settings)
+    }
+
+    fn settings_of_endpoint(
+        &self,
+        endpoint: &Endpoint,
+        parameters: &Parameters,
+    ) -> Result<AnswersSettings> {
+        let mut settings = self.settings()?;
+        settings.add("endpoint", endpoint.name());
+        settings.add("chat-model", &*parameters.model);
+        settings.add("seed", parameters.seed.map_or_else(String::new, |seed| seed.to_string()));
+        Ok(settings)
+    }
+
+    /// What is said of the answers of a folder that is finished.
+    fn finished(&self) -> Option<AnswersAbout> {
+        if !self.folder.about().exists() {
+            return None;
+        }
+        match self.folder.read() {
+            Ok(answers) => Some(answers.about),
+            Err(error) => {
+                self.verbosity.warn(format!("{error:#}; the answers are written anew"));
+                None
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        outcomes: &[Outcome],
+        answered_by: AnsweredBy,
+        cost_usd: Option<f64>,
+    ) -> Result<AnswersAbout> {
+        let mut lines = Vec::with_capacity(outcomes.len());
+        let (mut failed, mut cut) = (0, 0);
+        for (item, outcome) in self.benchmark.items.iter().zip(outcomes) {
+            let (answer, finish) = match outcome {
+                Outcome::Answer(answer) => {
+                    cut += usize::from(answer.finish == Finish::Length);
+                    (Some(answer.text.to_string()), answer.finish.name().to_owned())
+                }
+                Outcome::Failed(failure) => {
+                    failed += 1;
+                    (None, failure.to_string())
+                }
+            };
+            let (id, source) = (item.id.clone(), item.source.clone());
+            lines.push(AnswerLine { id, source, question: item.question.clone(), answer, finish });
+        }
+        let about = AnswersAbout {
+            name: self.folder.name()?,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            command: self.command.clone(),
+            date: Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
+            answered_by,
+            protocol: self.protocol_name.to_owned(),
+            protocol_sha256: self.protocol.answer_sha256()?,
+            data: self.benchmark.files.clone(),
+            n: lines.len(),
+            failed,
+            cut,
+            cost_usd,
+            answers_sha256: String::new(),
+        };
+        self.folder.write(about, &lines)?;
+        Ok(self.folder.read()?.about)
+    }
+}
