@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{data, doctor, eval, generate, merge, report, run, train};
+use mvpbench::cli::{data, doctor, eval, generate, judge, merge, report, run, train};
 use mvpbench::error::bounded::Bounded;
 
 /// Ends the program where a file asks for too much memory.
@@ -26,6 +26,7 @@ enum Verb {
     Merge(merge::MergeArgs),
     Doctor(doctor::DoctorArgs),
     Generate(generate::GenerateArgs),
+    Judge(judge::JudgeArgs),
     Report(report::ReportArgs),
 }
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Merge(args) => merge::merge(args),
         Verb::Doctor(args) => doctor::doctor(args),
         Verb::Generate(args) => generate::generate(&args),
+        Verb::Judge(args) => judge::judge(&args),
         Verb::Report(args) => report::report(&args),
     })
 }

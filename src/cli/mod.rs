@@ -14,6 +14,7 @@ pub mod data;
 pub mod doctor;
 pub mod eval;
 pub mod generate;
+pub mod judge;
 pub mod merge;
 pub mod report;
 pub mod request_args;

@@ -107,7 +107,7 @@ impl RequestArgs {
         verbosity: Verbosity,
     ) -> Result<Vec<Outcome>> {
         if let Way::Import(files) = self.way() {
-            say(&asker.import(items, files)?, verbosity);
+            say_imported(&asker.import(items, files)?, verbosity);
             let Estimate { requests, answered, .. } = asker.estimate(items)?;
             if requests > 0 {
                 let (left, all) = (units::count(requests), units::count(requests + answered));
@@ -121,7 +121,7 @@ impl RequestArgs {
 }
 
 /// Prints what came of an import.
-fn say(imported: &Imported, verbosity: Verbosity) {
+pub fn say_imported(imported: &Imported, verbosity: Verbosity) {
     let Imported { answers, failures, duplicates, differing, unknown, unknown_ids, broken } =
         imported;
     let [answers, failures, duplicates] = [answers, failures, duplicates].map(|n| units::count(*n));

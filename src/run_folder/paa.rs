@@ -1,6 +1,12 @@
 //! The names of the files that `mvpbench judge` writes.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::disk::{atomic, digest, writable};
+use crate::error::InputError;
 
 /// The paths of a folder of verdicts, which need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,26 +23,63 @@ impl PaaFolder {
         self.0.join("paa.json")
     }
 
-    /// The journal of the replies of the judge `number`, from 0.
-    pub fn journal(&self, number: usize) -> PathBuf {
-        self.0.join(format!("journal-{}.jsonl", number + 1))
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Refuses a folder of another kind, and one that cannot be written. Writes nothing.
+    pub fn check(&self) -> Result<()> {
+        writable::check(&self.0)?;
+        for (name, what) in [
+            ("config.toml", "a run"),
+            ("evaluation.toml", "an evaluation"),
+            ("answers.json", "a model's answers"),
+        ] {
+            if self.0.join(name).exists() {
+                let message = format!("`{}` is the folder of {what}", self.0.display());
+                return Err(InputError::new(message)
+                    .hint("give another folder with `--output`")
+                    .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the folder if it is missing, and locks it for this process until the file is closed.
+    pub fn lock(&self) -> Result<File> {
+        self.check()?;
+        let lock = super::lock(&self.0)?;
+        atomic::sweep(&self.0)?;
+        Ok(lock)
+    }
+
+    /// The tokens of a local judge, while it judges.
+    pub fn generations(&self) -> PathBuf {
+        self.0.join("generations.jsonl")
+    }
+
+    /// The journal of the replies of the judge `name` at `place`.
+    pub fn journal(&self, name: &str, place: &str) -> PathBuf {
+        let digest = digest::of_parts([name, place]);
+        self.0.join(format!("journal-{}-{}.jsonl", Self::plain(name), &digest[..8]))
     }
 
     /// Name of the file of a model's verdicts.
     pub fn verdicts_name(model: &str) -> String {
-        format!("verdicts-{}.jsonl", plain(model))
+        format!("verdicts-{}.jsonl", Self::plain(model))
+    }
+
+    /// `name` with every character that not every file system takes as `_`.
+    pub fn plain(name: &str) -> String {
+        let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+        name.chars().map(plain).collect()
     }
 
     /// A file of that name in the folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
-}
-
-/// `name` with every character that not every file system takes as `_`.
-fn plain(name: &str) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    name.chars().map(plain).collect()
 }
 
 #[cfg(test)]

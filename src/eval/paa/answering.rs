@@ -9,9 +9,9 @@ use crate::eval::paa::items::Benchmark;
 use crate::eval::paa::local_chat::{ChatDrawing, LocalChat};
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::outcome::Finish;
-use crate::judge::chat::request::Parameters;
+use crate::judge::chat::request::{Message, Parameters};
 use crate::judge::chat::{Asker, Item, Outcome, Settings, asker};
-use crate::judge::protocol::{Message, Protocol, Subject};
+use crate::judge::protocol::Protocol;
 use crate::metrics::paa::evaluation::AnsweredBy;
 use crate::run_folder::answers::{AnswerLine, AnswersAbout, AnswersFolder};
 use crate::run_folder::answers_settings::AnswersSettings;
@@ -35,7 +35,7 @@ pub struct Answering<'a> {
 impl Answering<'_> {
     /// The conversation of each item.
     pub fn chats(&self) -> Result<Vec<Vec<Message>>> {
-        let ask = |item| self.protocol.ask(&Subject::from(item));
+        let ask = |item| self.protocol.ask(item);
         self.benchmark.items.iter().map(ask).collect()
     }
 
@@ -44,7 +44,7 @@ impl Answering<'_> {
         let items = self.benchmark.items.iter();
         // The same record in two files is asked twice.
         let ids = items.map(|item| format!("{}\n{}", item.source, item.id));
-        Ok(ids.zip(self.chats()?).map(|(id, chat)| Item::of(id, &chat)).collect())
+        Ok(ids.zip(self.chats()?).map(|(id, chat)| Item::of(id, chat)).collect())
     }
 
     /// How `model` is asked at an endpoint.
@@ -56,7 +56,8 @@ impl Answering<'_> {
             top_p: Some(stage.top_p as f32),
             max_tokens: Some(stage.max_tokens),
             seed,
-            ..Parameters::default()
+            schema: None,
+            extra: stage.extra.clone(),
         }
     }
 
@@ -136,7 +137,7 @@ impl Answering<'_> {
 
     fn settings(&self) -> Result<AnswersSettings> {
         let mut settings = AnswersSettings::default();
-        settings.add("stage 1 of the protocol", self.protocol.answer_sha256()?);
+        settings.add("stage 1 of the protocol", self.protocol.answer.sha256()?);
         for file in &self.benchmark.files {
             settings.add(format!("data {}", file.name), &*file.sha256);
         }
@@ -198,7 +199,7 @@ impl Answering<'_> {
             date: Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
             answered_by,
             protocol: self.protocol_name.to_owned(),
-            protocol_sha256: self.protocol.answer_sha256()?,
+            protocol_sha256: self.protocol.answer.sha256()?,
             data: self.benchmark.files.clone(),
             n: lines.len(),
             failed,

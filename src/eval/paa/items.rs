@@ -1,12 +1,16 @@
-//! The files of a benchmark -> its items, with the digests of the files.
+//! The files of a benchmark -> its items, with the digests of the files; a model's answers -> each with its item.
+
+use std::collections::HashMap;
 
 use anyhow::Result;
 
 use crate::console::progress::Verbosity;
 use crate::data::benchmark::{self, Item};
 use crate::disk::digest;
+use crate::error::InputError;
 use crate::hub::Hub;
 use crate::metrics::paa::evaluation::DataFile;
+use crate::run_folder::answers::{AnswerLine, Answers};
 use crate::session::data_file;
 
 /// The items of some files.
@@ -16,6 +20,15 @@ pub struct Benchmark {
     pub items: Vec<Item>,
     /// The files.
     pub files: Vec<DataFile>,
+}
+
+/// A model's answer and what it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered<'a> {
+    /// The item.
+    pub item: &'a Item,
+    /// The answer.
+    pub line: &'a AnswerLine,
 }
 
 impl Benchmark {
@@ -35,5 +48,30 @@ impl Benchmark {
             n,
         });
         Ok(Self { items, files: files.collect() })
+    }
+
+    /// The item of each answer. Refuses answers to other items: their record is missing, or asks another question.
+    pub fn join<'a>(&'a self, answers: &'a Answers) -> Result<Vec<Answered<'a>>> {
+        let known: HashMap<_, _> =
+            self.items.iter().map(|item| ((&*item.source, &*item.id), item)).collect();
+        let of = |line: &'a AnswerLine| {
+            let refused = |what: &str| {
+                let message = format!(
+                    "answers `{}`: {what} `{}` of `{}`",
+                    answers.about.name, line.id, line.source
+                );
+                InputError::new(message).hint(
+                    "judge the answers with the data that they were made from, with `--data` if it has moved",
+                )
+            };
+            let item = *known
+                .get(&(&*line.source, &*line.id))
+                .ok_or_else(|| refused("the data has no record"))?;
+            if item.question != line.question {
+                return Err(refused("another question is asked by record").into());
+            }
+            Ok(Answered { item, line })
+        };
+        answers.lines.iter().map(of).collect()
     }
 }

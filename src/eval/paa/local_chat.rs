@@ -9,7 +9,7 @@ use crate::data::prompt::Prompt;
 use crate::error::InputError;
 use crate::judge::chat::Outcome;
 use crate::judge::chat::outcome::{Answer, Failure, Finish, Usage};
-use crate::judge::protocol::Message;
+use crate::judge::chat::request::Message;
 use crate::model::generation::{Generation, Sampling, Stop, StopStrings};
 use crate::session::local_model::{Drawing, LocalChoice, LocalModel};
 
@@ -59,7 +59,7 @@ impl LocalChat {
         for (number, chat) in (1..).zip(chats) {
             let place = format!("conversation {number}");
             let messages: Vec<_> =
-                chat.iter().map(|message| (message.role, &*message.content)).collect();
+                chat.iter().map(|message| (message.role.name(), &*message.text)).collect();
             let template = model.base.template.as_ref();
             match model.ids(&Prompt::chat(&messages, String::new(), place, template)?) {
                 Ok(prompt) => {

@@ -12,6 +12,7 @@ use crate::judge::chat::batch::{self, Imported};
 use crate::judge::chat::client::Client;
 use crate::judge::chat::cost::{self, Prices};
 use crate::judge::chat::dispatch::Dispatch;
+pub use crate::judge::chat::dispatch::Used;
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::journal::Journal;
 use crate::judge::chat::outcome::{Outcome, Usage};
@@ -40,6 +41,7 @@ pub struct Asker {
     prices: Option<Prices>,
     journal: Journal,
     verbosity: Verbosity,
+    used: Used,
 }
 
 impl Asker {
@@ -78,7 +80,14 @@ impl Asker {
         });
         let client = Client::new(endpoint, model, settings.timeout, certificates.as_deref())?;
         let journal = journal()?;
-        Ok(Self { client: Arc::new(client), settings, prices, journal, verbosity })
+        Ok(Self {
+            client: Arc::new(client),
+            settings,
+            prices,
+            journal,
+            verbosity,
+            used: Used::default(),
+        })
     }
 
     /// The prices that costs are computed with; none where none are known.
@@ -106,6 +115,26 @@ impl Asker {
         Ok(Some(spent))
     }
 
+    /// US dollars of all answers in the journal; none without prices, and where the endpoint counts no tokens.
+    pub fn paid(&self) -> Option<f64> {
+        let prices = self.prices.as_ref()?;
+        let paid = |outcome: &Outcome| match outcome {
+            Outcome::Answer(answer) => answer.usage.map(|usage| prices.of_usage(usage)),
+            Outcome::Failed(_) => Some(0.0),
+        };
+        self.journal.outcomes().map(paid).sum()
+    }
+
+    /// What was sent and spent by all calls of [`Self::ask`], after what [`Self::continue_from`] set.
+    pub fn used(&self) -> Used {
+        self.used
+    }
+
+    /// Counts what another asker of the same command used towards the limits.
+    pub fn continue_from(&mut self, used: Used) {
+        self.used = used;
+    }
+
     /// The outcome of each item, in order. Asks those that the journal does not hold, once each, many at a time.
     ///
     /// After [`Stopped`], an interruption or any other error the journal holds what was answered, and another call resumes.
@@ -123,11 +152,17 @@ impl Asker {
                 waiting: waiting.into(),
                 total: different(&ids),
                 verbosity: self.verbosity,
+                used: &mut self.used,
             }
             .run()?;
         }
         let outcome = |id: &String| self.journal.get(id).cloned();
         ids.iter().map(outcome).collect::<Option<_>>().context("an item has no outcome")
+    }
+
+    /// The outcome of each item that the journal holds; none of one that was not asked.
+    pub fn held(&self, items: &[Item]) -> Result<Vec<Option<Outcome>>> {
+        Ok(self.ids(items)?.iter().map(|id| self.journal.get(id).cloned()).collect())
     }
 
     /// What [`Self::ask`] would take.

@@ -40,6 +40,15 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Longest wait without a look at Ctrl-C.
 const TICK: Duration = Duration::from_millis(100);
 
+/// What was sent and spent so far, to which the limits of a command apply.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Used {
+    /// Requests.
+    pub requests: usize,
+    /// US dollars of their answers; 0 without prices.
+    pub cost: f64,
+}
+
 /// An item that was sent and has no outcome yet.
 #[derive(Default)]
 struct Trying {
@@ -64,6 +73,8 @@ pub(super) struct Dispatch<'a> {
     /// Different requests, those that have an outcome included.
     pub(super) total: usize,
     pub(super) verbosity: Verbosity,
+    /// Of earlier calls; what this one sends and spends is added.
+    pub(super) used: &'a mut Used,
 }
 
 struct State {
@@ -96,10 +107,10 @@ impl Dispatch<'_> {
             trying: HashMap::new(),
             delayed: Vec::new(),
             not_before: Instant::now(),
-            sent: 0,
+            sent: self.used.requests,
             answers: 0,
             failures: 0,
-            spent: 0.0,
+            spent: self.used.cost,
             closed: None,
             ended: None,
             progress,
@@ -125,6 +136,7 @@ impl Dispatch<'_> {
                 self.take(&mut state, back)?;
             }
         }
+        *self.used = Used { requests: state.sent, cost: state.spent };
         self.journal.flush()?;
         match (state.ended, state.closed) {
             (Some((error, _)), _) => Err(error),

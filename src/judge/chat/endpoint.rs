@@ -18,6 +18,7 @@ struct Preset {
     /// Its name in the table of prices.
     priced_as: Option<&'static str>,
     limit: TokenLimit,
+    refuses_schemas: bool,
 }
 
 const PRESETS: [Preset; 4] = [
@@ -27,6 +28,7 @@ const PRESETS: [Preset; 4] = [
         key_env: Some("OPENAI_API_KEY"),
         priced_as: Some("openai"),
         limit: TokenLimit::MaxCompletionTokens,
+        refuses_schemas: false,
     },
     Preset {
         name: "deepseek",
@@ -34,6 +36,7 @@ const PRESETS: [Preset; 4] = [
         key_env: Some("DEEPSEEK_API_KEY"),
         priced_as: Some("deepseek"),
         limit: TokenLimit::MaxTokens,
+        refuses_schemas: true,
     },
     // Volcengine Ark, which serves the Doubao models.
     Preset {
@@ -42,6 +45,7 @@ const PRESETS: [Preset; 4] = [
         key_env: Some("ARK_API_KEY"),
         priced_as: None,
         limit: TokenLimit::MaxTokens,
+        refuses_schemas: true,
     },
     Preset {
         name: "local",
@@ -49,6 +53,7 @@ const PRESETS: [Preset; 4] = [
         key_env: None,
         priced_as: None,
         limit: TokenLimit::MaxTokens,
+        refuses_schemas: false,
     },
 ];
 
@@ -69,6 +74,7 @@ pub struct Endpoint {
     key: Option<Secret>,
     priced_as: Option<&'static str>,
     limit: TokenLimit,
+    refuses_schemas: bool,
     is_loopback: bool,
 }
 
@@ -134,6 +140,7 @@ impl Endpoint {
             key,
             priced_as: preset.and_then(|preset| preset.priced_as),
             limit: preset.map_or(TokenLimit::MaxTokens, |preset| preset.limit),
+            refuses_schemas: preset.is_some_and(|preset| preset.refuses_schemas),
             is_loopback,
         })
     }
@@ -156,6 +163,11 @@ impl Endpoint {
     /// The field that limits the tokens of an answer.
     pub fn token_limit(&self) -> TokenLimit {
         self.limit
+    }
+
+    /// Whether the endpoint is known not to take a JSON schema.
+    pub fn refuses_schemas(&self) -> bool {
+        self.refuses_schemas
     }
 
     /// Whether the server is on this machine.

@@ -60,7 +60,7 @@ impl Line {
 }
 
 /// What became of each request, on disk and in memory.
-pub(super) struct Journal {
+pub struct Journal {
     /// None where it is only read.
     file: Option<File>,
     path: PathBuf,
@@ -90,7 +90,7 @@ impl Journal {
     ///
     /// Drops an unfinished last line, which a killed program leaves, and with a warning every other line that its digest does not
     /// match: their requests are sent again.
-    pub(super) fn open(path: &Path, verbosity: Verbosity) -> Result<Self> {
+    pub fn open(path: &Path, verbosity: Verbosity) -> Result<Self> {
         let context = || format!("cannot read the journal `{}`", path.display());
         let mut file = open_locked(path)?;
         let Scanned { held, broken, end, is_torn } = scan(&mut file).with_context(context)?;
@@ -111,7 +111,7 @@ impl Journal {
     }
 
     /// The journal at `path` as it stands, or an empty one if there is none. Writes and locks nothing.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let held = match File::open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Held::default()),
             file => file.and_then(|file| Ok(scan(file)?.held)),
@@ -121,22 +121,22 @@ impl Journal {
     }
 
     /// What became of the request `custom_id`; none if it is not known.
-    pub(super) fn get(&self, custom_id: &str) -> Option<&Outcome> {
+    pub fn get(&self, custom_id: &str) -> Option<&Outcome> {
         self.held.outcomes.get(custom_id)
     }
 
     /// The names under which the endpoint says it answered, in order.
-    pub(super) fn served(&self) -> impl Iterator<Item = &str> {
+    pub fn served(&self) -> impl Iterator<Item = &str> {
         self.held.served.iter().map(String::as_str)
     }
 
+    /// What became of every request.
+    pub fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        self.held.outcomes.values()
+    }
+
     /// Appends what became of a request. An answer is never replaced.
-    pub(super) fn append(
-        &mut self,
-        custom_id: &str,
-        outcome: Outcome,
-        heard: &Heard,
-    ) -> Result<()> {
+    pub fn append(&mut self, custom_id: &str, outcome: Outcome, heard: &Heard) -> Result<()> {
         let request_id = &heard.request_id;
         let line = match &outcome {
             Outcome::Answer(answer) => json!({
@@ -173,7 +173,7 @@ impl Journal {
     }
 
     /// Flushes all lines to the disk.
-    pub(super) fn flush(&self) -> Result<()> {
+    pub fn flush(&self) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         file.sync_data()
             .with_context(|| format!("cannot write the journal `{}`", self.path.display()))

@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 use crate::bail_input;
 use crate::disk::digest;
 use crate::judge::chat::endpoint::{Endpoint, TokenLimit};
-use crate::judge::protocol;
 
 /// Hexadecimal digits of a request's name: 128 bits.
 const DIGITS: usize = 32;
@@ -26,6 +25,17 @@ pub enum Role {
     User,
     /// The model, in an earlier turn.
     Assistant,
+}
+
+impl Role {
+    /// `system`, `user` or `assistant`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
 }
 
 /// One message of a conversation.
@@ -48,21 +58,10 @@ pub struct Item {
     pub messages: Vec<Message>,
 }
 
-impl From<&protocol::Message> for Message {
-    fn from(message: &protocol::Message) -> Self {
-        let role = match message.role {
-            "system" => Role::System,
-            "assistant" => Role::Assistant,
-            _ => Role::User,
-        };
-        Self { role, text: message.content.clone() }
-    }
-}
-
 impl Item {
     /// The first answer to the conversation `messages`.
-    pub fn of(id: String, messages: &[protocol::Message]) -> Self {
-        Self { id, repetition: 0, messages: messages.iter().map(Message::from).collect() }
+    pub fn of(id: String, messages: Vec<Message>) -> Self {
+        Self { id, repetition: 0, messages }
     }
 }
 

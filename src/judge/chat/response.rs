@@ -14,7 +14,7 @@ use crate::judge::chat::outcome::{Answer, Failure, Finish, Usage};
 
 /// What a response says besides its answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Heard {
+pub struct Heard {
     /// The name under which the endpoint says it answered.
     pub(super) model: Option<String>,
     /// The provider's name of the request, by which it can be asked about.

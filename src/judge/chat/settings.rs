@@ -14,9 +14,9 @@ pub struct Settings {
     pub timeout: Duration,
     /// Whether items that failed before are asked again.
     pub retry_failed: bool,
-    /// Most items that one call of [`crate::judge::chat::Asker::ask`] asks; none: all.
+    /// Most items that all calls of [`crate::judge::chat::Asker::ask`] ask together; none: all.
     pub max_requests: Option<usize>,
-    /// Most US dollars that one call of [`crate::judge::chat::Asker::ask`] spends; none: no limit. Requests in flight count with their estimate.
+    /// Most US dollars that all calls of [`crate::judge::chat::Asker::ask`] spend together; none: no limit. Requests in flight count with their estimate.
     pub max_cost: Option<f64>,
     /// Prices; none: those of the compiled-in table.
     pub prices: Option<Prices>,

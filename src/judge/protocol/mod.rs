@@ -12,11 +12,8 @@ use crate::error::InputError;
 use crate::metrics::paa::Thresholds;
 
 pub mod messages;
-pub mod subject;
+mod profile;
 mod template;
-
-pub use messages::Message;
-pub use subject::Subject;
 
 /// The protocols compiled into the binary, by name.
 pub const PRESETS: [(&str, &str); 2] = [
@@ -43,7 +40,9 @@ pub struct Protocol {
     /// Stage 1.
     pub answer: Stage,
     /// Stage 2.
-    pub judge: Judge,
+    pub judge: Stage,
+    /// From the judge's replies to verdicts.
+    pub verdict: Verdicts,
     /// Prices by model.
     #[serde(default)]
     pub prices: BTreeMap<String, Price>,
@@ -65,24 +64,15 @@ pub struct Stage {
     pub top_p: f64,
     /// Most tokens of a reply.
     pub max_tokens: u32,
+    /// Fields of the endpoint's own, sent as they are, such as `chat_template_kwargs`.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Stage 2, what a [`Stage`] has and how replies are read.
+/// How the judge's replies become verdicts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Judge {
-    /// As in [`Stage`].
-    pub system: String,
-    /// As in [`Stage`].
-    pub prompt: String,
-    /// As in [`Stage`].
-    pub profile: Vec<String>,
-    /// As in [`Stage`].
-    pub temperature: f64,
-    /// As in [`Stage`].
-    pub top_p: f64,
-    /// As in [`Stage`].
-    pub max_tokens: u32,
+pub struct Verdicts {
     /// Times that each answer is judged by each judge.
     pub repetitions: u32,
     /// The message after a reply that cannot be read.
@@ -93,6 +83,9 @@ pub struct Judge {
     /// Words that are read as no; for [`Kind::YesNo`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub no: Vec<String>,
+    /// Whether a JSON schema is sent with each request; none: where the endpoint is known to take one. For [`Kind::Scores`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<bool>,
     /// Whether the judge is not told which reference answer is the preferred one; for [`Kind::Scores`].
     #[serde(default)]
     pub blind: bool,
@@ -137,11 +130,6 @@ impl Protocol {
         Self::parse(&text, path_or_preset)
     }
 
-    /// SHA-256 of the settings of stage 1.
-    pub fn answer_sha256(&self) -> Result<String> {
-        Ok(digest::of_bytes(&serde_json::to_vec(&self.answer)?))
-    }
-
     /// Reads a protocol from `text`; `name`: for messages.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let protocol: Self = toml::from_str(text)
@@ -150,48 +138,20 @@ impl Protocol {
         Ok(protocol)
     }
 
+    /// SHA-256 of all settings.
+    pub fn sha256(&self) -> Result<String> {
+        Ok(digest::of_bytes(toml::to_string(self)?.as_bytes()))
+    }
+
     fn check(&self) -> Result<()> {
-        let judge = &self.judge;
-        let stages = [
-            (
-                "answer",
-                &self.answer.prompt,
-                &self.answer.profile,
-                self.answer.temperature,
-                self.answer.top_p,
-                self.answer.max_tokens,
-            ),
-            (
-                "judge",
-                &judge.prompt,
-                &judge.profile,
-                judge.temperature,
-                judge.top_p,
-                judge.max_tokens,
-            ),
-        ];
-        for (stage, prompt, profile, temperature, top_p, max_tokens) in stages {
-            template::check(prompt, allowed(stage, self.kind))
-                .with_context(|| format!("`{stage}.prompt`"))?;
-            let unique: BTreeSet<_> = profile.iter().collect();
-            if unique.len() < profile.len() {
-                bail_input!("`{stage}.profile` names a field twice");
-            }
-            for field in profile {
-                subject::label(field).with_context(|| format!("`{stage}.profile`"))?;
-            }
-            if !(0.0..=2.0).contains(&temperature) {
-                bail_input!("`{stage}.temperature` must be in 0..=2, got `{temperature}`");
-            }
-            if !(top_p > 0.0 && top_p <= 1.0) {
-                bail_input!("`{stage}.top_p` must be above 0 and at most 1, got `{top_p}`");
-            }
-            if max_tokens == 0 {
-                bail_input!("`{stage}.max_tokens` must be at least 1, got `0`");
-            }
+        for (name, stage) in [("answer", &self.answer), ("judge", &self.judge)] {
+            stage.check(name, allowed(name, self.kind))?;
         }
-        if !(1..=100).contains(&judge.repetitions) {
-            bail_input!("`judge.repetitions` must be in 1..=100, got `{}`", judge.repetitions);
+        if !(1..=100).contains(&self.verdict.repetitions) {
+            bail_input!(
+                "`verdict.repetitions` must be in 1..=100, got `{}`",
+                self.verdict.repetitions
+            );
         }
         self.check_kind()?;
         for (model, price) in &self.prices {
@@ -204,36 +164,67 @@ impl Protocol {
 
     /// Refuses a key that this kind of judge does not read.
     fn check_kind(&self) -> Result<()> {
-        let judge = &self.judge;
+        let verdict = &self.verdict;
         match self.kind {
             Kind::YesNo => {
-                if judge.yes.is_empty() || judge.no.is_empty() {
-                    bail_input!("`judge.yes` and `judge.no` must each list a word");
+                if verdict.yes.is_empty() || verdict.no.is_empty() {
+                    bail_input!("`verdict.yes` and `verdict.no` must each list a word");
                 }
-                if let Some(word) = judge.yes.iter().find(|word| judge.no.contains(word)) {
-                    bail_input!("`judge.yes` and `judge.no` both list `{word}`");
+                if let Some(word) = verdict.yes.iter().find(|word| verdict.no.contains(word)) {
+                    bail_input!("`verdict.yes` and `verdict.no` both list `{word}`");
                 }
-                if judge.blind || judge.thresholds != Thresholds::default() {
+                if verdict.blind
+                    || verdict.schema.is_some()
+                    || verdict.thresholds != Thresholds::default()
+                {
                     bail_input!(
-                        "`judge.blind` and `judge.thresholds` belong to `kind = \"scores\"`"
+                        "`verdict.blind`, `verdict.schema` and `verdict.thresholds` belong to `kind = \"scores\"`"
                     );
                 }
             }
             Kind::Scores => {
-                if !(judge.yes.is_empty() && judge.no.is_empty()) {
-                    bail_input!("`judge.yes` and `judge.no` belong to `kind = \"yes_no\"`");
+                if !(verdict.yes.is_empty() && verdict.no.is_empty()) {
+                    bail_input!("`verdict.yes` and `verdict.no` belong to `kind = \"yes_no\"`");
                 }
                 let Thresholds { above_rejected, below_preferred, far_below_preferred } =
-                    judge.thresholds;
+                    verdict.thresholds;
                 let finite = [above_rejected, below_preferred, far_below_preferred]
                     .iter()
                     .all(|threshold| (0.0..=100.0).contains(threshold));
                 if !finite || far_below_preferred < below_preferred {
                     bail_input!(
-                        "`judge.thresholds` must be in 0..=100, and `far_below_preferred` at least `below_preferred`"
+                        "`verdict.thresholds` must be in 0..=100, and `far_below_preferred` at least `below_preferred`"
                     );
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+impl Stage {
+    /// SHA-256 of its settings.
+    pub fn sha256(&self) -> Result<String> {
+        Ok(digest::of_bytes(toml::to_string(self)?.as_bytes()))
+    }
+
+    fn check(&self, name: &str, allowed: template::Allowed) -> Result<()> {
+        template::check(&self.prompt, allowed).with_context(|| format!("`{name}.prompt`"))?;
+        let unique: BTreeSet<_> = self.profile.iter().collect();
+        if unique.len() < self.profile.len() {
+            bail_input!("`{name}.profile` names a field twice");
+        }
+        for field in &self.profile {
+            profile::label(field).with_context(|| format!("`{name}.profile`"))?;
+        }
+        if !(0.0..=2.0).contains(&self.temperature) {
+            bail_input!("`{name}.temperature` must be in 0..=2, got `{}`", self.temperature);
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            bail_input!("`{name}.top_p` must be above 0 and at most 1, got `{}`", self.top_p);
+        }
+        if self.max_tokens == 0 {
+            bail_input!("`{name}.max_tokens` must be at least 1, got `0`");
         }
         Ok(())
     }
@@ -273,8 +264,8 @@ mod tests {
         assert_eq!((paper.kind, paper.answer.max_tokens), (Kind::YesNo, 512));
         assert!((paper.answer.temperature - 0.7).abs() < 1e-12);
         let successor = Protocol::load("paa-polyjudge.toml").unwrap();
-        assert_eq!(successor.judge.thresholds, Thresholds::default());
-        assert!(successor.judge.blind);
+        assert_eq!(successor.verdict.thresholds, Thresholds::default());
+        assert!(successor.verdict.blind);
         let error = Protocol::load("paa-pap.toml").unwrap_err();
         assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("`paa-paper.toml`"));
     }
@@ -289,9 +280,9 @@ mod tests {
             (0, "Question: {question}", "Question:", "`{question}`"),
             (0, "\"education\", \"birth", "\"shoe_size\", \"birth", "`shoe_size`"),
             (0, "no = [\"no\"]", "no = [\"yes\"]", "both list `yes`"),
-            (0, "repetitions = 1", "repetitions = 0", "`judge.repetitions`"),
+            (0, "repetitions = 1", "repetitions = 0", "`verdict.repetitions`"),
             (0, "kind = \"yes_no\"", "kind = \"scores\"", "{"),
-            (1, "below_preferred = 3.0", "below_preferred = 9.0", "`judge.thresholds`"),
+            (1, "below_preferred = 3.0", "below_preferred = 9.0", "`verdict.thresholds`"),
             (
                 1,
                 "blind = true\n",

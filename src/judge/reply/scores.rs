@@ -20,7 +20,7 @@ pub struct Said {
 
 /// The schema of a reply, for an endpoint that takes one.
 pub fn schema() -> Value {
-    let score = serde_json::json!({"type": "number", "minimum": 0, "maximum": 100});
+    let score = serde_json::json!({"type": "integer", "minimum": 0, "maximum": 100});
     serde_json::json!({
         "type": "object",
         "additionalProperties": false,

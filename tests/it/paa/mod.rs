@@ -1,7 +1,8 @@
-//! Preference alignment as a user runs it: folders of answers from a scripted endpoint and from a local model.
+//! Preference alignment as a user runs it: folders of answers from a scripted endpoint and from a local model, and verdicts on them.
 
 mod generate;
 mod generate_endpoint;
+mod judge;
 
 use std::collections::BTreeMap;
 use std::path::Path;
