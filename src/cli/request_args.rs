@@ -75,6 +75,11 @@ impl RequestArgs {
         all.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
     }
 
+    /// Whether an answer may take the place of a failure.
+    pub fn mends(&self) -> bool {
+        self.retry_failed || matches!(self.way(), Way::Import(_))
+    }
+
     /// Whether a limit may end the command before all is answered.
     pub fn is_limited(&self) -> bool {
         self.max_cost.is_some() || self.max_requests.is_some()

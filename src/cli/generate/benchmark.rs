@@ -53,7 +53,8 @@ pub(super) fn endpoint(args: &GenerateArgs, asked: Asked<'_>, verbosity: Verbosi
             stdout::print(export_lines(&plan.export(&answering.requests()?, folder)?)?)
         }
         Way::Ask | Way::Import(_) => {
-            let about = answering.by_endpoint(endpoint, settings, |asker, items| {
+            let mends = requests.mends();
+            let about = answering.by_endpoint(endpoint, settings, mends, |asker, items| {
                 requests.outcomes(asker, items, verbosity)
             })?;
             print(&answering, &about)
@@ -62,7 +63,8 @@ pub(super) fn endpoint(args: &GenerateArgs, asked: Asked<'_>, verbosity: Verbosi
 }
 
 fn inputs(args: &GenerateArgs, verbosity: Verbosity) -> Result<(Protocol, Benchmark)> {
-    Ok((Protocol::load(&args.config)?, Benchmark::load(&args.data, verbosity)?))
+    let protocol = Protocol::load(&args.config)?;
+    Ok((protocol, Benchmark::load(&args.data, verbosity)?.questions_alone()))
 }
 
 fn answering<'a>(

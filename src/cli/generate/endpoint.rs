@@ -135,14 +135,8 @@ fn parameters(args: &GenerateArgs, model: &str) -> Parameters {
 /// The request of each prompt. Equal prompts under one id are asked as often as they stand there.
 fn items(prompts: &[ChatPrompt]) -> Vec<Item> {
     let mut times: HashMap<&str, u32> = HashMap::new();
-    let message = |(role, text): &(String, String)| Message {
-        role: match &**role {
-            "system" => Role::System,
-            "assistant" => Role::Assistant,
-            _ => Role::User,
-        },
-        text: text.clone(),
-    };
+    let message =
+        |(role, text): &(String, String)| Message { role: Role::named(role), text: text.clone() };
     let item = |ChatPrompt { id, messages }: &ChatPrompt, repetition| Item {
         id: id.clone(),
         repetition,

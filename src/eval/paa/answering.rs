@@ -1,9 +1,10 @@
 //! Stage 1: a model answers the questions of a benchmark into a folder, over an endpoint or on this machine.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use chrono::Utc;
 
 use crate::console::progress::Verbosity;
+use crate::data::benchmark::Item as BenchmarkItem;
 use crate::disk::read;
 use crate::eval::paa::items::Benchmark;
 use crate::eval::paa::local_chat::{ChatDrawing, LocalChat};
@@ -35,16 +36,19 @@ pub struct Answering<'a> {
 impl Answering<'_> {
     /// The conversation of each item.
     pub fn chats(&self) -> Result<Vec<Vec<Message>>> {
-        let ask = |item| self.protocol.ask(item);
-        self.benchmark.items.iter().map(ask).collect()
+        self.benchmark.items.iter().map(|item| self.chat(item)).collect()
+    }
+
+    fn chat(&self, item: &BenchmarkItem) -> Result<Vec<Message>> {
+        self.protocol.ask(item)
     }
 
     /// The request of each item.
     pub fn requests(&self) -> Result<Vec<Item>> {
-        let items = self.benchmark.items.iter();
         // The same record in two files is asked twice.
-        let ids = items.map(|item| format!("{}\n{}", item.source, item.id));
-        Ok(ids.zip(self.chats()?).map(|(id, chat)| Item::of(id, chat)).collect())
+        let id = |item: &BenchmarkItem| format!("{}\n{}", item.source, item.id);
+        let items = self.benchmark.items.iter();
+        items.map(|item| Ok(Item::of(id(item), self.chat(item)?))).collect()
     }
 
     /// How `model` is asked at an endpoint.
@@ -68,21 +72,22 @@ impl Answering<'_> {
         Asker::plan(endpoint, settings, &self.folder.journal(), self.verbosity)
     }
 
-    /// Answers over an endpoint. A folder that is finished is left as it is, unless failures are to be asked again.
+    /// Answers over an endpoint. A folder that is finished is left as it is, unless it has failures that may become answers.
     ///
+    /// - `mends`: whether `ask` may have an answer where the journal has a failure.
     /// - `ask`: gets the outcome of each request from the asker.
     pub fn by_endpoint(
         &self,
         endpoint: Endpoint,
         settings: Settings,
+        mends: bool,
         ask: impl FnOnce(&mut Asker, &[Item]) -> Result<Vec<Outcome>>,
     ) -> Result<AnswersAbout> {
         let requests = self.requests()?;
         asker::prices(&endpoint, &settings)?; // before anything is written
         let _lock =
             self.folder.begin(&self.settings_of_endpoint(&endpoint, &settings.parameters)?)?;
-        let retries = settings.retry_failed;
-        if let Some(about) = self.finished().filter(|about| !(retries && about.failed > 0)) {
+        if let Some(about) = self.finished().filter(|about| !(mends && about.failed > 0)) {
             return Ok(about);
         }
         let mut answered_by = AnsweredBy {
@@ -208,6 +213,6 @@ impl Answering<'_> {
             answers_sha256: String::new(),
         };
         self.folder.write(about, &lines)?;
-        Ok(self.folder.read()?.about)
+        self.folder.read_about()?.context("the folder of answers has no `answers.json`")
     }
 }

@@ -32,6 +32,15 @@ pub struct Answered<'a> {
 }
 
 impl Benchmark {
+    /// Without the reference answers, most of the memory, which stage 1 does not read.
+    #[must_use]
+    pub fn questions_alone(mut self) -> Self {
+        for item in &mut self.items {
+            (item.preferred, item.rejected) = Default::default();
+        }
+        self
+    }
+
     /// Reads `paths`: files of the disk, of the hub (`hf://`) or of the binary (`embedded:`).
     pub fn load(paths: &[String], verbosity: Verbosity) -> Result<Self> {
         let hub = Hub::new(verbosity);

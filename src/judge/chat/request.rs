@@ -36,6 +36,15 @@ impl Role {
             Self::Assistant => "assistant",
         }
     }
+
+    /// The role `system` or `assistant`; any other is the user's.
+    pub fn named(role: &str) -> Self {
+        match role {
+            "system" => Self::System,
+            "assistant" => Self::Assistant,
+            _ => Self::User,
+        }
+    }
 }
 
 /// One message of a conversation.

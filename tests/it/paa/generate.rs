@@ -142,6 +142,6 @@ fn options_of_the_other_mode_are_refused_by_name() {
         .iter()
         .map(|answer| answer["source"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(sources, ["test", "test", "b/test", "b/test"]);
+    assert_eq!(sources, ["test.jsonl", "test.jsonl", "b/test", "b/test"]);
     assert!(!place.path("a").exists());
 }

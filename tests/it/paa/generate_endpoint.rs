@@ -179,6 +179,23 @@ fn a_batch_goes_out_and_comes_back_without_a_request() {
     assert_eq!(asked(&chat), 0);
     let answers = records(&place.path("answers/m/answers.jsonl"));
     assert!(answers.iter().all(|answer| answer["answer"] == "batched"));
+    // What expired in a batch comes back from the next one.
+    let mut late = arguments(&chat, &["--batch-import", "late.jsonl"]);
+    late[9] = "answers/late";
+    let expired = |request: &Value| {
+        let error = json!({"code": "batch_expired", "message": "too late"});
+        format!(
+            "{}\n",
+            json!({"id": "x", "custom_id": request["custom_id"], "response": null, "error": error})
+        )
+    };
+    place.write(
+        "late.jsonl",
+        expired(&requests[0]) + &requests[1..].iter().map(result).collect::<String>(),
+    );
+    assert!(run(&place, &late, 0).contains("5 items, 1 without"));
+    place.write("late.jsonl", result(&requests[0]));
+    assert!(run(&place, &late, 0).contains("5 items, 0 without"));
     let twice = run(&place, &arguments(&chat, &["--dry-run", "--batch-import", "out-1.jsonl"]), 2);
     assert!(twice.contains("--batch-import"), "{twice}");
 }
