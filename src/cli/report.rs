@@ -1,4 +1,4 @@
-//! `mvpbench report`: pages from the files of run folders, no model needed.
+//! `mvpbench report`: pages from the files of folders of runs and of verdicts, no model needed.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -8,21 +8,21 @@ use clap::Args;
 use crate::console::stderr::{self, Mark};
 use crate::console::stdout;
 use crate::error::{InputError, printable};
-use crate::metrics::groups::MINIMUM_N;
 use crate::report::page;
 
-/// Write report.html and report.md of one run, or of several side by side, from the files in their folders.
+/// Write report.html and report.md of one run, or of several side by side, and of judged answers, from the files in their folders.
 #[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
-    /// Run folders, such as runs/tiny; for runs that differ only in the seed the report adds mean ± sd
+    /// Folders of runs, such as runs/tiny, or of verdicts, such as runs/paa; for runs that differ only in the seed the report adds
+    /// mean ± sd
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Folder of the pages; by default the folder of the run, if there is only one
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Fewest pairs for which a group gets figures
-    #[arg(long, value_name = "N", default_value_t = MINIMUM_N)]
-    minimum_n: usize,
+    /// Fewest pairs for which a group gets figures; by default 10 for runs, and as they were judged for verdicts
+    #[arg(long, value_name = "N")]
+    minimum_n: Option<usize>,
 }
 
 /// Runs the verb: the paths of the pages on stdout, warnings about what was left out on stderr.

@@ -8,7 +8,7 @@ use crate::report::text::Text;
 use crate::run_folder::train_log::StepRecord;
 
 /// Beginning of the path of a file compiled into the binary: the synthetic sample.
-const EMBEDDED: &str = "embedded:";
+pub(in crate::report) const EMBEDDED: &str = "embedded:";
 
 /// The words beside a figure of the set that chose the exported step.
 pub const CHOSEN: &str = "chosen on this set";

@@ -205,12 +205,14 @@ fn config_file(folder: &Path) -> anyhow::Result<(bool, PathBuf)> {
     }
     let message = if folder.is_dir() {
         let folder = folder.display();
-        format!("`{folder}` is no run folder: it has neither `config.toml` nor `evaluation.toml`")
+        format!(
+            "`{folder}` is no run folder: it has none of `config.toml`, `evaluation.toml` and `paa.json`"
+        )
     } else {
         format!("run folder `{}` is not there", folder.display())
     };
     Err(InputError::new(message)
-        .hint("name the folder that `train` or `mvpbench eval` wrote, such as `runs/tiny`")
+        .hint("name the folder that `train`, `mvpbench eval` or `mvpbench judge` wrote, such as `runs/tiny`")
         .into())
 }
 

@@ -1,4 +1,4 @@
-//! `report.html` and `report.md` of one run or of several, from the files of their folders.
+//! `report.html` and `report.md` of runs and of folders of verdicts, from the files of their folders.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,10 @@ use crate::disk::atomic;
 use crate::metrics::groups::MINIMUM_N;
 use crate::report::brief::{Shown, brief};
 use crate::report::folder::Run;
+use crate::report::judged::{self, JudgedFolder};
 use crate::report::paired::Paired;
 use crate::report::run::RunReport;
+use crate::report::sections::paa::models::ModelTable;
 use crate::report::sections::{self, compare, run_differences};
 use crate::report::table::Table;
 use crate::report::text::Text;
@@ -31,24 +33,38 @@ pub struct Written {
     pub cautions: Vec<Text>,
     /// The figures of several runs side by side, then their differences; empty for one run.
     pub comparison: Vec<Table>,
+    /// The models of each folder of verdicts.
+    pub judged: Vec<ModelTable>,
 }
 
 impl Written {
-    /// The comparison of several runs for a console: cautions, figures, differences; empty for one run.
+    /// The comparison of several runs for a console: cautions, figures, differences; then the models of folders of verdicts. Empty for
+    /// one run.
     pub fn to_text(&self) -> Shown {
         let (lines, shown) = brief(&self.cautions.iter().collect::<Vec<_>>());
         let above: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let gap = if lines.is_empty() { "" } else { "\n" };
         let tables: String =
             self.comparison.iter().map(|table| table.to_text(1) + "\n\n").collect();
-        Shown { text: format!("{above}{gap}{tables}"), left_out: self.cautions.len() - shown }
+        let mut all =
+            Shown { text: format!("{above}{gap}{tables}"), left_out: self.cautions.len() - shown };
+        for models in self.judged.iter().map(ModelTable::to_text) {
+            all.text += &format!("{}\n", models.text);
+            all.left_out += models.left_out;
+        }
+        all
     }
 }
 
-/// Reads the run `folders` and writes both pages into `output`; `minimum_n` as in [`crate::metrics::groups::measure`].
+/// Reads the `folders` of runs and of verdicts and writes both pages into `output`; `minimum_n` as in [`crate::metrics::groups::measure`],
+/// by default [`MINIMUM_N`] for runs, and as they were judged for verdicts.
 ///
 /// Each file appears whole or not at all. Refuses what [`Run::read`] refuses, before anything is written.
-pub fn write(folders: &[PathBuf], output: &Path, minimum_n: usize) -> anyhow::Result<Written> {
+pub fn write(
+    folders: &[PathBuf],
+    output: &Path,
+    minimum_n: Option<usize>,
+) -> anyhow::Result<Written> {
     Ok(write_runs(folders, output, minimum_n)?.0)
 }
 
@@ -56,17 +72,24 @@ pub fn write(folders: &[PathBuf], output: &Path, minimum_n: usize) -> anyhow::Re
 fn write_runs(
     folders: &[PathBuf],
     output: &Path,
-    minimum_n: usize,
+    minimum_n: Option<usize>,
 ) -> anyhow::Result<(Written, Vec<Run>)> {
-    let mut runs = folders
-        .iter()
-        .map(|folder| Run::read(folder, minimum_n))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    name_apart(&mut runs, folders);
+    let (mut runs, mut folders_of_runs, mut judged) = (Vec::new(), Vec::new(), Vec::new());
+    let least = minimum_n.unwrap_or(MINIMUM_N);
+    for folder in folders {
+        if judged::is_judged(folder)? {
+            judged.push(JudgedFolder::read(folder, minimum_n)?);
+        } else {
+            runs.push(Run::read(folder, least)?);
+            folders_of_runs.push(folder.clone());
+        }
+    }
+    let folders = folders_of_runs;
+    name_apart(&mut runs, &folders);
     let both: Vec<(&Run, &Path)> = runs.iter().zip(folders.iter().map(PathBuf::as_path)).collect();
     let all: Vec<&Run> = runs.iter().collect();
-    let paired = if all.len() > 1 { Paired::of(&all, minimum_n) } else { Paired::default() };
-    let page = sections::page(&both, &paired);
+    let paired = if all.len() > 1 { Paired::of(&all, least) } else { Paired::default() };
+    let page = sections::page(&both, &paired, &judged);
     let mut files = Vec::new();
     for (name, text) in FILES.into_iter().zip([html::page(&page), markdown::page(&page)]) {
         let path = output.join(name);
@@ -82,9 +105,11 @@ fn write_runs(
             .collect(),
     };
     let left_out = runs.iter().flat_map(|run| run.left_out.iter().cloned());
-    let left_out = left_out.chain(paired.sentences.iter().cloned()).collect();
+    let of_judged = judged.iter().flat_map(|folder| folder.left_out.iter().cloned());
+    let left_out = left_out.chain(of_judged).chain(paired.sentences.iter().cloned()).collect();
     let cautions = paired.cautions();
-    Ok((Written { files, left_out, cautions, comparison }, runs))
+    let judged = judged.iter().map(|folder| ModelTable::new(&folder.evaluation)).collect();
+    Ok((Written { files, left_out, cautions, comparison, judged }, runs))
 }
 
 /// Writes `summary.json` of a run, then both pages from the files of its folder, as `mvpbench report` does again.
@@ -92,7 +117,7 @@ fn write_runs(
 /// Returns the run as the pages show it.
 pub fn write_run(folder: &Path, summary: &Summary) -> anyhow::Result<RunReport> {
     summary.write(&Paths::of(folder).summary())?;
-    let (_, runs) = write_runs(&[folder.to_owned()], folder, MINIMUM_N)?;
+    let (_, runs) = write_runs(&[folder.to_owned()], folder, None)?;
     let run = runs.first().context("a page without a run")?;
     Ok(run.report(folder))
 }

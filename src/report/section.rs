@@ -53,7 +53,7 @@ pub enum Part {
     Charts(Vec<Chart>),
     /// Texts as they are, each under its name, with a heading.
     Record(Record),
-    /// Every answer of a set: HTML has all of them, Markdown the sample.
+    /// Every answer of a set or verdict of a model: HTML has all of them, Markdown the sample.
     Answers(Answers),
     /// A file or a program.
     Code(Code),
@@ -121,14 +121,18 @@ pub struct Record {
     pub entries: Vec<(String, String)>,
 }
 
-/// The generated answers of a set, one record a prompt.
+/// The generated answers of a set, one record a prompt; or the verdicts on a model's answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answers {
-    /// The set's name.
+    /// The name of the set, or of the model.
     pub set: String,
+    /// What one record is: `prompts`, `verdicts`.
+    pub noun: &'static str,
     /// The file that holds them, in the run folder.
     pub file: String,
-    /// Every prompt, texts in full.
+    /// Records of that file.
+    pub total: usize,
+    /// Every record, texts in full; evenly spaced ones where all are too much for a page.
     pub all: Vec<Record>,
     /// Evenly spaced prompts with their places in `all`, long texts cut; for a page that cannot hold all.
     pub sample: Vec<(usize, Record)>,
@@ -314,7 +318,9 @@ mod tests {
         };
         let answers = Answers {
             set: "S".into(),
+            noun: "prompts",
             file: "eval/generations-S-after.jsonl".into(),
+            total: 40,
             all: (0..40).map(record).collect(),
             sample: vec![(0, record(0)), (20, record(20))],
         };

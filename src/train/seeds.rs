@@ -9,7 +9,6 @@ use crate::bail_input;
 use crate::config::RunConfig;
 use crate::disk::{atomic, read};
 use crate::error::InputError;
-use crate::metrics::groups::MINIMUM_N;
 use crate::report::page::{self, FILES, Written};
 use crate::run_folder::guard;
 use crate::run_folder::purpose::Purpose;
@@ -73,5 +72,5 @@ pub fn run_all(configs: &[RunConfig], dir: &Path, options: &Options) -> Result<W
         run(config, options)?;
     }
     let folders: Vec<_> = configs.iter().map(|config| config.output.dir.clone()).collect();
-    page::write(&folders, dir, MINIMUM_N)
+    page::write(&folders, dir, None)
 }

@@ -23,6 +23,9 @@ pub struct PaaGroup {
     pub n: usize,
     /// Its users, an answer without one counting as one.
     pub users: usize,
+    /// Its answers that are aligned, so that a group without a figure still shows `1 of 18`.
+    #[serde(default)]
+    pub aligned: usize,
     /// The share of aligned answers; none where the group is too small for a number.
     pub paa: Option<Figure>,
 }
@@ -36,7 +39,8 @@ pub(super) fn by_attribute(outcomes: &[Outcome<'_>], minimum_n: usize) -> Breakd
             let users = clusters_of(&own).count();
             let large = own.len() >= minimum_n && users >= MINIMUM_CLUSTERS;
             let paa = large.then(|| share(&own)).flatten();
-            (label.to_owned(), PaaGroup { n: own.len(), users, paa })
+            let aligned = own.iter().filter(|one| one.won).count();
+            (label.to_owned(), PaaGroup { n: own.len(), users, aligned, paa })
         });
         all.insert(attribute.to_owned(), groups.collect());
     }
@@ -85,7 +89,9 @@ mod tests {
         assert_eq!(value("country", "Brazil"), Some(0.4));
         assert_eq!(value("country", "Kenya"), Some(0.8));
         assert_eq!(value("country", "Tonga"), None);
-        assert_eq!(result.groups["country"]["Tonga"].n, 1);
+        let tonga = result.groups["country"]["Tonga"];
+        assert_eq!((tonga.n, tonga.users, tonga.aligned), (1, 1, 1));
+        assert_eq!(result.groups["country"]["Kenya"].aligned, 16);
         assert_eq!(value("region", "Latin America"), Some(0.4));
         assert_eq!(value("age", "18-24"), Some(0.5));
         let within = &result.groups_by_region["age"]["Latin America"];

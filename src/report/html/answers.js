@@ -32,7 +32,7 @@ addEventListener("DOMContentLoaded", () => {
     const answers = answersOf(box);
     if (PAGE >= answers.count) return;
     const every = Array.from({ length: answers.count }, (_, i) => i);
-    const set = box.dataset.set;
+    const { set, noun } = box.dataset;
     let found = every;
     const [bar, shown] = [element("div", ""), element("div", "")];
     const [before, after] = [element("button", "Previous"), element("button", "Next")];
@@ -60,7 +60,7 @@ addEventListener("DOMContentLoaded", () => {
       pages.textContent = "of " + last;
       before.disabled = at === 1;
       after.disabled = at === last;
-      count.textContent = found === every ? every.length + " prompts" : found.length + " of " + every.length + " prompts";
+      count.textContent = found === every ? every.length + " " + noun : found.length + " of " + every.length + " " + noun;
       shown.replaceChildren(...found.slice((at - 1) * PAGE, at * PAGE).map(answers.show));
     };
     before.addEventListener("click", () => draw(Number(page.value) - 1));

@@ -1,25 +1,30 @@
-//! Every answer of a set, which the page's script shows a page at a time.
+//! Every answer of a set or verdict of a model, which the page's script shows a page at a time.
 
 use crate::console::units;
 use crate::report::html::words::entries;
 use crate::report::markup::escape;
 use crate::report::section::Answers;
 
-/// Most prompts that stand in the page as elements; more stand there as JSON, which a browser opens faster.
+/// Most records that stand in the page as elements; more stand there as JSON, which a browser opens faster.
 const MOST_ELEMENTS: usize = 500;
 
-/// Prompts of a page, as `answers.js` has it too.
+/// Records of a page, as `answers.js` has it too.
 const PAGE: usize = 20;
 
 /// The answers of a set in a section of rank `rank`.
 pub(super) fn element(answers: &Answers, rank: usize) -> String {
-    let (count, shown) = (units::count(answers.all.len()), answers.sample.len());
+    let (noun, shown) = (answers.noun, answers.sample.len());
+    let count = units::count(answers.all.len());
+    let every = match answers.total == answers.all.len() {
+        true => format!("All {count} {noun}"),
+        false => format!("{count} of {} {noun}, evenly spaced,", units::count(answers.total)),
+    };
     let set = escape(&answers.set);
     let (sentence, samples, data) = if answers.all.len() > MOST_ELEMENTS {
         let data = json(answers);
         let size = data.len() as f64 / 1e6;
         let sentence = format!(
-            "All {count} prompts are in this page, as {size:.1} MB of JSON that its script shows {PAGE} a page. In print and without \
+            "{every} are in this page, as {size:.1} MB of JSON that its script shows {PAGE} a page. In print and without \
              scripts {shown} of them stand here, evenly spaced."
         );
         let samples = answers.sample.iter();
@@ -33,15 +38,16 @@ pub(super) fn element(answers: &Answers, rank: usize) -> String {
         let all = answers.all.iter().enumerate();
         let all: String = all.map(|(place, record)| entries(record, rank, class(place))).collect();
         let sentence = match answers.all.len() {
-            all if all == shown => format!("All {count} prompts."),
+            all if all == shown => format!("{}.", every.trim_end_matches(',')),
             _ => format!(
-                "All {count} prompts, {PAGE} a page where scripts run. In print {shown} of them, evenly spaced."
+                "{}, {PAGE} a page where scripts run. In print {shown} of them, evenly spaced.",
+                every.trim_end_matches(',')
             ),
         };
         (sentence, all, String::new())
     };
     format!(
-        "<div class=\"answers\" data-set=\"{set}\" data-rank=\"{}\">\n<p class=\"note\">{sentence} The run folder has them in <code>{}</code>.</p>\n\
+        "<div class=\"answers\" data-set=\"{set}\" data-noun=\"{noun}\" data-rank=\"{}\">\n<p class=\"note\">{sentence} The run folder has them in <code>{}</code>.</p>\n\
          <div class=\"list\">\n{samples}</div>\n{data}</div>\n",
         (rank + 1).min(6),
         escape(&answers.file)
@@ -87,7 +93,9 @@ mod tests {
         };
         Answers {
             set: "S".into(),
+            noun: "prompts",
             file: "eval/generations-S-after.jsonl".into(),
+            total: count,
             all: (0..count).map(record).collect(),
             sample: vec![(0, record(0)), (count / 2, record(count / 2))],
         }

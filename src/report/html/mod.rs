@@ -3,18 +3,15 @@
 //! Without its script the file shows everything. The script sorts and filters tables, pages answers and unfolds what a link leads to.
 
 mod answers;
-mod csv;
-mod figure;
-mod labels;
 mod parts;
 mod table;
 mod words;
 
+use crate::report::labels::Labels;
 use crate::report::markup::escape;
 use crate::report::section::{Page, Section};
 use crate::report::svg::style;
 
-use labels::Labels;
 use parts::parts;
 use words::heading;
 

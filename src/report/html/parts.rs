@@ -1,8 +1,8 @@
 //! The parts of a section.
 
-use crate::report::html::labels::Labels;
 use crate::report::html::words::{entries, heading, inline};
 use crate::report::html::{answers, table};
+use crate::report::labels::Labels;
 use crate::report::markup::escape;
 use crate::report::section::{Chart, Kind, Part, Symbol, Tile};
 use crate::report::text::Text;

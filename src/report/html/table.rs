@@ -1,9 +1,9 @@
 //! A table in a box that scrolls where the window is narrow, with its CSV.
 
-use crate::report::html::csv;
-use crate::report::html::figure::Figure;
+use crate::report::csv;
 use crate::report::html::words::inline;
 use crate::report::markup::escape;
+use crate::report::printed::{Figure, numeric};
 use crate::report::table::{Row, RowKind, Table};
 use crate::report::text::Text;
 
@@ -12,8 +12,7 @@ const SORTED_FROM: usize = 3;
 
 /// The table called `label`; a column of numbers is aligned at their ends.
 pub(super) fn element(table: &Table, label: &str) -> String {
-    let is_number = |column: usize| table.rows().iter().all(|row| is_number(&row.cells[column]));
-    let numeric: Vec<bool> = (0..table.header().len()).map(is_number).collect();
+    let numeric = numeric(table);
     let heads = table.header().iter().zip(&numeric);
     let heads: String = heads
         .map(|(name, is_number)| {
@@ -30,7 +29,7 @@ pub(super) fn element(table: &Table, label: &str) -> String {
          <div class=\"csv\"><a download=\"{file}\" href=\"{address}\" aria-label=\"CSV: {name}\">CSV</a></div>\n",
         name = escape(label),
         file = escape(&csv::file_name(label)),
-        address = csv::address(table, &numeric),
+        address = csv::address(table),
     )
 }
 
@@ -58,12 +57,6 @@ fn cell(text: &Text, is_number: bool) -> String {
         _ => inline(text),
     };
     format!("<td{class}{value}>{content}</td>")
-}
-
-/// Whether a cell is a number, with its interval or without, or empty.
-fn is_number(cell: &Text) -> bool {
-    let is_part = |letter: char| letter.is_ascii_digit() || " +-.,/[]±%".contains(letter);
-    cell.to_string().chars().all(is_part)
 }
 
 #[cfg(test)]

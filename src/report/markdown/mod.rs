@@ -73,8 +73,8 @@ fn tile(tile: &Tile) -> Text {
 
 /// The sample of a set's answers, and where all are.
 fn sample(answers: &Answers, rank: usize) -> Vec<String> {
-    let (shown, all) = (answers.sample.len(), units::count(answers.all.len()));
-    let sentence = Text::from(format!("{shown} of {all} prompts, evenly spaced; "))
+    let (shown, all) = (answers.sample.len(), units::count(answers.total));
+    let sentence = Text::from(format!("{shown} of {all} {}, evenly spaced; ", answers.noun))
         .and(Text::code(&answers.file))
         .and(" in the run folder has all.");
     let records = answers.sample.iter().flat_map(|(_, record)| entries(record, rank));

@@ -54,6 +54,8 @@ fn answers(files: &SetFiles, limit: usize) -> Answers {
     let file = Paths::of("".as_ref()).generations(&files.name, state);
     Answers {
         set: files.name.clone(),
+        noun: "prompts",
+        total: leading.len(),
         file: file.display().to_string(),
         sample: sample.collect(),
         all: leading.iter().map(|answer| record(answer, full)).collect(),
@@ -61,7 +63,10 @@ fn answers(files: &SetFiles, limit: usize) -> Answers {
 }
 
 /// `limit` of `length` places, evenly spaced, so that nobody chose them.
-fn spaced(length: usize, limit: usize) -> impl Iterator<Item = usize> {
+pub(in crate::report::sections) fn spaced(
+    length: usize,
+    limit: usize,
+) -> impl Iterator<Item = usize> {
     let count = limit.min(length);
     (0..count).map(move |i| i * length / count)
 }

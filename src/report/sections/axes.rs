@@ -172,7 +172,7 @@ fn gaps(set: &States<'_>) -> Vec<Part> {
     vec![Part::Table(rows), Part::reading(reading)]
 }
 
-fn extreme(group: &Extreme) -> String {
+pub(in crate::report::sections) fn extreme(group: &Extreme) -> String {
     format!("{}, {} (n = {})", group.label, cell::percent(group.value), group.n)
 }
 

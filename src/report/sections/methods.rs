@@ -22,7 +22,7 @@ const SETTINGS: [(&str, &str); 8] = [
 ];
 
 /// Digits shown of a SHA-256, enough to tell files apart.
-const DIGITS: usize = 16;
+pub(in crate::report::sections) const DIGITS: usize = 16;
 
 /// The table; a fact that the folder does not have is left out.
 pub fn section(run: &Run) -> Section {
@@ -62,7 +62,7 @@ pub fn section(run: &Run) -> Section {
 }
 
 /// The first digits of the SHA-256 at the end of `line`.
-fn shortened(line: &str) -> String {
+pub(in crate::report::sections) fn shortened(line: &str) -> String {
     let Some((before, digits)) = line.rsplit_once("sha256 ") else { return line.to_owned() };
     let cut = if digits.chars().count() > DIGITS { "…" } else { "" };
     format!("{before}sha256 {}{cut}", digits.chars().take(DIGITS).collect::<String>())

@@ -13,6 +13,7 @@ pub mod group_charts;
 pub mod groups;
 pub mod margins;
 pub mod methods;
+pub mod paa;
 pub mod run_differences;
 pub mod sets;
 pub mod spmr;
@@ -21,6 +22,7 @@ pub mod tiles;
 use std::path::Path;
 
 use crate::report::folder::Run;
+use crate::report::judged::JudgedFolder;
 use crate::report::paired::Paired;
 use crate::report::run::RunReport;
 use crate::report::section::{Page, Part, Section};
@@ -28,12 +30,31 @@ use crate::report::states::{States, set_names};
 use crate::report::table1::Table1;
 use crate::report::text::Text;
 
-/// The page of one run, or of several side by side; each with its folder. `paired`: several runs on the same pairs.
-pub fn page(runs: &[(&Run, &Path)], paired: &Paired) -> Page {
-    match runs {
-        [(run, folder)] => one(run, folder),
+/// The page of one run, or of several side by side, each with its folder; then the folders of verdicts. `paired`: several runs on the
+/// same pairs.
+pub fn page(runs: &[(&Run, &Path)], paired: &Paired, judged: &[JudgedFolder]) -> Page {
+    let mut page = match (runs, judged) {
+        ([], [judged]) => return paa::page(judged),
+        ([], _) => Page::default(),
+        ([(run, folder)], _) => one(run, folder),
         _ => several(runs, paired),
+    };
+    if judged.is_empty() {
+        return page;
     }
+    let sections = judged.iter().enumerate();
+    let sections = sections.map(|(index, folder)| paa::section(folder, format!("paa{index}")));
+    page.sections.extend(sections);
+    let names: Vec<&str> = judged.iter().map(|folder| &*folder.name).collect();
+    let names = names.join(", ");
+    if runs.is_empty() {
+        page.heading = format!("{} folders of verdicts side by side", judged.len());
+        page.title = format!("{} folders of verdicts: {names}", judged.len());
+    } else {
+        page.title = format!("{}, {names}", page.title);
+        page.heading = format!("{}, with the verdicts of {names}", page.heading);
+    }
+    page
 }
 
 fn one(run: &Run, folder: &Path) -> Page {
@@ -126,7 +147,7 @@ mod tests {
     use crate::report::{cell, markdown};
 
     fn markdown_of(run: &Run) -> String {
-        markdown::page(&page(&[(run, Path::new("runs/llama2-7b"))], &Paired::default()))
+        markdown::page(&page(&[(run, Path::new("runs/llama2-7b"))], &Paired::default(), &[]))
     }
 
     #[test]
@@ -224,7 +245,7 @@ mod tests {
     fn runs_side_by_side_have_sections_of_their_own() {
         let (one, other) = (run(), Run { name: "other".into(), ..run() });
         let folder = Path::new("runs");
-        let page = page(&[(&one, folder), (&other, folder)], &Paired::of(&[&one, &other], 10));
+        let page = page(&[(&one, folder), (&other, folder)], &Paired::of(&[&one, &other], 10), &[]);
         let ids: Vec<&str> = page.sections.iter().map(|section| &*section.id).collect();
         assert_eq!(ids, ["runs", "curves", "run0", "run1"]);
         let inner = page.sections[3].inner.iter().filter(|section| !section.is_empty());

@@ -4,8 +4,9 @@ use crate::console::units;
 use crate::metrics::Figure;
 use crate::report::markup::escape;
 use crate::report::svg::axis::{Area, Scale};
+use crate::report::svg::marks::{State, paper_mark};
 use crate::report::svg::shapes::{WIDTH, document, fitted, line, text, text_width};
-use crate::report::svg::style::{Quantity, State, paper_mark};
+use crate::report::svg::style::Quantity;
 
 /// Height of a group's name and of a figure below it.
 const NAME: f64 = 17.0;
@@ -69,7 +70,7 @@ impl Forest {
         let height = TOP + self.groups.iter().map(ForestGroup::height).sum::<f64>() + BELOW;
         let area = Area { left, right, top: TOP - 4.0, bottom: height - BELOW };
         let x = Scale::new(SHARES[0], SHARES[1], [left, right]);
-        let mut body = axis(&area, &x);
+        let mut body = share_axis(&area, &x);
         body += &text(value_end, 12.0, "end", "label", "% [95 % interval]");
         body += &text(count_end, 12.0, "end", "label", "n");
         let mut top = TOP;
@@ -93,7 +94,7 @@ impl Forest {
 }
 
 /// Lines at the ticks, the one at 50 % dashed, and their numbers below.
-fn axis(area: &Area, x: &Scale) -> String {
+pub(in crate::report) fn share_axis(area: &Area, x: &Scale) -> String {
     let mut axis = line([area.left, area.bottom], [area.right, area.bottom], "axis");
     for tick in TICKS {
         let class = if (tick - 50.0).abs() < 0.5 { "reference" } else { "grid" };

@@ -3,8 +3,9 @@
 use crate::metrics::bootstrap::percentile;
 use crate::report::svg::axis::{Area, Scale};
 use crate::report::svg::lines::ends;
+use crate::report::svg::marks::State;
 use crate::report::svg::shapes::{WIDTH, document, line, name_width, text};
-use crate::report::svg::style::{Quantity, State};
+use crate::report::svg::style::Quantity;
 
 const HEIGHT: f64 = 270.0;
 const TOP: f64 = 44.0;

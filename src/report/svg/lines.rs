@@ -1,8 +1,9 @@
 //! Line charts: curves over steps, each named at its end, and points with intervals.
 
 use crate::report::svg::axis::{Area, Scale};
+use crate::report::svg::marks::State;
 use crate::report::svg::shapes::{WIDTH, document, line, name_width, text};
-use crate::report::svg::style::{Quantity, State};
+use crate::report::svg::style::Quantity;
 
 const HEIGHT: f64 = 250.0;
 const TOP: f64 = 12.0;

@@ -3,6 +3,9 @@
 //! Colour alone tells nothing apart: two quantities that share a chart differ in mark or dash too, so a chart can be read in grey
 //! print and by colour-blind readers. The colours are variables of the page, which has them for light, dark and paper.
 
+use crate::report::svg::marks::{Shape, State};
+use crate::report::svg::models;
+
 /// What a chart shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
@@ -22,28 +25,6 @@ pub enum Quantity {
     Chosen,
     /// Log-probability of rejected answers.
     Rejected,
-}
-
-/// State of the model that a figure is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Before tuning: open marks, dashed intervals.
-    Before,
-    /// After tuning, or during it: full marks.
-    After,
-}
-
-/// Shape of a mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// A circle.
-    Disc,
-    /// A square on its corner.
-    Diamond,
-    /// A square.
-    Square,
-    /// A triangle.
-    Triangle,
 }
 
 /// In the order of [`Quantity`]: class, colour of the page, lengths of dash and gap (empty: a solid line), mark.
@@ -71,33 +52,13 @@ impl Quantity {
 
     /// Class of its elements in one state of the model.
     pub fn class_of(self, state: State) -> String {
-        match state {
-            State::Before => format!("{} before", self.class()),
-            State::After => self.class().to_owned(),
-        }
+        state.class_of(self.class())
     }
 
     /// Its mark at a place, in a chart and in a key.
     pub fn mark(self, state: State, x: f64, y: f64) -> String {
-        let class = format!("{} mark", self.class_of(state));
-        match self.style().3 {
-            Shape::Disc => {
-                format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.6\" class=\"{class}\"/>\n")
-            }
-            Shape::Diamond => polygon(x, y - 4.6, "l4.6 4.6l-4.6 4.6l-4.6 -4.6Z", &class),
-            Shape::Square => polygon(x - 3.3, y - 3.3, "h6.6v6.6h-6.6Z", &class),
-            Shape::Triangle => polygon(x, y - 4.4, "l4.4 7.8h-8.8Z", &class),
-        }
+        self.style().3.mark(self.class(), state, x, y)
     }
-}
-
-fn polygon(x: f64, y: f64, path: &str, class: &str) -> String {
-    format!("<path d=\"M{x:.1} {y:.1}{path}\" class=\"{class}\"/>\n")
-}
-
-/// The mark of a figure that the paper has, beside a run's.
-pub fn paper_mark(x: f64, y: f64) -> String {
-    polygon(x - 3.6, y - 3.6, "l7.2 7.2m0 -7.2l-7.2 7.2", "paper-mark")
 }
 
 /// The rules of a style sheet for every element of a drawing.
@@ -109,8 +70,9 @@ pub fn css() -> String {
         };
         format!("svg .{class} {{ --color: var(--{colour}); }}\n{dash}")
     };
+    let quantities: String = STYLES.iter().map(quantity).collect();
     // The sheet comes last, so that its rules for points, for states and for dashes win.
-    STYLES.iter().map(quantity).collect::<String>() + include_str!("style.css")
+    quantities + &models::css() + include_str!("style.css")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! axe-core finds nothing to object to on the pages: wide and narrow, light and dark.
 
 use super::browser::framed;
+use super::paa::report_judged;
 use super::{add_answers, page, place, succeed};
 use crate::require;
 
@@ -23,7 +24,8 @@ fn axe_finds_no_violation_on_desk_and_phone_in_light_and_dark() {
     add_answers(&place);
     succeed(&place, &["one"]);
     succeed(&place, &["one", "two", "--output", "both"]);
-    for name in ["one/report.html", "both/report.html"] {
+    report_judged(&place);
+    for name in ["one/report.html", "both/report.html", "paa/report.html"] {
         let scripts = format!("<script>{axe}</script>{AUDIT}");
         let html = page(&place, name).replacen("</body>", &scripts, 1);
         for width in [1280, 390] {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::paa::report_judged;
 use super::{add_answers, figures, page, place, succeed};
 use crate::command::Place;
 use crate::require;
@@ -77,12 +78,13 @@ fn a_browser_shows_the_numbers_in_light_dark_and_print_and_no_label_is_cut_off()
     add_answers(&place);
     succeed(&place, &["one"]);
     succeed(&place, &["one", "two", "--output", "both"]);
+    report_judged(&place);
     let shown = browse(&browser, &place, "one/report.html", &["--dump-dom"]);
     let shown = shown.replace("<span class=\"bounds\">", "");
     for figure in figures(&place, "one") {
         assert!(shown.contains(&figure), "{figure} is not shown");
     }
-    for name in ["one/report.html", "both/report.html"] {
+    for name in ["one/report.html", "both/report.html", "paa/report.html"] {
         let measured = page(&place, name).replacen("</body>", MEASURE, 1);
         place.write("measured.html", measured);
         for width in [1200, 520] {

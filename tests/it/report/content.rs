@@ -2,6 +2,7 @@
 
 use roxmltree::{Document, Node, ParsingOptions};
 
+use super::paa::report_judged;
 use super::{add_answers, page, place, succeed};
 
 /// Elements with text that the Markdown has too.
@@ -56,7 +57,9 @@ fn markdown_has_every_heading_sentence_and_cell_of_the_page() {
     add_answers(&place);
     succeed(&place, &["one"]);
     succeed(&place, &["one", "two", "--output", "both"]);
-    for run in ["one", "both"] {
+    report_judged(&place);
+    succeed(&place, &["one", "paa", "--output", "mixed"]);
+    for run in ["one", "both", "paa", "mixed"] {
         let html = page(&place, &format!("{run}/report.html"));
         let markdown = rendered(&page(&place, &format!("{run}/report.md")));
         let options = ParsingOptions { allow_dtd: true, ..Default::default() };

@@ -4,6 +4,7 @@ mod axe;
 mod browser;
 mod content;
 mod layout;
+mod paa;
 
 use std::process::Output;
 use std::sync::OnceLock;
@@ -454,7 +455,7 @@ fn names_that_are_markup_stay_text() {
         let odd = page(&place, &format!("one/{name}")).replace("\"MVP_test\"", ODD);
         place.write(&format!("one/{name}"), resealed(&odd));
     }
-    let written = page::write(&[place.path("one")], &place.path("out"), 10).unwrap();
+    let written = page::write(&[place.path("one")], &place.path("out"), None).unwrap();
     assert_eq!(written.files.len(), 2);
     let text = text_of(&page(&place, "out/report.html"));
     assert!(text.contains("<i>&amp; *a*|`b`: figures"), "{text}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// The names given so far, and the headings that the next one is below.
 #[derive(Debug, Default)]
-pub(super) struct Labels {
+pub(in crate::report) struct Labels {
     outer: String,
     heading: String,
     given: BTreeMap<String, usize>,
@@ -12,12 +12,12 @@ pub(super) struct Labels {
 
 impl Labels {
     /// Below the heading of the page.
-    pub(super) fn new(heading: &str) -> Self {
+    pub(in crate::report) fn new(heading: &str) -> Self {
         Self { heading: heading.to_owned(), ..Self::default() }
     }
 
     /// Enters a section; returns the headings that [`Self::leave`] takes. `is_outer`: whether names inside begin with its heading.
-    pub(super) fn enter(&mut self, heading: &str, is_outer: bool) -> String {
+    pub(in crate::report) fn enter(&mut self, heading: &str, is_outer: bool) -> String {
         let before = self.outer.clone();
         if is_outer {
             self.outer = format!("{before}{heading}, ");
@@ -27,17 +27,17 @@ impl Labels {
     }
 
     /// Leaves the section.
-    pub(super) fn leave(&mut self, outer: String) {
+    pub(in crate::report) fn leave(&mut self, outer: String) {
         self.outer = outer;
     }
 
     /// Takes note of a heading.
-    pub(super) fn below(&mut self, heading: &str) {
+    pub(in crate::report) fn below(&mut self, heading: &str) {
         self.heading = heading.to_owned();
     }
 
     /// The name of the next box: `Run one, MVP_test: figures`, with a number where the name was given before.
-    pub(super) fn next(&mut self) -> String {
+    pub(in crate::report) fn next(&mut self) -> String {
         let outer =
             if self.outer.trim_end_matches(", ") == self.heading { "" } else { &*self.outer };
         let name = format!("{outer}{}", self.heading);

@@ -1,8 +1,11 @@
 //! A printed figure as plain numbers: what a table sorts by and what a CSV file holds.
 
+use crate::report::table::Table;
+use crate::report::text::Text;
+
 /// The numbers of a cell such as `48.21 [46.10, 50.30]`, `60.00 ± 10.00` or `1,234`, as digits that any program reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Figure {
+pub(in crate::report) enum Figure {
     /// A number alone.
     Value(String),
     /// A number with the ends of its interval.
@@ -13,7 +16,7 @@ pub(super) enum Figure {
 
 impl Figure {
     /// The numbers of `cell`; none of any other text.
-    pub(super) fn of(cell: &str) -> Option<Self> {
+    pub(in crate::report) fn of(cell: &str) -> Option<Self> {
         if let Some((value, ends)) = cell.strip_suffix(']').and_then(|cell| cell.split_once(" [")) {
             let (low, high) = ends.split_once(", ")?;
             return Some(Self::Interval([plain(value)?, plain(low)?, plain(high)?]));
@@ -25,12 +28,12 @@ impl Figure {
     }
 
     /// The first number.
-    pub(super) fn value(&self) -> &str {
+    pub(in crate::report) fn value(&self) -> &str {
         self.numbers()[0].as_str()
     }
 
     /// All numbers.
-    pub(super) fn numbers(&self) -> &[String] {
+    pub(in crate::report) fn numbers(&self) -> &[String] {
         match self {
             Self::Value(value) => std::slice::from_ref(value),
             Self::Interval(numbers) => numbers,
@@ -39,13 +42,25 @@ impl Figure {
     }
 
     /// What the numbers after the first are.
-    pub(super) fn suffixes(&self) -> &'static [&'static str] {
+    pub(in crate::report) fn suffixes(&self) -> &'static [&'static str] {
         match self {
             Self::Value(_) => &[],
             Self::Interval(_) => &["low", "high"],
             Self::Deviation(_) => &["sd"],
         }
     }
+}
+
+/// For each column of `table`, whether it holds numbers alone, with their intervals or without, or nothing.
+pub(in crate::report) fn numeric(table: &Table) -> Vec<bool> {
+    let is_number = |column: usize| table.rows().iter().all(|row| is_number(&row.cells[column]));
+    (0..table.header().len()).map(is_number).collect()
+}
+
+/// Whether a cell is a number, with its interval or without, or empty.
+fn is_number(cell: &Text) -> bool {
+    let is_part = |letter: char| letter.is_ascii_digit() || " +-.,/[]±%".contains(letter);
+    cell.to_string().chars().all(is_part)
 }
 
 /// `+1,234.50 %` as `1234.50`; none of what is no number.

@@ -1,33 +1,68 @@
-//! A table as CSV after RFC 4180 inside a link, so that the page stays one file.
+//! Tables as CSV after RFC 4180: inside a link, so that the page stays one file, and as files.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::report::cell;
-use crate::report::html::figure::Figure;
+use crate::report::labels::Labels;
+use crate::report::printed::{Figure, numeric};
+use crate::report::section::{Page, Part, Section};
 use crate::report::table::Table;
 
-/// The link's address. `columns`: for each column, whether it holds figures alone.
-pub(super) fn address(table: &Table, columns: &[bool]) -> String {
-    format!("data:text/csv;charset=utf-8,{}", percent_encoded(&text(table, columns)))
+/// Every table of `page` as a file: its name, as a browser saves it from the page, and its bytes.
+pub(in crate::report) fn files(page: &Page) -> Vec<(String, Vec<u8>)> {
+    let (mut labels, mut files) = (Labels::new(&page.heading), Vec::new());
+    of_parts(&page.intro, &mut labels, &mut files);
+    page.sections.iter().for_each(|section| of_section(section, &mut labels, &mut files));
+    files
+}
+
+fn of_section(section: &Section, labels: &mut Labels, files: &mut Vec<(String, Vec<u8>)>) {
+    if section.is_empty() {
+        return;
+    }
+    let outer = labels.enter(&section.title, !section.inner.is_empty());
+    of_parts(&section.parts, labels, files);
+    section.inner.iter().for_each(|inner| of_section(inner, labels, files));
+    labels.leave(outer);
+}
+
+fn of_parts(parts: &[Part], labels: &mut Labels, files: &mut Vec<(String, Vec<u8>)>) {
+    for part in parts {
+        match part {
+            Part::Heading(text) => labels.below(text),
+            Part::Table(table) => files.push((file_name(&labels.next()), text(table).into_bytes())),
+            Part::Code(_) => drop(labels.next()),
+            Part::Details { summary, parts } => {
+                labels.below(summary);
+                of_parts(parts, labels, files);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The address of a link to `table`.
+pub(in crate::report) fn address(table: &Table) -> String {
+    format!("data:text/csv;charset=utf-8,{}", percent_encoded(&text(table)))
 }
 
 /// The name of the file that a browser saves: letters, digits and hyphens of `label`.
-pub(super) fn file_name(label: &str) -> String {
+pub(in crate::report) fn file_name(label: &str) -> String {
     let words = label.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     format!("{}.csv", words.join("-"))
 }
 
 /// A figure has a column for each of its numbers, as plain digits; what has no figure is empty.
-fn text(table: &Table, columns: &[bool]) -> String {
-    let suffixes: Vec<Vec<&str>> = columns
+fn text(table: &Table) -> String {
+    let suffixes: Vec<Vec<&str>> = numeric(table)
         .iter()
         .enumerate()
-        .map(|(column, holds_figures)| {
+        .map(|(column, &holds_figures)| {
             let cells = table.rows().iter().map(|row| row.cells[column].to_string());
             let all: BTreeSet<&str> = cells
-                .filter(|_| *holds_figures)
+                .filter(|_| holds_figures)
                 .filter_map(|cell| Figure::of(&cell))
                 .flat_map(|figure| figure.suffixes().to_vec())
                 .collect();
@@ -113,7 +148,7 @@ mod tests {
         table.push(["=HYPERLINK(1)", "-5", "-"]);
         table.push(["+x", "+6", "60.00 ± 10.00"]);
         assert_eq!(
-            text(&table, &[false, true, true]),
+            text(&table),
             "'=group,n,OPA,OPA low,OPA high,OPA sd\r\n\
              \"a, \"\"b\"\"\nc\",1234,48.21,46.10,50.30,\r\n\
              '=HYPERLINK(1),-5,,,,\r\n\
@@ -126,7 +161,7 @@ mod tests {
     fn an_address_holds_no_character_that_html_or_a_browser_reads_as_more() {
         let mut table = Table::new(["a\"<&#?ä//"]);
         table.push(["1"]);
-        let address = address(&table, &[true]);
+        let address = address(&table);
         assert!(
             address.starts_with("data:text/csv;charset=utf-8,a%22%22%3C%26%23%3F%C3%A4%2F%2F")
                 || address.contains("%22a%22%22%3C%26%23%3F%C3%A4%2F%2F%22%0D%0A1%0D%0A"),
