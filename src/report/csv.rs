@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::report::cell;
 use crate::report::labels::Labels;
-use crate::report::printed::{Figure, numeric};
+use crate::report::printed::Figure;
 use crate::report::section::{Page, Part, Section};
 use crate::report::table::Table;
 
@@ -56,33 +56,22 @@ pub(in crate::report) fn file_name(label: &str) -> String {
 
 /// A figure has a column for each of its numbers, as plain digits; what has no figure is empty.
 fn text(table: &Table) -> String {
-    let suffixes: Vec<Vec<&str>> = numeric(table)
-        .iter()
-        .enumerate()
-        .map(|(column, &holds_figures)| {
-            let cells = table.rows().iter().map(|row| row.cells[column].to_string());
-            let all: BTreeSet<&str> = cells
-                .filter(|_| holds_figures)
-                .filter_map(|cell| Figure::of(&cell))
-                .flat_map(|figure| figure.suffixes().to_vec())
-                .collect();
-            ["low", "high", "sd"].into_iter().filter(|suffix| all.contains(suffix)).collect()
-        })
-        .collect();
+    let suffixes: Vec<Vec<&str>> =
+        (0..table.header().len()).map(|column| suffixes(table, column)).collect();
     let header = table.header().iter().zip(&suffixes).flat_map(|(name, suffixes)| {
-        let name = name.to_string();
+        let name = name.plain();
         let more: Vec<String> = suffixes.iter().map(|suffix| format!("{name} {suffix}")).collect();
         std::iter::once(name).chain(more)
     });
     let mut text = line(header);
     for row in table.rows() {
         let cells = row.cells.iter().zip(&suffixes).flat_map(|(cell, suffixes)| {
-            let printed = cell.to_string();
+            let printed = cell.plain();
             let figure = Figure::of(&printed);
             let value = match &figure {
-                Some(figure) if columns_fit(figure, suffixes) => figure.value().to_owned(),
-                _ if printed == cell::NONE => String::new(),
-                _ => printed,
+                Some(figure) => figure.value().to_owned(),
+                None if printed == cell::NONE => String::new(),
+                None => printed,
             };
             let more: Vec<String> =
                 suffixes.iter().map(|suffix| of(figure.as_ref(), suffix)).collect();
@@ -93,9 +82,11 @@ fn text(table: &Table) -> String {
     text
 }
 
-/// Whether no number of `figure` lacks a column.
-fn columns_fit(figure: &Figure, suffixes: &[&str]) -> bool {
-    figure.suffixes().iter().all(|suffix| suffixes.contains(suffix))
+/// What the figures of a column have besides their value.
+fn suffixes(table: &Table, column: usize) -> Vec<&'static str> {
+    let figures = table.rows().iter().filter_map(|row| Figure::of(&row.cells[column].plain()));
+    let all: BTreeSet<&str> = figures.flat_map(|figure| figure.suffixes().to_vec()).collect();
+    ["low", "high", "sd"].into_iter().filter(|suffix| all.contains(suffix)).collect()
 }
 
 /// The number of `figure` that `suffix` names; empty without one.
@@ -140,6 +131,7 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::text::Text;
 
     #[test]
     fn figures_are_plain_digits_and_text_is_quoted_and_never_a_formula() {
@@ -155,6 +147,16 @@ mod tests {
              '+x,6,60.00,,,10.00\r\n"
         );
         assert_eq!(file_name("MVP_test: figures (2)"), "MVP_test-figures-2.csv");
+    }
+
+    #[test]
+    fn an_interval_beside_words_has_columns_of_its_own_and_code_has_no_marks() {
+        let mut table = Table::new([Text::marked("`key`"), "after".into()]);
+        table.push([Text::code("lora.rank"), "51.2 [40.1, 60.3]".into()]);
+        table.push(["widest", "gender"]);
+        let expected =
+            "key,after,after low,after high\r\nlora.rank,51.2,40.1,60.3\r\nwidest,gender,,\r\n";
+        assert_eq!(text(&table), expected);
     }
 
     #[test]

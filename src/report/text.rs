@@ -47,6 +47,14 @@ impl Text {
         self
     }
 
+    /// The characters without any mark of style.
+    pub fn plain(&self) -> String {
+        let spans = self.0.iter().map(|span| match span {
+            Span::Plain(text) | Span::Code(text) => &**text,
+        });
+        spans.collect()
+    }
+
     /// The spans; neighbours differ in style.
     pub fn spans(&self) -> &[Span] {
         &self.0
@@ -117,6 +125,7 @@ mod tests {
         assert_eq!(Text::marked("`a` and `b").spans(), [code("a"), plain(" and `b")]);
         assert_eq!(Text::marked("`a``b`").spans(), [code("ab")]);
         assert_eq!(Text::from("a `b`").and(" c").spans(), [plain("a `b` c")]);
+        assert_eq!(Text::marked("a `b` c").plain(), "a b c");
         assert_eq!(format!("{:<6}|", Text::from("a ").and(Text::code("b"))), "a `b` |");
     }
 

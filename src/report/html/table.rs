@@ -5,10 +5,13 @@ use crate::report::html::words::inline;
 use crate::report::markup::escape;
 use crate::report::printed::{Figure, numeric};
 use crate::report::table::{Row, RowKind, Table};
-use crate::report::text::Text;
+use crate::report::text::{Span, Text};
 
 /// Rows from which on a table can be sorted.
 const SORTED_FROM: usize = 3;
+
+/// Letters in a row from which on a word, such as a digest, is broken anywhere rather than widening its column.
+const LONG: usize = 24;
 
 /// The table called `label`; a column of numbers is aligned at their ends.
 pub(super) fn element(table: &Table, label: &str) -> String {
@@ -46,17 +49,51 @@ fn row(row: &Row, numeric: &[bool]) -> String {
 
 /// A cell; a figure has its value for sorting, and its interval in one piece, so that a line breaks before it and not inside.
 fn cell(text: &Text, is_number: bool) -> String {
-    let printed = text.to_string();
-    let class = if is_number { " class=\"number\"" } else { "" };
-    let value = Figure::of(&printed)
+    let printed = text.plain();
+    let is_long =
+        printed.split_whitespace().any(|word| pieces(word).any(|piece| piece.len() > LONG));
+    let class = match (is_number, is_long) {
+        (true, _) => " class=\"number\"",
+        (false, true) => " class=\"long\"",
+        (false, false) => "",
+    };
+    let figure = Figure::of(&printed);
+    let value = figure
+        .as_ref()
         .map_or_else(String::new, |figure| format!(" data-value=\"{}\"", figure.value()));
-    let content = match printed.split_once(" [") {
-        Some((number, ends)) if is_number => {
+    let content = match (figure, printed.split_once(" [")) {
+        (Some(_), Some((number, ends))) => {
             format!("{} <span class=\"bounds\">[{}</span>", escape(number), escape(ends))
         }
-        _ => inline(text),
+        (Some(_), None) => inline(text),
+        (None, _) => with_breaks(text),
     };
     format!("<td{class}{value}>{content}</td>")
+}
+
+/// The text with a place for a line break after the joints of a name, such as `_`: a narrow window breaks it there and not inside
+/// a word.
+fn with_breaks(text: &Text) -> String {
+    let break_up = |text: &str| pieces(text).map(escape).collect::<Vec<_>>().join("<wbr/>");
+    let span = |span: &Span| match span {
+        Span::Plain(plain) => break_up(plain),
+        Span::Code(code) => format!("<code>{}</code>", break_up(code)),
+    };
+    text.spans().iter().map(span).collect()
+}
+
+/// `text` cut after each `_`, `/` and `.` between two letters.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let joint = |(at, letter): (usize, char)| {
+        let [before, after] = [text[..at].chars().next_back(), text[at + 1..].chars().next()];
+        let is_inside = [before, after].iter().all(|side| side.is_some_and(char::is_alphabetic));
+        is_inside.then_some(at + letter.len_utf8())
+    };
+    let joints = text.char_indices().filter(|(_, letter)| ['_', '/', '.'].contains(letter));
+    let mut ends: Vec<usize> = joints.filter_map(joint).collect();
+    ends.push(text.len());
+    let mut start = 0;
+    ends.into_iter().map(move |end| &text[std::mem::replace(&mut start, end)..end])
 }
 
 #[cfg(test)]
@@ -79,5 +116,18 @@ mod tests {
         ] {
             assert!(html.contains(part), "`{part}` is not in\n{html}");
         }
+    }
+
+    #[test]
+    fn a_name_breaks_at_its_joints_and_a_digest_anywhere() {
+        let shown = |text: Text| cell(&text, false);
+        assert_eq!(
+            shown("opa_margin (%), 1.5 a.b".into()),
+            "<td>opa_<wbr/>margin (%), 1.5 a.<wbr/>b</td>"
+        );
+        assert_eq!(shown(Text::code("lora.rank")), "<td><code>lora.<wbr/>rank</code></td>");
+        let digest = "0123456789abcdef".repeat(4);
+        assert_eq!(shown((&digest).into()), format!("<td class=\"long\">{digest}</td>"));
+        assert!(shown("a widest gap, 5.0 [4.1, 6.3]".into()).starts_with("<td>a"));
     }
 }

@@ -26,7 +26,8 @@ pub fn section(id: String, set: &States<'_>) -> Section {
         parts.push(Part::Table(before_and_after(set)));
         parts.push(Part::note(
             "All in percent. Agreement: of a user's pairs of instances, the share with the same outcome, averaged over the users with two or more. \
-             Gap: the best group's share less the worst's.",
+             Gap: the best group's share less the worst's. Its interval is that of the difference between these two groups: below 0 the second \
+             would be the better one, so an interval that holds 0 does not tell which is better.",
         ));
         let sentences = sentences(set.newest(), set.is_tuned());
         if !sentences.is_empty() {
@@ -94,17 +95,22 @@ fn before_and_after(set: &States<'_>) -> Table {
             &|set| Some(cell::percent(consistency(set, metric)?.by_chance)),
             None,
         );
+        let widest = [before, set.after].map(|set| widest_gap(set?, metric));
         row(
-            "widest gap between groups",
-            &|set| {
-                let fairness = widest_gap(set, metric)?;
-                let by = attribute_words(&fairness.attribute);
-                Some(format!("{} ({by})", cell::figure(metric, &fairness.gap)))
-            },
+            &format!("widest gap between groups{}", attributes_of(widest)),
+            &|set| Some(cell::figure(metric, &widest_gap(set, metric)?.gap)),
             None,
         );
     }
     rows
+}
+
+/// The attributes of the widest gaps before and after: ` (gender)`, or ` (gender, then age)`.
+fn attributes_of(widest: [Option<&Fairness>; 2]) -> String {
+    let mut names: Vec<String> =
+        widest.iter().flatten().map(|fairness| attribute_words(&fairness.attribute)).collect();
+    names.dedup();
+    if names.is_empty() { String::new() } else { format!(" ({})", names.join(", then ")) }
 }
 
 /// Consistency and widest gap of each metric with what the table has no column for: users, groups, the gap of shuffled users.
@@ -147,20 +153,24 @@ fn gaps(set: &States<'_>) -> Vec<Part> {
         "gap after",
         "shuffled, 95 %",
         "best group",
+        "best (%)",
+        "best n",
         "worst group",
+        "worst (%)",
+        "worst n",
     ]);
     for fairness in &now.fairness {
         let same = |other: &&Fairness| other.attribute == fairness.attribute;
         let earlier = axes_of(set.earlier(), metric).and_then(|a| a.fairness.iter().find(same));
-        rows.push([
+        let gap = [
             attribute_title(&fairness.attribute),
             fairness.groups.to_string(),
             cell::or_none(earlier.map(|earlier| cell::figure(metric, &earlier.gap))),
             cell::figure(metric, &fairness.gap),
             cell::percent(fairness.shuffled_gap),
-            extreme(&fairness.best),
-            extreme(&fairness.worst),
-        ]);
+        ];
+        let extremes = [&fairness.best, &fairness.worst].into_iter().flat_map(extreme);
+        rows.push(gap.into_iter().chain(extremes));
     }
     let all = now.fairness.len();
     let wide = now.fairness.iter().filter(|f| f.gap.value > f.shuffled_gap).count();
@@ -172,8 +182,8 @@ fn gaps(set: &States<'_>) -> Vec<Part> {
     vec![Part::Table(rows), Part::reading(reading)]
 }
 
-pub(in crate::report::sections) fn extreme(group: &Extreme) -> String {
-    format!("{}, {} (n = {})", group.label, cell::percent(group.value), group.n)
+pub(in crate::report::sections) fn extreme(group: &Extreme) -> [String; 3] {
+    [group.label.clone(), cell::percent(group.value), units::count(group.n)]
 }
 
 #[cfg(test)]
@@ -203,5 +213,19 @@ mod tests {
         let expected = "1 of 13 gaps are wider than 95 of 100 gaps that shuffling";
         assert!(reading.to_string().starts_with(expected), "{reading}");
         assert!(reading.to_string().contains("by chance 0.65 would be (5 % of 13)"), "{reading}");
+        // Every number of a table has a cell of its own.
+        let tables = section.parts.iter().filter_map(|part| match part {
+            Part::Table(table) => Some(table),
+            _ => None,
+        });
+        let [axes, gaps] = &tables.collect::<Vec<_>>()[..] else { panic!("two tables") };
+        let cells = |table: &Table, row: usize| -> Vec<String> {
+            table.rows()[row].cells.iter().map(Text::plain).collect()
+        };
+        let widest = cells(axes, 3);
+        assert_eq!(widest[0], "accuracy: widest gap between groups (age)");
+        assert!(widest[2].starts_with("75.00 [") && widest[2].ends_with(']'), "{widest:?}");
+        assert_eq!(cells(gaps, 0)[4..], ["90.00", "a", "90.00", "10", "b", "10.00", "10"]);
+        assert_eq!(attributes_of([None, None]), "");
     }
 }

@@ -1,8 +1,8 @@
 //! SPMR of a set: figures before and after, the distribution of its cosines, its groups.
 
 use crate::console::units;
+use crate::metrics::Spmr;
 use crate::metrics::spmr::{Answer, Quantiles, Similarity, SpmrGroup};
-use crate::metrics::{Figure, Spmr};
 use crate::report::cell;
 use crate::report::section::{Chart, Part, Section};
 use crate::report::sections::attributes::group_name;
@@ -11,6 +11,14 @@ use crate::report::states::States;
 use crate::report::svg::{Histogram, Quantity, Series, State};
 use crate::report::table::Table;
 use crate::report::text::Text;
+
+type Way = fn(&Spmr) -> &Similarity;
+
+/// Both ways to embed an answer, as the rows name them.
+const WAYS: [(&str, Way); 2] = [
+    ("the answer alone", |spmr| &spmr.answer_alone),
+    ("prompt and answer", |spmr| &spmr.with_prompt),
+];
 
 /// SPMR of a set before and after tuning, where it was measured.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +41,11 @@ impl<'a> Measured<'a> {
     }
 
     fn parts(&self, files: &SetFiles) -> Vec<Part> {
-        let mut parts = vec![Part::note(self.sentence()), Part::Table(self.table())];
+        let mut parts = vec![
+            Part::note(self.sentence()),
+            Part::Table(self.table()),
+            Part::Table(self.quantiles()),
+        ];
         parts.extend(self.cosines(files).map(|chart| Part::Charts(vec![chart])));
         if let Some(groups) = self.groups() {
             parts.push(Part::Details {
@@ -71,39 +83,40 @@ impl<'a> Measured<'a> {
         sentence
     }
 
-    /// SPMR both ways, the cosines behind it, and what was generated.
+    /// SPMR both ways, and what was generated.
     fn table(&self) -> Table {
-        type Way = fn(&Spmr) -> &Similarity;
         let change = self.newest.change.as_ref();
-        let ways: [(&str, Way, Option<&Figure>); 2] = [
-            ("the answer alone", |spmr| &spmr.answer_alone, change.map(|c| &c.answer_alone)),
-            ("prompt and answer", |spmr| &spmr.with_prompt, change.map(|c| &c.with_prompt)),
-        ];
+        let changes = change.map(|change| [&change.answer_alone, &change.with_prompt]);
         let mut table = Table::new(["SPMR", "before", "after", "change"]);
         let mut row = |name: &str, print: &dyn Fn(&Spmr) -> String, change: Option<String>| {
             let [before, after] = self.print(|spmr| Some(print(spmr)));
             table.push([name.to_owned(), before, after, cell::or_none(change)]);
         };
-        for (name, way, change) in ways {
+        for (i, (name, way)) in WAYS.iter().enumerate() {
             row(
                 &format!("spmr (%), {name}"),
                 &|spmr| cell::share(&way(spmr).spmr),
-                change.map(cell::share_change),
-            );
-            row(
-                &format!("mean cosine, {name}"),
-                &|spmr| cell::decimal(&way(spmr).cosine_mean),
-                None,
-            );
-            row(
-                &format!("cosine at 5 / 25 / 50 / 75 / 95 %, {name}"),
-                &|spmr| quantiles(&way(spmr).quantiles),
-                None,
+                changes.map(|changes| cell::share_change(changes[i])),
             );
         }
         row("tokens generated", &|spmr| units::count(spmr.generated_tokens), None);
         row("answers cut at the limit", &|spmr| units::count(spmr.cut_answers), None);
         row("blank answers", &|spmr| units::count(spmr.blank_answers), None);
+        table
+    }
+
+    /// Mean and quantiles of the cosines behind each figure.
+    fn quantiles(&self) -> Table {
+        let mut table = Table::new(["cosine", "mean", "5 %", "25 %", "median", "75 %", "95 %"]);
+        for (name, way) in WAYS {
+            for (state, spmr) in [("before", self.before), ("after", self.after)] {
+                let Some(similarity) = spmr.map(way) else { continue };
+                let Quantiles { p05, p25, median, p75, p95, .. } = similarity.quantiles;
+                let label = [format!("{name}, {state}"), cell::decimal(&similarity.cosine_mean)];
+                let quantiles = [p05, p25, median, p75, p95].map(|cosine| format!("{cosine:.2}"));
+                table.push(label.into_iter().chain(quantiles));
+            }
+        }
         table
     }
 
@@ -162,9 +175,4 @@ impl<'a> Measured<'a> {
         }
         (!table.rows().is_empty()).then_some(table)
     }
-}
-
-fn quantiles(cosines: &Quantiles) -> String {
-    let Quantiles { p05, p25, median, p75, p95, .. } = cosines;
-    [p05, p25, median, p75, p95].map(|cosine| format!("{cosine:.2}")).join(" / ")
 }

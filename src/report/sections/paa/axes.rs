@@ -21,7 +21,11 @@ pub(super) fn section(evaluation: &PaaEvaluation) -> Section {
         "p",
         "p adjusted",
         "best group",
+        "best (%)",
+        "best n",
         "worst group",
+        "worst (%)",
+        "worst n",
     ]);
     let p = |value: Option<f64>| cell::or_none(value.map(|p| format!("{p:.4}")));
     for model in &evaluation.models {
@@ -35,7 +39,7 @@ pub(super) fn section(evaluation: &PaaEvaluation) -> Section {
             ]);
         }
         for gap in &model.result.fairness {
-            fairness.push([
+            let figures = [
                 name.clone(),
                 attribute_title(&gap.attribute),
                 gap.groups.to_string(),
@@ -43,9 +47,9 @@ pub(super) fn section(evaluation: &PaaEvaluation) -> Section {
                 cell::percent(gap.shuffled_gap),
                 p(gap.p_value),
                 p(gap.p_adjusted),
-                extreme(&gap.best),
-                extreme(&gap.worst),
-            ]);
+            ];
+            let extremes = [&gap.best, &gap.worst].into_iter().flat_map(extreme);
+            fairness.push(figures.into_iter().chain(extremes));
         }
     }
     if !consistency.rows().is_empty() {
