@@ -99,10 +99,13 @@ fn write_runs(
     let paired_runs = paired.all();
     let comparison = match &paired_runs[..] {
         [] => Vec::new(),
-        all => [Some(compare::comparison(all)), run_differences::table(all)]
-            .into_iter()
-            .flatten()
-            .collect(),
+        all => [
+            Some(compare::comparison(all)),
+            run_differences::table(&run_differences::differences(all)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     };
     let left_out = runs.iter().flat_map(|run| run.left_out.iter().cloned());
     let of_judged = judged.iter().flat_map(|folder| folder.left_out.iter().cloned());

@@ -1,6 +1,7 @@
 //! Rows of cells, and the same as aligned text for a console.
 
 use crate::console::wrap::COLUMNS;
+use crate::report::cell::NONE;
 use crate::report::text::Text;
 
 /// Spaces between two columns of text.
@@ -61,9 +62,34 @@ impl Table {
         &self.rows
     }
 
-    /// Aligned text, left to right. Where the columns do not fit into [`COLUMNS`], the table is cut into blocks one below
-    /// the other, each with the first `repeated` columns again; a single cell that is too wide ends in `…`.
+    /// Aligned text, left to right. Where the columns do not fit into [`COLUMNS`], the paper's rows stand below ours without the
+    /// columns that they have no figure of, and a table is cut into blocks one below the other, each with the first `repeated`
+    /// columns again; a single cell that is too wide ends in `…`.
     pub fn to_text(&self, repeated: usize) -> String {
+        let all: usize = (0..self.header.len()).map(|column| self.width(column) + GAP).sum();
+        let is_paper = |row: &Row| row.kind == RowKind::Paper;
+        if all <= COLUMNS + GAP || !self.rows.iter().any(is_paper) || self.rows.iter().all(is_paper)
+        {
+            return self.blocks(repeated);
+        }
+        let [ours, papers] =
+            [false, true].map(|wanted| self.those(repeated, |row| is_paper(row) == wanted));
+        format!("{}\n{}", ours.blocks(repeated), papers.blocks(repeated))
+    }
+
+    /// The rows that `is_kept`, without the columns after the first `repeated` that have nothing in any of them.
+    fn those(&self, repeated: usize, is_kept: impl Fn(&Row) -> bool) -> Self {
+        let rows: Vec<&Row> = self.rows.iter().filter(|row| is_kept(row)).collect();
+        let has = |column: usize| rows.iter().any(|row| row.cells[column].plain() != NONE);
+        let columns: Vec<usize> =
+            (0..self.header.len()).filter(|&column| column < repeated || has(column)).collect();
+        let of = |cells: &[Text]| columns.iter().map(|&at| cells[at].clone()).collect::<Vec<_>>();
+        let mut table = Self::new(of(&self.header));
+        rows.iter().for_each(|row| table.push_as(row.kind, of(&row.cells)));
+        table
+    }
+
+    fn blocks(&self, repeated: usize) -> String {
         let widths: Vec<usize> = (0..self.header.len()).map(|column| self.width(column)).collect();
         let left: usize = widths[..repeated].iter().map(|width| width + GAP).sum();
         let mut blocks: Vec<Vec<usize>> = Vec::new();
@@ -137,6 +163,17 @@ mod tests {
             )
         );
         assert_eq!(text.matches("column number 0 ").count(), text.matches("\n\n").count() + 1);
+    }
+
+    #[test]
+    fn a_wide_table_has_each_row_of_the_paper_once_and_without_empty_columns() {
+        let wide = "x".repeat(30);
+        let mut table = Table::new(["run", "a", "b", "c"]);
+        table.push_as(RowKind::Own, ["one", &wide, &wide, &wide]);
+        table.push_as(RowKind::Paper, ["paper", "1", "-", "3"]);
+        let text = table.to_text(1);
+        assert!(text.ends_with("\n\nrun    a  c\npaper  1  3\n"), "{text}");
+        assert_eq!(text.matches("one").count(), 2, "{text}");
     }
 
     #[test]

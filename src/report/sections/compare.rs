@@ -57,9 +57,11 @@ pub fn section(paired: &Paired) -> Section {
              The paper's untuned figures stand under accuracy before, which is all they can be, its tuned ones under OPA.",
         )),
     ]);
-    if let Some(table) = run_differences::table(runs) {
+    let against = run_differences::differences(runs);
+    if let Some(table) = run_differences::table(&against) {
         parts.extend([
             Part::heading("Runs against each other"),
+            Part::Charts(run_differences::charts(&against)),
             Part::Table(table),
             Part::note(
                 "In percent, A less B, over the same pairs, with 95 % intervals clustered by user: an interval that holds 0 shows no difference. \

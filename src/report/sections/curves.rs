@@ -9,8 +9,7 @@ use crate::report::folder::Run;
 use crate::report::section::{Chart, Part, Section, Symbol};
 use crate::report::sections::configurations::seeds;
 use crate::report::states::set_names;
-use crate::report::svg::forest::SHARES;
-use crate::report::svg::{Line, LineChart, Multiples, Panel, Point, Quantity};
+use crate::report::svg::{Line, LineChart, Multiples, Panel, Point, Quantity, SHARES};
 use crate::report::text::Text;
 use crate::run_folder::train_log::StepRecord;
 
@@ -30,7 +29,7 @@ struct Curve {
 
 /// A chart of one or two values over the steps.
 struct Chosen {
-    caption: &'static str,
+    caption: String,
     unit: &'static str,
     /// Place and name of a dashed line.
     reference: Option<(f64, &'static str)>,
@@ -42,30 +41,23 @@ struct Chosen {
 /// Loss, margin, accuracy and log-probabilities over the steps; empty for runs without steps.
 pub fn parts(runs: &[&Run]) -> Vec<Part> {
     let one = |quantity, value| vec![Curve { name: "", quantity, value }];
-    let charts = [
+    let others = [
         Chosen {
-            caption: "Loss",
-            unit: "nats per pair, mean of the step",
-            reference: is_sigmoid(runs).then_some((LN_2, "ln 2: no preference yet")),
-            range: None,
-            curves: one(Quantity::Loss, |step| step.loss),
-        },
-        Chosen {
-            caption: "Reward margin",
+            caption: "Reward margin".to_owned(),
             unit: "chosen less rejected",
             reference: None,
             range: None,
             curves: one(Quantity::Margin, |step| step.rewards_margins),
         },
         Chosen {
-            caption: "Reward accuracy",
+            caption: "Reward accuracy".to_owned(),
             unit: "% of the step's pairs: OPA on them",
             reference: Some((50.0, cell::CHANCE)),
             range: Some(SHARES),
             curves: one(Quantity::Opa, |step| step.rewards_accuracies.map(|share| 100.0 * share)),
         },
         Chosen {
-            caption: "Log-probability of the answers",
+            caption: "Log-probability of the answers".to_owned(),
             unit: "nats, mean of the step",
             reference: None,
             range: None,
@@ -79,9 +71,49 @@ pub fn parts(runs: &[&Run]) -> Vec<Part> {
             ],
         },
     ];
-    let charts: Vec<Chart> = charts.iter().filter_map(|chart| chart.of(runs)).collect();
+    let is_several = runs.len() > 1;
+    let others = others.iter().filter_map(|chart| chart.of(runs, is_several));
+    let charts: Vec<Chart> = losses(runs).into_iter().chain(others).collect();
     let key = (runs.len() > 1 && !charts.is_empty()).then(|| Part::Key(key(runs)));
     key.into_iter().chain(grid(charts)).collect()
+}
+
+/// A chart of the loss for every `dpo.loss` among the runs: losses of two kinds have no common scale.
+fn losses(runs: &[&Run]) -> Vec<Chart> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for run in runs {
+        if !kinds.contains(&loss_of(run)) {
+            kinds.push(loss_of(run));
+        }
+    }
+    let is_mixed = kinds.len() > 1;
+    let chart = |kind: &str| {
+        let chosen = Chosen {
+            caption: if is_mixed { format!("Loss, {kind}") } else { "Loss".to_owned() },
+            unit: match kind {
+                "ipo" | "hinge" => "per pair, mean of the step",
+                _ => "nats per pair, mean of the step",
+            },
+            reference: (kind == SIGMOID).then_some((LN_2, "ln 2: no preference yet")),
+            range: None,
+            curves: vec![Curve { name: "", quantity: Quantity::Loss, value: |step| step.loss }],
+        };
+        let alike: Vec<&Run> = runs.iter().copied().filter(|run| loss_of(run) == kind).collect();
+        let mut chart = chosen.of(&alike, runs.len() > 1)?;
+        if is_mixed {
+            let apart = " The loss of another `dpo.loss` is another quantity: the charts of losses cannot be compared.";
+            chart.reading = chart.reading.and(Text::marked(apart));
+        }
+        Some(chart)
+    };
+    kinds.into_iter().filter_map(chart).collect()
+}
+
+/// The loss that starts at ln 2, and the default.
+const SIGMOID: &str = "sigmoid";
+
+fn loss_of(run: &Run) -> &str {
+    run.setting("dpo.loss").and_then(|loss| loss.as_str()).unwrap_or(SIGMOID)
 }
 
 /// What the panels of several runs cannot name at the ends of their curves.
@@ -130,17 +162,17 @@ fn groups<'a>(runs: &[&'a Run]) -> Vec<Vec<&'a Run>> {
 }
 
 impl Chosen {
-    /// The chart of one run, or its panels of several; none where no step has the value.
-    fn of(&self, runs: &[&Run]) -> Option<Chart> {
+    /// The chart of one run, or the panels of a page of several; none where no step has the value.
+    fn of(&self, runs: &[&Run], is_several: bool) -> Option<Chart> {
         let svg = match runs {
-            [run] => self.alone(run)?,
+            [run] if !is_several => self.alone(run)?,
             _ => self.panels(runs)?,
         };
-        let changes = runs.iter().flat_map(|run| self.changes(run, runs.len() > 1));
+        let changes = runs.iter().flat_map(|run| self.changes(run, is_several));
         let changes = changes.reduce(|all, one| all.and("; ").and(one)).unwrap_or_default();
         let reading = Text::from("From the first tenth of the steps to the last: ").and(changes);
         Some(Chart {
-            caption: self.caption.to_owned(),
+            caption: self.caption.clone(),
             unit: self.unit.to_owned(),
             svg,
             reading: reading.and(".").and(not_drawn(runs)),
@@ -151,7 +183,7 @@ impl Chosen {
         let line =
             |curve: &Curve| Line::new(curve.name, curve.quantity, points(&run.steps, &curve.value));
         let chart = LineChart {
-            title: self.caption.to_owned(),
+            title: self.caption.clone(),
             x_label: "optimizer step".to_owned(),
             lines: self.curves.iter().map(line).collect(),
             reference: self.reference.map(|(at, name)| (at, name.to_owned())),
@@ -173,7 +205,7 @@ impl Chosen {
         };
         let title = match self.curves.iter().map(|curve| curve.name).collect::<Vec<_>>()[..] {
             [solid, dashed] => format!("{} ({solid} solid, {dashed} dashed)", self.caption),
-            _ => self.caption.to_owned(),
+            _ => self.caption.clone(),
         };
         let chart = Multiples {
             title,
@@ -218,12 +250,6 @@ fn line_of(group: &[&Run], curve: &Curve) -> Line {
     };
     let band = values.iter().map(|(step, values)| (*step as f64, reach(values))).collect();
     Line { band, ..Line::new("", curve.quantity, points) }
-}
-
-/// Whether every run has the loss that starts at ln 2.
-fn is_sigmoid(runs: &[&Run]) -> bool {
-    runs.iter()
-        .all(|run| run.setting("dpo.loss").is_none_or(|loss| loss.as_str() == Some("sigmoid")))
 }
 
 fn grid(charts: Vec<Chart>) -> Vec<Part> {
@@ -361,6 +387,29 @@ mod tests {
         let [Part::Key(key), Part::Charts(charts)] = &parts(&all)[..] else { panic!() };
         assert!(key.iter().any(|symbol| symbol.name.contains("from the lowest to the highest")));
         assert!(charts[0].svg.contains(">2 seeds: a, b<") && charts[0].svg.contains(">c<"));
+    }
+
+    #[test]
+    fn losses_of_two_kinds_never_share_an_axis() {
+        let run = |name: &str, kind: &str, loss: f64| {
+            let mut run = crate::report::folder::sample::run();
+            run.name = name.into();
+            run.config = format!("[dpo]\nloss = \"{kind}\"").parse().unwrap();
+            run.steps = vec![StepRecord { step: 1, loss: Some(loss), ..StepRecord::default() }];
+            run
+        };
+        let (a, b, c) =
+            (run("a", "sigmoid", 0.69), run("b", "ipo", 25.0), run("c", "sigmoid", 0.5));
+        let [sigmoid, ipo] = &losses(&[&a, &b, &c])[..] else { panic!("two charts") };
+        assert_eq!([&*sigmoid.caption, &ipo.caption], ["Loss, sigmoid", "Loss, ipo"]);
+        for (chart, own, other) in [(sigmoid, [">a<", ">c<"], ">b<"), (ipo, [">b<"; 2], ">a<")] {
+            assert!(own.iter().all(|name| chart.svg.contains(name)) && !chart.svg.contains(other));
+            assert!(chart.reading.to_string().contains("cannot be compared"), "{}", chart.reading);
+        }
+        assert!(!ipo.svg.contains("reference") && sigmoid.svg.contains("reference"));
+        let [alone] = &losses(&[&b])[..] else { panic!("one chart") };
+        assert_eq!(alone.caption, "Loss");
+        assert!(!alone.reading.to_string().contains("compared"));
     }
 
     #[test]

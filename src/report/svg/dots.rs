@@ -2,7 +2,7 @@
 
 use crate::report::markup::escape;
 use crate::report::svg::axis::{Area, Scale};
-use crate::report::svg::forest::{SHARES, share_axis};
+use crate::report::svg::forest_axis::{ForestAxis, SHARES};
 use crate::report::svg::models;
 use crate::report::svg::shapes::{WIDTH, document, fitted, line, name_width, text, text_width};
 
@@ -67,7 +67,7 @@ impl Dots {
         let bottom = TOP + height * self.rows.len() as f64;
         let right = WIDTH - counts - 14.0;
         let x = Scale::new(SHARES[0], SHARES[1], [left, right]);
-        let mut body = share_axis(&Area { left, right, top: TOP - 4.0, bottom }, &x);
+        let mut body = ForestAxis::Shares.draw(&Area { left, right, top: TOP - 4.0, bottom }, &x);
         if let Some(null) = self.null {
             let place = x.at(100.0 * null);
             body += &line([place, TOP - 4.0], [place, bottom], "null");

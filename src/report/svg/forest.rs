@@ -1,9 +1,10 @@
-//! Forest plots: a row for each figure, with its dot and interval on the axis of all shares and its numbers beside it.
+//! Forest plots: a row for each figure, with its dot and interval on an axis of shares or differences and its numbers beside it.
 
 use crate::console::units;
 use crate::metrics::Figure;
 use crate::report::markup::escape;
 use crate::report::svg::axis::{Area, Scale};
+use crate::report::svg::forest_axis::ForestAxis;
 use crate::report::svg::marks::{State, paper_mark};
 use crate::report::svg::shapes::{WIDTH, document, fitted, line, text, text_width};
 use crate::report::svg::style::Quantity;
@@ -16,10 +17,6 @@ const GAP: f64 = 5.0;
 const TOP: f64 = 20.0;
 const BELOW: f64 = 24.0;
 
-/// The ends of every axis of shares, and its ticks, in percent: charts of one page can be compared by eye.
-pub const SHARES: [f64; 2] = [0.0, 100.0];
-const TICKS: [f64; 5] = [0.0, 25.0, 50.0, 75.0, 100.0];
-
 /// One figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForestRow {
@@ -29,7 +26,7 @@ pub struct ForestRow {
     pub quantity: Quantity,
     /// Decides the look.
     pub state: State,
-    /// The share, in `0..=1`, with its interval.
+    /// The share, in `0..=1`, or difference of shares, with its interval.
     pub figure: Figure,
     /// The paper's figure of the same, in percent.
     pub paper: Option<f64>,
@@ -56,21 +53,32 @@ pub struct Forest {
 }
 
 impl Forest {
-    /// The drawing; none if there is no figure. A dashed line is at 50 %: the chance of OPA, and of a coin.
+    /// The drawing of shares; none if there is no figure. A dashed line is at 50 %: the chance of OPA, and of a coin.
     pub fn draw(&self) -> Option<String> {
+        self.draw_on(ForestAxis::Shares)
+    }
+
+    /// The drawing of differences of shares, with a dashed line at 0; none if there is no figure.
+    pub fn draw_differences(&self) -> Option<String> {
+        let figures = self.groups.iter().flat_map(|group| &group.rows).map(|row| row.figure);
+        let ends = figures.flat_map(|figure| [Some(figure.value), figure.low, figure.high]);
+        self.draw_on(ForestAxis::of_differences(ends.flatten()))
+    }
+
+    fn draw_on(&self, axis: ForestAxis) -> Option<String> {
         let rows = || self.groups.iter().flat_map(|group| &group.rows);
         rows().next()?;
         let width = |texts: &mut dyn Iterator<Item = f64>| texts.fold(0.0, f64::max);
         let left = width(&mut rows().map(|row| text_width(&row.label))) + 14.0;
         let counts = text_width("n").max(width(&mut rows().map(|row| text_width(&row.count()))));
-        let values = width(&mut rows().map(|row| text_width(&row.value())));
+        let values = width(&mut rows().map(|row| text_width(&row.value(axis))));
         let count_end = WIDTH - 2.0;
         let value_end = count_end - counts - 8.0;
         let right = value_end - values - 12.0;
         let height = TOP + self.groups.iter().map(ForestGroup::height).sum::<f64>() + BELOW;
         let area = Area { left, right, top: TOP - 4.0, bottom: height - BELOW };
-        let x = Scale::new(SHARES[0], SHARES[1], [left, right]);
-        let mut body = share_axis(&area, &x);
+        let x = Scale::new(axis.ends()[0], axis.ends()[1], [left, right]);
+        let mut body = axis.draw(&area, &x);
         body += &text(value_end, 12.0, "end", "label", "% [95 % interval]");
         body += &text(count_end, 12.0, "end", "label", "n");
         let mut top = TOP;
@@ -82,26 +90,16 @@ impl Forest {
             for (i, row) in group.rows.iter().enumerate() {
                 let y = top + NAME + ROW * (i as f64 + 0.5);
                 body += &text(left - 8.0, y + 4.0, "end", "row", &row.label);
-                body += &text(value_end, y + 4.0, "end", "row", &row.value());
+                body += &text(value_end, y + 4.0, "end", "row", &row.value(axis));
                 body += &text(count_end, y + 4.0, "end", "tick", &row.count());
-                body += &row.draw(&x, y, &group.name);
+                body += &row.draw(axis, &x, y, &group.name);
             }
             top += group.height();
         }
-        let description = self.groups.iter().map(ForestGroup::description).collect::<Vec<_>>();
+        let description = self.groups.iter().map(|group| group.description(axis));
+        let description: Vec<String> = description.collect();
         Some(document(WIDTH, height, &self.title, &description.join("; "), &body))
     }
-}
-
-/// Lines at the ticks, the one at 50 % dashed, and their numbers below.
-pub(in crate::report) fn share_axis(area: &Area, x: &Scale) -> String {
-    let mut axis = line([area.left, area.bottom], [area.right, area.bottom], "axis");
-    for tick in TICKS {
-        let class = if (tick - 50.0).abs() < 0.5 { "reference" } else { "grid" };
-        axis += &line([x.at(tick), area.top], [x.at(tick), area.bottom], class);
-        axis += &text(x.at(tick), area.bottom + 15.0, "middle", "tick", &format!("{tick:.0}"));
-    }
-    axis
 }
 
 impl ForestGroup {
@@ -109,9 +107,9 @@ impl ForestGroup {
         NAME + ROW * self.rows.len() as f64 + GAP
     }
 
-    fn description(&self) -> String {
+    fn description(&self, axis: ForestAxis) -> String {
         let rows: Vec<String> =
-            self.rows.iter().map(|row| format!("{} {}", row.label, row.value())).collect();
+            self.rows.iter().map(|row| format!("{} {}", row.label, row.value(axis))).collect();
         let figures = if rows.is_empty() { self.note.clone() } else { rows.join(", ") };
         format!("{}: {figures}", self.name)
     }
@@ -119,11 +117,10 @@ impl ForestGroup {
 
 impl ForestRow {
     /// `75.0 [60.2, 88.1]`.
-    fn value(&self) -> String {
-        let percent = |share: f64| format!("{:.1}", 100.0 * share + 0.0);
-        let value = percent(self.figure.value);
+    fn value(&self, axis: ForestAxis) -> String {
+        let value = axis.print(self.figure.value);
         match self.figure.low.zip(self.figure.high) {
-            Some((low, high)) => format!("{value} [{}, {}]", percent(low), percent(high)),
+            Some((low, high)) => format!("{value} [{}, {}]", axis.print(low), axis.print(high)),
             None => value,
         }
     }
@@ -132,11 +129,12 @@ impl ForestRow {
         units::count(self.figure.n)
     }
 
-    fn draw(&self, x: &Scale, y: f64, group: &str) -> String {
-        let at = |share: f64| x.at((100.0 * share).clamp(SHARES[0], SHARES[1]));
+    fn draw(&self, axis: ForestAxis, x: &Scale, y: f64, group: &str) -> String {
+        let [low, high] = axis.ends();
+        let at = |share: f64| x.at((100.0 * share).clamp(low, high));
         let class = self.quantity.class_of(self.state);
         let paper = self.paper.map_or(String::new(), |p| format!(", in the paper {p:.2}"));
-        let title = format!("{group}, {}: {}{paper}", self.label, self.value());
+        let title = format!("{group}, {}: {}{paper}", self.label, self.value(axis));
         let mut drawn = format!("<g><title>{}</title>\n", escape(&title));
         if let Some((low, high)) = self.figure.low.zip(self.figure.high) {
             drawn += &line([at(low), y], [at(high), y], &format!("{class} whisker"));
@@ -194,9 +192,21 @@ mod tests {
     fn the_axis_is_0_to_100_whatever_the_figures_are() {
         let ticks = |value: f64| {
             let svg = forest(vec![group("a", vec![row(value)], "")]).draw().unwrap();
-            TICKS.map(|tick| svg.contains(&format!("class=\"tick\">{tick:.0}</text>")))
+            [0, 25, 50, 75, 100].map(|tick| svg.contains(&format!("class=\"tick\">{tick}</text>")))
         };
         assert_eq!((ticks(0.97), ticks(0.03)), ([true; 5], [true; 5]));
+    }
+
+    #[test]
+    fn differences_have_signs_and_the_line_at_zero() {
+        let figure = Figure { value: -0.02, low: Some(-0.07), high: Some(0.03), n: 89, ties: None };
+        let difference = ForestRow { figure, ..row(0.5) };
+        let svg =
+            forest(vec![group("one - two", vec![difference], "")]).draw_differences().unwrap();
+        for part in [">-2.0 [-7.0, +3.0]<", ">-10<", ">0<", ">+10<"] {
+            assert!(svg.contains(part), "`{part}` is not in {svg}");
+        }
+        assert_eq!(svg.matches("class=\"reference\"").count(), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 pub mod axis;
 pub mod dots;
 pub mod forest;
+mod forest_axis;
 pub mod histogram;
 pub mod lines;
 pub mod map;
@@ -22,6 +23,7 @@ pub mod style;
 
 pub use dots::{Dot, DotRow, Dots};
 pub use forest::{Forest, ForestGroup, ForestRow};
+pub use forest_axis::SHARES;
 pub use histogram::{Histogram, Series};
 pub use lines::{Line, LineChart, Point};
 pub use map::{Coloured, WorldMap};

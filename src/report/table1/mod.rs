@@ -23,9 +23,9 @@ pub struct Table1 {
     notes: Vec<Text>,
 }
 
-/// A column after the first two.
+/// A column after the first two; accuracy and OPA of a set share one, for a row is of one of them.
 enum Column<'a> {
-    Opa(&'a str),
+    Preference(&'a str),
     Spmr(&'a str),
 }
 
@@ -42,7 +42,7 @@ impl Table1 {
         };
         let columns = columns(&names, has_spmr);
         let header = columns.iter().map(|column| match column {
-            Column::Opa(name) => format!("{name} OPA"),
+            Column::Preference(name) => (*name).to_owned(),
             Column::Spmr(name) => format!("{name} SPMR"),
         });
         let mut table =
@@ -109,21 +109,21 @@ impl Table1 {
     }
 }
 
-/// OPA of every set, and SPMR of a set that has it here or in the paper.
+/// Accuracy and OPA of every set, and SPMR of a set that has it here or in the paper.
 fn columns<'a>(names: &[&'a str], has_spmr: impl Fn(&str) -> bool) -> Vec<Column<'a>> {
     let column = |&name: &&'a str| {
         let spmr = (name == MVP_TEST || has_spmr(name)).then_some(Column::Spmr(name));
-        std::iter::once(Column::Opa(name)).chain(spmr)
+        std::iter::once(Column::Preference(name)).chain(spmr)
     };
     names.iter().flat_map(column).collect()
 }
 
 fn paper_cells(row: &PaperRow, columns: &[Column<'_>]) -> Vec<String> {
     let cell = |column: &Column<'_>| match column {
-        Column::Opa(MVP_TEST) => format!("{:.2}", row.mvp_test_opa),
-        Column::Opa(UFP4) => format!("{:.2}", row.ufp4_opa),
+        Column::Preference(MVP_TEST) => format!("{:.2}", row.mvp_test_opa),
+        Column::Preference(UFP4) => format!("{:.2}", row.ufp4_opa),
         Column::Spmr(MVP_TEST) => format!("{:.2}", row.mvp_test_spmr),
-        Column::Opa(_) | Column::Spmr(_) => cell::NONE.to_owned(),
+        Column::Preference(_) | Column::Spmr(_) => cell::NONE.to_owned(),
     };
     let tuned = if row.tuned { "yes" } else { "no" };
     [format!("{}, paper", row.base_model), tuned.to_owned()]
@@ -139,7 +139,7 @@ fn run_cells(
     columns: &[Column<'_>],
 ) -> Vec<String> {
     let cell = |column: &Column<'_>| match column {
-        Column::Opa(name) => {
+        Column::Preference(name) => {
             let set = evaluation.set(name);
             cell::or_none(set.map(|set| cell::figure(metric, set.overall.get(metric))))
         }
@@ -220,6 +220,30 @@ mod tests {
             "{markdown}"
         );
         assert!(names.iter().all(|name| text.contains(name) && markdown.contains(name)));
+        assert_eq!(text.matches("Llama2-13b-chat, paper  yes").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn every_row_of_the_paper_is_printed_once() {
+        let (before, after) = evaluations("models/tiny", &["MVP_test", "UF-P-4", "mine"]);
+        let text = Table1::new(Some(&before), Some(&after)).to_text().text;
+        let rows: Vec<&str> = text.lines().filter(|line| line.contains(", paper ")).collect();
+        assert_eq!(rows.len(), PAPER.len(), "{text}");
+        assert_eq!(
+            rows[0].split_whitespace().collect::<Vec<_>>()[2..],
+            ["no", "44.08", "5.87", "50.47"]
+        );
+        let paper = &text[text.find(rows[0]).unwrap()..];
+        assert_eq!(paper.lines().count(), PAPER.len(), "{text}");
+    }
+
+    #[test]
+    fn no_column_is_called_opa_for_its_rows_name_their_figures() {
+        let (before, after) = evaluations("models/tiny", &["p"]);
+        for table in [Table1::new(Some(&before), None), Table1::new(Some(&before), Some(&after))] {
+            assert_eq!(table.table.header()[2], "p".into());
+            assert!(rows(&table).iter().all(|row| row[0].starts_with("this run: ")));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) fn notes(
     let mut notes = vec![
         Text::marked(
             "Accuracy: share of pairs with `s_policy(w) > s_policy(l)`, s an answer's summed log-probability. The paper's `no` rows \
-             can only be this.",
+             can only be this; its `yes` rows are OPA.",
         ),
         Text::marked(
             "OPA: share of pairs with `s_policy(w) - s_policy(l) > s_ref(w) - s_ref(l)`, the paper's Eq. 3. Ties are not won. A model that \

@@ -462,7 +462,7 @@ fn names_that_are_markup_stay_text() {
     let markdown = page(&place, "out/report.md");
     for part in [
         "## \\<i>\\&amp; \\*a\\*\\|\\`b\\`: figures\n",
-        "| base model | tuned | \\<i>\\&amp; \\*a\\*\\|\\`b\\` OPA |\n|---|---|---|\n",
+        "| base model | tuned | \\<i>\\&amp; \\*a\\*\\|\\`b\\` |\n|---|---|---|\n",
     ] {
         assert!(markdown.contains(part), "{markdown}");
     }
