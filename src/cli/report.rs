@@ -1,14 +1,16 @@
 //! `mvpbench report`: pages from the files of folders of runs and of verdicts, no model needed.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use clap::Args;
 
 use crate::console::stderr::{self, Mark};
 use crate::console::stdout;
 use crate::error::{InputError, printable};
 use crate::report::page;
+use crate::run_folder::kind;
 
 /// Write report.html and report.md of one run, or of several side by side, and of judged answers, from the files in their folders.
 #[derive(Debug, Clone, Args)]
@@ -26,7 +28,7 @@ pub struct ReportArgs {
 }
 
 /// Runs the verb: the paths of the pages on stdout, warnings about what was left out on stderr.
-pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
+pub fn report(args: &ReportArgs) -> Result<()> {
     let output = match (&args.output, &args.runs[..]) {
         (Some(output), _) => output.clone(),
         (None, [run]) => run.clone(),
@@ -39,6 +41,8 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
         let message = format!("output folder `{}` is a file", output.display());
         return Err(InputError::new(message).hint("give another folder with `--output`").into());
     }
+    refuse_twice(&args.runs)?;
+    refuse_other(&args.runs, &output)?;
     let written = page::write(&args.runs, &output, args.minimum_n)?;
     written.left_out.iter().for_each(|note| stderr::say_as(Mark::Warning, printable(note)));
     let shown = written.to_text();
@@ -47,4 +51,37 @@ pub fn report(args: &ReportArgs) -> anyhow::Result<()> {
         writeln!(out, "report: {}", file.display())?;
     }
     stdout::print(out + &shown.more())
+}
+
+/// Refuses a run that is given twice, however its folder is spelled: its figures would count twice.
+fn refuse_twice(runs: &[PathBuf]) -> Result<()> {
+    let mut seen: Vec<(PathBuf, &Path)> = Vec::new();
+    for run in runs {
+        // A folder that is not there is refused when it is read.
+        let Ok(folder) = run.canonicalize() else { continue };
+        if let Some((_, earlier)) = seen.iter().find(|(known, _)| *known == folder) {
+            let message =
+                format!("`{}` and `{}` are the same run", earlier.display(), run.display());
+            return Err(InputError::new(message).hint("name each run once").into());
+        }
+        seen.push((folder, run));
+    }
+    Ok(())
+}
+
+/// Refuses to write over the report of a folder that is not the one reported.
+fn refuse_other(runs: &[PathBuf], output: &Path) -> Result<()> {
+    let is_own = match runs {
+        [run] => run.canonicalize().ok() == output.canonicalize().ok(),
+        _ => false,
+    };
+    match kind::of(output).filter(|_| !is_own) {
+        Some(kind) => {
+            let message = format!("output folder `{}` holds {kind}", output.display());
+            Err(InputError::new(message)
+                .hint("its own report would be lost; give another folder with `--output`")
+                .into())
+        }
+        None => Ok(()),
+    }
 }

@@ -20,6 +20,8 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::console::interrupt;
+use crate::disk::pipe;
 use crate::error::InputError;
 use crate::{bail_input, presets};
 pub use choices::{
@@ -276,22 +278,16 @@ fn find(path_or_preset: &str) -> anyhow::Result<(String, ConfigOrigin)> {
 
 /// The bytes of a configuration file, which may also be a pipe, since it is read once.
 fn bytes(path: &str) -> anyhow::Result<Vec<u8>> {
-    #[cfg(unix)]
-    {
-        use std::io::Read;
-        use std::os::unix::fs::FileTypeExt;
-        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
-            let mut bytes = Vec::new();
-            let context = || format!("cannot read `{path}`");
-            let pipe = std::fs::File::open(path).with_context(context)?;
-            pipe.take(LONGEST_FILE + 1).read_to_end(&mut bytes).with_context(context)?;
-            if bytes.len() as u64 > LONGEST_FILE {
-                bail_input!("{path}: expected a TOML file of at most {LONGEST_FILE} bytes");
-            }
-            return Ok(bytes);
-        }
+    if !pipe::is_pipe(Path::new(path)) {
+        return Ok(presets::read(path)?.into_owned());
     }
-    Ok(presets::read(path)?.into_owned())
+    let read = pipe::bytes(Path::new(path), LONGEST_FILE + 1);
+    interrupt::check()?;
+    let bytes = read.with_context(|| format!("cannot read `{path}`"))?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        bail_input!("{path}: expected a TOML file of at most {LONGEST_FILE} bytes");
+    }
+    Ok(bytes)
 }
 
 /// The typed entries as nested tables.

@@ -243,7 +243,7 @@ pub fn additional_templates(model: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let read = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            read::bytes(path).with_context(|| format!("cannot read `{}`", path.display()))?;
         Ok((format!("{ADDITIONAL_TEMPLATES}/{name}"), bytes))
     };
     files.iter().map(|path| read(path)).collect()

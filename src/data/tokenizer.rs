@@ -9,6 +9,7 @@ use super::tokenizer_config::SpecialToken;
 use super::tokenizer_files::{self, Parts};
 use super::words::{Memory, Words};
 use crate::config::TokenizerRules;
+use crate::disk::read;
 use crate::error::InputError;
 use crate::error::contained::contained;
 
@@ -51,7 +52,7 @@ impl Tokenizer {
 
     /// Reads the tokenizer files of a model folder by these rules.
     pub fn load_by(folder: &Path, rules: TokenizerRules) -> Result<Self> {
-        let read = |file: &str| match std::fs::read(folder.join(file)) {
+        let read = |file: &str| match read::bytes(&folder.join(file)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => {

@@ -199,7 +199,7 @@ fn stem(name: &str) -> &str {
 /// Removes a partial file or folder unless another process holds its lock.
 fn remove_abandoned(path: &Path) {
     // The lock is held until it is gone, so that the process that has just made it cannot lock it in between.
-    if let Ok(file) = File::open(path)
+    if let Ok(file) = read::unblocked().read(true).open(path)
         && file.try_lock().is_ok()
     {
         remove(path);

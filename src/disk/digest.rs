@@ -1,7 +1,6 @@
 //! SHA-256 of bytes, of lists of parts and of files; git's SHA-1 of a file.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +11,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::console::interrupt;
+use crate::disk::read;
 
 /// SHA-256 of bytes that arrive in pieces.
 #[derive(Default)]
@@ -59,7 +59,7 @@ pub fn of_git_blob(path: &Path) -> Result<String> {
 /// The digest of `hasher` after the content of a file.
 fn read_into(mut hasher: impl Digest, path: &Path) -> Result<String> {
     let context = || format!("cannot read `{}`", path.display());
-    let mut file = File::open(path).with_context(context)?;
+    let mut file = read::open(path).with_context(context)?;
     let mut buffer = vec![0; 1 << 20];
     loop {
         interrupt::check()?;

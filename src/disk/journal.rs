@@ -1,6 +1,6 @@
 //! A file to which finished results are appended, so that a killed program can resume.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::json_lines;
 use crate::disk::seal::{self, Broken};
+use crate::disk::{json_lines, read};
 use crate::error::InputError;
 
 /// A JSONL file: a line with the key of the results, then a line for each result, in the order they finished; each line
@@ -109,12 +109,13 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
 /// Opens or makes the journal at `path` for this process alone, until the file is closed.
 pub fn open_locked(path: &Path) -> Result<File> {
     let context = || format!("cannot open the journal `{}`", path.display());
-    let file = OpenOptions::new()
+    let file = read::unblocked()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .open(path)
+        .and_then(read::refuse_special)
         .with_context(context)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -1,6 +1,5 @@
 //! Files of JSON lines, one record a line, each with its digest as the last field.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
@@ -56,7 +55,7 @@ pub fn read<T: Line>(path: &Path) -> anyhow::Result<Vec<T>> {
         }
         _ => anyhow::Error::from(error).context(what.to_owned()),
     };
-    let file = File::open(path)
+    let file = read::open(path)
         .map_err(|error| unreadable(&format!("cannot open `{}`", path.display()), error))?;
     let mut records = Vec::new();
     for (index, line) in BufReader::new(file).lines().enumerate() {

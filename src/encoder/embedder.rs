@@ -12,6 +12,7 @@ use candle_transformers::models::bert::{self, BertModel};
 use rayon::prelude::*;
 use tokenizers::{Tokenizer, TruncationParams};
 
+use crate::disk::read;
 use crate::encoder::layout::{CONFIG_FILE, Layout, Module, Pooling, TOKENIZER_FILE, WEIGHTS_FILE};
 use crate::error::InputError;
 use crate::error::contained::contained;
@@ -195,7 +196,7 @@ fn tokenizer(layout: &Layout) -> Result<Tokenizer> {
         InputError::new(format!("sentence encoder: `{}` {what}", path.display()))
             .hint("a sentence-transformers folder with a fast tokenizer has this file")
     };
-    let bytes = std::fs::read(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let bytes = read::bytes(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let mut tokenizer = Tokenizer::from_bytes(&bytes)
         .map_err(|error| wrong(format!("is not a tokenizer: {error}")))?;
     let truncation = TruncationParams { max_length: layout.max_tokens, ..Default::default() };
@@ -210,7 +211,7 @@ fn tokenizer(layout: &Layout) -> Result<Tokenizer> {
 fn weights(folder: &Path) -> Result<(VarBuilder<'static>, String)> {
     let path = folder.join(WEIGHTS_FILE);
     let file = path.display().to_string();
-    let bytes = std::fs::read(&path).map_err(|error| {
+    let bytes = read::bytes(&path).map_err(|error| {
         let error = InputError::new(format!("sentence encoder: cannot read `{file}`: {error}"));
         if folder.join("pytorch_model.bin").exists() {
             return error.hint("the folder has a `pytorch_model.bin`; save the encoder again with sentence-transformers, which writes safetensors");

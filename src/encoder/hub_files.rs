@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::disk::read;
 use crate::encoder::layout::{
     CONFIG_FILE, MODULES_FILE, SETTINGS_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE,
     TRANSFORMER_FILE, parse_modules,
@@ -27,8 +28,8 @@ pub fn find(hub: &Hub, id: &str) -> Result<HubModel> {
         return Err(InputError::new(message).hint(hub::some_of(names)).into());
     }
     let modules = hub.fetch(&snapshot, MODULES_FILE)?;
-    let text = std::fs::read_to_string(&modules)
-        .with_context(|| format!("cannot read `{}`", modules.display()))?;
+    let text =
+        read::text(&modules).with_context(|| format!("cannot read `{}`", modules.display()))?;
     let mut wanted = vec![SETTINGS_FILE.to_owned()];
     for (kind, path) in parse_modules(&text, &modules.display().to_string())? {
         let more = if kind == "Transformer" { &TRANSFORMER[..] } else { &[] };

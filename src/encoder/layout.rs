@@ -9,6 +9,7 @@ use anyhow::Result;
 use serde_json::{Map, Value};
 
 use crate::disk::fields::{Known, WITHOUT_EFFECT, refuse_unknown};
+use crate::disk::read;
 use crate::encoder::known;
 use crate::error::InputError;
 
@@ -361,7 +362,7 @@ impl Fields {
 /// The text of a file of the encoder; `what`: its content, for the error if it is missing.
 fn read(path: &Path, what: &str) -> Result<String> {
     let file = path.display();
-    match std::fs::read(path) {
+    match read::bytes(path) {
         Ok(bytes) => Ok(String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             InputError::new(format!("{file}: expected JSON in UTF-8, byte {at} is not"))

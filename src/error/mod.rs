@@ -3,7 +3,7 @@
 pub mod bounded;
 pub(crate) mod contained;
 
-use std::fmt;
+use std::{fmt, io};
 
 /// The user's input cannot be used: a file, a key, a value, a tensor.
 ///
@@ -41,7 +41,11 @@ impl InputError {
 
     /// The input error in the chain of `error`; none if something else went wrong.
     pub fn of(error: &anyhow::Error) -> Option<&Self> {
-        error.chain().find_map(|cause| cause.downcast_ref())
+        error.chain().find_map(|cause| {
+            // The inner error of one of the system is no link of the chain.
+            let inner = || cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+            cause.downcast_ref().or_else(inner)
+        })
     }
 }
 

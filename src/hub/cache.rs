@@ -55,7 +55,7 @@ pub(super) fn commit(cache: &Path, repository: &Repository) -> Option<String> {
         let there = snapshot(cache, repository, &repository.revision).is_dir();
         return there.then(|| repository.revision.clone());
     }
-    let text = fs::read_to_string(reference(cache, repository)).ok()?;
+    let text = read::text(&reference(cache, repository)).ok()?;
     Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
 }
 

@@ -10,6 +10,7 @@ use ureq::http::{Response, StatusCode};
 
 use crate::console::interrupt;
 use crate::console::progress::Progress;
+use crate::disk::read;
 use crate::error::InputError;
 use crate::hub::client::{Client, HUB, Remote};
 use crate::hub::tag::{self, Mismatch};
@@ -46,7 +47,7 @@ fn lock(client: &Client, path: &Path, name: &str) -> Result<File> {
     let at = || format!("cannot lock `{}`", path.display());
     fs::create_dir_all(path.parent().unwrap_or(path)).with_context(at)?;
     let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(path).with_context(at)?;
+        read::unblocked().create(true).truncate(false).write(true).open(path).with_context(at)?;
     let mut waiting = false;
     loop {
         match file.try_lock() {

@@ -1,10 +1,13 @@
 //! The hub's settings, from the environment variables of the Python tools.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::bail_input;
+use crate::console::interrupt;
+use crate::disk::pipe;
 use crate::error::InputError;
 use crate::net::agent;
 
@@ -44,9 +47,10 @@ impl Settings {
         };
         let token = match get("HF_TOKEN").or_else(|| get("HUGGING_FACE_HUB_TOKEN")) {
             Some(token) => Some(token),
-            None => path("HF_TOKEN_PATH")
-                .or_else(|| Some(home?.join("token")))
-                .and_then(|file| std::fs::read_to_string(file).ok()),
+            None => {
+                let file = path("HF_TOKEN_PATH").or_else(|| Some(home?.join("token")));
+                file.as_deref().map(token_in).transpose()?.flatten()
+            }
         };
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         if token.as_ref().is_some_and(|token| !token.chars().all(|c| c.is_ascii_graphic())) {
@@ -69,6 +73,21 @@ impl Settings {
         let certificates = agent::certificates(&get);
         Ok(Self { endpoint, token, cache, offline, certificates })
     }
+}
+
+/// The text of the token's file, which may be a pipe; none if it is not there.
+fn token_in(file: &Path) -> Result<Option<String>> {
+    const MOST: u64 = 1 << 16; // bytes
+    let read = pipe::bytes(file, MOST);
+    interrupt::check()?;
+    let bytes = match read {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        read => read.with_context(|| format!("cannot read the hub token `{}`", file.display()))?,
+    };
+    // Other bytes become characters that no token has, which is refused.
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// The hub's address, from the hf-hub library.
@@ -116,6 +135,9 @@ mod tests {
         let both = [("HF_HOME", home), ("HF_TOKEN", " mine ")];
         assert_eq!(read(&both).unwrap().token.as_deref(), Some("mine"));
         assert!(read(&[("HF_HOME", home), ("HF_TOKEN", "two words")]).is_err());
+        // A token that is there and cannot be read is no missing one.
+        let error = read(&[("HF_TOKEN_PATH", home), ("HF_HOME", home)]).err().unwrap();
+        assert!(format!("{error:#}").contains("cannot read the hub token"), "{error:#}");
     }
 
     #[test]

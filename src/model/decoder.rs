@@ -16,6 +16,7 @@ use super::weights::Checkpoint;
 use crate::config::Projection;
 use crate::console::interrupt;
 use crate::data::pack::Pack;
+use crate::disk::read;
 use crate::error::InputError;
 use crate::ops::{linear, logps, rms_norm, rows};
 
@@ -78,7 +79,7 @@ impl Decoder {
                 .into());
         }
         let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|e| {
+        let text = read::text(&path).map_err(|e| {
             InputError::new(format!("cannot read `{}`: {e}", path.display()))
                 .hint("`model.path` must be the folder of a Hugging Face checkpoint")
         })?;

@@ -267,7 +267,7 @@ pub fn refuse_foreign(output: &Path) -> Result<()> {
 
 fn read_config(model: &Path) -> Result<(Shape, String)> {
     let path = model.join(CONFIG_FILE);
-    let text = std::fs::read_to_string(&path).map_err(|error| {
+    let text = read::text(&path).map_err(|error| {
         InputError::new(format!("cannot read `{}`: {error}", path.display()))
             .hint("`--model` must be the folder of a Hugging Face checkpoint")
     })?;
@@ -376,7 +376,7 @@ fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Re
     let read = |name: &str| -> Result<Option<Vec<u8>>> {
         let path = merge.model.join(name);
         let read =
-            || std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()));
+            || read::bytes(&path).with_context(|| format!("cannot read `{}`", path.display()));
         path.is_file().then(read).transpose()
     };
     for name in COPIED {

@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::bail_input;
-use crate::disk::atomic;
+use crate::disk::{atomic, read};
 use crate::error::InputError;
 
 /// Longest header that is read, in bytes; safetensors' own limit.
@@ -72,7 +72,7 @@ impl Shard {
             InputError::new(format!("`{}` is not a whole safetensors file: {why}", path.display()))
                 .hint("the download is incomplete or broken; fetch it again")
         };
-        let mut file = File::open(path).with_context(context)?;
+        let mut file = read::open(path).with_context(context)?;
         let length = file.metadata().with_context(context)?.len();
         let mut prefix = [0; 8];
         if length < 8 {

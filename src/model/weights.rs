@@ -11,7 +11,7 @@ use safetensors::Dtype;
 
 use super::{family, prefix};
 use crate::bail_input;
-use crate::disk::digest;
+use crate::disk::{digest, read};
 use crate::error::InputError;
 
 /// File of the weights where there is one.
@@ -196,8 +196,7 @@ pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
         }
         .into());
     }
-    let text = std::fs::read_to_string(&index)
-        .with_context(|| format!("cannot read `{}`", index.display()))?;
+    let text = read::text(&index).with_context(|| format!("cannot read `{}`", index.display()))?;
     let names = shard_names(&text, &index.display().to_string())?;
     let paths: Vec<_> = names.into_iter().map(|name| folder.join(name)).collect();
     if let Some(absent) = paths.iter().find(|path| !path.is_file()) {

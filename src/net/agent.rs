@@ -50,6 +50,11 @@ pub fn new(certificates: Option<&Path>, manner: Manner) -> Result<Agent> {
                 InputError::new(format!("`{}`: {what}", path.display()))
                     .hint("set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a PEM file of certificates")
             };
+            let is_special =
+                std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+            if is_special {
+                return Err(wrong("expected a file, found a pipe or a device".into()).into());
+            }
             let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
             let certificates: Vec<_> = parse_pem(&pem)
                 .filter_map(|item| match item {

@@ -9,6 +9,7 @@ use crate::disk::read;
 use crate::error::InputError;
 use crate::metrics::Evaluation;
 use crate::report::cautions;
+use crate::report::missing::{self, Found};
 use crate::report::run::RunReport;
 use crate::report::set_files::{STATES, SetFiles};
 use crate::report::states::{States, set_names};
@@ -90,6 +91,15 @@ impl Run {
             left_out.push(format!("{error:#}; it is left out"));
             None
         });
+        let sets_of = |config: &toml::Table| config.get("eval")?.get("sets")?.as_array().cloned();
+        let found = Found {
+            is_evaluation,
+            has_sets: sets_of(&config).is_some_and(|sets| !sets.is_empty()),
+            summary: summary.as_ref(),
+            steps: &steps.steps,
+            evaluations: [before.as_ref(), after.as_ref()],
+        };
+        left_out.extend(missing::sentences(&paths, &found)?);
         let during = read_during(&paths, &mut left_out)?;
         if !is_evaluation {
             let first = before.iter().map(|evaluation| (Some(0), evaluation));
@@ -222,7 +232,7 @@ fn read_config(
     path: &Path,
     left_out: &mut Vec<String>,
 ) -> anyhow::Result<(Vec<String>, String, toml::Table)> {
-    let text = std::fs::read_to_string(path)
+    let text = read::text(path)
         .map_err(|error| InputError::new(format!("cannot read `{}`: {error}", path.display())))?;
     let config = text.parse().map_err(|error: toml::de::Error| {
         InputError::new(format!("`{}` is no TOML: {}", path.display(), error.message()))

@@ -20,6 +20,7 @@ pub mod judged;
 pub mod labels;
 pub mod markdown;
 pub mod markup;
+pub mod missing;
 pub mod page;
 pub mod paired;
 pub mod paper;

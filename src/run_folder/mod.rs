@@ -7,6 +7,7 @@ pub mod checkpoints;
 pub mod eval_log;
 pub mod guard;
 pub mod head;
+pub mod kind;
 pub mod paa;
 pub mod paths;
 pub mod provenance;
@@ -147,7 +148,9 @@ fn make_lock(path: &Path) -> Result<File> {
     loop {
         fs::create_dir_all(path)
             .with_context(|| format!("cannot make the output folder `{}`", path.display()))?;
-        match File::create(path.join(LOCK_FILE)) {
+        let mut options = read::unblocked();
+        options.write(true).create(true).truncate(true);
+        match options.open(path.join(LOCK_FILE)) {
             Err(error) if error.kind() == ErrorKind::NotFound && attempts > 0 => attempts -= 1,
             lock => {
                 return lock.with_context(|| {

@@ -173,7 +173,7 @@ fn twice(path: &Path, repeated: &[usize]) -> Option<String> {
 }
 
 /// The steps from 1 to `steps` that `records` do not have.
-fn missing(records: &[StepRecord], steps: usize) -> Vec<usize> {
+pub fn missing(records: &[StepRecord], steps: usize) -> Vec<usize> {
     let recorded: BTreeSet<usize> = records.iter().map(|record| record.step).collect();
     (1..=steps).filter(|step| !recorded.contains(step)).collect()
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use anyhow::{Context, Result};
 
+use crate::disk::read as read_file;
 use crate::hub::Hub;
 use crate::hub::name::{self, DataFile};
 use crate::presets;
@@ -17,6 +18,6 @@ pub fn read(path: &str, hub: &Hub, notes: &mut Vec<String>) -> Result<Cow<'stati
     let (file, commit) = hub.data_file(&DataFile::parse(path)?)?;
     notes.push(format!("{path}: commit {commit}"));
     let bytes =
-        std::fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+        read_file::bytes(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
     Ok(Cow::Owned(bytes))
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 
 use crate::data::chat::ADDITIONAL_TEMPLATES;
+use crate::disk::read;
 use crate::error::InputError;
 use crate::hub::name::{Kind, Repository};
 use crate::hub::{self, Hub, HubModel, Snapshot};
@@ -60,8 +61,7 @@ fn weight_files(hub: &Hub, model: &HubModel, snapshot: &Snapshot) -> Result<BTre
         return Ok([WEIGHTS_FILE.to_owned()].into());
     }
     let index = hub.fetch(snapshot, INDEX_FILE)?;
-    let text = std::fs::read_to_string(&index)
-        .with_context(|| format!("cannot read `{}`", index.display()))?;
+    let text = read::text(&index).with_context(|| format!("cannot read `{}`", index.display()))?;
     let names = shard_names(&text, &index.display().to_string())?;
     if let Some(absent) = names.iter().find(|name| snapshot.lacks(name)) {
         let message =

@@ -16,7 +16,7 @@ use crate::data::pair::Pair;
 use crate::data::token_pair::TokenPair;
 use crate::data::tokenize::{self, Limits, TokenCounts, Tokenized};
 use crate::data::tokenizer::Tokenizer;
-use crate::disk::atomic;
+use crate::disk::{atomic, read};
 use crate::disk::{cache, digest};
 
 /// Part of the key. Changed whenever the same text may give other ids, or the layout of the file changes.
@@ -116,7 +116,7 @@ fn to_bytes(key: &str, tokenized: &Tokenized) -> Result<Vec<u8>> {
 
 /// The cached ids; none if the file is damaged or has another key.
 fn read(path: &Path, key: &str, texts: usize) -> Option<Tokenized> {
-    let bytes = std::fs::read(path).ok()?;
+    let bytes = read::bytes(path).ok()?;
     let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
     let about = header.metadata().as_ref()?.get(ABOUT)?;
     let About { key: own, counts, check } = serde_json::from_str(about).ok()?;

@@ -143,7 +143,7 @@ fn write(path: &Path, state: &State, adapter_config: &serde_json::Value) -> Resu
         files.iter().map(|(name, bytes)| (name.clone(), digest::of_bytes(bytes))).collect();
     files.push((MANIFEST_FILE.to_owned(), serde_json::to_vec_pretty(&manifest)?));
     let there = |(name, bytes): &(String, Vec<u8>)| {
-        fs::read(path.join(name)).is_ok_and(|there| there == *bytes)
+        read::bytes(&path.join(name)).is_ok_and(|there| there == *bytes)
     };
     if files.iter().all(there) { Ok(()) } else { atomic::write_folder(path, &files) }
 }

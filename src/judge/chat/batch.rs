@@ -1,7 +1,6 @@
 //! Files of OpenAI's Batch form: requests out, for its Batch endpoint or `vllm run-batch`, and results in.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -99,7 +98,7 @@ pub(super) fn import(
     let mut imported = Imported::default();
     for path in files {
         let context = || format!("cannot read `{}`", path.display());
-        let file = match File::open(path) {
+        let file = match read::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let what = format!("no results at `{}`", path.display());
                 return Err(InputError::new(what)

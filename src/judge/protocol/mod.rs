@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::bail_input;
-use crate::disk::digest;
+use crate::disk::{digest, read};
 use crate::error::InputError;
 use crate::metrics::paa::Thresholds;
 
@@ -112,7 +113,7 @@ pub struct Price {
 impl Protocol {
     /// Reads the file `path_or_preset`, or the protocol of that name in the binary if there is no such file.
     pub fn load(path_or_preset: &str) -> Result<Self> {
-        let text = match std::fs::read_to_string(path_or_preset) {
+        let text = match read::text(Path::new(path_or_preset)) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let preset = PRESETS.iter().find(|(name, _)| *name == path_or_preset);

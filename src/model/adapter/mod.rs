@@ -3,6 +3,7 @@
 mod config;
 mod tensors;
 
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,7 +13,8 @@ use serde_json::Value;
 use super::lora::Adapter;
 use super::shape::Shape;
 use crate::config::{LoraSection, Projection};
-use crate::disk::{digest, json};
+use crate::console::interrupt;
+use crate::disk::{digest, json, pipe};
 use crate::error::InputError;
 pub use config::config_json;
 use config::{AdapterConfig, read_config};
@@ -36,7 +38,7 @@ pub fn load(
 ) -> Result<Adapter> {
     let path = folder.join(CONFIG_FILE);
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(&path).map_err(|e| {
+    let text = piped(&path)?.and_then(text).map_err(|e| {
         InputError::new(format!("cannot read `{file}`: {e}")).hint(no_adapter(folder))
     })?;
     let fields: Value =
@@ -46,7 +48,7 @@ pub fn load(
         agree(folder, expected, &config)?;
     }
     let weights = folder.join(WEIGHTS_FILE);
-    let bytes = std::fs::read(&weights).map_err(|e| {
+    let bytes = piped(&weights)?.map_err(|e| {
         let error = InputError::new(format!("cannot read `{}`: {e}", weights.display()));
         if folder.join("adapter_model.bin").exists() {
             error.hint(
@@ -62,6 +64,17 @@ pub fn load(
     let tensors =
         from_safetensors(&bytes, &weights.display().to_string(), shape, &targets, wanted, device)?;
     Ok(Adapter { rank: wanted.number(), alpha, use_rslora, tensors })
+}
+
+/// The bytes of a file of an adapter, which is read once and may be a pipe. The outer error is an interruption.
+fn piped(path: &Path) -> Result<io::Result<Vec<u8>>> {
+    let read = pipe::bytes(path, u64::MAX);
+    interrupt::check()?;
+    Ok(read)
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// What is wrong with a `folder` without `adapter_config.json`.

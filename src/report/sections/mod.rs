@@ -204,13 +204,14 @@ mod tests {
             let cells: Vec<&str> = line.split(" | ").collect();
             assert_eq!((cells[1], cells[3], cells[4]), ("-", "-", "-"), "{line}");
         }
-        // A model that was not tuned has no OPA at all.
+        // A model that was not tuned has no OPA at all, and says that it is not.
         let untuned = markdown_of(&Run { after: None, ..run() });
         assert!(
             !untuned.contains("UF-P-4: OPA:") && !untuned.contains("OPA: share won"),
             "{untuned}"
         );
         assert!(untuned.contains("| opa (%), chance 50 % | - | - | - | - | - |"), "{untuned}");
+        assert!(untuned.contains("- UF-P-4: preference accuracy, untuned model: "), "{untuned}");
     }
 
     #[test]

@@ -26,7 +26,8 @@ fn tiles(set: &States<'_>, is_chosen: bool) -> Vec<Tile> {
         let [before, after] = [set.before, set.after].map(|set| figure(set?));
         let earlier = before.filter(|_| after.is_some());
         let earlier = earlier.map(|earlier| format!("before {}", cell::share(earlier)));
-        Some(tile(name, set.newest(), after.or(before)?, earlier))
+        let untuned = if set.is_tuned() { "" } else { ", untuned model" };
+        Some(tile(&format!("{name}{untuned}"), set.newest(), after.or(before)?, earlier))
     };
     let accuracy = changed("preference accuracy", |set| Some(&set.overall.preference_accuracy));
     let spmr = changed("SPMR", |set| Some(set.spmr.as_ref()?.figure()));

@@ -355,6 +355,16 @@ fn data_from_a_device_a_pipe_or_a_socket_is_refused_by_its_kind() {
     place.succeed(&["--config", "pipe"]);
     writer.join().unwrap();
     place.refuse(&["--config", "/dev/zero"], &["found a device", "hint: write what it gives"]);
+    place.refuse(&["--config", "/dev/stdin"], &["found a device"]); // the null device
+    // A pipe that nobody writes into is waited for, and a signal ends that.
+    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
+        let mut waiting = place.start_heard(&["--config", "pipe"]);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert!(!waiting.has_ended());
+        waiting.send(signal);
+        let (said, code) = waiting.end();
+        assert_eq!(code, Some(status), "{said}");
+    }
 }
 
 #[track_caller]

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::{config, damaged, damages, edited, edits, is_tame, text};
 use crate::golden;
 use crate::memory;
+use crate::running::Running;
 use crate::train::kills;
 
 /// A line with the digest of what it holds; without one if it is no object.
@@ -132,4 +133,47 @@ fn a_journal_of_anything_is_taken_or_refused_by_name() {
         })
     });
     outcome.unwrap();
+}
+
+/// A pipe without a writer would be waited for without an end.
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_place_of_a_file_of_the_run_is_never_waited_for() {
+    let place = kills::place();
+    place.succeed(&["--config", "config.toml", "-q"]);
+    let train = &["train", "--config", "config.toml", "-q"][..];
+    let report = &["report", "run"][..];
+    let saved = "run/checkpoints/step-000008";
+    for (file, commands, is_refused) in [
+        ("run/config.toml", &[train, report][..], true),
+        ("run/train.jsonl", &[train, report], true),
+        ("run/eval.jsonl", &[train, report], true),
+        ("run/wall_time.json", &[train, report], true),
+        ("run/eval/before.json", &[train, report], true),
+        ("run/eval/scores-a-after.jsonl", &[report], true),
+        ("run/summary.json", &[train, report], false),
+        (&*format!("{saved}/state.json"), &[train], true),
+        (&*format!("{saved}/adapter_model.safetensors"), &[train], true),
+        ("run/run.lock", &[train], false),
+        ("run/adapter/adapter_config.json", &[train], false),
+    ] {
+        let path = place.path(file);
+        let whole = place.path("whole");
+        std::fs::rename(&path, &whole).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success(), "{file}");
+        for arguments in commands {
+            let mut command = place.mvpbench(arguments);
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+            let (said, code) = Running::start(&mut command).end();
+            assert!(code.is_some_and(|code| code < 3), "{file}, {arguments:?}: {code:?} {said}");
+            if is_refused {
+                assert_eq!(code, Some(2), "{file}, {arguments:?}: {said}");
+                let name = file.rsplit('/').next().unwrap();
+                assert!(said.contains(name) && said.contains("found a pipe"), "{file}: {said}");
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(&whole, &path).unwrap();
+    }
 }

@@ -367,10 +367,28 @@ fn a_run_is_reported_from_whatever_is_there() {
     std::fs::remove_file(place.path("one/summary.json")).unwrap();
     std::fs::remove_file(place.path("one/eval/scores-MVP_test-after.jsonl")).unwrap();
     std::fs::remove_file(place.path("one/eval/scores-MVP_test-before.jsonl")).unwrap();
-    succeed(&place, &["one"]);
+    let log = page(&place, "one/train.jsonl");
+    let but_the_second: Vec<_> =
+        log.split_inclusive('\n').enumerate().filter(|(i, _)| *i != 1).map(|(_, it)| it).collect();
+    place.write("one/train.jsonl", but_the_second.concat());
+    let said = succeed(&place, &["one"]);
+    for part in [
+        "warning: `one/summary.json` is not there: the title",
+        "warning: `one/eval/scores-MVP_test-before.jsonl` is not there",
+        "warning: `one/eval/scores-MVP_test-after.jsonl` is not there",
+        "warning: `one/train.jsonl` has no record of step 2;",
+    ] {
+        assert!(said.contains(part), "`{part}` is not in {said}");
+    }
     let text = text_of(&page(&place, "one/report.html"));
     assert!(text.contains("The scores of the pairs are not in the run folder"));
     assert!(text.contains("Groups with the lowest")); // eval/after.json has them
+    std::fs::remove_file(place.path("one/eval/after.json")).unwrap();
+    let said = succeed(&place, &["one"]);
+    assert!(said.contains("eval/after.json` is not there: every figure of a set is one before"));
+    let text = text_of(&page(&place, "one/report.html"));
+    assert!(text.contains("MVP_test: preference accuracy, untuned model"), "{text}");
+    assert!(text.contains("eval/after.json is not there"), "{text}");
     std::fs::remove_dir_all(place.path("one/eval")).unwrap();
     succeed(&place, &["one"]);
     assert!(text_of(&page(&place, "one/report.html")).contains("This run was not evaluated."));
@@ -391,6 +409,15 @@ fn what_cannot_be_read_is_refused_or_counted() {
     assert_refused(&place, &["one", "two"], &["2 runs", "hint: add `--output DIR`"]);
     assert_refused(&place, &["one", "--output", "one/config.toml"], &["is a file", "hint: "]);
     assert_refused(&place, &["one", "nowhere", "--output", "x"], &["nowhere"]);
+    let twice = ["one", "two", "./two/", "--output", "x"];
+    assert_refused(&place, &twice, &["`two` and `./two/` are the same run", "hint: "]);
+    let report = place.bytes("two/report.html");
+    for runs in [&["one"][..], &["one", "two"]] {
+        let arguments = [runs, &["--output", "two"]].concat();
+        assert_refused(&place, &arguments, &["output folder `two` holds a run", "hint: its own"]);
+    }
+    assert!(place.bytes("two/report.html") == report);
+    succeed(&place, &["one", "--output", "./one/"]);
     assert!(!place.path("x").exists());
     place.write("bare/config.toml", "[train]\nseed = 1\n");
     assert_refused(&place, &["bare"], &["`bare` has neither a step", "nothing to report"]);
