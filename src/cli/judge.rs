@@ -23,13 +23,15 @@ use crate::judge::chat::asker::{Asker, Stopped, Used};
 use crate::judge::chat::cost::Prices;
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::outcome::{Failure, Outcome};
-use crate::judge::chat::request::Parameters;
+use crate::judge::chat::request::{Items, Parameters};
 use crate::judge::chat::{Item, Settings};
 use crate::judge::protocol::{Kind, Protocol};
 use crate::judge::reply::scores;
 use crate::judge::stage2::Replies;
 use crate::metrics::groups::MINIMUM_N;
 use crate::metrics::paa::PaaEvaluation;
+use crate::report::page;
+use crate::report::sections::paa::models::ModelTable;
 use crate::run_folder::answers::{Answers, AnswersFolder};
 use crate::run_folder::paa::PaaFolder;
 use crate::session::local_model::LocalChoice;
@@ -384,20 +386,16 @@ impl Panel<'_> {
     }
 }
 
-/// Prints the figures and where they are.
+/// Writes the pages, and prints the figures and where they are.
 fn print(evaluation: &PaaEvaluation, folder: &PaaFolder) -> Result<()> {
-    let mut out = String::new();
-    for model in &evaluation.models {
-        let result = &model.result;
-        match &result.paa {
-            Some(paa) => {
-                writeln!(out, "{}: PAA {:.1} %, n {}", result.name, 100.0 * paa.value, paa.n)?
-            }
-            None => writeln!(out, "{}: no verdict", result.name)?,
-        }
-    }
+    let pages = page::write(&[folder.path().to_owned()], folder.path(), None)?;
+    let shown = ModelTable::new(evaluation).to_text();
+    let mut out = shown.text.clone();
     writeln!(out, "figures: {}", folder.figures().display())?;
-    stdout::print(out)
+    for file in pages.files {
+        writeln!(out, "report:  {}", file.display())?;
+    }
+    stdout::print(out + &shown.more())
 }
 
 /// A judge whose limits are those of the whole command.
@@ -407,7 +405,7 @@ struct Limited {
 }
 
 impl Replies for Limited {
-    fn replies(&mut self, conversations: &[Item]) -> Result<Vec<Outcome>> {
+    fn replies(&mut self, conversations: &dyn Items) -> Result<Vec<Outcome>> {
         self.asker.continue_from(self.used.get());
         let outcomes = self.asker.ask(conversations);
         self.used.set(self.asker.used());
@@ -431,7 +429,7 @@ struct Kept {
 }
 
 impl Replies for Kept {
-    fn replies(&mut self, conversations: &[Item]) -> Result<Vec<Outcome>> {
+    fn replies(&mut self, conversations: &dyn Items) -> Result<Vec<Outcome>> {
         let held = self.asker.held(conversations)?;
         let missing = held.iter().filter(|outcome| outcome.is_none()).count();
         if missing == 0 {
@@ -465,8 +463,10 @@ struct Waiting {
 }
 
 impl Replies for Waiting {
-    fn replies(&mut self, conversations: &[Item]) -> Result<Vec<Outcome>> {
-        self.conversations.extend_from_slice(conversations);
+    fn replies(&mut self, conversations: &dyn Items) -> Result<Vec<Outcome>> {
+        for place in 0..conversations.count() {
+            self.conversations.push(conversations.at(place)?.into_owned());
+        }
         let asked = |held: Option<Outcome>| {
             held.unwrap_or_else(|| {
                 Outcome::Failed(Failure { status: None, why: "not asked".to_owned() })

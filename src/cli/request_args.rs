@@ -121,7 +121,7 @@ impl RequestArgs {
                 );
             }
         }
-        asker.ask(items)
+        asker.ask(&items)
     }
 }
 

@@ -1,9 +1,12 @@
 //! Stage 2: answers in, what one judge says of each out. A reply that cannot be read is asked for once more.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 
 use crate::data::benchmark::Item;
 use crate::judge::chat::outcome::{Finish, Outcome};
+use crate::judge::chat::request::Items;
 use crate::judge::chat::{self, Asker};
 use crate::judge::protocol::{Kind, Protocol};
 use crate::judge::reply::{scores, yes_no};
@@ -15,7 +18,7 @@ const LONGEST_REASON: usize = 1_000;
 /// Whoever answers conversations: an endpoint, or a model of our own.
 pub trait Replies {
     /// The outcome of each conversation, in order.
-    fn replies(&mut self, conversations: &[chat::Item]) -> Result<Vec<Outcome>>;
+    fn replies(&mut self, conversations: &dyn Items) -> Result<Vec<Outcome>>;
 
     /// The names under which an endpoint says it answered.
     fn served(&self) -> Vec<String> {
@@ -29,7 +32,7 @@ pub trait Replies {
 }
 
 impl Replies for Asker {
-    fn replies(&mut self, conversations: &[chat::Item]) -> Result<Vec<Outcome>> {
+    fn replies(&mut self, conversations: &dyn Items) -> Result<Vec<Outcome>> {
         self.ask(conversations)
     }
 
@@ -59,17 +62,25 @@ pub struct Said {
 }
 
 /// The conversations of the first round: each answer, each repetition.
-fn conversations(protocol: &Protocol, tasks: &[Task<'_>]) -> Result<Vec<chat::Item>> {
-    let repetitions = 0..protocol.verdict.repetitions;
-    let of = |task: &Task<'_>| {
-        let messages = protocol.judge(task.item, task.answer)?;
-        let id = format!("{}/{}", task.item.source, task.item.id);
-        Ok(repetitions
-            .clone()
-            .map(|repetition| chat::Item { id: id.clone(), repetition, messages: messages.clone() })
-            .collect::<Vec<_>>())
-    };
-    Ok(tasks.iter().map(of).collect::<Result<Vec<_>>>()?.concat())
+struct Asked<'a> {
+    protocol: &'a Protocol,
+    tasks: &'a [Task<'a>],
+    repetitions: usize,
+}
+
+impl Items for Asked<'_> {
+    fn count(&self) -> usize {
+        self.tasks.len() * self.repetitions
+    }
+
+    fn at(&self, place: usize) -> Result<Cow<'_, chat::Item>> {
+        let task = &self.tasks[place / self.repetitions];
+        Ok(Cow::Owned(chat::Item {
+            id: format!("{}/{}", task.item.source, task.item.id),
+            repetition: (place % self.repetitions) as u32, // at most 100
+            messages: self.protocol.judge(task.item, task.answer)?,
+        }))
+    }
 }
 
 /// What the judge says of each of `tasks`, one opinion for each repetition.
@@ -79,19 +90,18 @@ pub fn judge(
     judge: &mut dyn Replies,
 ) -> Result<Vec<Vec<Said>>> {
     let repetitions = protocol.verdict.repetitions as usize;
-    let mut asked = conversations(protocol, tasks)?;
-    let mut said = Vec::with_capacity(asked.len());
+    let asked = Asked { protocol, tasks, repetitions };
+    let mut said = Vec::with_capacity(asked.count());
     let mut again = Vec::new();
     for (at, outcome) in judge.replies(&asked)?.iter().enumerate() {
         let one = read(protocol, tasks[at / repetitions].item, outcome);
         if let (Verdict::Unparsed, Outcome::Answer(reply)) = (one.verdict, outcome) {
-            let mut conversation = asked[at].clone();
+            let mut conversation = asked.at(at)?.into_owned();
             conversation.messages = protocol.remind(conversation.messages, &reply.text);
             again.push((at, conversation));
         }
         said.push(one);
     }
-    asked.clear();
     let (places, again): (Vec<usize>, Vec<chat::Item>) = again.into_iter().unzip();
     if !again.is_empty() {
         for (at, outcome) in places.into_iter().zip(judge.replies(&again)?) {
@@ -160,15 +170,18 @@ mod tests {
     }
 
     impl Replies for Scripted {
-        fn replies(&mut self, conversations: &[chat::Item]) -> Result<Vec<Outcome>> {
-            self.asked.push(conversations.iter().map(|c| c.id.clone()).collect());
+        fn replies(&mut self, conversations: &dyn Items) -> Result<Vec<Outcome>> {
+            let all: Vec<_> = (0..conversations.count())
+                .map(|place| conversations.at(place).unwrap().into_owned())
+                .collect();
+            self.asked.push(all.iter().map(|c| c.id.clone()).collect());
             let reply = |_| match self.lines.remove(0) {
                 "" => Outcome::Failed(Failure { status: Some(400), why: "no".into() }),
                 text => {
                     Outcome::Answer(Answer { text: text.into(), finish: Finish::Stop, usage: None })
                 }
             };
-            Ok(conversations.iter().map(reply).collect())
+            Ok(all.iter().map(reply).collect())
         }
     }
 

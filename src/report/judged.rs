@@ -82,7 +82,7 @@ impl JudgedFolder {
         }
         let calibration = self.evaluation.calibration;
         for (model, verdicts) in self.evaluation.models.iter_mut().zip(&self.verdicts) {
-            let items: Vec<Judged> = verdicts.iter().map(judged).collect();
+            let items: Vec<Judged> = verdicts.iter().map(Judged::from).collect();
             let name = model.result.name.clone();
             model.result = ModelResult::measure(&name, &items, calibration.as_ref(), minimum_n);
         }
@@ -93,29 +93,12 @@ impl JudgedFolder {
     }
 }
 
-/// A line as the figures are measured from it.
-pub fn judged(line: &VerdictLine) -> Judged {
-    let opinions = match &line.opinions[..] {
-        [] => vec![line.verdict],
-        several => several.iter().map(|opinion| opinion.verdict).collect(),
-    };
-    Judged {
-        id: line.id.clone(),
-        user: line.user.clone(),
-        source: line.source.clone(),
-        groups: line.groups.clone(),
-        verdict: line.verdict,
-        opinions,
-    }
-}
-
-/// Made-up verdicts for the tests of this folder.
 #[cfg(test)]
 pub(crate) mod sample {
     use std::collections::BTreeMap;
     use std::sync::OnceLock;
 
-    use super::{JudgedFolder, judged};
+    use super::JudgedFolder;
     use crate::metrics::paa::evaluation::{AnsweredBy, DataFile, JudgeUsed, ProtocolUsed};
     use crate::metrics::paa::{
         Calibration, Judged, JudgedModel, ModelResult, PaaEvaluation, Verdict, VerdictLine, models,

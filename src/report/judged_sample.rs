@@ -60,7 +60,7 @@ fn made() -> JudgedFolder {
     let calibration = Calibration { accepted: 180, preferred: 200, refused: 170, rejected: 200 };
     let verdicts: Vec<Vec<VerdictLine>> = (0..MODELS.len()).map(lines).collect();
     let items: Vec<Vec<Judged>> =
-        verdicts.iter().map(|lines| lines.iter().map(judged).collect()).collect();
+        verdicts.iter().map(|lines| lines.iter().map(Judged::from).collect()).collect();
     let measured = MODELS.iter().zip(&items);
     let results: Vec<ModelResult> = measured
         .map(|(name, items)| ModelResult::measure(name, items, Some(&calibration), 10))

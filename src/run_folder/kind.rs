@@ -7,6 +7,9 @@ use crate::run_folder::paa::PaaFolder;
 use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
 
+/// What a folder of `mvpbench judge` holds.
+pub const VERDICTS: &str = "verdicts of judges";
+
 /// What the folder `path` holds, such as `a run`; none where it holds nothing of this program, or only reports.
 ///
 /// A `config.toml` alone is a configuration that somebody keeps there, not a run.
@@ -19,7 +22,7 @@ pub fn of(path: &Path) -> Option<&'static str> {
     } else if paths.config(Purpose::Evaluation).exists() && has_results() {
         Some("an evaluation")
     } else if PaaFolder::of(path).figures().exists() {
-        Some("verdicts of judges")
+        Some(VERDICTS)
     } else if AnswersFolder::of(path).about().exists() {
         Some("answers to a benchmark")
     } else {

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::disk::{atomic, digest, writable};
 use crate::error::InputError;
+use crate::run_folder::kind;
 
 /// The paths of a folder of verdicts, which need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +32,10 @@ impl PaaFolder {
     /// Refuses a folder of another kind, and one that cannot be written. Writes nothing.
     pub fn check(&self) -> Result<()> {
         writable::check(&self.0)?;
-        for (name, what) in [
-            ("config.toml", "a run"),
-            ("evaluation.toml", "an evaluation"),
-            ("answers.json", "a model's answers"),
-        ] {
-            if self.0.join(name).exists() {
-                let message = format!("`{}` is the folder of {what}", self.0.display());
+        match kind::of(&self.0) {
+            None | Some(kind::VERDICTS) => {}
+            Some(what) => {
+                let message = format!("`{}` holds {what}", self.0.display());
                 return Err(InputError::new(message)
                     .hint("give another folder with `--output`")
                     .into());

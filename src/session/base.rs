@@ -14,7 +14,7 @@ use crate::data::format::Prompts;
 use crate::data::pair::{Loaded, Pair};
 use crate::data::prompt::{self, LoadedPrompts};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
-use crate::disk::{atomic, digest, read};
+use crate::disk::{atomic, digest};
 use crate::error::{InputError, shown};
 use crate::hub::Hub;
 use crate::model::shape::Shape;

@@ -1,4 +1,4 @@
-//! Stage 2 for several models: answers and judges in, `paa.json` and a file of verdicts for each model out.
+//! Stage 2 for several models: answers and judges in, `paa.json`, a file of verdicts for each model and every table as CSV out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +16,7 @@ use crate::judge::protocol::{Kind, Protocol};
 use crate::judge::stage2::{self, Replies, Task};
 use crate::metrics::paa::evaluation::{JudgeUsed, JudgedModel, PaaEvaluation, ProtocolUsed};
 use crate::metrics::paa::{Judged, ModelResult, Opinion, Verdict, VerdictLine, models};
+use crate::report::sections::paa;
 use crate::run_folder::answers::Answers;
 use crate::run_folder::paa::PaaFolder;
 
@@ -93,7 +94,7 @@ impl Judging<'_> {
             let name = PaaFolder::verdicts_name(&joined.answers.about.name);
             let lines = || lines(joined, opinions, judges);
             files.insert(name.clone(), write_verdicts(&folder.file(&name), lines)?);
-            let items: Vec<Judged> = lines().map(item).collect();
+            let items: Vec<Judged> = lines().map(|line| Judged::from(&line)).collect();
             let about = &joined.answers.about;
             all.push(JudgedModel {
                 result: ModelResult::measure(
@@ -133,7 +134,11 @@ impl Judging<'_> {
                 .reduce(|a, b| a + b),
             files,
         };
-        keep(evaluation, folder)
+        let evaluation = keep(evaluation, folder)?;
+        for (name, bytes) in paa::csvs(&evaluation) {
+            write_changed(&folder.file(&name), &bytes)?;
+        }
+        Ok(evaluation)
     }
 
     fn joined(&self) -> Result<Vec<Joined<'_>>> {
@@ -234,19 +239,12 @@ fn write_verdicts<I: Iterator<Item = VerdictLine>>(
     Ok(sha256)
 }
 
-fn item(line: VerdictLine) -> Judged {
-    let opinions = match &line.opinions[..] {
-        [] => vec![line.verdict],
-        several => several.iter().map(|opinion| opinion.verdict).collect(),
-    };
-    Judged {
-        id: line.id,
-        user: line.user,
-        source: line.source,
-        groups: line.groups,
-        verdict: line.verdict,
-        opinions,
+/// Writes a file, unless it holds `bytes` already.
+fn write_changed(path: &Path, bytes: &[u8]) -> Result<()> {
+    if read::if_there(path)?.is_some_and(|held| held == bytes) {
+        return Ok(());
     }
+    atomic::write(path, |out| Ok(out.write_all(bytes)?))
 }
 
 /// Writes the figures, unless those in the folder are the same but for the date, which then stays. Removes verdicts that the earlier

@@ -9,6 +9,7 @@ use crate::error::InputError;
 use crate::eval::paa::local_chat::{ChatDrawing, LocalChat};
 use crate::eval::paa::panel::Judge;
 use crate::judge::chat::journal::Journal;
+use crate::judge::chat::request::Items;
 use crate::judge::chat::{Item, Outcome};
 use crate::judge::protocol::Protocol;
 use crate::judge::stage2::Replies;
@@ -83,7 +84,10 @@ impl LocalJudge {
 }
 
 impl Replies for Opened {
-    fn replies(&mut self, conversations: &[Item]) -> Result<Vec<Outcome>> {
+    fn replies(&mut self, conversations: &dyn Items) -> Result<Vec<Outcome>> {
+        let conversations = (0..conversations.count())
+            .map(|place| Ok(conversations.at(place)?.into_owned()))
+            .collect::<Result<Vec<_>>>()?;
         let Self { judge, journal } = self;
         let ids: Vec<String> = conversations.iter().map(|one| judge.id(one)).collect();
         let missing = ids.iter().filter(|id| journal.get(id).is_none()).count();

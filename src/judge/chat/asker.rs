@@ -16,7 +16,7 @@ pub use crate::judge::chat::dispatch::Used;
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::journal::Journal;
 use crate::judge::chat::outcome::{Outcome, Usage};
-use crate::judge::chat::request::{Item, Request};
+use crate::judge::chat::request::{Item, Items, Request};
 use crate::judge::chat::settings::Settings;
 pub use crate::judge::chat::stopped::Stopped;
 use crate::net::agent;
@@ -103,7 +103,7 @@ impl Asker {
     /// US dollars of the answers to `items` that the journal holds, by this command and those before it; none without prices.
     pub fn spent(&self, items: &[Item]) -> Result<Option<f64>> {
         let Some(prices) = &self.prices else { return Ok(None) };
-        let ids = self.ids(items)?;
+        let ids = self.ids(&items)?;
         let (mut seen, mut spent) = (HashSet::new(), 0.0);
         for (id, item) in ids.iter().zip(items) {
             if let Some(Outcome::Answer(answer)) = self.journal.get(id)
@@ -138,7 +138,7 @@ impl Asker {
     /// The outcome of each item, in order. Asks those that the journal does not hold, once each, many at a time.
     ///
     /// After [`Stopped`], an interruption or any other error the journal holds what was answered, and another call resumes.
-    pub fn ask(&mut self, items: &[Item]) -> Result<Vec<Outcome>> {
+    pub fn ask(&mut self, items: &dyn Items) -> Result<Vec<Outcome>> {
         let ids = self.ids(items)?;
         let waiting = self.unanswered(&ids);
         if !waiting.is_empty() {
@@ -161,13 +161,13 @@ impl Asker {
     }
 
     /// The outcome of each item that the journal holds; none of one that was not asked.
-    pub fn held(&self, items: &[Item]) -> Result<Vec<Option<Outcome>>> {
+    pub fn held(&self, items: &dyn Items) -> Result<Vec<Option<Outcome>>> {
         Ok(self.ids(items)?.iter().map(|id| self.journal.get(id).cloned()).collect())
     }
 
     /// What [`Self::ask`] would take.
     pub fn estimate(&self, items: &[Item]) -> Result<Estimate> {
-        let ids = self.ids(items)?;
+        let ids = self.ids(&items)?;
         let waiting = self.unanswered(&ids);
         let mut usage = Usage::default();
         for &at in &waiting {
@@ -185,7 +185,7 @@ impl Asker {
 
     /// Writes the requests that [`Self::ask`] would send as files of OpenAI's Batch form into `folder`. Returns their paths.
     pub fn export(&self, items: &[Item], folder: &Path) -> Result<Vec<PathBuf>> {
-        let waiting = self.unanswered(&self.ids(items)?);
+        let waiting = self.unanswered(&self.ids(&items)?);
         let line = |at: usize| {
             let parameters = &self.settings.parameters;
             Ok(Request::new(self.client.endpoint(), parameters, &items[at])?.batch_line())
@@ -195,16 +195,19 @@ impl Asker {
 
     /// Takes the outcomes in `files`, which a Batch endpoint or `vllm run-batch` wrote, into the journal.
     pub fn import(&mut self, items: &[Item], files: &[PathBuf]) -> Result<Imported> {
-        let known: HashSet<String> = self.ids(items)?.into_iter().collect();
+        let known: HashSet<String> = self.ids(&items)?.into_iter().collect();
         let imported = batch::import(files, &known, &mut self.journal)?;
         self.journal.flush()?;
         Ok(imported)
     }
 
-    fn ids(&self, items: &[Item]) -> Result<Vec<String>> {
+    fn ids(&self, items: &dyn Items) -> Result<Vec<String>> {
         let parameters = &self.settings.parameters;
-        let id = |item| Ok(Request::new(self.client.endpoint(), parameters, item)?.custom_id);
-        items.iter().map(id).collect()
+        let id = |place| {
+            Ok(Request::new(self.client.endpoint(), parameters, items.at(place)?.as_ref())?
+                .custom_id)
+        };
+        (0..items.count()).map(id).collect()
     }
 
     /// Numbers of the items to ask; of several with the same name, the first.

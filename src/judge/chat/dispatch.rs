@@ -16,7 +16,7 @@ use crate::judge::chat::cost::{self, Prices};
 use crate::judge::chat::journal::Journal;
 use crate::judge::chat::outcome::{Failure, Outcome};
 use crate::judge::chat::pool::{Back, Pool};
-use crate::judge::chat::request::{Item, Request};
+use crate::judge::chat::request::{Items, Request};
 use crate::judge::chat::response::Heard;
 use crate::judge::chat::settings::Settings;
 use crate::judge::chat::stopped::Stopped;
@@ -65,7 +65,7 @@ pub(super) struct Dispatch<'a> {
     pub(super) settings: &'a Settings,
     pub(super) prices: Option<&'a Prices>,
     pub(super) journal: &'a mut Journal,
-    pub(super) items: &'a [Item],
+    pub(super) items: &'a dyn Items,
     /// Names of the items' requests.
     pub(super) ids: &'a [String],
     /// Numbers of the items to ask.
@@ -166,52 +166,57 @@ impl Dispatch<'_> {
                 Some(place) => state.delayed.swap_remove(place).1,
                 None => match self.waiting.front().copied() {
                     Some(at) if state.closed.is_none() => {
-                        if let Some(stopped) = self.stopped(state, at) {
+                        if let Some(stopped) = self.stopped(state, at)? {
                             state.closed = Some(stopped);
                             return Ok(());
                         }
                         self.waiting.pop_front();
-                        self.begin(state, at);
+                        self.begin(state, at)?;
                         at
                     }
                     _ => return Ok(()),
                 },
             };
-            let request =
-                Request::new(self.client.endpoint(), &self.settings.parameters, &self.items[at])?;
+            let request = Request::new(
+                self.client.endpoint(),
+                &self.settings.parameters,
+                self.items.at(at)?.as_ref(),
+            )?;
             state.pool.send(at, serde_json::to_vec(&request.body)?)?;
         }
         Ok(())
     }
 
     /// US dollars that an item may cost; 0 without prices.
-    fn most(&self, at: usize) -> f64 {
-        let usage = cost::estimated(&self.items[at], self.settings.parameters.max_tokens);
-        self.prices.map_or(0.0, |prices| prices.of_usage(usage))
+    fn most(&self, at: usize) -> Result<f64> {
+        let Some(prices) = self.prices else { return Ok(0.0) };
+        let item = self.items.at(at)?;
+        Ok(prices.of_usage(cost::estimated(&item, self.settings.parameters.max_tokens)))
     }
 
-    fn begin(&self, state: &mut State, at: usize) {
+    fn begin(&self, state: &mut State, at: usize) -> Result<()> {
         state.sent += 1;
-        let reserved = self.most(at);
+        let reserved = self.most(at)?;
         let trying = Trying { failures: 0, answers_before: state.answers, reserved };
         state.trying.insert(at, trying);
+        Ok(())
     }
 
     /// The limit that forbids to send item `at`.
-    fn stopped(&self, state: &State, at: usize) -> Option<Stopped> {
+    fn stopped(&self, state: &State, at: usize) -> Result<Option<Stopped>> {
         let limit = match (self.settings.max_requests, self.settings.max_cost) {
             (Some(most), _) if state.sent >= most => format!("`--max-requests {most}`"),
             (_, Some(most)) => {
                 let reserved: f64 = state.trying.values().map(|trying| trying.reserved).sum();
-                if state.spent + reserved + self.most(at) <= most {
-                    return None;
+                if state.spent + reserved + self.most(at)? <= most {
+                    return Ok(None);
                 }
                 format!("`--max-cost {most}`")
             }
-            _ => return None,
+            _ => return Ok(None),
         };
         let (total, left) = (self.total, self.waiting.len());
-        Some(Stopped::new(format!(
+        Ok(Some(Stopped::new(format!(
             "stopped at {limit}: {} of {} requests are left{}",
             units::count(left),
             units::count(total),
@@ -220,7 +225,7 @@ impl Dispatch<'_> {
             } else {
                 String::new()
             }
-        )))
+        ))))
     }
 
     /// Books a request that came back.
@@ -286,7 +291,8 @@ impl Dispatch<'_> {
                 state.answers += 1;
                 state.limit.answered();
                 if let Some(prices) = self.prices {
-                    state.spent += prices.of_usage(cost::of_answer(answer, &self.items[at]));
+                    state.spent +=
+                        prices.of_usage(cost::of_answer(answer, self.items.at(at)?.as_ref()));
                 }
             }
             Outcome::Failed(failure) => {

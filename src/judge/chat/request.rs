@@ -1,5 +1,7 @@
 //! What is asked: a chat request in the form of OpenAI's Batch lines, named by its content.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
 use async_openai::types::batches::{BatchEndpoint, BatchRequestInput, BatchRequestInputMethod};
 use async_openai::types::chat::{
@@ -65,6 +67,25 @@ pub struct Item {
     pub repetition: u32,
     /// The conversation.
     pub messages: Vec<Message>,
+}
+
+/// Conversations to be answered, made when they are needed: all together may take more memory than what they are made from.
+pub trait Items {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// The one at a place below [`Self::count`].
+    fn at(&self, place: usize) -> Result<Cow<'_, Item>>;
+}
+
+impl<T: AsRef<[Item]>> Items for T {
+    fn count(&self) -> usize {
+        self.as_ref().len()
+    }
+
+    fn at(&self, place: usize) -> Result<Cow<'_, Item>> {
+        self.as_ref().get(place).map(Cow::Borrowed).context("there is no such item")
+    }
 }
 
 impl Item {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::json_lines::Line;
-use crate::metrics::paa::{Scores, Verdict};
+use crate::metrics::paa::{Judged, Scores, Verdict};
 
 /// What the judges said of one answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,23 @@ pub struct Opinion {
     /// Its reason, or why there is no verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl From<&VerdictLine> for Judged {
+    fn from(line: &VerdictLine) -> Self {
+        let opinions = match &line.opinions[..] {
+            [] => vec![line.verdict],
+            several => several.iter().map(|opinion| opinion.verdict).collect(),
+        };
+        Self {
+            id: line.id.clone(),
+            user: line.user.clone(),
+            source: line.source.clone(),
+            groups: line.groups.clone(),
+            verdict: line.verdict,
+            opinions,
+        }
+    }
 }
 
 impl Line for VerdictLine {

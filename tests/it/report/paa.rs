@@ -8,7 +8,7 @@ use mvpbench::metrics::paa::evaluation::{AnsweredBy, DataFile, JudgeUsed, Protoc
 use mvpbench::metrics::paa::{
     Calibration, Judged, JudgedModel, ModelResult, PaaEvaluation, Verdict, VerdictLine, models,
 };
-use mvpbench::report::judged::{JudgedFolder, judged};
+use mvpbench::report::judged::JudgedFolder;
 use mvpbench::report::sections::paa::csvs;
 use mvpbench::run_folder::paa::PaaFolder;
 
