@@ -33,6 +33,7 @@ use crate::metrics::paa::PaaEvaluation;
 use crate::report::page;
 use crate::report::sections::paa::models::ModelTable;
 use crate::run_folder::answers::{Answers, AnswersFolder};
+use crate::run_folder::kind;
 use crate::run_folder::paa::PaaFolder;
 use crate::session::local_model::LocalChoice;
 
@@ -125,7 +126,7 @@ pub fn judge(args: &JudgeArgs) -> Result<()> {
         verbosity,
     };
     let folder = PaaFolder::of(&args.output);
-    folder.check()?;
+    kind::check(folder.path(), kind::VERDICTS)?;
     let panel = Panel { args, judging: &judging, folder: &folder, named: &named };
     match args.requests.way() {
         Way::Estimate => return panel.estimate(),

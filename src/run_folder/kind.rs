@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use anyhow::Result;
+
+use crate::disk::writable;
+use crate::error::InputError;
 use crate::run_folder::answers::AnswersFolder;
 use crate::run_folder::paa::PaaFolder;
 use crate::run_folder::paths::Paths;
@@ -27,6 +31,17 @@ pub fn of(path: &Path) -> Option<&'static str> {
         Some("answers to a benchmark")
     } else {
         None
+    }
+}
+
+/// Refuses an output folder that holds something else than `ours` or nothing, and one that cannot be written. Writes nothing.
+pub fn check(path: &Path, ours: &str) -> Result<()> {
+    writable::check(path)?;
+    match of(path).filter(|what| *what != ours) {
+        None => Ok(()),
+        Some(what) => Err(InputError::new(format!("`{}` holds {what}", path.display()))
+            .hint("give another folder with `--output`")
+            .into()),
     }
 }
 

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::disk::{atomic, digest, writable};
-use crate::error::InputError;
-use crate::run_folder::kind;
+use crate::disk::{atomic, digest};
 
 /// The paths of a folder of verdicts, which need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,24 +27,8 @@ impl PaaFolder {
         &self.0
     }
 
-    /// Refuses a folder of another kind, and one that cannot be written. Writes nothing.
-    pub fn check(&self) -> Result<()> {
-        writable::check(&self.0)?;
-        match kind::of(&self.0) {
-            None | Some(kind::VERDICTS) => {}
-            Some(what) => {
-                let message = format!("`{}` holds {what}", self.0.display());
-                return Err(InputError::new(message)
-                    .hint("give another folder with `--output`")
-                    .into());
-            }
-        }
-        Ok(())
-    }
-
     /// Makes the folder if it is missing, and locks it for this process until the file is closed.
     pub fn lock(&self) -> Result<File> {
-        self.check()?;
         let lock = super::lock(&self.0)?;
         atomic::sweep(&self.0)?;
         Ok(lock)
