@@ -160,20 +160,21 @@ fn a_pipe_in_place_of_a_file_of_the_run_is_never_waited_for() {
         let path = place.path(file);
         let whole = place.path("whole");
         std::fs::rename(&path, &whole).unwrap();
-        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
-        assert!(made.success(), "{file}");
         for arguments in commands {
+            let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+            assert!(made.success(), "{file}");
             let mut command = place.mvpbench(arguments);
             command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
             let (said, code) = Running::start(&mut command).end();
             assert!(code.is_some_and(|code| code < 3), "{file}, {arguments:?}: {code:?} {said}");
-            if is_refused {
+            // Training computes figures again that it cannot read.
+            if is_refused && !(file.ends_with("before.json") && code == Some(0)) {
                 assert_eq!(code, Some(2), "{file}, {arguments:?}: {said}");
                 let name = file.rsplit('/').next().unwrap();
                 assert!(said.contains(name) && said.contains("found a pipe"), "{file}: {said}");
             }
+            std::fs::remove_file(&path).unwrap();
         }
-        std::fs::remove_file(&path).unwrap();
         std::fs::rename(&whole, &path).unwrap();
     }
 }
