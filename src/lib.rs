@@ -2,7 +2,7 @@
 //!
 //! The house has rooms on floors; a room imports only from floors below its own, and there is no circle. The floors, top to bottom:
 //!
-//! `bin > cli > dry_run > train > eval > session > inference, doctor > machine, report > model, encoder, run_folder, judge > data, metrics > dpo > config, hub > presets, disk, net > ops, console, error`
+//! `bin > cli > dry_run > train > eval > session > inference, doctor > machine, report > model, encoder, run_folder, judge > data, metrics > dpo > config, hub > presets, disk, net > ops, console > error`
 //!
 //! Data flows up:
 //!

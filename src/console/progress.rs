@@ -9,6 +9,7 @@ use indicatif::{DecimalBytes, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::console::stderr::{self, Mark};
 use crate::console::units;
+use crate::error::printable;
 
 /// Seconds between two lines without a terminal.
 const LINE_EVERY_S: u64 = 10;
@@ -23,16 +24,16 @@ pub enum Verbosity {
 }
 
 impl Verbosity {
-    /// Prints one line, unless quiet.
+    /// Prints one line, unless quiet; control characters, as a file may put into it, are escaped.
     pub fn note(self, line: impl Display) {
         if self == Self::Normal {
-            stderr::say(line);
+            stderr::say(printable(&line.to_string()));
         }
     }
 
-    /// Prints one line after `warning: `, also when quiet.
+    /// [`Self::note`] after `warning: `, also when quiet.
     pub fn warn(self, line: impl Display) {
-        stderr::say_as(Mark::Warning, line);
+        stderr::say_as(Mark::Warning, printable(&line.to_string()));
     }
 
     /// Shows work of `total` units under `title`, `done` of them finished.
@@ -50,7 +51,7 @@ impl Verbosity {
             Self::Quiet => View::Nothing,
             Self::Normal if std::io::stderr().is_terminal() => {
                 let bar = ProgressBar::new(total).with_position(done).with_prefix(title.to_owned());
-                bar.set_style(style(&unit, true));
+                bar.set_style(style(&unit));
                 bar.enable_steady_tick(Duration::from_millis(500));
                 bar.reset_eta();
                 View::Bar(bar)
@@ -67,6 +68,7 @@ impl Verbosity {
             first: done,
             done,
             total,
+            parts: Vec::new(),
         }
     }
 }
@@ -80,6 +82,8 @@ pub struct Progress {
     first: u64,
     done: u64,
     total: u64,
+    /// Those of the last advance, for the line that stays of a bar.
+    parts: Vec<String>,
 }
 
 enum Unit {
@@ -94,9 +98,7 @@ enum View {
 }
 
 /// A bar in one line: what is left of the terminal's width is the message's.
-///
-/// - `is_running`: with rate and time left; otherwise with the time that it took.
-fn style(unit: &Unit, is_running: bool) -> ProgressStyle {
+fn style(unit: &Unit) -> ProgressStyle {
     let amount = match unit {
         Unit::Count(unit) => format!("{{pos}}/{{len}} {unit}"),
         Unit::Bytes => "{decimal_bytes}/{decimal_total_bytes}".to_owned(),
@@ -105,16 +107,12 @@ fn style(unit: &Unit, is_running: bool) -> ProgressStyle {
         Unit::Count(_) => "{rate}/s",
         Unit::Bytes => "{decimal_bytes_per_sec}",
     };
-    let time = if is_running { format!("{speed}, ETA {{eta}}") } else { "{took}".to_owned() };
-    let template = format!("{{prefix}} [{{bar:10}}] {amount}, {time}{{wide_msg}}");
+    let template = format!("{{prefix}} [{{bar:10}}] {amount}, {speed}, ETA {{eta}}{{wide_msg}}");
     let style = ProgressStyle::with_template(&template);
     style
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
             let _ = write!(out, "{}", rate(state.per_sec()));
-        })
-        .with_key("took", |state: &ProgressState, out: &mut dyn fmt::Write| {
-            let _ = write!(out, "{}", units::duration(state.elapsed().as_secs_f64()));
         })
         .progress_chars("=> ")
 }
@@ -142,6 +140,7 @@ impl Progress {
                 let used =
                     self.title.chars().count() + self.unit.amount(self.done, self.total).len();
                 bar.set_message(fitting("", parts, room(used + around)));
+                self.parts = parts.to_vec();
                 bar.inc(count);
             }
             View::Lines { next } if Instant::now() >= *next || is_over => {
@@ -176,6 +175,16 @@ impl Progress {
     }
 }
 
+/// The line that stays of a bar: its parts that have room, with the time that it took.
+fn ended(progress: &Progress) -> String {
+    let Progress { title, unit, begun, done, total, parts, .. } = progress;
+    let filled = usize::try_from(10 * done.min(total) / total.max(&1)).unwrap_or(10);
+    let bar = format!("{}{}", "=".repeat(filled), " ".repeat(10 - filled));
+    let took = units::duration(begun.elapsed().as_secs_f64());
+    let line = format!("{title} [{bar}] {}, {took}", unit.amount(*done, *total));
+    fitting(&line, parts, room(0))
+}
+
 /// `line` and after it as many of `parts` as fit into `columns`.
 fn fitting(line: &str, parts: &[String], columns: usize) -> String {
     let mut line = line.to_owned();
@@ -206,8 +215,9 @@ impl Unit {
 impl Drop for Progress {
     fn drop(&mut self) {
         if let View::Bar(bar) = &self.view {
-            bar.set_style(style(&self.unit, false));
-            bar.abandon();
+            // A line of its own: the bar's last state has no line break, and cuts what has no room.
+            bar.finish_and_clear();
+            stderr::say(ended(self));
         }
     }
 }
@@ -219,6 +229,23 @@ mod tests {
     #[test]
     fn a_rate_has_digits_that_can_be_told_apart() {
         assert_eq!([0.0234, 4.521, 13.18, 131.8].map(rate), ["0.023", "4.52", "13.2", "132"]);
+    }
+
+    #[test]
+    fn the_line_that_stays_of_a_bar_is_whole() {
+        let mut progress = Progress {
+            view: View::Nothing,
+            title: "train".to_owned(),
+            unit: Unit::Count("steps".to_owned()),
+            begun: Instant::now(),
+            first: 0,
+            done: 3,
+            total: 6,
+            parts: vec!["loss 0.69".to_owned()],
+        };
+        assert_eq!(ended(&progress), "train [=====     ] 3/6 steps, 0.0 s, loss 0.69");
+        (progress.done, progress.total) = (0, 0);
+        assert!(ended(&progress).contains("] 0/0 steps, "));
     }
 
     #[test]

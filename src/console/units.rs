@@ -13,6 +13,16 @@ pub fn count(number: usize) -> String {
     grouped
 }
 
+/// What a noun ends in after `count`: nothing after 1.
+pub fn s(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// `1 pair`, `12,345 pairs`.
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), s(number))
+}
+
 /// `1 h 02 min 03 s`, `2 min 03 s` or `3.4 s`.
 pub fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
@@ -42,6 +52,7 @@ mod tests {
     #[test]
     fn counts_are_grouped_and_durations_carry() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1, 1_234].map(|n| counted(n, "pair")), ["0 pairs", "1 pair", "1,234 pairs"]);
         assert_eq!(
             [3.44, 59.94, 119.6, 3_723.0].map(duration),
             ["3.4 s", "59.9 s", "2 min 00 s", "1 h 02 min 03 s"]

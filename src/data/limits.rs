@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::DataSection;
 pub use crate::config::Tokenization;
+use crate::console::units::s;
 use crate::data::pair::{Markup, Pair, TemplateBos};
 use crate::data::token_pair::TokenPair;
 use crate::data::tokenizer::Tokenizer;
@@ -141,15 +142,19 @@ impl fmt::Display for TokenCounts {
         let Self { pairs, tokens_packed, tokens_as_sequences, .. } = self;
         write!(
             f,
-            "{pairs} pairs, {tokens_packed} tokens packed ({tokens_as_sequences} as separate sequences)"
+            "{pairs} pair{}, {tokens_packed} tokens packed ({tokens_as_sequences} as separate sequences)",
+            s(*pairs)
         )?;
         let cut = [
-            (self.prompts_cut, "prompts to `max_prompt_tokens`"),
-            (self.chosen_cut, "chosen answers to `max_length`"),
-            (self.rejected_cut, "rejected answers to `max_length`"),
+            (self.prompts_cut, "prompt", "to `max_prompt_tokens`"),
+            (self.chosen_cut, "chosen answer", "to `max_length`"),
+            (self.rejected_cut, "rejected answer", "to `max_length`"),
         ];
-        for (place, (count, what)) in cut.into_iter().filter(|(count, _)| *count > 0).enumerate() {
-            write!(f, "{} {count} {what}", if place == 0 { "\ncut:" } else { "," })?;
+        for (place, (count, noun, to)) in
+            cut.into_iter().filter(|(count, ..)| *count > 0).enumerate()
+        {
+            let before = if place == 0 { "\ncut:" } else { "," };
+            write!(f, "{before} {count} {noun}{} {to}", s(count))?;
         }
         let bos = [
             (
@@ -241,7 +246,7 @@ mod tests {
         let shown = counts.to_string();
         assert!(
             shown.contains(
-                "\ncut: 1 prompts to `max_prompt_tokens`, 2 rejected answers to `max_length`"
+                "\ncut: 1 prompt to `max_prompt_tokens`, 2 rejected answers to `max_length`"
             ),
             "{shown}"
         );

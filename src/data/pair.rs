@@ -5,6 +5,7 @@ use std::fmt;
 
 use anyhow::Result;
 
+use crate::console::units::s;
 use crate::data::format::fields::shorten;
 use crate::data::tokenizer::Tokenizer;
 
@@ -98,6 +99,8 @@ pub struct LoadCounts {
     pub duplicate_ids: usize,
     /// Preference records whose `profile` is an object: its fields are groups, its text is not in the prompt.
     pub structured_profiles: usize,
+    /// Records with a profile, text or fields.
+    pub profiles: usize,
     /// Pairs whose texts a chat template rendered.
     pub templated: usize,
     /// Pairs whose column `system` became the system message.
@@ -112,6 +115,13 @@ impl LoadCounts {
     /// Counts a missing optional field.
     pub(super) fn miss(&mut self, field: &str) {
         *self.missing.entry(field.to_owned()).or_default() += 1;
+    }
+
+    /// The fields that are missing and the number of records without them. A profile is missing where other records have one.
+    pub fn missed(&self) -> impl Iterator<Item = (&str, usize)> {
+        let is_profile = |field: &str| field == "profile";
+        let missing = self.missing.iter().map(|(field, count)| (&**field, *count));
+        missing.filter(move |(field, _)| self.profiles > 0 || !is_profile(field))
     }
 
     /// Notes the columns of a record that nothing read.
@@ -156,8 +166,8 @@ impl LoadCounts {
 /// A few lines for the console: `990 pairs from 1 file; 4 with equal answers`, the columns that are not read, and the missing fields.
 impl fmt::Display for LoadCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.files == 1 { "" } else { "s" };
-        write!(f, "{} pairs from {} file{plural}", self.pairs, self.files)?;
+        let Self { pairs, files, .. } = *self;
+        write!(f, "{pairs} pair{} from {files} file{}", s(pairs), s(files))?;
         let notes = [
             (self.templated, "through the chat template"),
             (self.systems, "with the column `system` as the system message"),
@@ -172,7 +182,7 @@ impl fmt::Display for LoadCounts {
         if let Some(line) = self.unread_line() {
             write!(f, "\n{line}")?;
         }
-        for (place, (field, count)) in self.missing.iter().enumerate() {
+        for (place, (field, count)) in self.missed().enumerate() {
             write!(f, "{} `{field}` {count}", if place == 0 { "\nmissing fields:" } else { "," })?;
         }
         Ok(())
@@ -224,6 +234,15 @@ mod tests {
         counts.miss("age");
         counts.miss("gender");
         assert_eq!(counts.to_string().lines().nth(1), Some("missing fields: `age` 1, `gender` 1"));
+    }
+
+    #[test]
+    fn a_profile_is_missing_only_where_others_have_one() {
+        let mut counts = LoadCounts { files: 1, pairs: 1, ..LoadCounts::default() };
+        counts.miss("profile");
+        assert_eq!(counts.to_string(), "1 pair from 1 file");
+        counts.profiles = 1;
+        assert!(counts.to_string().ends_with("missing fields: `profile` 1"));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::pair::{Loaded, Pair};
+use super::pair::{LoadCounts, Loaded, Pair};
+use crate::console::units::s;
 use crate::data::token_pair::TokenPair;
 use crate::data::tokenize::TokenCounts;
 
@@ -135,15 +136,17 @@ fn percent(part: usize, whole: usize) -> f64 {
 impl fmt::Display for SetStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.loaded.counts;
-        let plural = if counts.files == 1 { "" } else { "s" };
-        writeln!(f, "{}: {} pairs from {} file{plural}", self.name, counts.pairs, counts.files)?;
+        let LoadCounts { pairs, files, .. } = *counts;
+        writeln!(f, "{}: {pairs} pair{} from {files} file{}", self.name, s(pairs), s(files))?;
         self.table(f)?;
         self.histogram(f)?;
 
         let TokenCounts { pairs, prompts_cut, chosen_cut, rejected_cut, dropped, .. } = self.limits;
         writeln!(
             f,
-            "limits      {pairs} pairs kept, {dropped} dropped; cut: {prompts_cut} prompts, {chosen_cut} chosen, {rejected_cut} rejected"
+            "limits      {pairs} pair{} kept, {dropped} dropped; cut: {prompts_cut} prompt{}, {chosen_cut} chosen, {rejected_cut} rejected",
+            s(pairs),
+            s(prompts_cut)
         )?;
         let TokenCounts { tokens_packed, tokens_as_sequences, .. } = self.limits;
         let saved = tokens_as_sequences - tokens_packed;
@@ -155,13 +158,18 @@ impl fmt::Display for SetStats {
         let Repeats { same, reversed, users, in_training } = self.repeats;
         writeln!(
             f,
-            "duplicates  {same} pairs again, {reversed} the other way round, {} ids again",
-            counts.duplicate_ids
+            "duplicates  {same} pair{} again, {reversed} the other way round, {} id{} again",
+            s(same),
+            counts.duplicate_ids,
+            s(counts.duplicate_ids)
         )?;
         writeln!(
             f,
-            "answers     {} pairs with equal answers, {} empty answers",
-            counts.equal_answers, counts.empty_answers
+            "answers     {} pair{} with equal answers, {} empty answer{}",
+            counts.equal_answers,
+            s(counts.equal_answers),
+            counts.empty_answers,
+            s(counts.empty_answers)
         )?;
         writeln!(f, "users       {users}")?;
         if let Some([pairs, prompts, users]) = in_training {
@@ -173,7 +181,7 @@ impl fmt::Display for SetStats {
         let unread = counts.unread_columns().unwrap_or_else(|| "none".to_owned());
         writeln!(f, "not read    {unread}")?;
         let missing: Vec<_> =
-            counts.missing.iter().map(|(field, count)| format!("`{field}` {count}")).collect();
+            counts.missed().map(|(field, count)| format!("`{field}` {count}")).collect();
         let missing = if missing.is_empty() { "none".to_owned() } else { missing.join(", ") };
         writeln!(f, "missing     {missing}")
     }

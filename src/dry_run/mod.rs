@@ -109,7 +109,7 @@ fn text(
     rate: &Rate,
 ) -> Result<String> {
     let mut text = String::new();
-    let count = units::count;
+    let (count, counted) = (units::count, units::counted);
     let share = 100.0 * estimate.trained as f64 / estimate.parameters as f64;
     let headers = match &estimate.headers {
         Headers::Read { files, bytes } => {
@@ -129,10 +129,10 @@ fn text(
     )?;
     writeln!(
         text,
-        "steps:       {} optimizer steps over {} pairs; {} pairs to evaluate, before and {}",
-        count(estimate.steps),
-        count(estimate.visited),
-        count(estimate.evaluated),
+        "steps:       {} over {}; {} to evaluate, before and {}",
+        counted(estimate.steps, "optimizer step"),
+        counted(estimate.visited, "pair"),
+        counted(estimate.evaluated, "pair"),
         match estimate.evaluations {
             1 => "after".to_owned(),
             more => format!("{} times during training", count(more)),

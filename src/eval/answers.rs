@@ -3,6 +3,7 @@
 //! Each finished answer is appended to a journal, keyed by model and adapter, from which an interrupted program
 //! resumes. [`Evaluator`] removes the journal once the figures are written.
 
+use crate::console::units;
 use crate::inference::engine;
 use anyhow::{Context, Result};
 
@@ -62,12 +63,13 @@ impl Evaluator<'_> {
         let file = JournalFile { path: &journal, key: &key };
         let blank = match asked.left_out.blank_references {
             0 => String::new(),
+            1 => "; 1 pair is left out: its preferred answer is blank".to_owned(),
             blank => format!("; {blank} pairs are left out: their preferred answer is blank"),
         };
         self.session.options.verbosity.note(format!(
-            "{when} {}: answers to {} prompts{blank}",
+            "{when} {}: answers to {}{blank}",
             set.name,
-            asked.prompts.len()
+            units::counted(asked.prompts.len(), "prompt")
         ));
         let verbosity = self.session.options.verbosity;
         let (generations, _) = match pass.run(Some(file), verbosity) {

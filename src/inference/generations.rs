@@ -84,7 +84,10 @@ impl GenerationPass<'_> {
         };
         let already = done.iter().flatten().count();
         if already > 0 {
-            verbosity.note(format!("journal: {already} of {all} prompts are done"));
+            verbosity.note(format!(
+                "journal: {already} of {all} prompt{} done",
+                if all == 1 { " is" } else { "s are" }
+            ));
         }
         let mut progress = verbosity.progress("generate", "prompts", already as u64, all as u64);
         let (begun, mut tokens) = (std::time::Instant::now(), 0);

@@ -79,9 +79,9 @@ impl RunReport {
         settings.iter().for_each(|(name, value)| table.push([*name, value]));
         if let Some(training) = &self.training {
             let seen = format!(
-                "{}, {} pairs{}, {:.2} epochs",
+                "{}, {}{}, {:.2} epochs",
                 units::count(training.steps),
-                units::count(training.pairs),
+                units::counted(training.pairs, "pair"),
                 of_recorded(training),
                 training.epochs
             );

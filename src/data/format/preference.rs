@@ -27,11 +27,17 @@ fn prompt(record: &Record<'_>, counts: &mut LoadCounts) -> Result<Texts> {
     }
     let prompt = record.text("prompt")?;
     match record.get("profile") {
-        Some(Value::Object(_)) => counts.structured_profiles += 1,
+        Some(Value::Object(_)) => {
+            counts.structured_profiles += 1;
+            counts.profiles += 1;
+        }
         None => counts.miss("profile"),
         Some(_) => match strip(record.text("profile")?) {
             "" => counts.miss("profile"),
-            profile => return Ok(Texts::prompt(format!("{profile}\n{}", strip(prompt)))),
+            profile => {
+                counts.profiles += 1;
+                return Ok(Texts::prompt(format!("{profile}\n{}", strip(prompt))));
+            }
         },
     }
     Ok(Texts::prompt(prompt))

@@ -120,10 +120,10 @@ fn sentences(set: &SetResult, is_tuned: bool) -> Vec<Text> {
         let (metric, name) = (axes.metric, axes.metric.name());
         if let Some(consistency) = &axes.consistency {
             sentences.push(format!(
-                "Consistency of {name}: {} % agreement within a user, {} % by chance; {} users.",
+                "Consistency of {name}: {} % agreement within a user, {} % by chance; {}.",
                 cell::figure(metric, &consistency.agreement),
                 cell::percent(consistency.by_chance),
-                units::count(consistency.agreement.n)
+                units::counted(consistency.agreement.n, "user")
             ));
         }
         if let Some(fairness) = widest_gap(set, metric) {

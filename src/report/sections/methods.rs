@@ -126,9 +126,10 @@ fn printed(value: &Value) -> String {
 /// Steps, pairs and epochs; none without a summary of the training.
 fn steps(run: &Run) -> Option<String> {
     let training = run.summary.as_ref()?.training.as_ref()?;
-    let (steps, pairs) = (units::count(training.steps), units::count(training.pairs));
+    let steps = units::counted(training.steps, "step");
+    let pairs = units::counted(training.pairs, "pair");
     let recorded = of_recorded(training);
-    Some(format!("{steps} steps, {pairs} pairs{recorded}, {:.2} epochs", training.epochs))
+    Some(format!("{steps}, {pairs}{recorded}, {:.2} epochs", training.epochs))
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ pub fn section(id: String, set: &States<'_>, files: &SetFiles) -> Section {
     ];
     if newest.sources.len() > 1 {
         for (source, metrics) in &newest.sources {
-            let pairs = units::count(metrics.opa.n);
-            parts.push(Part::heading(format!("File {source}, {pairs} pairs")));
+            let pairs = units::counted(metrics.opa.n, "pair");
+            parts.push(Part::heading(format!("File {source}, {pairs}")));
             parts.push(figures(
                 set.before.and_then(|set| set.sources.get(source)),
                 set.after.and_then(|set| set.sources.get(source)),
@@ -51,15 +51,15 @@ fn counts(set: &SetResult) -> String {
     let unscored = match set.unscored_answers {
         0 => String::new(),
         n => format!(
-            " {} answers were cut down to no scored token and count as log-probability 0.",
-            units::count(n)
+            " {} cut down to no scored token: log-probability 0.",
+            units::counted(n, "answer")
         ),
     };
     format!(
-        "{} pairs in {} clusters (a user, or a pair without one); {} scored tokens in preferred answers, {} in the others.{unscored}",
-        units::count(set.n),
-        units::count(set.clusters),
-        units::count(set.chosen_tokens),
+        "{} in {} (a user, or a pair without one); {} in preferred answers, {} in the others.{unscored}",
+        units::counted(set.n, "pair"),
+        units::counted(set.clusters, "cluster"),
+        units::counted(set.chosen_tokens, "scored token"),
         units::count(set.rejected_tokens)
     )
 }

@@ -122,6 +122,7 @@ fn on_a_terminal_bars_fit_and_keep_their_times_when_they_end() {
         let last = lines.iter().rfind(|line| line.starts_with(title));
         let last = last.unwrap_or_else(|| panic!("no `{title}` in {shown}"));
         assert!(last.contains(" s") && !last.contains("ETA"), "{last}");
+        assert!(!last.ends_with(',') && shown.contains(&format!("{last}\r\n")), "{shown:?}");
         assert!(last.contains("6/6 steps, ") || last.contains(" pairs, "), "{last}");
     }
 }
