@@ -67,7 +67,13 @@ impl Run {
         for (state, evaluation) in STATES.into_iter().zip([&mut before, &mut after]) {
             *evaluation = Evaluation::read_if_there(&paths.evaluation(state))?;
         }
-        if steps.steps.is_empty() && before.is_none() && after.is_none() {
+        let summary = Summary::read(&paths.summary()).unwrap_or_else(|error| {
+            left_out.push(format!("{error:#}; it is left out"));
+            None
+        });
+        // A run that resumed after its last step has neither, and an adapter all the same.
+        let is_finished = summary.as_ref().is_some_and(|summary| summary.training.is_some());
+        if steps.steps.is_empty() && before.is_none() && after.is_none() && !is_finished {
             bail_input!(
                 "run `{}` has neither a step in `train.jsonl` nor an evaluation in `eval`: there is nothing to report",
                 folder.display()
@@ -87,10 +93,6 @@ impl Run {
             // A file that is not there is left out; one of other scores or answers is not believed.
             evaluation.check_present_files(&paths.evaluations())?;
         }
-        let summary = Summary::read(&paths.summary()).unwrap_or_else(|error| {
-            left_out.push(format!("{error:#}; it is left out"));
-            None
-        });
         let sets_of = |config: &toml::Table| config.get("eval")?.get("sets")?.as_array().cloned();
         let found = Found {
             is_evaluation,

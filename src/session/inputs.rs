@@ -91,6 +91,10 @@ impl Inputs {
             folder => Some(adapter::load(Path::new(folder), &base.shape, training, &Device::Cpu)?),
         };
 
+        let other_base = match config.lora.init_from.as_str() {
+            "" => None,
+            folder => adapter::other_base(Path::new(folder), &config.model.path),
+        };
         let mut reader = PairReader::new(&base, &config.data, verbosity);
         let (mut train, mut train_ids) = (Vec::new(), Vec::new());
         if training.is_some() {
@@ -107,6 +111,7 @@ impl Inputs {
             sets.push(EvalInputs { name, texts, pairs, metrics });
         }
         let PairReader { mut notes, files, unsaved, .. } = reader;
+        notes.extend(other_base);
         let encoder = encoder(config, &base.hub, &mut notes)?;
         let eos = if encoder.is_some() { base.eos_ids()? } else { Vec::new() };
         let Base { source: model, shape, tokenizer, tokenizer_files, hub, .. } = base;

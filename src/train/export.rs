@@ -32,10 +32,24 @@ pub(super) fn adapter(session: &Session<'_>, exported: &Adapter) -> Result<Strin
         atomic::write_folder(&path, &files)?;
         return Ok(sha256);
     }
+    // A copied or moved run has its embedded base model at another path, which is no damage.
+    let config = path.join(adapter::CONFIG_FILE);
+    if read::if_there(&config)?.is_some_and(|there| names_another_base(&there, &files[1].1)) {
+        atomic::write(&config, |out| Ok(out.write_all(&files[1].1)?))?;
+    }
     for (name, bytes) in atomic::warned_differences(&path, &files, session.options.verbosity)? {
         atomic::write(&path.join(name), |out| Ok(out.write_all(bytes)?))?;
     }
     Ok(sha256)
+}
+
+/// Whether two `adapter_config.json` differ in the path of the base model alone.
+fn names_another_base(there: &[u8], now: &[u8]) -> bool {
+    let [there, now] = [there, now].map(|bytes| {
+        let mut fields: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        Some((fields.as_object_mut()?.remove("base_model_name_or_path")?, fields))
+    });
+    there.zip(now).is_some_and(|(there, now)| there.1 == now.1 && there.0 != now.0)
 }
 
 /// Writes the model card and the configuration into the adapter folder.

@@ -93,7 +93,7 @@ const KNOWN: &[(&str, Known)] = &[
     ("qalora_group_size", Known::Any),
     ("revision", Known::Any),
     ("runtime_config", Known::Any),
-    ("task_type", Known::Any),
+    ("task_type", Known::OneOf(&[Only::Word("CAUSAL_LM")])),
 ];
 
 /// Initialisations after which an adapter is plain LoRA on the base as it is. PEFT takes the start of any other (PiSSA, OLoRA, CorDA) out
@@ -136,12 +136,21 @@ pub(super) fn read_config(fields: &Value, file: &str) -> Result<AdapterConfig> {
         .ok_or_else(|| wrong("r", "a positive whole number"))?;
     let alpha = field("lora_alpha")
         .and_then(Value::as_f64)
-        .filter(|a| a.is_finite() && *a > 0.0)
-        .ok_or_else(|| wrong("lora_alpha", "a number above 0"))?;
+        .filter(|alpha| (*alpha as f32).is_normal() && *alpha > 0.0)
+        .ok_or_else(|| wrong("lora_alpha", "a number above 0 that f32 can hold"))?;
     let use_rslora = field("use_rslora")
         .map_or(Some(false), Value::as_bool)
         .ok_or_else(|| wrong("use_rslora", "`true` or `false`"))?;
-    let modules = || wrong("target_modules", "a list of projections of a decoder layer");
+    let modules = || {
+        let error = wrong("target_modules", "a list of projections of a decoder layer");
+        match field("target_modules") {
+            Some(Value::String(_)) => error.hint(
+                "PEFT reads a text as a regular expression over the names of all modules: write the list of the projections \
+                 that the file of weights has, such as `[\"q_proj\", \"v_proj\"]`",
+            ),
+            _ => error,
+        }
+    };
     let named = field("target_modules").and_then(Value::as_array).ok_or_else(modules)?;
     let named: Vec<_> =
         named.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(modules)?;
@@ -271,8 +280,19 @@ mod tests {
             (json!({"r": 0}), "`r` must be"),
             (json!({"r": 65_537}), "`r` must be"),
             (json!({"lora_alpha": null}), "`lora_alpha` must be"),
-            (json!({"lora_alpha": 0}), "`lora_alpha` must be a number above 0, got `0`"),
-            (json!({"lora_alpha": -16}), "`lora_alpha` must be a number above 0, got `-16`"),
+            (
+                json!({"lora_alpha": 0}),
+                "`lora_alpha` must be a number above 0 that f32 can hold, got `0`",
+            ),
+            (json!({"lora_alpha": 1e300}), "f32 can hold, got `1e+300`"),
+            (
+                json!({"task_type": "SEQ_CLS"}),
+                "`task_type` must be `\"CAUSAL_LM\"` to be computed here, got `\"SEQ_CLS\"`",
+            ),
+            (
+                json!({"lora_alpha": -16}),
+                "`lora_alpha` must be a number above 0 that f32 can hold, got `-16`",
+            ),
             (json!({"target_modules": ["q_proj", "lm_head"]}), "target module `lm_head`"),
             (json!({"target_modules": []}), "`target_modules` must be"),
             (json!({"target_modules": "all-linear"}), "`target_modules` must be"),

@@ -1,5 +1,6 @@
 //! Adapter files in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
 
+mod base;
 mod config;
 mod tensors;
 
@@ -16,6 +17,7 @@ use crate::config::{LoraSection, Projection};
 use crate::console::interrupt;
 use crate::disk::{digest, json, pipe};
 use crate::error::InputError;
+pub use base::other_base;
 pub use config::config_json;
 use config::{AdapterConfig, read_config};
 pub use tensors::{Rank, from_safetensors, key, to_safetensors};

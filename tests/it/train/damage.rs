@@ -350,6 +350,25 @@ fn a_changed_file_of_the_embedded_model_is_named_and_written_again() {
     let place =
         Place::golden("tiny").set("train.max_steps", 1).set("model.path", "embedded:tiny/model");
     place.succeed(&COMMAND);
+    // A moved run has its base model at another path.
+    let at = serde_json::to_string(&place.path("run/base_model").canonicalize().unwrap()).unwrap();
+    change(
+        &place,
+        "run/adapter/adapter_config.json",
+        "base_model",
+        at.trim_matches('"'),
+        "/old/base_model",
+    );
+    assert_eq!(said(&place).matches("adapter_config.json").count(), 0);
+    change(
+        &place,
+        "run/adapter/adapter_config.json",
+        "base_model",
+        at.trim_matches('"'),
+        "/old/base_model",
+    );
+    change(&place, "run/adapter/adapter_config.json", "", "\"r\": ", "\"r\": 1");
+    assert!(said(&place).contains("run/adapter/adapter_config.json` has changed"));
     let whole = place.bytes("run/base_model/model.safetensors");
     assert_eq!(said(&place).matches("written again").count(), 0);
     let mut broken = whole.clone();

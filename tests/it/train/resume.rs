@@ -281,3 +281,14 @@ fn a_run_that_is_resumed_has_the_wall_time_of_all_its_processes() {
     assert!((5000.0..6000.0).contains(&all), "{all}");
     assert!(read("wall_time.json")["wall_time_s"].as_f64().unwrap() >= all);
 }
+
+#[test]
+fn a_run_resumed_after_its_last_step_without_a_set_is_reported() {
+    let place = Place::golden("tiny").set("train.max_steps", 2).set("train.checkpoint_every", 2);
+    place.succeed(&["--config", "config.toml", "-q"]);
+    let from = "run/checkpoints/step-000002";
+    place.succeed(&["--config", "config.toml", "--resume", from, "--output", "new", "-q"]);
+    let report = String::from_utf8(place.bytes("new/report.md")).unwrap();
+    assert!(report.contains("no record of steps 1, 2;"), "{report}");
+    assert!(place.path("new/adapter/adapter_model.safetensors").exists());
+}
