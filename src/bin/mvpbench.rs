@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{data, doctor, eval, generate, judge, merge, report, run, train};
+use mvpbench::cli::{data, doctor, eval, generate, judge, merge, parse, report, run, train};
 use mvpbench::error::bounded::Bounded;
 
 /// Ends the program where a file asks for too much memory.
@@ -31,7 +31,10 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let verb = Mvpbench::parse().verb;
+    let verb = match parse::<Mvpbench>() {
+        Ok(Mvpbench { verb }) => verb,
+        Err(status) => return status,
+    };
     run(|| match verb {
         Verb::Train(args) => train::train(args),
         Verb::Eval(args) => eval::eval(args),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use mvpbench::cli::{run, train};
+use mvpbench::cli::{parse, run, train};
 use mvpbench::error::bounded::Bounded;
 
 /// Ends the program where a file asks for too much memory.
@@ -19,6 +19,8 @@ struct Train {
 }
 
 fn main() -> ExitCode {
-    let args = Train::parse().args;
-    run(|| train::train(args))
+    match parse::<Train>() {
+        Ok(Train { args }) => run(|| train::train(args)),
+        Err(status) => status,
+    }
 }

@@ -69,7 +69,7 @@ pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
     let (before, after) = (evaluated.before.as_ref(), evaluated.after.as_ref());
     let shown = Table1::new(before, after).below(&evaluated.cautions).to_text();
     let dir = config.output.dir.display();
-    stdout::print(format!(
+    stdout::tell(format!(
         "{}\nfigures: {dir}/eval\nresults: {dir}/results.json\nreport:  {dir}/report.html\n{}",
         shown.text,
         shown.more()

@@ -396,7 +396,7 @@ fn print(evaluation: &PaaEvaluation, folder: &PaaFolder) -> Result<()> {
     for file in pages.files {
         writeln!(out, "report:  {}", file.display())?;
     }
-    stdout::print(out + &shown.more())
+    stdout::tell(out + &shown.more())
 }
 
 /// A judge whose limits are those of the whole command.

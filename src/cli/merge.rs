@@ -73,6 +73,7 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
     base.notes.iter().for_each(|note| verbosity.note(note));
     // Before the weights, so that a wrong adapter costs no download.
     adapter::load(adapter, &base.shape, None, &Device::Cpu)?;
+    adapter::other_base(adapter, &section.path).iter().for_each(|note| verbosity.note(note));
     if !args.force {
         held::refuse_merge(&section.path, &base.shape)?;
     }
@@ -116,5 +117,5 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
         )?;
     }
     writeln!(out, "model:  {}", output.display())?;
-    stdout::print(wrap(&out, COLUMNS, 8) + "\n")
+    stdout::tell(wrap(&out, COLUMNS, 8) + "\n")
 }

@@ -1,11 +1,13 @@
 //! The command line: what was typed, turned into what is used. One file per verb.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
+
+use clap::Parser;
 
 use crate::console::interrupt::{self, Interrupted};
 use crate::console::stderr::{self, Mark};
-use crate::console::stdout::Closed;
+use crate::console::stdout::{self, Closed, Unwritten};
 use crate::error::{InputError, printable};
 use crate::judge::chat::asker::Stopped;
 use crate::machine::threads;
@@ -29,6 +31,18 @@ pub fn run(verb: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     finish(threads::start().and_then(|()| verb()))
 }
 
+/// What was typed. An error is the exit status of a program that is over: after a mistake, after its help or its version, also
+/// where those cannot be printed.
+pub fn parse<T: Parser>() -> Result<T, ExitCode> {
+    T::try_parse().map_err(|error| {
+        if error.use_stderr() {
+            error.exit()
+        }
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        finish(stdout::outcome(printed))
+    })
+}
+
 /// Turns a verb's outcome into the exit status: 0 done, or the reader of the results has gone; 2 the user's input was
 /// wrong, 3 a limit such as `--max-requests` was reached, 130 after Ctrl-C, 143 after SIGTERM, 1 anything else.
 pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
@@ -46,9 +60,16 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
         return ExitCode::from(STOPPED);
     }
     stderr::say_as(Mark::Error, printable(&format!("{error:#}")));
+    let unwritten = error.is::<Unwritten>().then_some(
+        "what was to be printed is lost, files are kept: make room where standard output goes, or give another, and run \
+         the same command again; `mvpbench generate` keeps its answers with `--output FILE`",
+    );
     let (remedy, status) = match InputError::of(&error) {
         Some(input) => (input.remedy(), ExitCode::from(2)),
-        None => (system_refused(&error).or_else(|| out_of_memory(&error)), ExitCode::FAILURE),
+        None => {
+            let remedy = unwritten.or_else(|| system_refused(&error));
+            (remedy.or_else(|| out_of_memory(&error)), ExitCode::FAILURE)
+        }
     };
     if let Some(remedy) = remedy {
         stderr::say("");
@@ -128,8 +149,6 @@ fn out_of_memory(error: &anyhow::Error) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use anyhow::Context;
 
     use super::*;

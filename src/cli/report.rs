@@ -50,7 +50,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     for file in written.files {
         writeln!(out, "report: {}", file.display())?;
     }
-    stdout::print(out + &shown.more())
+    stdout::tell(out + &shown.more())
 }
 
 /// Refuses a run that is given twice, however its folder is spelled: its figures would count twice.

@@ -125,7 +125,7 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
         for file in &written.files {
             writeln!(out, "report:  {}", file.display())?;
         }
-        return stdout::print(out + &shown.more());
+        return stdout::tell(out + &shown.more());
     }
     let report = run(&config, &options)?;
 
@@ -143,7 +143,7 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     out += &more;
     let next = wrap::command(&next_command(&config_file, &args.set, &config), "next:    ".len());
     writeln!(out, "next:    {next}")?;
-    stdout::print(out)
+    stdout::tell(out)
 }
 
 /// Prints the text of a preset.

@@ -106,9 +106,12 @@ impl<T: Clone + Serialize + DeserializeOwned> Journal<T> {
     }
 }
 
-/// Opens or makes the journal at `path` for this process alone, until the file is closed.
+/// Opens or makes the journal at `path`, and its folder, for this process alone, until the file is closed.
 pub fn open_locked(path: &Path) -> Result<File> {
     let context = || format!("cannot open the journal `{}`", path.display());
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(context)?;
+    }
     let file = read::unblocked()
         .read(true)
         .write(true)

@@ -39,6 +39,29 @@ pub fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a path at which no file can be written: a folder, a pipe, a device, or a file in a folder that [`check`] refuses.
+pub fn check_file(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let refused = |found: &str, hint: String| {
+        let message = format!("`{shown}`: expected a file to write, found a {found}");
+        Err(InputError::new(message).hint(hint).into())
+    };
+    match path.metadata() {
+        Ok(found) if found.is_dir() => refused(
+            "folder",
+            format!("give a file in it, such as `{}`", path.join("answers.jsonl").display()),
+        ),
+        Ok(found) if !found.is_file() => {
+            refused("pipe or a device", "leave out `--output` and redirect with `>`".to_owned())
+        }
+        Ok(_) => Ok(()),
+        Err(_) => match path.parent() {
+            Some(folder) if folder != Path::new("") => check(folder),
+            _ => check(Path::new(".")),
+        },
+    }
+}
+
 /// Makes `folder` and removes it again with all above it that `there` did not hold: some file systems take no folder,
 /// such as `/proc`.
 fn make(folder: &Path, there: &Path) -> io::Result<()> {
@@ -79,6 +102,18 @@ mod tests {
         let error = check(&folder.path().join("file/run")).unwrap_err();
         assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("--output"));
         assert!(error.to_string().contains("file`: not a folder"), "{error}");
+        check_file(&folder.path().join("a/b")).unwrap();
+        check_file(&folder.path().join("file")).unwrap();
+        for (path, part) in [
+            (folder.path(), "found a folder"),
+            (&folder.path().join("file/b"), "not a folder"),
+            #[cfg(unix)]
+            (Path::new("/dev/null"), "found a pipe or a device"),
+        ] {
+            let error = check_file(path).unwrap_err();
+            let remedy = InputError::of(&error).unwrap().remedy();
+            assert!(error.to_string().contains(part) && remedy.is_some(), "{error}");
+        }
         let long = folder.path().join("n".repeat(300));
         assert!(check(&long.join("run")).unwrap_err().to_string().contains("too long"));
         if Path::new("/proc/self").exists() {

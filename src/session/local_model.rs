@@ -83,7 +83,11 @@ impl LocalModel {
         base.notes.iter().for_each(|note| verbosity.note(note));
         let eos = base.eos_ids()?;
         let adapter = match &choice.adapter {
-            Some(folder) => Some(adapter::load(folder, &base.shape, None, &Device::Cpu)?),
+            Some(folder) => {
+                let notes = adapter::other_base(folder, &choice.model);
+                notes.iter().for_each(|note| verbosity.note(note));
+                Some(adapter::load(folder, &base.shape, None, &Device::Cpu)?)
+            }
             None => None,
         };
         let dtype = machine::dtype(choice.dtype, &device)?;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::whole_number;
 use crate::console::stdout;
+use crate::console::units::s;
 use crate::data::split::{By, Rule, Side};
 use crate::disk::{atomic, digest, read};
 use crate::error::InputError;
@@ -106,14 +107,17 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
         let path = args.output.join(name);
         writeln!(
             out,
-            "{}: {records} records ({share:.1} %), {users} users, {countries} countries",
-            path.display()
+            "{}: {records} record{} ({share:.1} %), {users} user{}, {countries} {}",
+            path.display(),
+            s(records),
+            s(users),
+            if countries == 1 { "country" } else { "countries" }
         )?;
     }
     let both = sides.users_on_both();
     writeln!(out, "users on both sides: {both}")?;
     writeln!(out, "manifest: {}", args.output.join(MANIFEST).display())?;
-    stdout::print(out)
+    stdout::tell(out)
 }
 
 /// The files that `output` does not hold yet. A killed program leaves some of them; one with other content is refused.

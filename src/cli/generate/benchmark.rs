@@ -102,7 +102,7 @@ fn print(answering: &Answering<'_>, about: &AnswersAbout) -> Result<()> {
         writeln!(text, "cost:    USD {cost:.2}")?;
     }
     writeln!(text, "folder:  {}", answering.folder.path().display())?;
-    stdout::print(text)?;
+    stdout::tell(text)?;
     if *failed > 0 {
         let again = match answered_by.endpoint.is_empty() {
             true => "",

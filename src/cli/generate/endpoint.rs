@@ -45,7 +45,7 @@ struct Answer<'a> {
 
 pub(super) fn prompts(args: &GenerateArgs, asked: Asked<'_>, verbosity: Verbosity) -> Result<()> {
     let output = args.output.as_deref();
-    refuse_output(output)?;
+    refuse_output(output, args.prompts.as_deref())?;
     if output.is_none() && args.requests.is_limited() {
         return Err(InputError::new("a limit of requests or of the cost needs `--output`")
             .hint("add `--output FILE`: without it what was answered before the limit is lost")

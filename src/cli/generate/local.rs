@@ -33,7 +33,7 @@ pub(super) fn prompts(
 ) -> Result<()> {
     peak::keep_freed_memory();
     let output = args.output.as_deref();
-    refuse_output(output)?;
+    refuse_output(output, args.prompts.as_deref())?;
     let drawing = Drawing { max_new_tokens: args.max_new_tokens, sampling: sampling(args)? };
     let model = LocalModel::load(choice, verbosity)?;
     let prompts = read(args, &model.base, verbosity)?;

@@ -5,6 +5,7 @@ mod endpoint;
 mod local;
 
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -17,7 +18,7 @@ use crate::config::Dtype;
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
-use crate::disk::{atomic, read};
+use crate::disk::{atomic, read, writable};
 use crate::error::InputError;
 use crate::session::local_model::LocalChoice;
 
@@ -78,7 +79,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
     /// Most tokens of an answer
-    #[arg(long, value_name = "N", default_value_t = 256, allow_negative_numbers = true, value_parser = at_most(1 << 24))]
+    #[arg(long, value_name = "N", default_value_t = 256, allow_negative_numbers = true, value_parser = within(1..=1 << 24))]
     max_new_tokens: usize,
     /// Draw tokens from the model's distribution, its logits divided by T; 0: take the most probable token. By default 0, and an
     /// endpoint's own
@@ -88,7 +89,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = share)]
     top_p: Option<f64>,
     /// Draw from the K most probable tokens; 0: from all
-    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true, value_parser = at_most(1 << 24))]
+    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true, value_parser = within(0..=1 << 24))]
     top_k: usize,
     /// Seed of the draws; an answer depends on it and on the prompt's position, not on the batch. By default 0; an endpoint is told
     /// it where it is given
@@ -99,7 +100,7 @@ pub struct GenerateArgs {
     stop: Vec<String>,
     /// Answers to generate at once; by default 16 on the CPU and 64 on a GPU, fewer if memory is short. Changes speed
     /// and memory; on a GPU also answers in which two tokens are about equally probable
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_most(1 << 16))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = within(1..=1 << 16))]
     batch: Option<usize>,
     /// Number type of the weights; auto is bf16 on a GPU and f32 on the CPU. The CPU computes in f32 only
     #[arg(long, value_name = "DTYPE", value_parser = dtype_named(), default_value = "auto")]
@@ -157,13 +158,28 @@ fn choice(args: &GenerateArgs, model: &str) -> LocalChoice {
     }
 }
 
-/// Refuses an output that is there, unless its journal says that a killed program left it.
-fn refuse_output(output: Option<&Path>) -> Result<()> {
-    match output {
-        Some(output) if output.exists() && !journal_path(output).exists() => {
-            Err(already_exists(output).into())
+/// Refuses an output that cannot hold the answers, before anything is read.
+fn refuse_output(output: Option<&Path>, prompts: Option<&str>) -> Result<()> {
+    let Some(output) = output else {
+        if stdout::is_closed() {
+            return Err(InputError::new("standard output is closed, so the answers would be lost")
+                .hint("give a file with `--output`")
+                .into());
         }
-        _ => Ok(()),
+        return Ok(());
+    };
+    let path = output.canonicalize().ok();
+    if path.is_some() && prompts.and_then(|prompts| Path::new(prompts).canonicalize().ok()) == path
+    {
+        return Err(InputError::new(format!("`{}` is the file of the prompts", output.display()))
+            .hint("give another `--output`")
+            .into());
+    }
+    writable::check_file(output)?;
+    // A program killed after it has written the answers leaves them and its journal.
+    match path.is_some() && !journal_path(output).exists() {
+        true => Err(already_exists(output).into()),
+        false => Ok(()),
     }
 }
 
@@ -188,7 +204,7 @@ fn write_line(out: &mut Vec<u8>, answer: &impl serde::Serialize) -> Result<()> {
 
 fn already_exists(output: &Path) -> InputError {
     InputError::new(format!("`{}` already exists", output.display()))
-        .hint("remove it, or give another `--output`")
+        .hint("give another `--output`, or move the file away if it is not needed")
 }
 
 /// `FILE.journal`.
@@ -198,11 +214,14 @@ fn journal_path(output: &Path) -> PathBuf {
     name.into()
 }
 
-/// Parses a number up to `most`.
-fn at_most(most: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
+/// Parses a whole number in `range`.
+fn within(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> + Clone {
     move |text| match text.parse() {
-        Ok(number) if number <= most => Ok(number),
-        _ => Err(format!("expected a whole number from 0 to {most}, got `{text}`")),
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => {
+            let (least, most) = (range.start(), range.end());
+            Err(format!("expected a whole number from {least} to {most}, got `{text}`"))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Broken input: exit status 2, a message that names the place and the remedy, and nothing written.
 
 use crate::command::Place;
-use crate::golden::path;
+use crate::golden::{path, text};
 
 /// A configuration that works, to be broken by `--set`.
 fn place() -> Place {
@@ -389,7 +389,9 @@ fn options_of_generate_without_a_meaning_are_refused_with_what_was_expected() {
         ("--top-p", "-0.5", "must be above 0 and at most 1"),
         ("--top-k", "-1", "expected a whole number from 0 to 16777216, got `-1`"),
         ("--seed", "-1", "expected a whole number from 0"),
-        ("--batch", "-1", "expected a whole number from 0 to 65536"),
+        ("--batch", "-1", "expected a whole number from 1 to 65536"),
+        ("--batch", "0", "expected a whole number from 1 to 65536, got `0`"),
+        ("--max-new-tokens", "0", "expected a whole number from 1 to 16777216, got `0`"),
         ("--stop", "", "--stop <TEXT>"),
     ] {
         refused(&["--prompt", "a", option, value], &[part]);
@@ -450,4 +452,84 @@ fn patterns_keys_that_stand_twice_and_ids_beyond_the_vocabulary_are_refused() {
         &["--set", "model.path=other"],
         &["generation_config.json: `eos_token_id` must be"],
     );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_can_hold_no_answers_is_refused_in_the_right_words() {
+    let place = Place::new();
+    place.write("p.jsonl", "{\"prompt\": \"a\"}\n");
+    place.write("old.jsonl", "x");
+    place.write("runs/a", "x");
+    let model = ["generate", "--model", "embedded:tiny/model", "--max-new-tokens", "2", "-q"];
+    for (output, parts) in [
+        ("p.jsonl", ["`p.jsonl` is the file of the prompts", "hint: give another `--output`"]),
+        ("./p.jsonl", ["`./p.jsonl` is the file of the prompts", "hint: give another `--output`"]),
+        (
+            "runs",
+            ["`runs`: expected a file to write, found a folder", "such as `runs/answers.jsonl`"],
+        ),
+        ("/dev/full", ["`/dev/full`: expected a file to write", "hint: leave out `--output`"]),
+        ("old.jsonl", ["`old.jsonl` already exists", "hint: give another `--output`, or move"]),
+        ("old.jsonl/x", ["cannot be written", "hint: give another"]),
+    ] {
+        let more = ["--prompts", "p.jsonl", "--output", output];
+        let ended = place.mvpbench(&[&model[..], &more].concat()).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(2), "{output}: {said}");
+        assert!(parts.iter().all(|part| said.contains(part)), "{output}: {said}");
+        assert!(!said.contains("remove"), "{output}: {said}");
+    }
+    // A folder that is not there is made, as those of all other commands.
+    let more = ["--prompts", "p.jsonl", "--output", "new/folder/a.jsonl"];
+    assert!(place.mvpbench(&[&model[..], &more].concat()).status().unwrap().success());
+    assert_eq!(place.bytes("new/folder/a.jsonl").iter().filter(|byte| **byte == b'\n').count(), 1);
+}
+
+#[test]
+fn an_adapter_of_another_base_model_or_task_is_said_or_refused() {
+    let place = Place::new();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        place.write(
+            &format!("a/{file}"),
+            std::fs::read(path("adapters/tiny-nonzero").join(file)).unwrap(),
+        );
+    }
+    let model = text("models/tiny");
+    let arguments =
+        ["generate", "--model", &model, "--adapter", "a", "--prompt", "a", "--max-new-tokens", "1"];
+    let run = || {
+        let ended = place.mvpbench(&arguments).output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let (code, said) = run();
+    assert!(code == Some(0) && !said.contains("made for"), "{said}");
+    let config = String::from_utf8(place.bytes("a/adapter_config.json")).unwrap();
+    let change = |from: &str, to: &str| {
+        assert!(config.contains(from), "{config}");
+        place.write("a/adapter_config.json", config.replace(from, to))
+    };
+    change("\"base_model_name_or_path\": \"tiny\"", "\"base_model_name_or_path\": \"org/other\"");
+    let (code, said) = run();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("adapter `a`: made for the base model `org/other`, used on `"), "{said}");
+    change("\"CAUSAL_LM\"", "\"SEQ_CLS\"");
+    let (code, said) = run();
+    assert!(
+        code == Some(2) && said.contains("a/adapter_config.json: `task_type` must be"),
+        "{said}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_note_escapes_what_a_files_name_would_do_to_the_terminal() {
+    let place = Place::new();
+    let name = "p\u{1b}[31m.jsonl";
+    place.write(name, "{\"prompt\": \"a\", \"extra\": 1}\n");
+    let model = ["generate", "--model", "embedded:tiny/model", "--max-new-tokens", "1"];
+    let ended = place.mvpbench(&[&model[..], &["--prompts", name]].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(said.contains("p\\u{1b}[31m.jsonl: columns that are not read: `extra`"), "{said}");
+    assert!(!said.contains('\u{1b}'), "{said}");
 }

@@ -60,6 +60,46 @@ fn a_full_stderr_loses_lines_and_a_full_stdout_is_an_error() {
         assert_eq!(code, 1, "{arguments:?}: {said}");
         assert!(said.contains("error: cannot write to standard output: No space left"), "{said}");
     }
+    for (program, part) in [
+        (place.mvpbench(&generate()), "keeps its answers with `--output FILE`"),
+        (place.mvpbench(&["report", "run"]), "what was to be printed is lost, files are kept"),
+        (place.command(&["--help"]), "hint: "),
+        (place.mvpbench(&["generate", "--help"]), "hint: "),
+        (place.mvpbench(&["--version"]), "hint: "),
+    ] {
+        let (code, said) = status(&place, &program, ">/dev/full");
+        assert_eq!(code, 1, "{program:?}: {said}");
+        assert!(said.contains("error: cannot write to standard output: No space left"), "{said}");
+        assert!(said.contains(part) && !said.contains("finished work"), "{program:?}: {said}");
+    }
+}
+
+fn generate() -> [&'static str; 8] {
+    let model = ["generate", "--model", "embedded:tiny/model", "--prompt", "a", "-q"];
+    [model[0], model[1], model[2], model[3], model[4], model[5], "--max-new-tokens", "4"]
+}
+
+/// Rust opens the null device in the place of a closed standard output, so that nothing would fail.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_printed_alone_is_not_lost_in_a_closed_stdout_without_a_word() {
+    let place = place();
+    let stats = ["data", "stats", "--config", "config.toml"];
+    for (arguments, expected, part) in [
+        (&generate()[..], 2, "standard output is closed, so the answers would be lost"),
+        (&stats, 1, "cannot write to standard output: Bad file descriptor"),
+        (&["train", "--help"], 1, "cannot write to standard output: Bad file descriptor"),
+        (&["train", "--config", "config.toml", "-q"], 0, ""),
+        (&["report", "run"], 0, ""),
+    ] {
+        let (code, said) = status(&place, &place.mvpbench(arguments), ">&-");
+        assert_eq!(code, expected, "{arguments:?}: {said}");
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
+    for streams in [">/dev/null", "<&- >/dev/null", ">a.txt"] {
+        let (code, said) = status(&place, &place.mvpbench(&generate()), streams);
+        assert_eq!(code, 0, "{streams}: {said}");
+    }
 }
 
 #[test]
