@@ -25,8 +25,8 @@ enum Verb {
     Data(data::DataArgs),
     Merge(merge::MergeArgs),
     Doctor(doctor::DoctorArgs),
-    Generate(generate::GenerateArgs),
-    Judge(judge::JudgeArgs),
+    Generate(Box<generate::GenerateArgs>),
+    Judge(Box<judge::JudgeArgs>),
     Report(report::ReportArgs),
 }
 

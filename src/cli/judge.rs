@@ -14,6 +14,7 @@ use crate::cli::typed;
 use crate::config::Dtype;
 use crate::console::progress::Verbosity;
 use crate::console::{interrupt, stdout, units};
+use crate::data::benchmark::References;
 use crate::error::InputError;
 use crate::eval::paa::items::Benchmark;
 use crate::eval::paa::judging::Judging;
@@ -233,7 +234,7 @@ fn benchmark(args: &JudgeArgs, models: &[Answers], verbosity: Verbosity) -> Resu
             }
         }
     }
-    let benchmark = Benchmark::load(&names, verbosity)?;
+    let benchmark = Benchmark::load(&names, References::Keep, verbosity)?;
     for model in models {
         for file in &model.about.data {
             if !benchmark.files.iter().any(|read| read.sha256 == file.sha256) {

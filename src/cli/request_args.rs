@@ -173,7 +173,7 @@ pub fn estimate_lines(estimate: &Estimate, prices: Option<&Prices>, model: &str)
         }
         _ => writeln!(
             text,
-            "cost:     unknown, {} has no price of `{model}` here; a protocol sets it with {}",
+            "cost:     unknown: {} has no price of `{model}` here; a protocol sets it by {}",
             cost::TABLE,
             cost::how_to_set(model)
         )?,

@@ -44,11 +44,23 @@ pub struct Item {
     pub profile: BTreeMap<String, String>,
 }
 
+/// What is kept of the reference answers, most of the memory of a benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum References {
+    /// Both.
+    Keep,
+    /// Neither: both are empty.
+    Drop,
+}
+
 /// The items of some files, name and bytes each, and how many each has. Files of the same stem have sources with as many folders as
 /// tell them apart.
 ///
 /// Refuses a file that is named twice, and two records of a file with the same id: their answers could not be told apart.
-pub fn load_all<B: AsRef<[u8]>>(files: &[(String, B)]) -> Result<(Vec<Item>, Vec<usize>)> {
+pub fn load_all<B: AsRef<[u8]>>(
+    files: &[(String, B)],
+    references: References,
+) -> Result<(Vec<Item>, Vec<usize>)> {
     let names: Vec<&str> = files.iter().map(|(name, _)| &**name).collect();
     let (mut items, mut counts) = (Vec::new(), Vec::new());
     for (at, ((name, bytes), source)) in files.iter().zip(file::sources(&names)).enumerate() {
@@ -57,7 +69,7 @@ pub fn load_all<B: AsRef<[u8]>>(files: &[(String, B)]) -> Result<(Vec<Item>, Vec
                 .hint("give each file once")
                 .into());
         }
-        let found = of_file(bytes.as_ref(), name, &source)?;
+        let found = of_file(bytes.as_ref(), name, &source, references)?;
         let mut seen = HashSet::new();
         if let Some(item) = found.iter().find(|item| !seen.insert(&*item.id)) {
             let what = format!("{name}: two records have the id `{}`", shown(&item.id));
@@ -74,15 +86,19 @@ pub fn load_all<B: AsRef<[u8]>>(files: &[(String, B)]) -> Result<(Vec<Item>, Vec
 ///
 /// A record without `preference` has it from `stated_prefs`; one without either is refused, since there is nothing to judge by.
 pub fn load(bytes: &[u8], name: &str) -> Result<Vec<Item>> {
-    of_file(bytes, name, &file::stem(name))
+    of_file(bytes, name, &file::stem(name), References::Keep)
 }
 
-fn of_file(bytes: &[u8], name: &str, source: &str) -> Result<Vec<Item>> {
+fn of_file(bytes: &[u8], name: &str, source: &str, references: References) -> Result<Vec<Item>> {
     let bytes = file::json(bytes, name)?;
     let mut items = Vec::new();
     for (number, (line, json)) in file::elements(&bytes, name)?.into_iter().enumerate() {
         let record = Record::new(Place { file: name, line }, file::object(json, name, line)?);
-        items.push(item(&record, source, number + 1)?);
+        let mut item = item(&record, source, number + 1)?;
+        if references == References::Drop {
+            (item.preferred, item.rejected) = Default::default();
+        }
+        items.push(item);
     }
     Ok(items)
 }
@@ -153,7 +169,7 @@ mod tests {
         let of = |files: &[(&str, String)]| {
             let files: Vec<_> =
                 files.iter().map(|(name, text)| ((*name).to_owned(), text)).collect();
-            load_all(&files)
+            load_all(&files, References::Keep)
         };
         let (items, counts) =
             of(&[("a/test.json", record("1") + &record("2")), ("b/test.json", record("1"))])

@@ -13,7 +13,7 @@
 //! | `hostile` | 21 | 9 | every reader against damaged files |
 //! | `hub` | 15 | 9 | downloads from a hub on loopback |
 //! | `kernels` | 31 | 13 | every kernel's source on the CPU |
-//! | `paa` | 17 | 25 | preference alignment: answers of endpoints and local models, judged by the rule and by endpoints |
+//! | `paa` | 20 | 55 | preference alignment: answers of endpoints and local models, judged by the rule and by endpoints |
 //! | `report` | 9 | 10 | pages, in a browser too |
 //! | `rooms` | 4 | 0 | imports go down, in no circle |
 //! | `train` | 40 | 57 | TRL's trajectories, kills, signals, resuming, full disks |

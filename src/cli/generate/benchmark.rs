@@ -11,7 +11,7 @@ use crate::cli::request_args::{Way, estimate_lines, export_lines};
 use crate::cli::typed;
 use crate::console::progress::Verbosity;
 use crate::console::{stdout, units};
-use crate::error::InputError;
+use crate::data::benchmark::References;
 use crate::eval::paa::answering::Answering;
 use crate::eval::paa::items::Benchmark;
 use crate::eval::paa::local_chat::LocalChat;
@@ -38,8 +38,7 @@ pub(super) fn endpoint(args: &GenerateArgs, asked: Asked<'_>, verbosity: Verbosi
     let answering = answering(args, &protocol, &benchmark, verbosity)?;
     let requests = &args.requests;
     let endpoint = requests.endpoint(asked.endpoint, args.key_env.as_deref())?;
-    let seed = args.seed.map(i64::try_from).transpose();
-    let seed = seed.map_err(|_| InputError::new("`--seed` must be below 2^63 for an endpoint"))?;
+    let seed = super::endpoint::seed(args)?;
     let prices = Prices::set_by(&protocol, &args.config, asked.model);
     let settings = requests.settings(answering.parameters(asked.model, seed), prices);
     match requests.way() {
@@ -64,7 +63,7 @@ pub(super) fn endpoint(args: &GenerateArgs, asked: Asked<'_>, verbosity: Verbosi
 
 fn inputs(args: &GenerateArgs, verbosity: Verbosity) -> Result<(Protocol, Benchmark)> {
     let protocol = Protocol::load(&args.config)?;
-    Ok((protocol, Benchmark::load(&args.data, verbosity)?.questions_alone()))
+    Ok((protocol, Benchmark::load(&args.data, References::Drop, verbosity)?))
 }
 
 fn answering<'a>(

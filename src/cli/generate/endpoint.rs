@@ -54,7 +54,7 @@ pub(super) fn prompts(args: &GenerateArgs, asked: Asked<'_>, verbosity: Verbosit
     let prompts = read(args, verbosity)?;
     let items = items(&prompts);
     let endpoint = args.requests.endpoint(asked.endpoint, args.key_env.as_deref())?;
-    let settings = args.requests.settings(parameters(args, asked.model), None);
+    let settings = args.requests.settings(parameters(args, asked.model)?, None);
     match args.requests.way() {
         Way::Ask => {}
         Way::Estimate => {
@@ -116,20 +116,26 @@ fn line<'a>(prompt: &'a ChatPrompt, outcome: &'a Outcome) -> Answer<'a> {
     }
 }
 
-fn parameters(args: &GenerateArgs, model: &str) -> Parameters {
+/// The seed that an endpoint is told, which JSON's readers take as a signed number.
+pub(super) fn seed(args: &GenerateArgs) -> Result<Option<i64>> {
+    let seed = args.seed.map(i64::try_from).transpose();
+    Ok(seed.map_err(|_| InputError::new("`--seed` must be below 2^63 for an endpoint"))?)
+}
+
+fn parameters(args: &GenerateArgs, model: &str) -> Result<Parameters> {
     let mut extra = Map::new();
     if !args.stop.is_empty() {
         extra.insert("stop".to_owned(), json!(args.stop));
     }
-    Parameters {
+    Ok(Parameters {
         model: model.to_owned(),
         temperature: args.temperature.map(|temperature| temperature as f32),
         top_p: args.top_p.map(|top_p| top_p as f32),
         max_tokens: Some(args.max_new_tokens as u32), // at most 2^24
-        seed: args.seed.map(|seed| seed as i64),
+        seed: seed(args)?,
         schema: None,
         extra,
-    }
+    })
 }
 
 /// The request of each prompt. Equal prompts under one id are asked as often as they stand there.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::Result;
 
 use crate::console::progress::Verbosity;
-use crate::data::benchmark::{self, Item};
+use crate::data::benchmark::{self, Item, References};
 use crate::disk::digest;
 use crate::error::InputError;
 use crate::hub::Hub;
@@ -32,17 +32,8 @@ pub struct Answered<'a> {
 }
 
 impl Benchmark {
-    /// Without the reference answers, most of the memory, which stage 1 does not read.
-    #[must_use]
-    pub fn questions_alone(mut self) -> Self {
-        for item in &mut self.items {
-            (item.preferred, item.rejected) = Default::default();
-        }
-        self
-    }
-
-    /// Reads `paths`: files of the disk, of the hub (`hf://`) or of the binary (`embedded:`).
-    pub fn load(paths: &[String], verbosity: Verbosity) -> Result<Self> {
+    /// Reads `paths`: files of the disk, of the hub (`hf://`) or of the binary (`embedded:`). Stage 1 needs no reference answers.
+    pub fn load(paths: &[String], references: References, verbosity: Verbosity) -> Result<Self> {
         let hub = Hub::new(verbosity);
         let mut notes = Vec::new();
         let files: Vec<_> = paths
@@ -50,7 +41,7 @@ impl Benchmark {
             .map(|path| Ok((path.clone(), data_file::read(path, &hub, &mut notes)?)))
             .collect::<Result<_>>()?;
         notes.iter().for_each(|note| verbosity.note(note));
-        let (items, counts) = benchmark::load_all(&files)?;
+        let (items, counts) = benchmark::load_all(&files, references)?;
         let files = files.into_iter().zip(counts).map(|((name, bytes), n)| DataFile {
             name,
             sha256: digest::of_bytes(&bytes),

@@ -9,8 +9,9 @@ use async_openai::types::batches::BatchRequestInput;
 
 use crate::disk::{atomic, read};
 use crate::error::InputError;
-use crate::judge::chat::journal::{Journal, Line};
+use crate::judge::chat::journal::Journal;
 use crate::judge::chat::outcome::Outcome;
+use crate::judge::chat::result_line::Line;
 
 /// Largest file of requests.
 #[derive(Debug, Clone, Copy)]

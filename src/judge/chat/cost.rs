@@ -80,7 +80,7 @@ impl Prices {
 
 /// How a protocol sets the prices of `model`, in TOML.
 pub fn how_to_set(model: &str) -> String {
-    format!("`[prices.\"{model}\"]` with `input` and `output`, dollars for a million tokens")
+    format!("`[prices.\"{model}\"]`, `input` and `output` in dollars for a million tokens")
 }
 
 /// Tokens of `text`, estimated: four ASCII characters make one, any other character makes one.

@@ -2,7 +2,8 @@
 //!
 //! [`endpoint`] is whom to ask, with the [`secret`] key; [`request`] what is asked; `client` sends one try; `pool`
 //! many at once, as many as `concurrency` allows; `journal` keeps each [`outcome`]; [`cost`] counts tokens and
-//! dollars; [`batch`] writes and reads files of OpenAI's Batch form instead. [`asker`] is the door, [`settings`] say how far to go.
+//! dollars; [`batch`] writes and reads files of OpenAI's Batch form instead. [`asker`] is the door, [`settings`] say how far to go, and
+//! [`stopped`] that a limit was reached.
 
 pub mod asker;
 pub mod batch;
@@ -16,6 +17,7 @@ pub mod outcome;
 mod pool;
 pub mod request;
 pub mod response;
+mod result_line;
 pub mod secret;
 pub mod settings;
 pub mod stopped;

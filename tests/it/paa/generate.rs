@@ -58,6 +58,20 @@ fn a_local_model_answers_a_benchmark_and_the_same_command_changes_nothing() {
 }
 
 #[test]
+fn a_question_longer_than_the_context_has_no_answer_and_the_others_have_theirs() {
+    let place = place(3);
+    let long = benchmark(3).replacen("question 1?", &"a question that never ends ".repeat(200), 1);
+    place.write("test.jsonl", long);
+    let said = run(&place, &arguments("a", &[]), 0);
+    assert!(said.contains("3 items, 1 without an answer"), "{said}");
+    assert!(said.contains("warning: 1 items have no answer") && !said.contains("retry"), "{said}");
+    let answers = records(&place.path("a/answers.jsonl"));
+    let why = answers[1]["finish"].as_str().unwrap();
+    assert!(why.contains("conversation 2: expected") && why.contains("1024 tokens"), "{why}");
+    assert!(answers[1]["answer"].is_null() && answers[2]["answer"].is_string());
+}
+
+#[test]
 fn a_changed_benchmark_protocol_or_folder_is_refused_by_name() {
     let place = place(2);
     run(&place, &arguments("a", &[]), 0);
