@@ -67,7 +67,8 @@ impl Dots {
         let bottom = TOP + height * self.rows.len() as f64;
         let right = WIDTH - counts - 14.0;
         let x = Scale::new(SHARES[0], SHARES[1], [left, right]);
-        let mut body = ForestAxis::Shares.draw(&Area { left, right, top: TOP - 4.0, bottom }, &x);
+        let mut body =
+            ForestAxis::PlainShares.draw(&Area { left, right, top: TOP - 4.0, bottom }, &x);
         if let Some(null) = self.null {
             let place = x.at(100.0 * null);
             body += &line([place, TOP - 4.0], [place, bottom], "null");
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!((svg.matches(" mark\"").count(), svg.matches(" whisker\"").count()), (3, 2));
         assert_eq!(svg.matches("model2 before mark").count(), 1);
         assert_eq!(svg.matches("class=\"null\"").count(), 1);
+        assert!(!svg.contains("\"reference\""), "half is nothing special: {svg}");
         for part in [">Kenya<", ">1,234<", "<title>Kenya &lt;0.5&gt;</title>", ">n<"] {
             assert!(svg.contains(part), "`{part}` is not in {svg}");
         }

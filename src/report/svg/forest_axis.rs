@@ -17,6 +17,8 @@ const STEPS: i32 = 4;
 pub(super) enum ForestAxis {
     /// Shares; a dashed line is at 50 %, the chance of OPA and of a coin.
     Shares,
+    /// Shares of which half is nothing special.
+    PlainShares,
     /// Differences of shares up to `reach` either way; the dashed line is at 0.
     Differences {
         /// Half the width.
@@ -35,7 +37,7 @@ impl ForestAxis {
     /// Its ends.
     pub(super) fn ends(self) -> [f64; 2] {
         match self {
-            Self::Shares => SHARES,
+            Self::Shares | Self::PlainShares => SHARES,
             Self::Differences { reach } => [-reach, reach],
         }
     }
@@ -45,7 +47,7 @@ impl ForestAxis {
         // `+ 0.0` makes a negative zero a zero.
         let rounded = (1000.0 * share).round() / 10.0 + 0.0;
         match self {
-            Self::Shares => format!("{rounded:.1}"),
+            Self::Shares | Self::PlainShares => format!("{rounded:.1}"),
             Self::Differences { .. } => format!("{rounded:+.1}"),
         }
     }
@@ -56,7 +58,8 @@ impl ForestAxis {
         let mut axis = line([area.left, area.bottom], [area.right, area.bottom], "axis");
         for step in 0..=STEPS {
             let tick = low + (high - low) * f64::from(step) / f64::from(STEPS);
-            let class = if 2 * step == STEPS { "reference" } else { "grid" };
+            let class =
+                if 2 * step == STEPS && self != Self::PlainShares { "reference" } else { "grid" };
             let printed = match self {
                 Self::Differences { .. } if 2 * step != STEPS => format!("{tick:+}"),
                 _ => format!("{tick}"),

@@ -17,7 +17,7 @@ pub struct Coloured {
     pub country: usize,
     /// The share, in 0..=1.
     pub share: f64,
-    /// Whether there are too few answers for a figure, so that its outline alone is coloured.
+    /// Whether there are too few answers for a figure, so that it is faint with a dashed outline.
     pub is_small: bool,
     /// Shown where the pointer rests: country, value, n.
     pub title: String,

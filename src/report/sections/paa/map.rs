@@ -91,7 +91,7 @@ fn key() -> Part {
         name: format!("{} to {}", 10 * class, 10 * class + 10),
     };
     let others = [
-        ("scale5 small", "outline in the colour: too few for a figure, the plain share"),
+        ("scale5 small", "faint and dashed: too few for a figure, the plain share"),
         ("none", "no answers"),
     ];
     let others = others.map(|(class, name)| Symbol { svg: patch(class), name: name.into() });

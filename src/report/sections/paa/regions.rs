@@ -26,7 +26,8 @@ pub(super) fn section(evaluation: &PaaEvaluation) -> Section {
         let dots = shares::chart("Regions", &labelled, &names, null, reading);
         parts.push(Part::Charts([radar(&rows, &names), dots].into_iter().flatten().collect()));
         let cells = |row: &Row<'_>| {
-            let n = [units::count(row.n()), units::count(row.users()), cell::percent(row.mean())];
+            let mean = cell::or_none(row.has_figure().then(|| cell::percent(row.mean())));
+            let n = [units::count(row.n()), units::count(row.users()), mean];
             std::iter::once(row.label.to_owned()).chain(n).map(Text::from).collect()
         };
         let first = ["region", "n", "users", "mean (%)"];
@@ -139,5 +140,6 @@ mod tests {
         assert!(place("### East Asia: age") < place("### Eastern Europe: age"));
         assert!(html.contains("<summary>Eastern Europe: age"));
         place("| Marital status | Married | ");
+        place("| Oceania | 6 | 2 | - | - |");
     }
 }

@@ -8,18 +8,19 @@ use crate::report::sections::attributes::attribute_words;
 use crate::report::sections::paa::shares::{self, Row};
 use crate::report::stated::{COUNTRIES, GROUPS, PER_USER, StatedCountry, StatedGroup, fewest};
 use crate::report::table::Table;
+use crate::report::text::Text;
 use crate::report::world;
 
 /// Both tables, whatever the models are.
 pub(super) fn section(evaluation: &PaaEvaluation) -> Section {
     let parts = vec![
         Part::Table(countries(evaluation)),
-        Part::note(format!(
+        Part::note(Text::marked(&format!(
             "The paper's figures are from its text (arXiv 2509.08022), of the models and with the judges named there; it gives no number of answers. \
              Users: those of PRISM born in the country. At most {PER_USER} answers a user: six conversations, three questions each. Fewest: the \
              smallest number of answers whose share rounds to the stated one; the true number lies between. Ours are of all of our models, whatever \
              their names; `1 of 18` where there are too few for a figure.",
-        )),
+        ))),
         Part::heading("Groups within a region"),
         Part::Table(groups(evaluation)),
         Part::note(
@@ -45,7 +46,7 @@ fn countries(evaluation: &PaaEvaluation) -> Table {
         let is_same = |row: &&Row<'_>| {
             place.is_some() && world::find(row.label).map(|known| known.place) == place
         };
-        let own = rows.iter().find(is_same);
+        let own: Vec<&Row<'_>> = rows.iter().filter(is_same).collect();
         let [aligned, n] = fewest(percent, 1);
         let first = [
             country.to_owned(),
@@ -55,7 +56,7 @@ fn countries(evaluation: &PaaEvaluation) -> Table {
             units::count(PER_USER * users),
             units::count(users),
         ];
-        table.push(first.into_iter().chain(ours(evaluation, own)));
+        table.push(first.into_iter().chain(ours(evaluation, &own)));
     }
     table
 }
@@ -71,7 +72,7 @@ fn groups(evaluation: &PaaEvaluation) -> Table {
             .map(|model| model.result.groups_by_region.get(attribute))
             .collect();
         let rows = shares::rows(&breakdowns, region);
-        let own = rows.iter().find(|row| row.label == label);
+        let own: Vec<&Row<'_>> = rows.iter().filter(|row| row.label == label).collect();
         let [aligned, n] = fewest(percent, 2);
         let first = [
             region.to_owned(),
@@ -81,23 +82,21 @@ fn groups(evaluation: &PaaEvaluation) -> Table {
             format!("{percent:.2}"),
             format!("{aligned} of {n}"),
         ];
-        table.push(first.into_iter().chain(ours(evaluation, own)));
+        table.push(first.into_iter().chain(ours(evaluation, &own)));
     }
     table
 }
 
-/// A cell for each of our models: its share, else its count.
-fn ours<'a>(
-    evaluation: &'a PaaEvaluation,
-    row: Option<&'a Row<'a>>,
-) -> impl Iterator<Item = String> + 'a {
-    (0..evaluation.models.len()).map(move |model| {
-        let group: Option<&PaaGroup> = row.and_then(|row| row.groups[model]);
+/// A cell for each of our models: its share, else its count. `rows`: the group in every spelling that a model has.
+fn ours(evaluation: &PaaEvaluation, rows: &[&Row<'_>]) -> Vec<String> {
+    let cell = |model: usize| {
+        let group: Option<&PaaGroup> = rows.iter().find_map(|row| row.groups[model]);
         match group.and_then(|group| group.paa) {
             Some(figure) => cell::share(&figure),
             None => shares::count(group),
         }
-    })
+    };
+    (0..evaluation.models.len()).map(cell).collect()
 }
 
 #[cfg(test)]
