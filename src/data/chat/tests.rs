@@ -61,6 +61,37 @@ fn llama_2_chat_is_rendered_as_published() {
     assert!(llama.writes_bos(&prompt));
 }
 
+/// `tests/data/chat_templates` holds templates in the forms that families of models have, written for this project; the golden has what
+/// transformers 5.23 renders of each, null where it raises.
+#[test]
+fn whole_templates_of_ten_families_are_rendered_as_transformers_does() {
+    let golden: Value =
+        serde_json::from_str(include_str!("../../../tests/data/golden/chat_templates.json"))
+            .unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/chat_templates");
+    let families = golden["texts"].as_object().unwrap();
+    assert_eq!(families.len(), std::fs::read_dir(&folder).unwrap().count());
+    let mut wrong = Vec::new();
+    for (family, texts) in families {
+        let source = std::fs::read_to_string(folder.join(format!("{family}.jinja"))).unwrap();
+        let template = template(&source);
+        for (name, expected) in texts.as_object().unwrap() {
+            let mut others = golden["conversations"][name].as_object().unwrap().clone();
+            let messages = others.remove("messages").unwrap();
+            let tools = others.remove("tools").map(|tools| tools.as_array().unwrap().clone());
+            let variables = Variables { tools, others };
+            for (is_open, expected) in [false, true].into_iter().zip(expected.as_array().unwrap()) {
+                let text = template.render(messages.as_array().unwrap(), &variables, is_open);
+                let text = text.map_err(|error| error.to_string());
+                if text.as_ref().ok().map(String::as_str) != expected.as_str() {
+                    wrong.push(format!("{family}, {name}: {text:?}, expected {expected}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn a_block_on_a_line_of_its_own_leaves_no_line_behind() {
     let zephyr = template(
