@@ -110,7 +110,7 @@ fn item(record: &Record<'_>, stem: &str, number: usize) -> Result<Item> {
             .hint("preference alignment is judged on MVPBench records, which have question and profile apart")
             .into());
     }
-    let pair = format::draft(record, stem, number, &mut LoadCounts::default())?.pair;
+    let pair = format::draft::draft(record, stem, number, &mut LoadCounts::default())?.pair;
     let stated = || groups::preference(record);
     let preferences = match record.label(&["preference"])? {
         Some(preference) => preference,

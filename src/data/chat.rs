@@ -1,9 +1,12 @@
 //! Conversations as text, through the model's own `chat_template`: a Jinja template, rendered as transformers renders it.
 //!
-//! Long by the tests of what transformers' templates may do; the engine, tags and JSON have files of their own.
+//! `sources` finds the template of a model, `rewrite` gives it the operators of Python, `engine` compiles and bounds it.
 
+mod attributes;
+mod calls;
 mod engine;
 mod expressions;
+mod messages;
 mod operators;
 mod python_compare;
 mod python_filters;
@@ -14,34 +17,31 @@ mod python_strings;
 mod python_text;
 mod python_values;
 mod rewrite;
+mod signatures;
+mod sources;
 mod tags;
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde_json::{Map, Value, json};
 
+use self::messages::for_template;
+pub(super) use self::messages::message;
+use self::sources::DEFAULT;
+pub use self::sources::{ADDITIONAL_TEMPLATES, additional_templates};
 use super::tokenizer::Tokenizer;
 use crate::data::format::fields::shorten;
-use crate::disk::read;
 use crate::error::InputError;
 
 /// Longest text of one conversation, in bytes.
 const LONGEST_TEXT: usize = 64 << 20;
 
-/// Names in a list of templates: the one that transformers takes, and the one that it takes for a record with tools.
-const DEFAULT: &str = "default";
+/// The name in a list of templates that transformers takes for a record with tools.
 const FOR_TOOLS: &str = "tool_use";
-
-/// Folder of templates by name, beside `chat_template.jinja`.
-pub const ADDITIONAL_TEMPLATES: &str = "additional_chat_templates";
-
-/// Names under which a message holds the model's reasoning, the standard one first.
-const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// A model's chat template.
 ///
@@ -79,29 +79,10 @@ impl ChatTemplate {
         let config: Value = tokenizer_config
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .unwrap_or_default();
-        let in_config = format!("{name}/tokenizer_config.json: `chat_template`");
-        let one = |source: String| vec![(DEFAULT.to_owned(), source)];
-        let text = |file: &str, bytes: &[u8]| {
-            String::from_utf8(bytes.to_vec())
-                .map_err(|_| InputError::new(format!("{name}/{file}: expected UTF-8 text")))
-        };
-        let mut files = Vec::new();
-        if let Some(bytes) = jinja {
-            files.push((DEFAULT.to_owned(), text("chat_template.jinja", bytes)?));
-        }
-        for (file, bytes) in additional {
-            let title = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
-            files.retain(|(known, _)| *known != title);
-            files.push((title.into_owned(), text(file, bytes)?));
-        }
-        let (sources, name) = match (&files[..], &config["chat_template"]) {
-            ([_, ..], _) if additional.is_empty() => (files, format!("{name}/chat_template.jinja")),
-            ([_, ..], _) => {
-                (files, format!("{name}: chat_template.jinja and {ADDITIONAL_TEMPLATES}/"))
-            }
-            ([], Value::String(source)) => (one(source.clone()), in_config),
-            ([], Value::Array(list)) => (named(list, &in_config)?, in_config),
-            ([], _) => return Ok(None),
+        let Some((sources, name)) =
+            sources::found(jinja, additional, &config["chat_template"], name)?
+        else {
+            return Ok(None);
         };
         let mut template = Self::of_sources(sources, tokenizer, name)?;
         for key in ["unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] {
@@ -235,45 +216,6 @@ impl ChatTemplate {
     }
 }
 
-/// The templates in the folder `additional_chat_templates` of the model folder `model`, by name below it, in the order of the names.
-pub fn additional_templates(model: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut files = read::folder(&model.join(ADDITIONAL_TEMPLATES))?;
-    files.retain(|path| path.extension().is_some_and(|ending| ending == "jinja"));
-    files.sort();
-    let read = |path: &Path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let bytes =
-            read::bytes(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        Ok((format!("{ADDITIONAL_TEMPLATES}/{name}"), bytes))
-    };
-    files.iter().map(|path| read(path)).collect()
-}
-
-/// The templates of a list, each with its name.
-fn named(list: &[Value], place: &str) -> Result<Vec<(String, String)>> {
-    let one = |template: &Value| {
-        let text = |key: &str| template[key].as_str().map(str::to_owned);
-        text("name").zip(text("template")).ok_or_else(|| {
-            let message =
-                format!("{place}: a list with an element that has no texts `name` and `template`");
-            InputError::new(message).into()
-        })
-    };
-    list.iter().map(one).collect()
-}
-
-/// A message as transformers gives it to a template: without fields that are null, its reasoning under the names templates read.
-fn for_template(message: &Value) -> Value {
-    let Value::Object(fields) = message else { return message.clone() };
-    let set = || fields.iter().filter(|(_, value)| !value.is_null());
-    let reasoning = REASONING.iter().find_map(|name| fields.get(*name).filter(|v| !v.is_null()));
-    let mut seen = Map::new();
-    seen.extend(reasoning.map(|text| ("thinking".to_owned(), text.clone())));
-    seen.extend(set().map(|(name, value)| (name.clone(), value.clone())));
-    seen.extend(reasoning.map(|text| ("reasoning_content".to_owned(), text.clone())));
-    Value::Object(seen)
-}
-
 /// The output of a template, up to a limit.
 #[derive(Default)]
 struct Text {
@@ -294,11 +236,6 @@ impl Write for Text {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// One message.
-pub(super) fn message(role: &str, content: &str) -> Value {
-    json!({"role": role, "content": content})
 }
 
 #[cfg(test)]

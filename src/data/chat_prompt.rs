@@ -66,7 +66,7 @@ fn of_record(
     counts: &mut LoadCounts,
 ) -> Result<ChatPrompt> {
     let (id, texts) = if Layout::is_pair(record) {
-        format::draft(record, stem, number, counts)?.prompt()
+        format::draft::draft(record, stem, number, counts)?.prompt()
     } else {
         let id = record.label(&["id"])?.unwrap_or_else(|| format!("{stem}:{number}"));
         (id, format::prompt_alone(record)?)

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::pair::{LoadCounts, Loaded, Pair};
-pub use crate::data::format::Prompts;
+pub use crate::data::format::draft::Prompts;
 use crate::data::format::fields::{LONGEST_RECORD, Place, Record, kind, shorten};
 use crate::data::{format, parquet};
 use crate::disk::{digest, json};
@@ -83,7 +83,7 @@ fn read(
     let mut pairs = Vec::with_capacity(elements.len());
     for (place, (line, json)) in elements.into_iter().enumerate() {
         let record = Record::new(Place { file: name, line }, object(json, name, line)?);
-        let mut draft = format::draft(&record, source, place + 1, counts)?;
+        let mut draft = format::draft::draft(&record, source, place + 1, counts)?;
         for column in columns {
             let label = record.label(&[column])?;
             draft.pair.groups.extend(label.map(|label| (column.clone(), label.trim().to_owned())));
@@ -111,7 +111,7 @@ pub(super) fn owned(bytes: &[u8], name: &str) -> Result<Vec<Owned>> {
     let mut owned = Vec::new();
     for (place, (line, json)) in elements(&bytes, name)?.into_iter().enumerate() {
         let record = Record::new(Place { file: name, line }, object(json, name, line)?);
-        let mut pair = format::draft(&record, &stem, place + 1, &mut counts)?.pair;
+        let mut pair = format::draft::draft(&record, &stem, place + 1, &mut counts)?.pair;
         owned.push(Owned {
             place: record.place.to_string(),
             json: json.trim().to_owned(),

@@ -10,8 +10,9 @@ use super::tokenizer::Tokenizer;
 use crate::config::PromptFormat;
 use crate::data::chat::ChatTemplate;
 use crate::data::format::conversation::Conversation;
+use crate::data::format::draft::{Origin, Prompts, draft};
 use crate::data::format::fields::{Place, Record};
-use crate::data::format::{self, Layout, Origin, Prompts, Texts};
+use crate::data::format::{self, Layout, Texts};
 use crate::error::InputError;
 
 /// A prompt as text, and its place.
@@ -73,7 +74,7 @@ fn of_record(
 ) -> Result<Prompt> {
     let place = record.place.to_string();
     if Layout::is_pair(record) {
-        let draft = format::draft(record, stem, number, counts)?;
+        let draft = draft(record, stem, number, counts)?;
         let pair = draft.render(record, prompts, counts)?;
         return Ok(Prompt { id: pair.id, place, text: pair.prompt, markup: pair.markup });
     }

@@ -10,7 +10,7 @@ use crate::config::{DataSection, ModelSection, PromptFormat, TokenizerRules};
 use crate::console::progress::Verbosity;
 use crate::data::chat::{self, ChatTemplate};
 use crate::data::file;
-use crate::data::format::Prompts;
+use crate::data::format::draft::Prompts;
 use crate::data::pair::{Loaded, Pair};
 use crate::data::prompt::{self, LoadedPrompts};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};

@@ -7,7 +7,7 @@ use super::{GenerateArgs, give, journal_path, refuse_output, write_line};
 use crate::config::PromptFormat;
 use crate::console::interrupt::Interrupted;
 use crate::console::progress::Verbosity;
-use crate::data::format::Prompts;
+use crate::data::format::draft::Prompts;
 use crate::data::prompt::Prompt;
 use crate::error::InputError;
 use crate::machine::peak;

@@ -8,7 +8,7 @@ use minijinja::value::{Rest, Value, ValueOrKwargs};
 use minijinja::{AutoEscape, Environment, ErrorKind, State, machinery};
 
 use super::python_values::text;
-use super::{operators, python_filters, python_json, rewrite, tags};
+use super::{attributes, operators, python_filters, python_json, rewrite, tags};
 use crate::data::format::fields::shorten;
 use crate::error::InputError;
 use crate::error::bounded::bounded;
@@ -54,6 +54,7 @@ pub(super) fn environment() -> Result<Environment<'static>> {
     });
     environment.add_filter("tojson", python_json::filter);
     python_filters::add(&mut environment);
+    attributes::add(&mut environment);
     operators::add(&mut environment);
     environment.add_function(
         "raise_exception",

@@ -2,10 +2,38 @@
 
 use std::cmp::Ordering;
 
-use minijinja::Error;
 use minijinja::value::{Value, ValueKind};
+use minijinja::{Environment, Error};
 
 use super::python_values::{is_list, refused};
+
+/// The filter of each operator, the names of its tests, and whether it holds of equal values.
+const EQUALITIES: [(&str, &[&str], bool); 2] =
+    [("_eq", &["eq", "equalto", "=="], true), ("_ne", &["ne", "!="], false)];
+
+/// The same, with the orders of which it holds.
+const ORDERS: [(&str, &[&str], &[Ordering]); 4] = [
+    ("_lt", &["lt", "lessthan", "<"], &[Ordering::Less]),
+    ("_le", &["le", "<="], &[Ordering::Less, Ordering::Equal]),
+    ("_gt", &["gt", "greaterthan", ">"], &[Ordering::Greater]),
+    ("_ge", &["ge", ">="], &[Ordering::Greater, Ordering::Equal]),
+];
+
+/// Adds comparisons as filters, which stand for operators, and as tests.
+pub(super) fn add(environment: &mut Environment<'static>) {
+    for (filter, tests, wanted) in EQUALITIES {
+        let holds = move |left: &Value, right: &Value| equal(left, right) == wanted;
+        environment.add_filter(filter, holds);
+        tests.iter().for_each(|name| environment.add_test(*name, holds));
+    }
+    for (filter, tests, wanted) in ORDERS {
+        let holds = move |left: &Value, right: &Value| {
+            compare(left, right).map(|order| order.is_some_and(|order| wanted.contains(&order)))
+        };
+        environment.add_filter(filter, holds);
+        tests.iter().for_each(|name| environment.add_test(*name, holds));
+    }
+}
 
 /// A bool as the number it is in Python; any other value as it is.
 fn number(value: &Value) -> Value {

@@ -4,7 +4,7 @@ use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error};
 
 use super::operators;
-use super::python_compare::{compare, equal};
+use super::python_compare;
 use super::python_numbers;
 use super::python_order::{self, at_path};
 use super::python_text::{capitalize, lines};
@@ -15,6 +15,20 @@ use crate::data::format::fields::is_space;
 const FOREIGN_FILTERS: [&str; 8] =
     ["attr", "bool", "chain", "groupby", "lines", "pprint", "split", "zip"];
 const FOREIGN_TESTS: [&str; 3] = ["endingwith", "safe", "startingwith"];
+
+type OfText = fn(&Value) -> Result<String, Error>;
+
+/// Filters of a value's text alone.
+const TEXTS: [(&str, OfText); 8] = [
+    ("string", text),
+    ("upper", |value| text(value).map(|text| text.to_uppercase())),
+    ("lower", |value| text(value).map(|text| text.to_lowercase())),
+    ("capitalize", |value| text(value).map(|text| capitalize(&text))),
+    ("title", title),
+    ("escape", escape),
+    ("e", escape),
+    ("forceescape", escape),
+];
 
 /// Widest indentation, in characters.
 const WIDEST_INDENT: usize = 1000;
@@ -30,22 +44,13 @@ pub(super) fn add(environment: &mut Environment<'static>) {
             Err(refused(format!("`{name}()`, which is not known here")))
         });
     }
-    environment.add_filter("string", text);
-    environment.add_filter("upper", |value: &Value| text(value).map(|text| text.to_uppercase()));
-    environment.add_filter("lower", |value: &Value| text(value).map(|text| text.to_lowercase()));
-    environment.add_filter("capitalize", |value: &Value| text(value).map(|text| capitalize(&text)));
-    environment.add_filter("title", title);
+    TEXTS.iter().for_each(|(name, filter)| environment.add_filter(*name, *filter));
     environment.add_filter("trim", trim);
-    environment.add_filter("escape", escape);
-    environment.add_filter("e", escape);
-    environment.add_filter("forceescape", escape);
     environment.add_filter("replace", replace);
     environment.add_filter("join", join);
     environment.add_filter("indent", indent);
-    environment.add_filter("default", default);
-    environment.add_filter("d", default);
-    environment.add_filter("length", length);
-    environment.add_filter("count", length);
+    ["default", "d"].iter().for_each(|name| environment.add_filter(*name, default));
+    ["length", "count"].iter().for_each(|name| environment.add_filter(*name, length));
     environment.add_filter("first", |value: &Value| -> Result<Value, Error> {
         Ok(items(value)?.into_iter().next().unwrap_or(Value::UNDEFINED))
     });
@@ -58,6 +63,7 @@ pub(super) fn add(environment: &mut Environment<'static>) {
         let range = minijinja::functions::range(from, to, step)?;
         Ok::<_, Error>(Value::from_object(Odd::Range(items(&range)?)))
     });
+    python_compare::add(environment);
     python_order::add(environment);
     python_numbers::add(environment);
     tests(environment);
@@ -121,25 +127,6 @@ fn tests(environment: &mut Environment<'static>) {
         matches!(value.kind(), ValueKind::Plain | ValueKind::Undefined)
     });
     environment.add_test("in", operators::contains);
-    for name in ["eq", "equalto", "=="] {
-        environment.add_test(name, |left: &Value, right: &Value| equal(left, right));
-    }
-    for name in ["ne", "!="] {
-        environment.add_test(name, |left: &Value, right: &Value| !equal(left, right));
-    }
-    for (names, orders) in [
-        (["lt", "lessthan", "<"].as_slice(), [-1, -1]),
-        (&["le", "<="], [-1, 0]),
-        (&["gt", "greaterthan", ">"], [1, 1]),
-        (&["ge", ">="], [0, 1]),
-    ] {
-        for name in names {
-            environment.add_test(*name, move |left: &Value, right: &Value| {
-                compare(left, right)
-                    .map(|order| order.is_some_and(|order| orders.contains(&(order as i8))))
-            });
-        }
-    }
 }
 
 /// `title`: upper case where a word begins, which here is after white space or an opening bracket.

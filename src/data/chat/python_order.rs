@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use minijinja::value::{Kwargs, Tuple, Value, ValueKind};
 use minijinja::{Environment, Error};
 
-use super::operators::item;
+use super::attributes::item;
 use super::python_compare::{compare, equal};
 use super::python_values::{is_dict, items, refused};
 

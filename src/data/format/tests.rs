@@ -1,7 +1,10 @@
 //! Every layout held to every reader.
 
 use super::*;
+use crate::config::PromptFormat;
+use crate::data::format::draft::{Prompts, draft};
 use crate::data::format::fields::Place;
+use crate::data::pair::Pair;
 use crate::data::prompt;
 
 fn of(json: &str) -> Record<'_> {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use mvpbench::data::file;
-use mvpbench::data::format::{LAYOUTS, Prompts};
+use mvpbench::data::file::{self, Prompts};
+use mvpbench::data::format::LAYOUTS;
 use mvpbench::data::prompt;
 use mvpbench::data::split::{By, Rule};
 use mvpbench::data::tokenize::{Limits, tokenize};
