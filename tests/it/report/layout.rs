@@ -147,7 +147,8 @@ struct Sheet {
 fn printed(browser: &Path, pdftotext: &Path, place: &Place, html: &str) -> Vec<Sheet> {
     place.write("paper.html", html);
     let pdf = place.path("paper.pdf");
-    browse(browser, place, "paper.html", &[&format!("--print-to-pdf={}", pdf.display())]);
+    let print = format!("--print-to-pdf={}", pdf.display());
+    browse(browser, place, "paper.html", &["--no-pdf-header-footer", &print]);
     let output = Command::new(pdftotext).arg("-bbox").arg(&pdf).arg("-").output().unwrap();
     let boxes = String::from_utf8_lossy(&output.stdout);
     let number = |line: &str, name: &str| -> f64 {
