@@ -67,9 +67,7 @@ fn made() -> JudgedFolder {
         .collect();
     let differences = (0..MODELS.len()).flat_map(|i| (i + 1..MODELS.len()).map(move |j| (i, j)));
     let differences = differences
-        .filter_map(|(i, j)| {
-            models::difference((MODELS[i], &items[i]), (MODELS[j], &items[j]))
-        })
+        .filter_map(|(i, j)| models::difference((MODELS[i], &items[i]), (MODELS[j], &items[j])))
         .collect();
     let countries = models::countries(&results);
     let models = results.into_iter().map(|result| JudgedModel {
