@@ -17,8 +17,9 @@ import gguf
 import xllamacpp
 from safetensors.numpy import load_file
 
-# Roles and texts as they are, a line each: the model knows no template.
-TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
+# The texts of the messages, a blank line between two and a line break at the end, as `mvpbench generate` gives them to a model that
+# has no template.
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% if not loop.last %}\n\n{% endif %}{% endfor %}\n"
 
 
 def convert(folder: Path, path: Path) -> None:
