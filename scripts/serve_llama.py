@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 # The texts of the messages, a blank line between two and a line break at the end, as `mvpbench generate` gives them to a model that
 # has no template.
-TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% if not loop.last %}\n\n{% endif %}{% endfor %}\n"
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% if not loop.last %}{{ '\\n\\n' }}{% endif %}{% endfor %}{{ '\\n' }}"
 
 
 def convert(folder: Path, path: Path) -> None:

@@ -61,8 +61,8 @@ fn refuse_twice(runs: &[PathBuf]) -> Result<()> {
         let Ok(folder) = run.canonicalize() else { continue };
         if let Some((_, earlier)) = seen.iter().find(|(known, _)| *known == folder) {
             let message =
-                format!("`{}` and `{}` are the same run", earlier.display(), run.display());
-            return Err(InputError::new(message).hint("name each run once").into());
+                format!("`{}` and `{}` are the same folder", earlier.display(), run.display());
+            return Err(InputError::new(message).hint("name each folder once").into());
         }
         seen.push((folder, run));
     }

@@ -34,6 +34,11 @@ impl PaaFolder {
         Ok(lock)
     }
 
+    /// The folder of the tables as CSV.
+    pub fn tables(&self) -> PathBuf {
+        self.0.join("tables")
+    }
+
     /// The tokens of a local judge, while it judges.
     pub fn generations(&self) -> PathBuf {
         self.0.join("generations.jsonl")

@@ -135,9 +135,7 @@ impl Judging<'_> {
             files,
         };
         let evaluation = keep(evaluation, folder)?;
-        for (name, bytes) in paa::csvs(&evaluation) {
-            write_changed(&folder.file(&name), &bytes)?;
-        }
+        write_tables(&evaluation, &folder.tables())?;
         Ok(evaluation)
     }
 
@@ -237,6 +235,18 @@ fn write_verdicts<I: Iterator<Item = VerdictLine>>(
         })?;
     }
     Ok(sha256)
+}
+
+/// Writes every table as a CSV file, and removes those of earlier figures.
+fn write_tables(evaluation: &PaaEvaluation, folder: &Path) -> Result<()> {
+    let tables = paa::csvs(evaluation);
+    for path in read::folder(folder)? {
+        let is_current = tables.iter().any(|(name, _)| path.ends_with(name));
+        if !is_current && path.extension().is_some_and(|ending| ending == "csv") {
+            read::remove_if_there(&path)?;
+        }
+    }
+    tables.iter().try_for_each(|(name, bytes)| write_changed(&folder.join(name), bytes))
 }
 
 /// Writes a file, unless it holds `bytes` already.

@@ -422,8 +422,11 @@ fn input_that_cannot_be_gone_on_from_is_refused() {
             &["--prompt", "a", "--output", "there.jsonl"],
             &["`there.jsonl` already exists", "hint: "],
         ),
-        (&["--prompt", "a", "--max-new-tokens", "0"], &["`max_new_tokens`"]),
-        (&["--prompt", "a", "--batch", "0"], &["`batch`"]),
+        (
+            &["--prompt", "a", "--max-new-tokens", "0"],
+            &["--max-new-tokens", "a whole number from 1 to"],
+        ),
+        (&["--prompt", "a", "--batch", "0"], &["--batch", "a whole number from 1 to"]),
         (&["--prompt", "a", "--temperature=-1"], &["must be at least 0"]),
         (&["--prompt", "a", "--temperature", "1", "--top-p", "0"], &["must be above 0"]),
         (&["--prompt", "a", "--top-k", "3"], &["`--temperature`", "hint: "]),

@@ -410,7 +410,7 @@ fn what_cannot_be_read_is_refused_or_counted() {
     assert_refused(&place, &["one", "--output", "one/config.toml"], &["is a file", "hint: "]);
     assert_refused(&place, &["one", "nowhere", "--output", "x"], &["nowhere"]);
     let twice = ["one", "two", "./two/", "--output", "x"];
-    assert_refused(&place, &twice, &["`two` and `./two/` are the same run", "hint: "]);
+    assert_refused(&place, &twice, &["`two` and `./two/` are the same folder", "hint: "]);
     let report = place.bytes("two/report.html");
     for runs in [&["one"][..], &["one", "two"]] {
         let arguments = [runs, &["--output", "two"]].concat();

@@ -207,9 +207,11 @@ fn the_model_card_and_the_configuration_lie_beside_the_adapter() {
         serde_json::from_slice(&place.bytes("run/adapter/adapter_config.json")).unwrap();
     let base = config["base_model_name_or_path"].as_str().unwrap();
     assert!(page.contains(base), "`{base}` is not in\n{page}");
-    for part in
-        ["golden OPA", "| rank, alpha, dropout | 16, 32, 0.05 |", "PeftModel.from_pretrained"]
-    {
+    for part in [
+        "| tuned | golden |",
+        "| rank, alpha, dropout | 16, 32, 0.05 |",
+        "PeftModel.from_pretrained",
+    ] {
         assert!(page.contains(part), "`{part}` is not in\n{page}");
     }
     let toml = String::from_utf8(place.bytes("run/adapter/config.toml")).unwrap();

@@ -15,10 +15,8 @@ pub(super) fn section(evaluation: &PaaEvaluation) -> Section {
     let mut fairness = Table::new([
         "model",
         "by",
-        "groups",
         "gap",
         "shuffled, 95 %",
-        "p",
         "p adjusted",
         "best group",
         "best (%)",
@@ -42,10 +40,8 @@ pub(super) fn section(evaluation: &PaaEvaluation) -> Section {
             let figures = [
                 name.clone(),
                 attribute_title(&gap.attribute),
-                gap.groups.to_string(),
                 cell::share(&gap.gap),
                 cell::percent(gap.shuffled_gap),
-                p(gap.p_value),
                 p(gap.p_adjusted),
             ];
             let extremes = [&gap.best, &gap.worst].into_iter().flat_map(extreme);
@@ -65,7 +61,7 @@ pub(super) fn section(evaluation: &PaaEvaluation) -> Section {
         parts.push(Part::Table(fairness));
         parts.push(Part::note(
             "Gap: the best group's share less the worst's, in points, over the groups with a figure. Shuffled: 95 of 100 gaps lie below this when \
-             users are shuffled over the groups. p: how often chance alone gives such a gap; adjusted for the number of attributes (Holm, 1979).",
+             users are shuffled over the groups. p: how often chance alone gives such a gap, adjusted for the number of attributes (Holm, 1979).",
         ));
     } else if !parts.is_empty() {
         parts.push(Part::missing(
