@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use anyhow::Result;
 
 use crate::data::benchmark::Item;
+use crate::judge::chat;
 use crate::judge::chat::outcome::{Finish, Outcome};
 use crate::judge::chat::request::Items;
-use crate::judge::chat::{self, Asker};
 use crate::judge::protocol::{Kind, Protocol};
 use crate::judge::reply::{scores, yes_no};
 use crate::metrics::paa::{Scores, Verdict};
@@ -25,19 +25,14 @@ pub trait Replies {
         Vec::new()
     }
 
-    /// US dollars of all replies so far; none without prices.
-    fn paid(&self) -> Option<f64> {
-        None
-    }
-}
-
-impl Replies for Asker {
-    fn replies(&mut self, conversations: &dyn Items) -> Result<Vec<Outcome>> {
-        self.ask(conversations)
+    /// Digest of a local model; empty for another judge.
+    fn sha256(&self) -> String {
+        String::new()
     }
 
+    /// US dollars of all replies so far; 0 of a judge that costs nothing, none where its prices are not known.
     fn paid(&self) -> Option<f64> {
-        Asker::paid(self)
+        Some(0.0)
     }
 }
 
@@ -57,6 +52,8 @@ pub struct Said {
     pub verdict: Verdict,
     /// The scores it follows from; none of Yes and No.
     pub scores: Option<Scores>,
+    /// The value dimensions that the judge says it used.
+    pub dimensions: Vec<String>,
     /// The judge's reason, or why there is no verdict.
     pub reason: Option<String>,
 }
@@ -122,19 +119,31 @@ fn read(protocol: &Protocol, item: &Item, outcome: &Outcome) -> Said {
         Outcome::Answer(reply) => reply,
         Outcome::Failed(failure) => {
             let reason = Some(shortened(&failure.why));
-            return Said { verdict: Verdict::Failed, scores: None, reason };
+            return Said { verdict: Verdict::Failed, scores: None, dimensions: Vec::new(), reason };
         }
     };
+    let withheld = match &reply.finish {
+        Finish::Refusal => Some("the judge refused"),
+        Finish::ContentFilter => Some("withheld by the provider's filter"),
+        _ => None,
+    };
+    if let Some(why) = withheld {
+        // "No, I cannot help with that" is no verdict.
+        let reason = Some(shortened(&format!("{why}: {}", reply.text)));
+        return Said { verdict: Verdict::Unparsed, scores: None, dimensions: Vec::new(), reason };
+    }
     let verdict = &protocol.verdict;
     let found = match protocol.kind {
         Kind::YesNo => yes_no::read(&reply.text, &verdict.yes, &verdict.no).map(|is_yes| Said {
             verdict: if is_yes { Verdict::Yes } else { Verdict::No },
             scores: None,
+            dimensions: Vec::new(),
             reason: (reply.text.split_whitespace().count() > 1).then(|| shortened(&reply.text)),
         }),
         Kind::Scores => scores::read(&reply.text, protocol.first(&item.id)).map(|said| Said {
             verdict: verdict.thresholds.verdict(&said.scores),
             scores: Some(said.scores),
+            dimensions: said.dimensions,
             reason: (!said.reason.trim().is_empty()).then(|| shortened(&said.reason)),
         }),
     };
@@ -142,11 +151,15 @@ fn read(protocol: &Protocol, item: &Item, outcome: &Outcome) -> Said {
         let text = shortened(&reply.text);
         let reason = match &reply.finish {
             Finish::Length => format!("cut by the limit of tokens: {text}"),
-            Finish::ContentFilter => format!("withheld by the provider's filter: {text}"),
             _ if text.is_empty() => "an empty reply".to_owned(),
             _ => text,
         };
-        Said { verdict: Verdict::Unparsed, scores: None, reason: Some(reason) }
+        Said {
+            verdict: Verdict::Unparsed,
+            scores: None,
+            dimensions: Vec::new(),
+            reason: Some(reason),
+        }
     })
 }
 
@@ -212,6 +225,18 @@ mod tests {
         assert_eq!(verdicts, [Yes, No, Unparsed, Failed, Unparsed]);
         assert_eq!(scripted.asked[1], ["t/2", "t/3", "t/5"]);
         assert_eq!(said[4][0].reason.as_deref(), Some("Perhaps"));
+    }
+
+    #[test]
+    fn a_judge_that_refuses_or_is_filtered_has_said_nothing() {
+        let protocol = Protocol::load("paa-paper.toml").unwrap();
+        for finish in [Finish::Refusal, Finish::ContentFilter] {
+            let text = "No, I cannot assist with that.".into();
+            let reply = Outcome::Answer(Answer { text, finish, usage: None });
+            let said = read(&protocol, &item("1"), &reply);
+            assert_eq!(said.verdict, Verdict::Unparsed);
+            assert!(said.reason.unwrap().ends_with("assist with that."));
+        }
     }
 
     #[test]

@@ -2,17 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::Result;
-
-use crate::disk::writable;
-use crate::error::InputError;
 use crate::run_folder::answers::AnswersFolder;
 use crate::run_folder::paa::PaaFolder;
 use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
-
-/// What a folder of `mvpbench judge` holds.
-pub const VERDICTS: &str = "verdicts of judges";
 
 /// What the folder `path` holds, such as `a run`; none where it holds nothing of this program, or only reports.
 ///
@@ -26,22 +19,11 @@ pub fn of(path: &Path) -> Option<&'static str> {
     } else if paths.config(Purpose::Evaluation).exists() && has_results() {
         Some("an evaluation")
     } else if PaaFolder::of(path).figures().exists() {
-        Some(VERDICTS)
+        Some("verdicts of judges")
     } else if AnswersFolder::of(path).about().exists() {
         Some("answers to a benchmark")
     } else {
         None
-    }
-}
-
-/// Refuses an output folder that holds something else than `ours` or nothing, and one that cannot be written. Writes nothing.
-pub fn check(path: &Path, ours: &str) -> Result<()> {
-    writable::check(path)?;
-    match of(path).filter(|what| *what != ours) {
-        None => Ok(()),
-        Some(what) => Err(InputError::new(format!("`{}` holds {what}", path.display()))
-            .hint("give another folder with `--output`")
-            .into()),
     }
 }
 

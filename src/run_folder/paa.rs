@@ -5,7 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::disk::{atomic, digest};
+use crate::disk::{atomic, digest, read, writable};
+use crate::error::InputError;
+use crate::run_folder::LOCK_FILE;
+
+/// What the names of the files of verdicts, of replies and of tokens begin with.
+const VERDICTS: &str = "verdicts-";
+const JOURNAL: &str = "journal-";
+const GENERATIONS: &str = "generations-";
+/// The other names in the folder.
+const NAMES: [&str; 6] = ["paa.json", "tables", "report.html", "report.md", LOCK_FILE, "batch"];
 
 /// The paths of a folder of verdicts, which need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +36,27 @@ impl PaaFolder {
         &self.0
     }
 
-    /// Makes the folder if it is missing, and locks it for this process until the file is closed.
+    /// Refuses a folder that cannot be written, and one that holds anything else than verdicts and what belongs to them. Writes
+    /// nothing.
+    pub fn check(&self) -> Result<()> {
+        writable::check(&self.0)?;
+        let Some(other) = read::folder(&self.0)?.into_iter().find(|entry| !is_ours(entry)) else {
+            return Ok(());
+        };
+        let name = other.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let what = format!(
+            "output folder `{}` holds `{name}` and is no folder of verdicts",
+            self.0.display()
+        );
+        Err(InputError::new(what).hint("give another folder with `--output`").into())
+    }
+
+    /// Makes the folder if it is missing, and locks it for this process until the file is closed. Refuses what [`Self::check`] does.
     pub fn lock(&self) -> Result<File> {
+        self.check()?;
         let lock = super::lock(&self.0)?;
+        // Another program may have begun meanwhile.
+        self.check()?;
         atomic::sweep(&self.0)?;
         Ok(lock)
     }
@@ -39,20 +66,20 @@ impl PaaFolder {
         self.0.join("tables")
     }
 
-    /// The tokens of a local judge, while it judges.
-    pub fn generations(&self) -> PathBuf {
-        self.0.join("generations.jsonl")
+    /// The tokens of a local judge, while it answers the conversations whose names have this digest.
+    pub fn generations(&self, digest: &str) -> PathBuf {
+        self.0.join(format!("{GENERATIONS}{}.jsonl", &digest[..8]))
     }
 
     /// The journal of the replies of the judge `name` at `place`.
     pub fn journal(&self, name: &str, place: &str) -> PathBuf {
         let digest = digest::of_parts([name, place]);
-        self.0.join(format!("journal-{}-{}.jsonl", Self::plain(name), &digest[..8]))
+        self.0.join(format!("{JOURNAL}{}-{}.jsonl", Self::plain(name), &digest[..8]))
     }
 
     /// Name of the file of a model's verdicts.
     pub fn verdicts_name(model: &str) -> String {
-        format!("verdicts-{}.jsonl", Self::plain(model))
+        format!("{VERDICTS}{}.jsonl", Self::plain(model))
     }
 
     /// `name` with every character that not every file system takes as `_`.
@@ -65,6 +92,15 @@ impl PaaFolder {
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
+}
+
+/// Whether an entry of the folder may be this program's.
+fn is_ours(entry: &Path) -> bool {
+    let name = entry.file_name().unwrap_or_default().to_string_lossy();
+    let is_kind = |begin: &str| name.starts_with(begin) && name.contains(".jsonl");
+    NAMES.iter().any(|known| name == *known || atomic::is_partial_of(entry, known))
+        || [VERDICTS, JOURNAL, GENERATIONS].into_iter().any(is_kind)
+        || (name.starts_with('.') && [VERDICTS, JOURNAL].iter().any(|begin| name.contains(begin)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Stage 1: a model answers the questions of a benchmark into a folder, over an endpoint or on this machine.
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result};
 use chrono::Utc;
 
@@ -100,7 +102,7 @@ impl Answering<'_> {
         let mut asker = Asker::open(endpoint, settings, &self.folder.journal(), self.verbosity)?;
         let outcomes = ask(&mut asker, &requests)?;
         answered_by.served = asker.served();
-        self.write(&outcomes, answered_by, asker.spent(&requests)?)
+        self.write(&outcomes, answered_by, asker.spent(&requests, &mut HashSet::new())?)
     }
 
     /// Answers with a local model. A folder that is finished is left as it is.

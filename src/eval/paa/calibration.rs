@@ -1,14 +1,42 @@
 //! How often judges are right on reference answers, whose label is known.
 
+use std::collections::HashMap;
+
 use crate::data::benchmark::Item;
 use crate::judge::stage2::Task;
 use crate::metrics::paa::{Calibration, Verdict};
 
-/// The reference answers of `most` items, evenly spaced over all: each preferred answer, then its rejected one.
-pub fn tasks(items: &[Item], most: usize) -> Vec<Task<'_>> {
-    let count = most.min(items.len());
-    let chosen = (0..count).map(|at| &items[at * items.len() / count]);
+/// The reference answers of `most` of `items`: each preferred answer, then its rejected one.
+///
+/// Items of as many users as there are come first, evenly spaced over all, because the answers of one user are alike. An item whose
+/// reference answers are equal, or one of them blank, has no known label and is left out.
+pub fn tasks<'a>(items: impl Iterator<Item = &'a Item>, most: usize) -> Vec<Task<'a>> {
+    let mut of_user: HashMap<&str, usize> = HashMap::new();
+    let mut rounds: Vec<Vec<&Item>> = Vec::new();
+    for item in items {
+        let texts = [&item.preferred, &item.rejected].map(|text| text.trim());
+        if texts[0] == texts[1] || texts.contains(&"") {
+            continue;
+        }
+        let earlier = item.user.as_deref().map(|user| of_user.entry(user).or_default());
+        let round = earlier.map_or(0, |count| {
+            *count += 1;
+            *count - 1
+        });
+        if rounds.len() <= round {
+            rounds.resize(round + 1, Vec::new());
+        }
+        rounds[round].push(item);
+    }
+    let mut left = most;
+    let mut chosen = Vec::new();
+    for round in rounds {
+        let count = left.min(round.len());
+        chosen.extend((0..count).map(|at| round[at * round.len() / count]));
+        left -= count;
+    }
     chosen
+        .into_iter()
         .flat_map(|item| [&item.preferred, &item.rejected].map(|answer| Task { item, answer }))
         .collect()
 }
@@ -43,16 +71,23 @@ mod tests {
     }
 
     #[test]
-    fn the_items_are_spread_over_all() {
+    fn items_of_different_users_come_first_and_those_without_a_label_are_left_out() {
         let json = |id: usize| {
+            let rejected = if id == 4 { " w4".to_owned() } else { format!("l{id}") };
             format!(
-                r#"{{"id": {id}, "question": "q", "answer_w": "w{id}", "answer_l": "l", "preference": "High safety"}}"#
+                r#"{{"id": {id}, "question": "q", "answer_w": "w{id}", "answer_l": "{rejected}", "preference": "High safety", "user_id": "u{}"}}"#,
+                id / 3
             )
         };
-        let text: Vec<String> = (0..10).map(json).collect();
+        let text: Vec<String> = (0..12).map(json).collect();
         let items = crate::data::benchmark::load(text.join("\n").as_bytes(), "a.jsonl").unwrap();
-        let answers: Vec<_> = tasks(&items, 3).iter().map(|task| task.answer).collect();
-        assert_eq!(answers, ["w0", "l", "w3", "l", "w6", "l"]);
-        assert_eq!((tasks(&items, 99).len(), tasks(&items, 0).len()), (20, 0));
+        let answers =
+            |most| -> Vec<_> { tasks(items.iter(), most).iter().map(|task| task.answer).collect() };
+        assert_eq!(answers(2), ["w0", "l0", "w6", "l6"]);
+        assert_eq!(
+            answers(6),
+            ["w0", "l0", "w3", "l3", "w6", "l6", "w9", "l9", "w1", "l1", "w7", "l7"]
+        );
+        assert_eq!((answers(99).len(), answers(0).len()), (22, 0));
     }
 }

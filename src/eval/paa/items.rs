@@ -1,7 +1,5 @@
 //! The files of a benchmark -> its items, with the digests of the files; a model's answers -> each with its item.
 
-use std::collections::HashMap;
-
 use anyhow::Result;
 
 use crate::console::progress::Verbosity;
@@ -50,28 +48,43 @@ impl Benchmark {
         Ok(Self { items, files: files.collect() })
     }
 
-    /// The item of each answer. Refuses answers to other items: their record is missing, or asks another question.
+    /// The item of each answer: the record at its place in the file of the same content, whatever its name is now. Refuses answers
+    /// to other items.
     pub fn join<'a>(&'a self, answers: &'a Answers) -> Result<Vec<Answered<'a>>> {
-        let known: HashMap<_, _> =
-            self.items.iter().map(|item| ((&*item.source, &*item.id), item)).collect();
-        let of = |line: &'a AnswerLine| {
-            let refused = |what: &str| {
-                let message = format!(
-                    "answers `{}`: {what} `{}` of `{}`",
-                    answers.about.name, line.id, line.source
+        let about = &answers.about;
+        let refused = |what: String| {
+            InputError::new(format!("answers `{}`: {what}", about.name)).hint(
+                "judge the answers with the data that they were made from, with `--data` if it has moved or changed since",
+            )
+        };
+        let mut items = Vec::with_capacity(answers.lines.len());
+        for file in &about.data {
+            let (from, n) = self.place(&file.sha256).ok_or_else(|| {
+                refused(format!(
+                    "no file has the content of `{}` (sha256 {})",
+                    file.name, file.sha256
+                ))
+            })?;
+            items.extend(&self.items[from..from + n]);
+        }
+        if items.len() != answers.lines.len() {
+            let what = format!("{} answers to {} items", answers.lines.len(), items.len());
+            return Err(refused(what).into());
+        }
+        let row = |(item, line): (&'a Item, &'a AnswerLine)| {
+            if item.id != line.id || item.question != line.question {
+                return Err(
+                    refused(format!("`{}` is the answer to another record", line.id)).into()
                 );
-                InputError::new(message).hint(
-                    "judge the answers with the data that they were made from, with `--data` if it has moved",
-                )
-            };
-            let item = *known
-                .get(&(&*line.source, &*line.id))
-                .ok_or_else(|| refused("the data has no record"))?;
-            if item.question != line.question {
-                return Err(refused("another question is asked by record").into());
             }
             Ok(Answered { item, line })
         };
-        answers.lines.iter().map(of).collect()
+        items.into_iter().zip(&answers.lines).map(row).collect()
+    }
+
+    /// The first item of the file with this content, and how many it has.
+    fn place(&self, sha256: &str) -> Option<(usize, usize)> {
+        let at = self.files.iter().position(|file| file.sha256 == sha256)?;
+        Some((self.files[..at].iter().map(|file| file.n).sum(), self.files[at].n))
     }
 }

@@ -1,6 +1,6 @@
 //! Stage 2 for several models: answers and judges in, `paa.json`, a file of verdicts for each model and every table as CSV out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -54,6 +54,11 @@ impl<'a> Joined<'a> {
 }
 
 impl Judging<'_> {
+    /// Refuses answers to other items than those of the benchmark.
+    pub fn check(&self) -> Result<()> {
+        self.joined().map(drop)
+    }
+
     /// Asks for opinions on everything that [`Self::run`] asks one judge for, and drops them: for who only counts or collects.
     pub fn ask(&self, replies: &mut dyn Replies) -> Result<()> {
         stage2::judge(self.protocol, &self.calibration_tasks(), replies)?;
@@ -104,6 +109,8 @@ impl Judging<'_> {
                     self.minimum_n,
                 ),
                 answered_by: Some(about.answered_by.clone()),
+                answers_sha256: about.answers_sha256.clone(),
+                asked_sha256: about.protocol_sha256.clone(),
                 cut: about.cut,
                 verdicts: name,
             });
@@ -128,10 +135,12 @@ impl Judging<'_> {
             models: all,
             differences,
             countries: models::countries(&results),
+            // A sum that leaves one judge out is none.
             cost_usd: judges
                 .iter()
-                .filter_map(|judge| judge.replies.as_ref()?.paid())
-                .reduce(|a, b| a + b),
+                .filter_map(|judge| Some(judge.replies.as_ref()?.paid()))
+                .sum::<Option<f64>>()
+                .filter(|cost| *cost > 0.0),
             files,
         };
         let evaluation = keep(evaluation, folder)?;
@@ -145,7 +154,20 @@ impl Judging<'_> {
     }
 
     fn calibration_tasks(&self) -> Vec<Task<'_>> {
-        calibration::tasks(&self.benchmark.items, self.protocol.verdict.calibrate)
+        let answered: HashSet<&str> = self
+            .models
+            .iter()
+            .flat_map(|model| &model.about.data)
+            .map(|file| &*file.sha256)
+            .collect();
+        let mut items = &self.benchmark.items[..];
+        let mut asked = Vec::new();
+        for file in &self.benchmark.files {
+            let (own, rest) = items.split_at(file.n);
+            asked.extend(own.iter().filter(|_| answered.contains(&*file.sha256)));
+            items = rest;
+        }
+        calibration::tasks(asked.into_iter(), self.protocol.verdict.calibrate)
     }
 
     fn protocol_used(&self) -> Result<ProtocolUsed> {
@@ -171,6 +193,7 @@ impl Judging<'_> {
         JudgeUsed {
             name: judge.name.clone(),
             place: judge.place.clone(),
+            sha256: judge.replies.as_ref().map(|replies| replies.sha256()).unwrap_or_default(),
             served: judge.replies.as_ref().map(|replies| replies.served()).unwrap_or_default(),
             calibration: calibration::of(&known.verdicts_of(&judge.name)),
             unparsed: count(Verdict::Unparsed),
@@ -205,6 +228,7 @@ fn lines<'a>(
             answer: row.line.answer.clone().unwrap_or_default(),
             verdict: together(own),
             scores: single.and_then(|one| one.scores),
+            dimensions: single.map(|one| one.dimensions.clone()).unwrap_or_default(),
             judge: match judges {
                 [judge] => judge.name.clone(),
                 _ => "majority".to_owned(),

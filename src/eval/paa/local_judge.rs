@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::bail_input;
 use crate::console::progress::Verbosity;
+use crate::console::units;
 use crate::disk::{digest, read};
 use crate::error::InputError;
 use crate::eval::paa::local_chat::{ChatDrawing, LocalChat};
@@ -24,6 +25,8 @@ pub struct LocalJudge {
     /// Whether nothing is to be generated.
     is_recomputed: bool,
     verbosity: Verbosity,
+    /// Digest of the weights and the adapter.
+    sha256: String,
     /// What a reply depends on besides its conversation.
     key: String,
 }
@@ -49,6 +52,9 @@ impl LocalJudge {
         if let Some(name) = stage.extra.keys().next() {
             bail_input!("`judge.extra.{name}` is an endpoint's; a local model does not read it");
         }
+        if protocol.verdict.schema == Some(true) {
+            bail_input!("`verdict.schema` is an endpoint's; a local model does not read it");
+        }
         let drawing = ChatDrawing {
             temperature: stage.temperature,
             top_p: stage.top_p,
@@ -57,8 +63,9 @@ impl LocalJudge {
         };
         let chat = LocalChat::load(choice, verbosity)?;
         let model = chat.model();
-        let key = digest::of_parts([model.digest()?, model.dtype(), format!("{drawing:?}")]);
-        Ok(Self { chat, drawing, folder: folder.clone(), is_recomputed, verbosity, key })
+        let sha256 = model.digest()?;
+        let key = digest::of_parts([&*sha256, &model.dtype(), &format!("{drawing:?}")]);
+        Ok(Self { chat, drawing, folder: folder.clone(), is_recomputed, verbosity, sha256, key })
     }
 
     /// Opens the journal.
@@ -69,7 +76,10 @@ impl LocalJudge {
         let place =
             adapter.map_or_else(|| "local".to_owned(), |adapter| format!("local, {adapter}"));
         let path = self.folder.journal(&name, &self.key);
-        let journal = Journal::open(&path, self.verbosity)?;
+        let journal = match self.is_recomputed {
+            true => Journal::read(&path)?,
+            false => Journal::open(&path, self.verbosity)?,
+        };
         let replies: Box<dyn Replies> = Box::new(Opened { judge: self, journal });
         Ok(Judge { name, place, replies: Some(replies) })
     }
@@ -83,7 +93,18 @@ impl LocalJudge {
     }
 }
 
+/// The error where `--recompute` finds that `missing` of `all` replies were never given.
+pub fn not_kept(missing: usize, all: usize) -> InputError {
+    let (missing, all) = (units::count(missing), units::count(all));
+    InputError::new(format!("{missing} of {all} replies are not in the journal"))
+        .hint("run the command without `--recompute`: it asks for those alone")
+}
+
 impl Replies for Opened {
+    fn sha256(&self) -> String {
+        self.judge.sha256.clone()
+    }
+
     fn replies(&mut self, conversations: &dyn Items) -> Result<Vec<Outcome>> {
         let conversations = (0..conversations.count())
             .map(|place| Ok(conversations.at(place)?.into_owned()))
@@ -92,15 +113,12 @@ impl Replies for Opened {
         let ids: Vec<String> = conversations.iter().map(|one| judge.id(one)).collect();
         let missing = ids.iter().filter(|id| journal.get(id).is_none()).count();
         if missing > 0 && judge.is_recomputed {
-            let what = format!("{missing} of {} replies are not in the journal", ids.len());
-            return Err(InputError::new(what)
-                .hint("run the command without `--recompute`: it generates those alone")
-                .into());
+            return Err(not_kept(missing, ids.len()).into());
         }
+        let generations = judge.folder.generations(&digest::of_parts(&ids));
         if missing > 0 {
             // All of them, since a draw depends on the place among all.
             let chats: Vec<_> = conversations.iter().map(|one| one.messages.clone()).collect();
-            let generations = judge.folder.generations();
             let outcomes =
                 judge.chat.answer(&chats, &judge.drawing, &generations, judge.verbosity)?;
             for (id, outcome) in ids.iter().zip(outcomes) {
@@ -109,6 +127,9 @@ impl Replies for Opened {
                 }
             }
             journal.flush()?;
+        }
+        if !judge.is_recomputed {
+            // Also what a program left that was killed right here.
             read::remove_if_there(&generations)?;
         }
         let outcome = |id: &String| journal.get(id).cloned();

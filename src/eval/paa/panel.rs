@@ -31,7 +31,12 @@ impl Judge {
                 .iter()
                 .map(|task| {
                     let (verdict, reason) = rule::verdict(protocol.kind, task.item, task.answer);
-                    vec![Said { verdict, scores: None, reason: Some(reason) }]
+                    vec![Said {
+                        verdict,
+                        scores: None,
+                        dimensions: Vec::new(),
+                        reason: Some(reason),
+                    }]
                 })
                 .collect()),
         }
@@ -56,6 +61,7 @@ impl Opinions {
                 repetition,
                 verdict: said.verdict,
                 scores: said.scores,
+                dimensions: said.dimensions,
                 reason: said.reason,
             }));
         }

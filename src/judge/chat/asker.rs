@@ -100,29 +100,19 @@ impl Asker {
         self.journal.served().map(str::to_owned).collect()
     }
 
-    /// US dollars of the answers to `items` that the journal holds, by this command and those before it; none without prices.
-    pub fn spent(&self, items: &[Item]) -> Result<Option<f64>> {
+    /// US dollars of the answers to `items` that the journal holds, by this command and those before it; none without prices. Names
+    /// that are in `counted` cost nothing more; those of `items` are added to it.
+    pub fn spent(&self, items: &dyn Items, counted: &mut HashSet<String>) -> Result<Option<f64>> {
         let Some(prices) = &self.prices else { return Ok(None) };
-        let ids = self.ids(&items)?;
-        let (mut seen, mut spent) = (HashSet::new(), 0.0);
-        for (id, item) in ids.iter().zip(items) {
-            if let Some(Outcome::Answer(answer)) = self.journal.get(id)
-                && seen.insert(id)
+        let mut spent = 0.0;
+        for (place, id) in self.ids(items)?.into_iter().enumerate() {
+            if let Some(Outcome::Answer(answer)) = self.journal.get(&id)
+                && counted.insert(id)
             {
-                spent += prices.of_usage(cost::of_answer(answer, item));
+                spent += prices.of_usage(cost::of_answer(answer, items.at(place)?.as_ref()));
             }
         }
         Ok(Some(spent))
-    }
-
-    /// US dollars of all answers in the journal; none without prices, and where the endpoint counts no tokens.
-    pub fn paid(&self) -> Option<f64> {
-        let prices = self.prices.as_ref()?;
-        let paid = |outcome: &Outcome| match outcome {
-            Outcome::Answer(answer) => answer.usage.map(|usage| prices.of_usage(usage)),
-            Outcome::Failed(_) => Some(0.0),
-        };
-        self.journal.outcomes().map(paid).sum()
     }
 
     /// What was sent and spent by all calls of [`Self::ask`], after what [`Self::continue_from`] set.

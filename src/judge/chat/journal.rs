@@ -88,11 +88,6 @@ impl Journal {
         self.held.served.iter().map(String::as_str)
     }
 
-    /// What became of every request.
-    pub fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
-        self.held.outcomes.values()
-    }
-
     /// Appends what became of a request. An answer is never replaced.
     pub fn append(&mut self, custom_id: &str, outcome: Outcome, heard: &Heard) -> Result<()> {
         let request_id = &heard.request_id;

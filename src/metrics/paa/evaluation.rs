@@ -72,6 +72,9 @@ pub struct JudgeUsed {
     /// Where it is: a preset, a base URL, a model's folder; empty for the rule.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub place: String,
+    /// Digest of the weights and the adapter of a local model; empty for another judge.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
     /// The names under which the endpoint says it answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub served: Vec<String>,
@@ -123,6 +126,12 @@ pub struct JudgedModel {
     /// Who answered; none where the answers do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_by: Option<AnsweredBy>,
+    /// SHA-256 of the answers' file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub answers_sha256: String,
+    /// SHA-256 of the settings of stage 1 under which it answered.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub asked_sha256: String,
     /// Answers that the limit of tokens cut.
     pub cut: usize,
     /// The file of its verdicts, beside `paa.json`.

@@ -45,7 +45,7 @@ pub struct Judged {
     pub groups: BTreeMap<String, String>,
     /// The verdict of all judges together.
     pub verdict: Verdict,
-    /// The verdict of each judge and repetition, in one order for all items.
+    /// The verdict of each judge, or of each repetition of a single one, in one order for all items.
     pub opinions: Vec<Verdict>,
 }
 

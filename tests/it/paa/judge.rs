@@ -436,11 +436,7 @@ fn what_cannot_be_judged_is_refused_and_nothing_is_written() {
     );
     with(&["--judge", "rule", "--config", "paa.toml"], &["no such file", "`paa-paper.toml`"]);
     assert!(!place.path("paa/paa.json").exists());
-    refuse(
-        &place,
-        &["--output", "answers/poor", "--judge", "rule"],
-        &["holds answers to a benchmark"],
-    );
+    refuse(&place, &["--output", "answers/poor", "--judge", "rule"], &["is no folder of verdicts"]);
     let twice = place.mvpbench(&[
         "judge",
         "--answers",
@@ -458,7 +454,7 @@ fn what_cannot_be_judged_is_refused_and_nothing_is_written() {
     assert_eq!(said.status.code(), Some(2));
     let text = std::fs::read_to_string(place.path("test.jsonl")).unwrap();
     place.write("test.jsonl", text.replace("Question 3?", "Question three?"));
-    with(&["--judge", "rule"], &["with other content", "`--data`"]);
+    with(&["--judge", "rule"], &["no file has the content of `test.jsonl`", "`--data`"]);
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub fn of(evaluation: &PaaEvaluation) -> Vec<Text> {
         Some(judge) => all.extend(near_chance(judge)),
     }
     all.extend(itself(evaluation));
+    all.extend(asked_differently(evaluation));
+    all.extend(apart(evaluation));
     all.extend(evaluation.models.iter().filter_map(without_verdict));
     all
 }
@@ -60,6 +62,36 @@ fn near_chance(judge: &Calibration) -> Option<Text> {
             cell::percent(sensitivity),
             cell::percent(1.0 - specificity)
         ))
+    })
+}
+
+/// Models that did not get the same prompts under the same settings.
+fn asked_differently(evaluation: &PaaEvaluation) -> Option<Text> {
+    let of = |model: &JudgedModel| model.asked_sha256.clone();
+    let first = evaluation.models.first().map(of)?;
+    let others: Vec<&str> = evaluation
+        .models
+        .iter()
+        .filter(|model| of(model) != first)
+        .map(|model| &*model.result.name)
+        .collect();
+    (!others.is_empty()).then(|| {
+        let name = &evaluation.models[0].result.name;
+        format!(
+            "{} answered under other prompts or settings than {name}: they are not compared alike.",
+            others.join(", ")
+        )
+        .into()
+    })
+}
+
+/// Models without an item in common.
+fn apart(evaluation: &PaaEvaluation) -> Option<Text> {
+    let count = evaluation.models.len();
+    let pairs = count * count.saturating_sub(1) / 2;
+    let missing = pairs - evaluation.differences.len().min(pairs);
+    (missing > 0).then(|| {
+        format!("{missing} of {pairs} pairs of models have no judged item in common, so they have no difference, and their shares are of other items.").into()
     })
 }
 

@@ -70,7 +70,7 @@ fn record(line: &VerdictLine, letters: usize) -> Record {
     ];
     let verdict = said(line.verdict, line.scores.as_ref(), line.reason.as_deref());
     entries.push((line.judge.clone(), shown(&verdict)));
-    for Opinion { judge, repetition, verdict, scores, reason } in &line.opinions {
+    for Opinion { judge, repetition, verdict, scores, reason, dimensions: _ } in &line.opinions {
         let name = format!("{judge}, {}", repetition + 1);
         entries.push((name, shown(&said(*verdict, scores.as_ref(), reason.as_deref()))));
     }
@@ -121,6 +121,7 @@ mod tests {
             repetition: 1,
             verdict: Verdict::Unparsed,
             scores: None,
+            dimensions: Vec::new(),
             reason: Some("no JSON".into()),
         };
         line.opinions = vec![opinion];
