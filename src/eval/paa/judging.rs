@@ -1,22 +1,20 @@
 //! Stage 2 for several models: answers and judges in, `paa.json`, a file of verdicts for each model and every table as CSV out.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use chrono::Utc;
 
 use crate::console::progress::Verbosity;
-use crate::disk::digest::{self, Hasher};
-use crate::disk::{atomic, json_lines, read};
-use crate::eval::paa::calibration;
-use crate::eval::paa::items::{Answered, Benchmark};
-use crate::eval::paa::panel::{Judge, Opinions, together};
+use crate::eval::paa::items::Benchmark;
+use crate::eval::paa::joined::{Joined, lines};
+use crate::eval::paa::panel::{Judge, Opinions};
+use crate::eval::paa::{calibration, files};
 use crate::judge::protocol::{Kind, Protocol};
 use crate::judge::stage2::{self, Replies, Task};
 use crate::metrics::paa::evaluation::{JudgeUsed, JudgedModel, PaaEvaluation, ProtocolUsed};
-use crate::metrics::paa::{Judged, ModelResult, Opinion, Verdict, VerdictLine, models};
-use crate::report::sections::paa;
+use crate::metrics::paa::models::{self, PaaDifference};
+use crate::metrics::paa::{Judged, ModelResult, Verdict};
 use crate::run_folder::answers::Answers;
 use crate::run_folder::paa::PaaFolder;
 
@@ -36,21 +34,6 @@ pub struct Judging<'a> {
     pub command: &'a str,
     /// What to print.
     pub verbosity: Verbosity,
-}
-
-/// One model's answers with their items.
-struct Joined<'a> {
-    answers: &'a Answers,
-    rows: Vec<Answered<'a>>,
-}
-
-impl<'a> Joined<'a> {
-    /// The answers to judge: those that there are.
-    fn tasks(&self) -> Vec<Task<'a>> {
-        let task =
-            |row: &Answered<'a>| Some(Task { item: row.item, answer: row.line.answer.as_deref()? });
-        self.rows.iter().filter_map(task).collect()
-    }
 }
 
 impl Judging<'_> {
@@ -73,56 +56,32 @@ impl Judging<'_> {
     /// Files whose content stays the same are not written again.
     pub fn run(&self, judges: &mut [Judge], folder: &PaaFolder) -> Result<PaaEvaluation> {
         let joined = self.joined()?;
-        let known = self.calibration_tasks();
-        let mut of_known = Opinions::none(known.len());
-        let mut of_models: Vec<_> =
-            joined.iter().map(|joined| Opinions::none(joined.tasks().len())).collect();
-        for judge in &mut *judges {
-            self.verbosity.note(format!("judge {}: {} reference answers", judge.name, known.len()));
-            let said = judge.judge(self.protocol, &known)?;
-            of_known.add(&judge.name, said);
-            for (joined, opinions) in joined.iter().zip(&mut of_models) {
-                let tasks = joined.tasks();
-                let name = &joined.answers.about.name;
-                self.verbosity.note(format!(
-                    "judge {}: {} answers of {name}",
-                    judge.name,
-                    tasks.len()
-                ));
-                let said = judge.judge(self.protocol, &tasks)?;
-                opinions.add(&judge.name, said);
-            }
-        }
+        let (of_known, of_models) = self.opinions(&joined, judges)?;
         let calibration = calibration::of(&of_known.verdicts());
         let (mut all, mut judged, mut files) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (joined, opinions) in joined.iter().zip(&of_models) {
-            let name = PaaFolder::verdicts_name(&joined.answers.about.name);
-            let lines = || lines(joined, opinions, judges);
-            files.insert(name.clone(), write_verdicts(&folder.file(&name), lines)?);
-            let items: Vec<Judged> = lines().map(|line| Judged::from(&line)).collect();
             let about = &joined.answers.about;
+            let verdicts = PaaFolder::verdicts_name(&about.name);
+            let lines = || lines(joined, opinions, judges);
+            let sha256 = files::write_verdicts(&folder.file(&verdicts), lines)?;
+            files.insert(verdicts.clone(), sha256);
+            let items: Vec<Judged> = lines().map(|line| Judged::from(&line)).collect();
+            let calibration = calibration.as_ref();
             all.push(JudgedModel {
-                result: ModelResult::measure(
-                    &about.name,
-                    &items,
-                    calibration.as_ref(),
-                    self.minimum_n,
-                ),
+                result: ModelResult::measure(&about.name, &items, calibration, self.minimum_n),
                 answered_by: Some(about.answered_by.clone()),
                 answers_sha256: about.answers_sha256.clone(),
                 asked_sha256: about.protocol_sha256.clone(),
                 cut: about.cut,
-                verdicts: name,
+                verdicts,
             });
             judged.push(items);
         }
-        let pairs =
-            (0..all.len()).flat_map(|one| (one + 1..all.len()).map(move |other| (one, other)));
-        let of = |at: usize| (&*all[at].result.name, &judged[at][..]);
-        let differences =
-            pairs.filter_map(|(one, other)| models::difference(of(one), of(other))).collect();
-        let results: Vec<ModelResult> = all.iter().map(|model| model.result.clone()).collect();
         let used = judges.iter().map(|judge| self.used(judge, &of_known, &of_models)).collect();
+        // A sum that leaves one judge out is none.
+        let paid: Option<f64> =
+            judges.iter().filter_map(|judge| Some(judge.replies.as_ref()?.paid())).sum();
+        let results: Vec<ModelResult> = all.iter().map(|model| model.result.clone()).collect();
         let evaluation = PaaEvaluation {
             version: format!("{}, commit {}", env!("CARGO_PKG_VERSION"), env!("MVPBENCH_COMMIT")),
             command: self.command.to_owned(),
@@ -132,20 +91,43 @@ impl Judging<'_> {
             data: self.benchmark.files.clone(),
             minimum_n: self.minimum_n,
             calibration,
+            differences: differences(&all, &judged),
             models: all,
-            differences,
             countries: models::countries(&results),
-            // A sum that leaves one judge out is none.
-            cost_usd: judges
-                .iter()
-                .filter_map(|judge| Some(judge.replies.as_ref()?.paid()))
-                .sum::<Option<f64>>()
-                .filter(|cost| *cost > 0.0),
+            cost_usd: paid.filter(|cost| *cost > 0.0),
             files,
         };
-        let evaluation = keep(evaluation, folder)?;
-        write_tables(&evaluation, &folder.tables())?;
+        let evaluation = files::keep(evaluation, folder)?;
+        files::write_tables(&evaluation, &folder.tables())?;
         Ok(evaluation)
+    }
+
+    /// What every judge says of the reference answers and of each model's answers.
+    fn opinions(
+        &self,
+        models: &[Joined<'_>],
+        judges: &mut [Judge],
+    ) -> Result<(Opinions, Vec<Opinions>)> {
+        let known = self.calibration_tasks();
+        let mut of_known = Opinions::none(known.len());
+        let mut of_models: Vec<_> =
+            models.iter().map(|model| Opinions::none(model.tasks().len())).collect();
+        for judge in judges {
+            self.verbosity.note(format!("judge {}: {} reference answers", judge.name, known.len()));
+            let said = judge.judge(self.protocol, &known)?;
+            of_known.add(&judge.name, said);
+            for (model, opinions) in models.iter().zip(&mut of_models) {
+                let (tasks, name) = (model.tasks(), &model.answers.about.name);
+                self.verbosity.note(format!(
+                    "judge {}: {} answers of {name}",
+                    judge.name,
+                    tasks.len()
+                ));
+                let said = judge.judge(self.protocol, &tasks)?;
+                opinions.add(&judge.name, said);
+            }
+        }
+        Ok((of_known, of_models))
     }
 
     fn joined(&self) -> Result<Vec<Joined<'_>>> {
@@ -202,99 +184,11 @@ impl Judging<'_> {
     }
 }
 
-/// A line for each answer, in the order of the answers.
-fn lines<'a>(
-    joined: &'a Joined<'_>,
-    opinions: &'a Opinions,
-    judges: &'a [Judge],
-) -> impl Iterator<Item = VerdictLine> + 'a {
-    let mut said = opinions.each();
-    let line = move |row: &Answered<'_>| {
-        let own: &[Opinion] = match row.line.answer {
-            Some(_) => said.next().unwrap_or_default(),
-            None => &[],
-        };
-        let single = match own {
-            [one] => Some(one),
-            _ => None,
-        };
-        VerdictLine {
-            id: row.item.id.clone(),
-            user: row.item.user.clone(),
-            country: row.item.groups.get("country").cloned(),
-            source: row.item.source.clone(),
-            groups: row.item.groups.clone(),
-            question: row.item.question.clone(),
-            answer: row.line.answer.clone().unwrap_or_default(),
-            verdict: together(own),
-            scores: single.and_then(|one| one.scores),
-            dimensions: single.map(|one| one.dimensions.clone()).unwrap_or_default(),
-            judge: match judges {
-                [judge] => judge.name.clone(),
-                _ => "majority".to_owned(),
-            },
-            reason: match row.line.answer {
-                None => Some(format!("no answer: {}", row.line.finish)),
-                Some(_) => single.and_then(|one| one.reason.clone()),
-            },
-            opinions: if own.len() > 1 { own.to_vec() } else { Vec::new() },
-        }
-    };
-    joined.rows.iter().map(line)
-}
-
-/// Writes the lines, unless the file holds them already. Returns its SHA-256.
-fn write_verdicts<I: Iterator<Item = VerdictLine>>(
-    path: &Path,
-    lines: impl Fn() -> I,
-) -> Result<String> {
-    let mut hasher = Hasher::default();
-    for line in lines() {
-        hasher.update(&json_lines::line(&line)?);
-    }
-    let sha256 = hasher.finish();
-    if !(read::is_there(path)? && digest::of_large_file(path)? == sha256) {
-        atomic::write(path, |out| {
-            lines().try_for_each(|line| Ok(out.write_all(&json_lines::line(&line)?)?))
-        })?;
-    }
-    Ok(sha256)
-}
-
-/// Writes every table as a CSV file, and removes those of earlier figures.
-fn write_tables(evaluation: &PaaEvaluation, folder: &Path) -> Result<()> {
-    let tables = paa::csvs(evaluation);
-    for path in read::folder(folder)? {
-        let is_current = tables.iter().any(|(name, _)| path.ends_with(name));
-        if !is_current && path.extension().is_some_and(|ending| ending == "csv") {
-            read::remove_if_there(&path)?;
-        }
-    }
-    tables.iter().try_for_each(|(name, bytes)| write_changed(&folder.join(name), bytes))
-}
-
-/// Writes a file, unless it holds `bytes` already.
-fn write_changed(path: &Path, bytes: &[u8]) -> Result<()> {
-    if read::if_there(path)?.is_some_and(|held| held == bytes) {
-        return Ok(());
-    }
-    atomic::write(path, |out| Ok(out.write_all(bytes)?))
-}
-
-/// Writes the figures, unless those in the folder are the same but for the date, which then stays. Removes verdicts that the earlier
-/// figures rest on and these do not.
-fn keep(mut evaluation: PaaEvaluation, folder: &PaaFolder) -> Result<PaaEvaluation> {
-    let path = folder.figures();
-    if let Ok(Some(earlier)) = PaaEvaluation::read_if_there(&path) {
-        let date = std::mem::replace(&mut evaluation.date, earlier.date.clone());
-        if evaluation == earlier {
-            return Ok(evaluation);
-        }
-        evaluation.date = date;
-        for name in earlier.files.keys().filter(|name| !evaluation.files.contains_key(*name)) {
-            read::remove_if_there(&folder.file(name))?;
-        }
-    }
-    evaluation.write(&path).context("cannot write the figures")?;
-    Ok(evaluation)
+/// Each model against each later one.
+fn differences(models: &[JudgedModel], judged: &[Vec<Judged>]) -> Vec<PaaDifference> {
+    let all: Vec<(&str, &[Judged])> =
+        models.iter().zip(judged).map(|(model, items)| (&*model.result.name, &items[..])).collect();
+    let later = |at: usize| all[at + 1..].iter().map(move |other| (at, other));
+    let pairs = (0..all.len()).flat_map(later);
+    pairs.filter_map(|(at, other)| models::difference(all[at], *other)).collect()
 }

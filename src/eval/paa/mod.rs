@@ -7,7 +7,9 @@
 
 pub mod answering;
 pub mod calibration;
+mod files;
 pub mod items;
+mod joined;
 pub mod judging;
 pub mod local_chat;
 pub mod local_judge;

@@ -483,3 +483,39 @@ fn a_local_model_judges_as_an_endpoint_does_and_generates_nothing_twice() {
         &["8 of 8 replies are not in the journal", "without `--recompute`"],
     );
 }
+
+#[test]
+fn answers_are_joined_by_the_content_of_their_data_and_named_by_their_folder() {
+    let place = place();
+    // The data has moved, under another name, and another file of its name has other reference answers.
+    std::fs::rename(place.path("test.jsonl"), place.path("old.jsonl")).unwrap();
+    let moved = ["--data", "old.jsonl", "--judge", "rule"];
+    let paa = judge(&place, &moved);
+    assert_eq!(paa["models"][0]["paa"]["value"].as_f64(), Some(29.0 / 39.0));
+    let text = std::fs::read_to_string(place.path("old.jsonl")).unwrap();
+    place.write("test.jsonl", text.replace("good", "else"));
+    let both = judge(&place, &[&["--data", "test.jsonl"], &moved[..]].concat());
+    assert_eq!(both["models"], paa["models"]);
+    assert_eq!(both["calibration"], paa["calibration"], "items that nobody answered were judged");
+
+    std::fs::rename(place.path("answers/poor"), place.path("answers/FAIR")).unwrap();
+    let refused = place
+        .mvpbench(
+            &[&["judge", "--answers", "answers/fair", "answers/FAIR", "--output", "x"][..], &moved]
+                .concat(),
+        )
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("would both be"), "{said}");
+    std::fs::rename(place.path("answers/FAIR"), place.path("answers/other")).unwrap();
+    super::run(
+        &place,
+        &[&["judge", "--answers", "answers/fair", "answers/other", "--output", "x"][..], &moved]
+            .concat(),
+        0,
+    );
+    assert!(
+        place.path("x/verdicts-other.jsonl").exists() && place.path("x/tables/Models.csv").exists()
+    );
+}
