@@ -38,12 +38,15 @@ impl Benchmark {
             .iter()
             .map(|path| Ok((path.clone(), data_file::read(path, &hub, &mut notes)?)))
             .collect::<Result<_>>()?;
-        notes.iter().for_each(|note| verbosity.note(note));
         let (items, counts) = benchmark::load_all(&files, references)?;
-        let files = files.into_iter().zip(counts).map(|((name, bytes), n)| DataFile {
+        for ((path, _), counts) in files.iter().zip(&counts) {
+            notes.extend(benchmark::notes(counts).iter().map(|note| format!("{path}: {note}")));
+        }
+        notes.iter().for_each(|note| verbosity.note(note));
+        let files = files.into_iter().zip(counts).map(|((name, bytes), counts)| DataFile {
             name,
             sha256: digest::of_bytes(&bytes),
-            n,
+            n: counts.pairs,
         });
         Ok(Self { items, files: files.collect() })
     }
