@@ -149,7 +149,7 @@ impl Base {
         Ok(None)
     }
 
-    /// Digest of the files that the tokenizer was made of, and of the rules.
+    /// Digest of the files that the tokenizer and the chat template were made of, and of the tokenizer's rules.
     pub(super) fn tokenizer_digest(&self) -> Result<String> {
         let config = self.source.file("config.json")?.unwrap_or_default(); // it may name the special tokens
         let files = self.tokenizer_files.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes]);

@@ -106,11 +106,14 @@ impl LocalModel {
         format!("{:?}", self.dtype).to_lowercase()
     }
 
-    /// Digest of the weights and of the adapter. Downloads the weights of a hub model.
+    /// Digest of what an answer is made by: the weights, the adapter, the tokenizer with its rules, the chat template, and the tokens that
+    /// end an answer. Downloads the weights of a hub model.
     pub fn digest(&self) -> Result<String> {
         let adapter = self.adapter.as_ref().or(self.merged.as_ref());
         let adapter = adapter.map(adapter::digest).transpose()?.unwrap_or_default();
-        Ok(digest::of_parts([self.weights_digest()?, &adapter]))
+        // The template is one of the tokenizer's files.
+        let (tokenizer, eos) = (self.base.tokenizer_digest()?, format!("{:?}", self.eos));
+        Ok(digest::of_parts([self.weights_digest()?, &adapter, &tokenizer, &eos]))
     }
 
     fn weights_digest(&self) -> Result<&str> {
@@ -210,5 +213,45 @@ impl LocalModel {
             model = model.merged(adapter)?;
         }
         Ok(self.model.get_or_init(|| model))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_digest_changes_with_every_file_that_its_answers_depend_on() {
+        let place = tempfile::tempdir().unwrap();
+        let given = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tiny/model");
+        for entry in std::fs::read_dir(given).unwrap().map(Result::unwrap) {
+            std::fs::copy(entry.path(), place.path().join(entry.file_name())).unwrap();
+        }
+        let digest = || {
+            let choice = LocalChoice {
+                model: place.path().display().to_string(),
+                revision: "main".to_owned(),
+                adapter: None,
+                merge: false,
+                dtype: Dtype::F32,
+                device: "cpu".to_owned(),
+                batch: None,
+                force: false,
+            };
+            LocalModel::load(choice, Verbosity::Quiet).unwrap().digest().unwrap()
+        };
+        let mut seen = vec![digest()];
+        assert_eq!(digest(), seen[0]);
+        for (name, text) in [
+            ("chat_template.jinja", "{{ messages[0].content }}"),
+            ("chat_template.jinja", "{{ messages[0].content }}!"),
+            ("generation_config.json", r#"{"eos_token_id": [1, 5]}"#),
+            ("special_tokens_map.json", "{}"),
+        ] {
+            std::fs::write(place.path().join(name), text).unwrap();
+            let changed = digest();
+            assert!(!seen.contains(&changed), "{name}");
+            seen.push(changed);
+        }
     }
 }

@@ -112,7 +112,7 @@ pub struct AnsweredBy {
     /// Folder of the adapter; empty without one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub adapter: String,
-    /// Digest of the weights and the adapter of a local model; empty for an endpoint.
+    /// Digest of a local model's weights, adapter, tokenizer and chat template; empty for an endpoint.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
 }
