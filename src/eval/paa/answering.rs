@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Context, Result};
 use chrono::Utc;
 
+use crate::bail_input;
 use crate::console::progress::Verbosity;
 use crate::data::benchmark::Item as BenchmarkItem;
 use crate::disk::read;
@@ -53,6 +54,23 @@ impl Answering<'_> {
         items.map(|item| Ok(Item::of(id(item), self.chat(item)?))).collect()
     }
 
+    /// Notes the fields of the profile that no record has, so that the prompts are without them.
+    fn note_absent_fields(&self) {
+        let (stage, items) = (&self.protocol.answer, &self.benchmark.items);
+        let has = |field: &String| items.iter().any(|item| item.profile.contains_key(field));
+        let absent: Vec<_> = match stage.prompt.contains("{profile}") {
+            true => stage.profile.iter().filter(|field| !has(field)).collect(),
+            false => Vec::new(),
+        };
+        if !absent.is_empty() {
+            let names: Vec<_> = absent.iter().map(|field| format!("`{field}`")).collect();
+            self.verbosity.note(format!(
+                "no record has {} of `answer.profile`, so no prompt has it",
+                names.join(", ")
+            ));
+        }
+    }
+
     /// How `model` is asked at an endpoint.
     pub fn parameters(&self, model: &str, seed: Option<i64>) -> Parameters {
         let stage = &self.protocol.answer;
@@ -71,6 +89,7 @@ impl Answering<'_> {
     pub fn plan(&self, endpoint: Endpoint, settings: Settings) -> Result<Asker> {
         self.folder.check()?;
         self.folder.holds(&self.settings_of_endpoint(&endpoint, &settings.parameters)?)?;
+        self.note_absent_fields();
         Asker::plan(endpoint, settings, &self.folder.journal(), self.verbosity)
     }
 
@@ -92,6 +111,7 @@ impl Answering<'_> {
         if let Some(about) = self.finished().filter(|about| !(mends && about.failed > 0)) {
             return Ok(about);
         }
+        self.note_absent_fields();
         let mut answered_by = AnsweredBy {
             model: settings.parameters.model.clone(),
             endpoint: endpoint.name().to_owned(),
@@ -105,8 +125,11 @@ impl Answering<'_> {
         self.write(&outcomes, answered_by, asker.spent(&requests, &mut HashSet::new())?)
     }
 
-    /// Answers with a local model. A folder that is finished is left as it is.
+    /// Answers with a local model. A folder that is finished is left as it is. Refuses a protocol with fields of an endpoint.
     pub fn by_local(&self, chat: &LocalChat, seed: u64) -> Result<AnswersAbout> {
+        if let Some(name) = self.protocol.answer.extra.keys().next() {
+            bail_input!("`answer.extra.{name}` is an endpoint's; a local model does not read it");
+        }
         self.folder.check()?;
         let choice = chat.model().choice();
         let adapter = choice.adapter.as_ref().map(|path| path.display().to_string());
@@ -120,7 +143,7 @@ impl Answering<'_> {
         let mut settings = self.settings()?;
         settings.add("model", &*answered_by.model);
         settings.add("adapter", &*answered_by.adapter);
-        settings.add("weights", &*answered_by.sha256);
+        settings.add("files of the model", &*answered_by.sha256);
         settings.add("merge", if choice.merge { "yes" } else { "" });
         settings.add("dtype", chat.model().dtype());
         settings.add("seed", seed.to_string());
@@ -128,6 +151,7 @@ impl Answering<'_> {
         if let Some(about) = self.finished() {
             return Ok(about);
         }
+        self.note_absent_fields();
         let stage = &self.protocol.answer;
         let drawing = ChatDrawing {
             temperature: stage.temperature,

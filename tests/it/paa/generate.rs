@@ -159,3 +159,42 @@ fn options_of_the_other_mode_are_refused_by_name() {
     assert_eq!(sources, ["test.jsonl", "test.jsonl", "b/test", "b/test"]);
     assert!(!place.path("a").exists());
 }
+
+#[test]
+fn what_of_the_data_is_not_read_and_which_fields_no_record_has_is_said() {
+    let place = place(2);
+    place.write("test.jsonl", benchmark(2).replace("\"age\"", "\"maritial_status\":\"x\",\"age\""));
+    let loud: Vec<_> =
+        arguments("a", &[]).into_iter().filter(|argument| *argument != "-q").collect();
+    let said = run(&place, &loud, 0);
+    assert!(said.contains("test.jsonl: columns that are not read: `maritial_status`\n"), "{said}");
+    let absent = "no record has `gender`, `education`, `marital_status` of `answer.profile`";
+    assert!(said.contains(absent), "{said}");
+}
+
+#[test]
+fn a_model_whose_template_was_edited_does_not_show_its_old_answers() {
+    let place = place(2);
+    let given = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tiny/model");
+    for entry in std::fs::read_dir(given).unwrap().map(Result::unwrap) {
+        let name = format!("model/{}", entry.file_name().to_str().unwrap());
+        place.write(&name, std::fs::read(entry.path()).unwrap());
+    }
+    let mut command = arguments("a", &[]);
+    command[2] = "model";
+    run(&place, &command, 0);
+    place.write("model/chat_template.jinja", "{{ messages[0].content }}");
+    let said = run(&place, &command, 2);
+    assert!(said.contains("`files of the model` was `"), "{said}");
+}
+
+#[test]
+fn a_field_of_an_endpoint_is_refused_by_a_local_model() {
+    let place = place(2);
+    let extra = "[answer.extra]\nstore = true\n\n[judge]";
+    let text = String::from_utf8(place.bytes("short.toml")).unwrap().replacen("[judge]", extra, 1);
+    place.write("short.toml", text);
+    let said = run(&place, &arguments("a", &[]), 2);
+    assert!(said.contains("`answer.extra.store` is an endpoint's"), "{said}");
+    assert!(!place.path("a").exists());
+}
