@@ -82,7 +82,7 @@ impl Protocol {
 
 /// Of a blind judge a coin that depends on the seed and the item alone, so that a rerun and another judge see the same.
 fn first(verdict: &Verdicts, id: &str) -> First {
-    let coin = || Sha256::digest(format!("{} {id}", verdict.seed))[0] & 1;
+    let coin = || Sha256::digest(format!("{} {id}", verdict.seed.unwrap_or(0)))[0] & 1;
     if verdict.blind && coin() == 1 { First::Rejected } else { First::Preferred }
 }
 

@@ -84,15 +84,15 @@ pub struct Verdicts {
     /// Words that are read as no; for [`Kind::YesNo`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub no: Vec<String>,
-    /// Whether a JSON schema is sent with each request; none: where the endpoint is known to take one. For [`Kind::Scores`].
+    /// Whether a JSON schema is sent with each request; none: unless the endpoint is known to refuse one. For [`Kind::Scores`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<bool>,
     /// Whether the judge is not told which reference answer is the preferred one; for [`Kind::Scores`].
     #[serde(default)]
     pub blind: bool,
-    /// Seed of the coin that orders the reference answers of a blind judge.
-    #[serde(default)]
-    pub seed: u64,
+    /// Seed of the coin that orders the reference answers of a blind judge; none: 0. For `blind`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// Items whose reference answers are judged to measure the judge.
     pub calibrate: usize,
     /// From scores to a verdict; for [`Kind::Scores`].
@@ -154,6 +154,14 @@ impl Protocol {
                 self.verdict.repetitions
             );
         }
+        if self.verdict.repetitions > 1 && self.judge.temperature == 0.0 {
+            let what = format!(
+                "`verdict.repetitions` is `{}`, but at `judge.temperature` 0 each is the same reply",
+                self.verdict.repetitions
+            );
+            let hint = "set `judge.temperature` above 0, or `verdict.repetitions` to 1";
+            return Err(InputError::new(what).hint(hint).into());
+        }
         self.check_kind()?;
         for (model, price) in &self.prices {
             if !(price.input >= 0.0 && price.output >= 0.0) {
@@ -175,17 +183,21 @@ impl Protocol {
                     bail_input!("`verdict.yes` and `verdict.no` both list `{word}`");
                 }
                 if verdict.blind
+                    || verdict.seed.is_some()
                     || verdict.schema.is_some()
                     || verdict.thresholds != Thresholds::default()
                 {
                     bail_input!(
-                        "`verdict.blind`, `verdict.schema` and `verdict.thresholds` belong to `kind = \"scores\"`"
+                        "`verdict.blind`, `verdict.seed`, `verdict.schema` and `verdict.thresholds` belong to `kind = \"scores\"`"
                     );
                 }
             }
             Kind::Scores => {
                 if !(verdict.yes.is_empty() && verdict.no.is_empty()) {
                     bail_input!("`verdict.yes` and `verdict.no` belong to `kind = \"yes_no\"`");
+                }
+                if verdict.seed.is_some() && !verdict.blind {
+                    bail_input!("`verdict.seed` belongs to `verdict.blind = true`");
                 }
                 let Thresholds { above_rejected, below_preferred, far_below_preferred } =
                     verdict.thresholds;
@@ -283,6 +295,9 @@ mod tests {
             (0, "no = [\"no\"]", "no = [\"yes\"]", "both list `yes`"),
             (0, "repetitions = 1", "repetitions = 0", "`verdict.repetitions`"),
             (0, "kind = \"yes_no\"", "kind = \"scores\"", "{"),
+            (0, "repetitions = 1", "repetitions = 3", "at `judge.temperature` 0 each is the same"),
+            (0, "repetitions = 1", "repetitions = 1\nseed = 0", "`verdict.seed`"),
+            (1, "blind = true\n", "blind = false\n", "`verdict.seed` belongs to `verdict.blind"),
             (1, "below_preferred = 3.0", "below_preferred = 9.0", "`verdict.thresholds`"),
             (
                 1,
