@@ -49,16 +49,28 @@ pub fn line<T: Serialize>(record: &T) -> anyhow::Result<Vec<u8>> {
 ///
 /// An empty file has no records; a caller that needs some refuses it.
 pub fn read<T: Line>(path: &Path) -> anyhow::Result<Vec<T>> {
-    let unreadable = |what: &str, error: io::Error| match error.kind() {
+    let file = read::open(path)
+        .map_err(|error| unreadable(&format!("cannot open `{}`", path.display()), error))?;
+    records(path, BufReader::new(file))
+}
+
+/// As [`read`], of `bytes` that were read already: a caller that digests a file parses what it digested. `path`: for messages.
+pub fn parse<T: Line>(path: &Path, bytes: &[u8]) -> anyhow::Result<Vec<T>> {
+    records(path, bytes)
+}
+
+fn unreadable(what: &str, error: io::Error) -> anyhow::Error {
+    match error.kind() {
         ErrorKind::NotFound | ErrorKind::InvalidData => {
             InputError::new(format!("{what}: {error}")).into()
         }
         _ => anyhow::Error::from(error).context(what.to_owned()),
-    };
-    let file = read::open(path)
-        .map_err(|error| unreadable(&format!("cannot open `{}`", path.display()), error))?;
+    }
+}
+
+fn records<T: Line>(path: &Path, lines: impl BufRead) -> anyhow::Result<Vec<T>> {
     let mut records = Vec::new();
-    for (index, line) in BufReader::new(file).lines().enumerate() {
+    for (index, line) in lines.lines().enumerate() {
         let place = || format!("{}:{}", path.display(), index + 1);
         let line = line.map_err(|error| unreadable(&place(), error))?;
         if T::SKIPS_BLANK_LINES && line.trim().is_empty() {
@@ -148,6 +160,33 @@ mod tests {
         assert_eq!(log.broken_lines, [2], "the cut last line is no damage");
         assert_eq!(numbered("line", &log.broken_lines), "line 2");
         assert_eq!(numbered("step", &[1; 12]), "steps 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 and 2 more");
+    }
+
+    #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+    struct Step {
+        step: u32,
+    }
+
+    impl Line for Step {
+        const NOUN: &'static str = "a step";
+        const SKIPS_BLANK_LINES: bool = false;
+
+        fn check(&self) -> anyhow::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn bytes_are_parsed_as_the_file_is_whatever_the_file_holds_by_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("steps.jsonl");
+        write_checked(&path, &[Step { step: 1 }, Step { step: 2 }]).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let read = read::<Step>(&path).unwrap();
+        std::fs::write(&path, "{}").unwrap();
+        assert_eq!(parse::<Step>(&path, &bytes).unwrap(), read);
+        let error = parse::<Step>(&path, b"{}\n").unwrap_err().to_string();
+        assert!(error.contains("steps.jsonl:1: not a step"), "{error}");
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl JudgedFolder {
                 .hint("run `mvpbench judge` again: it measures anew and asks no judge twice")
                 .into());
             }
-            verdicts.push(json_lines::read::<VerdictLine>(&path)?);
+            verdicts.push(json_lines::parse::<VerdictLine>(&path, &bytes)?);
         }
         let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_owned()));
         let name =
