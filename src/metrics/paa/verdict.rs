@@ -9,12 +9,12 @@ pub enum Verdict {
     Yes,
     /// The paper's judge: it does not.
     No,
-    /// By scores: as good as the preferred answer.
+    /// By scores: about as good as the preferred answer, and better than the rejected one by the threshold.
     W,
     /// By scores: between the two.
     #[serde(rename = "TIE")]
     Tie,
-    /// By scores: no better than the rejected answer, or a hard violation.
+    /// By scores: below the preferred answer by the threshold, or a hard violation.
     L,
     /// The judge's reply could not be read, also after a reminder.
     #[serde(rename = "unparsed")]
