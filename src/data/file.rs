@@ -46,7 +46,7 @@ pub fn load<B: AsRef<[u8]>>(
 }
 
 /// The stem of each file, or for files of the same stem the shortest end of the path that no other of `names` has: `a/test`, `b/test`.
-pub(super) fn sources(names: &[&str]) -> Vec<String> {
+pub fn sources(names: &[&str]) -> Vec<String> {
     let end = |name: &str, folders: usize| {
         let parts: Vec<&str> = name.split(['/', '\\']).filter(|part| !part.is_empty()).collect();
         let from = parts.len().saturating_sub(folders + 1);

@@ -42,7 +42,7 @@ pub struct AnswersAbout {
     pub date: String,
     /// Who answered.
     pub answered_by: AnsweredBy,
-    /// The protocol's file or preset, and the SHA-256 of its stage 1.
+    /// The protocol's file or preset.
     pub protocol: String,
     /// SHA-256 of the settings of stage 1.
     pub protocol_sha256: String,
@@ -54,7 +54,7 @@ pub struct AnswersAbout {
     pub failed: usize,
     /// Answers that the limit of tokens cut.
     pub cut: usize,
-    /// US dollars of all requests; none without prices or for a local model.
+    /// US dollars of the answers; none without prices or for a local model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
     /// SHA-256 of `answers.jsonl`.
@@ -156,14 +156,17 @@ impl AnswersFolder {
             return Err(InputError::new(what).hint(hint).into());
         };
         let path = self.answers();
-        if digest::of_file(&path)? != about.answers_sha256 {
+        let bytes = read::if_there(&path)?;
+        let described = bytes.filter(|bytes| digest::of_bytes(bytes) == about.answers_sha256);
+        let Some(bytes) = described else {
             let what =
                 format!("`{}` are not the answers that `answers.json` describes", path.display());
             let hint =
                 "run `mvpbench generate` again with the same options: finished answers are kept";
             return Err(InputError::new(what).hint(hint).into());
-        }
-        Ok(Answers { about, lines: json_lines::read(&path)? })
+        };
+        // The bytes whose digest was compared: another program may write the file meanwhile.
+        Ok(Answers { about, lines: json_lines::parse(&path, &bytes)? })
     }
 }
 
@@ -221,5 +224,8 @@ mod tests {
             }
             std::fs::write(&path, &whole).unwrap();
         }
+        std::fs::remove_file(folder.answers()).unwrap();
+        let missing = folder.read().unwrap_err();
+        assert!(InputError::of(&missing).is_some(), "{missing:#}");
     }
 }

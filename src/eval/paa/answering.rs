@@ -8,6 +8,7 @@ use chrono::Utc;
 use crate::bail_input;
 use crate::console::progress::Verbosity;
 use crate::data::benchmark::Item as BenchmarkItem;
+use crate::data::file;
 use crate::disk::read;
 use crate::eval::paa::items::Benchmark;
 use crate::eval::paa::local_chat::{ChatDrawing, LocalChat};
@@ -169,8 +170,11 @@ impl Answering<'_> {
     fn settings(&self) -> Result<AnswersSettings> {
         let mut settings = AnswersSettings::default();
         settings.add("stage 1 of the protocol", self.protocol.answer.sha256()?);
-        for file in &self.benchmark.files {
-            settings.add(format!("data {}", file.name), &*file.sha256);
+        // Not by its path: the same file under another one makes the same requests.
+        let files = &self.benchmark.files;
+        let names: Vec<&str> = files.iter().map(|file| &*file.name).collect();
+        for (file, source) in files.iter().zip(file::sources(&names)) {
+            settings.add(format!("data {source}"), &*file.sha256);
         }
         Ok(settings)
     }
@@ -181,7 +185,7 @@ impl Answering<'_> {
         parameters: &Parameters,
     ) -> Result<AnswersSettings> {
         let mut settings = self.settings()?;
-        settings.add("endpoint", endpoint.name());
+        settings.add("endpoint", endpoint.base());
         settings.add("chat-model", &*parameters.model);
         settings.add("seed", parameters.seed.map_or_else(String::new, |seed| seed.to_string()));
         Ok(settings)

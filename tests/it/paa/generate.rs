@@ -76,7 +76,7 @@ fn a_changed_benchmark_protocol_or_folder_is_refused_by_name() {
     let place = place(2);
     run(&place, &arguments("a", &[]), 0);
     place.write("test.jsonl", benchmark(3));
-    assert!(run(&place, &arguments("a", &[]), 2).contains("`data test.jsonl` was `"));
+    assert!(run(&place, &arguments("a", &[]), 2).contains("`data test` was `"));
     place.write("test.jsonl", benchmark(2));
     let more = String::from_utf8(place.bytes("short.toml")).unwrap().replace("= 12", "= 13");
     place.write("longer.toml", more);
