@@ -13,6 +13,7 @@ use crate::judge::chat::batch::Imported;
 use crate::judge::chat::cost::{self, Prices};
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::request::Parameters;
+use crate::judge::chat::secret;
 use crate::judge::chat::{Item, Outcome, Settings};
 
 /// Options of requests to an endpoint. `--endpoint`, `--chat-model` and `--key-env` are each verb's own, since a verb may take several.
@@ -28,13 +29,13 @@ pub struct RequestArgs {
     #[arg(long)]
     retry_failed: bool,
     /// Print requests, tokens and cost; send and write nothing
-    #[arg(long, conflicts_with_all = ["batch_export", "batch_import"])]
+    #[arg(long, conflicts_with_all = ["batch_export", "batch_import", "max_cost", "max_requests"])]
     dry_run: bool,
     /// Write the requests that are left as files of OpenAI's Batch form into DIR, for a batch endpoint or `vllm run-batch`; send nothing
-    #[arg(long, value_name = "DIR", conflicts_with = "batch_import")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["batch_import", "max_cost", "max_requests"])]
     batch_export: Option<PathBuf>,
     /// Take the results of a batch; may be repeated. Sends nothing
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["max_cost", "max_requests"])]
     batch_import: Vec<PathBuf>,
 }
 
@@ -87,6 +88,8 @@ impl RequestArgs {
 
     /// The endpoint `given`, a preset or a base URL, with its key where something is sent.
     pub fn endpoint(&self, given: &str, key_env: Option<&str>) -> Result<Endpoint> {
+        // Also where the key is not read: the command as it was typed goes into files.
+        key_env.map_or(Ok(()), secret::check_name)?;
         match self.way() {
             Way::Ask => Endpoint::open(given, key_env),
             Way::Estimate | Way::Export(_) | Way::Import(_) => Endpoint::without_key(given),
@@ -113,12 +116,12 @@ impl RequestArgs {
     ) -> Result<Vec<Outcome>> {
         if let Way::Import(files) = self.way() {
             say_imported(&asker.import(items, files)?, verbosity);
-            let Estimate { requests, answered, .. } = asker.estimate(items)?;
+            let Estimate { requests, answered, failed, .. } = asker.estimate(items)?;
             if requests > 0 {
-                let (left, all) = (units::count(requests), units::count(requests + answered));
-                return Err(
-                    Stopped::new(format!("imported: {left} of {all} requests are left")).into()
-                );
+                let (left, all) =
+                    (units::count(requests), units::count(requests + answered + failed));
+                let what = format!("imported: {left} of {all} requests are left");
+                return Err(Stopped::after_import(what).into());
             }
         }
         asker.ask(&items)
@@ -127,12 +130,27 @@ impl RequestArgs {
 
 /// Prints what came of an import.
 pub fn say_imported(imported: &Imported, verbosity: Verbosity) {
-    let Imported { answers, failures, duplicates, differing, unknown, unknown_ids, broken } =
-        imported;
+    let Imported {
+        answers,
+        failures,
+        left,
+        left_why,
+        duplicates,
+        differing,
+        unknown,
+        unknown_ids,
+        broken,
+    } = imported;
     let [answers, failures, duplicates] = [answers, failures, duplicates].map(|n| units::count(*n));
     verbosity.note(format!(
         "imported: {answers} answers, {failures} failures; {duplicates} were there already"
     ));
+    if let (1.., Some(why)) = (left, left_why) {
+        verbosity.warn(format!(
+            "the batch left {} requests open, the first with: {why}",
+            units::count(*left)
+        ));
+    }
     if *differing > 0 {
         verbosity.warn(format!(
             "{} results differ from the answers that are there, which stay",
@@ -153,14 +171,14 @@ pub fn say_imported(imported: &Imported, verbosity: Verbosity) {
 
 /// The lines of an estimate, for stdout.
 pub fn estimate_lines(estimate: &Estimate, prices: Option<&Prices>, model: &str) -> Result<String> {
-    let Estimate { requests, answered, usage, cost } = estimate;
+    let Estimate { requests, answered, failed, usage, cost } = estimate;
     let mut text = String::new();
-    writeln!(
-        text,
-        "requests: {} to send, {} answered before",
-        units::count(*requests),
-        units::count(*answered)
-    )?;
+    let [requests, answered] = [requests, answered].map(|count| units::count(*count));
+    let failed = match failed {
+        0 => String::new(),
+        failed => format!(", {} failed before and not asked again", units::count(*failed)),
+    };
+    writeln!(text, "requests: {requests} to send, {answered} answered before{failed}")?;
     writeln!(
         text,
         "tokens:   about {} of prompts, at most {} of answers",
@@ -169,7 +187,11 @@ pub fn estimate_lines(estimate: &Estimate, prices: Option<&Prices>, model: &str)
     )?;
     match (cost, prices) {
         (Some(cost), Some(prices)) => {
-            writeln!(text, "cost:     at most USD {cost:.2}, by {}", prices.source)?
+            let source = &prices.source;
+            writeln!(
+                text,
+                "cost:     about USD {cost:.2} if all answers are as long as they may be, by {source}"
+            )?
         }
         _ => writeln!(
             text,
@@ -213,15 +235,18 @@ mod tests {
     #[test]
     fn an_estimate_names_the_date_of_its_prices_or_says_how_to_set_them() {
         let usage = Usage { prompt: 1200, completion: 512, reasoning: 0 };
-        let of = |cost| Estimate { requests: 2, answered: 1, usage, cost };
+        let of = |cost| Estimate { requests: 2, answered: 1, failed: 3, usage, cost };
         let prices = Prices {
             input_per_million: 1.0,
             output_per_million: 1.0,
             source: format!("m of {}", cost::TABLE),
         };
         let known = estimate_lines(&of(Some(0.25)), Some(&prices), "m").unwrap();
-        assert!(known.contains("requests: 2 to send, 1 answered before"), "{known}");
-        assert!(known.contains("USD 0.25") && known.contains("2026-10-14"), "{known}");
+        assert!(
+            known.contains("requests: 2 to send, 1 answered before, 3 failed before"),
+            "{known}"
+        );
+        assert!(known.contains("about USD 0.25 if") && known.contains("2026-10-14"), "{known}");
         let unknown = estimate_lines(&of(None), None, "doubao").unwrap();
         assert!(
             unknown.contains("unknown") && unknown.contains("[prices.\"doubao\"]"),

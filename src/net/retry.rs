@@ -44,7 +44,9 @@ impl Backoff {
     pub fn pause(&self, failures: u32, fault: &Fault) -> Option<Duration> {
         let tries = match fault.kind {
             FaultKind::Hopeless => return None,
-            FaultKind::Status | FaultKind::Broken | FaultKind::Cut => self.tries,
+            FaultKind::Status | FaultKind::Broken | FaultKind::Unreached | FaultKind::Cut => {
+                self.tries
+            }
             FaultKind::Busy => self.busy_tries,
             FaultKind::Garbled => self.garbled_tries,
         };
@@ -89,6 +91,8 @@ enum FaultKind {
     Garbled,
     /// No whole response arrived.
     Broken,
+    /// The peer was not reached.
+    Unreached,
     /// No whole response arrived, and a retry cannot help.
     Hopeless,
     /// The connection ended in the middle of a body.
@@ -142,6 +146,11 @@ impl Fault {
         self.kind == FaultKind::Garbled
     }
 
+    /// Whether the peer may have done the work and charge for it: it answered with what was not asked for, or its answer was lost.
+    pub fn may_be_charged(&self) -> bool {
+        matches!(self.kind, FaultKind::Garbled | FaultKind::Broken | FaultKind::Cut)
+    }
+
     /// The pause that the peer asks for.
     pub fn asked_pause(&self) -> Option<Duration> {
         self.pause
@@ -150,10 +159,15 @@ impl Fault {
     /// A request or a body that ended in `error`.
     pub fn broken(error: &ureq::Error) -> Self {
         use ureq::Error::{ConnectionFailed, HostNotFound, Io, Protocol, Timeout};
+        use ureq::Timeout::{Connect, Resolve};
         let kind = match error {
             // A certificate that is not trusted now will not be trusted on a retry.
             Io(error) if error.kind() == std::io::ErrorKind::InvalidData => FaultKind::Hopeless,
-            Io(_) | Timeout(_) | HostNotFound | ConnectionFailed | Protocol(_) => FaultKind::Broken,
+            Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                FaultKind::Unreached
+            }
+            HostNotFound | ConnectionFailed | Timeout(Connect | Resolve) => FaultKind::Unreached,
+            Io(_) | Timeout(_) | Protocol(_) => FaultKind::Broken,
             _ => FaultKind::Hopeless,
         };
         Self { kind, what: error.to_string(), pause: None }
@@ -171,7 +185,7 @@ impl Fault {
             FaultKind::Status | FaultKind::Busy | FaultKind::Garbled => {
                 format!("{peer} answers {}", self.what)
             }
-            FaultKind::Broken | FaultKind::Hopeless => {
+            FaultKind::Broken | FaultKind::Unreached | FaultKind::Hopeless => {
                 format!("no whole answer from {peer}: {}", self.what)
             }
             FaultKind::Cut => self.what.clone(),

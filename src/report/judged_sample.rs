@@ -81,6 +81,7 @@ fn made() -> JudgedFolder {
         }),
         answers_sha256: "2".repeat(64),
         asked_sha256: "3".repeat(64),
+        blank: 0,
         cut: 4,
         verdicts: PaaFolder::verdicts_name(&result.name),
         result,

@@ -102,6 +102,10 @@ fn print(answering: &Answering<'_>, about: &AnswersAbout) -> Result<()> {
     }
     writeln!(text, "folder:  {}", answering.folder.path().display())?;
     stdout::tell(text)?;
+    anyhow::ensure!(
+        about.failed < about.n,
+        "no item has an answer; `finish` of the lines in answers.jsonl says why"
+    );
     if *failed > 0 {
         let again = match answered_by.endpoint.is_empty() {
             true => "",

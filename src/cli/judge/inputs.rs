@@ -10,6 +10,7 @@ use crate::console::progress::Verbosity;
 use crate::data::benchmark::References;
 use crate::error::InputError;
 use crate::eval::paa::items::Benchmark;
+use crate::judge::chat::secret;
 use crate::judge::rule;
 use crate::run_folder::answers::{Answers, AnswersFolder};
 use crate::run_folder::paa::PaaFolder;
@@ -57,6 +58,7 @@ pub(super) fn named(args: &JudgeArgs) -> Result<Vec<Named<'_>>> {
         let what = format!("`{option}` and `--recompute` exclude each other");
         return Err(InputError::new(what).hint("`--recompute` asks nothing").into());
     }
+    keys.iter().try_for_each(|key| secret::check_name(key))?;
     let all = endpoints.iter().zip(models).enumerate();
     let named: Vec<Named<'_>> = all
         .map(|(at, (endpoint, model))| Named {
@@ -72,7 +74,7 @@ pub(super) fn named(args: &JudgeArgs) -> Result<Vec<Named<'_>>> {
         (1..all.len()).find_map(|at| all[..at].contains(&all[at]).then_some(all[at]))
     {
         let what = format!("two judges have the name `{name}`");
-        let hint = "set `repetitions` in the protocol to ask one judge several times";
+        let hint = "set `repetitions`, and a temperature above 0, in the protocol to ask one judge several times";
         return Err(InputError::new(what).hint(hint).into());
     }
     Ok(named)
@@ -116,4 +118,23 @@ pub(super) fn benchmark(
         names.extend(files.filter(|file| seen.insert(&file.sha256)).map(|file| file.name.clone()));
     }
     Benchmark::load(&names, References::Keep, verbosity)
+}
+
+/// Refuses an output inside a folder of answers, which would no longer be one, and to recompute what was never judged.
+pub(super) fn check_output(args: &JudgeArgs) -> Result<()> {
+    let output = std::path::absolute(&args.output).unwrap_or_else(|_| args.output.clone());
+    let inside =
+        output.ancestors().skip(1).find(|folder| AnswersFolder::of(folder).about().exists());
+    if let Some(folder) = inside {
+        let what =
+            format!("`{}` is inside the answers `{}`", args.output.display(), folder.display());
+        return Err(InputError::new(what).hint("give another folder with `--output`").into());
+    }
+    if args.recompute && !args.output.is_dir() {
+        let what = format!("nothing was judged in `{}`", args.output.display());
+        return Err(InputError::new(what)
+            .hint("run the command without `--recompute` first")
+            .into());
+    }
+    Ok(())
 }

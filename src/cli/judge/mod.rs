@@ -109,6 +109,7 @@ pub fn judge(args: &JudgeArgs) -> Result<()> {
     };
     judging.check()?;
     let folder = PaaFolder::of(&args.output);
+    inputs::check_output(args)?;
     folder.check()?;
     let panel = Panel { args, judging: &judging, folder: &folder, named: &named };
     match args.requests.way() {
@@ -138,5 +139,10 @@ fn print(evaluation: &PaaEvaluation, folder: &PaaFolder) -> Result<()> {
     for file in pages.files {
         writeln!(out, "report:  {}", file.display())?;
     }
-    stdout::tell(out + &shown.more())
+    stdout::tell(out + &shown.more())?;
+    anyhow::ensure!(
+        evaluation.models.iter().any(|model| model.result.paa.is_some()),
+        "no answer has a verdict; `reason` of the lines in `verdicts-*.jsonl` says why"
+    );
+    Ok(())
 }

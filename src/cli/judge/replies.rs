@@ -46,7 +46,7 @@ impl Endpoint {
             Manner::Import => {
                 let (missing, all) = (units::count(missing), units::count(held.len()));
                 let what = format!("imported: {missing} of {all} replies are still missing");
-                Err(Stopped::new(what).into())
+                Err(Stopped::after_import(what).into())
             }
             Manner::Ask(_) | Manner::Recompute => Err(not_kept(missing, held.len()).into()),
         }

@@ -2,6 +2,7 @@
 
 use crate::eval::paa::items::Answered;
 use crate::eval::paa::panel::{Judge, Opinions, together};
+use crate::judge::reply::after_thinking;
 use crate::judge::stage2::Task;
 use crate::metrics::paa::{Opinion, VerdictLine};
 use crate::run_folder::answers::Answers;
@@ -13,10 +14,20 @@ pub(super) struct Joined<'a> {
 }
 
 impl<'a> Joined<'a> {
-    /// The answers to judge: those that there are.
+    /// Answers that are blank.
+    pub(super) fn blank(&self) -> usize {
+        let is_blank = |row: &&Answered<'_>| {
+            row.line.answer.as_ref().is_some_and(|answer| answer.trim().is_empty())
+        };
+        self.rows.iter().filter(is_blank).count()
+    }
+
+    /// The answers to judge: those that there are, without what a model thought aloud before.
     pub(super) fn tasks(&self) -> Vec<Task<'a>> {
-        let task =
-            |row: &Answered<'a>| Some(Task { item: row.item, answer: row.line.answer.as_deref()? });
+        let task = |row: &Answered<'a>| {
+            let answer = row.line.answer.as_deref()?;
+            Some(Task { item: row.item, answer: after_thinking(answer).unwrap_or(answer) })
+        };
         self.rows.iter().filter_map(task).collect()
     }
 }

@@ -72,6 +72,7 @@ impl Judging<'_> {
                 answered_by: Some(about.answered_by.clone()),
                 answers_sha256: about.answers_sha256.clone(),
                 asked_sha256: about.protocol_sha256.clone(),
+                blank: joined.blank(),
                 cut: about.cut,
                 verdicts,
             });

@@ -26,11 +26,13 @@ use crate::net::agent;
 pub struct Estimate {
     /// Requests to send.
     pub requests: usize,
-    /// Requests that the journal has an answer for, or a failure that is not asked again.
+    /// Requests that the journal has an answer for.
     pub answered: usize,
-    /// Tokens of these requests, and the most of their answers.
+    /// Requests that the journal has a failure for, which is not asked again.
+    pub failed: usize,
+    /// Tokens of the requests to send, estimated, and the most of their answers.
     pub usage: Usage,
-    /// The most that they cost, in US dollars; none without prices.
+    /// What they cost in US dollars, estimated, if every answer is as long as it may be; none without prices.
     pub cost: Option<f64>,
 }
 
@@ -165,9 +167,12 @@ impl Asker {
             usage.prompt += one.prompt;
             usage.completion += one.completion;
         }
+        let is_answer = |id: &&String| matches!(self.journal.get(id), Some(Outcome::Answer(_)));
+        let answered = ids.iter().filter(is_answer).collect::<HashSet<_>>().len();
         Ok(Estimate {
             requests: waiting.len(),
-            answered: different(&ids) - waiting.len(),
+            answered,
+            failed: different(&ids) - waiting.len() - answered,
             usage,
             cost: self.prices.as_ref().map(|prices| prices.of_usage(usage)),
         })

@@ -32,6 +32,10 @@ pub struct Imported {
     pub answers: usize,
     /// New failures.
     pub failures: usize,
+    /// Requests that the batch left open and that have no answer: to be asked again.
+    pub left: usize,
+    /// Why the first of them was left open, in words.
+    pub left_why: Option<String>,
     /// Results that the journal held already.
     pub duplicates: usize,
     /// Results other than those that the journal holds, which stay.
@@ -97,6 +101,7 @@ pub(super) fn import(
     journal: &mut Journal,
 ) -> Result<Imported> {
     let mut imported = Imported::default();
+    let mut open = HashSet::new();
     for path in files {
         let context = || format!("cannot read `{}`", path.display());
         let file = match read::open(path) {
@@ -114,16 +119,26 @@ pub(super) fn import(
                 continue;
             }
             match serde_json::from_slice::<Line>(&line) {
-                Ok(line) => imported.take(&line, known, journal)?,
+                Ok(line) => imported.take(line, known, journal, &mut open)?,
                 Err(_) => imported.broken.push(format!("{}:{}", path.display(), index + 1)),
             }
         }
     }
+    // A later file may have answered what an earlier one left open.
+    let is_answered = |id: &&String| matches!(journal.get(id), Some(Outcome::Answer(_)));
+    imported.left = open.iter().filter(|id| !is_answered(id)).count();
     Ok(imported)
 }
 
 impl Imported {
-    fn take(&mut self, line: &Line, known: &HashSet<String>, journal: &mut Journal) -> Result<()> {
+    /// Books a line. What a batch left open is no outcome: it goes into `open` and not into the journal.
+    fn take(
+        &mut self,
+        line: Line,
+        known: &HashSet<String>,
+        journal: &mut Journal,
+        open: &mut HashSet<String>,
+    ) -> Result<()> {
         let id = &line.custom_id;
         if !known.contains(id) {
             self.unknown += 1;
@@ -133,6 +148,11 @@ impl Imported {
             return Ok(());
         }
         let (outcome, heard) = line.outcome();
+        if let (true, Outcome::Failed(failure)) = (line.is_open(), &outcome) {
+            self.left_why.get_or_insert_with(|| failure.to_string());
+            open.insert(line.custom_id);
+            return Ok(());
+        }
         match (journal.get(id), &outcome) {
             (Some(held), new) if held == new => self.duplicates += 1,
             (Some(Outcome::Answer(_)), _) => self.differing += 1,
@@ -208,7 +228,7 @@ mod tests {
     #[test]
     fn results_are_taken_once_and_strangers_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let (items, results) = (items(4), folder.path().join("out.jsonl"));
+        let (items, results) = (items(5), folder.path().join("out.jsonl"));
         let mut asker = asker(folder.path());
         let paths = asker.export(&items, folder.path()).unwrap();
         let ids: Vec<Value> =
@@ -225,6 +245,7 @@ mod tests {
             answer(&json!("stranger"), "No"),
             json!({"id": "x", "custom_id": ids[1], "error": {"code": "batch_expired", "message": "too late"}}),
             json!({"id": "x", "custom_id": ids[2], "response": {"status_code": 400, "body": {"error": {"message": "no"}}}}),
+            json!({"id": "x", "custom_id": ids[3], "response": {"status_code": 429, "body": {"error": {"message": "slow"}}}}),
             json!({"other": 1}),
         ];
         let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
@@ -234,17 +255,23 @@ mod tests {
             imported,
             Imported {
                 answers: 1,
-                failures: 2,
+                failures: 1,
+                left: 2,
+                left_why: Some("too late".into()),
                 duplicates: 1,
                 differing: 1,
                 unknown: 1,
                 unknown_ids: vec!["stranger".into()],
-                broken: vec![format!("{}:7", results.display())],
+                broken: vec![format!("{}:8", results.display())],
             }
         );
         let left = asker.estimate(&items).unwrap();
-        assert_eq!((left.requests, left.answered, left.cost), (1, 3, None));
-        let again = asker.import(&items, &[results]).unwrap();
-        assert_eq!((again.answers, again.failures, again.duplicates), (0, 0, 4));
+        assert_eq!((left.requests, left.answered, left.failed, left.cost), (3, 1, 1, None));
+        let rest = folder.path().join("rest.jsonl");
+        let rows = [answer(&ids[1], "Yes"), answer(&ids[3], "Yes")];
+        std::fs::write(&rest, rows.map(|row| format!("{row}\n")).concat()).unwrap();
+        let again = asker.import(&items, &[results, rest]).unwrap();
+        assert_eq!((again.answers, again.failures, again.duplicates), (2, 0, 3));
+        assert_eq!(again.left, 0, "a later file answers what an earlier one left open");
     }
 }

@@ -45,7 +45,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub struct Used {
     /// Requests.
     pub requests: usize,
-    /// US dollars of their answers; 0 without prices.
+    /// US dollars of their answers, and the most of tries that brought none and may be charged for; 0 without prices.
     pub cost: f64,
 }
 
@@ -89,8 +89,10 @@ struct State {
     answers: usize,
     failures: usize,
     spent: f64,
-    /// Why no new item is sent.
-    closed: Option<Stopped>,
+    /// Whether nothing was ever answered, so that failures alone may mean that all will fail.
+    is_first: bool,
+    /// The limit by which no new item is sent.
+    closed: Option<String>,
     /// Why nothing is sent any more, and until when requests in flight may come back.
     ended: Option<(anyhow::Error, Instant)>,
     progress: Progress,
@@ -111,6 +113,7 @@ impl Dispatch<'_> {
             answers: 0,
             failures: 0,
             spent: self.used.cost,
+            is_first: !self.journal.holds_answers(),
             closed: None,
             ended: None,
             progress,
@@ -140,7 +143,7 @@ impl Dispatch<'_> {
         self.journal.flush()?;
         match (state.ended, state.closed) {
             (Some((error, _)), _) => Err(error),
-            (None, Some(stopped)) => Err(stopped.into()),
+            (None, Some(limit)) => Err(self.stopped(&limit, state.spent).into()),
             (None, None) => Ok(()),
         }
     }
@@ -166,8 +169,8 @@ impl Dispatch<'_> {
                 Some(place) => state.delayed.swap_remove(place).1,
                 None => match self.waiting.front().copied() {
                     Some(at) if state.closed.is_none() => {
-                        if let Some(stopped) = self.stopped(state, at)? {
-                            state.closed = Some(stopped);
+                        state.closed = self.limit(state, at)?;
+                        if state.closed.is_some() {
                             return Ok(());
                         }
                         self.waiting.pop_front();
@@ -202,30 +205,29 @@ impl Dispatch<'_> {
         Ok(())
     }
 
-    /// The limit that forbids to send item `at`.
-    fn stopped(&self, state: &State, at: usize) -> Result<Option<Stopped>> {
-        let limit = match (self.settings.max_requests, self.settings.max_cost) {
-            (Some(most), _) if state.sent >= most => format!("`--max-requests {most}`"),
-            (_, Some(most)) => {
-                let reserved: f64 = state.trying.values().map(|trying| trying.reserved).sum();
-                if state.spent + reserved + self.most(at)? <= most {
-                    return Ok(None);
-                }
-                format!("`--max-cost {most}`")
-            }
-            _ => return Ok(None),
+    /// The limit that forbids to begin item `at`.
+    fn limit(&self, state: &State, at: usize) -> Result<Option<String>> {
+        match self.settings.max_requests {
+            Some(most) if state.sent >= most => Ok(Some(format!("`--max-requests {most}`"))),
+            _ => self.limit_of_cost(state, at),
+        }
+    }
+
+    /// The limit of the cost, where another try of item `at`, which holds no reservation, may pass it.
+    fn limit_of_cost(&self, state: &State, at: usize) -> Result<Option<String>> {
+        let Some(most) = self.settings.max_cost else { return Ok(None) };
+        let reserved: f64 = state.trying.values().map(|trying| trying.reserved).sum();
+        let is_within = state.spent + reserved + self.most(at)? <= most;
+        Ok((!is_within).then(|| format!("`--max-cost {most}`")))
+    }
+
+    fn stopped(&self, limit: &str, spent: f64) -> Stopped {
+        let [total, left] = [self.total, self.waiting.len()].map(units::count);
+        let cost = match self.prices {
+            Some(_) => format!(", about USD {spent:.2} spent"),
+            None => String::new(),
         };
-        let (total, left) = (self.total, self.waiting.len());
-        Ok(Some(Stopped::new(format!(
-            "stopped at {limit}: {} of {} requests are left{}",
-            units::count(left),
-            units::count(total),
-            if self.prices.is_some() {
-                format!(", USD {:.2} spent", state.spent)
-            } else {
-                String::new()
-            }
-        ))))
+        Stopped::at_limit(format!("stopped at {limit}: {left} of {total} requests are left{cost}"))
     }
 
     /// Books a request that came back.
@@ -248,13 +250,23 @@ impl Dispatch<'_> {
         if is_busy {
             state.limit.refused(sent);
         }
+        let mut trying = state.trying.remove(&at).unwrap_or_default();
+        if fault.may_be_charged() {
+            // Whatever it was charged is no more than this, so the limit of the cost stays a bound.
+            state.spent += trying.reserved;
+        }
         if state.ended.is_some() {
             return Ok(());
         }
-        let trying = state.trying.entry(at).or_default();
         trying.failures += 1;
         let (failures, answers_before) = (trying.failures, trying.answers_before);
         if let Some(pause) = BACKOFF.pause(failures, fault) {
+            if let Some(limit) = self.limit_of_cost(state, at)? {
+                state.closed.get_or_insert(limit);
+                self.waiting.push_front(at);
+                return Ok(());
+            }
+            state.trying.insert(at, trying);
             if fault.asked_pause().is_some() {
                 state.not_before = state.not_before.max(now + pause);
             }
@@ -297,7 +309,11 @@ impl Dispatch<'_> {
             }
             Outcome::Failed(failure) => {
                 state.failures += 1;
-                if state.answers == 0 && state.failures == FIRST_FAILURES && state.ended.is_none() {
+                if state.is_first
+                    && state.answers == 0
+                    && state.failures == FIRST_FAILURES
+                    && state.ended.is_none()
+                {
                     let what = format!(
                         "endpoint `{}`: the first {FIRST_FAILURES} requests all failed: {}",
                         self.client.endpoint().name(),

@@ -7,7 +7,7 @@ use anyhow::Result;
 use ureq::http::Uri;
 
 use crate::error::InputError;
-use crate::judge::chat::secret::Secret;
+use crate::judge::chat::secret::{self, Secret};
 
 /// A provider that is known by name.
 struct Preset {
@@ -83,8 +83,8 @@ impl Endpoint {
     ///
     /// - `key_env`: the environment variable that holds the key; none: the preset's, and no key for a URL.
     ///
-    /// Refuses an unknown name, a URL that holds a password or a query, a missing or malformed key, and a key that would be sent
-    /// unencrypted to another machine.
+    /// Refuses an unknown name, a URL that holds a password or a query, a `key_env` that is no variable's name, a missing or malformed
+    /// key, and a key that would be sent unencrypted to another machine.
     pub fn open(given: &str, key_env: Option<&str>) -> Result<Self> {
         Self::read(given, key_env, |name| std::env::var_os(name))
     }
@@ -113,6 +113,7 @@ impl Endpoint {
         let (scheme, host) = parts(&base)?;
         let is_loopback = host.eq_ignore_ascii_case("localhost")
             || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        key_env.map_or(Ok(()), secret::check_name)?;
         let key_env = key_env.map(str::to_owned);
         let key = match &key_env {
             None => None,

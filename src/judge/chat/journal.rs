@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::console::progress::Verbosity;
 use crate::disk::journal::open_locked;
-use crate::disk::{json_lines, seal};
+use crate::disk::{json_lines, read, seal};
 use crate::judge::chat::outcome::{Failure, Outcome};
 use crate::judge::chat::response::{self, Heard};
 use crate::judge::chat::result_line::Line;
@@ -70,7 +70,7 @@ impl Journal {
 
     /// The journal at `path` as it stands, or an empty one if there is none. Writes and locks nothing.
     pub fn read(path: &Path) -> Result<Self> {
-        let held = match File::open(path) {
+        let held = match read::open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Held::default()),
             file => file.and_then(|file| Ok(scan(file)?.held)),
         };
@@ -86,6 +86,11 @@ impl Journal {
     /// The names under which the endpoint says it answered, in order.
     pub fn served(&self) -> impl Iterator<Item = &str> {
         self.held.served.iter().map(String::as_str)
+    }
+
+    /// Whether any request has an answer.
+    pub fn holds_answers(&self) -> bool {
+        self.held.outcomes.values().any(|outcome| matches!(outcome, Outcome::Answer(_)))
     }
 
     /// Appends what became of a request. An answer is never replaced.
@@ -242,6 +247,16 @@ mod tests {
         assert_eq!(read.served().collect::<Vec<_>>(), ["gpt-4o-1", "gpt-4o-2"]);
         assert!(read.append("d", answer("No"), &Heard::default()).is_err());
         assert!(std::fs::read_to_string(&path).unwrap().contains("\"request_id\":\"r\""));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_place_of_a_journal_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("j");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let error = Journal::read(&pipe).err().unwrap();
+        assert!(format!("{error:#}").contains("found a pipe"), "{error:#}");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use ureq::http::StatusCode;
 
 use crate::judge::chat::outcome::{Failure, Outcome};
 use crate::judge::chat::response::{self, Heard};
+use crate::net::retry;
 
 /// A line of a Batch output file, of whatever server wrote it.
 #[derive(Deserialize)]
@@ -24,6 +26,13 @@ struct Response {
 }
 
 impl Line {
+    /// Whether a batch left the request open: it brought no response, as where it expired, or one that a retry may cure.
+    pub(super) fn is_open(&self) -> bool {
+        self.response.as_ref().is_none_or(|response| {
+            StatusCode::from_u16(response.status_code).is_ok_and(retry::is_temporary)
+        })
+    }
+
     /// What became of the request, and what the response says besides.
     pub(super) fn outcome(&self) -> (Outcome, Heard) {
         let failed = |status, why| Outcome::Failed(Failure { status, why });

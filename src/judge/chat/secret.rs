@@ -9,6 +9,25 @@ use crate::error::InputError;
 /// Shorter keys are placeholders, such as `EMPTY` for vLLM: no provider has such, and redacting them would change ordinary words.
 const SHORTEST: usize = 8;
 
+/// Longest name of a variable.
+const LONGEST_NAME: usize = 64;
+
+/// Refuses what cannot be the name of an environment variable, without showing it: it may be a key that was typed in its place.
+pub fn check_name(name: &str) -> Result<()> {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if begins && is_plain && name.len() <= LONGEST_NAME {
+        return Ok(());
+    }
+    let what = format!(
+        "`--key-env` takes the name of an environment variable: letters, digits and `_`, at most {LONGEST_NAME}; got something else, \
+         which is not shown"
+    );
+    let hint = "set a variable to the key and give the variable's name, as in `--key-env OPENAI_API_KEY`; if it was the key, the \
+                shell's history holds it: revoke it";
+    Err(InputError::new(what).hint(hint).into())
+}
+
 /// A key. It has no `Debug`, `Display` or `Serialize`, so that no message or file can hold it.
 pub struct Secret(String);
 
@@ -63,6 +82,19 @@ mod tests {
             let said = format!("{error:#}");
             assert!(said.contains("A_KEY") && !said.contains("1234567"), "{said}");
             assert!(InputError::of(&error).is_some());
+        }
+    }
+
+    #[test]
+    fn a_key_in_place_of_a_variables_name_is_refused_without_showing_it() {
+        for name in ["OPENAI_API_KEY", "_k1", &"K".repeat(64)] {
+            check_name(name).unwrap();
+        }
+        for name in ["sk-live-123", "", "1KEY", "MY KEY", "K\u{e9}Y", "A=sk-1", &"K".repeat(65)] {
+            let error = check_name(name).unwrap_err();
+            let input = InputError::of(&error).unwrap();
+            let said = format!("{error:#} {}", input.remedy().unwrap());
+            assert!(name.is_empty() || !said.contains(name), "{said}");
         }
     }
 

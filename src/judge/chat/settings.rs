@@ -16,7 +16,8 @@ pub struct Settings {
     pub retry_failed: bool,
     /// Most items that all calls of [`crate::judge::chat::Asker::ask`] ask together; none: all.
     pub max_requests: Option<usize>,
-    /// Most US dollars that all calls of [`crate::judge::chat::Asker::ask`] spend together; none: no limit. Requests in flight count with their estimate.
+    /// Most US dollars that all calls of [`crate::judge::chat::Asker::ask`] spend together; none: no limit. Requests in flight count
+    /// with their estimate, and so does each try that brought no answer and may be charged for.
     pub max_cost: Option<f64>,
     /// Prices; none: those of the compiled-in table.
     pub prices: Option<Prices>,

@@ -6,7 +6,7 @@ pub mod yes_no;
 /// The reply after what a model thought aloud before it: `<think>...</think>` or `<thinking>...</thinking>`.
 ///
 /// None where the thought was not finished, so there is no reply.
-fn after_thinking(reply: &str) -> Option<&str> {
+pub fn after_thinking(reply: &str) -> Option<&str> {
     let mut rest = reply;
     for [open, close] in [["<think>", "</think>"], ["<thinking>", "</thinking>"]] {
         rest = match (rest.rfind(close), rest.contains(open)) {

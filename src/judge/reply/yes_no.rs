@@ -2,11 +2,14 @@
 
 use crate::judge::reply::after_thinking;
 
+/// Words from the beginning within which the other word takes the first one back.
+const SAME_BREATH: usize = 4;
+
 /// What the reply says; none where it says neither or both.
 ///
 /// - `yes`, `no`: the words, in any case.
 ///
-/// A reply that begins with one of the words is that word, whatever reason follows. Otherwise the reply must state its verdict after
+/// A reply that begins with one of the words is that word, whatever reason follows, unless the other is among its first four words. Otherwise the reply must state its verdict after
 /// `answer`, `verdict` or `judgment` and a colon or `is`, or be one line that ends with the word alone.
 pub fn read(reply: &str, yes: &[String], no: &[String]) -> Option<bool> {
     let reply = after_thinking(reply)?;
@@ -16,15 +19,10 @@ pub fn read(reply: &str, yes: &[String], no: &[String]) -> Option<bool> {
         let is = |list: &[String]| list.iter().any(|known| known.to_lowercase() == *word);
         is(yes).then_some(true).or_else(|| is(no).then_some(false))
     };
-    let found: Vec<bool> = words.iter().filter_map(meaning).collect();
     let first = meaning(words.first()?);
     let same = |found: &[bool]| found.first().copied().filter(|one| found.iter().all(|f| f == one));
-    // `Yes/No` or `Yes or No` repeats the question and decides nothing.
-    let repeats = found.len() > 1
-        && words.len() > 1
-        && first.is_some()
-        && (meaning(&words[1]).is_some_and(|second| Some(second) != first)
-            || (words[1] == "or" && words.get(2).is_some_and(|third| meaning(third).is_some())));
+    // `Yes/No`, `Yes or no` and `Yes, but no` repeat the question or say both.
+    let repeats = words.iter().take(SAME_BREATH).filter_map(meaning).any(|one| Some(one) != first);
     if first.is_some() && !repeats {
         return first;
     }
@@ -98,6 +96,9 @@ mod tests {
             "...",
             "Yes/No",
             "Yes or No",
+            "Yes and no",
+            "Yes, but no.",
+            "No, but yes.",
             "(Yes/No): ",
             "Maybe",
             "It aligns with the preferences.",

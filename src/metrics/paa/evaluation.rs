@@ -132,6 +132,9 @@ pub struct JudgedModel {
     /// SHA-256 of the settings of stage 1 under which it answered.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub asked_sha256: String,
+    /// Answers that are blank; they are judged as any other.
+    #[serde(default)]
+    pub blank: usize,
     /// Answers that the limit of tokens cut.
     pub cut: usize,
     /// The file of its verdicts, beside `paa.json`.

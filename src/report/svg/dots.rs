@@ -78,8 +78,8 @@ impl Dots {
             let top = TOP + height * i as f64;
             let middle = top + name + marks / 2.0;
             if is_above {
-                let label = fitted(&row.label, WIDTH - name_width(&row.n) - 20.0);
-                body += &text(2.0, top + 12.0, "start", "row", &label);
+                let label = fitted(&row.label, WIDTH - name_width(&row.n) - 36.0);
+                body += &text(left + 4.0, top + 12.0, "start", "row", &label);
                 body += &text(WIDTH - 2.0, top + 12.0, "end", "tick", &row.n);
             } else {
                 body += &text(left - 8.0, middle + 4.0, "end", "row", &row.label);

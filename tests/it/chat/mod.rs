@@ -169,6 +169,44 @@ fn a_parameter_that_the_model_refuses_does_not_fail_every_item() {
 }
 
 #[test]
+fn failures_alone_do_not_end_a_run_that_had_answers_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = FakeChat::serve(|text, _| match text {
+        "good" => Act::Say("fine"),
+        _ => status("400 Bad Request", "too long"),
+    });
+    open(&chat, settings(), folder.path()).ask(&[item("good")]).unwrap();
+    let asked = items(25);
+    let failed = open(&chat, settings(), folder.path()).ask(&asked).unwrap();
+    assert!(failed.iter().all(|outcome| why(outcome) == "too long"));
+    let again = Settings { retry_failed: true, ..settings() };
+    assert_eq!(open(&chat, again, folder.path()).ask(&asked).unwrap(), failed);
+}
+
+#[test]
+fn a_try_that_brings_nothing_counts_towards_the_limit_of_the_cost() {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = FakeChat::serve(|_, attempt| match attempt {
+        0 => Act::Status("200 OK", "", "nothing".into()),
+        _ => Act::Say("fine"),
+    });
+    // A dollar for each token of an answer, of which 8 are the most and 2 are counted.
+    let prices = Some(Prices {
+        input_per_million: 0.0,
+        output_per_million: 1e6,
+        source: "the configuration".into(),
+    });
+    let dear = |max_cost| Settings { max_cost, prices: prices.clone(), ..settings() };
+    let error = open(&chat, dear(Some(15.0)), folder.path()).ask(&items(1)).unwrap_err();
+    let said = error.downcast_ref::<Stopped>().unwrap().to_string();
+    assert!(said.contains("1 of 1 requests are left, about USD 8.00 spent"), "{said}");
+    let mut asker = open(&chat, dear(Some(26.0)), folder.path());
+    asker.ask(&items(2)).unwrap();
+    let cost = asker.used().cost;
+    assert!((cost - 12.0).abs() < 1e-6, "{cost}: one more try for nothing, and two answers");
+}
+
+#[test]
 fn a_long_pause_ends_the_run_with_the_time_to_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let chat = FakeChat::serve(|_, _| {

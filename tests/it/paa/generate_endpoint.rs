@@ -193,11 +193,69 @@ fn a_batch_goes_out_and_comes_back_without_a_request() {
         "late.jsonl",
         expired(&requests[0]) + &requests[1..].iter().map(result).collect::<String>(),
     );
-    assert!(run(&place, &late, 0).contains("5 items, 1 without"));
+    let left = run(&place, &late, 3);
+    for part in ["1 requests open", "too late", "1 of 5 requests are left", "hint: export what is"]
+    {
+        assert!(left.contains(part), "{part}: {left}");
+    }
     place.write("late.jsonl", result(&requests[0]));
     assert!(run(&place, &late, 0).contains("5 items, 0 without"));
     let twice = run(&place, &arguments(&chat, &["--dry-run", "--batch-import", "out-1.jsonl"]), 2);
     assert!(twice.contains("--batch-import"), "{twice}");
+}
+
+#[test]
+fn a_limit_beside_an_option_that_sends_nothing_is_refused() {
+    let place = place(2);
+    let chat = FakeChat::serve(|_, _| Act::Say("asked"));
+    for limit in [["--max-requests", "1"], ["--max-cost", "1"]] {
+        for way in [&["--dry-run"][..], &["--batch-export", "b"], &["--batch-import", "r.jsonl"]] {
+            let said = run(&place, &arguments(&chat, &[&limit[..], way].concat()), 2);
+            assert!(said.contains(limit[0]) && said.contains(way[0]), "{said}");
+        }
+    }
+    assert!(!place.path("b").exists());
+}
+
+#[test]
+fn the_same_command_in_other_words_resumes() {
+    let place = place(6);
+    let chat = FakeChat::serve(|_, _| Act::Say("fine"));
+    run(&place, &arguments(&chat, &["--max-requests", "4"]), 3);
+    let mut command = arguments(&chat, &[]);
+    let (base, folder) = (format!("{}/", chat.base), place.path("test.jsonl"));
+    command[2] = &base;
+    command[7] = folder.to_str().unwrap();
+    assert!(run(&place, &command, 0).contains("6 items, 0 without"));
+    assert_eq!(asked(&chat), 6);
+}
+
+#[test]
+fn a_key_in_place_of_a_variables_name_is_shown_and_written_nowhere() {
+    const KEY: &str = "sk-live-0123456789abcdef";
+    let place = place(2);
+    let chat = FakeChat::serve(|_, _| Act::Say("asked"));
+    place.write("r.jsonl", "");
+    let mut commands: Vec<Vec<&str>> =
+        [&[][..], &["--dry-run"], &["--batch-export", "b"], &["--batch-import", "r.jsonl"]]
+            .iter()
+            .map(|way| arguments(&chat, &[way, &["--key-env", KEY][..]].concat()))
+            .collect();
+    let all = ["--endpoint", &chat.base, "--chat-model", "m", "--key-env", KEY];
+    commands.push([&["generate", "--prompt", "a", "--output", "o.jsonl"][..], &all].concat());
+    for way in [&[][..], &["--recompute"]] {
+        let judge = ["judge", "--answers", "answers/m", "--output", "paa"];
+        commands.push([&judge[..], &all, way].concat());
+    }
+    for command in commands {
+        let said = run(&place, &command, 2);
+        assert!(said.contains("takes the name of an environment variable"), "{said}");
+        assert!(!said.contains(&KEY[..8]), "{said}");
+    }
+    for (name, bytes) in files(place.folder.path()) {
+        assert!(!String::from_utf8_lossy(&bytes).contains(KEY), "{name}");
+    }
+    assert_eq!(asked(&chat), 0);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub fn of(evaluation: &PaaEvaluation) -> Vec<Text> {
     let mut all = Vec::new();
     if evaluation.judges.iter().any(is_rule) {
         all.push(Text::marked(
-            "The judge is a rule, named as such: `rule` says whether the answer contains the preferred side's text, nothing about \
+            "The judge is a rule, named as such: `rule` counts words that only one of the two reference answers has, and says nothing about \
              alignment.",
         ));
     }
@@ -41,6 +41,7 @@ pub fn of(evaluation: &PaaEvaluation) -> Vec<Text> {
     all.extend(asked_differently(evaluation));
     all.extend(apart(evaluation));
     all.extend(evaluation.models.iter().filter_map(without_verdict));
+    all.extend(evaluation.models.iter().filter_map(blank));
     all
 }
 
@@ -63,6 +64,12 @@ fn near_chance(judge: &Calibration) -> Option<Text> {
             cell::percent(1.0 - specificity)
         ))
     })
+}
+
+/// Answers without a text, which a judge may accept all the same.
+fn blank(model: &JudgedModel) -> Option<Text> {
+    let (blank, name) = (model.blank, &model.result.name);
+    (blank > 0).then(|| format!("{name}: {blank} of {} answers are blank.", model.result.n).into())
 }
 
 /// Models that did not get the same prompts under the same settings.
