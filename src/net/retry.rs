@@ -332,10 +332,27 @@ mod tests {
     }
 
     #[test]
+    fn work_that_a_peer_may_have_done_may_be_charged_for() {
+        let io = |kind| Fault::broken(&ureq::Error::Io(std::io::Error::from(kind)));
+        let timeout = |which| Fault::broken(&ureq::Error::Timeout(which));
+        for (fault, is_charged) in [
+            (Fault::garbled("x".into()), true),
+            (io(std::io::ErrorKind::UnexpectedEof), true),
+            (timeout(ureq::Timeout::RecvResponse), true),
+            (timeout(ureq::Timeout::Connect), false),
+            (io(std::io::ErrorKind::ConnectionRefused), false),
+            (Fault::broken(&ureq::Error::HostNotFound), false),
+        ] {
+            assert_eq!(fault.may_be_charged(), is_charged, "{}", fault.what);
+        }
+    }
+
+    #[test]
     fn a_peer_without_an_answer_is_unreachable_and_one_that_answers_is_not() {
         for (kind, unreachable) in [
             (FaultKind::Status, false),
             (FaultKind::Broken, true),
+            (FaultKind::Unreached, true),
             (FaultKind::Hopeless, true),
             (FaultKind::Cut, true),
         ] {

@@ -252,7 +252,7 @@ impl Dispatch<'_> {
         }
         let mut trying = state.trying.remove(&at).unwrap_or_default();
         if fault.may_be_charged() {
-            // Whatever it was charged is no more than this, so the limit of the cost stays a bound.
+            // By the estimate it was charged no more than this, so the limit of the cost stays a bound.
             state.spent += trying.reserved;
         }
         if state.ended.is_some() {
