@@ -12,15 +12,21 @@ const SHORTEST: usize = 8;
 /// Longest name of a variable.
 const LONGEST_NAME: usize = 64;
 
+/// Letters from which on a name of small letters and digits looks like a key, such as `hf_...`.
+const KEY_LIKE: usize = 16;
+
 /// Refuses what cannot be the name of an environment variable, without showing it: it may be a key that was typed in its place.
 pub fn check_name(name: &str) -> Result<()> {
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if begins && is_plain && name.len() <= LONGEST_NAME {
+    let has = |is: fn(&char) -> bool| name.chars().any(|letter| is(&letter));
+    let looks_like_a_key =
+        name.len() >= KEY_LIKE && has(char::is_ascii_lowercase) && has(char::is_ascii_digit);
+    if begins && is_plain && name.len() <= LONGEST_NAME && !looks_like_a_key {
         return Ok(());
     }
     let what = format!(
-        "`--key-env` takes the name of an environment variable: letters, digits and `_`, at most {LONGEST_NAME}; got something else, \
+        "`--key-env` takes the name of an environment variable: letters, digits and `_`, at most {LONGEST_NAME}, and no key; got something else, \
          which is not shown"
     );
     let hint = "set a variable to the key and give the variable's name, as in `--key-env OPENAI_API_KEY`; if it was the key, the \
@@ -90,7 +96,16 @@ mod tests {
         for name in ["OPENAI_API_KEY", "_k1", &"K".repeat(64)] {
             check_name(name).unwrap();
         }
-        for name in ["sk-live-123", "", "1KEY", "MY KEY", "K\u{e9}Y", "A=sk-1", &"K".repeat(65)] {
+        for name in [
+            "sk-live-123",
+            "",
+            "1KEY",
+            "MY KEY",
+            "K\u{e9}Y",
+            "A=sk-1",
+            "hf_abcdefghij1234",
+            &"K".repeat(65),
+        ] {
             let error = check_name(name).unwrap_err();
             let input = InputError::of(&error).unwrap();
             let said = format!("{error:#} {}", input.remedy().unwrap());

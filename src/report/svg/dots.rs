@@ -148,7 +148,7 @@ mod tests {
         let long = "a label that is far too long for the room beside the row of its marks";
         let rows = vec![row(long, &[Some(0.5)]), row("x", &[Some(0.5)])];
         let svg = Dots { title: "t".into(), rows, null: None }.draw().unwrap();
-        assert_eq!(svg.matches("x=\"2.0\"").count(), 2, "{svg}");
+        assert_eq!(svg.matches("x=\"18.0\"").count(), 2, "{svg}");
         assert!(svg.contains("…</text>"), "{svg}");
     }
 }

@@ -165,7 +165,7 @@ mod tests {
         };
         let rule = said(rule);
         assert!(
-            rule.contains("`rule` says whether the answer contains") && rule.lines().count() == 1,
+            rule.contains("`rule` counts words that only one") && rule.lines().count() == 1,
             "{rule}"
         );
         assert!(said(|all| all.calibration = None).contains("was not measured"));
