@@ -187,10 +187,10 @@ pub fn estimate_lines(estimate: &Estimate, prices: Option<&Prices>, model: &str)
     )?;
     match (cost, prices) {
         (Some(cost), Some(prices)) => {
-            let source = &prices.source;
+            let (cost, source) = (units::dollars(*cost), &prices.source);
             writeln!(
                 text,
-                "cost:     about USD {cost:.2} if all answers are as long as they may be, by {source}"
+                "cost:     about {cost} if all answers are as long as they may be, by {source}"
             )?
         }
         _ => writeln!(

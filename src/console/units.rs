@@ -23,6 +23,12 @@ pub fn counted(number: usize, noun: &str) -> String {
     format!("{} {noun}{}", count(number), s(number))
 }
 
+/// `USD 3.46`, or below ten cents `USD 0.0137`, so that what costs something is not nothing.
+pub fn dollars(amount: f64) -> String {
+    let digits = if amount > 0.0 && amount < 0.1 { 4 } else { 2 };
+    format!("USD {amount:.digits$}")
+}
+
 /// `1 h 02 min 03 s`, `2 min 03 s` or `3.4 s`.
 pub fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
@@ -48,6 +54,12 @@ pub fn bytes(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn less_than_ten_cents_have_four_digits() {
+        let all = [0.0, 0.001_44, 0.0137, 0.25, 12.3].map(dollars);
+        assert_eq!(all, ["USD 0.00", "USD 0.0014", "USD 0.0137", "USD 0.25", "USD 12.30"]);
+    }
 
     #[test]
     fn counts_are_grouped_and_durations_carry() {

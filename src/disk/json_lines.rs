@@ -54,7 +54,7 @@ pub fn read<T: Line>(path: &Path) -> anyhow::Result<Vec<T>> {
     records(path, BufReader::new(file))
 }
 
-/// As [`read`], of `bytes` that were read already: a caller that digests a file parses what it digested. `path`: for messages.
+/// As [`read()`], of `bytes` that were read already: a caller that digests a file parses what it digested. `path`: for messages.
 pub fn parse<T: Line>(path: &Path, bytes: &[u8]) -> anyhow::Result<Vec<T>> {
     records(path, bytes)
 }

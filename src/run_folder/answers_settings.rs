@@ -102,7 +102,10 @@ impl AnswersFolder {
         };
         let broken = |why: &dyn std::fmt::Display| {
             InputError::new(format!("`{}` was changed after it was written: {why}", path.display()))
-                .hint("put the file back, or give another folder with `--output`")
+                .hint(
+                    "put the file back; in a folder without answers.json it may be removed: the command that began the folder then \
+                     resumes, any other asks all anew",
+                )
         };
         let object = seal::open(&bytes).map_err(|error| broken(&error))?;
         let found: AnswersSettings =

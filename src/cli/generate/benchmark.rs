@@ -98,7 +98,7 @@ fn print(answering: &Answering<'_>, about: &AnswersAbout) -> Result<()> {
         "answers: {n} items, {failed_items} without an answer, {cut} cut at the limit of tokens"
     )?;
     if let Some(cost) = cost_usd {
-        writeln!(text, "cost:    USD {cost:.2}")?;
+        writeln!(text, "cost:    {}", units::dollars(*cost))?;
     }
     writeln!(text, "folder:  {}", answering.folder.path().display())?;
     stdout::tell(text)?;

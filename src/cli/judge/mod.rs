@@ -108,6 +108,7 @@ pub fn judge(args: &JudgeArgs) -> Result<()> {
         verbosity,
     };
     judging.check()?;
+    benchmark.note_absent("judge", &protocol.judge, verbosity);
     let folder = PaaFolder::of(&args.output);
     inputs::check_output(args)?;
     folder.check()?;

@@ -55,23 +55,6 @@ impl Answering<'_> {
         items.map(|item| Ok(Item::of(id(item), self.chat(item)?))).collect()
     }
 
-    /// Notes the fields of the profile that no record has, so that the prompts are without them.
-    fn note_absent_fields(&self) {
-        let (stage, items) = (&self.protocol.answer, &self.benchmark.items);
-        let has = |field: &String| items.iter().any(|item| item.profile.contains_key(field));
-        let absent: Vec<_> = match stage.prompt.contains("{profile}") {
-            true => stage.profile.iter().filter(|field| !has(field)).collect(),
-            false => Vec::new(),
-        };
-        if !absent.is_empty() {
-            let names: Vec<_> = absent.iter().map(|field| format!("`{field}`")).collect();
-            self.verbosity.note(format!(
-                "no record has {} of `answer.profile`, so no prompt has it",
-                names.join(", ")
-            ));
-        }
-    }
-
     /// How `model` is asked at an endpoint.
     pub fn parameters(&self, model: &str, seed: Option<i64>) -> Parameters {
         let stage = &self.protocol.answer;
@@ -90,7 +73,7 @@ impl Answering<'_> {
     pub fn plan(&self, endpoint: Endpoint, settings: Settings) -> Result<Asker> {
         self.folder.check()?;
         self.folder.holds(&self.settings_of_endpoint(&endpoint, &settings.parameters)?)?;
-        self.note_absent_fields();
+        self.benchmark.note_absent("answer", &self.protocol.answer, self.verbosity);
         Asker::plan(endpoint, settings, &self.folder.journal(), self.verbosity)
     }
 
@@ -112,7 +95,7 @@ impl Answering<'_> {
         if let Some(about) = self.finished().filter(|about| !(mends && about.failed > 0)) {
             return Ok(about);
         }
-        self.note_absent_fields();
+        self.benchmark.note_absent("answer", &self.protocol.answer, self.verbosity);
         let mut answered_by = AnsweredBy {
             model: settings.parameters.model.clone(),
             endpoint: endpoint.name().to_owned(),
@@ -152,7 +135,7 @@ impl Answering<'_> {
         if let Some(about) = self.finished() {
             return Ok(about);
         }
-        self.note_absent_fields();
+        self.benchmark.note_absent("answer", &self.protocol.answer, self.verbosity);
         let stage = &self.protocol.answer;
         let drawing = ChatDrawing {
             temperature: stage.temperature,

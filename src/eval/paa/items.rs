@@ -7,6 +7,7 @@ use crate::data::benchmark::{self, Item, References};
 use crate::disk::digest;
 use crate::error::InputError;
 use crate::hub::Hub;
+use crate::judge::protocol::Stage;
 use crate::metrics::paa::evaluation::DataFile;
 use crate::run_folder::answers::{AnswerLine, Answers};
 use crate::session::data_file;
@@ -49,6 +50,22 @@ impl Benchmark {
             n: counts.pairs,
         });
         Ok(Self { items, files: files.collect() })
+    }
+
+    /// Notes the fields of a stage's profile that no record has, so that no prompt has them. `name`: the stage's in the protocol.
+    pub fn note_absent(&self, name: &str, stage: &Stage, verbosity: Verbosity) {
+        if !stage.prompt.contains("{profile}") {
+            return;
+        }
+        let has = |field: &String| self.items.iter().any(|item| item.profile.contains_key(field));
+        let absent = stage.profile.iter().filter(|field| !has(field));
+        let absent: Vec<_> = absent.map(|field| format!("`{field}`")).collect();
+        if !absent.is_empty() {
+            verbosity.note(format!(
+                "no record has {} of `{name}.profile`, so no prompt has it",
+                absent.join(", ")
+            ));
+        }
     }
 
     /// The item of each answer: the record at its place in the file of the same content, whatever its name is now. Refuses answers

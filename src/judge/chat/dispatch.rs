@@ -224,7 +224,7 @@ impl Dispatch<'_> {
     fn stopped(&self, limit: &str, spent: f64) -> Stopped {
         let [total, left] = [self.total, self.waiting.len()].map(units::count);
         let cost = match self.prices {
-            Some(_) => format!(", about USD {spent:.2} spent"),
+            Some(_) => format!(", about {} spent", units::dollars(spent)),
             None => String::new(),
         };
         Stopped::at_limit(format!("stopped at {limit}: {left} of {total} requests are left{cost}"))
@@ -326,7 +326,7 @@ impl Dispatch<'_> {
             }
         }
         self.journal.append(&self.ids[at], outcome, heard)?;
-        let cost = self.prices.map(|_| format!("USD {:.2}", state.spent));
+        let cost = self.prices.map(|_| units::dollars(state.spent));
         let failures = state.failures;
         let failed = (failures > 0).then(|| format!("{} failed", units::count(failures)));
         state.progress.advance(1, &cost.into_iter().chain(failed).collect::<Vec<_>>());

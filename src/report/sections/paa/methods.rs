@@ -55,7 +55,7 @@ pub(super) fn section(evaluation: &PaaEvaluation) -> Section {
         }
     }
     if let Some(cost) = evaluation.cost_usd {
-        push("cost of the judges", format!("{cost:.2} US dollars").into());
+        push("cost of the judges", units::dollars(cost).into());
     }
     let note = format!("A digest ends after {DIGITS} digits; `paa.json` has all.");
     Section::new(
@@ -111,7 +111,7 @@ mod tests {
             "| thresholds | W at 20 above",
             "| items | `MVP_test.json`, 675 items, sha256 99 |",
             "| answers of gpt-4o | `gpt-4o` at `openai`, served as gpt-4o-2024 |",
-            "| cost of the judges | 1.25 US dollars |",
+            "| cost of the judges | USD 1.25 |",
         ] {
             assert!(page.contains(row), "`{row}` is not in\n{page}");
         }
