@@ -463,7 +463,14 @@ fn a_local_model_judges_as_an_endpoint_does_and_generates_nothing_twice() {
     let (few, all) = (["--config", "few.toml"], ["--model", "embedded:tiny/model"]);
     let paper = include_str!("../../../configs/paa-paper.toml");
     place.write("few.toml", paper.replace("calibrate = 200", "calibrate = 4"));
-    let paa = judge(&place, &[&few[..], &all].concat());
+    // A model of 0.9 M parameters says neither Yes nor No: the figures are written, and the command says that there are none.
+    let judge = |more: &[&str]| {
+        let command = [&ANSWERS[..], &["--output", "paa"], &few, &all, more].concat();
+        let said = super::run(&place, &command, 1);
+        assert!(said.contains("no answer has a verdict"), "{said}");
+        figures(&place)
+    };
+    let paa = judge(&[]);
     let [judge_used] = &paa["judges"].as_array().unwrap()[..] else { panic!("{paa}") };
     assert_eq!(
         (&judge_used["name"], &judge_used["place"]),
@@ -475,11 +482,19 @@ fn a_local_model_judges_as_an_endpoint_does_and_generates_nothing_twice() {
     assert_eq!(judged + of("unparsed") + of("failed"), 40, "{model}");
     let before = snapshot(&place.path("paa"));
     assert!(!before.iter().any(|(name, _)| name == "generations.jsonl"));
-    let again = judge(&place, &[&few[..], &all, &["--recompute"]].concat());
+    let again = judge(&["--recompute"]);
     assert_eq!(again["models"], paa["models"]);
     refuse(
         &place,
         &[&["--output", "other"], &few[..], &all, &["--recompute"]].concat(),
+        &["nothing was judged in `other`", "without `--recompute`"],
+    );
+    let prompt =
+        paper.replace("calibrate = 200", "calibrate = 4").replace("Question: {q", "Asked: {q");
+    place.write("other.toml", prompt);
+    refuse(
+        &place,
+        &[&["--output", "paa", "--config", "other.toml"][..], &all, &["--recompute"]].concat(),
         &["8 of 8 replies are not in the journal", "without `--recompute`"],
     );
 }

@@ -88,20 +88,30 @@ fn a_real_servers_answers_are_our_models_and_its_scores_follow_the_schema() {
 
     let answers = ["--answers", "server", "local"];
     let judge = ["judge", "--config", "short.toml", "--output", "paa", "--endpoint", &server.base];
-    super::run(&place, &[&judge[..], &["--chat-model", "tiny"], &answers].concat(), 0);
+    let judged =
+        place.mvpbench(&[&judge[..], &["--chat-model", "tiny"], &answers].concat()).output();
     let paa: Value = serde_json::from_slice(&place.bytes("paa/paa.json")).unwrap();
     let [model, _] = &paa["models"].as_array().unwrap()[..] else { panic!("{paa}") };
     let of = |key: &str| model[key].as_u64().unwrap();
     assert_eq!(model["paa"]["n"].as_u64().unwrap_or(0) + of("unparsed"), 8, "{model}");
     assert_eq!(of("failed"), 0);
     assert!(!paa["judges"][0]["served"].as_array().unwrap().is_empty());
-    // What was not cut follows the schema.
-    for verdict in ["server", "local"]
-        .map(|name| records(&place.path("paa").join(format!("verdicts-{name}.jsonl"))))
-        .concat()
-    {
-        let is_cut =
-            verdict["reason"].as_str().is_some_and(|reason| reason.starts_with("cut by the limit"));
-        assert!(verdict["verdict"] != json!("unparsed") || is_cut, "{verdict}");
+    // So small a model goes on with its reason until it is cut; up to there the schema has held it.
+    let mut verdicts = Vec::new();
+    for name in ["server", "local"] {
+        verdicts.extend(records(&place.path("paa").join(format!("verdicts-{name}.jsonl"))));
     }
+    for verdict in &verdicts {
+        let Some((_, reply)) = verdict["reason"].as_str().unwrap().split_once("limit of tokens: ")
+        else {
+            assert!(verdict["scores"].is_object(), "{verdict}");
+            continue;
+        };
+        let inside = reply.strip_prefix('{').unwrap_or_else(|| panic!("{verdict}")).trim_start();
+        // The first key, as far as the model came between blanks.
+        let key = "\"score_1\"";
+        assert!(inside.starts_with(key) || key.starts_with(inside), "{verdict}");
+    }
+    let is_any_read = verdicts.iter().any(|verdict| verdict["verdict"] != json!("unparsed"));
+    assert_eq!(judged.unwrap().status.code(), Some(i32::from(!is_any_read)));
 }
