@@ -1,6 +1,6 @@
 //! A file to which finished results are appended, so that a killed program can resume.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::seal::{self, Broken};
-use crate::disk::{json_lines, read};
+use crate::disk::{json_lines, lock, read};
 use crate::error::InputError;
 
 /// A JSONL file: a line with the key of the results, then a line for each result, in the order they finished; each line
@@ -120,15 +120,14 @@ pub fn open_locked(path: &Path) -> Result<File> {
         .open(path)
         .and_then(read::refuse_special)
         .with_context(context)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(InputError::new(format!(
+    match lock::take(&file).with_context(context)? {
+        true => Ok(file),
+        false => Err(InputError::new(format!(
             "journal `{}` is being written by another program",
             path.display()
         ))
         .hint("wait for it, or give another `--output`")
         .into()),
-        Err(TryLockError::Error(error)) => Err(error).with_context(context),
     }
 }
 

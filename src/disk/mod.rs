@@ -7,6 +7,7 @@ pub mod fields;
 pub mod journal;
 pub mod json;
 pub mod json_lines;
+pub mod lock;
 pub mod pipe;
 pub mod read;
 pub mod seal;

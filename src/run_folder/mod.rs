@@ -17,7 +17,7 @@ pub mod tensorboard;
 pub mod train_log;
 pub mod wall_time;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::Path;
@@ -25,7 +25,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::config::RunConfig;
-use crate::disk::{atomic, read};
+use crate::disk::{atomic, lock, read};
 use crate::error::InputError;
 use crate::run_folder::paths::Paths;
 use crate::run_folder::provenance::{BEGUN, INPUTS, Provenance};
@@ -127,16 +127,13 @@ impl RunFolder {
 
 /// Makes the folder `path` if it is missing, and locks it for this process until the file is closed.
 pub fn lock(path: &Path) -> Result<File> {
-    let lock = make_lock(path)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
+    let file = make_lock(path)?;
+    match lock::take(&file).with_context(|| format!("cannot lock `{}`", path.display()))? {
+        true => Ok(file),
+        false => {
             Err(InputError::new(format!("another program is writing in `{}`", path.display()))
                 .hint("wait for it, or give another folder with `--output`")
                 .into())
-        }
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock `{}`", path.display()))
         }
     }
 }

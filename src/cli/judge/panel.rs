@@ -39,19 +39,10 @@ pub(super) struct Panel<'a> {
 impl Panel<'_> {
     fn settings(&self, endpoint: &Endpoint, model: &str) -> Settings {
         let Judging { protocol, protocol_name, .. } = self.judging;
-        let stage = &protocol.judge;
         let wants_schema = protocol.verdict.schema.unwrap_or(!endpoint.refuses_schemas());
         let schema = (protocol.kind == Kind::Scores && wants_schema)
             .then(|| ("scores".to_owned(), scores::schema()));
-        let parameters = Parameters {
-            model: model.to_owned(),
-            temperature: Some(stage.temperature as f32),
-            top_p: Some(stage.top_p as f32),
-            max_tokens: Some(stage.max_tokens),
-            seed: None,
-            schema,
-            extra: stage.extra.clone(),
-        };
+        let parameters = Parameters { schema, ..protocol.judge.parameters(model) };
         let prices = Prices::set_by(protocol, protocol_name, model);
         self.args.requests.settings(parameters, prices)
     }

@@ -40,11 +40,7 @@ pub struct Answering<'a> {
 impl Answering<'_> {
     /// The conversation of each item.
     pub fn chats(&self) -> Result<Vec<Vec<Message>>> {
-        self.benchmark.items.iter().map(|item| self.chat(item)).collect()
-    }
-
-    fn chat(&self, item: &BenchmarkItem) -> Result<Vec<Message>> {
-        self.protocol.ask(item)
+        self.benchmark.items.iter().map(|item| self.protocol.ask(item)).collect()
     }
 
     /// The request of each item.
@@ -52,21 +48,12 @@ impl Answering<'_> {
         // The same record in two files is asked twice.
         let id = |item: &BenchmarkItem| format!("{}\n{}", item.source, item.id);
         let items = self.benchmark.items.iter();
-        items.map(|item| Ok(Item::of(id(item), self.chat(item)?))).collect()
+        items.map(|item| Ok(Item::of(id(item), self.protocol.ask(item)?))).collect()
     }
 
     /// How `model` is asked at an endpoint.
     pub fn parameters(&self, model: &str, seed: Option<i64>) -> Parameters {
-        let stage = &self.protocol.answer;
-        Parameters {
-            model: model.to_owned(),
-            temperature: Some(stage.temperature as f32),
-            top_p: Some(stage.top_p as f32),
-            max_tokens: Some(stage.max_tokens),
-            seed,
-            schema: None,
-            extra: stage.extra.clone(),
-        }
+        Parameters { seed, ..self.protocol.answer.parameters(model) }
     }
 
     /// An asker that sends and writes nothing, for an estimate or an export. Refuses a folder of another command.
@@ -136,13 +123,7 @@ impl Answering<'_> {
             return Ok(about);
         }
         self.benchmark.note_absent("answer", &self.protocol.answer, self.verbosity);
-        let stage = &self.protocol.answer;
-        let drawing = ChatDrawing {
-            temperature: stage.temperature,
-            top_p: stage.top_p,
-            max_tokens: stage.max_tokens,
-            seed,
-        };
+        let drawing = ChatDrawing::of(&self.protocol.answer, seed);
         let journal = self.folder.generations();
         let outcomes = chat.answer(&self.chats()?, &drawing, &journal, self.verbosity)?;
         let about = self.write(&outcomes, answered_by, None)?;

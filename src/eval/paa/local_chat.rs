@@ -10,6 +10,7 @@ use crate::error::InputError;
 use crate::judge::chat::Outcome;
 use crate::judge::chat::outcome::{Answer, Failure, Finish, Usage};
 use crate::judge::chat::request::Message;
+use crate::judge::protocol::Stage;
 use crate::model::generation::{Generation, Sampling, Stop, StopStrings};
 use crate::session::local_model::{Drawing, LocalChoice, LocalModel};
 
@@ -24,6 +25,14 @@ pub struct ChatDrawing {
     pub max_tokens: u32,
     /// An answer depends on it, on its conversation and on the conversation's place among all.
     pub seed: u64,
+}
+
+impl ChatDrawing {
+    /// As `stage` of a protocol says.
+    pub fn of(stage: &Stage, seed: u64) -> Self {
+        let Stage { temperature, top_p, max_tokens, .. } = *stage;
+        Self { temperature, top_p, max_tokens, seed }
+    }
 }
 
 /// A local model, opened once for any number of calls.

@@ -55,12 +55,7 @@ impl LocalJudge {
         if protocol.verdict.schema == Some(true) {
             bail_input!("`verdict.schema` is an endpoint's; a local model does not read it");
         }
-        let drawing = ChatDrawing {
-            temperature: stage.temperature,
-            top_p: stage.top_p,
-            max_tokens: stage.max_tokens,
-            seed: 0,
-        };
+        let drawing = ChatDrawing::of(stage, 0);
         let chat = LocalChat::load(choice, verbosity)?;
         let model = chat.model();
         let sha256 = model.digest()?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::{digest, read};
 use crate::error::InputError;
+use crate::judge::chat::request::Parameters;
 use crate::metrics::paa::Thresholds;
 
 mod check;
@@ -146,6 +147,19 @@ impl Protocol {
 }
 
 impl Stage {
+    /// How `model` is asked at an endpoint.
+    pub fn parameters(&self, model: &str) -> Parameters {
+        Parameters {
+            model: model.to_owned(),
+            temperature: Some(self.temperature as f32),
+            top_p: Some(self.top_p as f32),
+            max_tokens: Some(self.max_tokens),
+            seed: None,
+            schema: None,
+            extra: self.extra.clone(),
+        }
+    }
+
     /// SHA-256 of its settings.
     pub fn sha256(&self) -> Result<String> {
         Ok(digest::of_bytes(toml::to_string(self)?.as_bytes()))

@@ -3,6 +3,7 @@
 mod generate;
 mod generate_endpoint;
 mod judge;
+mod judge_panels;
 mod real_server;
 
 use std::collections::BTreeMap;

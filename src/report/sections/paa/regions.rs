@@ -91,12 +91,7 @@ fn of_region(evaluation: &PaaEvaluation, region: &str) -> Vec<Part> {
     let (names, null) = (shares::names(evaluation), shares::null(evaluation));
     let (mut charts, mut all) = (Vec::new(), Vec::new());
     for attribute in WITHIN_REGIONS {
-        let breakdowns: Vec<_> = evaluation
-            .models
-            .iter()
-            .map(|model| model.result.groups_by_region.get(attribute))
-            .collect();
-        let rows = shares::rows(&breakdowns, region);
+        let rows = shares::rows_within(evaluation, attribute, region);
         let labelled: Vec<(&str, &Row<'_>)> = rows.iter().map(|row| (row.label, row)).collect();
         let caption = format!("{region}: {}", attribute_words(attribute));
         charts.extend(shares::chart(&caption, &labelled, &names, null, Text::default()));

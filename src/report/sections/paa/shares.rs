@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::console::units;
-use crate::metrics::paa::{Breakdown, PaaEvaluation, PaaGroup};
+use crate::metrics::paa::{Breakdown, JudgedModel, PaaEvaluation, PaaGroup};
 use crate::report::cell;
 use crate::report::section::{Chart, Part, Symbol};
 use crate::report::svg::models;
@@ -18,6 +18,16 @@ pub(super) struct Row<'a> {
     pub(super) label: &'a str,
     /// In the order of the models; none where a model has no answer of the group.
     pub(super) groups: Vec<Option<&'a PaaGroup>>,
+}
+
+/// The groups of `attribute` within `region`, in every model; by label.
+pub(super) fn rows_within<'a>(
+    evaluation: &'a PaaEvaluation,
+    attribute: &str,
+    region: &str,
+) -> Vec<Row<'a>> {
+    let of = |model: &'a JudgedModel| model.result.groups_by_region.get(attribute);
+    rows(&evaluation.models.iter().map(of).collect::<Vec<_>>(), region)
 }
 
 /// The groups of `breakdowns`, one of each model, under one attribute; by label.

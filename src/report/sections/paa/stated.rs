@@ -66,12 +66,7 @@ fn groups(evaluation: &PaaEvaluation) -> Table {
     let mut table = Table::new(header(evaluation, &first));
     for stated in &GROUPS {
         let StatedGroup { region, attribute, label, model, percent } = *stated;
-        let breakdowns: Vec<_> = evaluation
-            .models
-            .iter()
-            .map(|model| model.result.groups_by_region.get(attribute))
-            .collect();
-        let rows = shares::rows(&breakdowns, region);
+        let rows = shares::rows_within(evaluation, attribute, region);
         let own: Vec<&Row<'_>> = rows.iter().filter(|row| row.label == label).collect();
         let [aligned, n] = fewest(percent, 2);
         let first = [
