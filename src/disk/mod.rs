@@ -8,6 +8,7 @@ pub mod journal;
 pub mod json;
 pub mod json_lines;
 pub mod lock;
+pub mod once;
 pub mod pipe;
 pub mod read;
 pub mod seal;

@@ -1,7 +1,7 @@
 //! `data split`: files of records -> `train.json`, `test.json` and a manifest.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
@@ -11,7 +11,7 @@ use crate::cli::whole_number;
 use crate::console::stdout;
 use crate::console::units::s;
 use crate::data::split::{By, Rule, Side};
-use crate::disk::{atomic, digest, read};
+use crate::disk::{digest, once};
 use crate::error::InputError;
 use crate::{bail_input, presets};
 
@@ -95,9 +95,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     // The manifest comes last: if it exists, both sides are whole.
     let contents = texts.iter().map(|text| text.as_bytes()).chain([manifest.as_slice()]);
     let files: Vec<_> = SIDES.into_iter().chain([MANIFEST]).zip(contents).collect();
-    for (name, bytes) in absent(&args.output, &files)? {
-        atomic::write(&args.output.join(name), |out| Ok(out.write_all(bytes)?))?;
-    }
+    once::write(&args.output, &files, "of another split")?;
 
     let mut out = String::new();
     let all = sides.train.records.len() + sides.test.records.len();
@@ -118,26 +116,6 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     writeln!(out, "users on both sides: {both}")?;
     writeln!(out, "manifest: {}", args.output.join(MANIFEST).display())?;
     stdout::tell(out)
-}
-
-/// The files that `output` does not hold yet. A killed program leaves some of them; one with other content is refused.
-fn absent<'a>(output: &Path, files: &[(&'a str, &'a [u8])]) -> Result<Vec<(&'a str, &'a [u8])>> {
-    let mut absent = Vec::new();
-    for &(name, bytes) in files {
-        let path = output.join(name);
-        atomic::sweep_of(&path)?;
-        match read::if_there(&path)? {
-            None => absent.push((name, bytes)),
-            Some(found) if found == bytes => {}
-            Some(_) => {
-                let message = format!("`{}` already exists, of another split", path.display());
-                return Err(InputError::new(message)
-                    .hint("give another folder with `--output`")
-                    .into());
-            }
-        }
-    }
-    Ok(absent)
 }
 
 /// A JSON array with each record on a new line.
