@@ -1,14 +1,17 @@
-//! `data`: shows the pairs before training, and splits them.
+//! `data`: builds the paper's data sets, shows pairs before training, and splits them.
 
 use clap::{Args, Subcommand};
 
 use crate::config::RunConfig;
 
+mod build_prism_pairs;
+mod build_ufp4;
+mod built;
 mod inspect;
 mod split;
 mod stats;
 
-/// Show preference pairs as training sees them, and split them
+/// Build the paper's data sets, show preference pairs as training sees them, and split them
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -20,6 +23,8 @@ enum DataVerb {
     Inspect(inspect::InspectArgs),
     Stats(stats::StatsArgs),
     Split(split::SplitArgs),
+    BuildUfp4(build_ufp4::BuildUfp4Args),
+    BuildPrismPairs(build_prism_pairs::BuildPrismPairsArgs),
 }
 
 /// The configuration that names the model and the files.
@@ -45,5 +50,7 @@ pub fn data(args: DataArgs) -> anyhow::Result<()> {
         DataVerb::Inspect(args) => inspect::inspect(&args),
         DataVerb::Stats(args) => stats::stats(&args),
         DataVerb::Split(args) => split::split(&args),
+        DataVerb::BuildUfp4(args) => build_ufp4::build_ufp4(&args),
+        DataVerb::BuildPrismPairs(args) => build_prism_pairs::build_prism_pairs(&args),
     }
 }
