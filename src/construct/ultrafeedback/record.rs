@@ -29,6 +29,9 @@ const COMPLETION: &[&str] = &[
 
 const ANNOTATION: &[&str] = &["Rating", "Rationale", "Type", "Rationale For Rating"];
 
+/// Most completions of a record. UltraFeedback has four; the pairs grow with the square.
+const MOST_COMPLETIONS: usize = 64;
+
 /// A record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -73,6 +76,10 @@ impl Record {
             return Err("`instruction` is missing or blank".to_owned());
         }
         let completions = match fields.get("completions") {
+            Some(Value::Array(completions)) if completions.len() > MOST_COMPLETIONS => {
+                let found = completions.len();
+                return Err(format!("{found} completions, expected at most {MOST_COMPLETIONS}"));
+            }
             Some(Value::Array(completions)) => completions,
             None | Some(Value::Null) => return Err("`completions` is missing or null".to_owned()),
             Some(other) => return Err(wrong("completions", "a list", other)),
