@@ -217,7 +217,11 @@ impl<'a, 't> Splitter<'a, 't> {
             _ if is_too_long => Err(format!("a record of more than {} MiB", LONGEST_RECORD >> 20)),
             Ok(text) if text.trim().is_empty() => return self.keep(record),
             _ if self.array == Array::After => Err("text after the end of the array".to_owned()),
-            Ok(text) => json::unique(text).map_err(|error| format!("not JSON: {error}")),
+            Ok(text) => json::unique(text.trim()).map_err(|error| {
+                // On one line the line of the file is enough.
+                let why = error.to_string().replace(" at line 1 column ", " at column ");
+                format!("not JSON: {why}")
+            }),
             Err(error) => {
                 Err(format!("not UTF-8 text: the byte `0x{:02X}`", record[error.valid_up_to()]))
             }
@@ -271,7 +275,8 @@ mod tests {
     #[test]
     fn lines_an_array_and_objects_over_several_lines_give_the_same_records() {
         let good = |line, a| (line, Ok(a));
-        let lines = read(b"\xef\xbb\xbf{\"a\": 1}\n\n {\"a\": 2, \"b\": \"]},{\\\"\"}\r\n{\"a\": 3}");
+        let lines =
+            read(b"\xef\xbb\xbf{\"a\": 1}\n\n {\"a\": 2, \"b\": \"]},{\\\"\"}\r\n{\"a\": 3}");
         assert_eq!(lines.unwrap(), [good(1, 1), good(3, 2), good(4, 3)]);
         let array = read(b"[\n{\"a\": 1},{\"a\": 2, \"b\": \"]},{\\\"\"}\n,\n{\n\"a\": 3}\n]\n");
         assert_eq!(array.unwrap(), [good(2, 1), good(2, 2), good(4, 3)]);
@@ -289,7 +294,7 @@ mod tests {
         let lines = broken(b"{\"a\": 1}\n{\"a\": \n5\n{\"a\": \"\xff\"}\n{\"a\": 1, \"a\": 1}\n");
         assert_eq!(lines.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 3, 4, 5]);
         for ((_, why), part) in lines.iter().zip([
-            "not JSON: EOF",
+            "not JSON: EOF while parsing a value at column 5",
             "expected a record, an object, got the number `5`",
             "not UTF-8 text: the byte `0xFF`",
             "the key `a` stands twice",

@@ -65,7 +65,9 @@ pub(super) fn build_prism_pairs(args: &BuildPrismPairsArgs) -> Result<()> {
     }
     let both = args.test_share + args.validation_share;
     if both >= 1.0 {
-        bail_input!("`--test-share` and `--validation-share` must be below 1 together, got `{both}`");
+        bail_input!(
+            "`--test-share` and `--validation-share` must be below 1 together, got `{both}`"
+        );
     }
     if !(0.0..=100.0).contains(&args.min_margin) {
         bail_input!("`--min-margin` must be in 0..=100, got `{}`", args.min_margin);

@@ -112,9 +112,8 @@ fn inputs(paths: &[String], verbosity: Verbosity) -> Result<Vec<Input>> {
             bail_input!("`{path}`: no file in the folder ends in .{}", ENDINGS.join(", ."));
         }
         files.sort();
-        inputs.extend(
-            files.into_iter().map(|path| Input { name: path.display().to_string(), path }),
-        );
+        inputs
+            .extend(files.into_iter().map(|path| Input { name: path.display().to_string(), path }));
     }
     notes.iter().for_each(|note| verbosity.note(note));
     Ok(inputs)

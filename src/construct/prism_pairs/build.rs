@@ -77,13 +77,14 @@ pub fn build(prism: &Prism, rule: &Rule, output: &Path) -> Result<Built> {
             let (all, users) = (count(pairs.len()), count(users.len()));
             let message = format!("`{file}` would have no pairs, of {all} pairs of {users} users");
             return Err(InputError::new(message)
-                .hint("give another `--test-share`, `--validation-share`, `--seed` or `--min-margin`")
+                .hint(
+                    "give another `--test-share`, `--validation-share`, `--seed` or `--min-margin`",
+                )
                 .into());
         }
     }
-    let mut sides: Vec<Side> = (files.iter())
-        .map(|(file, _)| Side { file, pairs: 0, users: BTreeSet::new() })
-        .collect();
+    let mut sides: Vec<Side> =
+        (files.iter()).map(|(file, _)| Side { file, pairs: 0, users: BTreeSet::new() }).collect();
     let names: Vec<String> = files.iter().map(|(file, _)| (*file).to_owned()).collect();
     let mut streams = Streams::begin(output, &names, "of another build")?;
     let mut text = Vec::new();

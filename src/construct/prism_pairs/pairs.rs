@@ -199,9 +199,7 @@ mod tests {
 
     #[test]
     fn a_turn_after_one_that_is_not_known_is_left_out() {
-        let two = |is_chosen| {
-            vec![reply("a", Some(2.0), is_chosen), reply("b", Some(1.0), false)]
-        };
+        let two = |is_chosen| vec![reply("a", Some(2.0), is_chosen), reply("b", Some(1.0), false)];
         let rows = [
             row(vec![(0, "Hi", two(true)), (1, "And?", two(true)), (2, "So?", two(true))]),
             row(vec![(0, "Hi", two(false)), (1, "And?", two(true)), (2, "So?", two(true))]),

@@ -54,8 +54,7 @@ pub fn prompt(form: Form, conversation: &Conversation, turn: usize) -> Value {
                 let content = format!("{before}{}", turn.message);
                 messages.push(json!({"role": "user", "content": content}));
                 messages.extend(
-                    answered(at)
-                        .map(|reply| json!({"role": "assistant", "content": reply.text})),
+                    answered(at).map(|reply| json!({"role": "assistant", "content": reply.text})),
                 );
             }
             messages.into()

@@ -48,12 +48,7 @@ pub struct Built {
 /// Builds UF-P-4 from `inputs` in the folder `output`.
 ///
 /// Refuses inputs of the same bytes, inputs without a record, a rule that leaves a file without pairs, and a folder of another build.
-pub fn build(
-    inputs: &[Input],
-    rule: &Rule,
-    output: &Path,
-    verbosity: Verbosity,
-) -> Result<Built> {
+pub fn build(inputs: &[Input], rule: &Rule, output: &Path, verbosity: Verbosity) -> Result<Built> {
     let mut planner = Planner::new(rule);
     let (mut broken, mut unknown_fields, mut digests) = (Vec::new(), BTreeSet::new(), Vec::new());
     let mut progress = verbosity.progress("reading", "files", 0, inputs.len() as u64);
@@ -179,9 +174,10 @@ fn write(
         streams.write(file, b"\n]\n")?;
     }
     streams.finish(MANIFEST, |sha256| {
-        let outputs = names.iter().zip(&written).zip(sha256).map(
-            |((file, pairs), sha256)| json!({"file": file, "sha256": sha256, "pairs": pairs}),
-        );
+        let outputs =
+            names.iter().zip(&written).zip(sha256).map(
+                |((file, pairs), sha256)| json!({"file": file, "sha256": sha256, "pairs": pairs}),
+            );
         let inputs = inputs
             .iter()
             .zip(digests)

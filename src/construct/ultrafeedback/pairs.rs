@@ -192,9 +192,8 @@ mod tests {
             completions: (0..4).map(|at| completion(&format!("r{at}"), ratings[at])).collect(),
         };
         let names: Vec<Name> = (0..4).map(|at| name(&format!("r{at}"))).collect();
-        let of = |record: &Record, seed| {
-            places(Pairing::BestRandom, seed, record, &name("p"), &names)
-        };
+        let of =
+            |record: &Record, seed| places(Pairing::BestRandom, seed, record, &name("p"), &names);
         // The last has a mean of its one rating, the third the same mean as the best.
         let some = record([[1; 4], [5, 5, 3, 3], [4; 4], [0, 0, 0, 2]]);
         let drawn: std::collections::BTreeSet<_> =

@@ -69,7 +69,10 @@ impl Completion {
 
 impl Record {
     /// A record of its fields, or what is wrong with it. Fields that are not of the schema are added to `unknown`.
-    pub fn read(fields: &Map<String, Value>, unknown: &mut BTreeSet<String>) -> Result<Self, String> {
+    pub fn read(
+        fields: &Map<String, Value>,
+        unknown: &mut BTreeSet<String>,
+    ) -> Result<Self, String> {
         note_unknown(fields, RECORD, "", unknown);
         let instruction = text(fields, "instruction")?;
         if instruction.trim().is_empty() {
@@ -218,7 +221,8 @@ mod tests {
         ] {
             assert_eq!(of(rating), Ok([None, expected, None, None]));
         }
-        for rating in [Value::from("0"), 6.into(), 2.5.into(), "five".into(), "".into(), true.into()]
+        for rating in
+            [Value::from("0"), 6.into(), 2.5.into(), "five".into(), "".into(), true.into()]
         {
             let why = of(rating.clone()).unwrap_err();
             assert!(why.starts_with("`completions[0]`: `annotations.honesty`: `Rating` must be"));

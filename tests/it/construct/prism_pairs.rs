@@ -126,7 +126,10 @@ fn the_files_load_without_a_note_and_their_people_have_groups() {
     let group = |key: &str| pair.groups.get(key).map(String::as_str);
     assert_eq!((group("country"), group("english_proficiency")), (Some("Chad"), Some("Fluent")));
     assert_eq!((group("value_safety"), group("value_creativity")), (Some("high"), Some("low")));
-    assert_eq!((group("value_personalisation"), group("value_helpfulness")), (Some("middle"), None));
+    assert_eq!(
+        (group("value_personalisation"), group("value_helpfulness")),
+        (Some("middle"), None)
+    );
 }
 
 #[test]
@@ -209,7 +212,11 @@ fn odd_turns_are_counted_and_broken_rows_named() {
                 said(1, "E", scored(10.into(), false)),
             ],
         ),
-        conversation("bad", "user1", vec![said(0, "Hi", None), said(0, "A", scored("7".into(), true))]),
+        conversation(
+            "bad",
+            "user1",
+            vec![said(0, "Hi", None), said(0, "A", scored("7".into(), true))],
+        ),
         conversation("stranger", "nobody", two_turns()),
     ];
     place.write("conversations.jsonl", lines(&odd) + "{\"conversation_id\"\n");
