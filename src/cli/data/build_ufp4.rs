@@ -28,8 +28,8 @@ use crate::session::data_file;
 /// the pairs with a rating that is N/A or missing and, by default, those with equal ratings (ties). A record that is broken is named with file
 /// and line, and left out.
 ///
-/// The data set of Poddar et al. 2024 comes about by other rules than the defaults: `--pairs best-random --complete --ties flip
-/// --controversial --without-source truthful_qa --test-share 0.1`. Its coin and its draws are others, so the pairs are not the same ones.
+/// The data set of Poddar et al. 2024 comes about by further rules: `--complete --ties flip --controversial
+/// --without-source truthful_qa --test-share 0.1`. Its coin and its draws are others, so the pairs are not the same ones.
 #[derive(Debug, Clone, Args)]
 pub(super) struct BuildUfp4Args {
     /// UltraFeedback: JSONL, JSON or Parquet files, folders of such files, or hf://datasets/openbmb/UltraFeedback/FILE
@@ -39,7 +39,7 @@ pub(super) struct BuildUfp4Args {
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// Which completions of a record are paired
-    #[arg(long, value_enum, default_value_t = Pairing::All)]
+    #[arg(long, value_enum, default_value_t = Pairing::BestRandom)]
     pairs: Pairing,
     /// What becomes of a pair that an attribute rates equally
     #[arg(long, value_enum, default_value_t = Ties::Drop)]

@@ -10,10 +10,10 @@ use super::record::{Completion, Record};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pairing {
-    /// Every two completions of a record, six pairs of four
-    All,
     /// The completion with the highest mean rating and a drawn one of lower mean, as the original did
     BestRandom,
+    /// Every two completions of a record, six pairs of four
+    All,
 }
 
 /// What becomes of a pair that an attribute rates equally.

@@ -48,8 +48,10 @@ fn several(count: usize) -> Vec<Value> {
     (0..count).map(of).collect()
 }
 
+/// Builds from `uf.jsonl` with every two completions of a record.
 fn build(place: &Place, more: &[&str]) -> std::process::Output {
-    data(place, &[&["build-ufp4", "--ultrafeedback", "uf.jsonl", "--output", "out"], more].concat())
+    let base = ["build-ufp4", "--ultrafeedback", "uf.jsonl", "--output", "out", "--pairs", "all"];
+    data(place, &[&base[..], more].concat())
 }
 
 /// Prompt, chosen and rejected answer of each pair of a file.
@@ -97,6 +99,24 @@ fn each_attribute_has_a_file_in_which_the_answer_that_it_rates_higher_is_chosen(
 }
 
 #[test]
+fn by_default_a_prompt_has_one_pair_of_its_best_answer_and_a_lower_one() {
+    let place = Place::new();
+    let answers = |at: usize| {
+        let of = |text: &str, rating| completion(&format!("{text}{at}"), [rating; 4]);
+        vec![of("low", "2"), of("best", "5"), of("lower", "3"), of("as good", "5")]
+    };
+    let records: Vec<_> = (0..20).map(|at| record(&format!("p{at}"), answers(at))).collect();
+    place.write("uf.jsonl", lines(&records));
+    succeed(&data(&place, &["build-ufp4", "--ultrafeedback", "uf.jsonl", "--output", "out"]));
+    let pairs = pairs(&place, "out/honesty.json");
+    assert_eq!(pairs.len(), 20);
+    assert!(pairs.iter().all(|[_, chosen, _]| chosen.starts_with("best")));
+    let lower = pairs.iter().filter(|[.., rejected]| rejected.starts_with("lower")).count();
+    assert!((1..20).contains(&lower), "{lower} of 20");
+    assert!(pairs.iter().all(|[.., rejected]| rejected.starts_with("low")));
+}
+
+#[test]
 fn broken_records_are_named_and_left_out_and_odd_ones_are_counted() {
     let place = Place::new();
     let good = || vec![completion("a", ["5"; 4]), completion("b", ["4"; 4])];
@@ -131,7 +151,7 @@ fn broken_records_are_named_and_left_out_and_odd_ones_are_counted() {
     place.write("uf.jsonl", text.join("\n"));
     let (_, said) = succeed(&build(&place, &[]));
     for part in [
-        "uf.jsonl:2: not JSON: EOF while parsing a string at column 21;",
+        "uf.jsonl:2: not JSON: EOF while parsing a string at column 20;",
         "uf.jsonl:3: `completions[1]`: `annotations.style` is none of helpfulness, honesty",
         "uf.jsonl:4: `completions[1]`: `annotations.honesty`: `Rating` must be 1 to 5 or N/A, got",
         "uf.jsonl:5: `completions` is missing or null",
@@ -196,7 +216,8 @@ fn lines_an_array_parquet_and_a_folder_give_the_same_files() {
     place.write("parquet/README.md", "not data");
     succeed(&build(&place, &[]));
     for (path, output) in [("array/uf.json", "of-array"), ("parquet", "of-folder")] {
-        let arguments = ["build-ufp4", "--ultrafeedback", path, "--output", output];
+        let arguments =
+            ["build-ufp4", "--ultrafeedback", path, "--output", output, "--pairs", "all"];
         succeed(&data(&place, &arguments));
         for attribute in ATTRIBUTES {
             let pairs = |folder: &str| pairs(&place, &format!("{folder}/{attribute}.json"));
