@@ -6,6 +6,7 @@
 //! - [`file::load`]: bytes of JSON arrays, JSONL or Parquet -> pairs as text, with the prompt rendered.
 //! - [`prompt::load`]: prompts without answers, for generation.
 //! - [`benchmark::load`]: MVPBench records with question and profile apart, for a judge.
+//! - [`entries::load`]: the same as they stand, with what is missing counted, for statistics and review.
 //! - [`chat::ChatTemplate`]: conversations -> text, by the model's own template.
 //! - [`tokenizer::Tokenizer`]: `tokenizer.json` and the small files beside it.
 //! - [`tokenize::tokenize`]: pairs -> token ids, cut to the limits.
@@ -18,6 +19,7 @@
 pub mod benchmark;
 pub mod chat;
 pub mod chat_prompt;
+pub mod entries;
 pub mod file;
 pub mod format;
 pub mod groups;

@@ -1,14 +1,15 @@
-//! `data`: shows the pairs before training, and splits them.
+//! `data`: shows the pairs before training and what a benchmark holds, splits records, has them reviewed.
 
 use clap::{Args, Subcommand};
 
 use crate::config::RunConfig;
 
 mod inspect;
+mod review;
 mod split;
 mod stats;
 
-/// Show preference pairs as training sees them, and split them
+/// Show preference pairs as training sees them and what a benchmark holds, split records, review them
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -20,6 +21,7 @@ enum DataVerb {
     Inspect(inspect::InspectArgs),
     Stats(stats::StatsArgs),
     Split(split::SplitArgs),
+    Review(review::ReviewArgs),
 }
 
 /// The configuration that names the model and the files.
@@ -45,5 +47,6 @@ pub fn data(args: DataArgs) -> anyhow::Result<()> {
         DataVerb::Inspect(args) => inspect::inspect(&args),
         DataVerb::Stats(args) => stats::stats(&args),
         DataVerb::Split(args) => split::split(&args),
+        DataVerb::Review(args) => review::review(&args),
     }
 }
