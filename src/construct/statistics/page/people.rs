@@ -24,16 +24,10 @@ pub(super) fn countries(statistics: &Statistics<'_>) -> Section {
         return Section::default();
     };
     let mut parts = map(field);
-    let unplaced: Vec<&str> = (field.answers.iter())
-        .filter(|answer| answer.users > 0 && world::find(&answer.label).is_none())
-        .map(|answer| &*answer.label)
-        .collect();
-    if !unplaced.is_empty() {
-        parts.push(Part::note(format!("Not on the map: {}.", unplaced.join("; "))));
-    }
     parts.push(Part::heading("Countries of birth beside PRISM's"));
     parts.push(Part::Table(table(field, "country", |label| world::short(label).to_owned())));
-    parts.push(Part::note(explanation(field)));
+    parts.push(answered(field));
+    parts.push(explanation());
     parts.push(Part::heading("Regions"));
     parts.push(Part::Table(regions(field)));
     Section::new("countries", "Countries", parts)
@@ -72,6 +66,14 @@ fn map(field: &Field) -> Vec<Part> {
         shapes: "land".to_owned(),
         holds_shapes: true,
     };
+    let unplaced: Vec<&str> = (field.answers.iter())
+        .filter(|answer| answer.users > 0 && world::find(&answer.label).is_none())
+        .map(|answer| &*answer.label)
+        .collect();
+    let unplaced = match &unplaced[..] {
+        [] => String::new(),
+        labels => format!(" Not on the map: {}.", labels.join("; ")),
+    };
     let Some(svg) = drawing.draw() else { return Vec::new() };
     let symbol = |(class, least): (usize, &usize)| {
         let name = match CLASSES.get(class + 1) {
@@ -83,12 +85,11 @@ fn map(field: &Field) -> Vec<Part> {
     };
     let none = Symbol { svg: patch("none"), name: "no user".to_owned() };
     let caption = "Users by country of birth".to_owned();
+    let shapes = "Shapes: Natural Earth at 1:50 million, public domain, cut down. Borders are theirs and state no opinion. Very small countries have a dot.";
+    let reading = format!("{reading}{unplaced} {shapes}").into();
     vec![
         Part::Key(CLASSES.iter().enumerate().map(symbol).chain([none]).collect()),
-        Part::Charts(vec![Chart { caption, unit: "users".into(), svg, reading: reading.into() }]),
-        Part::note(
-            "Shapes: Natural Earth at 1:50 million, public domain, cut down. Borders are theirs and state no opinion. Very small countries have a dot.",
-        ),
+        Part::Charts(vec![Chart { caption, unit: "users".into(), svg, reading }]),
     ]
 }
 
@@ -100,8 +101,8 @@ fn table(field: &Field, first: &str, shown: impl Fn(&str) -> String) -> Table {
         let (users, prism) = (answer.users, answer.prism);
         let share = |part: usize, whole: usize| 100.0 * part as f64 / whole.max(1) as f64;
         let beyond = match answer.by_chance {
-            Some([_, high]) if users > high => " over",
-            Some([low, _]) if users < low => " under",
+            Some([_, high]) if users > high => "> ",
+            Some([low, _]) if users < low => "< ",
             _ => "",
         };
         table.push([
@@ -116,7 +117,7 @@ fn table(field: &Field, first: &str, shown: impl Fn(&str) -> String) -> Table {
             ),
             answer
                 .by_chance
-                .map_or_else(|| "-".to_owned(), |[low, high]| format!("{low}-{high}{beyond}")),
+                .map_or_else(|| "-".to_owned(), |[low, high]| format!("{beyond}{low}-{high}")),
         ]);
     }
     table
@@ -128,8 +129,18 @@ fn signed(points: f64) -> String {
     if text == "-0.0" { "+0.0".to_owned() } else { text }
 }
 
-fn explanation(field: &Field) -> String {
+/// What the columns are; once for all tables.
+fn explanation() -> Part {
     let people = units::count(marginals().people);
+    Part::note(format!(
+        "PRISM: people of its survey ({people}, also those without conversations). diff: points of percent. by chance, the null: the middle 95 % of \
+         how many users would give the answer if so many as have one were drawn at random from the survey (hypergeometric, exact); < and >: the \
+         users are fewer or more than that."
+    ))
+}
+
+/// Whose answers a table has.
+fn answered(field: &Field) -> Part {
     let differing = match field.differing {
         0 => String::new(),
         differing => format!(
@@ -137,12 +148,7 @@ fn explanation(field: &Field) -> String {
             counted(differing, "user")
         ),
     };
-    format!(
-        "Of {} with an answer. PRISM: people of its survey ({people}, also those without conversations). diff: points of percent. by chance: the \
-         middle 95 % of how many users would give the answer if so many were drawn at random from the survey (hypergeometric, exact), the null; \
-         over and under: outside of it.{differing}",
-        counted(field.answered, "user")
-    )
+    Part::note(format!("Of {} with an answer.{differing}", counted(field.answered, "user")))
 }
 
 fn regions(field: &Field) -> Table {
@@ -189,8 +195,9 @@ pub(super) fn demographics(statistics: &Statistics<'_>) -> Section {
         }
         parts.push(Part::heading(field.name.replace('_', " ")));
         parts.push(Part::Table(table(field, "answer", str::to_owned)));
-        parts.push(Part::note(explanation(field)));
+        parts.push(answered(field));
     }
+    parts.push(explanation());
     if !unanswered.is_empty() {
         let sentence = format!("No user has an answer for {}.", unanswered.join(", "));
         parts.push(Part::missing(Text::marked(&sentence)));
