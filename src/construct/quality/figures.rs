@@ -73,12 +73,44 @@ pub fn page(marks: &All, title: &str) -> Page {
             ),
         }
     );
+    let criteria = (0..CRITERIA.len()).map(|at| criterion(&grid, at));
+    let mut sections = vec![summary(&grid)];
+    sections.extend(criteria);
+    sections.extend([disagreements(&grid), comments(marks)]);
     Page {
         title: format!("{title}: review of a benchmark"),
         heading: format!("Review of {title}"),
         intro: vec![Part::lead(lead)],
-        sections: vec![shares(&grid), agreement(&grid), disagreements(&grid), comments(marks)],
+        sections,
     }
+}
+
+/// What people say of each criterion together.
+fn summary(grid: &Grid<'_>) -> Section {
+    let people = grid.people();
+    let mut table = Table::new(["criterion", "accepted (%)", "Krippendorff's alpha, null 0"]);
+    for (at, criterion) in CRITERIA.iter().enumerate() {
+        let all = grid.of_criterion(at, &people);
+        let by_majority: Vec<Option<bool>> = all.iter().map(majority).collect();
+        let share = accepted(&by_majority, &grid.users);
+        let clusters = Clusters::by_user(grid.users.iter().copied());
+        table.push([
+            criterion.name.to_owned(),
+            cell::or_none(share.map(|share| cell::share(&share))),
+            coefficient(krippendorff(&all, &clusters)),
+        ]);
+    }
+    let note = "Of people alone. Accepted: by more than half of those who marked the record; a tie is neither. 95 % intervals draw users (at 0, 100 % \
+                and for fewer than 50 users, Wilson's).";
+    Section::new("summary", "Summary", vec![Part::Table(table), Part::note(note)])
+}
+
+/// Shares and agreement of one criterion.
+fn criterion(grid: &Grid<'_>, at: usize) -> Section {
+    let criterion = CRITERIA[at];
+    let mut parts = vec![Part::reading(criterion.question), Part::Table(shares(grid, at))];
+    parts.extend(agreement(grid, at));
+    Section::new(criterion.name, format!("Criterion {}", criterion.name), parts)
 }
 
 /// Yes or no by the majority of the given marks; none of a tie and where there are none.
@@ -90,116 +122,80 @@ fn majority(marks: &Marks) -> Option<bool> {
     (yes != no).then_some(yes > no)
 }
 
-fn shares(grid: &Grid<'_>) -> Section {
+fn shares(grid: &Grid<'_>, at: usize) -> Table {
     let people = grid.people();
-    let mut table = Table::new(["criterion", "by", "accepted (%)", "records", "ties"]);
-    for (at, criterion) in CRITERIA.iter().enumerate() {
+    let mut table = Table::new(["by", "accepted (%)", "records", "ties"]);
+    if people.len() > 1 {
         let all = grid.of_criterion(at, &people);
         let by_majority: Vec<Option<bool>> = all.iter().map(majority).collect();
         let marked = all.iter().filter(|marks| marks.iter().any(Option::is_some)).count();
-        if people.len() > 1 {
-            let share = accepted(&by_majority, &grid.users);
-            let ties = marked - by_majority.iter().flatten().count();
-            table.push(row(criterion.name, "majority of people", share, units::count(ties)));
-        }
-        for (reviewer, name) in grid.reviewers.iter().enumerate() {
-            let own: Vec<Option<bool>> =
-                grid.of_criterion(at, &[reviewer]).into_iter().map(|marks| marks[0]).collect();
-            table.push(row(
-                criterion.name,
-                name,
-                accepted(&own, &grid.users),
-                cell::NONE.to_owned(),
-            ));
-        }
+        let ties = marked - by_majority.iter().flatten().count();
+        let share = accepted(&by_majority, &grid.users);
+        table.push(row("majority of people", share, units::count(ties)));
     }
-    let questions = CRITERIA
-        .iter()
-        .map(|criterion| Text::code(criterion.name).and(format!(": {}", criterion.question)));
-    let parts = vec![
-        Part::Table(table),
-        Part::List(questions.collect()),
-        Part::note(
-            "95 % intervals draw users (at 0, 100 % and for fewer than 50 users, Wilson's). Majority: more than half of the people who marked the \
-             record; a tie is neither.",
-        ),
-    ];
-    Section::new("accepted", "Accepted", parts)
+    for (reviewer, name) in grid.reviewers.iter().enumerate() {
+        let own: Vec<Option<bool>> =
+            grid.of_criterion(at, &[reviewer]).into_iter().map(|marks| marks[0]).collect();
+        table.push(row(name, accepted(&own, &grid.users), dash()));
+    }
+    table
 }
 
-fn row(criterion: &str, by: &str, share: Option<Figure>, ties: String) -> [String; 5] {
+fn row(by: &str, share: Option<Figure>, ties: String) -> [String; 4] {
     let n = share.map_or(0, |share| share.n);
     let share = cell::or_none(share.map(|share| cell::share(&share)));
-    [criterion.to_owned(), by.to_owned(), share, units::count(n), ties]
+    [by.to_owned(), share, units::count(n), ties]
 }
 
-fn agreement(grid: &Grid<'_>) -> Section {
+fn agreement(grid: &Grid<'_>, at: usize) -> Vec<Part> {
     let all: Vec<usize> = (0..grid.reviewers.len()).collect();
     if all.len() < 2 {
-        let parts = vec![Part::missing("One reviewer: agreement needs the marks of a second one.")];
-        return Section::new("agreement", "Agreement", parts);
+        return vec![Part::missing("One reviewer: agreement needs the marks of a second one.")];
     }
-    let mut table = Table::new([
-        "criterion",
-        "between",
-        "records",
-        "same (%)",
-        "by chance (%)",
-        "Cohen's kappa",
-    ]);
-    for (at, criterion) in CRITERIA.iter().enumerate() {
-        for (place, one) in all.iter().enumerate() {
-            for other in &all[place + 1..] {
-                let marks: Vec<[Option<bool>; 2]> = grid
-                    .of_criterion(at, &[*one, *other])
-                    .iter()
-                    .map(|row| [row[0], row[1]])
-                    .collect();
-                let between = format!("{}, {}", grid.reviewers[*one], grid.reviewers[*other]);
-                let cells = match pairwise(&marks, &grid.users) {
-                    None => ["0".to_owned(), dash(), dash(), dash()],
-                    Some(found) => [
-                        units::count(found.raw.n),
-                        cell::share(&found.raw),
-                        cell::percent(found.by_chance),
-                        coefficient(found.kappa),
-                    ],
-                };
-                table.push([criterion.name.to_owned(), between].into_iter().chain(cells));
-            }
+    let mut table = Table::new(["between", "n", "same (%)", "chance (%)", "Cohen's kappa"]);
+    for (place, one) in all.iter().enumerate() {
+        for other in &all[place + 1..] {
+            let marks: Vec<[Option<bool>; 2]> =
+                grid.of_criterion(at, &[*one, *other]).iter().map(|row| [row[0], row[1]]).collect();
+            let between = format!("{}, {}", grid.reviewers[*one], grid.reviewers[*other]);
+            let cells = match pairwise(&marks, &grid.users) {
+                None => ["0".to_owned(), dash(), dash(), dash()],
+                Some(found) => [
+                    units::count(found.raw.n),
+                    cell::share(&found.raw),
+                    cell::percent(found.by_chance),
+                    coefficient(found.kappa),
+                ],
+            };
+            table.push([between].into_iter().chain(cells));
         }
     }
-    let mut parts = vec![Part::Table(table)];
     let people = grid.people();
-    let mut together =
-        Table::new(["criterion", "of", "records", "Krippendorff's alpha", "Fleiss' kappa"]);
+    let mut together = Table::new(["of", "n", "Krippendorff's alpha", "Fleiss' kappa"]);
     let groups = [("people", &people), ("people and models", &all)];
     let groups = groups
         .into_iter()
         .filter(|(name, who)| who.len() > 1 && (*name == "people" || who.len() > people.len()));
     for (name, who) in groups {
-        for (at, criterion) in CRITERIA.iter().enumerate() {
-            let marks = grid.of_criterion(at, who);
-            let clusters = Clusters::by_user(grid.users.iter().copied());
-            let alpha = krippendorff(&marks, &clusters);
-            let two = marks.iter().filter(|row| row.iter().flatten().count() > 1).count();
-            together.push([
-                criterion.name.to_owned(),
-                format!("{} {name}", who.len()),
-                units::count(two),
-                coefficient(alpha),
-                coefficient(fleiss(&marks, &grid.users)),
-            ]);
-        }
+        let marks = grid.of_criterion(at, who);
+        let clusters = Clusters::by_user(grid.users.iter().copied());
+        let two = marks.iter().filter(|row| row.iter().flatten().count() > 1).count();
+        together.push([
+            format!("{} {name}", who.len()),
+            units::count(two),
+            coefficient(krippendorff(&marks, &clusters)),
+            coefficient(fleiss(&marks, &grid.users)),
+        ]);
     }
-    parts.push(Part::Table(together));
-    parts.push(Part::note(
-        "Chance is the null of every coefficient: 0 is as often the same as chance gives, 1 always the same, below 0 less often. By chance: the \
-         share that two people with these shares of yes would share if each marked blindly. A dash: nobody or everybody says yes, so nothing is \
-         beyond chance; or for Fleiss' kappa, fewer than three marked the same records. Alpha takes records of two marks or more, missing ones \
-         left out. Intervals draw users.",
-    ));
-    Section::new("agreement", "Agreement", parts)
+    let note = "n: records that both, or two of all, have marked. Chance is the null: the share that two people with these shares of yes would mark \
+                alike if each marked blindly. Every coefficient is 0 there, 1 if all is alike, below 0 if less than chance gives. A dash: all say the \
+                same one word, so nothing is beyond chance; or, for Fleiss' kappa, no three have marked the same records. Intervals draw users.";
+    vec![
+        Part::heading(format!("Agreement on {}", CRITERIA[at].name)),
+        Part::Table(table),
+        Part::Table(together),
+        Part::note(note),
+    ]
 }
 
 fn dash() -> String {

@@ -149,10 +149,13 @@ impl<'a> Table<'a> {
         place: &str,
         samples: &'b [Sample],
     ) -> Result<Option<(Mark, &'b Sample, &'b Drawn)>> {
-        if row.len() > self.columns.len() {
+        // A row that was cut would pass for one without marks.
+        if row.len() != self.columns.len() {
             let (found, expected) = (row.len(), self.columns.len());
             let what = format!("{place}: {found} fields, expected {expected}");
-            return Err(InputError::new(what).hint("a text with commas stands in quotes").into());
+            return Err(InputError::new(what)
+                .hint("a text with commas stands in quotes; the file may have been cut")
+                .into());
         }
         let get = |column: &str| {
             self.columns.get(column).and_then(|at| row.get(*at)).map_or("", |text| text.trim())

@@ -96,7 +96,7 @@ nothing is sent anywhere.</p>
 <h2 id="title" tabindex="-1"></h2>
 <h3>Preferences</h3>
 <p id="preference" class="text" dir="auto"></p>
-<details open=""><summary>Person</summary>
+<details id="person" open=""><summary>Person</summary>
 <dl id="profile"></dl>
 </details>
 <h3>Question</h3>

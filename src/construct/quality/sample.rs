@@ -1,16 +1,14 @@
-//! A sample to review: its folder `quality/sample-<seed>` with `sample.csv`, `review.html` and `sample.json`.
+//! A sample to review: which records, for whom; the content of `quality/sample-<seed>/sample.json`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::criteria::CRITERIA;
 use super::draw::{By, draw};
 use super::reviewed::{Records, digest};
-use super::{csv, page};
 use crate::data::entries::Entry;
-use crate::disk::{atomic, digest as sha, read, seal};
+use crate::disk::{digest as sha, read, seal};
 use crate::error::InputError;
 
 /// The folder of reviews inside that of a benchmark.
@@ -19,8 +17,8 @@ pub const QUALITY: &str = "quality";
 /// What the name of a sample's folder begins with.
 const SAMPLE: &str = "sample-";
 
-/// Names of the files. `sample.json` comes last: if it exists, the others are whole.
-const FILES: [&str; 3] = ["sample.csv", "review.html", "sample.json"];
+/// The file of a sample in its folder.
+pub(super) const JSON: &str = "sample.json";
 
 /// Columns of `sample.csv` that reviewers read.
 pub(super) const READ: [&str; 6] =
@@ -111,62 +109,6 @@ impl Sample {
         folder.join(QUALITY).join(format!("{SAMPLE}{seed}"))
     }
 
-    /// Writes the files of the sample and returns their folder. The same sample again changes no byte, and leaves a `sample.csv` that
-    /// somebody has filled in as it is. Refuses a folder that holds another sample.
-    pub fn write(&self, records: &Records) -> Result<PathBuf> {
-        let folder = Self::folder(records.folder(), self.drawn.seed);
-        let [csv, html, json] = FILES.map(|name| folder.join(name));
-        [&csv, &html, &json].into_iter().try_for_each(|path| atomic::sweep_of(path).map(drop))?;
-        let sealed = seal::indented(self)?;
-        let known = read::if_there(&json)?;
-        if known.as_ref().is_some_and(|known| *known != sealed) {
-            let what = format!("`{}` already holds another sample", folder.display());
-            return Err(InputError::new(what)
-                .hint("draw with another `--seed`; or, if nobody has marked it, remove the folder")
-                .into());
-        }
-        let text = self.csv(records)?;
-        match read::if_there(&csv)? {
-            Some(found) if known.is_none() && found != text.as_bytes() => {
-                let what = format!("`{}` already exists, of another sample", csv.display());
-                return Err(InputError::new(what).hint("draw with another `--seed`").into());
-            }
-            Some(_) => {}
-            None => atomic::write(&csv, |out| Ok(out.write_all(text.as_bytes())?))?,
-        }
-        for (path, bytes) in [(&html, page::page(self, records)?.into_bytes()), (&json, sealed)] {
-            if read::if_there(path)?.as_deref() != Some(&bytes[..]) {
-                atomic::write(path, |out| Ok(out.write_all(&bytes)?))?;
-            }
-        }
-        Ok(folder)
-    }
-
-    fn csv(&self, records: &Records) -> Result<String> {
-        let marks = CRITERIA.iter().map(|criterion| criterion.name);
-        let columns = NAMED.into_iter().chain(READ).chain(marks).chain(["comment", "reviewer"]);
-        let mut text = format!("\u{feff}{}", csv::line(columns));
-        for one in &self.records {
-            let record = self.record(records, one)?;
-            let reviewer = one.reviewer.map_or_else(|| "all".to_owned(), |n| n.to_string());
-            let profile: Vec<String> =
-                record.profile.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-            let profile = profile.join("\n");
-            let preference = record.preference.as_deref().unwrap_or_default();
-            let named = [&*self.sample, &*one.id, &*one.sha256];
-            let texts = [
-                &*reviewer,
-                &*record.question,
-                preference,
-                &*profile,
-                &*record.answer_w,
-                &*record.answer_l,
-            ];
-            text += &csv::line(named.into_iter().chain(texts).chain([""; 5]));
-        }
-        Ok(text)
-    }
-
     /// The record of the benchmark that `one` is. Refuses one that is not there any more, or has other texts.
     pub fn record<'a>(&self, records: &'a Records, one: &Drawn) -> Result<&'a Entry> {
         let found = records.get(&one.id).filter(|record| digest(record) == one.sha256);
@@ -188,7 +130,7 @@ impl Sample {
         let mut all = Vec::new();
         for path in read::folder(&folder.join(QUALITY))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let json = path.join(FILES[2]);
+            let json = path.join(JSON);
             if !name.starts_with(SAMPLE) {
                 continue;
             }

@@ -305,7 +305,7 @@ fn a_model_is_one_more_reviewer_without_a_vote_and_is_asked_once() {
         "by 2 reviewers and 1 model, which has no vote",
         "Anna, judge: m/1",
         "3 people and models",
-        "fits majority of people 100.00",
+        "majority of people 100.00",
     ] {
         assert!(flat.contains(part), "`{part}` is not in\n{said}");
     }

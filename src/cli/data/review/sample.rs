@@ -10,7 +10,7 @@ use crate::console::stdout;
 use crate::console::units::counted;
 use crate::construct::quality::draw::By;
 use crate::construct::quality::sample::Wanted;
-use crate::construct::quality::{Records, Sample, marks};
+use crate::construct::quality::{Records, Sample, marks, sample_files};
 
 /// Draw a seeded sample: sample.csv for a spreadsheet, review.html to read and mark in a browser
 #[derive(Debug, Clone, Args)]
@@ -47,11 +47,11 @@ pub(super) fn sample(args: &SampleArgs) -> Result<()> {
     };
     let sample = Sample::draw(&records, &wanted)?;
     let _lock = marks::lock(&args.folder)?;
-    let folder = sample.write(&records)?;
+    let folder = sample_files::write(&sample, &records)?;
     let (drawn, all) = (sample.records.len(), records.all().len());
     let everything = if drawn < args.n { ", all there are" } else { "" };
     let shared = sample.records.iter().filter(|one| one.reviewer.is_none()).count();
-    let page = folder.join("review.html");
+    let page = folder.join(sample_files::PAGE);
     stdout::tell(format!(
         "drawn:  {} of {all}{everything}; sample {}, seed {}\nread:   {shared} by every reviewer, {} by one of {}\npage:   {}\ntable:  {}\n",
         counted(drawn, "record"),
@@ -60,6 +60,6 @@ pub(super) fn sample(args: &SampleArgs) -> Result<()> {
         drawn - shared,
         args.reviewers,
         page.display(),
-        folder.join("sample.csv").display(),
+        folder.join(sample_files::TABLE).display(),
     ))
 }

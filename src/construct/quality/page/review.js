@@ -186,5 +186,6 @@ addEventListener("DOMContentLoaded", () => {
   for (let number = 1; number <= reviewers; number++) get("number").append(new Option(number + " of " + reviewers, number));
   get("numbered").hidden = reviewers < 2;
   get("name").value = recall("mvpbench-review name") || "";
+  get("person").open = !matchMedia("(max-width: 40rem)").matches;
   get("start").hidden = false;
 });
