@@ -65,6 +65,8 @@ pub fn pairwise(marks: &[[Option<bool>; 2]], users: &[Option<&str>]) -> Option<P
     let interval = bootstrap::interval_of(of_user.len(), bootstrap::SEED, |drawn| {
         kappa(drawn.iter().flat_map(|&user| of_user[user].iter().copied())).1
     });
+    // Where one always says the same, kappa is 0 whoever is drawn: resampling shows nothing.
+    let interval = interval.filter(|interval| interval.low < interval.high);
     let kappa = value.is_finite().then(|| Figure {
         value,
         low: interval.map(|interval| interval.low),
@@ -160,6 +162,8 @@ mod tests {
         let found = pairwise(&items([9, 0, 0, 0]), &[None; 9]).unwrap();
         assert_eq!((found.raw.value, found.by_chance, found.kappa), (1.0, 1.0, None));
         assert_eq!(pairwise(&items([5, 0, 0, 5]), &[None; 10]).unwrap().kappa.unwrap().value, 1.0);
+        let one_word = pairwise(&items([8, 2, 0, 0]), &[None; 10]).unwrap().kappa.unwrap();
+        assert_eq!((one_word.value, one_word.low), (0.0, None));
     }
 
     #[test]

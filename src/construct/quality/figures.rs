@@ -102,7 +102,12 @@ fn summary(grid: &Grid<'_>) -> Section {
     }
     let note = "Of people alone. Accepted: by more than half of those who marked the record; a tie is neither. 95 % intervals draw users (at 0, 100 % \
                 and for fewer than 50 users, Wilson's).";
-    Section::new("summary", "Summary", vec![Part::Table(table), Part::note(note)])
+    let agreement = "Agreement below: n are the records that both, or two of all, have marked. Chance is the null: the share that two people with \
+                     these shares of yes would mark alike if each marked blindly. Every coefficient is 0 there, 1 if all is alike, below 0 if less than \
+                     chance gives; and 0 for two people of whom one always says the same. A dash: all say the same one word, so nothing is beyond \
+                     chance; or, for Fleiss' kappa, no three have marked the same records.";
+    let parts = vec![Part::Table(table), Part::note(note), Part::note(agreement)];
+    Section::new("summary", "Summary", parts)
 }
 
 /// Shares and agreement of one criterion.
@@ -187,14 +192,10 @@ fn agreement(grid: &Grid<'_>, at: usize) -> Vec<Part> {
             coefficient(fleiss(&marks, &grid.users)),
         ]);
     }
-    let note = "n: records that both, or two of all, have marked. Chance is the null: the share that two people with these shares of yes would mark \
-                alike if each marked blindly. Every coefficient is 0 there, 1 if all is alike, below 0 if less than chance gives. A dash: all say the \
-                same one word, so nothing is beyond chance; or, for Fleiss' kappa, no three have marked the same records. Intervals draw users.";
     vec![
         Part::heading(format!("Agreement on {}", CRITERIA[at].name)),
         Part::Table(table),
         Part::Table(together),
-        Part::note(note),
     ]
 }
 
