@@ -7,6 +7,7 @@
 //! - [`records::each`]: the records of a file that is too large to hold.
 //! - [`prompt::load`]: prompts without answers, for generation.
 //! - [`benchmark::load`]: MVPBench records with question and profile apart, for a judge.
+//! - [`entries::load`]: the same as they stand, with what is missing counted, for statistics and review.
 //! - [`chat::ChatTemplate`]: conversations -> text, by the model's own template.
 //! - [`tokenizer::Tokenizer`]: `tokenizer.json` and the small files beside it.
 //! - [`tokenize::tokenize`]: pairs -> token ids, cut to the limits.
@@ -19,6 +20,7 @@
 pub mod benchmark;
 pub mod chat;
 pub mod chat_prompt;
+pub mod entries;
 pub mod file;
 pub mod format;
 pub mod groups;

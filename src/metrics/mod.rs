@@ -10,9 +10,11 @@
 //! Fed by [`crate::eval`], feeds [`crate::report`]. Arithmetic on numbers alone, no tensor and no model: scores and answers that a
 //! file holds can be measured again without a GPU. The loss of a pair is [`crate::dpo`]'s.
 
+pub mod agreement;
 pub mod axes;
 pub mod bootstrap;
 pub mod difference;
+pub mod draw;
 pub mod figure;
 pub mod groups;
 pub mod harness;

@@ -20,6 +20,28 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
+/// `value` as JSON for an element `script`: no character in it ends the element or is read by XML.
+pub fn script_json(value: &serde_json::Value) -> String {
+    let json = value.to_string();
+    let mut safe = String::with_capacity(json.len());
+    for letter in json.chars() {
+        match letter {
+            '<'
+            | '>'
+            | '&'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
+                safe += &format!("\\u{:04x}", u32::from(letter));
+            }
+            _ => safe.push(letter),
+        }
+    }
+    safe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 //! - In: [`folder`], a run folder as it was read; [`RunReport`], its summary with its figures; [`judged`], a folder of verdicts.
 //! - [`sections`] build a [`section::Page`] from it: every table, sentence and chart is written there, once. [`svg`] draws the charts.
 //! - [`cautions`] stand above the figures wherever those are shown: page, console, model card.
-//! - Out: [`html`] and [`markdown`] render the page; [`page`] writes both files. [`Table1`] goes to the console too; [`card`] is the
+//! - Out: [`html`] and [`markdown`] render the page, [`plain`] the lines of a console; [`page`] writes both files. [`Table1`] goes to the console too; [`card`] is the
 //!   model card of an adapter.
 //!
 //! Fed by a run folder alone, so that a run can be reported again without its model. It measures groups anew, means over seeds and
@@ -24,6 +24,7 @@ pub mod missing;
 pub mod page;
 pub mod paired;
 pub mod paper;
+pub mod plain;
 pub mod printed;
 pub mod run;
 pub mod section;

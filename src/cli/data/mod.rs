@@ -1,4 +1,4 @@
-//! `data`: builds the paper's data sets, shows pairs before training, and splits them.
+//! `data`: builds the paper's data sets, shows what they hold and what training sees, splits records, has them reviewed.
 
 use clap::{Args, Subcommand};
 
@@ -9,10 +9,11 @@ mod build_prism_pairs;
 mod build_ufp4;
 mod built;
 mod inspect;
+mod review;
 mod split;
 mod stats;
 
-/// Build the paper's data sets, show preference pairs as training sees them, and split them
+/// Build the paper's data sets, show what they hold and what training sees, split records, review them
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -27,6 +28,7 @@ enum DataVerb {
     BuildMvpbench(build_mvpbench::BuildMvpbenchArgs),
     BuildUfp4(build_ufp4::BuildUfp4Args),
     BuildPrismPairs(build_prism_pairs::BuildPrismPairsArgs),
+    Review(review::ReviewArgs),
 }
 
 /// The configuration that names the model and the files.
@@ -55,5 +57,6 @@ pub fn data(args: DataArgs) -> anyhow::Result<()> {
         DataVerb::BuildMvpbench(args) => build_mvpbench::build(&args),
         DataVerb::BuildUfp4(args) => build_ufp4::build_ufp4(&args),
         DataVerb::BuildPrismPairs(args) => build_prism_pairs::build_prism_pairs(&args),
+        DataVerb::Review(args) => review::review(&args),
     }
 }

@@ -1,9 +1,14 @@
-//! `data stats`: lengths, cuts, duplicates and missing fields of the training pairs and of every evaluation set.
+//! `data stats`: of a configuration, lengths in tokens and cuts of the training pairs and of every evaluation set; of a benchmark's files,
+//! people, dimensions, lengths, duplicates and leakage.
+
+mod benchmark;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{ArgGroup, Args};
 
-use super::ConfigArgs;
+use crate::config::RunConfig;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
 use crate::console::wrap::{COLUMNS, wrap};
@@ -12,16 +17,36 @@ use crate::data::stats::SetStats;
 use crate::data::tokenize::{Limits, beyond_context, tokenize};
 use crate::session::base::Base;
 
-/// Print lengths, cut and dropped pairs, duplicates and missing fields of each set; read no weights
+/// Print what data holds; read no weights
+///
+/// Of a benchmark: instances, users, countries, value dimensions, demographics beside PRISM's, lengths, duplicates, leakage between splits.
+/// Of a configuration: lengths in tokens, cut and dropped pairs, duplicates and missing fields of each set.
 #[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("of").required(true).args(["benchmark", "config"])))]
 pub(super) struct StatsArgs {
-    #[command(flatten)]
-    config: ConfigArgs,
+    /// Folder of a benchmark (MVPBench.json, or train.json, validation.json and test.json, or both), or its files
+    #[arg(value_name = "DIR|FILE")]
+    benchmark: Vec<PathBuf>,
+    /// Folder to write stats.html and stats.md to
+    #[arg(long, value_name = "DIR", requires = "benchmark")]
+    output: Option<PathBuf>,
+    /// Configuration: a TOML file, or a preset inside the binary, as for `train`
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+    /// Set one key over the configuration, as in `data.max_length=512`; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE", requires = "config")]
+    set: Vec<String>,
 }
 
 /// Runs the verb.
 pub(super) fn stats(args: &StatsArgs) -> Result<()> {
-    let config = args.config.load()?;
+    match &args.config {
+        Some(config) => configured(&RunConfig::load(config, &args.set)?.0),
+        None => benchmark::stats(&args.benchmark, args.output.as_deref()),
+    }
+}
+
+fn configured(config: &RunConfig) -> Result<()> {
     let base = Base::load(&config.model, Verbosity::Normal)?;
     let limits = Limits::from(&config.data);
     let unlimited = Limits { max_prompt_tokens: 0, max_length: 0, ..limits };

@@ -5,10 +5,12 @@
 
 mod conversation;
 mod joined;
+mod marginals;
 mod person;
 mod row;
 
 pub use conversation::{Conversation, Reply, Turn};
 pub use joined::{Counts, Prism, Row};
+pub use marginals::{Marginals, marginals};
 pub use person::{DIMENSIONS, Person, Profile};
 pub use row::Broken;

@@ -3,6 +3,8 @@
 pub mod scores;
 pub mod yes_no;
 
+use serde_json::{Map, Value};
+
 /// The reply after what a model thought aloud before it: `<think>...</think>` or `<thinking>...</thinking>`.
 ///
 /// None where the thought was not finished, so there is no reply.
@@ -16,6 +18,22 @@ pub fn after_thinking(reply: &str) -> Option<&str> {
         };
     }
     Some(rest.trim())
+}
+
+/// The JSON objects in a text that are in no other.
+pub fn objects(text: &str) -> Vec<Map<String, Value>> {
+    let (mut found, mut rest) = (Vec::new(), text);
+    while let Some(start) = rest.find('{') {
+        let mut values = serde_json::Deserializer::from_str(&rest[start..]).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(Value::Object(object))) => {
+                found.push(object);
+                rest = &rest[start + values.byte_offset()..];
+            }
+            _ => rest = &rest[start + 1..],
+        }
+    }
+    found
 }
 
 #[cfg(test)]

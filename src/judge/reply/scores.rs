@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::judge::protocol::messages::First;
-use crate::judge::reply::after_thinking;
+use crate::judge::reply::{after_thinking, objects};
 use crate::metrics::paa::Scores;
 
 /// What the reply says.
@@ -72,22 +72,6 @@ fn of_object(object: Map<String, Value>, first: First) -> Option<Said> {
     let hard_violation = reply.hard_violation;
     let scores = Scores { score_w, score_l, score_model: score(&reply.score_3)?, hard_violation };
     Some(Said { scores, dimensions: reply.dimensions, reason: reply.reason })
-}
-
-/// The JSON objects in a text that are in no other.
-fn objects(text: &str) -> Vec<Map<String, Value>> {
-    let (mut found, mut rest) = (Vec::new(), text);
-    while let Some(start) = rest.find('{') {
-        let mut values = serde_json::Deserializer::from_str(&rest[start..]).into_iter::<Value>();
-        match values.next() {
-            Some(Ok(Value::Object(object))) => {
-                found.push(object);
-                rest = &rest[start + values.byte_offset()..];
-            }
-            _ => rest = &rest[start + 1..],
-        }
-    }
-    found
 }
 
 #[cfg(test)]

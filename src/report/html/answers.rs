@@ -2,7 +2,7 @@
 
 use crate::console::units;
 use crate::report::html::words::entries;
-use crate::report::markup::escape;
+use crate::report::markup::{escape, script_json};
 use crate::report::section::Answers;
 
 /// Most records that stand in the page as elements; more stand there as JSON, which a browser opens faster.
@@ -54,31 +54,14 @@ pub(super) fn element(answers: &Answers, rank: usize) -> String {
     )
 }
 
-/// Title and entries of every record; no character that ends the element or that XML reads.
+/// Title and entries of every record.
 fn json(answers: &Answers) -> String {
     let all: Vec<_> = answers
         .all
         .iter()
         .map(|record| serde_json::json!([record.title, record.entries]))
         .collect();
-    let json = serde_json::Value::from(all).to_string();
-    let mut safe = String::with_capacity(json.len());
-    for letter in json.chars() {
-        match letter {
-            '<'
-            | '>'
-            | '&'
-            | '\u{7f}'..='\u{9f}'
-            | '\u{2028}'
-            | '\u{2029}'
-            | '\u{fffe}'
-            | '\u{ffff}' => {
-                safe += &format!("\\u{:04x}", u32::from(letter));
-            }
-            _ => safe.push(letter),
-        }
-    }
-    safe
+    script_json(&serde_json::Value::from(all))
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub struct Coloured {
 pub struct WorldMap {
     /// What it shows, read out by a screen reader.
     pub title: String,
+    /// What the colours stand for, such as `their share, 0 to 100 %`.
+    pub scale: String,
     /// The countries that have a share.
     pub countries: Vec<Coloured>,
     /// What the ids of the shapes begin with; maps of one page with the same `shapes` share them.
@@ -63,8 +65,9 @@ impl WorldMap {
         large.into_iter().chain(small).for_each(|one| body += &self.country(one));
         body += "</g>\n";
         let description = format!(
-            "{} countries coloured by their share, 0 to 100 %. The table has the numbers",
-            self.countries.len()
+            "{} countries coloured by {}. The table has the numbers",
+            self.countries.len(),
+            self.scale
         );
         Some(document(width, height, &self.title, &description, &body))
     }
@@ -107,8 +110,8 @@ mod tests {
     fn a_share_has_its_class_and_a_small_country_a_dot() {
         assert_eq!([0.0, 0.0999, 0.1, 0.899, 0.9, 1.0].map(class_of), [0, 0, 1, 8, 9, 9]);
         let countries = vec![coloured("Tonga", 1.0, true), coloured("Brazil", 0.056, false)];
-        let shapes = "paa-land".to_owned();
-        let map = WorldMap { title: "PAA".into(), countries, shapes, holds_shapes: true };
+        let (shapes, scale) = ("paa-land".to_owned(), "their share, 0 to 100 %".to_owned());
+        let map = WorldMap { title: "PAA".into(), scale, countries, shapes, holds_shapes: true };
         let svg = map.draw().unwrap();
         assert_eq!(
             svg.matches("<path id=").count(),

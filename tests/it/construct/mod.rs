@@ -1,8 +1,12 @@
 //! The data sets of the paper, built from the original downloads.
 
+mod benchmark;
 mod mvpbench;
 mod mvpbench_load;
 mod prism_pairs;
+mod review;
+mod review_page;
+mod stats;
 mod ufp4;
 
 use std::fmt::Write;

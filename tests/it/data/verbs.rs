@@ -39,9 +39,15 @@ fn assert_refused(place: &Place, arguments: &[&str], parts: &[&str]) {
 fn every_verb_is_in_the_help() {
     let place = Place::new();
     let help = succeed(&place, &["data", "--help"]);
-    for verb in ["inspect", "stats", "split", "build-ufp4", "build-prism-pairs"] {
+    for verb in
+        ["inspect", "stats", "split", "build-ufp4", "build-prism-pairs", "build-mvpbench", "review"]
+    {
         assert!(help.contains(&format!("  {verb} ")), "{help}");
         assert!(succeed(&place, &["data", verb, "--help"]).contains("--"));
+    }
+    let help = succeed(&place, &["data", "review", "--help"]);
+    for verb in ["sample", "import", "judge", "exclude"] {
+        assert!(help.contains(&format!("  {verb} ")), "{help}");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::command::Place;
 use crate::require;
 
 #[track_caller]
-pub(super) fn browse(browser: &Path, place: &Place, file: &str, flags: &[&str]) -> String {
+pub(crate) fn browse(browser: &Path, place: &Place, file: &str, flags: &[&str]) -> String {
     let output = Command::new(browser)
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
         .arg(format!("--user-data-dir={}", place.path("profile").display()))
@@ -23,7 +23,7 @@ pub(super) fn browse(browser: &Path, place: &Place, file: &str, flags: &[&str]) 
 
 /// Has the page `html` call `report(value)` in a frame of `width` pixels, since a window is at least 500 wide; returns the value as JSON.
 #[track_caller]
-pub(super) fn framed(
+pub(crate) fn framed(
     browser: &Path,
     place: &Place,
     html: &str,

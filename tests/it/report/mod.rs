@@ -1,7 +1,7 @@
 //! `report.html` and `report.md`: what is on them, in a parser and in a real browser, and what is refused.
 
-mod axe;
-mod browser;
+pub(crate) mod axe;
+pub(crate) mod browser;
 mod content;
 mod layout;
 mod paa;
@@ -105,7 +105,7 @@ fn assert_refused(place: &Place, arguments: &[&str], parts: &[&str]) {
 
 /// The page's text without the style, and what must hold of every page checked.
 #[track_caller]
-fn text_of(html: &str) -> String {
+pub(crate) fn text_of(html: &str) -> String {
     let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
     let page = roxmltree::Document::parse_with_options(html, options).unwrap();
     let named = |name: &'static str| page.descendants().filter(move |node| node.has_tag_name(name));

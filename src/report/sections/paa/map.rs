@@ -21,7 +21,8 @@ pub(super) fn section(judged: &JudgedFolder, scope: &str) -> Section {
         let countries = coloured(&rows, model);
         let title = format!("{name}: PAA by country");
         let reading = reading(&rows, model);
-        let map = WorldMap { title, countries, shapes: format!("{scope}land"), holds_shapes };
+        let (scale, shapes) = ("their share, 0 to 100 %".to_owned(), format!("{scope}land"));
+        let map = WorldMap { title, scale, countries, shapes, holds_shapes };
         if let Some(svg) = map.draw() {
             holds_shapes = false;
             let caption = (*name).to_owned();
