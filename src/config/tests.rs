@@ -58,7 +58,7 @@ fn unknown_config_key_is_an_error() {
     assert_eq!(message, "configs/run.toml: unknown key `eval.paa`");
     assert_eq!(
         hint,
-        "the keys of `[eval]` are `every`, `best_metric`, `best_set`, `patience`, `min_delta`, `sets`, `spmr`"
+        "the keys of `[eval]` are `tokenization`, `score_eos`, `every`, `best_metric`, `best_set`, `patience`, `min_delta`, `sets`, `spmr`"
     );
 
     let (message, hint) = refused(resolve(&format!("zebra = 1\n{SMALL}"), &[]));

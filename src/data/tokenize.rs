@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_its_eos_is_the_same_but_for_the_last_token() {
-        let (mut pairs, tokenizer, _) = tiny();
+        let (pairs, tokenizer, _) = tiny();
         let template = Pair {
             prompt: "<s>[INST] Why? [/INST]".to_owned(),
             chosen: " So. </s>".to_owned(),
@@ -308,7 +308,6 @@ mod tests {
             markup: Markup::Template { bos: TemplateBos::Written },
             ..pairs[0].clone()
         };
-        pairs.push(template);
         for tokenization in Tokenization::ALL {
             let limits = Limits { tokenization, ..Limits::default() };
             let whole = tokenize(&pairs, &tokenizer, &limits).unwrap().pairs;
@@ -317,6 +316,11 @@ mod tests {
             for (whole, without) in whole.iter().zip(&without) {
                 let id = &pairs[whole.row as usize].id;
                 for side in 0..2 {
+                    let text = &pairs[whole.row as usize];
+                    let text = if side == 0 { &text.chosen } else { &text.rejected };
+                    if tokenization == Tokenization::Joint && text.ends_with("</s>") {
+                        continue; // its own one is not doubled
+                    }
                     let of = |pair: &TokenPair| {
                         let answer = if side == 0 { &pair.chosen } else { &pair.rejected };
                         [&pair.prompt[..], answer].concat()
@@ -329,9 +333,14 @@ mod tests {
             }
         }
         let own = Pair { chosen: " So.</s>".to_owned(), ..pairs[0].clone() };
-        let limits = Limits { eos: Eos::LeftOut, ..Limits::default() };
-        let kept = &tokenize(&[own], &tokenizer, &limits).unwrap().pairs[0];
-        assert_eq!(kept.chosen.last(), Some(&2), "what a text writes itself is its own");
+        for tokenization in Tokenization::ALL {
+            let limits = Limits { tokenization, eos: Eos::LeftOut, ..Limits::default() };
+            let [own, template] = [&own, &template]
+                .map(|pair| tokenize(std::slice::from_ref(pair), &tokenizer, &limits).unwrap());
+            let last = |tokenized: &Tokenized| tokenized.pairs[0].chosen.last().copied();
+            assert_eq!(last(&own), Some(2), "{tokenization}: a text's own is kept");
+            assert_ne!(last(&template), Some(2), "{tokenization}: a template's is removed");
+        }
     }
 
     #[test]
