@@ -220,7 +220,7 @@ fn the_ids_of_every_pair_are_those_of_the_authors_software() {
     assert!(cut >= 8, "{cut} pairs are cut");
 }
 
-/// A step of fewer batches than the accumulation, an epoch that ends within a step, an order that is drawn.
+/// After step 3 an epoch ends within a step; the order of each is drawn.
 #[test]
 fn a_run_that_carries_batches_over_resumes_with_the_same_steps() {
     let golden = golden("mha-26-pairs");
@@ -233,7 +233,7 @@ fn a_run_that_carries_batches_over_resumes_with_the_same_steps() {
     place.succeed(&["--config", "config.toml", "-q", "--output", "cut"]);
     let adapter = |run: &str| place.bytes(&format!("{run}/adapter/adapter_model.safetensors"));
     assert_eq!(adapter("whole"), adapter("cut"));
-    for step in [3, 4, 7] {
+    for step in [3, 7] {
         let from = format!("cut/checkpoints/step-{step:06}");
         let output = format!("from-{step}");
         place.succeed(&["--config", "config.toml", "-q", "--output", &output, "--resume", &from]);
