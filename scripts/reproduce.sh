@@ -284,7 +284,7 @@ tiny() {
   builder=scripted=scripted,scripted build_config=build-mvpbench.toml
   if [ ! -f input/protocol.toml ]; then
     # Short answers and few reference answers; a grammar holds so small a judge to a word.
-    sed -e '/^max_tokens = 512$/s/512/40/' -e 's/^calibrate = 200$/calibrate = 60/' "$root/configs/paa-paper.toml" >input/.protocol.toml
+    sed -e '/^max_tokens = 512$/s/512/40/' -e 's/^calibrate = 200$/calibrate = 20/' "$root/configs/paa-paper.toml" >input/.protocol.toml
     # shellcheck disable=SC2016
     printf '\n[judge.extra]\ngrammar = %s\n' "'root ::= \"Yes\" | \"No\"'" >>input/.protocol.toml
     mv input/.protocol.toml input/protocol.toml

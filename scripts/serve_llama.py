@@ -105,7 +105,7 @@ def main() -> None:
         parameters.port = int(sys.argv[2]) if len(sys.argv) > 2 else 0
         parameters.n_ctx = 4 * 1024
         parameters.n_parallel = 4
-        parameters.cpuparams.n_threads = 2
+        parameters.cpuparams.n_threads = 1  # a second one waits for the first more than it computes
         parameters.warmup = False
         parameters.use_jinja = True
         # What the server prints of itself goes to stderr.
