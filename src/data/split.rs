@@ -73,23 +73,26 @@ impl Sides {
     }
 }
 
-impl Rule {
-    /// The units of the test side: the `round(share x units)` of `keys` with the smallest hashes.
-    fn drawn<'a>(&self, keys: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
-        let test = (self.test_share * keys.len() as f64).round() as usize;
-        let mut ranked: Vec<_> = keys.iter().map(|key| (self.hash(key), *key)).collect();
-        ranked.sort_unstable();
-        ranked.into_iter().take(test).map(|(_, key)| key).collect()
-    }
-
-    /// Where the unit with this key stands: a function of the seed and the key alone.
-    fn hash(&self, key: &str) -> [u8; 32] {
+/// `keys` in the order in which `seed` draws them: by a hash of the seed and the key alone, so that another key changes no order.
+pub fn ranked<'a>(keys: &BTreeSet<&'a str>, seed: u64) -> Vec<&'a str> {
+    let hash = |key: &str| -> [u8; 32] {
         Sha256::new()
             .chain_update(b"mvpbench split 1")
-            .chain_update(self.seed.to_le_bytes())
+            .chain_update(seed.to_le_bytes())
             .chain_update(key)
             .finalize()
             .into()
+    };
+    let mut ranked: Vec<_> = keys.iter().map(|key| (hash(key), *key)).collect();
+    ranked.sort_unstable();
+    ranked.into_iter().map(|(_, key)| key).collect()
+}
+
+impl Rule {
+    /// The units of the test side: the first `round(share x units)` of `keys` as [`ranked`].
+    fn drawn<'a>(&self, keys: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        let test = (self.test_share * keys.len() as f64).round() as usize;
+        ranked(keys, self.seed).into_iter().take(test).collect()
     }
 
     /// Splits the records of `files`, name and bytes each.

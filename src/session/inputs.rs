@@ -185,7 +185,7 @@ fn encoder(
         ));
         return Ok(None);
     }
-    let source = EncoderSource::find(embedder, hub)?;
+    let source = EncoderSource::find(embedder, "eval.spmr.embedder", hub)?;
     notes.extend(source.note());
     Ok(Some(source))
 }

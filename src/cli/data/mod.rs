@@ -1,14 +1,15 @@
-//! `data`: shows the pairs before training, and splits them.
+//! `data`: shows the pairs before training, splits them, and builds the data sets of the paper.
 
 use clap::{Args, Subcommand};
 
 use crate::config::RunConfig;
 
+mod build_mvpbench;
 mod inspect;
 mod split;
 mod stats;
 
-/// Show preference pairs as training sees them, and split them
+/// Show preference pairs as training sees them, split them, and build the data sets of the paper
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -20,6 +21,7 @@ enum DataVerb {
     Inspect(inspect::InspectArgs),
     Stats(stats::StatsArgs),
     Split(split::SplitArgs),
+    BuildMvpbench(build_mvpbench::BuildMvpbenchArgs),
 }
 
 /// The configuration that names the model and the files.
@@ -45,5 +47,6 @@ pub fn data(args: DataArgs) -> anyhow::Result<()> {
         DataVerb::Inspect(args) => inspect::inspect(&args),
         DataVerb::Stats(args) => stats::stats(&args),
         DataVerb::Split(args) => split::split(&args),
+        DataVerb::BuildMvpbench(args) => build_mvpbench::build(&args),
     }
 }

@@ -74,6 +74,17 @@ pub struct Reply {
     pub is_chosen: bool,
 }
 
+impl Turn {
+    /// The answer that the person went on with: of several that say so, and of all where none does, the one with the highest score, of equal
+    /// ones the first. None where no model answered.
+    pub fn chosen(&self) -> Option<&Reply> {
+        let score = |reply: &Reply| reply.score.unwrap_or(-1.0);
+        let higher = |best, other| if score(other) > score(best) { other } else { best };
+        let chosen = self.replies.iter().filter(|reply| reply.is_chosen);
+        chosen.reduce(higher).or_else(|| self.replies.iter().reduce(higher))
+    }
+}
+
 impl Conversation {
     /// A conversation of a row, or what is wrong with it.
     pub(super) fn read(row: &Fields<'_>) -> Result<Self, String> {
@@ -181,6 +192,32 @@ mod tests {
         assert!(first.replies[0].is_chosen && first.replies[0].score == Some(88.0));
         assert_eq!((&*first.replies[1].text, first.replies[1].score), ("", None));
         assert_eq!((&*second.message, second.replies.len()), ("And?", 0));
+    }
+
+    #[test]
+    fn of_several_chosen_answers_the_one_with_the_highest_score_goes_on() {
+        let turn = |replies: &[(&str, Option<f64>, bool)]| Turn {
+            replies: (replies.iter())
+                .map(|&(text, score, is_chosen)| Reply {
+                    model: String::new(),
+                    text: text.into(),
+                    score,
+                    is_chosen,
+                })
+                .collect(),
+            ..Turn::default()
+        };
+        for (replies, chosen) in [
+            (&[("a", Some(90.0), false), ("b", None, true)][..], Some("b")),
+            (
+                &[("a", Some(9.0), true), ("b", Some(80.0), true), ("c", Some(80.0), true)],
+                Some("b"),
+            ),
+            (&[("a", None, false), ("b", Some(1.0), false)], Some("b")),
+            (&[], None),
+        ] {
+            assert_eq!(turn(replies).chosen().map(|reply| &*reply.text), chosen);
+        }
     }
 
     #[test]
