@@ -16,7 +16,7 @@ The same command resumes, and in a finished folder changes nothing. The folder i
 
   MVPBENCH_BIN            folder of `train` and `mvpbench` (default: target/release, built if it is not there)
   MVPBENCH_SURVEY, MVPBENCH_CONVERSATIONS, MVPBENCH_ULTRAFEEDBACK
-                          the three downloads of `paper`: files, or hf://datasets/OWNER/NAME/FILE
+                          the downloads of `paper`: files, or hf://datasets/OWNER/NAME/FILE (UltraFeedback: several, by blanks)
   MVPBENCH_MODELS         its models, NAME=PRESET ..., with a `MVPBENCH_PATH_NAME` (- as _) for weights in a folder
   MVPBENCH_CHAT_MODELS    the models of Figures 2 to 4, NAME=ENDPOINT,CHAT_MODEL ...; ENDPOINT as of `mvpbench generate`
   MVPBENCH_JUDGES         its judges, in the same form
@@ -150,17 +150,11 @@ resolve() {
   esac
 }
 
-# The sets that every run is evaluated on, as `train --set` takes them.
+# The sets that every run is evaluated on, as `train --set` takes them: those of the folder `$1`.
 eval_sets() {
-  local ufp4='' name
-  for name in helpfulness honesty instruction_following truthfulness; do
-    ufp4+="${ufp4:+,}\"$(ufp4_file "$name")\""
-  done
-  printf '[{name="MVP_test",files=["data/mvpbench/test.json"],metrics=["opa","spmr"]},{name="UF-P-4",files=[%s],metrics=["opa"]}]' "$ufp4"
-}
-# `build-ufp4` writes its test side into a folder of its own where it is told to split.
-ufp4_file() {
-  if [ -f "data/uf-p-4/test/$1.json" ]; then printf 'data/uf-p-4/test/%s.json' "$1"; else printf 'data/uf-p-4/%s.json' "$1"; fi
+  local files='' name
+  for name in helpfulness honesty instruction_following truthfulness; do files+="${files:+,}\"$1/uf-p-4/$ufp4_side$name.json\""; done
+  printf '[{name="MVP_test",files=["%s/mvpbench/test.json"],metrics=["opa","spmr"]},{name="UF-P-4",files=[%s],metrics=["opa"]}]' "$1" "$files"
 }
 
 build() {
@@ -169,14 +163,14 @@ build() {
   resolve data/mvpbench/manifest.json
   mvpbench data build-mvpbench --survey "$survey" --conversations "$conversations" --config "$build_config" \
     --endpoint "$endpoint" --chat-model "$chat_model" "${key_options[@]}" --output data/mvpbench
-  say "build: UF-P-4 of $ultrafeedback"
-  mvpbench data build-ufp4 --ultrafeedback "$ultrafeedback" --output data/uf-p-4
+  say "build: UF-P-4 of ${ultrafeedback[*]}"
+  mvpbench data build-ufp4 --ultrafeedback "${ultrafeedback[@]}" "${ufp4_options[@]}" --output data/uf-p-4
 }
 
 # Trains NAME by the preset CONFIG, with further options of `train`.
 train_model() {
   say "train: $1"
-  train --config "$2" --set 'data.train=["data/mvpbench/train.json"]' --set "eval.sets=$(eval_sets)" "${@:3}" --output "runs/$1"
+  train --config "$2" --set 'data.train=["data/mvpbench/train.json"]' --set "eval.sets=$(eval_sets data)" "${@:3}" --output "runs/$1"
 }
 
 # Answers of a local model: SET of data/mvpbench, NAME, options that name the model.
@@ -280,9 +274,12 @@ tiny() {
     python make_prism.py input --facts "$root/scripts/prism_facts_tiny.toml" --seed 5
     python make_ultrafeedback.py input/ultrafeedback.jsonl --records 160
   fi
-  survey=input/survey.jsonl conversations=input/conversations.jsonl ultrafeedback=input/ultrafeedback.jsonl
-  builder=scripted=scripted,scripted build_config=build-mvpbench.toml
+  survey=input/survey.jsonl conversations=input/conversations.jsonl ultrafeedback=(input/ultrafeedback.jsonl)
+  ufp4_options=(--max-pairs 40) ufp4_side=''
+  builder=scripted=scripted,scripted build_config=input/build-mvpbench.toml
   if [ ! -f input/protocol.toml ]; then
+    # A test side of so few users needs a larger share of them.
+    sed -e 's/^test_share = 0.1$/test_share = 0.25/' "$root/configs/build-mvpbench.toml" >"$build_config"
     # Short answers and few reference answers; a grammar holds so small a judge to a word.
     sed -e '/^max_tokens = 512$/s/512/40/' -e 's/^calibrate = 200$/calibrate = 20/' "$root/configs/paa-paper.toml" >input/.protocol.toml
     # shellcheck disable=SC2016
@@ -338,9 +335,9 @@ path_of() {
 
 # What the plan reckons with: the benchmark once it is built, until then one of the real counts and of sentences of our own.
 stand_in() {
-  planned=data/mvpbench
-  [ ! -f data/mvpbench/manifest.json ] || return 0
-  planned=plan/mvpbench
+  planned=data
+  [ ! -f data/mvpbench/manifest.json ] || [ ! -f data/uf-p-4/manifest.json ] || return 0
+  planned=plan
   if [ ! -f plan/uf-p-4/manifest.json ]; then
     say 'plan: the benchmark is not built yet, so the plan reckons with one of the same counts and of shorter texts of our own'
     start_scripted
@@ -348,7 +345,7 @@ stand_in() {
     python make_ultrafeedback.py plan/input/ultrafeedback.jsonl --records 2000
     mvpbench data build-mvpbench --survey plan/input/survey.jsonl --conversations plan/input/conversations.jsonl --config "$build_config" \
       --endpoint "$(url_of scripted)" --chat-model scripted --output plan/mvpbench
-    mvpbench data build-ufp4 --ultrafeedback plan/input/ultrafeedback.jsonl --output plan/uf-p-4
+    mvpbench data build-ufp4 --ultrafeedback plan/input/ultrafeedback.jsonl "${ufp4_options[@]}" --output plan/uf-p-4
   fi
 }
 
@@ -367,7 +364,7 @@ part_of_plan() {
 
 plan() {
   local one name folders=() variable
-  for one in "$survey" "$conversations" "$ultrafeedback"; do
+  for one in "$survey" "$conversations" "${ultrafeedback[@]}"; do
     case "$one" in hf://*) ;; *) [ -f "$one" ] || missing+=("data: there is no file \`$one\`") ;; esac
   done
   for one in "$builder" "${chat_models[@]}" "${judges[@]}"; do
@@ -380,23 +377,21 @@ plan() {
   [ -f data/mvpbench/manifest.json ] || part_of_plan "build the benchmark by ${builder%%=*}" "$bin/mvpbench" data build-mvpbench --survey "$survey" \
     --conversations "$conversations" --config "$build_config" --endpoint "$endpoint" --chat-model "$chat_model" --output data/mvpbench --dry-run
   stand_in
-  local sets
-  sets="$(eval_sets | sed "s#data/mvpbench#$planned#; s#data/uf-p-4#${planned%mvpbench}uf-p-4#g")"
   for one in "${models[@]}"; do
     name="${one%%=*}"
     part_of_plan "train and evaluate $name" "$bin/train" --config "${one#*=}" --set "model.path=$(path_of "$name" "${one#*=}")" \
-      --set "data.train=[\"$planned/train.json\"]" --set "eval.sets=$sets" ${MVPBENCH_CARD:+--card "$MVPBENCH_CARD"} --output "runs/$name" --dry-run
+      --set "data.train=[\"$planned/mvpbench/train.json\"]" --set "eval.sets=$(eval_sets "$planned")" ${MVPBENCH_CARD:+--card "$MVPBENCH_CARD"} --output "runs/$name" --dry-run
   done
   for one in "${chat_models[@]}"; do
     name="${one%%=*}"
     split_endpoint "$one"
     part_of_plan "answers of $name to MVPBench" "$bin/mvpbench" generate --endpoint "$endpoint" --chat-model "$chat_model" "${key_options[@]}" \
-      --data "$planned/MVPBench.json" --config "$protocol" --output "plan/none/$name" --dry-run
+      --data "$planned/mvpbench/MVPBench.json" --config "$protocol" --output "plan/none/$name" --dry-run
     folders+=("answers/MVPBench/$name")
     if [ ! -f "answers/MVPBench/$name/answers.json" ]; then
       folders[-1]="plan/answers/$name"
       [ -f "plan/answers/$name/answers.json" ] || start_scripted
-      mvpbench generate --quiet --endpoint "$(url_of scripted)" --chat-model "$name" --data "$planned/MVPBench.json" --config "$protocol" \
+      mvpbench generate --quiet --endpoint "$(url_of scripted)" --chat-model "$name" --data "$planned/mvpbench/MVPBench.json" --config "$protocol" \
         --output "plan/answers/$name" >/dev/null
     fi
   done
@@ -410,7 +405,7 @@ plan() {
   python3 - "$planned" "${#models[@]}" "$(grep -c . <<<"$(printf '%s\n' "${judges[@]}" | grep -v '^rule$')")" <<'PYTHON'
 import json, sys
 folder, models, judges = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-rows = [len(json.load(open(f"{folder}/{name}.json", encoding="utf-8"))) for name in ("MVPBench", "test")]
+rows = [len(json.load(open(f"{folder}/mvpbench/{name}.json", encoding="utf-8"))) for name in ("MVPBench", "test")]
 print(f"{2 * models * judges * rows[1]:,} requests more: {rows[1]:,} items of the {rows[0]:,}, {2 * models} sets of answers, {judges} judges")
 PYTHON
   say 'plan: disk'
@@ -420,11 +415,16 @@ PYTHON
 }
 
 paper() {
-  # The downloads. PRISM: accept its terms; UltraFeedback: the records with the annotations, as JSONL or Parquet.
+  # The downloads; UltraFeedback's are the records with annotations.
   survey="${MVPBENCH_SURVEY:-hf://datasets/HannahRoseKirk/prism-alignment/survey.jsonl}"
   conversations="${MVPBENCH_CONVERSATIONS:-hf://datasets/HannahRoseKirk/prism-alignment/conversations.jsonl}"
-  ultrafeedback="${MVPBENCH_ULTRAFEEDBACK:-input/ultrafeedback.jsonl}"
-  local defaults='llama2-7b=paper-llama2-7b.toml llama2-13b=paper-llama2-13b.toml llama2-7b-chat=paper-llama2-7b-chat.toml llama2-13b-chat=paper-llama2-13b-chat.toml'
+  local defaults='evol_instruct false_qa flan sharegpt truthful_qa ultrachat'
+  # shellcheck disable=SC2086
+  defaults="$(printf 'hf://datasets/openbmb/UltraFeedback/%s.jsonl ' $defaults)"
+  read -ra ultrafeedback <<<"${MVPBENCH_ULTRAFEEDBACK:-$defaults}"
+  # The rules of the published set (Poddar et al. 2024); the test side is what is evaluated.
+  ufp4_options=(--pairs best-random --complete --ties flip --controversial --without-source truthful_qa --test-share 0.1) ufp4_side=test/
+  defaults='llama2-7b=paper-llama2-7b.toml llama2-13b=paper-llama2-13b.toml llama2-7b-chat=paper-llama2-7b-chat.toml llama2-13b-chat=paper-llama2-13b-chat.toml'
   read -ra models <<<"${MVPBENCH_MODELS:-$defaults}"
   # GPT-4o, Doubao-1.5-Pro and DeepSeek-v3: those that answer, and those that judge.
   defaults='gpt-4o=openai,gpt-4o doubao-1.5-pro=ark,doubao-1-5-pro-32k-250115 deepseek-v3=deepseek,deepseek-chat'
@@ -442,7 +442,7 @@ How to get it
 - weights: accept the licence on https://huggingface.co/meta-llama, then `hf auth login`; or name folders, as in
   MVPBENCH_PATH_llama2_7b=DIR
 - PRISM: https://huggingface.co/datasets/HannahRoseKirk/prism-alignment, fetched by itself where the hub can be reached
-- UltraFeedback: https://huggingface.co/datasets/openbmb/UltraFeedback, its JSONL files as one, in MVPBENCH_ULTRAFEEDBACK
+- UltraFeedback: https://huggingface.co/datasets/openbmb/UltraFeedback, fetched likewise
 - keys: OPENAI_API_KEY, ARK_API_KEY, DEEPSEEK_API_KEY; or other endpoints in MVPBENCH_CHAT_MODELS, MVPBENCH_JUDGES, MVPBENCH_BUILDER
 TEXT
     fail "${#missing[@]} things are missing for the paper" 'the list above says how to get each'

@@ -23,10 +23,11 @@ pub(crate) enum Need {
     EmulatedCard,
     Npm,
     Pdftotext,
+    Python,
 }
 
 impl Need {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Linux,
         Self::Compiler,
         Self::Stories,
@@ -37,6 +38,7 @@ impl Need {
         Self::EmulatedCard,
         Self::Npm,
         Self::Pdftotext,
+        Self::Python,
     ];
 
     /// Its name in `MVPBENCH_MAY_SKIP`, the reason that the last line gives, and how to meet it.
@@ -73,6 +75,7 @@ impl Need {
                 "install npm, and run the tests once where it reaches a registry",
             ],
             Self::Pdftotext => ["pdftotext", "no pdftotext", "install poppler-utils"],
+            Self::Python => ["python", "no Python of 3.11 or later", "install Python 3.11 and bash"],
             Self::EmulatedCard => ["emulated-card", "the card is a real one", "unset MVPBENCH_GPU"],
         }
     }
@@ -204,6 +207,20 @@ pub(crate) fn pdftotext() -> Option<PathBuf> {
         skip(Need::Pdftotext, "It is not on the path.");
     }
     found
+}
+
+/// Whether the project's scripts run here: bash, and Python with its TOML reader; skips the calling test where they do not.
+#[track_caller]
+pub(crate) fn python() -> bool {
+    let runs = |program: &str, code: &str| {
+        let output = Command::new(program).args(["-c", code]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let is_there = runs("python3", "import tomllib") && runs("bash", "exit 0");
+    if !is_there {
+        skip(Need::Python, "Scripts are Python and bash.");
+    }
+    is_there
 }
 
 /// The folder of an npm package, installed once beside the build; skips the calling test where npm cannot.

@@ -1,1 +1,3 @@
 //! The data sets of the paper, built from the original downloads.
+
+mod reproduce;
