@@ -27,8 +27,8 @@ SEAL = re.compile(rb',\s*"sha256":\s*"([0-9a-f]{16})"\s*}\s*$')
 
 
 class Reproduction:
-    def __init__(self, folder):
-        self.folder, self.cells, self.wrong, self.lines_read = folder, [], [], 0
+    def __init__(self, folder, figures_only):
+        self.folder, self.figures_only, self.cells, self.wrong, self.lines_read = folder, figures_only, [], [], 0
 
     def fault(self, what):
         self.wrong.append(what)
@@ -55,6 +55,14 @@ class Reproduction:
         elif not abs(said - counted) <= TOLERANCE:
             self.fault(f"{where}, {what}: {said} in the report, {counted} counted in {source}")
         self.cells.append([where, what, "" if counted is None else repr(100 * counted), won, of, source, self.digest(source)])
+
+    def share_of(self, group):
+        """The share of a group: its figure, or where it is too small for one, the count that stands in its place."""
+        if not group or not group["n"]:
+            return None
+        if group["paa"]:
+            return group["paa"]["value"]
+        return None if self.figures_only else group["aligned"] / group["n"]
 
     def held_by(self, evaluation, folder, name):
         if evaluation["files"].get(name) != self.digest(f"{folder}/{name}"):
@@ -112,9 +120,12 @@ class Printed:
 
     def __init__(self, made, runs):
         text = (made.folder / "report/report.md").read_text(encoding="utf-8")
-        rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
-        self.header = next((row for row in rows if row[0] == "run" and any("MVP_test accuracy" in cell for cell in row)), [])
-        self.rows = {row[0]: row for row in rows if len(row) == len(self.header) and row[0] in runs}
+        self.header, self.rows = [], {}
+        for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+            table = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in block.splitlines()]
+            if table[0][0] == "run" and any("MVP_test accuracy" in cell for cell in table[0]):
+                self.header, self.rows = table[0], {row[0]: row for row in table[2:] if row[0] in runs}
+                break
         if not self.header:
             made.fault("report/report.md: no table of the runs")
 
@@ -163,10 +174,9 @@ def check_verdicts(made, set_name, judge, region_of, figures):
         verdicts = made.lines(source)
         traced(made, set_name, model["name"], verdicts, records)
         read = [line for line in verdicts if line["verdict"] in ("Yes", "No")]
-        paa = lambda group: (group.get("paa") or {}).get("value") if group else None
         count = lambda lines: (sum(line["verdict"] == "Yes" for line in lines), len(lines))
         label = f"{model['name']} by {judge}"
-        made.cell(f"PAA on {set_name}", label, paa(model), *count(read), source)
+        made.cell(f"PAA on {set_name}", label, model["paa"]["value"] if model["paa"] else None, *count(read), source)
         if not figures:
             continue
         countries, inside = defaultdict(list), defaultdict(list)
@@ -175,21 +185,14 @@ def check_verdicts(made, set_name, judge, region_of, figures):
             for attribute in WITHIN:
                 inside[region_of.get(line["country"], "Other"), attribute, line["groups"].get(attribute)].append(line)
         for country in sorted({record["birth_country/region"] for record in records.values()}):
-            made.cell("Figure 2", f"{label}, {country}", share_of(model["groups"]["country"].get(country)), *count(countries[country]), source)
+            made.cell("Figure 2", f"{label}, {country}", made.share_of(model["groups"]["country"].get(country)), *count(countries[country]), source)
         for (region, attribute, group), lines in sorted(inside.items(), key=str):
             if region in REGIONS and group is not None:
-                said = share_of(model["groups_by_region"].get(attribute, {}).get(region, {}).get(group))
+                said = made.share_of(model["groups_by_region"].get(attribute, {}).get(region, {}).get(group))
                 made.cell(REGIONS[region], f"{label}, {region}, {attribute}: {group}", said, *count(lines), source)
         for region in REGIONS:
             if not any(key[0] == region for key in inside):
                 made.fault(f"{label}: no answers of {region}")
-
-
-def share_of(group):
-    """The share of a group: its figure, or where it is too small for one, the count that stands in its place."""
-    if not group or not group["n"]:
-        return None
-    return group["paa"]["value"] if group["paa"] else group["aligned"] / group["n"]
 
 
 def main():
@@ -197,8 +200,9 @@ def main():
     parser.add_argument("folder", type=Path, help="what reproduce.sh wrote")
     parser.add_argument("--runs", nargs="+", required=True, help="names of the runs")
     parser.add_argument("--judges", nargs="+", required=True, help="names of the judges")
+    parser.add_argument("--figures-only", action="store_true", help="a group with a count in place of a figure is an empty cell too")
     arguments = parser.parse_args()
-    made = Reproduction(arguments.folder)
+    made = Reproduction(arguments.folder, arguments.figures_only)
     printed, region_of = Printed(made, arguments.runs), regions()
     for run in arguments.runs:
         check_run(made, run, printed)

@@ -218,7 +218,7 @@ report() {
   say 'report'
   mvpbench report "${runs[@]}" "${verdicts[@]}" --output report
   say 'every cell, counted again'
-  python check_reproduction.py . --runs "$@" --judges "${judges[@]%%=*}"
+  python check_reproduction.py . --runs "$@" --judges "${judges[@]%%=*}" "${check_options[@]}"
   printf '\nreport: %s/report.html\ncells:  %s/cells.csv\n' "$PWD/report" "$PWD/report"
 }
 
@@ -289,6 +289,8 @@ tiny() {
   protocol=input/protocol.toml
   [ -d models/encoder ] || { cp -r "$root/tests/data/encoder" models/.encoder && mv models/.encoder models/encoder; }
 
+  # Every group is large enough for a figure.
+  check_options=(--figures-only)
   judges=("scripted=scripted,scripted-judge" rule)
   chat_models=("scripted-a=scripted,scripted-a" "scripted-b=scripted,scripted-b")
   if [ "$server" = llama ]; then
@@ -431,7 +433,7 @@ paper() {
   read -ra chat_models <<<"${MVPBENCH_CHAT_MODELS:-$defaults}"
   read -ra judges <<<"${MVPBENCH_JUDGES:-$defaults}"
   builder="${MVPBENCH_BUILDER:-gpt-4o=openai,gpt-4o}"
-  build_config=build-mvpbench.toml protocol="${MVPBENCH_PROTOCOL:-paa-paper.toml}"
+  check_options=() build_config=build-mvpbench.toml protocol="${MVPBENCH_PROTOCOL:-paa-paper.toml}"
   plan
   if [ ${#missing[@]} -gt 0 ]; then
     say 'missing'
