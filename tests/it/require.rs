@@ -75,7 +75,11 @@ impl Need {
                 "install npm, and run the tests once where it reaches a registry",
             ],
             Self::Pdftotext => ["pdftotext", "no pdftotext", "install poppler-utils"],
+<<<<<<< HEAD
             Self::Python => ["python", "no Python of 3.11 or later", "install Python 3.11 and bash"],
+=======
+            Self::Python => ["python", "no python3", "install python3"],
+>>>>>>> main
             Self::EmulatedCard => ["emulated-card", "the card is a real one", "unset MVPBENCH_GPU"],
         }
     }

@@ -169,8 +169,8 @@ pub fn summary(origin: &Origin<'_>, built: &Built, folder: &str) -> Result<Strin
     if let (MappedBy::Model, Some(checked)) = (origin.recipe.mapping.by, &counts.mapping) {
         writeln!(
             text,
-            "labels:    {} of {} as the rule gives them; {} differ, {} unread",
-            counted(checked.agree, "person"),
+            "labels:    {} of {} people as the rule gives them; {} differ, {} unread",
+            count(checked.agree),
             count(checked.people),
             count(checked.disagree),
             count(checked.unread)

@@ -291,10 +291,10 @@ mod tests {
             ("most_answer = 6000", "most_answer = 6", "`checks.least_answer`"),
             ("language = \"eng\"", "language = \"english\"", "`checks.language`"),
             ("cosine = 0.95", "cosine = 95.0", "`checks.cosine`"),
-            ("test_share = 0.1", "test_share = 0.9", "`split.test_share`"),
+            ("\ntest_share = 0.1", "\ntest_share = 0.9", "`split.test_share`"),
         ] {
             assert!(PRESET.1.contains(from), "{from}");
-            let text = PRESET.1.replacen(from, to, 1);
+            let text = PRESET.1.replace(from, to);
             let error = format!("{:#}", Recipe::parse(&text, "b.toml").unwrap_err());
             assert!(error.contains("b.toml") && error.contains(expected), "{error}");
         }

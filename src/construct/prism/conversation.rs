@@ -92,6 +92,7 @@ impl Conversation {
         let user = row.name("user_id")?;
         let mut turns: BTreeMap<u64, (Option<String>, Vec<Reply>)> = BTreeMap::new();
         for (at, item) in row.objects("conversation_history")?.into_iter().enumerate() {
+            row.note_unknown("conversation_history[].", item, ITEM);
             let (number, said) =
                 item_of(item).map_err(|why| format!("`conversation_history[{at}]`: {why}"))?;
             let (message, replies) = turns.entry(number).or_default();
@@ -134,9 +135,6 @@ enum Said {
 }
 
 fn item_of(item: &Map<String, Value>) -> Result<(u64, Said), String> {
-    if let Some(unknown) = item.keys().find(|key| !ITEM.contains(&key.as_str())) {
-        return Err(format!("unknown field `{unknown}`"));
-    }
     let fields = Fields::of(item);
     let number = fields.whole("turn")?.ok_or("`turn` is missing")?;
     let text = match fields.get("content") {
@@ -244,10 +242,6 @@ mod tests {
             (
                 serde_json::json!([{"turn": -1, "role": "user", "content": "x"}]),
                 "`turn` must be a whole number",
-            ),
-            (
-                serde_json::json!([{"turn": 0, "role": "user", "content": "x", "mood": 1}]),
-                "unknown field `mood`",
             ),
         ] {
             let error = read(history).unwrap_err();
