@@ -75,11 +75,7 @@ impl Need {
                 "install npm, and run the tests once where it reaches a registry",
             ],
             Self::Pdftotext => ["pdftotext", "no pdftotext", "install poppler-utils"],
-<<<<<<< HEAD
-            Self::Python => ["python", "no Python of 3.11 or later", "install Python 3.11 and bash"],
-=======
             Self::Python => ["python", "no python3", "install python3"],
->>>>>>> main
             Self::EmulatedCard => ["emulated-card", "the card is a real one", "unset MVPBENCH_GPU"],
         }
     }
@@ -222,7 +218,7 @@ pub(crate) fn python() -> bool {
     };
     let is_there = runs("python3", "import tomllib") && runs("bash", "exit 0");
     if !is_there {
-        skip(Need::Python, "Scripts are Python and bash.");
+        skip(Need::Python, "Scripts are bash and Python of 3.11 or later.");
     }
     is_there
 }

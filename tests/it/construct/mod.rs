@@ -1,10 +1,8 @@
 //! The data sets of the paper, built from the original downloads.
 
-<<<<<<< HEAD
-mod reproduce;
-=======
 mod mvpbench;
 mod mvpbench_load;
+mod reproduce;
 
 use std::fmt::Write;
 
@@ -70,4 +68,3 @@ pub(crate) fn reply(number: usize) -> String {
     let items = (0..3).map(|place| item(&format!("matter {number} of {place}")));
     Value::from_iter(items).to_string()
 }
->>>>>>> main

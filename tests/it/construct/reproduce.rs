@@ -128,26 +128,40 @@ fn the_whole_paper_runs_resumes_after_kills_and_leaves_no_cell_empty() {
     let said = succeeded(&reproduce(&place, &[]).output().unwrap());
     let cells = std::fs::read_to_string(place.path("out/report/cells.csv")).unwrap();
     let count = cells.lines().count() - 1;
-    assert!(said.contains(&format!("{count} cells counted again")) && said.contains(", 0 of them wrong"));
+    assert!(
+        said.contains(&format!("{count} cells counted again"))
+            && said.contains(", 0 of them wrong")
+    );
     for part in ["Table 1,\"tiny, MVP_test SPMR before\",", "Figure 2,", "Figure 3,", "Figure 4,"] {
         assert!(cells.contains(part), "no {part} in\n{cells}");
     }
     let before = files(&place.path("out"));
     succeeded(&reproduce(&place, &[]).output().unwrap());
     let after = files(&place.path("out"));
-    let changed: Vec<_> = after.iter().filter(|(path, sha)| before.get(*path) != Some(sha)).collect();
+    let changed: Vec<_> =
+        after.iter().filter(|(path, sha)| before.get(*path) != Some(sha)).collect();
     assert!(changed.is_empty() && after.len() == before.len(), "{changed:?}");
 
     // A line that no longer says what it said is found.
     let scores = place.path("out/runs/tiny/eval/scores-MVP_test-after.jsonl");
     let text = std::fs::read_to_string(&scores).unwrap();
-    std::fs::write(&scores, text.replacen("\"policy_chosen_logps\":-", "\"policy_chosen_logps\":-9", 1)).unwrap();
+    std::fs::write(
+        &scores,
+        text.replacen("\"policy_chosen_logps\":-", "\"policy_chosen_logps\":-9", 1),
+    )
+    .unwrap();
     let mut check = Command::new("python3");
     check.arg(script("check_reproduction.py")).arg(place.path("out"));
-    let output = check.args(["--runs", "tiny", "tiny-chat", "--judges", "scripted", "rule"]).output().unwrap();
+    let output = check
+        .args(["--runs", "tiny", "tiny-chat", "--judges", "scripted", "rule"])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("scores-MVP_test-after.jsonl:1: the line does not match its digest"), "{said}");
+    assert!(
+        said.contains("scores-MVP_test-after.jsonl:1: the line does not match its digest"),
+        "{said}"
+    );
 }
 
 #[test]
