@@ -7,6 +7,7 @@ use std::rc::Rc;
 use anyhow::Result;
 use clap::Args;
 
+use super::built::tell_broken;
 use crate::cli::replies::{self, Manner, Waiting};
 use crate::cli::request_args::{RequestArgs, Way, estimate_lines, export_lines, say_imported};
 use crate::console::progress::Verbosity;
@@ -164,9 +165,9 @@ impl Builder<'_> {
         let conversations = data_file::read(&args.conversations, &hub, &mut notes)?;
         let prism = Prism::read((&args.survey, &survey), (&args.conversations, &conversations))?;
         drop((survey, conversations));
-        let (more, warnings) = manifest::notes_of(&prism);
+        let more = manifest::notes_of(&prism);
         notes.iter().chain(&more).for_each(|note| verbosity.note(note));
-        warnings.iter().for_each(|warning| verbosity.warn(warning));
+        tell_broken(verbosity, &prism.broken, &prism.unknown_fields);
         let (mut excluded, mut exclusion_files): (Vec<Exclusion>, Vec<_>) = Default::default();
         for path in &args.exclude {
             let list = exclusions::read(path)?;

@@ -1,15 +1,18 @@
-//! `data`: shows the pairs before training, splits them, and builds the data sets of the paper.
+//! `data`: builds the paper's data sets, shows pairs before training, and splits them.
 
 use clap::{Args, Subcommand};
 
 use crate::config::RunConfig;
 
 mod build_mvpbench;
+mod build_prism_pairs;
+mod build_ufp4;
+mod built;
 mod inspect;
 mod split;
 mod stats;
 
-/// Show preference pairs as training sees them, split them, and build the data sets of the paper
+/// Build the paper's data sets, show preference pairs as training sees them, and split them
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -22,6 +25,8 @@ enum DataVerb {
     Stats(stats::StatsArgs),
     Split(split::SplitArgs),
     BuildMvpbench(build_mvpbench::BuildMvpbenchArgs),
+    BuildUfp4(build_ufp4::BuildUfp4Args),
+    BuildPrismPairs(build_prism_pairs::BuildPrismPairsArgs),
 }
 
 /// The configuration that names the model and the files.
@@ -48,5 +53,7 @@ pub fn data(args: DataArgs) -> anyhow::Result<()> {
         DataVerb::Stats(args) => stats::stats(&args),
         DataVerb::Split(args) => split::split(&args),
         DataVerb::BuildMvpbench(args) => build_mvpbench::build(&args),
+        DataVerb::BuildUfp4(args) => build_ufp4::build_ufp4(&args),
+        DataVerb::BuildPrismPairs(args) => build_prism_pairs::build_prism_pairs(&args),
     }
 }

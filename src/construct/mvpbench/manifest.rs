@@ -9,15 +9,12 @@ use serde_json::{Value, json};
 use super::built::Built;
 use super::recipe::{MappedBy, Recipe};
 use crate::console::units::{self, count, counted};
-use crate::construct::prism::{self, Broken, Prism};
+use crate::construct::prism::{self, Prism};
 use crate::disk::digest;
 
 /// Counts of PRISM as it was published.
 const PUBLISHED: [(&str, usize); 4] =
     [("survey_users", 1500), ("users", 1396), ("conversations", 8011), ("birth_countries", 75)];
-
-/// Broken rows that are named in the summary.
-const SHOWN: usize = 10;
 
 /// What a build was made from.
 #[derive(Debug)]
@@ -114,9 +111,9 @@ pub fn manifest(origin: &Origin<'_>, prism: &Prism, built: &Built) -> Result<Vec
     Ok(bytes)
 }
 
-/// What was read, in lines for the console: broken rows, counts that differ from those published.
-pub fn notes_of(prism: &Prism) -> (Vec<String>, Vec<String>) {
-    let (mut notes, mut warnings) = (Vec::new(), Vec::new());
+/// What was read, in lines for the console, with the counts that differ from those published.
+pub fn notes_of(prism: &Prism) -> Vec<String> {
+    let mut notes = Vec::new();
     let prism::Counts { survey_users, users, conversations, users_without_conversations, .. } =
         prism.counts;
     notes.push(format!(
@@ -146,20 +143,7 @@ pub fn notes_of(prism: &Prism) -> (Vec<String>, Vec<String>) {
             count(survey_users)
         ));
     }
-    if !prism.unknown_fields.is_empty() {
-        notes.push(format!(
-            "fields that are not of PRISM's schema and not read: `{}`",
-            prism.unknown_fields.join("`, `")
-        ));
-    }
-    for Broken { file, line, why } in prism.broken.iter().take(SHOWN) {
-        warnings.push(format!("{file}:{line}: left out: {why}"));
-    }
-    if prism.broken.len() > SHOWN {
-        let more = counted(prism.broken.len() - SHOWN, "broken row");
-        warnings.push(format!("{more} more left out; manifest.json names all"));
-    }
-    (notes, warnings)
+    notes
 }
 
 /// The result in lines for stdout. `folder`: where the files are.

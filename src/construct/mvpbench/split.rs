@@ -35,13 +35,13 @@ impl Side {
 
 /// The side of each user. `users`: those who have items. A share of 0 leaves a side out; refuses a share above 0 that draws nobody, and an
 /// empty training side.
-pub fn sides<'a>(split: &Split, users: &BTreeSet<&'a str>) -> Result<BTreeMap<&'a str, Side>> {
+pub fn sides<'a>(shares: &Split, users: &BTreeSet<&'a str>) -> Result<BTreeMap<&'a str, Side>> {
     let number = |share: f64| (share * users.len() as f64).round() as usize;
-    let (test, validation) = (number(split.test_share), number(split.validation_share));
+    let (test, validation) = (number(shares.test_share), number(shares.validation_share));
     let train = users.len().saturating_sub(test + validation);
     for (name, share, number) in [
-        ("split.test_share", split.test_share, test),
-        ("split.validation_share", split.validation_share, validation),
+        ("split.test_share", shares.test_share, test),
+        ("split.validation_share", shares.validation_share, validation),
     ] {
         if share > 0.0 && number == 0 {
             let what = format!("`{name}` of `{share}` draws none of {} users", users.len());
@@ -56,13 +56,17 @@ pub fn sides<'a>(split: &Split, users: &BTreeSet<&'a str>) -> Result<BTreeMap<&'
             .hint("lower `split.test_share` or `split.validation_share`")
             .into());
     }
-    let ranked = split::ranked(users, split.seed).into_iter().enumerate();
-    let side = |at| match at {
-        at if at < test => Side::Test,
-        at if at < test + validation => Side::Validation,
-        _ => Side::Train,
+    let drawn = split::draw(shares.seed, &[shares.test_share, shares.validation_share], users);
+    let side = |user: &'a str| {
+        let on = |set: usize| drawn.get(set).is_some_and(|set| set.contains(user));
+        let side = match (on(0), on(1)) {
+            (true, _) => Side::Test,
+            (_, true) => Side::Validation,
+            _ => Side::Train,
+        };
+        (user, side)
     };
-    Ok(ranked.map(|(at, user)| (user, side(at))).collect())
+    Ok(users.iter().copied().map(side).collect())
 }
 
 #[cfg(test)]

@@ -75,13 +75,14 @@ pub struct Reply {
 }
 
 impl Turn {
-    /// The answer that the person went on with: of several that say so, and of all where none does, the one with the highest score, of equal
-    /// ones the first. None where no model answered.
+    /// The answer that the conversation goes on with: of those that are chosen the first of the highest score. None where no answer is chosen,
+    /// or an empty one.
     pub fn chosen(&self) -> Option<&Reply> {
-        let score = |reply: &Reply| reply.score.unwrap_or(-1.0);
-        let higher = |best, other| if score(other) > score(best) { other } else { best };
+        let score = |reply: &Reply| reply.score.unwrap_or(f64::NEG_INFINITY);
         let chosen = self.replies.iter().filter(|reply| reply.is_chosen);
-        chosen.reduce(higher).or_else(|| self.replies.iter().reduce(higher))
+        let best =
+            chosen.reduce(|best, other| if score(other) > score(best) { other } else { best });
+        best.filter(|reply| !reply.text.trim().is_empty())
     }
 }
 
@@ -211,7 +212,9 @@ mod tests {
                 &[("a", Some(9.0), true), ("b", Some(80.0), true), ("c", Some(80.0), true)],
                 Some("b"),
             ),
-            (&[("a", None, false), ("b", Some(1.0), false)], Some("b")),
+            (&[("a", None, true), ("b", Some(1.0), true)], Some("b")),
+            (&[("a", Some(2.0), true), (" ", Some(9.0), true)], None),
+            (&[("a", Some(9.0), false)], None),
             (&[], None),
         ] {
             assert_eq!(turn(replies).chosen().map(|reply| &*reply.text), chosen);

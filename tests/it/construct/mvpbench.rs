@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::{Value, json as object};
 
-use super::{item, number, prism, reply};
+use super::{item, json, number, prism, reply};
 use crate::chat::server::{Act, FakeChat, completion};
 use crate::command::{Place, lines};
 use crate::paa::{files, run};
@@ -21,10 +21,6 @@ fn arguments<'a>(chat: &'a FakeChat, more: &[&'a str]) -> Vec<&'a str> {
     ];
     let asked = ["--endpoint", &chat.base, "--chat-model", "m", "--output", "bench"];
     [&all[..], &asked, more].concat()
-}
-
-fn json(place: &Place, path: &str) -> Value {
-    serde_json::from_slice(&place.bytes(path)).unwrap()
 }
 
 fn asked(chat: &FakeChat) -> usize {
@@ -90,11 +86,11 @@ fn a_benchmark_in_the_released_layout_is_built_split_by_user_and_trains() {
     );
     assert_eq!(
         (&all[7]["user_id"], &all[7]["birth_country/region"]),
-        (&json!("user1"), &json!("Chile"))
+        (&object!("user1"), &object!("Chile"))
     );
     assert_eq!(
         (&all[7]["stated_prefs"]["helpfulness"], &all[7]["stated_prefs"]["other"]),
-        (&json!(79.5), &Value::Null)
+        (&object!(79.5), &Value::Null)
     );
 
     let mut seen = BTreeSet::new();
@@ -116,9 +112,9 @@ fn a_benchmark_in_the_released_layout_is_built_split_by_user_and_trains() {
     }
     assert_eq!(
         manifest["published"][2],
-        json!({"what": "conversations", "published": 8011, "found": 24, "differs": true})
+        object!({"what": "conversations", "published": 8011, "found": 24, "differs": true})
     );
-    assert_eq!(manifest["model"]["served"], json!(["m"]));
+    assert_eq!(manifest["model"]["served"], object!(["m"]));
 
     let sets = r#"eval.sets=[{name = "test", files = ["bench/test.json"]}]"#;
     let train =
@@ -172,37 +168,37 @@ fn what_cannot_be_used_is_asked_for_once_more_and_then_counted_with_its_reason()
         let mut same = good(1);
         same["answer_l"] = same["answer_w"].as_str().unwrap().to_uppercase().into();
         let mut cut =
-            completion(&json!([good(0), good(1)]).to_string().replace("}]", "}, {\"quest"));
-        cut["choices"][0]["finish_reason"] = json!("length");
+            completion(&object!([good(0), good(1)]).to_string().replace("}]", "}, {\"quest"));
+        cut["choices"][0]["finish_reason"] = object!("length");
         match (n, is_second) {
             (0, false) => Act::Say("I cannot do that."),
-            (1, false) => Act::Tell(json!([good(0), without("answer_l"), good(2)]).to_string()),
-            (2, _) => Act::Tell(json!([good(0), same, good(2)]).to_string()),
+            (1, false) => Act::Tell(object!([good(0), without("answer_l"), good(2)]).to_string()),
+            (2, _) => Act::Tell(object!([good(0), same, good(2)]).to_string()),
             (3, false) => Act::Status("200 OK", "", cut.to_string()),
-            (4, _) => Act::Tell(json!([good(0), good(0), good(2)]).to_string()),
+            (4, _) => Act::Tell(object!([good(0), good(0), good(2)]).to_string()),
             (5, _) => Act::Status("400 Bad Request", "", "{\"error\":\"too long\"}".into()),
-            (6, false) => Act::Tell(json!([good(0)]).to_string()),
+            (6, false) => Act::Tell(object!([good(0)]).to_string()),
             (6, true) => Act::Status("400 Bad Request", "", "{\"error\":\"too long\"}".into()),
             (7, false) => {
                 let german = "Am besten kochen Sie heute Abend etwas Einfaches, zum Beispiel Reis mit Bohnen und ein wenig Salz dazu.";
                 let mut item = good(1);
                 item["answer_w"] = german.into();
-                Act::Tell(json!([good(0), item, good(2)]).to_string())
+                Act::Tell(object!([good(0), item, good(2)]).to_string())
             }
-            _ => Act::Tell(json!([good(0), good(1), good(2)]).to_string()),
+            _ => Act::Tell(object!([good(0), good(1), good(2)]).to_string()),
         }
     });
     let said = run(&place, &arguments(&chat, &[]), 0);
     assert!(said.contains("asked:     10 conversations, 7 a second time"), "{said}");
     let manifest = json(&place, "bench/manifest.json");
     let writing = &manifest["counts"]["writing"];
-    let kinds = json!({"equal_answers": 1, "no_reply": 3, "repeated_question": 1, "too_few": 2});
+    let kinds = object!({"equal_answers": 1, "no_reply": 3, "repeated_question": 1, "too_few": 2});
     assert_eq!(writing["failed_by_kind"], kinds, "{writing}");
     assert_eq!(
         (&writing["items"], &writing["failed"], &writing["replies_cut"]),
-        (&json!(23), &json!(7), &json!(1))
+        (&object!(23), &object!(7), &object!(1))
     );
-    assert_eq!(writing["mended"], json!(3 + 1 + 1 + 1));
+    assert_eq!(writing["mended"], object!(3 + 1 + 1 + 1));
     let failures = String::from_utf8(place.bytes("bench/failures.jsonl")).unwrap();
     let failures: Vec<Value> =
         failures.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -272,11 +268,11 @@ fn broken_rows_are_named_by_file_and_line_and_the_others_are_built() {
     let chat = FakeChat::serve(|prompt, _| Act::Tell(reply(number(prompt))));
     let said = run(&place, &arguments(&chat, &[]), 0);
     for named in [
-        "survey.jsonl:13: left out: not JSON",
-        "survey.jsonl:14: left out: `safety` must be a number in 0..=100, got `\"90\"`",
-        "survey.jsonl:15: left out: `safety` must be a number in 0..=100, got `101`",
-        "conversations.jsonl:25: left out: `conversation_history` is missing or null",
-        "conversations.jsonl:26: left out: `user_id` is missing",
+        "survey.jsonl:13: not JSON",
+        "survey.jsonl:14: `safety` must be a number in 0..=100, got `\"90\"`",
+        "survey.jsonl:15: `safety` must be a number in 0..=100, got `101`",
+        "conversations.jsonl:25: `conversation_history` is missing or null",
+        "conversations.jsonl:26: `user_id` is missing",
         "items:     72, 0 failed",
     ] {
         assert!(said.contains(named), "{named}: {said}");
@@ -318,7 +314,7 @@ fn labels_of_a_model_are_held_to_the_rule_and_differences_are_listed() {
     let first: Value = serde_json::from_str(differences.lines().next().unwrap()).unwrap();
     assert_eq!(
         (&first["user_id"], &first["missing"], &first["added"]),
-        (&json!("user1"), &json!(["High factuality"]), &json!(["High fluency"]))
+        (&object!("user1"), &object!(["High factuality"]), &object!(["High fluency"]))
     );
     assert_eq!(
         json(&place, "bench/manifest.json")["counts"]["mapping"]["labels_agree"],
@@ -339,7 +335,7 @@ fn records_that_reviewers_reject_are_left_out_of_the_next_build_by_id_and_texts(
         |at: usize| ["question", "answer_w", "answer_l"].map(|key| all[at][key].as_str().unwrap());
     let line = |id: &str, [question, w, l]: [&str; 3]| {
         let sha256 = mvpbench::construct::quality::exclusions::digest_of(question, w, l);
-        format!("{}\n", json!({"id": id, "sha256": sha256, "why": "odd"}))
+        format!("{}\n", object!({"id": id, "sha256": sha256, "why": "odd"}))
     };
     place.write(
         "exclude.jsonl",
@@ -383,8 +379,8 @@ fn a_batch_gives_what_asking_gives_second_tries_included() {
                 let messages = line["body"]["messages"].as_array().unwrap();
                 let whole: Vec<_> = messages.iter().map(|message| message["content"].as_str().unwrap()).collect();
                 let body = completion(&answer(&whole.join("\n\n")));
-                let response = json!({"status_code": 200, "request_id": "r", "body": body});
-                format!("{}\n", json!({"id": "b", "custom_id": line["custom_id"], "response": response, "error": null}))
+                let response = object!({"status_code": 200, "request_id": "r", "body": body});
+                format!("{}\n", object!({"id": "b", "custom_id": line["custom_id"], "response": response, "error": null}))
             })
             .collect();
         let file = format!("results{rounds}.jsonl");

@@ -39,7 +39,7 @@ fn assert_refused(place: &Place, arguments: &[&str], parts: &[&str]) {
 fn every_verb_is_in_the_help() {
     let place = Place::new();
     let help = succeed(&place, &["data", "--help"]);
-    for verb in ["inspect", "stats", "split"] {
+    for verb in ["inspect", "stats", "split", "build-ufp4", "build-prism-pairs"] {
         assert!(help.contains(&format!("  {verb} ")), "{help}");
         assert!(succeed(&place, &["data", verb, "--help"]).contains("--"));
     }
