@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Serves a small Llama with llama.cpp's own server, which speaks OpenAI's chat completions: the real endpoint of the tests.
 
-    python3 scripts/serve_llama.py configs/tiny/model
+    python3 scripts/serve_llama.py configs/tiny/model [PORT]
 
 Converts the folder (config.json, tokenizer.json, model.safetensors) to GGUF, prints the base URL once the server answers, and ends
 when its standard input is closed. Needs xllamacpp==2026.10.11549 gguf==0.19.0 safetensors==0.8.0 numpy==2.4.6.
@@ -102,10 +102,10 @@ def main() -> None:
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(path)
         parameters.hostnames = ["127.0.0.1"]
-        parameters.port = 0
+        parameters.port = int(sys.argv[2]) if len(sys.argv) > 2 else 0
         parameters.n_ctx = 4 * 1024
         parameters.n_parallel = 4
-        parameters.cpuparams.n_threads = 2
+        parameters.cpuparams.n_threads = 1  # a second one waits for the first more than it computes
         parameters.warmup = False
         parameters.use_jinja = True
         # What the server prints of itself goes to stderr.

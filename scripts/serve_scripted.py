@@ -77,7 +77,7 @@ def preferences(text):
     rated = {name.lower(): float(rating) for name, rating in RATED.findall(text)}
     high = sorted((name for name in rated if rated[name] >= HIGH), key=lambda name: -rated[name])
     low = sorted((name for name in rated if rated[name] <= LOW), key=lambda name: -rated[name])
-    return ", ".join([f"High {name}" for name in high] + [f"Low {name}" for name in low])
+    return ", ".join([f"High {name}" for name in high] + [f"Low {name}" for name in low]) or "None"
 
 
 def plain(text, rng):

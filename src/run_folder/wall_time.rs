@@ -31,6 +31,8 @@ pub struct WallTime {
     /// The last step of the log whose time is included.
     step: usize,
     damage: Option<String>,
+    /// Whether it no longer saves anything.
+    is_stopped: bool,
 }
 
 impl WallTime {
@@ -50,7 +52,7 @@ impl WallTime {
         let last = after.last().map_or(0, |record| record.step);
         after.retain(|record| record.step > saved.step);
         let earlier_s = saved.wall_time_s + stepping_s(&after);
-        Ok(Self { path: path.to_owned(), begun, earlier_s, step: last, damage })
+        Ok(Self { path: path.to_owned(), begun, earlier_s, step: last, damage, is_stopped: false })
     }
 
     /// A sentence about a broken file; none where it is whole or not there.
@@ -61,6 +63,11 @@ impl WallTime {
     /// Wall time of all processes, this one included, seconds.
     pub fn seconds(&self) -> f64 {
         self.earlier_s + self.begun.elapsed().as_secs_f64()
+    }
+
+    /// Leaves the file as it is from here on: the run was finished before this process began, which adds nothing to it.
+    pub fn stop(&mut self) {
+        self.is_stopped = true;
     }
 
     /// Saves the time after optimizer step `step`.
@@ -89,7 +96,9 @@ pub fn damage(path: &Path) -> Result<Option<String>> {
 /// Saves the time of a process that ends, whether it is done, interrupted or has failed.
 impl Drop for WallTime {
     fn drop(&mut self) {
-        let _ = self.save(self.step); // the step times of the log are left
+        if !self.is_stopped {
+            let _ = self.save(self.step); // the step times of the log are left
+        }
     }
 }
 
@@ -118,6 +127,9 @@ mod tests {
         json_lines::write(&log, &[1, 2, 3, 4].map(step)).unwrap();
         near(open(50).seconds(), 210.0);
         near(open(5).seconds(), 215.0); // the second process saved its time as it ended
+        let saved = std::fs::read(&path).unwrap();
+        open(1000).stop();
+        assert_eq!(std::fs::read(&path).unwrap(), saved);
         std::fs::write(&path, "half a fi").unwrap();
         near(open(0).seconds(), 120.0);
     }

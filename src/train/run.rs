@@ -10,6 +10,7 @@ use crate::machine::moment::Moment;
 use crate::report::{RunReport, page};
 use crate::run_folder::guard::Resume;
 use crate::run_folder::purpose::Purpose;
+use crate::run_folder::summary::{Summary, TrainingSummary};
 use crate::run_folder::train_log::{self, Log};
 use crate::run_folder::wall_time::WallTime;
 use crate::session::{Options, Session};
@@ -42,6 +43,11 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
             _ => options.verbosity.warn(damage),
         }
     }
+    let is_over = evaluations.over(&state) && clock.damage().is_none();
+    let finished = finished(&session, is_over, state.cursor.step);
+    if finished.is_some() {
+        clock.stop();
+    }
     let doubts = recipe.doubts(plan.steps());
     doubts.iter().for_each(|doubt| options.verbosity.warn(doubt));
 
@@ -66,7 +72,8 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     divergence::refuse_to_export(&exported.adapter.tensors, log.records())?;
     let adapter_sha256 = export::adapter(&session, &exported.adapter)?;
     evaluations.after(&exported, &log)?;
-    let mut training = train_log::summary(log.records(), exported.last, clock.seconds());
+    let wall_time_s = finished.map_or_else(|| clock.seconds(), |earlier| earlier.wall_time_s);
+    let mut training = train_log::summary(log.records(), exported.last, wall_time_s);
     training.adapter_sha256 = Some(adapter_sha256);
     evaluations.describe(&exported, &mut training);
     let adapter_dir = session.folder.adapter().display().to_string();
@@ -75,6 +82,12 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let report = page::write_run(session.folder.path(), &summary)?;
     export::model_card(&session, &report)?;
     Ok(report)
+}
+
+/// What a run that was finished before this process began says of its training: the same command again changes nothing of it.
+fn finished(session: &Session<'_>, is_over: bool, step: usize) -> Option<TrainingSummary> {
+    let summary = Summary::read(&session.folder.summary()).ok().flatten().filter(|_| is_over)?;
+    summary.training.filter(|training| training.steps == step)
 }
 
 /// Trains `state` to the end of the plan, or until patience runs out.

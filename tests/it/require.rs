@@ -209,6 +209,20 @@ pub(crate) fn pdftotext() -> Option<PathBuf> {
     found
 }
 
+/// Whether the project's scripts run here: bash, and Python with its TOML reader; skips the calling test where they do not.
+#[track_caller]
+pub(crate) fn python() -> bool {
+    let runs = |program: &str, code: &str| {
+        let output = Command::new(program).args(["-c", code]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let is_there = runs("python3", "import tomllib") && runs("bash", "exit 0");
+    if !is_there {
+        skip(Need::Python, "Scripts are bash and Python of 3.11 or later.");
+    }
+    is_there
+}
+
 /// The folder of an npm package, installed once beside the build; skips the calling test where npm cannot.
 #[track_caller]
 pub(crate) fn npm_package(name: &str, version: &str) -> Option<PathBuf> {

@@ -4,6 +4,7 @@ mod benchmark;
 mod mvpbench;
 mod mvpbench_load;
 mod prism_pairs;
+mod reproduce;
 mod review;
 mod review_page;
 mod stats;

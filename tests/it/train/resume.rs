@@ -276,10 +276,23 @@ fn a_run_that_is_resumed_has_the_wall_time_of_all_its_processes() {
     assert!(clock["step"] == 12 && clock["wall_time_s"].as_f64().unwrap() > 0.0, "{clock}");
     let earlier = r#"{"wall_time_s": 5000.0, "step": 12, "sha256": ""}"#;
     place.write("run/wall_time.json", resealed(earlier).trim_end());
+    std::fs::remove_file(place.path("run/summary.json")).unwrap(); // killed before it was finished
     place.succeed(&["--config", "config.toml"]);
     let all = read("summary.json")["training"]["wall_time_s"].as_f64().unwrap();
     assert!((5000.0..6000.0).contains(&all), "{all}");
     assert!(read("wall_time.json")["wall_time_s"].as_f64().unwrap() >= all);
+}
+
+#[test]
+fn a_finished_run_is_left_as_it_is_by_the_same_command() {
+    let place = uninterrupted();
+    let names = ["summary.json", "wall_time.json", "report.html", "report.md", "adapter/README.md"];
+    let read = || names.map(|name| place.bytes(&format!("run/{name}")));
+    let before = read();
+    place.succeed(&["--config", "config.toml"]);
+    let changed: Vec<_> =
+        names.iter().zip(before.iter().zip(read())).filter(|(_, (a, b))| *a != b).collect();
+    assert!(changed.is_empty(), "{:?}", changed.iter().map(|(name, _)| name).collect::<Vec<_>>());
 }
 
 #[test]
