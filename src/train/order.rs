@@ -19,7 +19,7 @@ enum Rule {
     /// As in the files.
     Sequential,
     Philox,
-    Transformers(Sampler),
+    Transformers(Box<Sampler>),
 }
 
 /// The numbers that transformers' `Trainer` draws from PyTorch's generator. In each epoch the data loader takes one for its
@@ -43,7 +43,7 @@ impl Orders {
         let rule = match (data.shuffle, data.order) {
             (false, _) => Rule::Sequential,
             (true, Order::Philox) => Rule::Philox,
-            (true, Order::Transformers) => Rule::Transformers(Sampler::new(seed)),
+            (true, Order::Transformers) => Rule::Transformers(Box::new(Sampler::new(seed))),
         };
         Self { pairs, seed, rule, drawn: None }
     }
@@ -63,7 +63,7 @@ impl Orders {
             Rule::Transformers(sampler) => sampler,
         };
         if epoch < sampler.next {
-            *sampler = Sampler::new(self.seed);
+            **sampler = Sampler::new(self.seed);
         }
         let mut seed = 0;
         while sampler.next <= epoch {

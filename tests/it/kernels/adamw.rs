@@ -41,7 +41,7 @@ fn f64s(array: &[f32]) -> Tensor {
 fn a_step_over_tensors_of_several_sizes_agrees_with_the_reference() {
     let Some(kernels) = Kernels::of("src/ops/adamw.cu") else { return };
     for rule in [Rule::Torch, Rule::Transformers] {
-        assert_steps(&kernels, rule);
+        assert_steps(kernels, rule);
     }
 }
 
