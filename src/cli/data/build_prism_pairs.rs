@@ -9,6 +9,7 @@ use clap::Args;
 use super::built;
 use crate::bail_input;
 use crate::cli::whole_number;
+use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
 use crate::console::units::{count, counted};
@@ -56,6 +57,7 @@ pub(super) struct BuildPrismPairsArgs {
 
 /// Runs the verb.
 pub(super) fn build_prism_pairs(args: &BuildPrismPairsArgs) -> Result<()> {
+    interrupt::install()?;
     for (name, share) in
         [("--test-share", args.test_share), ("--validation-share", args.validation_share)]
     {

@@ -9,6 +9,7 @@ use clap::Args;
 use super::built;
 use crate::bail_input;
 use crate::cli::whole_number;
+use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
 use crate::console::units::{count, counted};
@@ -69,6 +70,7 @@ pub(super) struct BuildUfp4Args {
 
 /// Runs the verb.
 pub(super) fn build_ufp4(args: &BuildUfp4Args) -> Result<()> {
+    interrupt::install()?;
     if !(0.0..1.0).contains(&args.test_share) {
         bail_input!("`--test-share` must be at least 0 and below 1, got `{}`", args.test_share);
     }
