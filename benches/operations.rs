@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
-use mvpbench::config::{DataSection, Tokenization, TrainSection};
+use mvpbench::config::{DataSection, TrainSection};
 use mvpbench::data::file;
 use mvpbench::data::pack::Pack;
 use mvpbench::data::pair::Pair;
@@ -114,8 +114,13 @@ fn products(criterion: &mut Criterion) {
     });
 
     // Two pairs of MVPBench-like lengths; FLOP are those of the visible scores alone.
-    let pair =
-        |row| TokenPair { row, prompt: vec![1; 177], chosen: vec![2; 131], rejected: vec![3; 131] };
+    let pair = |row| TokenPair {
+        row,
+        prompt: vec![1; 177],
+        chosen: vec![2; 131],
+        rejected: vec![3; 131],
+        ..TokenPair::default()
+    };
     let pack = Pack::new(&[pair(0), pair(1)]);
     let mask = attention::Mask::new(&pack.start, &pack.hide_from, &pack.hide_to).unwrap();
     let visible: usize = 2 * (0..177 + 131).sum::<usize>() + 2 * (177..177 + 131).sum::<usize>();
@@ -152,8 +157,7 @@ fn data(criterion: &mut Criterion) {
     .unwrap()
     .pairs;
     let pairs: Vec<Pair> = sample.iter().cycle().take(24_000).cloned().collect();
-    let limits =
-        Limits { tokenization: Tokenization::Joint, max_prompt_tokens: 512, max_length: 1024 };
+    let limits = Limits { max_prompt_tokens: 512, max_length: 1024, ..Limits::default() };
     group.throughput(Throughput::Elements(pairs.len() as u64));
     group.bench_function("tokenize 24,000 pairs", |b| {
         b.iter(|| tokenize(&pairs, &tokenizer, &limits).unwrap())

@@ -56,15 +56,8 @@ pub(crate) fn train(
             loss_and_gradients(&model, &adapter, &pairs, &reference, &step, &how)?;
         let norm = optimizer::norm(&gradients)?;
         let rate = learning_rate(settings, n, plan.steps());
-        let (clip, decay) = (settings.max_grad_norm, settings.weight_decay);
-        adapter.tensors = optimizer.step(
-            &adapter.tensors,
-            &gradients,
-            &norm,
-            clip,
-            [rate, settings.lora_plus_ratio * rate],
-            decay,
-        )?;
+        let rates = [rate, settings.lora_plus_ratio * rate];
+        adapter.tensors = optimizer.step(&adapter.tensors, &gradients, &norm, rates, settings)?;
         optimizer.count += 1;
         losses.push(output.loss);
     }

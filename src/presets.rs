@@ -19,6 +19,10 @@ pub const NAMES: &[&str] = &[
     "llama2-13b.toml",
     "llama2-7b-chat.toml",
     "llama2-13b-chat.toml",
+    "paper-llama2-7b.toml",
+    "paper-llama2-13b.toml",
+    "paper-llama2-7b-chat.toml",
+    "paper-llama2-13b-chat.toml",
     "tiny.toml",
 ];
 
@@ -28,6 +32,10 @@ const TEXTS: [&str; NAMES.len()] = [
     include_str!("../configs/llama2-13b.toml"),
     include_str!("../configs/llama2-7b-chat.toml"),
     include_str!("../configs/llama2-13b-chat.toml"),
+    include_str!("../configs/paper-llama2-7b.toml"),
+    include_str!("../configs/paper-llama2-13b.toml"),
+    include_str!("../configs/paper-llama2-7b-chat.toml"),
+    include_str!("../configs/paper-llama2-13b-chat.toml"),
     include_str!("../configs/tiny.toml"),
 ];
 
@@ -208,6 +216,32 @@ mod tests {
             other.model.path.clone_from(&first.model.path);
             other.output.dir.clone_from(&first.output.dir);
             assert_eq!(other, first, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_papers_presets_differ_by_what_the_authors_software_did() {
+        for name in &NAMES[..4] {
+            let paper = format!("paper-{name}");
+            let of = |name: &str| RunConfig::parse(preset(name).unwrap(), name).unwrap();
+            let (ours, theirs) = (of(name), of(&paper));
+            let differences = theirs.differences(&ours).unwrap();
+            let keys: Vec<_> = differences.iter().map(|difference| &*difference.key).collect();
+            let expected = [
+                "data.order",
+                "data.tokenization",
+                "data.truncation",
+                "dpo.reference",
+                "eval.score_eos",
+                "eval.spmr.embed_prompt",
+                "eval.tokenization",
+                "lora.dropout",
+                "train.leftover_batches",
+                "train.optimizer",
+            ];
+            assert_eq!(keys, expected, "{paper}");
+            assert_ne!(theirs.output.dir, ours.output.dir);
+            assert_eq!(theirs.model, ours.model, "{paper}");
         }
     }
 

@@ -18,6 +18,7 @@ pub mod eval;
 pub mod generate;
 pub mod judge;
 pub mod merge;
+mod replies;
 pub mod report;
 pub mod request_args;
 pub mod train;

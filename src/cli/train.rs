@@ -26,7 +26,7 @@ use crate::train::seeds;
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
     /// Configuration: a TOML file, or a preset inside the binary (llama2-7b.toml, llama2-13b.toml, llama2-7b-chat.toml,
-    /// llama2-13b-chat.toml, tiny.toml)
+    /// llama2-13b-chat.toml, each of these with paper- before it, tiny.toml)
     #[arg(long, value_name = "FILE", required_unless_present = "print_config")]
     config: Option<String>,
     /// Print a preset, with its comments, and end: the beginning of a configuration of your own

@@ -2,11 +2,11 @@
 
 use toml::{Table, Value};
 
-use super::choices::{BestMetric, LossType, MetricName};
+use super::choices::{BestMetric, LossType, MetricName, Truncation};
 use super::elsewhere;
 use super::keys::{Kind, REQUIRED, SET_KEYS, SET_REQUIRED, kind, quoted};
 use super::nearest::nearest_word;
-use super::sections::{DpoSection, EvalSection};
+use super::sections::{DataSection, DpoSection, EvalSection};
 use super::typed::{Entry, Source};
 use crate::bail_input;
 use crate::error::{InputError, shown};
@@ -66,6 +66,21 @@ pub(super) fn loss(dpo: &DpoSection, name: &str) -> anyhow::Result<()> {
         return Err(InputError::new(message).hint("its paper sets 0.001").into());
     }
     Ok(())
+}
+
+/// Checks that TRL 0.6.0's cutting leaves an answer at least one token.
+pub(super) fn truncation(data: &DataSection, name: &str) -> anyhow::Result<()> {
+    let DataSection { truncation, max_prompt_tokens, max_length, .. } = *data;
+    let fits = (1..max_length).contains(&max_prompt_tokens);
+    if truncation != Truncation::Trl06 || max_length == 0 || fits {
+        return Ok(());
+    }
+    let message = format!(
+        "{name}: `data.truncation = \"{truncation}\"` needs `data.max_prompt_tokens` in 1..{max_length} \
+         (`data.max_length`), got `{max_prompt_tokens}`"
+    );
+    let hint = "it cuts answers to `data.max_length - data.max_prompt_tokens` tokens; `data.max_length = 0` cuts nothing";
+    Err(InputError::new(message).hint(hint).into())
 }
 
 /// Checks that the keys of evaluations during training have the keys they need.

@@ -135,9 +135,70 @@ choices! {
         #[default]
         Joint = "joint",
         /// As TRL up to 0.28, the paper's 0.6.0 among them: prompt and answers apart, without special tokens (so without BOS),
-        /// and the EOS id always appended to both answers. The original then cut a too long sequence at its
-        /// beginning (`keep_end`); here `max_length` cuts the end of the answer in both ways.
+        /// and the EOS id always appended to both answers, also to a text that writes EOS itself, which TRL 0.6.0 refuses.
         Separate = "separate",
+        /// As the evaluation of the paper's authors: prompt and answer as one text with special tokens on; the answer is what
+        /// follows as many tokens as the prompt alone has. A token that merges across the boundary is read and not scored.
+        /// The EOS id is appended to both answers.
+        Prefix = "prefix",
+    }
+
+    /// How the pairs of an evaluation become token ids.
+    #[derive(Default)]
+    EvalTokenization {
+        /// As the training pairs: by `data.tokenization`.
+        #[default]
+        Data = "data",
+        /// [`Tokenization::Joint`].
+        Joint = "joint",
+        /// [`Tokenization::Separate`].
+        Separate = "separate",
+        /// [`Tokenization::Prefix`].
+        Prefix = "prefix",
+    }
+
+    /// How a pair is cut to `max_prompt_tokens` and `max_length`.
+    #[derive(Default)]
+    Truncation {
+        /// The prompt is cut to `max_prompt_tokens` in any case, and each answer to what it leaves of `max_length`. A pair without
+        /// room for an answer is dropped.
+        #[default]
+        Room = "room",
+        /// As TRL 0.6.0: where prompt and longer answer exceed `max_length`, the prompt is cut to `max_prompt_tokens`. Where they
+        /// still do, both answers are cut to `max_length - max_prompt_tokens`, however short the prompt. Nothing is dropped.
+        Trl06 = "trl-0.6",
+    }
+
+    /// Where the order of the pairs in an epoch comes from, if they are shuffled.
+    #[derive(Default)]
+    Order {
+        /// This program's own numbers.
+        #[default]
+        Philox = "philox",
+        /// PyTorch's numbers as transformers' `Trainer` draws them on one process: the order of its run with the same seed.
+        /// PyTorch reads the low 32 bits of a seed, and transformers refuses a seed that has more.
+        Transformers = "transformers",
+    }
+
+    /// What becomes of the batches of an epoch that do not fill a step.
+    #[derive(Default)]
+    LeftoverBatches {
+        /// They are a step of their own, whose loss is the mean over them.
+        #[default]
+        Step = "step",
+        /// They open the first step of the next epoch, as in transformers 4.31. Each batch's loss is divided by the accumulation,
+        /// and the run ends after `epochs * max(1, batches / accumulation)` steps, the quotient rounded down.
+        Carry = "carry",
+    }
+
+    /// Whose AdamW.
+    #[derive(Default)]
+    OptimizerName {
+        /// PyTorch's: eps is added after the bias correction.
+        #[default]
+        AdamwTorch = "adamw_torch",
+        /// That of transformers up to 4: eps is added before the bias correction, and the weights decay after the update.
+        AdamwHf = "adamw_hf",
     }
 
     /// Whether a conversation gets a BOS that its chat template does not write. A plain text, also one that `prompt_format = "chat"`
@@ -242,6 +303,18 @@ impl LossType {
         match self.reward() {
             Reward::Sum | Reward::Mean => true,
             Reward::MeanAlone => false,
+        }
+    }
+}
+
+impl EvalTokenization {
+    /// The tokenization of an evaluation's pairs where `data` is that of the training pairs.
+    pub fn of(self, data: Tokenization) -> Tokenization {
+        match self {
+            Self::Data => data,
+            Self::Joint => Tokenization::Joint,
+            Self::Separate => Tokenization::Separate,
+            Self::Prefix => Tokenization::Prefix,
         }
     }
 }

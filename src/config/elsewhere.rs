@@ -45,6 +45,7 @@ const KEYS: &[(&str, &str)] = &[
     ("lr", "train.learning_rate"),
     ("num_train_epochs", "train.epochs"),
     ("num_epochs", "train.epochs"),
+    ("optim", "train.optimizer"),
     ("lr_scheduler", "train.scheduler"),
     ("lr_scheduler_type", "train.scheduler"),
     ("warmup_ratio", "train.warmup_steps"),
@@ -98,8 +99,8 @@ const WITHOUT_KEY: &[(&[&str], &str)] = &[
         "the reference is the base model with the adapter off, computed once; `dpo.reference` has the choices",
     ),
     (
-        &["optim", "optimizer", "adam_beta1", "adam_beta2", "adam_epsilon"],
-        "the optimizer is AdamW with PyTorch's defaults; leave it out",
+        &["adam_beta1", "adam_beta2", "adam_epsilon"],
+        "the optimizer is AdamW with PyTorch's defaults; leave it out, `train.optimizer` has the choices",
     ),
     (
         &[

@@ -25,8 +25,9 @@ use crate::disk::pipe;
 use crate::error::InputError;
 use crate::{bail_input, presets};
 pub use choices::{
-    Activations, AddBos, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat,
-    Reference, Scheduler, Tokenization, TokenizerRules,
+    Activations, AddBos, BestMetric, Dtype, EvalTokenization, LeftoverBatches, LossType,
+    MetricName, OptimizerName, Order, Projection, PromptFormat, Reference, Scheduler, Tokenization,
+    TokenizerRules, Truncation,
 };
 pub use sections::{
     DataSection, DpoSection, EvalSection, EvalSet, LoraSection, ModelSection, OutputSection,
@@ -229,6 +230,7 @@ impl RunConfig {
                 InputError::new(format!("{name}: {}", error.message()))
             })?;
         check::loss(&config.dpo, name)?;
+        check::truncation(&config.data, name)?;
         check::evaluation(&config.eval, name)?;
         config.lora.target_modules.sort();
         Ok(config)

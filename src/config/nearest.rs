@@ -183,11 +183,11 @@ mod tests {
             ("train.num_train_epochs", "train.epochs"),
             ("dpo.loss_type", "dpo.loss"),
             ("model_name_or_path", "model.path"),
+            ("train.optim", "train.optimizer"),
         ] {
             assert_eq!(nearest(unknown).as_deref(), Some(expected), "{unknown}");
         }
-        for unknown in ["lora.banana", "model.temperature", "x", "", "load_in_4bit", "train.optim"]
-        {
+        for unknown in ["lora.banana", "model.temperature", "x", "", "load_in_4bit"] {
             assert_eq!(nearest(unknown), None, "{unknown}");
         }
     }

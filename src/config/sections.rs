@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    Activations, AddBos, BestMetric, Dtype, LossType, MetricName, Projection, PromptFormat,
-    Reference, Scheduler, Tokenization, TokenizerRules,
+    Activations, AddBos, BestMetric, Dtype, EvalTokenization, LeftoverBatches, LossType,
+    MetricName, OptimizerName, Order, Projection, PromptFormat, Reference, Scheduler, Tokenization,
+    TokenizerRules, Truncation,
 };
 
 /// `[model]`: the frozen base model.
@@ -112,8 +113,12 @@ pub struct DataSection {
     pub max_prompt_tokens: usize,
     /// Tokens of prompt and answer together, the end of the answer is cut; 0 for no limit.
     pub max_length: usize,
+    /// How a pair is cut to these two.
+    pub truncation: Truncation,
     /// Whether each epoch visits the pairs in an order of its own, drawn from `train.seed`.
     pub shuffle: bool,
+    /// Where that order comes from.
+    pub order: Order,
 }
 
 impl Default for DataSection {
@@ -125,7 +130,9 @@ impl Default for DataSection {
             add_bos: AddBos::Template,
             max_prompt_tokens: 512,
             max_length: 1024,
+            truncation: Truncation::Room,
             shuffle: true,
+            order: Order::Philox,
         }
     }
 }
@@ -146,6 +153,8 @@ pub struct TrainSection {
     pub scheduler: Scheduler,
     /// Optimizer steps over which the learning rate rises from zero.
     pub warmup_steps: usize,
+    /// Whose AdamW.
+    pub optimizer: OptimizerName,
     /// AdamW's decoupled weight decay, on A and B.
     pub weight_decay: f64,
     /// Global L2 norm that a step's gradient is scaled down to; 0 for no clipping.
@@ -154,6 +163,8 @@ pub struct TrainSection {
     pub per_device_batch_size: usize,
     /// Batches of one optimizer step.
     pub gradient_accumulation_steps: usize,
+    /// What becomes of the batches of an epoch that do not fill a step.
+    pub leftover_batches: LeftoverBatches,
     /// Seed of the adapter's start, of the order of the pairs and of dropout.
     pub seed: u64,
     /// What the forward pass keeps for the backward pass.
@@ -177,10 +188,12 @@ impl Default for TrainSection {
             lora_plus_ratio: 1.0,
             scheduler: Scheduler::Linear,
             warmup_steps: 0,
+            optimizer: OptimizerName::AdamwTorch,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
             per_device_batch_size: 2,
             gradient_accumulation_steps: 4,
+            leftover_batches: LeftoverBatches::Step,
             seed: 12,
             activations: Activations::Auto,
             micro_batch_tokens: 0,
@@ -192,9 +205,13 @@ impl Default for TrainSection {
 }
 
 /// `[eval]`: evaluations before, during and after training.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvalSection {
+    /// How the pairs of the sets become token ids.
+    pub tokenization: EvalTokenization,
+    /// Whether the EOS that ends an answer is scored.
+    pub score_eos: bool,
     /// Optimizer steps between two evaluations during training; the last step is evaluated too; 0 for none.
     pub every: usize,
     /// The figure that chooses the best evaluation during training, whose adapter is kept and exported.
@@ -209,6 +226,22 @@ pub struct EvalSection {
     pub sets: Vec<EvalSet>,
     /// How SPMR is measured.
     pub spmr: SpmrSection,
+}
+
+impl Default for EvalSection {
+    fn default() -> Self {
+        Self {
+            tokenization: EvalTokenization::Data,
+            score_eos: true,
+            every: 0,
+            best_metric: BestMetric::None,
+            best_set: String::new(),
+            patience: 0,
+            min_delta: 0.0,
+            sets: Vec::new(),
+            spmr: SpmrSection::default(),
+        }
+    }
 }
 
 /// `[eval.spmr]`: generates answers and compares them with the preferred ones, for sets with `spmr` among their metrics.

@@ -58,7 +58,7 @@ fn unknown_config_key_is_an_error() {
     assert_eq!(message, "configs/run.toml: unknown key `eval.paa`");
     assert_eq!(
         hint,
-        "the keys of `[eval]` are `every`, `best_metric`, `best_set`, `patience`, `min_delta`, `sets`, `spmr`"
+        "the keys of `[eval]` are `tokenization`, `score_eos`, `every`, `best_metric`, `best_set`, `patience`, `min_delta`, `sets`, `spmr`"
     );
 
     let (message, hint) = refused(resolve(&format!("zebra = 1\n{SMALL}"), &[]));
@@ -78,7 +78,7 @@ fn all_unknown_keys_come_before_any_other_problem() {
 #[test]
 fn what_another_trainer_has_and_this_one_not_is_said() {
     let (_, hint) =
-        refused(resolve(&format!("load_in_4bit = true\noptim = \"adamw\"\n{SMALL}"), &[]));
+        refused(resolve(&format!("load_in_4bit = true\nadam_beta1 = 0.9\n{SMALL}"), &[]));
     assert!(hint.contains("bf16 or f32") && hint.contains("AdamW"), "{hint}");
     let (_, hint) = refused(resolve(&format!("lr = 1\nload_in_4bit = true\n{SMALL}"), &[]));
     assert!(hint.starts_with("did you mean `train.learning_rate`?\n"), "{hint}");
@@ -284,6 +284,27 @@ fn ranges_hold_their_ends() {
 }
 
 #[test]
+fn cutting_as_trl_0_6_needs_room_for_an_answer() {
+    let cut = |prompt: usize, length: usize| {
+        let of = |key: &str, value: usize| format!("data.{key}={value}");
+        let set = [of("max_prompt_tokens", prompt), of("max_length", length)];
+        resolve(SMALL, &["data.truncation=trl-0.6", &set[0], &set[1]])
+    };
+    for (prompt, length) in [(0, 1024), (1024, 1024), (1025, 1024), (1, 1)] {
+        let (message, hint) = refused(cut(prompt, length));
+        let expected = format!(
+            "`data.truncation = \"trl-0.6\"` needs `data.max_prompt_tokens` in 1..{length} (`data.max_length`), got `{prompt}`"
+        );
+        assert!(message.ends_with(&expected), "{message}");
+        assert!(hint.contains("`data.max_length = 0` cuts nothing"), "{hint}");
+    }
+    for (prompt, length) in [(1, 1024), (1023, 1024), (512, 0), (0, 0)] {
+        cut(prompt, length).unwrap();
+    }
+    resolve(SMALL, &["data.max_prompt_tokens=0"]).unwrap();
+}
+
+#[test]
 fn evaluation_sets_need_names_of_their_own_that_fit_a_file_name() {
     let set = |name: &str| format!("[[eval.sets]]\nname = \"{name}\"\nfiles = [\"a.json\"]\n");
     let twice = set("UF-P-4") + &set("uf-p-4");
@@ -455,7 +476,7 @@ fn neither_file_nor_preset_lists_the_presets() {
     assert_eq!(message, "`llama3.toml`: no such file, and no preset of that name");
     assert_eq!(
         hint,
-        "the presets are `llama2-7b.toml`, `llama2-13b.toml`, `llama2-7b-chat.toml`, `llama2-13b-chat.toml`, `tiny.toml`"
+        "the presets are `llama2-7b.toml`, `llama2-13b.toml`, `llama2-7b-chat.toml`, `llama2-13b-chat.toml`, `paper-llama2-7b.toml`, `paper-llama2-13b.toml`, `paper-llama2-7b-chat.toml`, `paper-llama2-13b-chat.toml`, `tiny.toml`"
     );
 }
 

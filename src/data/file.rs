@@ -156,8 +156,8 @@ pub(super) fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'
     Ok(elements)
 }
 
-/// The file as text, without a byte order mark.
-pub(super) fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
+/// Refuses a file that begins as one of another format does.
+pub(super) fn refuse_foreign(bytes: &[u8], name: &str) -> Result<()> {
     let parquet = "write it as Parquet or JSONL, with `to_parquet` or `to_json` of datasets";
     let foreign: [(&[u8], &str, &str); 8] = [
         (b"ARROW1", "an Arrow file", parquet),
@@ -176,6 +176,12 @@ pub(super) fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
         .hint(*hint)
         .into());
     }
+    Ok(())
+}
+
+/// The file as text, without a byte order mark.
+pub(super) fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
+    refuse_foreign(bytes, name)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| {
         let line = 1 + count_lines(&bytes[..error.valid_up_to()]);
@@ -267,7 +273,7 @@ fn broken(error: &serde_json::Error, name: &str, line: usize) -> anyhow::Error {
 }
 
 /// The error for a text that begins neither an array nor an object.
-fn not_json(text: &str, name: &str) -> anyhow::Error {
+pub(super) fn not_json(text: &str, name: &str) -> anyhow::Error {
     let text = text.trim_start();
     let (found, hint) = if text.starts_with('<') {
         (

@@ -42,30 +42,42 @@ pub(super) fn demographic(record: &Record<'_>) -> Result<BTreeMap<String, String
     Ok(groups)
 }
 
-/// The preference that `stated_prefs` amounts to, `High fluency, Low creativity`: the paper's labels of the seven dimensions, the highest
-/// first. What lies between has no label, and `values` is no dimension. None if the field is missing or labels nothing.
-pub(super) fn preference(record: &Record<'_>) -> Result<Option<String>> {
-    let Some(levels) = values(record)? else { return Ok(None) };
-    let stated = |dimension: &str| match record.get("stated_prefs")?.get(dimension)? {
-        Value::String(text) => text.trim().parse().ok(),
-        number => number.as_f64(),
-    };
+/// The paper's label of a rating of 0 to 100: `High` from 80, `Low` up to 60; what lies between has none.
+pub fn label_of(rating: f64) -> Option<&'static str> {
+    match rating {
+        high if high >= 80.0 => Some("High"),
+        low if low <= 60.0 => Some("Low"),
+        _ => None,
+    }
+}
+
+/// The preference that ratings amount to, `High fluency, Low creativity`: the paper's labels of the seven dimensions, the highest first,
+/// equal ones in the order of [`VALUE_DIMENSIONS`]; `values` is no dimension. None where no rating has a label.
+pub fn preference_of(rating: impl Fn(&str) -> Option<f64>) -> Option<String> {
     let mut labelled: Vec<(&str, &str, f64)> = VALUE_DIMENSIONS
         .into_iter()
         .filter(|dimension| *dimension != "values")
         .filter_map(|dimension| {
-            let level = match levels.get(&format!("value_{dimension}"))?.as_str() {
-                "high" => "High",
-                "low" => "Low",
-                _ => return None,
-            };
-            Some((level, dimension, stated(dimension)?))
+            let rating = rating(dimension)?;
+            Some((label_of(rating)?, dimension, rating))
         })
         .collect();
     labelled.sort_by(|a, b| b.2.total_cmp(&a.2));
     let labels: Vec<_> =
-        labelled.iter().map(|(level, name, _)| format!("{level} {name}")).collect();
-    Ok((!labels.is_empty()).then(|| labels.join(", ")))
+        labelled.iter().map(|(label, dimension, _)| format!("{label} {dimension}")).collect();
+    (!labels.is_empty()).then(|| labels.join(", "))
+}
+
+/// [`preference_of`] the `stated_prefs` of a record; none if the field is missing or labels nothing.
+pub(super) fn preference(record: &Record<'_>) -> Result<Option<String>> {
+    if values(record)?.is_none() {
+        return Ok(None);
+    }
+    let stated = record.get("stated_prefs");
+    Ok(preference_of(|dimension| match stated?.get(dimension)? {
+        Value::String(text) => text.trim().parse().ok(),
+        number => number.as_f64(),
+    }))
 }
 
 /// The groups `value_<dimension>` of `stated_prefs`: `high` from 80, `low` up to 60, `middle` between. None if it is missing.
@@ -88,9 +100,11 @@ pub(super) fn values(record: &Record<'_>) -> Result<Option<BTreeMap<String, Stri
         };
         let level = match number {
             Some(number) if !(0.0..=100.0).contains(&number) => None,
-            Some(number) if number >= 80.0 => Some("high"),
-            Some(number) if number <= 60.0 => Some("low"),
-            number => number.map(|_| "middle"),
+            number => number.map(|number| match label_of(number) {
+                Some("High") => "high",
+                Some(_) => "low",
+                None => "middle",
+            }),
         };
         let Some(level) = level else {
             let place = record.place;

@@ -4,22 +4,36 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::DataSection;
-pub use crate::config::Tokenization;
+use crate::config::{DataSection, EvalSection};
+pub use crate::config::{Tokenization, Truncation};
 use crate::console::units::s;
 use crate::data::pair::{Markup, Pair, TemplateBos};
 use crate::data::token_pair::TokenPair;
 use crate::data::tokenizer::Tokenizer;
 use crate::error::one_line;
 
-/// Limits in tokens; 0 is no limit.
+/// What becomes of the EOS that ends an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Eos {
+    /// It is a token of the answer.
+    #[default]
+    Scored,
+    /// None is added to a text, and that of a chat template is removed. A text that ends with EOS itself keeps it.
+    LeftOut,
+}
+
+/// How texts become tokens, and limits in tokens; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// How prompt and answer become ids.
     pub tokenization: Tokenization,
+    /// What becomes of the EOS that ends an answer.
+    pub eos: Eos,
+    /// How the two limits cut.
+    pub truncation: Truncation,
     /// A longer prompt keeps its last ids, and its BOS before them.
     pub max_prompt_tokens: usize,
-    /// Prompt and one answer together; a longer answer loses its end. A pair whose prompt alone is as long is dropped.
+    /// Prompt and one answer together; a longer answer loses its end.
     pub max_length: usize,
 }
 
@@ -27,8 +41,38 @@ impl From<&DataSection> for Limits {
     fn from(data: &DataSection) -> Self {
         Self {
             tokenization: data.tokenization,
+            eos: Eos::Scored,
+            truncation: data.truncation,
             max_prompt_tokens: data.max_prompt_tokens,
             max_length: data.max_length,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of the evaluation sets.
+    pub fn of_sets(data: &DataSection, eval: &EvalSection) -> Self {
+        Self {
+            tokenization: eval.tokenization.of(data.tokenization),
+            eos: if eval.score_eos { Eos::Scored } else { Eos::LeftOut },
+            ..Self::from(data)
+        }
+    }
+
+    /// The same without a limit.
+    pub fn without_limits(self) -> Self {
+        Self { max_prompt_tokens: 0, max_length: 0, ..self }
+    }
+
+    /// The key that an answer is cut to, or what is made of two, as in `data.max_length = 1024`.
+    pub fn of_answers(&self) -> String {
+        let Self { max_prompt_tokens, max_length, .. } = self;
+        match self.truncation {
+            Truncation::Room => format!("data.max_length = {max_length}"),
+            Truncation::Trl06 => format!(
+                "data.max_length - data.max_prompt_tokens = {}",
+                max_length.saturating_sub(*max_prompt_tokens)
+            ),
         }
     }
 }
@@ -86,13 +130,19 @@ impl TokenCounts {
         bos: Option<u32>,
         id: &str,
     ) -> bool {
-        let Some([prompt_cut, chosen_cut, rejected_cut]) = cut(pair, limits, bos) else {
+        let cut = match limits.truncation {
+            Truncation::Room => cut_to_room(pair, limits, bos),
+            Truncation::Trl06 => Some(cut_as_trl_0_6(pair, limits, bos)),
+        };
+        let Some([prompt_cut, chosen_cut, rejected_cut]) = cut else {
             self.dropped += 1;
             if self.dropped <= DROPPED_SHOWN {
                 self.dropped_ids.push(id.to_owned());
             }
             return false;
         };
+        pair.unscored[0] = pair.unscored[0].min(pair.chosen.len());
+        pair.unscored[1] = pair.unscored[1].min(pair.rejected.len());
         self.pairs += 1;
         self.prompts_cut += usize::from(prompt_cut);
         self.chosen_cut += usize::from(chosen_cut);
@@ -124,7 +174,7 @@ pub fn cut_prompt(prompt: &mut Vec<u32>, most: usize, bos: Option<u32>) -> bool 
 }
 
 /// Rules 3 and 4 of the golden cases (`keep_start`) after the prompt's own limit: whether prompt, chosen and rejected were cut, or `None` to drop the pair.
-fn cut(pair: &mut TokenPair, limits: &Limits, bos: Option<u32>) -> Option<[bool; 3]> {
+fn cut_to_room(pair: &mut TokenPair, limits: &Limits, bos: Option<u32>) -> Option<[bool; 3]> {
     let prompt_cut = cut_prompt(&mut pair.prompt, limits.max_prompt_tokens, bos);
     if limits.max_length == 0 {
         return Some([prompt_cut, false, false]);
@@ -134,6 +184,27 @@ fn cut(pair: &mut TokenPair, limits: &Limits, bos: Option<u32>) -> Option<[bool;
     pair.chosen.truncate(room);
     pair.rejected.truncate(room);
     Some(cut)
+}
+
+/// The rule of TRL 0.6.0: nothing is cut where prompt and longer answer fit `max_length`. Otherwise the prompt is cut to its own limit, and if
+/// that does not do, both answers to what the two limits differ by. Returns whether prompt, chosen and rejected were cut.
+fn cut_as_trl_0_6(pair: &mut TokenPair, limits: &Limits, bos: Option<u32>) -> [bool; 3] {
+    let longest = pair.chosen.len().max(pair.rejected.len());
+    let fits = |pair: &TokenPair| {
+        limits.max_length == 0 || pair.prompt.len() + longest <= limits.max_length
+    };
+    if fits(pair) {
+        return [false; 3];
+    }
+    let prompt_cut = cut_prompt(&mut pair.prompt, limits.max_prompt_tokens, bos);
+    if fits(pair) {
+        return [prompt_cut, false, false];
+    }
+    let kept = limits.max_length.saturating_sub(limits.max_prompt_tokens);
+    let cut = [prompt_cut, pair.chosen.len() > kept, pair.rejected.len() > kept];
+    pair.chosen.truncate(kept);
+    pair.rejected.truncate(kept);
+    cut
 }
 
 /// One or two lines for the console: pairs and tokens, and what was cut or dropped.
@@ -187,26 +258,91 @@ impl fmt::Display for TokenCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EvalTokenization;
+
+    fn pair(prompt: usize, chosen: usize, rejected: usize) -> TokenPair {
+        TokenPair {
+            prompt: vec![1; prompt],
+            chosen: vec![2; chosen],
+            rejected: vec![3; rejected],
+            ..TokenPair::default()
+        }
+    }
+
+    /// Lengths of prompt, chosen and rejected under the limits 128 and 240, as TRL 0.6.0 cuts them.
+    #[test]
+    fn trl_0_6_cuts_a_prompt_only_where_the_longer_answer_does_not_fit_and_then_both_answers() {
+        let limits = |max_prompt_tokens, max_length| Limits {
+            truncation: Truncation::Trl06,
+            max_prompt_tokens,
+            max_length,
+            ..Limits::default()
+        };
+        let lengths = |mut pair: TokenPair, limits| {
+            let mut counts = TokenCounts::default();
+            assert!(counts.cut(&mut pair, &limits, None, "a"), "nothing is dropped");
+            let cut = [counts.prompts_cut, counts.chosen_cut, counts.rejected_cut];
+            ([pair.prompt.len(), pair.chosen.len(), pair.rejected.len()], cut)
+        };
+        for (before, after, cut) in [
+            ([200, 40, 9], [200, 40, 9], [0, 0, 0]),
+            ([200, 41, 9], [128, 41, 9], [1, 0, 0]),
+            ([300, 9, 112], [128, 9, 112], [1, 0, 0]),
+            ([300, 9, 113], [128, 9, 112], [1, 0, 1]),
+            ([40, 200, 9], [40, 200, 9], [0, 0, 0]),
+            ([40, 201, 120], [40, 112, 112], [0, 1, 1]),
+            ([128, 112, 112], [128, 112, 112], [0, 0, 0]),
+            ([0, 1, 241], [0, 1, 112], [0, 0, 1]),
+            ([400, 0, 0], [128, 0, 0], [1, 0, 0]),
+        ] {
+            let [prompt, chosen, rejected] = before;
+            let got = lengths(pair(prompt, chosen, rejected), limits(128, 240));
+            assert_eq!(got, (after, cut), "{before:?}");
+        }
+        assert_eq!(lengths(pair(400, 300, 9), limits(128, 0)), ([400, 300, 9], [0; 3]));
+        let mut with_bos = pair(6, 9, 1);
+        with_bos.prompt = vec![7, 1, 2, 3, 4, 5];
+        TokenCounts::default().cut(&mut with_bos, &limits(3, 8), Some(7), "a");
+        assert_eq!((with_bos.prompt, with_bos.chosen.len()), (vec![7, 4, 5], 5));
+    }
+
+    #[test]
+    fn tokens_that_are_not_scored_are_cut_like_others() {
+        let mut pair = TokenPair { unscored: [3, 1], ..pair(4, 5, 5) };
+        let limits = Limits { max_length: 6, ..Limits::default() };
+        assert!(TokenCounts::default().cut(&mut pair, &limits, None, "a"));
+        assert_eq!((pair.unscored, pair.scored()), ([2, 1], [0, 1]));
+    }
+
+    #[test]
+    fn the_sets_have_limits_of_their_own_where_the_evaluation_says_so() {
+        let data = DataSection { tokenization: Tokenization::Separate, ..DataSection::default() };
+        let eval = EvalSection::default();
+        assert_eq!(Limits::of_sets(&data, &eval), Limits::from(&data));
+        let tokenization = EvalTokenization::Prefix;
+        let eval = EvalSection { tokenization, score_eos: false, ..eval };
+        let own =
+            Limits { tokenization: Tokenization::Prefix, eos: Eos::LeftOut, ..Limits::from(&data) };
+        assert_eq!(Limits::of_sets(&data, &eval), own);
+    }
 
     #[test]
     fn a_prompt_of_all_the_room_is_dropped_and_one_less_is_not() {
-        let pair =
-            TokenPair { row: 0, prompt: vec![1; 8], chosen: vec![2; 3], rejected: vec![2; 1] };
+        let pair = pair(8, 3, 1);
         let limits = |max_length| Limits { max_length, ..Limits::default() };
-        assert_eq!(cut(&mut pair.clone(), &limits(8), None), None);
+        assert_eq!(cut_to_room(&mut pair.clone(), &limits(8), None), None);
         let mut kept = pair.clone();
-        assert_eq!(cut(&mut kept, &limits(9), None), Some([false, true, false]));
+        assert_eq!(cut_to_room(&mut kept, &limits(9), None), Some([false, true, false]));
         assert_eq!((kept.chosen.len(), kept.rejected.len()), (1, 1));
-        assert_eq!(cut(&mut pair.clone(), &limits(0), None), Some([false; 3]));
+        assert_eq!(cut_to_room(&mut pair.clone(), &limits(0), None), Some([false; 3]));
     }
 
     #[test]
     fn a_cut_prompt_keeps_a_bos_that_it_begins_with() {
         let limits = |max_prompt_tokens| Limits { max_prompt_tokens, ..Limits::default() };
         let prompt = |prompt: &[u32], most, bos| {
-            let mut pair =
-                TokenPair { row: 0, prompt: prompt.to_vec(), chosen: vec![9], rejected: vec![9] };
-            cut(&mut pair, &limits(most), bos);
+            let mut pair = TokenPair { prompt: prompt.to_vec(), ..pair(0, 1, 1) };
+            cut_to_room(&mut pair, &limits(most), bos);
             pair.prompt
         };
         assert_eq!(prompt(&[1, 5, 6, 7], 3, Some(1)), [1, 6, 7]);
@@ -218,12 +354,6 @@ mod tests {
 
     #[test]
     fn a_sequence_beyond_the_context_is_counted() {
-        let pair = |prompt, chosen, rejected| TokenPair {
-            row: 0,
-            prompt: vec![1; prompt],
-            chosen: vec![2; chosen],
-            rejected: vec![3; rejected],
-        };
         assert_eq!(beyond_context(&[pair(4, 4, 1), pair(1, 1, 7)], 8), None);
         let line = beyond_context(&[pair(4, 5, 1), pair(1, 1, 9), pair(1, 1, 1)], 8).unwrap();
         assert_eq!(
@@ -261,12 +391,7 @@ mod tests {
         let limits = Limits { max_length: 4, max_prompt_tokens: 2, ..Limits::default() };
         let mut counts = TokenCounts::default();
         for (prompt, chosen, rejected) in [(1, 4, 1), (1, 1, 4), (3, 1, 4), (2, 2, 2)] {
-            let mut pair = TokenPair {
-                row: 0,
-                prompt: vec![1; prompt],
-                chosen: vec![2; chosen],
-                rejected: vec![3; rejected],
-            };
+            let mut pair = pair(prompt, chosen, rejected);
             assert!(counts.cut(&mut pair, &limits, None, "kept"));
         }
         assert_eq!((counts.prompts_cut, counts.chosen_cut, counts.rejected_cut), (1, 1, 2));
@@ -278,7 +403,7 @@ mod tests {
     #[test]
     fn of_six_dropped_pairs_five_are_named_and_of_five_all() {
         let limits = Limits { max_length: 2, ..Limits::default() };
-        let mut pair = TokenPair { row: 0, prompt: vec![1; 2], chosen: vec![2], rejected: vec![3] };
+        let mut pair = pair(2, 1, 1);
         let mut counts = TokenCounts::default();
         for id in ["a", "b", "c", "d", "e"] {
             assert!(!counts.cut(&mut pair, &limits, None, id));
@@ -299,11 +424,26 @@ mod tests {
     fn the_limits_are_those_of_the_data_section() {
         let data = DataSection {
             tokenization: Tokenization::Separate,
+            truncation: Truncation::Trl06,
             max_prompt_tokens: 7,
             max_length: 9,
             ..DataSection::default()
         };
-        let Limits { tokenization, max_prompt_tokens, max_length } = Limits::from(&data);
-        assert_eq!((tokenization, max_prompt_tokens, max_length), (Tokenization::Separate, 7, 9));
+        let limits = Limits::from(&data);
+        assert_eq!(
+            limits,
+            Limits {
+                tokenization: Tokenization::Separate,
+                eos: Eos::Scored,
+                truncation: Truncation::Trl06,
+                max_prompt_tokens: 7,
+                max_length: 9,
+            }
+        );
+        assert_eq!(limits.of_answers(), "data.max_length - data.max_prompt_tokens = 2");
+        assert_eq!(
+            limits.without_limits(),
+            Limits { max_prompt_tokens: 0, max_length: 0, ..limits }
+        );
     }
 }

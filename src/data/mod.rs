@@ -4,6 +4,7 @@
 //!
 //! - [`format::LAYOUTS`]: the layouts of records, one entry each.
 //! - [`file::load`]: bytes of JSON arrays, JSONL or Parquet -> pairs as text, with the prompt rendered.
+//! - [`records::each`]: the records of a file that is too large to hold.
 //! - [`prompt::load`]: prompts without answers, for generation.
 //! - [`benchmark::load`]: MVPBench records with question and profile apart, for a judge.
 //! - [`entries::load`]: the same as they stand, with what is missing counted, for statistics and review.
@@ -29,6 +30,7 @@ pub mod pair;
 mod parquet;
 mod pieces;
 pub mod prompt;
+pub mod records;
 pub mod split;
 pub mod stats;
 pub mod token_pair;

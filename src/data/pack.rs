@@ -67,9 +67,8 @@ impl Pack {
         for (side, (at, answer)) in
             [(chosen_at, &pair.chosen[..]), (rejected_at, answer)].into_iter().enumerate()
         {
-            for (i, &token) in answer.iter().enumerate() {
+            for (i, &token) in answer.iter().enumerate().skip(pair.first_scored(side)) {
                 let before = match i {
-                    0 if prompt == 0 => continue,
                     0 => chosen_at - 1,
                     _ => at + i - 1,
                 };
@@ -116,6 +115,7 @@ mod tests {
             prompt: prompt.to_vec(),
             chosen: chosen.to_vec(),
             rejected: rejected.to_vec(),
+            ..TokenPair::default()
         }
     }
 
@@ -158,6 +158,18 @@ mod tests {
         assert_eq!(pack.targets, [2, 3, 5, 7]);
         assert_eq!(pack.owners, [0, 1, 2, 3]);
         assert_eq!((pack.hide_from[5], pack.hide_to[5]), (3, 5));
+    }
+
+    #[test]
+    fn tokens_of_an_answer_that_belong_to_the_prompt_are_read_and_not_scored() {
+        let unscored = [1, 2];
+        let pack = Pack::new(&[TokenPair { unscored, ..pair(0, &[1], &[2, 3], &[4, 5, 6]) }]);
+        assert_eq!(pack.ids, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(pack.positions, [0, 1, 2, 1, 2, 3]);
+        assert_eq!((&pack.rows[..], &pack.targets[..]), (&[1, 4][..], &[3, 6][..]));
+        assert_eq!(pack.owners, [0, 1]);
+        let none = Pack::new(&[TokenPair { unscored: [9, 0], ..pair(0, &[], &[2], &[4]) }]);
+        assert_eq!((none.tokens(), none.rows.len()), (2, 0));
     }
 
     #[test]

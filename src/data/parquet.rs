@@ -5,11 +5,12 @@
 //! are none become [`not_text`], which whoever reads the column refuses.
 
 use std::fmt::Write;
+use std::fs::File;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use parquet::basic::Compression;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use serde_json::Value;
 
@@ -35,12 +36,39 @@ pub(super) fn is_parquet(bytes: &[u8]) -> bool {
 
 /// The rows of a Parquet file as one JSON object a line. `name`: the file, for messages.
 pub(super) fn to_lines(bytes: &[u8], name: &str) -> Result<String> {
-    let bytes = Bytes::copy_from_slice(bytes);
+    let (bytes, most) = (Bytes::copy_from_slice(bytes), most_text(bytes.len()));
+    let mut text = String::new();
+    each_row(bytes, most, name, &mut |row, object| {
+        writeln!(text, "{object}")?;
+        if text.len() > most {
+            return Err(too_much(&format!("{name}:{row}"), most).into());
+        }
+        Ok(())
+    })?;
+    Ok(text)
+}
+
+/// Gives the rows of the Parquet file `file` to `take` one at a time, each with its number from 1. `name`: the file, for messages.
+pub(super) fn each(
+    file: File,
+    name: &str,
+    take: &mut dyn FnMut(usize, Value) -> Result<()>,
+) -> Result<()> {
+    let bytes = file.metadata().with_context(|| format!("cannot read `{name}`"))?.len();
+    each_row(file, most_text(bytes as usize), name, take)
+}
+
+/// `most`: bytes that the texts of the file may have.
+fn each_row<R: ChunkReader + 'static>(
+    file: R,
+    most: usize,
+    name: &str,
+    take: &mut dyn FnMut(usize, Value) -> Result<()>,
+) -> Result<()> {
     // The parquet crate checks less than it reads.
     let damaged = |_: &str| broken(name, "its pages do not hold what its footer says");
-    let most = most_text(bytes.len());
     let memory = most.saturating_mul(2).saturating_add(MEMORY);
-    bounded(memory, &too_much(name, most), || contained(|| lines(bytes, name, most), damaged))
+    bounded(memory, &too_much(name, most), || contained(|| rows(file, name, most, take), damaged))
 }
 
 fn most_text(file: usize) -> usize {
@@ -52,9 +80,14 @@ fn too_much(place: &str, most: usize) -> InputError {
         .hint("the file may be damaged; if it is right, write it as JSONL")
 }
 
-fn lines(bytes: Bytes, name: &str, most: usize) -> Result<String> {
+fn rows<R: ChunkReader + 'static>(
+    file: R,
+    name: &str,
+    most: usize,
+    take: &mut dyn FnMut(usize, Value) -> Result<()>,
+) -> Result<()> {
     let reader =
-        SerializedFileReader::new(bytes).map_err(|error| broken(name, &error.to_string()))?;
+        SerializedFileReader::new(file).map_err(|error| broken(name, &error.to_string()))?;
     let columns = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
     let foreign = columns
         .map(|column| column.compression())
@@ -78,19 +111,15 @@ fn lines(bytes: Bytes, name: &str, most: usize) -> Result<String> {
         return Err(too_much(name, most).into());
     }
     let rows = reader.get_row_iter(None).map_err(|error| broken(name, &error.to_string()))?;
-    let mut text = String::new();
     for (row, fields) in (1..).zip(rows) {
         let fields =
             fields.map_err(|error| broken(&format!("{name}:{row}"), &error.to_string()))?;
         if size(&fields) > LONGEST_RECORD {
             crate::bail_input!("{name}:{row}: a record of more than {} MiB", LONGEST_RECORD >> 20);
         }
-        writeln!(text, "{}", object(&fields))?;
-        if text.len() > most {
-            return Err(too_much(&format!("{name}:{row}"), most).into());
-        }
+        take(row, object(&fields))?;
     }
-    Ok(text)
+    Ok(())
 }
 
 /// Bytes of the texts of a row, without copying one.

@@ -73,23 +73,33 @@ impl Sides {
     }
 }
 
-impl Rule {
-    /// The units of the test side: the `round(share x units)` of `keys` with the smallest hashes.
-    fn drawn<'a>(&self, keys: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
-        let test = (self.test_share * keys.len() as f64).round() as usize;
-        let mut ranked: Vec<_> = keys.iter().map(|key| (self.hash(key), *key)).collect();
-        ranked.sort_unstable();
-        ranked.into_iter().take(test).map(|(_, key)| key).collect()
-    }
+/// Draws one set of units for each of `shares`: of `keys` in the order of their [`hash`], the first `round(share x units)` are the first
+/// set, the next the second, and so on.
+pub fn draw<'a>(seed: u64, shares: &[f64], keys: &BTreeSet<&'a str>) -> Vec<BTreeSet<&'a str>> {
+    let mut ranked: Vec<_> = keys.iter().map(|key| (hash(seed, key), *key)).collect();
+    ranked.sort_unstable();
+    let mut ranked = ranked.into_iter().map(|(_, key)| key);
+    let set = |share: &f64| {
+        let units = (share * keys.len() as f64).round() as usize;
+        ranked.by_ref().take(units).collect()
+    };
+    shares.iter().map(set).collect()
+}
 
-    /// Where the unit with this key stands: a function of the seed and the key alone.
-    fn hash(&self, key: &str) -> [u8; 32] {
-        Sha256::new()
-            .chain_update(b"mvpbench split 1")
-            .chain_update(self.seed.to_le_bytes())
-            .chain_update(key)
-            .finalize()
-            .into()
+/// Where the unit with this key stands: a function of the seed and the key alone.
+pub fn hash(seed: u64, key: &str) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(b"mvpbench split 1")
+        .chain_update(seed.to_le_bytes())
+        .chain_update(key)
+        .finalize()
+        .into()
+}
+
+impl Rule {
+    /// The units of the test side.
+    fn drawn<'a>(&self, keys: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        draw(self.seed, &[self.test_share], keys).pop().unwrap_or_default()
     }
 
     /// Splits the records of `files`, name and bytes each.
@@ -264,6 +274,16 @@ mod tests {
         let keys: Vec<String> = (0..24).map(|i| format!("u{i}")).collect();
         let drawn = rule(By::User).drawn(&keys.iter().map(String::as_str).collect());
         assert_eq!(Vec::from_iter(drawn), ["u11", "u13", "u16", "u19", "u21", "u5", "u6"]);
+    }
+
+    #[test]
+    fn sets_drawn_one_after_another_share_no_unit_and_the_first_is_the_one_drawn_alone() {
+        let names: Vec<String> = (0..40).map(|i| format!("u{i}")).collect();
+        let keys = names.iter().map(String::as_str).collect();
+        let both = draw(12, &[0.25, 0.1], &keys);
+        assert_eq!((both[0].len(), both[1].len()), (10, 4));
+        assert!(both[0].is_disjoint(&both[1]));
+        assert_eq!(draw(12, &[0.25], &keys)[0], both[0]);
     }
 
     #[test]

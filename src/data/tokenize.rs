@@ -8,7 +8,9 @@ use super::pair::{Markup, Pair};
 use super::tokenizer::{Encoder, Tokenizer};
 use crate::console::interrupt;
 
-pub use super::limits::{Limits, TokenCounts, Tokenization, beyond_context, cut_prompt};
+pub use super::limits::{
+    Eos, Limits, TokenCounts, Tokenization, Truncation, beyond_context, cut_prompt,
+};
 
 /// Token ids of the pairs that were kept, in order, and what was cut.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,14 +30,14 @@ pub fn tokenize(pairs: &[Pair], tokenizer: &Tokenizer, limits: &Limits) -> Resul
     let whole: Vec<Vec<TokenPair>> = pairs
         .par_chunks(chunk)
         .enumerate()
-        .map(|(place, pairs)| whole(pairs, place * chunk, tokenizer, limits.tokenization))
+        .map(|(place, pairs)| whole(pairs, place * chunk, tokenizer, limits))
         .collect::<Result<_>>()?;
 
     let mut tokenized = Tokenized::default();
     for mut pair in whole.into_iter().flatten() {
         let id = &pairs[pair.row as usize].id;
         if tokenized.counts.cut(&mut pair, limits, tokenizer.bos_id(), id) {
-            if limits.tokenization == Tokenization::Joint {
+            if limits.tokenization != Tokenization::Separate {
                 tokenized.counts.count_bos(&pairs[pair.row as usize], tokenizer);
             }
             tokenized.pairs.push(pair);
@@ -49,17 +51,20 @@ fn whole(
     pairs: &[Pair],
     row: usize,
     tokenizer: &Tokenizer,
-    tokenization: Tokenization,
+    limits: &Limits,
 ) -> Result<Vec<TokenPair>> {
     let mut encoder = tokenizer.encoder();
+    let eos = limits.eos;
     let ids = |(place, pair): (usize, &Pair)| {
         interrupt::check()?;
-        let [prompt, chosen, rejected] = match tokenization {
-            Tokenization::Joint => joint(pair, tokenizer, &mut encoder),
-            Tokenization::Separate => separate(pair, tokenizer.eos_id(), &mut encoder),
+        let mut ids = match limits.tokenization {
+            Tokenization::Joint => joint(pair, tokenizer, eos, &mut encoder),
+            Tokenization::Separate => separate(pair, tokenizer.eos_id(), eos, &mut encoder),
+            Tokenization::Prefix => prefix(pair, tokenizer, eos, &mut encoder),
         }
         .with_context(|| format!("{}: record `{}`", pair.source, pair.id))?;
-        Ok(TokenPair { row: u32::try_from(row + place)?, prompt, chosen, rejected })
+        ids.row = u32::try_from(row + place)?;
+        Ok(ids)
     };
     pairs.iter().enumerate().map(ids).collect()
 }
@@ -67,14 +72,19 @@ fn whole(
 /// Rules 1 and 2: prompt, chosen and rejected ids, whole.
 ///
 /// A template writes its own special tokens: no EOS is added to its texts. A text that begins with BOS gets no second one.
-fn joint(pair: &Pair, tokenizer: &Tokenizer, encoder: &mut Encoder<'_>) -> Result<[Vec<u32>; 3]> {
+fn joint(
+    pair: &Pair,
+    tokenizer: &Tokenizer,
+    eos: Eos,
+    encoder: &mut Encoder<'_>,
+) -> Result<TokenPair> {
     let special = pair.markup.adds_special_tokens(&pair.prompt, tokenizer);
-    let eos = match pair.markup {
-        Markup::Plain => tokenizer.eos_text(),
-        Markup::Template { .. } => "",
+    let written = match (pair.markup, eos) {
+        (Markup::Plain, Eos::Scored) => tokenizer.eos_text(),
+        (Markup::Plain, Eos::LeftOut) | (Markup::Template { .. }, _) => "",
     };
     let mut whole = |answer: &str| {
-        let end = if answer.ends_with(eos) { "" } else { eos };
+        let end = if answer.ends_with(written) { "" } else { written };
         encoder.encode(&[&pair.prompt, answer, end].concat(), special)
     };
     let (mut chosen, mut rejected) = (whole(&pair.chosen)?, whole(&pair.rejected)?);
@@ -83,7 +93,32 @@ fn joint(pair: &Pair, tokenizer: &Tokenizer, encoder: &mut Encoder<'_>) -> Resul
     prompt.truncate(shared);
     chosen.drain(..shared);
     rejected.drain(..shared);
-    Ok([prompt, chosen, rejected])
+    if eos == Eos::LeftOut {
+        remove_a_templates_eos(pair, tokenizer.eos_id(), [&mut chosen, &mut rejected]);
+    }
+    Ok(TokenPair { prompt, chosen, rejected, ..TokenPair::default() })
+}
+
+/// The rule of the authors' evaluation: the answer is what follows as many ids as the prompt alone has.
+///
+/// Ids before that place which both sides share are the prompt; the others are ids of a side that are not scored.
+fn prefix(
+    pair: &Pair,
+    tokenizer: &Tokenizer,
+    eos: Eos,
+    encoder: &mut Encoder<'_>,
+) -> Result<TokenPair> {
+    let special = pair.markup.adds_special_tokens(&pair.prompt, tokenizer);
+    let start = encoder.encode(&pair.prompt, special)?.len();
+    let mut whole = |answer: &str| encoder.encode(&[&pair.prompt, answer].concat(), special);
+    let (mut chosen, mut rejected) = (whole(&pair.chosen)?, whole(&pair.rejected)?);
+    end(pair, tokenizer.eos_id(), eos, [&mut chosen, &mut rejected]);
+    let shared = common_prefix(&chosen, &rejected).min(start);
+    let prompt = chosen[..shared].to_vec();
+    chosen.drain(..shared);
+    rejected.drain(..shared);
+    let unscored = [chosen.len(), rejected.len()].map(|ids| ids.min(start - shared));
+    Ok(TokenPair { row: 0, prompt, chosen, rejected, unscored })
 }
 
 fn common_prefix(a: &[u32], b: &[u32]) -> usize {
@@ -91,16 +126,34 @@ fn common_prefix(a: &[u32], b: &[u32]) -> usize {
 }
 
 /// The older rule: prompt, chosen and rejected ids, whole. An EOS that a template wrote is not doubled.
-fn separate(pair: &Pair, eos: u32, encoder: &mut Encoder<'_>) -> Result<[Vec<u32>; 3]> {
+fn separate(pair: &Pair, eos_id: u32, eos: Eos, encoder: &mut Encoder<'_>) -> Result<TokenPair> {
     let mut ids = |text: &str| encoder.encode(text, false);
     let (prompt, mut chosen, mut rejected) =
         (ids(&pair.prompt)?, ids(&pair.chosen)?, ids(&pair.rejected)?);
-    for answer in [&mut chosen, &mut rejected] {
-        if pair.markup == Markup::Plain || answer.last() != Some(&eos) {
-            answer.push(eos);
+    end(pair, eos_id, eos, [&mut chosen, &mut rejected]);
+    Ok(TokenPair { prompt, chosen, rejected, ..TokenPair::default() })
+}
+
+/// Appends the EOS id to both answers if it is scored, but not a second one to that of a template.
+fn end(pair: &Pair, eos_id: u32, eos: Eos, answers: [&mut Vec<u32>; 2]) {
+    if eos == Eos::LeftOut {
+        return remove_a_templates_eos(pair, eos_id, answers);
+    }
+    for answer in answers {
+        if pair.markup == Markup::Plain || answer.last() != Some(&eos_id) {
+            answer.push(eos_id);
         }
     }
-    Ok([prompt, chosen, rejected])
+}
+
+/// Removes the EOS that a template wrote at the end of both answers.
+fn remove_a_templates_eos(pair: &Pair, eos_id: u32, answers: [&mut Vec<u32>; 2]) {
+    if pair.markup == Markup::Plain {
+        return;
+    }
+    for answer in answers {
+        answer.pop_if(|last| *last == eos_id);
+    }
 }
 
 #[cfg(test)]
@@ -133,7 +186,8 @@ mod tests {
     /// All golden pairs at once under `tokenization`, against a list of `prompt_ids, chosen_ids, rejected_ids`.
     fn assert_golden(tokenization: Tokenization, max_prompt_tokens: usize, list: &str) {
         let (pairs, tokenizer, golden) = tiny();
-        let limits = Limits { tokenization, max_prompt_tokens, max_length: 1024 };
+        let limits =
+            Limits { tokenization, max_prompt_tokens, max_length: 1024, ..Limits::default() };
         let tokenized = tokenize(&pairs, &tokenizer, &limits).unwrap();
         let golden = golden[list].as_array().unwrap();
         assert_eq!((tokenized.pairs.len(), golden.len()), (13, 13));
@@ -166,8 +220,7 @@ mod tests {
             .filter(|case| case["truncation_mode"] == "keep_start")
         {
             let max_length = case["max_length"].as_u64().unwrap() as usize;
-            let limits =
-                Limits { tokenization: Tokenization::Joint, max_prompt_tokens: 0, max_length };
+            let limits = Limits { max_length, ..Limits::default() };
             let Tokenized { pairs: kept, counts } = tokenize(&pairs, &tokenizer, &limits).unwrap();
             let dropped: Vec<String> = serde_json::from_value(case["dropped_ids"].clone()).unwrap();
             assert_eq!((counts.dropped, &counts.dropped_ids), (dropped.len(), &dropped));
@@ -193,8 +246,7 @@ mod tests {
     #[test]
     fn a_cut_prompt_keeps_its_bos_and_its_end() {
         let (pairs, tokenizer, golden) = tiny();
-        let limits =
-            Limits { tokenization: Tokenization::Joint, max_prompt_tokens: 100, max_length: 0 };
+        let limits = Limits { max_prompt_tokens: 100, ..Limits::default() };
         let tokenized = tokenize(&pairs, &tokenizer, &limits).unwrap();
         let whole = ids(&golden["pairs"][0]["prompt_ids"]);
         assert_eq!(tokenized.pairs[0].prompt[0], 1);
@@ -228,11 +280,11 @@ mod tests {
                 markup: Markup::Template { bos },
                 ..pairs[0].clone()
             };
-            for tokenization in [Tokenization::Joint, Tokenization::Separate] {
+            for tokenization in Tokenization::ALL {
                 let limits = Limits { tokenization, ..Limits::default() };
                 let ids = tokenize(std::slice::from_ref(&pair), &tokenizer, &limits).unwrap();
                 let pair = &ids.pairs[0];
-                let joint = tokenization == Tokenization::Joint;
+                let joint = tokenization != Tokenization::Separate;
                 let added = bos == TemplateBos::Added && joint;
                 let expected = usize::from(bos == TemplateBos::Written || added);
                 let counts = &ids.counts;
@@ -244,6 +296,82 @@ mod tests {
                 assert_eq!((count(&pair.rejected, 2), count(&pair.rejected, 1)), (1, 0));
             }
         }
+    }
+
+    #[test]
+    fn an_answer_without_its_eos_is_the_same_but_for_the_last_token() {
+        let (pairs, tokenizer, _) = tiny();
+        let template = Pair {
+            prompt: "<s>[INST] Why? [/INST]".to_owned(),
+            chosen: " So. </s>".to_owned(),
+            rejected: " No. </s>".to_owned(),
+            markup: Markup::Template { bos: TemplateBos::Written },
+            ..pairs[0].clone()
+        };
+        for tokenization in Tokenization::ALL {
+            let limits = Limits { tokenization, ..Limits::default() };
+            let whole = tokenize(&pairs, &tokenizer, &limits).unwrap().pairs;
+            let limits = Limits { eos: Eos::LeftOut, ..limits };
+            let without = tokenize(&pairs, &tokenizer, &limits).unwrap().pairs;
+            for (whole, without) in whole.iter().zip(&without) {
+                let id = &pairs[whole.row as usize].id;
+                for side in 0..2 {
+                    let text = &pairs[whole.row as usize];
+                    let text = if side == 0 { &text.chosen } else { &text.rejected };
+                    if tokenization == Tokenization::Joint && text.ends_with("</s>") {
+                        continue; // its own one is not doubled
+                    }
+                    let of = |pair: &TokenPair| {
+                        let answer = if side == 0 { &pair.chosen } else { &pair.rejected };
+                        [&pair.prompt[..], answer].concat()
+                    };
+                    let (mut ids, scored) = (of(whole), whole.scored()[side]);
+                    assert_eq!(ids.pop(), Some(2), "{tokenization} {id}");
+                    assert_eq!(of(without), ids, "{tokenization} {id}");
+                    assert!(without.scored()[side] + 1 == scored, "{tokenization} {id}");
+                }
+            }
+        }
+        let own = Pair { chosen: " So.</s>".to_owned(), ..pairs[0].clone() };
+        for tokenization in Tokenization::ALL {
+            let limits = Limits { tokenization, eos: Eos::LeftOut, ..Limits::default() };
+            let [own, template] = [&own, &template]
+                .map(|pair| tokenize(std::slice::from_ref(pair), &tokenizer, &limits).unwrap());
+            let last = |tokenized: &Tokenized| tokenized.pairs[0].chosen.last().copied();
+            assert_eq!(last(&own), Some(2), "{tokenization}: a text's own is kept");
+            assert_ne!(last(&template), Some(2), "{tokenization}: a template's is removed");
+        }
+    }
+
+    #[test]
+    fn under_prefix_a_token_of_prompt_and_answer_is_read_and_not_scored() {
+        let (pairs, tokenizer, _) = tiny();
+        let limits = |tokenization| Limits { tokenization, ..Limits::default() };
+        let mut merged = 0;
+        for (prompt, chosen, rejected) in [
+            ("A mid-wo", "rd.", "nt."),
+            ("A mid-wo", "rd.", "rd!"),
+            ("Spaces?   ", " So.", "No."),
+            ("", "So.", ""),
+        ] {
+            let [prompt, chosen, rejected] = [prompt, chosen, rejected].map(str::to_owned);
+            let pair = [Pair { prompt, chosen, rejected, ..pairs[0].clone() }];
+            let ids = |limits| tokenize(&pair, &tokenizer, &limits).unwrap().pairs.remove(0);
+            let (joint, got) =
+                (ids(limits(Tokenization::Joint)), ids(limits(Tokenization::Prefix)));
+            let start = tokenizer.encode(&pair[0].prompt, true).unwrap().len();
+            for (side, answers) in [[&joint.chosen, &got.chosen], [&joint.rejected, &got.rejected]]
+                .into_iter()
+                .enumerate()
+            {
+                let [joint, got_ids] = [(&joint, answers[0]), (&got, answers[1])]
+                    .map(|(pair, answer)| [&pair.prompt[..], answer].concat());
+                assert_eq!(got_ids, joint, "{:?}", pair[0].prompt);
+                assert_eq!(got.scored()[side], got_ids.len() - start, "{:?}", pair[0].prompt);
+            }
+            merged += usize::from(got.scored() != joint.scored());
+        }
+        assert!(merged >= 1, "no token spans prompt and answer");
     }
 
     /// Texts that went through a chat template before they were written.
@@ -284,8 +412,13 @@ mod tests {
                 rejected: String::new(),
                 ..pairs[0].clone()
             };
-            for tokenization in [Tokenization::Joint, Tokenization::Separate] {
-                let limits = Limits { tokenization, max_prompt_tokens: 8, max_length: 16 };
+            for tokenization in Tokenization::ALL {
+                let limits = Limits {
+                    tokenization,
+                    max_prompt_tokens: 8,
+                    max_length: 16,
+                    ..Limits::default()
+                };
                 assert_eq!(
                     tokenize(std::slice::from_ref(&pair), &tokenizer, &limits).unwrap().pairs.len(),
                     1

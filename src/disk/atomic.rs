@@ -90,6 +90,43 @@ pub fn fill_folder<T>(
     Ok(filled)
 }
 
+/// A file that is written in pieces, several of them side by side. It has a partial name until [`Growing::finish`]; dropped before that, it
+/// is removed.
+pub struct Growing {
+    partial: Partial,
+    out: BufWriter<File>,
+    target: PathBuf,
+}
+
+impl Growing {
+    /// Begins the file `target`, whose folder is made if it is missing.
+    pub fn begin(target: &Path) -> anyhow::Result<Self> {
+        let begun = || -> anyhow::Result<Self> {
+            let partial = Partial::file(target)?;
+            let out = BufWriter::new(File::create(&partial.path)?);
+            Ok(Self { partial, out, target: target.to_owned() })
+        };
+        begun().with_context(|| format!("cannot write `{}`", target.display()))
+    }
+
+    /// Adds the next bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.out
+            .write_all(bytes)
+            .with_context(|| format!("cannot write `{}`", self.target.display()))
+    }
+
+    /// Flushes the file to the disk and renames it to its target.
+    pub fn finish(self) -> anyhow::Result<()> {
+        let Self { partial, out, target } = self;
+        let finished = || -> anyhow::Result<()> {
+            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+            partial.rename(&target).context("cannot rename the finished file into place")
+        };
+        finished().with_context(|| format!("cannot write `{}`", target.display()))
+    }
+}
+
 /// Removes the partial files and folders in `folder` that no process writes any more: those of killed programs.
 pub fn sweep(folder: &Path) -> anyhow::Result<()> {
     for path in read::folder(folder)? {

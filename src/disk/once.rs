@@ -1,9 +1,12 @@
 //! Files of a folder that a command writes once: the same command again changes none, another one is refused.
 
-use std::path::Path;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use crate::disk::atomic::Growing;
+use crate::disk::digest::Hasher;
 use crate::disk::{atomic, read};
 use crate::error::InputError;
 
@@ -18,18 +21,120 @@ pub fn write(output: &Path, files: &[(&str, &[u8])], of_another: &str) -> Result
         match read::if_there(&path)? {
             None => absent.push((path, bytes)),
             Some(found) if found == bytes => {}
-            Some(_) => {
-                let message = format!("`{}` already exists, {of_another}", path.display());
-                return Err(InputError::new(message)
-                    .hint("give another folder with `--output`")
-                    .into());
-            }
+            Some(_) => return Err(another(&path, of_another)),
         }
     }
     for (path, bytes) in absent {
         atomic::write(&path, |out| Ok(out.write_all(bytes)?))?;
     }
     Ok(())
+}
+
+fn another(path: &Path, of_another: &str) -> anyhow::Error {
+    InputError::new(format!("`{}` already exists, {of_another}", path.display()))
+        .hint("give another folder with `--output`")
+        .into()
+}
+
+/// Files of a folder too large to hold, written side by side in pieces as [`write()`] does whole ones: a file that is there is compared
+/// with the pieces, and none that is new has its name before all are whole.
+pub struct Streams<'a> {
+    output: &'a Path,
+    of_another: &'a str,
+    files: Vec<Stream>,
+}
+
+struct Stream {
+    path: PathBuf,
+    hasher: Hasher,
+    place: Place,
+}
+
+enum Place {
+    New(Growing),
+    There(BufReader<std::fs::File>),
+}
+
+impl<'a> Streams<'a> {
+    /// Begins the files `names` of the folder `output`; `of_another` as in [`write()`].
+    pub fn begin(output: &'a Path, names: &[String], of_another: &'a str) -> Result<Self> {
+        let begin = |name: &String| -> Result<Stream> {
+            let path = output.join(name);
+            atomic::sweep_of(&path)?;
+            let place = match read::is_there(&path)? {
+                true => {
+                    let file = read::open(&path)
+                        .with_context(|| format!("cannot read `{}`", path.display()))?;
+                    Place::There(BufReader::new(file))
+                }
+                false => Place::New(Growing::begin(&path)?),
+            };
+            Ok(Stream { path, hasher: Hasher::default(), place })
+        };
+        let files = names.iter().map(begin).collect::<Result<_>>()?;
+        Ok(Self { output, of_another, files })
+    }
+
+    /// Adds the next bytes to the file at `place` of the names. Refuses those that the file there does not have.
+    pub fn write(&mut self, place: usize, bytes: &[u8]) -> Result<()> {
+        let Stream { path, hasher, place } = &mut self.files[place];
+        hasher.update(bytes);
+        match place {
+            Place::New(file) => file.write(bytes),
+            Place::There(file) => match has_next(file, path, bytes)? {
+                true => Ok(()),
+                false => Err(another(path, self.of_another)),
+            },
+        }
+    }
+
+    /// Ends the files. `last` makes the content of the file `name` from their SHA-256, in the order of the names; it is written once all
+    /// others are whole.
+    pub fn finish(
+        self,
+        name: &str,
+        last: impl FnOnce(&[String]) -> Result<Vec<u8>>,
+    ) -> Result<Vec<String>> {
+        let (mut digests, mut grown) = (Vec::new(), Vec::new());
+        for Stream { path, hasher, place } in self.files {
+            digests.push(hasher.finish());
+            match place {
+                Place::New(file) => grown.push(file),
+                Place::There(mut file) => {
+                    let more = file.read(&mut [0]).with_context(|| unreadable(&path))?;
+                    if more > 0 {
+                        return Err(another(&path, self.of_another));
+                    }
+                }
+            }
+        }
+        let last = last(&digests)?;
+        let path = self.output.join(name);
+        if read::if_there(&path)?.is_some_and(|found| found != last) {
+            return Err(another(&path, self.of_another));
+        }
+        grown.into_iter().try_for_each(Growing::finish)?;
+        write(self.output, &[(name, &last)], self.of_another)?;
+        Ok(digests)
+    }
+}
+
+fn unreadable(path: &Path) -> String {
+    format!("cannot read `{}`", path.display())
+}
+
+/// Whether `bytes` are the next ones of `file`.
+fn has_next(file: &mut impl Read, path: &Path, mut bytes: &[u8]) -> Result<bool> {
+    let mut found = [0; 1 << 13];
+    while !bytes.is_empty() {
+        let most = bytes.len().min(found.len());
+        let n = file.read(&mut found[..most]).with_context(|| unreadable(path))?;
+        if n == 0 || found[..n] != bytes[..n] {
+            return Ok(false);
+        }
+        bytes = &bytes[n..];
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -50,5 +155,37 @@ mod tests {
         let error = write(folder.path(), &other, "of another build").unwrap_err().to_string();
         assert!(error.contains("a.json` already exists, of another build"), "{error}");
         assert!(!folder.path().join("b.json").exists());
+    }
+
+    /// Writes `pieces` as one file and its digest as another.
+    fn stream(folder: &Path, pieces: &[&str]) -> Result<Vec<String>> {
+        let mut streams = Streams::begin(folder, &["in/a.json".to_owned()], "of another build")?;
+        pieces.iter().try_for_each(|piece| streams.write(0, piece.as_bytes()))?;
+        streams.finish("manifest.json", |digests| Ok(digests.concat().into_bytes()))
+    }
+
+    #[test]
+    fn pieces_make_the_file_once_and_other_pieces_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let digests = stream(folder.path(), &["ab", "c"]).unwrap();
+        assert_eq!(digests, [crate::disk::digest::of_bytes(b"abc")]);
+        let a = folder.path().join("in/a.json");
+        let before = std::fs::metadata(&a).unwrap().modified().unwrap();
+        assert_eq!(stream(folder.path(), &["a", "bc"]).unwrap(), digests);
+        assert_eq!(std::fs::metadata(&a).unwrap().modified().unwrap(), before);
+        for pieces in [&["abd"][..], &["ab"], &["abcd"]] {
+            let error = stream(folder.path(), pieces).unwrap_err().to_string();
+            assert!(error.contains("a.json` already exists, of another build"), "{error}");
+        }
+        assert_eq!(std::fs::read(a).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn a_manifest_of_another_build_keeps_every_new_file_out() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("manifest.json"), "old").unwrap();
+        let error = stream(folder.path(), &["abc"]).unwrap_err().to_string();
+        assert!(error.contains("manifest.json` already exists"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path().join("in")).unwrap().count(), 0);
     }
 }

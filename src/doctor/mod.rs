@@ -93,6 +93,7 @@ fn pack(tokens: usize, vocab: usize) -> Pack {
         prompt: (0..prompt).map(token).collect(),
         chosen: (0..answer).map(|i| token(i + 1)).collect(),
         rejected: (0..answer).map(|i| token(i + 2)).collect(),
+        ..TokenPair::default()
     };
     let pairs: Vec<TokenPair> = (0..(tokens / (prompt + 2 * answer)).max(1)).map(pair).collect();
     Pack::new(&pairs)

@@ -5,10 +5,10 @@ use candle_core::{DType, Tensor};
 
 use crate::doctor::Sizes;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
-use crate::ops::adamw::{self, Parameter, Step, Update};
+use crate::ops::adamw::{self, Parameter, Rule, Step, Update};
 use crate::ops::reference;
 
-const STEP: Step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3 };
+const STEP: Step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3, rule: Rule::Torch };
 /// Small enough to clip these gradients.
 const MAX_NORM: f64 = 0.5;
 
@@ -40,7 +40,8 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     examiner.examine("norm of the gradients", 1.0, summed, Cost::Bytes(4 * elements), || {
         Ok(adamw::norm(&[&gradient]).map(drop)?)
     });
-    let updated = |examiner: &Examiner| {
+    let updated = |examiner: &Examiner, rule| {
+        let step = Step { rule, ..STEP };
         let (each, norm) = several(examiner)?;
         let wanted = each.each_ref().map(|(parameter, gradient)| -> Result<Parameter> {
             let exactly = Parameter {
@@ -48,17 +49,13 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
                 first_moment: exact(&parameter.first_moment)?,
                 second_moment: exact(&parameter.second_moment)?,
             };
-            Ok(reference::adamw(&exactly, &exact(gradient)?, &STEP, MAX_NORM / (norm + 1e-6))?)
+            Ok(reference::adamw(&exactly, &exact(gradient)?, &step, MAX_NORM / (norm + 1e-6))?)
         });
         let [one, other] = wanted;
         let (one, other) = (one?, other?);
         let updates = each
             .iter()
-            .map(|(parameter, gradient)| Update {
-                parameter: parameter.clone(),
-                gradient,
-                step: STEP,
-            })
+            .map(|(parameter, gradient)| Update { parameter: parameter.clone(), gradient, step })
             .collect();
         let norm = adamw::norm(&each.each_ref().map(|(_, gradient)| gradient))?;
         let got = adamw::update_all(updates, &norm, MAX_NORM)?;
@@ -71,9 +68,19 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     };
     let norm = adamw::norm(&[&gradient])?;
     // The parameter and moments are read and written, the gradient is read.
-    examiner.examine("adamw", 1.0, updated, Cost::Bytes(7 * 4 * elements), || {
-        let update = Update { parameter: large.clone(), gradient: &gradient, step: STEP };
-        Ok(adamw::update_all(vec![update], &norm, MAX_NORM).map(drop)?)
-    });
+    for (name, rule) in [("adamw", Rule::Torch), ("adamw of transformers", Rule::Transformers)] {
+        let cost = Cost::Bytes(7 * 4 * elements);
+        examiner.examine(
+            name,
+            1.0,
+            |examiner: &Examiner| updated(examiner, rule),
+            cost,
+            || {
+                let step = Step { rule, ..STEP };
+                let update = Update { parameter: large.clone(), gradient: &gradient, step };
+                Ok(adamw::update_all(vec![update], &norm, MAX_NORM).map(drop)?)
+            },
+        );
+    }
     Ok(())
 }

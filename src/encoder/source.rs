@@ -1,4 +1,4 @@
-//! The sentence encoder that `eval.spmr.embedder` names: found and checked early, loaded when every other input is checked.
+//! The sentence encoder that a key such as `eval.spmr.embedder` names: found and checked early, loaded when every other input is checked.
 
 use std::path::PathBuf;
 
@@ -13,29 +13,31 @@ use crate::hub::{Hub, HubModel, name};
 
 /// A sentence encoder whose small files are checked.
 pub struct EncoderSource {
+    /// The key that names it, for messages.
+    key: &'static str,
     folder: PathBuf,
     on_hub: Option<HubModel>,
     layout: Layout,
 }
 
 impl EncoderSource {
-    /// Finds `embedder`, a folder or a hub id, and checks its small files; those on the hub are downloaded.
-    pub fn find(embedder: &str, hub: &Hub) -> Result<Self> {
-        let context = || "`eval.spmr.embedder`";
+    /// Finds `embedder`, a folder or a hub id that the key `key` names, and checks its small files; those on the hub are downloaded.
+    pub fn find(embedder: &str, key: &'static str, hub: &Hub) -> Result<Self> {
+        let context = || format!("`{key}`");
         let folder = PathBuf::from(embedder);
         if folder.exists() || !name::is_id(embedder) {
             if !folder.exists() {
                 return Err(InputError::new(format!("sentence encoder `{embedder}` does not exist"))
-                    .hint("`eval.spmr.embedder` must be a hub id, `OWNER/NAME`, or the folder of a sentence-transformers encoder")
+                    .hint(format!("`{key}` must be a hub id, `OWNER/NAME`, or the folder of a sentence-transformers encoder"))
                     .into());
             }
             let layout = Layout::read(&folder).with_context(context)?;
-            return Ok(Self { folder, on_hub: None, layout });
+            return Ok(Self { key, folder, on_hub: None, layout });
         }
         let model = hub_files::find(hub, embedder)
             .with_context(|| format!("there is no folder `{embedder}`, so the hub was asked"))?;
         let layout = Layout::read(&model.folder).with_context(context)?;
-        Ok(Self { folder: model.folder.clone(), on_hub: Some(model), layout })
+        Ok(Self { key, folder: model.folder.clone(), on_hub: Some(model), layout })
     }
 
     /// A note on its commit; none if it is not from the hub.
@@ -54,7 +56,7 @@ impl EncoderSource {
 
     /// Loads the encoder.
     pub fn load(&self) -> Result<Embedder> {
-        Embedder::load(&self.folder).context("`eval.spmr.embedder`")
+        Embedder::load(&self.folder).with_context(|| format!("`{}`", self.key))
     }
 
     /// Digest of the content of every file that an embedding depends on.

@@ -19,9 +19,10 @@ pub enum Metric {
     Opa,
     /// Share with `s_policy(w) > s_policy(l)`, strictly.
     PreferenceAccuracy,
-    /// Share with `m_policy(w) > m_policy(l)`, strictly.
+    /// Share with `m_policy(w) > m_policy(l)`, strictly. A `w` without a scored token has no mean and is not above one.
     PreferenceAccuracyNormalized,
-    /// Mean over d in [`OPA_MARGIN_THRESHOLDS`] of the share with `m_policy(w) - m_policy(l) > d`.
+    /// Mean over d in [`OPA_MARGIN_THRESHOLDS`] of the share with `m_policy(w) - m_policy(l) > d`, in which a `w` without a scored token
+    /// has no part.
     OpaMarginMean,
     /// Mean of [`PairScore::reward_margin`], TRL's `rewards/margins`.
     RewardMarginMean,
@@ -64,6 +65,7 @@ impl Metric {
             Self::Opa | Self::PreferenceAccuracy | Self::PreferenceAccuracyNormalized => {
                 f64::from(u8::from(self.compare(score) == Some(Ordering::Greater)))
             }
+            Self::OpaMarginMean if score.chosen_tokens == 0 => 0.0,
             Self::OpaMarginMean => {
                 let margin = score.policy_mean_margin();
                 let exceeded =
@@ -82,6 +84,12 @@ impl Metric {
             Self::PreferenceAccuracy => {
                 score.policy_chosen_logps.partial_cmp(&score.policy_rejected_logps)
             }
+            // A mean of no token wins nothing.
+            Self::PreferenceAccuracyNormalized
+                if score.chosen_tokens == 0 && score.rejected_tokens > 0 =>
+            {
+                Some(Ordering::Less)
+            }
             Self::PreferenceAccuracyNormalized => {
                 score.policy_chosen_mean().partial_cmp(&score.policy_rejected_mean())
             }
@@ -93,6 +101,22 @@ impl Metric {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::score::pair_of;
+
+    /// The authors' scripts divide 0 by 0 there, and NaN is above nothing.
+    #[test]
+    fn a_preferred_answer_without_a_scored_token_wins_no_mean() {
+        let mut score = pair_of("a", None, [0.0, -4.0, 0.0, -4.0]);
+        score.chosen_tokens = 0;
+        for metric in [Metric::PreferenceAccuracyNormalized, Metric::OpaMarginMean] {
+            assert_eq!(metric.of(&score, 0.1).to_bits(), 0f64.to_bits(), "{}", metric.name());
+        }
+        assert_eq!(Metric::PreferenceAccuracyNormalized.compare(&score), Some(Ordering::Less));
+        assert_eq!(Metric::PreferenceAccuracy.of(&score, 0.1).to_bits(), 1f64.to_bits());
+        score.rejected_tokens = 0;
+        score.policy_rejected_logps = 0.0;
+        assert_eq!(Metric::PreferenceAccuracyNormalized.compare(&score), Some(Ordering::Equal));
+    }
 
     #[test]
     fn a_metric_is_written_under_its_name() {

@@ -59,8 +59,7 @@ impl Batch {
             bail!("an empty sequence predicts no token")
         };
         // Any token may follow: only its prediction is read.
-        let pair =
-            TokenPair { row: 0, prompt: ids.to_vec(), chosen: vec![*last], rejected: vec![] };
+        let pair = TokenPair { prompt: ids.to_vec(), chosen: vec![*last], ..TokenPair::default() };
         let mut batch = Self::new(&Pack::new([&pair]), vocab, rotary)?;
         batch.kept = Tensor::new(&[before.len() as u32], rotary.device())?;
         Ok(batch)
@@ -153,7 +152,7 @@ mod tests {
 
     fn pair(prompt: &[u32], chosen: &[u32], rejected: &[u32]) -> TokenPair {
         let [prompt, chosen, rejected] = [prompt, chosen, rejected].map(<[u32]>::to_vec);
-        TokenPair { row: 0, prompt, chosen, rejected }
+        TokenPair { prompt, chosen, rejected, ..TokenPair::default() }
     }
 
     /// `<spread(slopes), logps> = <slopes, sums(logps)>`: what a change of the log-probabilities does to the loss is the same,

@@ -98,7 +98,7 @@ mod tests {
     fn saved(shape: &Shape, section: &LoraSection, rows: Rows, dtype: DType) -> (Saved, Batch) {
         let pair = |prompt: &[u32], chosen: &[u32], rejected: &[u32]| {
             let [prompt, chosen, rejected] = [prompt, chosen, rejected].map(<[u32]>::to_vec);
-            TokenPair { row: 0, prompt, chosen, rejected }
+            TokenPair { prompt, chosen, rejected, ..TokenPair::default() }
         };
         let pairs = [
             pair(&[1, 2, 3], &[4, 5], &[6, 7, 8]),

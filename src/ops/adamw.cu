@@ -10,7 +10,7 @@ struct Parameter {
     const float *gradient;       // [elements]
     unsigned long long elements; // of each
     float keep;                  // 1 - learning rate * weight decay
-    float size;                  // learning rate / (1 - beta1^count)
+    float size;                  // learning rate / (1 - beta1^count); by transformers' rule times keep and sqrt(1 - beta2^count)
 };
 
 // sums[tensor * gridDim.x + block]: sum of the squares of the block's share. Moves 4 bytes x [elements].
@@ -39,7 +39,8 @@ extern "C" __global__ void adamw_norm(
 }
 
 // m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,  p = p keep - size m / (sqrt(v) / root + eps),  g first scaled by
-// max_norm / (norm + 1e-6) if that is below 1 and max_norm is not 0. Does nothing if the norm is not finite.
+// max_norm / (norm + 1e-6) if that is below 1 and max_norm is not 0; root is sqrt(1 - beta2^count), by transformers' rule 1. Does nothing
+// if the norm is not finite.
 // Moves 28 bytes x [elements].
 extern "C" __global__ void adamw_update(
     const Parameter *table, // [gridDim.y]

@@ -1,7 +1,10 @@
-//! AdamW (Loshchilov and Hutter 2019), in the order of PyTorch's fused kernel, and the gradient norm for clipping.
+//! AdamW (Loshchilov and Hutter 2019), in the order of PyTorch's fused kernel or by transformers' rule, and the gradient norm for clipping.
 //!
-//! `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
-//! `p = p (1 - lr wd) - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)`.
+//! `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`, then with `r = sqrt(1 - b2^t)`
+//! PyTorch: `p = p (1 - lr wd) - lr / (1 - b1^t) * m / (sqrt(v) / r + eps)`,
+//! transformers: `p = (p - lr r / (1 - b1^t) * m / (sqrt(v) + eps)) (1 - lr wd)`.
+//!
+//! Both are `p = p keep - size m / (sqrt(v) / root + eps)`, so they share one body and one kernel.
 
 use candle_core::{Result, Tensor, WithDType};
 
@@ -16,6 +19,15 @@ pub const BETA2: f64 = 0.999;
 /// Added to the denominator.
 pub const EPS: f64 = 1e-8;
 
+/// Whose AdamW: where eps is added and when the weights decay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// PyTorch's: eps is added after the bias correction of the second moment, and the weights decay before the update.
+    Torch,
+    /// That of transformers up to 4: eps is added before the bias correction, and the weights decay after the update.
+    Transformers,
+}
+
 /// Settings of one step for one tensor.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
@@ -25,6 +37,8 @@ pub struct Step {
     pub weight_decay: f64,
     /// Steps taken including this one, from 1.
     pub count: u64,
+    /// Whose AdamW.
+    pub rule: Rule,
 }
 
 /// A parameter and its moments, all of one shape, f32.
@@ -105,7 +119,7 @@ pub struct Update<'a> {
     pub parameter: Parameter,
     /// Its gradient.
     pub gradient: &'a Tensor,
-    /// Its settings; all updates of a step have the same count.
+    /// Its settings; all updates of a step have the same count and rule.
     pub step: Step,
 }
 
@@ -128,16 +142,26 @@ pub fn update_all(updates: Vec<Update<'_>>, norm: &Norm, max_norm: f64) -> Resul
 }
 
 impl Step {
-    /// `1 - lr wd` and `lr / (1 - b1^t)`.
-    fn keep_and_size(&self) -> (f64, f64) {
-        (
-            1.0 - self.learning_rate * self.weight_decay,
-            self.learning_rate / (1.0 - BETA1.powf(self.count as f64)),
-        )
+    /// `keep` and `size` of the update.
+    pub fn keep_and_size(&self) -> (f64, f64) {
+        let keep = 1.0 - self.learning_rate * self.weight_decay;
+        let size = self.learning_rate / (1.0 - BETA1.powf(self.count as f64));
+        match self.rule {
+            Rule::Torch => (keep, size),
+            Rule::Transformers => (keep, keep * size * self.correction()),
+        }
+    }
+
+    /// `root` of the update.
+    pub fn root(&self) -> f64 {
+        match self.rule {
+            Rule::Torch => self.correction(),
+            Rule::Transformers => 1.0,
+        }
     }
 
     /// `sqrt(1 - b2^t)`.
-    fn root(&self) -> f64 {
+    fn correction(&self) -> f64 {
         (1.0 - BETA2.powf(self.count as f64)).sqrt()
     }
 }
@@ -228,6 +252,9 @@ mod launch {
             if step.count != first.step.count {
                 bail!("adamw: expected step {}, got {}", first.step.count, step.count);
             }
+            if step.rule != first.step.rule {
+                bail!("adamw: expected the rule {:?}, got {:?}", first.step.rule, step.rule);
+            }
             let shape = gradient.dims();
             let (keep, size) = step.keep_and_size();
             table.extend([
@@ -310,7 +337,7 @@ mod tests {
             let gradient = random(&[5, 33], 100 + count, DType::F64);
             let loss = (variable.as_tensor() * &gradient).unwrap().sum_all().unwrap();
             peer.step(&loss.backward().unwrap()).unwrap();
-            let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count };
+            let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count, rule: Rule::Torch };
             ours = update(&ours, &gradient, &step, 1.0).unwrap();
         }
         assert_close("parameter", &ours.value, variable.as_tensor(), 1e-12);
@@ -321,12 +348,39 @@ mod tests {
         let [value, first, gradient] = [1, 2, 3].map(|seed| random(&[4, 9], seed, DType::F64));
         let second = first.sqr().unwrap();
         let parameter = Parameter { value, first_moment: first, second_moment: second };
-        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3 };
-        let got = update(&parameter, &gradient, &step, 0.5).unwrap();
-        let want = reference::adamw(&parameter, &gradient, &step, 0.5).unwrap();
-        assert_close("value", &got.value, &want.value, 1e-12);
-        assert_close("first moment", &got.first_moment, &want.first_moment, 1e-12);
-        assert_close("second moment", &got.second_moment, &want.second_moment, 1e-12);
+        for rule in [Rule::Torch, Rule::Transformers] {
+            let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3, rule };
+            let got = update(&parameter, &gradient, &step, 0.5).unwrap();
+            let want = reference::adamw(&parameter, &gradient, &step, 0.5).unwrap();
+            assert_close("value", &got.value, &want.value, 1e-12);
+            assert_close("first moment", &got.first_moment, &want.first_moment, 1e-12);
+            assert_close("second moment", &got.second_moment, &want.second_moment, 1e-12);
+        }
+    }
+
+    /// Numbers of transformers 4.31's `AdamW(lr=0.01, weight_decay=0.5, eps=1e-8)` by its formula, in float64.
+    #[test]
+    fn transformers_adds_eps_before_the_bias_correction_and_decays_last() {
+        let number = |x: f64| Tensor::new(&[x], &candle_core::Device::Cpu).unwrap();
+        let zero = number(0.0);
+        let start =
+            Parameter { value: number(2.0), first_moment: zero.clone(), second_moment: zero };
+        let stepped = |gradient, rule| {
+            let step = Step { learning_rate: 0.01, weight_decay: 0.5, count: 1, rule };
+            let after = update(&start, &number(gradient), &step, 1.0).unwrap();
+            after.value.to_vec1::<f64>().unwrap()[0]
+        };
+        // Step 1: m = 0.1 g, v = 0.001 g^2, and the size is 0.01 sqrt(0.001) / 0.1.
+        for gradient in [1e-7f64, 1e-3] {
+            let root = 0.001f64.sqrt();
+            let move_by = 0.01 * root / 0.1 * (0.1 * gradient) / (root * gradient + 1e-8);
+            let want = (2.0 - move_by) * (1.0 - 0.01 * 0.5);
+            let got = stepped(gradient, Rule::Transformers);
+            assert!((got - want).abs() <= 1e-13, "{gradient}: {got} {want}");
+        }
+        let [tiny, torch] =
+            [Rule::Transformers, Rule::Torch].map(|rule| 1.99 - stepped(1e-7, rule));
+        assert!(tiny < 0.3 * torch, "a gradient near eps moves a weight less: {tiny} {torch}");
     }
 
     #[test]
@@ -338,7 +392,7 @@ mod tests {
             first_moment: zero.clone(),
             second_moment: zero.clone(),
         };
-        let step = Step { learning_rate: 1.0, weight_decay: 0.0, count: 1 };
+        let step = Step { learning_rate: 1.0, weight_decay: 0.0, count: 1, rule: Rule::Torch };
         let stepped = update(&parameter, &zero, &step, 1.0).unwrap();
         assert_close("parameter", &stepped.value, &start, 0.0);
     }
@@ -348,7 +402,7 @@ mod tests {
         let [value, first, gradient] = [1, 2, 3].map(|seed| random(&[4, 9], seed, DType::F32));
         let second = first.sqr().unwrap();
         let parameter = Parameter { value, first_moment: first, second_moment: second };
-        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3 };
+        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3, rule: Rule::Torch };
         let slower = Step { learning_rate: 1e-4, ..step };
         let part = |step| Update { parameter: parameter.clone(), gradient: &gradient, step };
         let both = norm(&[&gradient, &gradient]).unwrap();
@@ -370,7 +424,7 @@ mod tests {
         let [value, first, gradient] = [1, 2, 3].map(|seed| random(&[4, 9], seed, DType::F32));
         let parameter =
             Parameter { value, second_moment: first.sqr().unwrap(), first_moment: first };
-        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3 };
+        let step = Step { learning_rate: 1e-2, weight_decay: 0.1, count: 3, rule: Rule::Torch };
         for bad in NOT_FINITE {
             let norm = norm(&[&gradient, &broken(&[4, 9], 1, 7, bad)]).unwrap();
             let update = Update { parameter: parameter.clone(), gradient: &gradient, step };

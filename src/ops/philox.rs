@@ -1,7 +1,8 @@
 //! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): random numbers by address.
 //!
 //! A number is a function of a 64-bit key and a 128-bit counter; nothing is stored and no order is implied. Every random
-//! choice of the project comes from here: dropout masks, the initial A of LoRA, the order of the pairs.
+//! choice of the project comes from here: dropout masks, the initial A of LoRA, the order of the pairs. The exception is an order that
+//! another program gives to the pairs ([`crate::ops::torch_random`]).
 
 const MULTIPLIERS: (u32, u32) = (0xD251_1F53, 0xCD9E_8D57);
 const WEYL: (u32, u32) = (0x9E37_79B9, 0xBB67_AE85);

@@ -3,7 +3,7 @@
 
 use candle_core::{D, Result, Tensor, Var};
 
-use crate::ops::adamw::{BETA1, BETA2, EPS, Parameter, Step};
+use crate::ops::adamw::{BETA1, BETA2, EPS, Parameter, Rule, Step};
 
 /// `x / sqrt(mean(x^2) + eps) * weight`; `x`: `[tokens, hidden]`, `weight`: `[hidden]`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
@@ -34,7 +34,7 @@ pub fn logps(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     all.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)
 }
 
-/// One step of AdamW with `gradient`, multiplied by `scale` first.
+/// One step of AdamW by the rule of `step` with `gradient`, multiplied by `scale` first.
 pub fn adamw(
     parameter: &Parameter,
     gradient: &Tensor,
@@ -44,10 +44,19 @@ pub fn adamw(
     let g = (gradient * scale)?;
     let first = ((&parameter.first_moment * BETA1)? + (&g * (1.0 - BETA1))?)?;
     let second = ((&parameter.second_moment * BETA2)? + (g.sqr()? * (1.0 - BETA2))?)?;
-    let unbiased = |moment: &Tensor, beta: f64| moment / (1.0 - beta.powf(step.count as f64));
-    let (m, v) = (unbiased(&first, BETA1)?, unbiased(&second, BETA2)?);
-    let kept = (&parameter.value * (1.0 - step.learning_rate * step.weight_decay))?;
-    let value = (kept - (m / (v.sqrt()? + EPS)?)? * step.learning_rate)?;
+    let bias = |beta: f64| 1.0 - beta.powf(step.count as f64);
+    let keep = 1.0 - step.learning_rate * step.weight_decay;
+    let value = match step.rule {
+        Rule::Torch => {
+            let (m, v) = ((&first / bias(BETA1))?, (&second / bias(BETA2))?);
+            ((&parameter.value * keep)? - (m / (v.sqrt()? + EPS)?)? * step.learning_rate)?
+        }
+        Rule::Transformers => {
+            let size = step.learning_rate * bias(BETA2).sqrt() / bias(BETA1);
+            let moved = (&parameter.value - (&first / (second.sqrt()? + EPS)?)? * size)?;
+            (&moved - (&moved * (step.learning_rate * step.weight_decay))?)?
+        }
+    };
     Ok(Parameter { value, first_moment: first, second_moment: second })
 }
 

@@ -150,8 +150,9 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::{
-        Activations, AddBos, BestMetric, Dtype, LossType, PromptFormat, Reference, RunConfig,
-        Scheduler, Tokenization, TokenizerRules,
+        Activations, AddBos, BestMetric, Dtype, EvalTokenization, LeftoverBatches, LossType,
+        OptimizerName, Order, PromptFormat, Reference, RunConfig, Scheduler, Tokenization,
+        TokenizerRules, Truncation,
     };
     use crate::metrics::score::pair_of;
     use crate::report::run::sample::evaluations;
@@ -205,7 +206,7 @@ mod tests {
 
     /// Candidates for another value of a key: for a word, the words of all keys.
     fn others(value: &toml::Value) -> Vec<toml::Value> {
-        let words: [&[&str]; 10] = [
+        let words: [&[&str]; 15] = [
             Dtype::NAMES,
             LossType::NAMES,
             Reference::NAMES,
@@ -216,6 +217,11 @@ mod tests {
             BestMetric::NAMES,
             TokenizerRules::NAMES,
             AddBos::NAMES,
+            Truncation::NAMES,
+            Order::NAMES,
+            LeftoverBatches::NAMES,
+            OptimizerName::NAMES,
+            EvalTokenization::NAMES,
         ];
         match value {
             toml::Value::Boolean(value) => vec![(!value).into()],

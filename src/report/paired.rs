@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::config::RunConfig;
 use crate::console::units;
 use crate::metrics::{PairScore, SetResult};
 use crate::report::folder::Run;
@@ -154,10 +155,22 @@ pub fn newest<'a>(run: &'a Run, name: &str) -> &'a [PairScore] {
 
 /// Whether all runs cut the same text into the same tokens.
 fn same_tokens(runs: &[&Run]) -> bool {
-    let of = |run: &&Run| {
-        ["max_length", "max_prompt_tokens", "prompt_format", "tokenization"]
-            .map(|key| run.setting(&format!("data.{key}")).cloned())
+    const KEYS: [&str; 7] = [
+        "data.max_length",
+        "data.max_prompt_tokens",
+        "data.prompt_format",
+        "data.tokenization",
+        "data.truncation",
+        "eval.tokenization",
+        "eval.score_eos",
+    ];
+    // A run of an older version lacks a newer key, and did what its default does.
+    let defaults = toml::Table::try_from(RunConfig::default()).unwrap_or_default();
+    let default = |key: &str| {
+        let (section, key) = key.split_once('.')?;
+        defaults.get(section)?.get(key).cloned()
     };
+    let of = |run: &&Run| KEYS.map(|key| run.setting(key).cloned().or_else(|| default(key)));
     runs.iter().all(|run| run.model() == runs[0].model() && of(run) == of(&runs[0]))
 }
 

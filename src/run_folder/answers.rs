@@ -9,6 +9,7 @@ use crate::disk::json_lines::{self, Line};
 use crate::disk::{atomic, digest, read, seal};
 use crate::error::InputError;
 use crate::metrics::paa::evaluation::{AnsweredBy, DataFile};
+use crate::run_folder::begun::Begun;
 
 /// The paths of a folder of answers, which need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,9 +103,10 @@ impl AnswersFolder {
         Ok(name.to_string_lossy().into_owned())
     }
 
-    /// What the answers depend on, written before the first of them.
-    pub fn settings(&self) -> PathBuf {
-        self.0.join("settings.json")
+    /// The folder while it is filled.
+    pub fn begun(&self) -> Begun<'_> {
+        let own = &["answers.json", "answers.jsonl", "journal.jsonl", "generations.jsonl"];
+        Begun { path: &self.0, own, noun: "answers", last: "answers.json" }
     }
 
     /// The journal of a local model's tokens, which goes away when the answers are complete.

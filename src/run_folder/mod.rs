@@ -2,7 +2,7 @@
 //! time.
 
 pub mod answers;
-pub mod answers_settings;
+pub mod begun;
 pub mod checkpoints;
 pub mod eval_log;
 pub mod guard;

@@ -308,7 +308,7 @@ mod tests {
     fn pair(prompt: usize, chosen: usize, rejected: usize) -> TokenPair {
         let ids = |id: u32, n: usize| vec![id; n];
         let (chosen, rejected) = (ids(2, chosen), ids(3, rejected));
-        TokenPair { prompt: ids(1, prompt), chosen, rejected, row: 0 }
+        TokenPair { prompt: ids(1, prompt), chosen, rejected, ..TokenPair::default() }
     }
 
     #[test]

@@ -98,15 +98,18 @@ impl Inputs {
         let mut reader = PairReader::new(&base, &config.data, verbosity);
         let (mut train, mut train_ids) = (Vec::new(), Vec::new());
         if training.is_some() {
-            let set = reader.read("training pairs", &config.data.train, &[])?;
+            let limits = Limits::from(&config.data);
+            let set = reader.read("training pairs", &config.data.train, &[], &limits)?;
             let id = |pair: &TokenPair| set.texts[pair.row as usize].id.clone();
             train_ids = set.pairs.iter().map(id).collect();
             train = set.pairs;
         }
         let mut sets = Vec::new();
+        let limits = Limits::of_sets(&config.data, &config.eval);
         for set in &config.eval.sets {
+            let name = format!("eval set `{}`", set.name);
             let TokenizedSet { texts, pairs } =
-                reader.read(&format!("eval set `{}`", set.name), &set.files, &set.group_by)?;
+                reader.read(&name, &set.files, &set.group_by, &limits)?;
             let (name, metrics) = (set.name.clone(), set.metrics.clone());
             sets.push(EvalInputs { name, texts, pairs, metrics });
         }
@@ -185,7 +188,7 @@ fn encoder(
         ));
         return Ok(None);
     }
-    let source = EncoderSource::find(embedder, hub)?;
+    let source = EncoderSource::find(embedder, "eval.spmr.embedder", hub)?;
     notes.extend(source.note());
     Ok(Some(source))
 }
@@ -217,8 +220,14 @@ impl<'a> PairReader<'a> {
         Self { base, data, verbosity, notes, files: Vec::new(), unsaved: Vec::new() }
     }
 
-    /// Reads the set `name` from `files`, with `columns` as groups. Refuses a set without a kept pair.
-    fn read(&mut self, name: &str, files: &[String], columns: &[String]) -> Result<TokenizedSet> {
+    /// Reads the set `name` from `files`, with `columns` as groups, into tokens under `limits`. Refuses a set without a kept pair.
+    fn read(
+        &mut self,
+        name: &str,
+        files: &[String],
+        columns: &[String],
+        limits: &Limits,
+    ) -> Result<TokenizedSet> {
         let loaded = self.base.texts(files, columns, self.data, &mut self.notes)?;
         for file in loaded.digests {
             if !self.files.contains(&file) {
@@ -231,12 +240,11 @@ impl<'a> PairReader<'a> {
                 self.notes.push(note);
             }
         }
-        let limits = Limits::from(self.data);
         let (tokenized, cache) = token_cache::tokenize(
             &loaded.pairs,
             &self.base.tokenizer,
             &self.base.tokenizer_digest()?,
-            &limits,
+            limits,
             self.verbosity,
         )?;
         self.unsaved.extend(cache);

@@ -20,7 +20,7 @@ use crate::disk::{atomic, read};
 use crate::disk::{cache, digest};
 
 /// Part of the key. Changed whenever the same text may give other ids, or the layout of the file changes.
-const VERSION: &str = "tokens 3";
+const VERSION: &str = "tokens 4";
 
 /// Name of the entry in the file's head that holds [`About`].
 const ABOUT: &str = "about";
@@ -31,7 +31,7 @@ struct About {
     key: String,
     /// [`TokenCounts`] as JSON.
     counts: String,
-    /// Digest of the counts and of both tensors.
+    /// Digest of the counts and of the tensors.
     check: String,
 }
 
@@ -92,10 +92,14 @@ fn key(pairs: &[Pair], tokenizer_digest: &str, limits: &Limits) -> String {
     digest::of_parts(settings.into_iter().chain(texts))
 }
 
-/// The cache file: for each pair its row and the lengths of prompt, chosen and rejected; then all ids, end to end.
+/// The cache file: for each pair its row and the lengths of prompt, chosen and rejected; all ids, end to end; and for each pair how many
+/// ids of chosen and rejected are not scored.
 fn to_bytes(key: &str, tokenized: &Tokenized) -> Result<Vec<u8>> {
-    let (mut pairs, mut ids) = (Vec::new(), Vec::new());
+    let (mut pairs, mut ids, mut unscored) = (Vec::new(), Vec::new(), Vec::new());
     for pair in &tokenized.pairs {
+        for side in pair.unscored {
+            unscored.extend_from_slice(&u32::try_from(side)?.to_le_bytes());
+        }
         pairs.extend_from_slice(&pair.row.to_le_bytes());
         for part in [&pair.prompt, &pair.chosen, &pair.rejected] {
             pairs.extend_from_slice(&u32::try_from(part.len())?.to_le_bytes());
@@ -103,13 +107,14 @@ fn to_bytes(key: &str, tokenized: &Tokenized) -> Result<Vec<u8>> {
         }
     }
     let counts = serde_json::to_string(&tokenized.counts)?;
-    let check = digest::of_parts([counts.as_bytes(), &pairs, &ids]);
+    let check = digest::of_parts([counts.as_bytes(), &pairs, &ids, &unscored]);
     // One entry: those of a map would be written in an order that differs from run to run.
     let about = serde_json::to_string(&About { key: key.to_owned(), counts, check })?;
     let about = HashMap::from([(ABOUT.to_owned(), about)]);
     let views = [
         ("pairs", TensorView::new(Dtype::U32, vec![tokenized.pairs.len(), 4], &pairs)?),
         ("ids", TensorView::new(Dtype::U32, vec![ids.len() / 4], &ids)?),
+        ("unscored", TensorView::new(Dtype::U32, vec![tokenized.pairs.len(), 2], &unscored)?),
     ];
     Ok(safetensors::serialize(views, Some(about))?)
 }
@@ -121,14 +126,16 @@ fn read(path: &Path, key: &str, texts: usize) -> Option<Tokenized> {
     let about = header.metadata().as_ref()?.get(ABOUT)?;
     let About { key: own, counts, check } = serde_json::from_str(about).ok()?;
     let tensors = SafeTensors::deserialize(&bytes).ok()?;
-    let (pairs, ids) = (tensors.tensor("pairs").ok()?.data(), tensors.tensor("ids").ok()?.data());
-    if own != key || check != digest::of_parts([counts.as_bytes(), pairs, ids]) {
+    let data = |name: &str| tensors.tensor(name).ok().map(|tensor| tensor.data());
+    let (pairs, ids, unscored) = (data("pairs")?, data("ids")?, data("unscored")?);
+    if own != key || check != digest::of_parts([counts.as_bytes(), pairs, ids, unscored]) {
         return None;
     }
     let numbers = |bytes: &[u8]| -> Vec<u32> {
         bytes.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four)).collect()
     };
-    let (pairs, ids, mut at) = (numbers(pairs), numbers(ids), 0);
+    let (pairs, ids, unscored, mut at) = (numbers(pairs), numbers(ids), numbers(unscored), 0);
+    let mut unscored = unscored.as_chunks().0.iter().map(|two: &[u32; 2]| two.map(|n| n as usize));
     let mut take = |length: u32| {
         let part = ids.get(at..at + length as usize)?;
         at += length as usize;
@@ -136,7 +143,8 @@ fn read(path: &Path, key: &str, texts: usize) -> Option<Tokenized> {
     };
     let pairs = pairs.as_chunks().0.iter().map(|&[row, prompt, chosen, rejected]| {
         let (prompt, chosen, rejected) = (take(prompt)?, take(chosen)?, take(rejected)?);
-        ((row as usize) < texts).then_some(TokenPair { row, prompt, chosen, rejected })
+        let unscored = unscored.next()?;
+        ((row as usize) < texts).then_some(TokenPair { row, prompt, chosen, rejected, unscored })
     });
     let counts: TokenCounts = serde_json::from_str(&counts).ok()?;
     Some(Tokenized { pairs: pairs.collect::<Option<_>>()?, counts })
@@ -152,6 +160,7 @@ mod tests {
             prompt: (0..n).collect(),
             chosen: vec![7; n as usize],
             rejected: vec![],
+            unscored: [n as usize - 3, 0],
         };
         let counts = TokenCounts {
             pairs: 2,
@@ -193,13 +202,19 @@ mod tests {
         };
         let limits = Limits::default();
         let shorter = Limits { max_length: 9, ..limits };
-        let keys = [
+        let otherwise = [
+            shorter,
+            Limits { truncation: tokenize::Truncation::Trl06, ..limits },
+            Limits { eos: tokenize::Eos::LeftOut, ..limits },
+            Limits { tokenization: tokenize::Tokenization::Prefix, ..limits },
+        ];
+        let mut keys = vec![
             key(&pair("p"), "t", &limits),
             key(&pair("q"), "t", &limits),
             key(&pair("p"), "u", &limits),
-            key(&pair("p"), "t", &shorter),
         ];
+        keys.extend(otherwise.map(|limits| key(&pair("p"), "t", &limits)));
         assert_eq!(keys[0], key(&pair("p"), "t", &limits));
-        assert!((1..4).all(|i| keys[i] != keys[0]), "{keys:?}");
+        assert!((1..keys.len()).all(|i| !keys[..i].contains(&keys[i])), "{keys:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Training: the recipe and the parts that only it uses.
 //!
 //! - [`run`] is the recipe, to read from top to bottom.
-//! - [`plan`] lists the pairs of each step, [`step`] computes loss and gradient, [`optimizer`] updates the adapter at
+//! - [`plan`] lists the pairs of each step from the `order` of each epoch, [`step`] computes loss and gradient, [`optimizer`] updates the adapter at
 //!   the learning rate of [`schedule`].
 //! - `state` is what a step changes; `reference` caches the reference's log-probabilities; `flight` holds the step that
 //!   a GPU may still be computing; `books` logs the steps; `divergence` names the update that broke the policy.
@@ -18,6 +18,7 @@ mod export;
 mod flight;
 mod launched;
 pub mod optimizer;
+mod order;
 pub mod plan;
 pub(crate) mod recipe;
 mod reference;

@@ -3,8 +3,9 @@
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
 
+use crate::config::{OptimizerName, TrainSection};
 use crate::model::lora::LoraTensors;
-use crate::ops::adamw::{self, Norm, Parameter, Step, Update};
+use crate::ops::adamw::{self, Norm, Parameter, Rule, Step, Update};
 
 /// The moments of every adapter tensor and the number of updates.
 #[derive(Debug, Clone)]
@@ -27,9 +28,10 @@ impl Optimizer {
     /// Updates moments and adapter by one AdamW step. Nothing changes if the norm is not finite.
     ///
     /// - `adapter`, `gradients`: f32, A `[rank, in]` and B `[out, rank]` for each adapted projection.
-    /// - `norm`: [`norm`] of `gradients`. They are scaled by `max_norm / (norm + 1e-6)` if that is below 1 (PyTorch's
-    ///   `clip_grad_norm_`); a `max_norm` of 0 does not clip.
+    /// - `norm`: [`norm`] of `gradients`. They are scaled by `max_grad_norm / (norm + 1e-6)` if that is below 1 (PyTorch's
+    ///   `clip_grad_norm_`); a `max_grad_norm` of 0 does not clip.
     /// - `learning_rates`: of A and of B; they differ in LoRA+ (arXiv 2402.12354).
+    /// - `train`: the choice of AdamW, `max_grad_norm` and the weight decay.
     ///
     /// Returns the adapter after the step. On a GPU the update is queued and overwrites the tensors of `adapter`. The
     /// caller raises [`Self::count`] once it knows the norm. A tensor without a gradient is an error.
@@ -38,12 +40,16 @@ impl Optimizer {
         adapter: &LoraTensors,
         gradients: &LoraTensors,
         norm: &Norm,
-        max_norm: f64,
         learning_rates: [f64; 2],
-        weight_decay: f64,
+        train: &TrainSection,
     ) -> Result<LoraTensors> {
-        let count = self.count + 1;
-        let steps = learning_rates.map(|learning_rate| Step { learning_rate, weight_decay, count });
+        let (count, weight_decay) = (self.count + 1, train.weight_decay);
+        let rule = match train.optimizer {
+            OptimizerName::AdamwTorch => Rule::Torch,
+            OptimizerName::AdamwHf => Rule::Transformers,
+        };
+        let steps =
+            learning_rates.map(|learning_rate| Step { learning_rate, weight_decay, count, rule });
         let mut updates = Vec::new();
         let moments = self.first_moments.layers.iter().zip(&self.second_moments.layers);
         for ((pairs, gradients), (m, v)) in
@@ -67,7 +73,7 @@ impl Optimizer {
                 push(&pair.b, &m.b, &v.b, &gradient.b, steps[1]);
             }
         }
-        let updated = adamw::update_all(updates, norm, max_norm)?;
+        let updated = adamw::update_all(updates, norm, train.max_grad_norm)?;
         // `LoraTensors::map` visits the tensors in the order in which they were pushed.
         let collect = |part: fn(&Parameter) -> &Tensor| {
             let mut each = updated.iter().map(part);
@@ -106,9 +112,10 @@ mod tests {
             LoraTensors { layers: vec![layer] }
         };
         let (adapter, gradients) = (one(1), one(10));
+        let train = TrainSection { max_grad_norm: 0.0, ..TrainSection::default() };
         let stepped = Optimizer::new(&adapter)
             .unwrap()
-            .step(&adapter, &gradients, &norm(&gradients).unwrap(), 0.0, [1e-3, 4e-3], 0.0)
+            .step(&adapter, &gradients, &norm(&gradients).unwrap(), [1e-3, 4e-3], &train)
             .unwrap();
         // Adam's first step moves each element by the learning rate, against the sign of its gradient.
         for ((.., letter, was), ((.., gradient), (.., now))) in
@@ -118,5 +125,27 @@ mod tests {
             let want = (was - (gradient.sign().unwrap() * rate).unwrap()).unwrap();
             assert_close(&letter.to_string(), now, &want, 1e-8);
         }
+    }
+
+    #[test]
+    fn the_optimizer_of_transformers_moves_a_tiny_gradient_less() {
+        let of = |optimizer| {
+            let mut layer = PerProjection::default();
+            let [a, b] = [1, 2].map(|seed| random(&[2, 2], seed, DType::F64));
+            layer.set(Projection::QProj, Some(LoraPair { a, b }));
+            let adapter = LoraTensors { layers: vec![layer] };
+            let gradients = adapter.map(|tensor| tensor * 1e-7).unwrap();
+            let norm = norm(&gradients).unwrap();
+            let train = TrainSection { optimizer, ..TrainSection::default() };
+            let mut state = Optimizer::new(&adapter).unwrap();
+            let stepped = state.step(&adapter, &gradients, &norm, [1e-3; 2], &train).unwrap();
+            let moved = |((.., was), (.., now)): ((_, _, _, &Tensor), (_, _, _, &Tensor))| {
+                let moved = (was - now).unwrap().abs().unwrap().sum_all().unwrap();
+                moved.to_scalar::<f64>().unwrap()
+            };
+            adapter.iter().zip(stepped.iter()).map(moved).sum::<f64>()
+        };
+        let [torch, transformers] = OptimizerName::ALL.map(of);
+        assert!(transformers < 0.5 * torch, "{transformers} {torch}");
     }
 }

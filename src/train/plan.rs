@@ -1,27 +1,32 @@
 //! The pairs of each optimizer step and their weights. They follow from the configuration alone, so a resumed run
 //! visits the same pairs as an uninterrupted one.
 
-use crate::config::{DataSection, TrainSection};
-use crate::ops::philox::Philox;
+use std::ops::Range;
+
+use crate::config::{DataSection, LeftoverBatches, TrainSection};
+use crate::train::order::Orders;
 
 /// The steps of a whole run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     pairs: usize,
     batch: usize,
     accumulation: usize,
-    seed: u64,
-    shuffle: bool,
+    leftover: LeftoverBatches,
+    /// The orders of the epochs, none of them drawn yet.
+    orders: Orders,
     steps: usize,
 }
 
 /// One optimizer step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedStep {
-    /// Indices of its pairs, in the order of computation.
+    /// Indices of its pairs, in the order of computation. A step that crosses epochs may hold one twice.
     pub pairs: Vec<usize>,
-    /// Weight of each pair in the step's loss; they sum to 1.
+    /// Weight of each pair in the step's loss; they sum to `share`.
     pub weights: Vec<f64>,
+    /// 1; with `leftover_batches = "carry"` the batches of the step as a share of the accumulation.
+    pub share: f64,
     /// Epochs done after this step, a fraction counted in batches (TRL's `epoch`).
     pub epoch: f64,
 }
@@ -31,9 +36,16 @@ impl Plan {
     pub fn new(pairs: usize, data: &DataSection, train: &TrainSection) -> Self {
         let (batch, accumulation) =
             (train.per_device_batch_size, train.gradient_accumulation_steps);
-        let steps = train.epochs * pairs.div_ceil(batch).div_ceil(accumulation);
-        let steps = if train.max_steps > 0 { steps.min(train.max_steps) } else { steps };
-        Self { pairs, batch, accumulation, seed: train.seed, shuffle: data.shuffle, steps }
+        let leftover = train.leftover_batches;
+        let orders = Orders::new(pairs, data, train.seed);
+        let mut plan = Self { pairs, batch, accumulation, leftover, orders, steps: 0 };
+        let steps = match leftover {
+            _ if pairs == 0 => 0,
+            LeftoverBatches::Step => train.epochs * plan.batches().div_ceil(accumulation),
+            LeftoverBatches::Carry => train.epochs * (plan.batches() / accumulation).max(1),
+        };
+        plan.steps = if train.max_steps > 0 { steps.min(train.max_steps) } else { steps };
+        plan
     }
 
     /// Optimizer steps of the run.
@@ -46,54 +58,73 @@ impl Plan {
         self.pairs.div_ceil(self.batch)
     }
 
-    /// Optimizer steps of an epoch.
-    fn steps_per_epoch(&self) -> usize {
-        self.batches().div_ceil(self.accumulation)
+    /// Batches of the run before step `step`, counted through the epochs.
+    fn batches_before(&self, step: usize) -> usize {
+        let (batches, accumulation) = (self.batches(), self.accumulation);
+        match self.leftover {
+            LeftoverBatches::Step => {
+                let steps_per_epoch = batches.div_ceil(accumulation).max(1);
+                let (epoch, within) = (step / steps_per_epoch, step % steps_per_epoch);
+                epoch * batches + within * accumulation
+            }
+            LeftoverBatches::Carry if batches > accumulation => step * accumulation,
+            // A step ends where the count of batches is a multiple of the accumulation, and at the end of each epoch.
+            LeftoverBatches::Carry => {
+                let both = batches * accumulation / greatest_common_divisor(batches, accumulation);
+                let ended = |done: usize| done / accumulation + done / batches - done / both;
+                let (mut least, mut most) = (0, step * batches);
+                while least < most {
+                    let done = least.midpoint(most);
+                    (least, most) =
+                        if ended(done) < step { (done + 1, most) } else { (least, done) };
+                }
+                least
+            }
+        }
     }
 
-    /// The order in which an epoch visits the pairs.
-    fn order(&self, epoch: usize) -> Vec<usize> {
-        if self.shuffle {
-            Philox::new(self.seed, epoch as u64).permutation(self.pairs)
-        } else {
-            (0..self.pairs).collect()
-        }
+    /// The batches of step `step`, counted through the epochs.
+    fn batches_of(&self, step: usize) -> Range<usize> {
+        let (from, next) = (self.batches_before(step), self.batches_before(step + 1));
+        from..next
     }
 
     /// Step `step` of the run, from 0.
     ///
-    /// A step takes `accumulation` batches, fewer at the end of an epoch: no step crosses epochs. Its loss is the mean
-    /// over batches of each batch's mean over pairs, as in TRL and transformers.
+    /// A step takes `accumulation` batches. At the end of an epoch it takes fewer, or with `leftover_batches = "carry"` those of the next
+    /// epoch too. Its loss is the mean over batches of each batch's mean over pairs, as in TRL and transformers; carried, it is
+    /// the sum of these means divided by `accumulation`, however many there are.
     pub fn step(&self, step: usize) -> PlannedStep {
-        let (epoch, within) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
-        self.step_of(&self.order(epoch), epoch, within)
+        self.step_of(&mut self.orders.clone(), step)
     }
 
     /// Steps `from..self.steps()` with their numbers. Draws the order of each epoch once.
     pub fn steps_from(&self, from: usize) -> impl Iterator<Item = (usize, PlannedStep)> {
-        let mut drawn: Option<(usize, Vec<usize>)> = None;
-        (from..self.steps).map(move |step| {
-            let (epoch, within) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
-            if drawn.as_ref().is_none_or(|(of, _)| *of != epoch) {
-                drawn = Some((epoch, self.order(epoch)));
-            }
-            let order = drawn.as_ref().map_or(&[][..], |(_, order)| order);
-            (step, self.step_of(order, epoch, within))
-        })
+        let mut orders = self.orders.clone();
+        (from..self.steps).map(move |step| (step, self.step_of(&mut orders, step)))
     }
 
-    fn step_of(&self, order: &[usize], epoch: usize, within: usize) -> PlannedStep {
-        let size = self.batch * self.accumulation;
-        let pairs = order[within * size..self.pairs.min((within + 1) * size)].to_vec();
-        let batches = pairs.len().div_ceil(self.batch);
-        let weights = pairs
-            .chunks(self.batch)
-            .flat_map(|batch| {
-                std::iter::repeat_n(1.0 / (batches * batch.len()) as f64, batch.len())
-            })
-            .collect();
-        let done = (within * self.accumulation + batches) as f64 / self.batches() as f64;
-        PlannedStep { pairs, weights, epoch: epoch as f64 + done }
+    fn step_of(&self, orders: &mut Orders, step: usize) -> PlannedStep {
+        let of_step = self.batches_of(step);
+        let divisor = match self.leftover {
+            LeftoverBatches::Step => of_step.len(),
+            LeftoverBatches::Carry => self.accumulation,
+        };
+        let (mut pairs, mut weights) = (Vec::new(), Vec::new());
+        for batch in of_step.clone() {
+            let (epoch, within) = (batch / self.batches(), batch % self.batches());
+            let from = within * self.batch;
+            let members = &orders.of(epoch)[from..self.pairs.min(from + self.batch)];
+            weights
+                .extend(std::iter::repeat_n(1.0 / (divisor * members.len()) as f64, members.len()));
+            pairs.extend_from_slice(members);
+        }
+        let share = of_step.len() as f64 / divisor as f64;
+        // The last batch's epoch and how much of it is done: sums and quotients round as those of transformers do.
+        let last = of_step.end - 1;
+        let (epoch, within) = (last / self.batches(), last % self.batches());
+        let epoch = epoch as f64 + (within + 1) as f64 / self.batches() as f64;
+        PlannedStep { pairs, weights, share, epoch }
     }
 
     /// Epochs done after `steps` steps.
@@ -103,7 +134,7 @@ impl Plan {
 
     /// Indices of the pairs that the run visits, ascending.
     pub fn visited(&self) -> Vec<usize> {
-        if self.steps >= self.steps_per_epoch() {
+        if self.batches_before(self.steps) >= self.batches() {
             return (0..self.pairs).collect();
         }
         let mut visited: Vec<usize> = self.steps_from(0).flat_map(|(_, step)| step.pairs).collect();
@@ -112,9 +143,14 @@ impl Plan {
     }
 }
 
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Order;
 
     fn plan(pairs: usize, shuffle: bool, max_steps: usize) -> Plan {
         let train = TrainSection {
@@ -154,17 +190,78 @@ mod tests {
 
     #[test]
     fn resuming_in_the_middle_gives_the_same_steps() {
-        let plan = plan(29, true, 0);
-        let all: Vec<_> = plan.steps_from(0).collect();
-        for from in 0..plan.steps() {
-            assert!(plan.steps_from(from).eq(all[from..].iter().cloned()));
-            assert_eq!(plan.step(from), all[from].1);
+        for (pairs, order) in [29, 6].into_iter().flat_map(|n| Order::ALL.map(|order| (n, order))) {
+            for plan in [ordered(pairs, order, 0), carried(pairs, order, 0)] {
+                let all: Vec<_> = plan.steps_from(0).collect();
+                for from in 0..plan.steps() {
+                    assert!(plan.steps_from(from).eq(all[from..].iter().cloned()));
+                    assert_eq!(plan.step(from), all[from].1);
+                }
+            }
         }
+    }
+
+    fn ordered(pairs: usize, order: Order, max_steps: usize) -> Plan {
+        let mut plan = plan(pairs, true, max_steps);
+        plan.orders = Orders::new(pairs, &DataSection { order, ..DataSection::default() }, 12);
+        plan
+    }
+
+    /// As [`plan`], with the batches that an epoch leaves over in the next one.
+    fn carried(pairs: usize, order: Order, max_steps: usize) -> Plan {
+        let train = TrainSection {
+            leftover_batches: LeftoverBatches::Carry,
+            max_steps,
+            ..TrainSection::default()
+        };
+        Plan::new(pairs, &DataSection { order, ..DataSection::default() }, &train)
+    }
+
+    #[test]
+    fn carried_batches_are_counted_through_the_epochs_and_each_is_divided_by_the_accumulation() {
+        assert_eq!(carried(24_020, Order::Philox, 0).steps(), 9006);
+        assert_eq!(plan(24_020, true, 0).steps(), 9009);
+        let plan = carried(26, Order::Transformers, 0);
+        assert_eq!(plan.steps(), 9);
+        let epochs: Vec<usize> =
+            (0..3).flat_map(|epoch| plan.orders.clone().of(epoch).to_vec()).collect();
+        let visited: Vec<usize> = plan.steps_from(0).flat_map(|(_, step)| step.pairs).collect();
+        assert_eq!(visited, epochs[..72]);
+        for (n, step) in plan.steps_from(0) {
+            assert_eq!((step.weights, step.share.to_bits()), (vec![0.125; 8], 1f64.to_bits()));
+            let want = (4 * (n + 1)) as f64 / 13.0;
+            assert!((step.epoch - want).abs() <= 1e-15, "{} {want}", step.epoch);
+        }
+        // The last batch of an epoch is one pair, and its weight that of two.
+        let step = carried(25, Order::Philox, 0).step(3);
+        assert_eq!((step.weights[..2].to_vec(), step.weights.len()), (vec![0.25, 0.125], 7));
+    }
+
+    /// Batches and epochs of each step, as the `Trainer` of transformers 4.31 takes them.
+    #[test]
+    fn fewer_batches_than_the_accumulation_also_end_a_step_with_each_epoch() {
+        let steps = |pairs| -> Vec<(usize, f64, f64)> {
+            let plan = carried(pairs, Order::Philox, 0);
+            assert_eq!(plan.steps(), 3);
+            let of = |(_, step): (_, PlannedStep)| {
+                assert!((step.weights.iter().sum::<f64>() - step.share).abs() <= 1e-15);
+                (step.pairs.len(), step.share, step.epoch)
+            };
+            plan.steps_from(0).map(of).collect()
+        };
+        assert_eq!(steps(6), [(6, 0.75, 1.0), (2, 0.25, 1.0 + 1.0 / 3.0), (4, 0.5, 2.0)]);
+        assert_eq!(steps(8), [(8, 1.0, 1.0), (8, 1.0, 2.0), (8, 1.0, 3.0)]);
+        assert_eq!(steps(1), [(1, 0.25, 1.0), (1, 0.25, 2.0), (1, 0.25, 3.0)]);
+        let slow = carried(6, Order::Philox, 0);
+        let mut ends = (1..1000).filter(|done| done % 4 == 0 || done % 3 == 0);
+        assert!((1..400).all(|step| Some(slow.batches_before(step)) == ends.next()));
     }
 
     #[test]
     fn a_short_run_visits_only_its_own_pairs() {
         let visited = plan(100, true, 1).visited();
+        assert!(visited.len() == 8 && visited.is_sorted(), "{visited:?}");
+        let visited = carried(100, Order::Transformers, 1).visited();
         assert!(visited.len() == 8 && visited.is_sorted(), "{visited:?}");
         assert_eq!(plan(13, true, 0).visited(), (0..13).collect::<Vec<_>>());
     }

@@ -50,10 +50,9 @@ impl State {
         recipe: &Recipe<'_>,
     ) -> Result<()> {
         if loss.is_finite() {
-            let (max_norm, decay) = (recipe.train.max_grad_norm, recipe.train.weight_decay);
             let tensors = &self.adapter.tensors;
             self.adapter.tensors =
-                self.optimizer.step(tensors, gradients, norm, max_norm, learning_rates, decay)?;
+                self.optimizer.step(tensors, gradients, norm, learning_rates, recipe.train)?;
         }
         Ok(())
     }

@@ -24,10 +24,10 @@ pub struct StepSettings<'a> {
     pub engine: Engine,
 }
 
-/// Figures of a step. Every mean is weighted as the loss: the mean over batches of each batch's mean over pairs.
+/// Figures of a step. Every mean is the mean over batches of each batch's mean over pairs.
 #[derive(Debug, Clone)]
 pub struct StepOutput {
-    /// Mean loss, in nats.
+    /// Loss that is descended, in nats: the mean times the share of the planned step.
     pub loss: f64,
     /// Mean rewards `[chosen, rejected]`: `beta` times log-ratios.
     pub rewards: [f64; 2],
@@ -75,10 +75,11 @@ pub fn loss_and_gradients(
         for ((&member, &weight), &policy) in members.iter().zip(weights).zip(&policy) {
             let pair = pair_loss(dpo, policy, reference[member], pairs[member].scored());
             loss += weight * pair.loss;
-            accuracy += weight * f64::from(u8::from(pair.margin() > 0.0));
+            let in_mean = weight / step.share;
+            accuracy += in_mean * f64::from(u8::from(pair.margin() > 0.0));
             for side in 0..2 {
-                rewards[side] += weight * pair.rewards[side];
-                logps[side] += weight * policy[side];
+                rewards[side] += in_mean * pair.rewards[side];
+                logps[side] += in_mean * policy[side];
             }
             slopes.push(pair.gradient.map(|slope| weight * slope));
         }

@@ -23,10 +23,11 @@ pub(crate) enum Need {
     EmulatedCard,
     Npm,
     Pdftotext,
+    Python,
 }
 
 impl Need {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Linux,
         Self::Compiler,
         Self::Stories,
@@ -37,6 +38,7 @@ impl Need {
         Self::EmulatedCard,
         Self::Npm,
         Self::Pdftotext,
+        Self::Python,
     ];
 
     /// Its name in `MVPBENCH_MAY_SKIP`, the reason that the last line gives, and how to meet it.
@@ -73,6 +75,7 @@ impl Need {
                 "install npm, and run the tests once where it reaches a registry",
             ],
             Self::Pdftotext => ["pdftotext", "no pdftotext", "install poppler-utils"],
+            Self::Python => ["python", "no python3", "install python3"],
             Self::EmulatedCard => ["emulated-card", "the card is a real one", "unset MVPBENCH_GPU"],
         }
     }
@@ -269,7 +272,7 @@ fn a_need_is_demanded_in_ci_and_when_all_are_and_the_registry_only_when_asked() 
     assert!(!asked.demands(Need::Compiler));
     let spared = Demand { may_skip: "stories260k,registry", ..all };
     let demanded = Need::ALL.map(|need| spared.demands(need));
-    assert_eq!(demanded, [true, true, false, true, true, true, false, false, true, true]);
+    assert_eq!(demanded, [true, true, false, true, true, true, false, false, true, true, true]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::ConfigArgs;
 use crate::bail_input;
-use crate::config::{DataSection, RunConfig};
+use crate::config::RunConfig;
 use crate::console::progress::Verbosity;
 use crate::console::stderr;
 use crate::console::stdout;
@@ -34,9 +34,9 @@ pub(super) struct InspectArgs {
 /// Runs the verb.
 pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
     let config = args.config.load()?;
-    let files = match &args.set_name {
-        None => &config.data.train,
-        Some(name) => set_files(&config, name)?,
+    let (files, limits) = match &args.set_name {
+        None => (&config.data.train[..], Limits::from(&config.data)),
+        Some(name) => (set_files(&config, name)?, Limits::of_sets(&config.data, &config.eval)),
     };
     let base = Base::load(&config.model, Verbosity::Normal)?;
     let loaded = base.texts(files, &[], &config.data, &mut Vec::new())?;
@@ -60,7 +60,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
     stdout::print(format!("{}\n", marks.legend()))?;
     for row in rows {
         let place = format!("{}, pair {} of {}", texts[row].source, row + 1, texts.len());
-        stdout::print(format!("\n{}", shown(&texts[row], &place, &base, &config.data, marks)?))?;
+        stdout::print(format!("\n{}", shown(&texts[row], &place, &base, &limits, marks)?))?;
     }
     Ok(())
 }
@@ -140,42 +140,38 @@ impl Marks {
 }
 
 /// One pair: its id and source, its counts, what was cut, its tokens.
-fn shown(
-    pair: &Pair,
-    place: &str,
-    base: &Base,
-    data: &DataSection,
-    marks: Marks,
-) -> Result<String> {
+fn shown(pair: &Pair, place: &str, base: &Base, limits: &Limits, marks: Marks) -> Result<String> {
     let tokenizer = &base.tokenizer;
-    let limits = Limits::from(data);
-    let unlimited = Limits { max_prompt_tokens: 0, max_length: 0, ..limits };
-    let one = |limits| -> Result<Option<TokenPair>> {
+    let one = |limits: &Limits| -> Result<Option<TokenPair>> {
         Ok(tokenize(std::slice::from_ref(pair), tokenizer, limits)?.pairs.pop())
     };
-    let Some(whole) = one(&unlimited)? else { bail_input!("record `{}` has no tokens", pair.id) };
-    let kept = one(&limits)?;
+    let Some(whole) = one(&limits.without_limits())? else {
+        bail_input!("record `{}` has no tokens", pair.id)
+    };
+    let kept = one(limits)?;
 
     let user =
         pair.user.as_ref().map(|user| format!(", user {}", one_line(user))).unwrap_or_default();
     let mut text = format!("{} ({place}{user})\n", one_line(&pair.id));
-    text.push_str(&counts(&whole, kept.as_ref(), data));
+    text.push_str(&counts(&whole, kept.as_ref(), limits));
     if let Some(line) = beyond_context(kept.as_slice(), base.shape.max_positions) {
         text.push_str(&format!("{line}\n"));
     }
     let tokens = kept.as_ref().unwrap_or(&whole);
     let prompt = tokenizer.pieces(&tokens.prompt)?;
     text.push_str(&format!("prompt:\n{}\n", marks.tokens(&prompt, false)));
-    for (side, answer) in [("chosen", &tokens.chosen), ("rejected", &tokens.rejected)] {
+    let sides = [("chosen", &tokens.chosen), ("rejected", &tokens.rejected)];
+    for ((side, answer), unscored) in sides.into_iter().zip(tokens.unscored) {
         let pieces = tokenizer.pieces(&[tokens.prompt.as_slice(), answer].concat())?;
-        let answer = marks.tokens(&pieces[tokens.prompt.len()..], kept.is_some());
+        let (before, scored) = pieces[tokens.prompt.len()..].split_at(unscored);
+        let answer = marks.tokens(before, false) + &marks.tokens(scored, kept.is_some());
         text.push_str(&format!("{side}:\n{answer}\n"));
     }
     Ok(text)
 }
 
 /// The counts of tokens, and a line for each cut.
-fn counts(whole: &TokenPair, kept: Option<&TokenPair>, data: &DataSection) -> String {
+fn counts(whole: &TokenPair, kept: Option<&TokenPair>, limits: &Limits) -> String {
     let lengths = |pair: &TokenPair| [pair.prompt.len(), pair.chosen.len(), pair.rejected.len()];
     let before = lengths(whole);
     let Some(pair) = kept else {
@@ -183,26 +179,30 @@ fn counts(whole: &TokenPair, kept: Option<&TokenPair>, data: &DataSection) -> St
         return format!(
             "dropped: its prompt leaves no room under `data.max_length = {}`; training skips it\n\
              {prompt} prompt tokens, {chosen} chosen, {rejected} rejected\n",
-            data.max_length
+            limits.max_length
         );
     };
-    let after @ [prompt, chosen, rejected] = lengths(pair);
-    let computed = pair.tokens();
+    let after = lengths(pair);
+    let (prompt, [chosen, rejected], computed) = (after[0], pair.scored(), pair.tokens());
     let mut text = format!(
         "{prompt} prompt tokens, {chosen} chosen and {rejected} rejected scored, {computed} computed\n"
     );
     if pair.is_twin() {
         text.push_str("both answers are the same tokens: they are computed once and always tie\n");
     }
+    let of_answers = limits.of_answers();
     let limits = [
-        ("the beginning of the prompt", "max_prompt_tokens", data.max_prompt_tokens),
-        ("the end of chosen", "max_length", data.max_length),
-        ("the end of rejected", "max_length", data.max_length),
+        (
+            "the beginning of the prompt",
+            &format!("data.max_prompt_tokens = {}", limits.max_prompt_tokens),
+        ),
+        ("the end of chosen", &of_answers),
+        ("the end of rejected", &of_answers),
     ];
-    for (side, (what, key, limit)) in limits.into_iter().enumerate() {
+    for (side, (what, limit)) in limits.into_iter().enumerate() {
         if before[side] > after[side] {
             let lost = before[side] - after[side];
-            text.push_str(&format!("cut: {lost} tokens at {what} (`data.{key} = {limit}`)\n"));
+            text.push_str(&format!("cut: {lost} tokens at {what} (`{limit}`)\n"));
         }
     }
     text

@@ -1,15 +1,19 @@
-//! `data`: shows the pairs before training and what a benchmark holds, splits records, has them reviewed.
+//! `data`: builds the paper's data sets, shows what they hold and what training sees, splits records, has them reviewed.
 
 use clap::{Args, Subcommand};
 
 use crate::config::RunConfig;
 
+mod build_mvpbench;
+mod build_prism_pairs;
+mod build_ufp4;
+mod built;
 mod inspect;
 mod review;
 mod split;
 mod stats;
 
-/// Show preference pairs as training sees them and what a benchmark holds, split records, review them
+/// Build the paper's data sets, show what they hold and what training sees, split records, review them
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -21,6 +25,9 @@ enum DataVerb {
     Inspect(inspect::InspectArgs),
     Stats(stats::StatsArgs),
     Split(split::SplitArgs),
+    BuildMvpbench(build_mvpbench::BuildMvpbenchArgs),
+    BuildUfp4(build_ufp4::BuildUfp4Args),
+    BuildPrismPairs(build_prism_pairs::BuildPrismPairsArgs),
     Review(review::ReviewArgs),
 }
 
@@ -47,6 +54,9 @@ pub fn data(args: DataArgs) -> anyhow::Result<()> {
         DataVerb::Inspect(args) => inspect::inspect(&args),
         DataVerb::Stats(args) => stats::stats(&args),
         DataVerb::Split(args) => split::split(&args),
+        DataVerb::BuildMvpbench(args) => build_mvpbench::build(&args),
+        DataVerb::BuildUfp4(args) => build_ufp4::build_ufp4(&args),
+        DataVerb::BuildPrismPairs(args) => build_prism_pairs::build_prism_pairs(&args),
         DataVerb::Review(args) => review::review(&args),
     }
 }

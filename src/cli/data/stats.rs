@@ -49,23 +49,27 @@ pub(super) fn stats(args: &StatsArgs) -> Result<()> {
 fn configured(config: &RunConfig) -> Result<()> {
     let base = Base::load(&config.model, Verbosity::Normal)?;
     let limits = Limits::from(&config.data);
-    let unlimited = Limits { max_prompt_tokens: 0, max_length: 0, ..limits };
     type Stats = (SetStats, String);
-    let of = |name: &str, files: &[String], training: Option<&[Pair]>| -> Result<Stats> {
+    let of = |name: &str,
+              files: &[String],
+              limits: Limits,
+              training: Option<&[Pair]>|
+     -> Result<Stats> {
         let loaded = base.texts(files, &[], &config.data, &mut Vec::new())?;
-        let whole = tokenize(&loaded.pairs, &base.tokenizer, &unlimited)?.pairs;
+        let whole = tokenize(&loaded.pairs, &base.tokenizer, &limits.without_limits())?.pairs;
         let kept = tokenize(&loaded.pairs, &base.tokenizer, &limits)?;
         let beyond = beyond_context(&kept.pairs, base.shape.max_positions);
         let stats = SetStats::new(name, loaded, &whole, kept.counts, training);
         Ok((stats, beyond.map(|line| line + "\n").unwrap_or_default()))
     };
 
-    let (training, beyond) = of("training pairs", &config.data.train, None)?;
+    let (training, beyond) = of("training pairs", &config.data.train, limits, None)?;
     let print = |text: String| stdout::print(wrap(&text, COLUMNS, 12) + "\n");
     print(format!("{training}{beyond}"))?;
+    let of_sets = Limits::of_sets(&config.data, &config.eval);
     for set in &config.eval.sets {
         let name = format!("eval set `{}`", set.name);
-        let (stats, beyond) = of(&name, &set.files, Some(training.pairs()))?;
+        let (stats, beyond) = of(&name, &set.files, of_sets, Some(training.pairs()))?;
         print(format!("\n{stats}{beyond}"))?;
     }
     print(format!(

@@ -26,7 +26,7 @@ pub(super) fn local(args: &GenerateArgs, choice: LocalChoice, verbosity: Verbosi
     peak::keep_freed_memory();
     let (protocol, benchmark) = inputs(args, verbosity)?;
     let answering = answering(args, &protocol, &benchmark, verbosity)?;
-    answering.folder.check()?;
+    answering.folder.begun().check()?;
     let chat = LocalChat::load(choice, verbosity)?;
     let about = answering.by_local(&chat, args.seed.unwrap_or(0))?;
     print(&answering, &about)
@@ -39,7 +39,7 @@ pub(super) fn endpoint(args: &GenerateArgs, asked: Asked<'_>, verbosity: Verbosi
     let requests = &args.requests;
     let endpoint = requests.endpoint(asked.endpoint, args.key_env.as_deref())?;
     let seed = super::endpoint::seed(args)?;
-    let prices = Prices::set_by(&protocol, &args.config, asked.model);
+    let prices = Prices::set_by(&protocol.prices, &args.config, asked.model);
     let settings = requests.settings(answering.parameters(asked.model, seed), prices);
     match requests.way() {
         Way::Estimate => {

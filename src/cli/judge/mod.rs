@@ -2,7 +2,6 @@
 
 mod inputs;
 mod panel;
-mod replies;
 
 use std::fmt::Write;
 use std::path::PathBuf;

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use anyhow::Result;
 
 use super::inputs::Named;
-use super::replies::{self, Manner, Waiting};
 use super::{JudgeArgs, OwnJudge};
+use crate::cli::replies::{self, Manner, Waiting};
 use crate::cli::request_args::{Way, estimate_lines, export_lines, say_imported};
 use crate::config::Dtype;
 use crate::console::progress::Verbosity;
@@ -43,7 +43,7 @@ impl Panel<'_> {
         let schema = (protocol.kind == Kind::Scores && wants_schema)
             .then(|| ("scores".to_owned(), scores::schema()));
         let parameters = Parameters { schema, ..protocol.judge.parameters(model) };
-        let prices = Prices::set_by(protocol, protocol_name, model);
+        let prices = Prices::set_by(&protocol.prices, protocol_name, model);
         self.args.requests.settings(parameters, prices)
     }
 

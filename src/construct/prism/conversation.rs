@@ -74,6 +74,18 @@ pub struct Reply {
     pub is_chosen: bool,
 }
 
+impl Turn {
+    /// The answer that the conversation goes on with: of those that are chosen the first of the highest score. None where no answer is chosen,
+    /// or an empty one.
+    pub fn chosen(&self) -> Option<&Reply> {
+        let score = |reply: &Reply| reply.score.unwrap_or(f64::NEG_INFINITY);
+        let chosen = self.replies.iter().filter(|reply| reply.is_chosen);
+        let best =
+            chosen.reduce(|best, other| if score(other) > score(best) { other } else { best });
+        best.filter(|reply| !reply.text.trim().is_empty())
+    }
+}
+
 impl Conversation {
     /// A conversation of a row, or what is wrong with it.
     pub(super) fn read(row: &Fields<'_>) -> Result<Self, String> {
@@ -81,6 +93,7 @@ impl Conversation {
         let user = row.name("user_id")?;
         let mut turns: BTreeMap<u64, (Option<String>, Vec<Reply>)> = BTreeMap::new();
         for (at, item) in row.objects("conversation_history")?.into_iter().enumerate() {
+            row.note_unknown("conversation_history[].", item, ITEM);
             let (number, said) =
                 item_of(item).map_err(|why| format!("`conversation_history[{at}]`: {why}"))?;
             let (message, replies) = turns.entry(number).or_default();
@@ -123,9 +136,6 @@ enum Said {
 }
 
 fn item_of(item: &Map<String, Value>) -> Result<(u64, Said), String> {
-    if let Some(unknown) = item.keys().find(|key| !ITEM.contains(&key.as_str())) {
-        return Err(format!("unknown field `{unknown}`"));
-    }
     let fields = Fields::of(item);
     let number = fields.whole("turn")?.ok_or("`turn` is missing")?;
     let text = match fields.get("content") {
@@ -184,6 +194,34 @@ mod tests {
     }
 
     #[test]
+    fn of_several_chosen_answers_the_one_with_the_highest_score_goes_on() {
+        let turn = |replies: &[(&str, Option<f64>, bool)]| Turn {
+            replies: (replies.iter())
+                .map(|&(text, score, is_chosen)| Reply {
+                    model: String::new(),
+                    text: text.into(),
+                    score,
+                    is_chosen,
+                })
+                .collect(),
+            ..Turn::default()
+        };
+        for (replies, chosen) in [
+            (&[("a", Some(90.0), false), ("b", None, true)][..], Some("b")),
+            (
+                &[("a", Some(9.0), true), ("b", Some(80.0), true), ("c", Some(80.0), true)],
+                Some("b"),
+            ),
+            (&[("a", None, true), ("b", Some(1.0), true)], Some("b")),
+            (&[("a", Some(2.0), true), (" ", Some(9.0), true)], None),
+            (&[("a", Some(9.0), false)], None),
+            (&[], None),
+        ] {
+            assert_eq!(turn(replies).chosen().map(|reply| &*reply.text), chosen);
+        }
+    }
+
+    #[test]
     fn a_history_that_is_null_empty_or_of_another_schema_is_refused() {
         for (history, why) in [
             (Value::Null, "`conversation_history` is missing or null"),
@@ -207,10 +245,6 @@ mod tests {
             (
                 serde_json::json!([{"turn": -1, "role": "user", "content": "x"}]),
                 "`turn` must be a whole number",
-            ),
-            (
-                serde_json::json!([{"turn": 0, "role": "user", "content": "x", "mood": 1}]),
-                "unknown field `mood`",
             ),
         ] {
             let error = read(history).unwrap_err();

@@ -196,6 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_not_of_the_schema_is_named_wherever_it_stands() {
+        let with_mood = conversation("1", "a").replace("\"Hi\"", "\"Hi\", \"mood\": 1");
+        let prism = read(&person("a", ", \"shoe_size\": 43"), &with_mood).unwrap();
+        assert_eq!(prism.unknown_fields, ["conversation_history[].mood", "shoe_size"]);
+        assert_eq!(prism.rows.len(), 1);
+    }
+
+    #[test]
     fn second_rows_and_conversations_of_strangers_are_named_with_their_line() {
         let survey = person("a", "") + &person("a", "") + "{}\n";
         let conversations =

@@ -1,5 +1,6 @@
 //! A file of JSON lines -> rows; a row that is broken is kept apart with its place and the reason.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use anyhow::Result;
@@ -40,6 +41,8 @@ pub(super) struct Rows<T> {
 /// What a row is read from: a JSON object, and the fields of it that the schema has.
 pub(super) struct Fields<'a> {
     fields: &'a Map<String, Value>,
+    /// Fields that are not of the schema.
+    unknown: RefCell<BTreeSet<String>>,
 }
 
 /// Reads the rows of `bytes`, the file `name`. `known`: the fields of the schema; `read`: makes a row or says what is wrong with it.
@@ -68,9 +71,11 @@ pub(super) fn rows<T>(
         interrupt::check()?;
         let row = match serde_json::from_str(line) {
             Ok(Value::Object(fields)) => {
-                let unknown = fields.keys().filter(|key| !known.contains(&key.as_str()));
-                rows.unknown_fields.extend(unknown.cloned());
-                read(&Fields { fields: &fields })
+                let fields = Fields::of(&fields);
+                fields.note_unknown("", fields.fields, known);
+                let row = read(&fields);
+                rows.unknown_fields.append(&mut fields.unknown.take());
+                row
             }
             Ok(_) => Err("expected a JSON object".to_owned()),
             Err(error) => Err(format!("not JSON: {error}")),
@@ -99,7 +104,13 @@ pub(super) fn rows<T>(
 impl<'a> Fields<'a> {
     /// The fields of an object inside a row.
     pub(super) fn of(fields: &'a Map<String, Value>) -> Self {
-        Self { fields }
+        Self { fields, unknown: RefCell::default() }
+    }
+
+    /// Notes the fields of `object`, a part of this row at `path`, that are not among `known`.
+    pub(super) fn note_unknown(&self, path: &str, object: &Map<String, Value>, known: &[&str]) {
+        let unknown = object.keys().filter(|key| !known.contains(&key.as_str()));
+        self.unknown.borrow_mut().extend(unknown.map(|key| format!("{path}{key}")));
     }
 
     /// The value of a field; `null` is the same as no field.

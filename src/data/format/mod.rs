@@ -3,7 +3,7 @@
 pub(in crate::data) mod conversation;
 pub mod draft;
 pub(in crate::data) mod fields;
-mod mvpbench;
+pub mod mvpbench;
 mod preference;
 
 use std::collections::BTreeMap;

@@ -35,18 +35,26 @@ const PROFILE: [(&str, &[&str]); 6] = [
 ///
 /// A field that is missing, null or blank leaves nothing after its label (`Age: , Gender: Female, ...`) and is counted.
 fn prompt(record: &Record<'_>, counts: &mut LoadCounts) -> Result<Texts> {
-    let mut prompt = String::from("User profile: ");
-    for (place, (label, fields)) in PROFILE.into_iter().enumerate() {
-        let value = record.label(fields)?;
-        if value.is_none() {
-            counts.miss(fields[0]);
+    let mut values = <[String; PROFILE.len()]>::default();
+    for (value, (_, fields)) in values.iter_mut().zip(PROFILE) {
+        match record.label(fields)? {
+            Some(label) => *value = label,
+            None => counts.miss(fields[0]),
         }
-        let comma = if place == 0 { "" } else { ", " };
-        prompt.push_str(&format!("{comma}{label}: {}", value.as_deref().unwrap_or_default()));
     }
-    prompt.push_str(".\nQuestion: ");
-    prompt.push_str(record.text("question")?);
-    Ok(Texts::prompt(prompt))
+    let values = values.each_ref().map(String::as_str);
+    Ok(Texts::prompt(format!("{}\n{QUESTION}{}", profile(values), record.text("question")?)))
+}
+
+/// Stands before the question of the training prompt.
+pub const QUESTION: &str = "Question: ";
+
+/// The first line of the training prompt: `User profile: Age: ..., Birth Country/Region: ....`. `values`: age, gender, employment,
+/// education, marital status and birth country; a label without one is empty.
+pub fn profile(values: [&str; 6]) -> String {
+    let fields: Vec<_> =
+        PROFILE.iter().zip(values).map(|((label, _), value)| format!("{label}: {value}")).collect();
+    format!("User profile: {}.", fields.join(", "))
 }
 
 /// The texts, and the values that the person stated; what an MVPBench record should have and does not is counted.

@@ -1,4 +1,6 @@
 //! The preference record as UF-P-4 publishes it, `prompt`, `chosen`, `rejected` and perhaps a `profile`, and TRL's of messages.
+//!
+//! `stated_prefs` gives groups as in MVPBench. An object `metadata` holds where a pair comes from: it is known, and nothing reads it.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -53,6 +55,10 @@ fn pair(
     if let Some(Value::Object(profile)) = record.get("profile") {
         let profile = Record::new(record.place, profile.clone());
         groups.extend(groups::demographic(&profile)?);
+    }
+    groups.extend(groups::values(record)?.unwrap_or_default());
+    if record.peek("metadata").is_some_and(Value::is_object) {
+        record.get("metadata");
     }
     match Conversation::read(record)? {
         Some(conversation) => Ok(Texts::Messages(conversation)),

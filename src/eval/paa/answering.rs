@@ -19,7 +19,7 @@ use crate::judge::chat::{Asker, Item, Outcome, Settings, asker};
 use crate::judge::protocol::Protocol;
 use crate::metrics::paa::evaluation::AnsweredBy;
 use crate::run_folder::answers::{AnswerLine, AnswersAbout, AnswersFolder};
-use crate::run_folder::answers_settings::AnswersSettings;
+use crate::run_folder::begun::Settings as FolderSettings;
 
 /// What is asked, and where the answers go.
 pub struct Answering<'a> {
@@ -58,8 +58,8 @@ impl Answering<'_> {
 
     /// An asker that sends and writes nothing, for an estimate or an export. Refuses a folder of another command.
     pub fn plan(&self, endpoint: Endpoint, settings: Settings) -> Result<Asker> {
-        self.folder.check()?;
-        self.folder.holds(&self.settings_of_endpoint(&endpoint, &settings.parameters)?)?;
+        self.folder.begun().check()?;
+        self.folder.begun().holds(&self.settings_of_endpoint(&endpoint, &settings.parameters)?)?;
         self.benchmark.note_absent("answer", &self.protocol.answer, self.verbosity);
         Asker::plan(endpoint, settings, &self.folder.journal(), self.verbosity)
     }
@@ -77,8 +77,10 @@ impl Answering<'_> {
     ) -> Result<AnswersAbout> {
         let requests = self.requests()?;
         asker::prices(&endpoint, &settings)?; // before anything is written
-        let _lock =
-            self.folder.begin(&self.settings_of_endpoint(&endpoint, &settings.parameters)?)?;
+        let _lock = self
+            .folder
+            .begun()
+            .begin(&self.settings_of_endpoint(&endpoint, &settings.parameters)?)?;
         if let Some(about) = self.finished().filter(|about| !(mends && about.failed > 0)) {
             return Ok(about);
         }
@@ -101,7 +103,7 @@ impl Answering<'_> {
         if let Some(name) = self.protocol.answer.extra.keys().next() {
             bail_input!("`answer.extra.{name}` is an endpoint's; a local model does not read it");
         }
-        self.folder.check()?;
+        self.folder.begun().check()?;
         let choice = chat.model().choice();
         let adapter = choice.adapter.as_ref().map(|path| path.display().to_string());
         let answered_by = AnsweredBy {
@@ -118,7 +120,7 @@ impl Answering<'_> {
         settings.add("merge", if choice.merge { "yes" } else { "" });
         settings.add("dtype", chat.model().dtype());
         settings.add("seed", seed.to_string());
-        let _lock = self.folder.begin(&settings)?;
+        let _lock = self.folder.begun().begin(&settings)?;
         if let Some(about) = self.finished() {
             return Ok(about);
         }
@@ -131,8 +133,8 @@ impl Answering<'_> {
         Ok(about)
     }
 
-    fn settings(&self) -> Result<AnswersSettings> {
-        let mut settings = AnswersSettings::default();
+    fn settings(&self) -> Result<FolderSettings> {
+        let mut settings = FolderSettings::default();
         settings.add("stage 1 of the protocol", self.protocol.answer.sha256()?);
         // Not by its path: the same file under another one makes the same requests.
         let files = &self.benchmark.files;
@@ -147,7 +149,7 @@ impl Answering<'_> {
         &self,
         endpoint: &Endpoint,
         parameters: &Parameters,
-    ) -> Result<AnswersSettings> {
+    ) -> Result<FolderSettings> {
         let mut settings = self.settings()?;
         settings.add("endpoint", endpoint.base());
         settings.add("chat-model", &*parameters.model);

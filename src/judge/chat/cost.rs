@@ -1,5 +1,6 @@
 //! Tokens and dollars: estimated before, counted after.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use genai_prices::{Calculator, PriceRequest, Usage as Priced, UsageKey};
@@ -7,7 +8,7 @@ use genai_prices::{Calculator, PriceRequest, Usage as Priced, UsageKey};
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::outcome::{Answer, Usage};
 use crate::judge::chat::request::Item;
-use crate::judge::protocol::Protocol;
+use crate::judge::protocol::Price;
 
 /// The compiled-in table of prices, and when its newest rates were verified.
 pub const TABLE: &str = "genai-prices 0.2.1, verified 2026-10-14";
@@ -60,9 +61,9 @@ impl Prices {
         })
     }
 
-    /// The prices that `protocol` sets for `model`; none where it sets none. `name`: the protocol's, for their source.
-    pub fn set_by(protocol: &Protocol, name: &str, model: &str) -> Option<Self> {
-        let price = protocol.prices.get(model)?;
+    /// The price of `model` among those that the file `name` sets, by model; none where it sets none.
+    pub fn set_by(set: &BTreeMap<String, Price>, name: &str, model: &str) -> Option<Self> {
+        let price = set.get(model)?;
         Some(Self {
             input_per_million: price.input,
             output_per_million: price.output,

@@ -15,7 +15,7 @@ use crate::metrics::paa::Thresholds;
 mod check;
 pub mod messages;
 mod profile;
-mod template;
+pub mod template;
 
 /// The protocols compiled into the binary, by name.
 pub const PRESETS: [(&str, &str); 2] = [

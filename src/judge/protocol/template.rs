@@ -6,11 +6,11 @@ use crate::bail_input;
 
 /// Placeholders of a prompt.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Allowed {
+pub struct Allowed {
     /// Those without which the prompt makes no sense.
-    pub(super) needed: &'static [&'static str],
+    pub needed: &'static [&'static str],
     /// Those it may have too.
-    pub(super) optional: &'static [&'static str],
+    pub optional: &'static [&'static str],
 }
 
 /// A part of a prompt.
@@ -21,7 +21,7 @@ enum Piece<'a> {
 }
 
 /// Refuses a prompt that lacks a placeholder it needs or has one that is not known.
-pub(super) fn check(prompt: &str, allowed: Allowed) -> Result<()> {
+pub fn check(prompt: &str, allowed: Allowed) -> Result<()> {
     let found: Vec<_> = pieces(prompt)
         .filter_map(|piece| match piece {
             Piece::Placeholder(name) => Some(name),
@@ -40,7 +40,7 @@ pub(super) fn check(prompt: &str, allowed: Allowed) -> Result<()> {
 }
 
 /// The prompt with the text of each placeholder in its place. Texts are not read for placeholders again.
-pub(super) fn fill<'v>(prompt: &str, value: impl Fn(&str) -> &'v str) -> String {
+pub fn fill<'v>(prompt: &str, value: impl Fn(&str) -> &'v str) -> String {
     let mut filled = String::with_capacity(prompt.len());
     for piece in pieces(prompt.strip_prefix('\n').unwrap_or(prompt)) {
         filled.push_str(match piece {

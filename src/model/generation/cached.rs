@@ -72,7 +72,7 @@ impl<'a> CachedDecoder<'a> {
         self.reserve(prompts.iter().map(|(_, ids)| ids.len()).max().unwrap_or_default())?;
         let tokens: usize = prompts.iter().map(|(_, ids)| ids.len()).sum();
         let filler = self.least_rows().saturating_sub(tokens);
-        let whole = |prompt| TokenPair { row: 0, prompt, chosen: vec![], rejected: vec![] };
+        let whole = |prompt| TokenPair { prompt, ..TokenPair::default() };
         let mut pairs: Vec<_> = prompts.iter().map(|(_, ids)| whole(ids.to_vec())).collect();
         if filler > 0 {
             pairs.push(whole(vec![0; filler]));

@@ -15,6 +15,8 @@ use crate::http;
 pub(crate) enum Act {
     /// An answer with this text.
     Say(&'static str),
+    /// The same, of a text that the script makes.
+    Tell(String),
     /// A status, headers that end with a line break each, and a body.
     Status(&'static str, &'static str, String),
     /// The connection is closed without an answer.
@@ -25,7 +27,7 @@ pub(crate) enum Act {
     Slow(Duration),
 }
 
-/// Decides by the text of the user's message and the number of its try, from 0.
+/// Decides by what is asked and the number of its try, from 0.
 type Script = dyn Fn(&str, usize) -> Act + Send + Sync;
 
 #[derive(Default)]
@@ -43,10 +45,20 @@ pub(crate) struct FakeChat {
 }
 
 impl FakeChat {
+    /// The script is told the last message of a conversation.
     pub(crate) fn serve(script: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Self {
+        Self::start(Arc::new(script), |texts| texts.last().cloned().unwrap_or_default())
+    }
+
+    /// The script is told all messages of a conversation, with a blank line between them.
+    pub(crate) fn serve_whole(script: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Self {
+        Self::start(Arc::new(script), |texts| texts.join("\n\n"))
+    }
+
+    fn start(script: Arc<Script>, told: fn(&[String]) -> String) -> Self {
         let seen = Arc::new(Seen::default());
-        let (shared, script) = (Arc::clone(&seen), Arc::new(script) as Arc<Script>);
-        let port = http::serve(move |stream, _| answer(&stream, &shared, &*script));
+        let shared = Arc::clone(&seen);
+        let port = http::serve(move |stream, _| answer(&stream, &shared, &*script, told));
         Self { base: format!("http://127.0.0.1:{port}/v1"), seen }
     }
 
@@ -81,15 +93,21 @@ pub(crate) fn completion(text: &str) -> Value {
     })
 }
 
-fn answer(stream: &TcpStream, seen: &Seen, script: &Script) -> std::io::Result<()> {
+fn answer(
+    stream: &TcpStream,
+    seen: &Seen,
+    script: &Script,
+    told: fn(&[String]) -> String,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = http::read(&mut reader)? {
         assert_eq!(request.target, "/v1/chat/completions");
         assert_eq!(request.method, "POST");
         let body: Value = serde_json::from_slice(&request.body)?;
-        let text = body["messages"].as_array().unwrap().last().unwrap()["content"].clone();
-        let text = text.as_str().unwrap();
+        let messages = body["messages"].as_array().unwrap();
+        let texts = messages.iter().map(|message| message["content"].as_str().unwrap().to_owned());
+        let text = &*told(&texts.collect::<Vec<_>>());
         let key = request.headers.get("authorization").cloned().unwrap_or_default();
         let mut keys = seen.keys.lock().unwrap();
         if !keys.contains(&key) {
@@ -111,6 +129,7 @@ fn answer(stream: &TcpStream, seen: &Seen, script: &Script) -> std::io::Result<(
         seen.open.fetch_sub(1, Ordering::SeqCst);
         let (status, headers, body) = match act {
             Act::Say(said) => ("200 OK", "", completion(said).to_string()),
+            Act::Tell(said) => ("200 OK", "", completion(&said).to_string()),
             Act::Slow(_) => ("200 OK", "", completion("slow").to_string()),
             Act::Status(status, headers, body) => (status, headers, body),
             Act::Drop => return Ok(()),

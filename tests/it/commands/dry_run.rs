@@ -203,9 +203,11 @@ fn a_plan_refuses_what_the_run_would_refuse() {
 fn the_shapes_of_7b_and_13b_are_planned_from_config_json_alone() {
     let place = place();
     let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
-    for (preset, [hidden, inner, layers, heads], gib, parameters) in [
-        ("llama2-7b.toml", [4096, 11_008, 32, 32], 12.6, "6,738,415,616"),
-        ("llama2-13b.toml", [5120, 13_824, 40, 40], 24.2, "13,015,864,320"),
+    // 13 pairs are 7 batches: two steps an epoch, or the one that transformers counts.
+    for (preset, [hidden, inner, layers, heads], gib, parameters, steps) in [
+        ("llama2-7b.toml", [4096, 11_008, 32, 32], 12.6, "6,738,415,616", "6 optimizer steps"),
+        ("paper-llama2-7b.toml", [4096, 11_008, 32, 32], 12.6, "6,738,415,616", "3 optimizer steps"),
+        ("llama2-13b.toml", [5120, 13_824, 40, 40], 24.2, "13,015,864,320", "6 optimizer steps"),
     ] {
         let config = serde_json::json!({
             "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
@@ -235,6 +237,7 @@ fn the_shapes_of_7b_and_13b_are_planned_from_config_json_alone() {
             "eval.sets=[]",
         ]);
         assert!(plan.contains(parameters) && plan.contains("on one GPU in BF16"), "{plan}");
+        assert!(plan.contains(&format!(" {steps} over")), "{plan}");
         let sizes = |label: &str| -> Vec<f64> {
             let line = plan.lines().find(|line| line.starts_with(label)).unwrap();
             let numbers = line.split_whitespace().filter_map(|word| word.parse().ok());

@@ -39,7 +39,9 @@ fn assert_refused(place: &Place, arguments: &[&str], parts: &[&str]) {
 fn every_verb_is_in_the_help() {
     let place = Place::new();
     let help = succeed(&place, &["data", "--help"]);
-    for verb in ["inspect", "stats", "split", "review"] {
+    for verb in
+        ["inspect", "stats", "split", "build-ufp4", "build-prism-pairs", "build-mvpbench", "review"]
+    {
         assert!(help.contains(&format!("  {verb} ")), "{help}");
         assert!(succeed(&place, &["data", verb, "--help"]).contains("--"));
     }
@@ -86,6 +88,29 @@ fn inspect_says_what_was_cut_or_dropped() {
     let cut = inspect("data.max_prompt_tokens=9");
     assert!(cut.contains("\n9 prompt tokens") && cut.contains("at the beginning of the prompt"));
     assert!(inspect("data.max_length=2").contains("\ndropped: its prompt leaves no room"));
+    place.configure("data.truncation", "trl-0.6").configure("data.max_prompt_tokens", 9);
+    assert!(!inspect("data.max_length=1024").contains("cut:"), "all of it fits");
+    let cut = inspect("data.max_length=12");
+    assert!(cut.contains("at the beginning of the prompt (`data.max_prompt_tokens = 9`)"), "{cut}");
+    let limit = "at the end of chosen (`data.max_length - data.max_prompt_tokens = 3`)";
+    assert!(cut.contains(limit) && cut.contains(", 3 chosen and 3 rejected scored"), "{cut}");
+}
+
+#[test]
+fn inspect_shows_a_set_as_it_is_scored() {
+    let place = place();
+    place.configure("eval.score_eos", false).configure("eval.tokenization", "prefix");
+    let pairs = r#"{"prompt": "A mid-wo", "chosen": "rd.", "rejected": "nt."}"#;
+    place.write("pairs.jsonl", pairs);
+    place.configure("data.train", vec!["pairs.jsonl"]);
+    let sets = r#"eval.sets=[{name="own",files=["pairs.jsonl"]}]"#;
+    let inspect = |more: &[&str]| {
+        let arguments = ["data", "inspect", "--config", "config.toml", "--set", sets];
+        succeed(&place, &[&arguments[..], more].concat())
+    };
+    let (training, scored) = (inspect(&[]), inspect(&["--set-name", "own"]));
+    assert_eq!(training.matches("[</s>]").count(), 2, "{training}");
+    assert!(!scored.contains("</s>"), "{scored}");
 }
 
 #[test]

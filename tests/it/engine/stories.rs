@@ -39,7 +39,7 @@ fn a_real_models_logps_and_logits_equal_transformers() {
         let (prompt, full) = (ids(&case["prompt_ids"]), ids(&case["full_ids"]));
         assert_eq!(tokenizer.encode(case["prompt"].as_str().unwrap(), true).unwrap(), prompt);
         let pair =
-            TokenPair { row: 0, chosen: full[prompt.len()..].to_vec(), rejected: vec![], prompt };
+            TokenPair { chosen: full[prompt.len()..].to_vec(), prompt, ..TokenPair::default() };
         let batch = model.batch(&Pack::new([&pair])).unwrap();
         let got = model.logps(&batch, None).unwrap().to_vec1::<f32>().unwrap();
         let want = numbers(&case["token_logprobs"]);

@@ -34,6 +34,7 @@ fn step(
     let planned = PlannedStep {
         pairs: (0..pairs).collect(),
         weights: vec![1.0 / pairs as f64; pairs],
+        share: 1.0,
         epoch: 0.0,
     };
     let dpo = DpoSection { beta: case.beta(), ..DpoSection::default() };
@@ -276,6 +277,7 @@ fn a_layer_and_its_gradients_equal_the_specification_in_f64() {
             prompt: ids("prompt", row),
             chosen: ids("chosen", row),
             rejected: ids("rejected", row),
+            unscored: [0; 2],
         });
         let batch = case.model.batch(&Pack::new(&pairs)).unwrap();
         let stream = Stream { base: fixture("x"), delta: None };

@@ -156,6 +156,8 @@ fn the_same_command_reads_what_is_there_and_another_is_refused() {
     assert_eq!(std::fs::metadata(place.path(scores)).unwrap().modified().unwrap(), written);
     for (more, part) in [
         (&["--set", "data.max_length=40"][..], "`data.max_length` is `40`, was `1024`"),
+        (&["--set", "eval.score_eos=false"], "`eval.score_eos` is `false`, was `true`"),
+        (&["--set", "eval.tokenization=prefix"], "`eval.tokenization` is `\"prefix\"`"),
         (&["--data", "more=x.jsonl"], "eval.sets[1]"),
         (&["--metrics", "spmr", "--embedder", "e"], "eval.sets[0].metrics"),
     ] {

@@ -1,5 +1,6 @@
 //! Whole runs of `train`: their numbers, their files and their interruptions.
 
+pub(crate) mod authors;
 mod damage;
 mod disk;
 mod evaluations;

@@ -15,7 +15,7 @@ use crate::judge::chat::request::Items;
 use crate::judge::stage2::Replies;
 
 /// A judge behind an endpoint.
-pub(super) struct Endpoint {
+pub(in crate::cli) struct Endpoint {
     asker: Asker,
     manner: Manner,
     /// Names of the requests whose cost is in `paid`.
@@ -24,7 +24,7 @@ pub(super) struct Endpoint {
 }
 
 /// Where replies come from.
-pub(super) enum Manner {
+pub(in crate::cli) enum Manner {
     /// It is asked for those that are missing, within limits that all judges of the command share.
     Ask(Rc<Cell<Used>>),
     /// All of them are in the journal, or the command is refused.
@@ -34,7 +34,7 @@ pub(super) enum Manner {
 }
 
 impl Endpoint {
-    pub(super) fn new(asker: Asker, manner: Manner) -> Self {
+    pub(in crate::cli) fn new(asker: Asker, manner: Manner) -> Self {
         Self { asker, manner, counted: HashSet::new(), paid: Some(0.0) }
     }
 
@@ -79,9 +79,9 @@ impl Replies for Endpoint {
 }
 
 /// Collects what would be asked, and asks nothing.
-pub(super) struct Waiting {
-    pub(super) asker: Asker,
-    pub(super) conversations: Vec<Item>,
+pub(in crate::cli) struct Waiting {
+    pub(in crate::cli) asker: Asker,
+    pub(in crate::cli) conversations: Vec<Item>,
 }
 
 impl Replies for Waiting {

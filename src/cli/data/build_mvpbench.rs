@@ -1,0 +1,361 @@
+//! `data build-mvpbench`: PRISM's survey and conversations -> MVPBench.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::built::tell_broken;
+use crate::cli::replies::{self, Manner, Waiting};
+use crate::cli::request_args::{RequestArgs, Way, estimate_lines, export_lines, say_imported};
+use crate::console::progress::Verbosity;
+use crate::console::{interrupt, stdout, units};
+use crate::construct::mvpbench::built::{self, Built, Models};
+use crate::construct::mvpbench::checks::Encode;
+use crate::construct::mvpbench::manifest::{self, Model, Origin};
+use crate::construct::mvpbench::recipe::{MappedBy, Recipe};
+use crate::construct::mvpbench::{FILES, mapping};
+use crate::construct::prism::Prism;
+use crate::construct::quality::exclusions::{self, Exclusion};
+use crate::disk::{atomic, digest, once, read};
+use crate::encoder::embedder::Embedder;
+use crate::encoder::source::EncoderSource;
+use crate::hub::Hub;
+use crate::judge::chat::asker::{self, Asker, Used};
+use crate::judge::chat::cost::Prices;
+use crate::judge::chat::endpoint::Endpoint;
+use crate::judge::chat::request::Parameters;
+use crate::judge::stage2::Replies;
+use crate::run_folder::begun::{Begun, Settings};
+use crate::session::data_file;
+
+/// Build MVPBench from PRISM: ratings become labels, a chat model writes three questions with two answers each for every conversation,
+/// every item is checked, and users are split into train, validation and test
+#[derive(Debug, Clone, Args)]
+pub(super) struct BuildMvpbenchArgs {
+    /// PRISM's survey.jsonl, a file or `hf://datasets/HannahRoseKirk/prism-alignment/survey.jsonl`
+    #[arg(long, value_name = "FILE")]
+    survey: String,
+    /// PRISM's conversations.jsonl, likewise
+    #[arg(long, value_name = "FILE")]
+    conversations: String,
+    /// Recipe: prompts, checks and shares; a file, or build-mvpbench.toml, the one inside the binary
+    #[arg(long, value_name = "RECIPE", default_value = "build-mvpbench.toml")]
+    config: String,
+    /// Folder to write; the same command resumes in it
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Chat endpoint: openai, deepseek, ark, local, or a base URL such as http://127.0.0.1:8000/v1
+    #[arg(long, value_name = "NAME|URL")]
+    endpoint: String,
+    /// The model's name at the endpoint
+    #[arg(long, value_name = "NAME")]
+    chat_model: String,
+    /// Environment variable that holds the endpoint's key, in place of the preset's; a URL needs none
+    #[arg(long, value_name = "NAME")]
+    key_env: Option<String>,
+    /// Records to leave out, as `data review exclude` lists them; may be repeated
+    #[arg(long, value_name = "FILE")]
+    exclude: Vec<PathBuf>,
+    /// Journal of replies to read and continue, such as that of an earlier build, so that nothing is asked twice; by default
+    /// DIR/journal.jsonl
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    #[command(flatten)]
+    requests: RequestArgs,
+    /// Print only warnings, errors and results
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What is read before anything is asked.
+struct Inputs {
+    prism: Prism,
+    excluded: Vec<Exclusion>,
+    /// Name and SHA-256 of each list of exclusions.
+    exclusion_files: Vec<(String, String)>,
+    /// The sentence encoder with its digest.
+    encoder: Option<(Embedder, String)>,
+}
+
+impl Encode for Embedder {
+    fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        self.embed(texts, |_| interrupt::check())
+    }
+}
+
+impl BuildMvpbenchArgs {
+    fn endpoint(&self) -> Result<Endpoint> {
+        self.requests.endpoint(&self.endpoint, self.key_env.as_deref())
+    }
+}
+
+/// A stage that asks a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Mapping,
+    Writing,
+}
+
+impl Stage {
+    /// Its name in messages, and the folder of its batch.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mapping => "labels",
+            Self::Writing => "questions",
+        }
+    }
+}
+
+/// Runs the verb.
+pub(super) fn build(args: &BuildMvpbenchArgs) -> Result<()> {
+    interrupt::install()?;
+    let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let recipe = Recipe::load(&args.config)?;
+    let endpoint = args.endpoint()?;
+    let stages: &[Stage] = match recipe.mapping.by {
+        MappedBy::Rule => &[Stage::Writing],
+        MappedBy::Model => &[Stage::Mapping, Stage::Writing],
+    };
+    let builder = Builder { args, recipe: &recipe, endpoint: &endpoint, verbosity };
+    for stage in stages {
+        asker::prices(&endpoint, &builder.settings(*stage))?;
+    }
+    let folder = Begun { path: &args.output, own: FILES, noun: "a benchmark", last: MANIFEST };
+    folder.check()?;
+    let inputs = builder.inputs()?;
+    let depends_on = builder.depends_on(&inputs)?;
+    match args.requests.way() {
+        Way::Estimate => {
+            folder.holds(&depends_on)?;
+            builder.estimate(stages, &inputs)
+        }
+        Way::Export(batch) => {
+            folder.holds(&depends_on)?;
+            builder.export(stages, &inputs, batch)
+        }
+        Way::Ask | Way::Import(_) => {
+            let _lock = folder.begin(&depends_on)?;
+            if let Way::Import(files) = args.requests.way() {
+                builder.import(stages, &inputs, files)?;
+            }
+            builder.ask(stages, &inputs)
+        }
+    }
+}
+
+/// The last file that is written.
+const MANIFEST: &str = "manifest.json";
+
+struct Builder<'a> {
+    args: &'a BuildMvpbenchArgs,
+    recipe: &'a Recipe,
+    endpoint: &'a Endpoint,
+    verbosity: Verbosity,
+}
+
+impl Builder<'_> {
+    fn inputs(&self) -> Result<Inputs> {
+        let Self { args, verbosity, .. } = *self;
+        let hub = Hub::new(verbosity);
+        let mut notes = Vec::new();
+        let survey = data_file::read(&args.survey, &hub, &mut notes)?;
+        let conversations = data_file::read(&args.conversations, &hub, &mut notes)?;
+        let prism = Prism::read((&args.survey, &survey), (&args.conversations, &conversations))?;
+        drop((survey, conversations));
+        let more = manifest::notes_of(&prism);
+        notes.iter().chain(&more).for_each(|note| verbosity.note(note));
+        tell_broken(verbosity, &prism.broken, &prism.unknown_fields);
+        let (mut excluded, mut exclusion_files): (Vec<Exclusion>, Vec<_>) = Default::default();
+        for path in &args.exclude {
+            let list = exclusions::read(path)?;
+            excluded.extend(list);
+            exclusion_files.push((path.display().to_string(), digest::of_file(path)?));
+        }
+        let encoder = match &*self.recipe.checks.encoder {
+            "" => None,
+            name => {
+                let source = EncoderSource::find(name, "checks.encoder", &hub)?;
+                source.note().iter().for_each(|note| verbosity.note(note));
+                source.fetch_weights(&hub)?;
+                Some((source.load()?, source.digest()?))
+            }
+        };
+        Ok(Inputs { prism, excluded, exclusion_files, encoder })
+    }
+
+    /// What the files of the build depend on.
+    fn depends_on(&self, inputs: &Inputs) -> Result<Settings> {
+        let mut settings = Settings::default();
+        settings.add("endpoint", self.endpoint.base());
+        settings.add("chat-model", &*self.args.chat_model);
+        settings.add("recipe", self.recipe.sha256()?);
+        for (name, (_, sha256)) in ["survey", "conversations"].into_iter().zip(&inputs.prism.inputs)
+        {
+            settings.add(name, sha256);
+        }
+        let lists: Vec<_> = inputs.exclusion_files.iter().map(|(_, sha256)| &**sha256).collect();
+        settings.add("exclude", lists.join(" "));
+        settings.add("encoder", inputs.encoder.as_ref().map_or("", |(_, digest)| digest));
+        Ok(settings)
+    }
+
+    fn settings(&self, stage: Stage) -> crate::judge::chat::Settings {
+        let (recipe, model) = (self.recipe, &self.args.chat_model);
+        let parameters: Parameters = match stage {
+            Stage::Mapping => recipe.mapping.parameters(model),
+            Stage::Writing => recipe.generation.parameters(model),
+        };
+        let prices = Prices::set_by(&recipe.prices, &self.args.config, model);
+        self.args.requests.settings(parameters, prices)
+    }
+
+    fn journal(&self, stage: Stage) -> PathBuf {
+        match (stage, &self.args.journal) {
+            (Stage::Writing, Some(path)) => path.clone(),
+            (Stage::Writing, None) => self.args.output.join("journal.jsonl"),
+            (Stage::Mapping, _) => self.args.output.join("mapping-journal.jsonl"),
+        }
+    }
+
+    fn asker(
+        &self,
+        stage: Stage,
+        open: fn(Endpoint, crate::judge::chat::Settings, &Path, Verbosity) -> Result<Asker>,
+    ) -> Result<Asker> {
+        open(self.args.endpoint()?, self.settings(stage), &self.journal(stage), self.verbosity)
+    }
+
+    /// What a stage would ask after the replies that `asker` holds.
+    fn waiting(&self, stage: Stage, inputs: &Inputs, asker: Asker) -> Result<Waiting> {
+        let mut waiting = Waiting { asker, conversations: Vec::new() };
+        let Inputs { prism, encoder, .. } = inputs;
+        match stage {
+            Stage::Mapping => {
+                mapping::checked(&self.recipe.mapping, &prism.people, &mut waiting)?;
+            }
+            Stage::Writing => {
+                let encoder = encoder.as_ref().map(|(encoder, _)| encoder as &dyn Encode);
+                let mut models = Models { mapping: None, writing: &mut waiting, encoder };
+                built::gather(self.recipe, prism, &mut models)?;
+            }
+        }
+        Ok(waiting)
+    }
+
+    fn estimate(&self, stages: &[Stage], inputs: &Inputs) -> Result<()> {
+        let mut out = String::new();
+        for &stage in stages {
+            let Waiting { asker, conversations } =
+                self.waiting(stage, inputs, self.asker(stage, Asker::plan)?)?;
+            let estimate = asker.estimate(&conversations)?;
+            let lines = estimate_lines(&estimate, asker.prices(), &self.args.chat_model)?;
+            out += &format!("stage:    {}\n{lines}", stage.name());
+        }
+        stdout::print(out)
+    }
+
+    /// Writes what would be asked in Batch form; of two stages each into a folder of its own.
+    fn export(&self, stages: &[Stage], inputs: &Inputs, batch: &Path) -> Result<()> {
+        let mut paths = Vec::new();
+        for &stage in stages {
+            let Waiting { asker, conversations } =
+                self.waiting(stage, inputs, self.asker(stage, Asker::plan)?)?;
+            let folder = if stages.len() > 1 { batch.join(stage.name()) } else { batch.to_owned() };
+            paths.extend(asker.export(&conversations, &folder)?);
+        }
+        stdout::print(export_lines(&paths)?)
+    }
+
+    /// Takes the results of batches into the journals, second tries after the replies that they follow.
+    fn import(&self, stages: &[Stage], inputs: &Inputs, files: &[PathBuf]) -> Result<()> {
+        let mut is_any_ours = false;
+        for &stage in stages {
+            let mut asker = self.asker(stage, Asker::open)?;
+            loop {
+                let mut waiting = self.waiting(stage, inputs, asker)?;
+                let mut imported = waiting.asker.import(&waiting.conversations, files)?;
+                let new = imported.answers + imported.failures;
+                is_any_ours |= new + imported.duplicates + imported.differing > 0;
+                if new == 0 {
+                    break;
+                }
+                // Second tries and the results of the other stage; what is nobody's is said below.
+                imported.unknown = 0;
+                say_imported(&imported, self.verbosity);
+                asker = waiting.asker;
+            }
+        }
+        if !is_any_ours {
+            self.verbosity.warn("no result is of a request of this command");
+        }
+        Ok(())
+    }
+
+    /// Asks what is missing, and writes the files.
+    fn ask(&self, stages: &[Stage], inputs: &Inputs) -> Result<()> {
+        let used = Rc::new(Cell::new(Used::default()));
+        let replies = |stage: Stage| -> Result<replies::Endpoint> {
+            let manner = match self.args.requests.way() {
+                Way::Import(_) => Manner::Import,
+                _ => Manner::Ask(Rc::clone(&used)),
+            };
+            Ok(replies::Endpoint::new(self.asker(stage, Asker::open)?, manner))
+        };
+        let has_mapping = stages.contains(&Stage::Mapping);
+        let mut mapper = has_mapping.then(|| replies(Stage::Mapping)).transpose()?;
+        let mut writer = replies(Stage::Writing)?;
+        let Inputs { prism, excluded, exclusion_files, encoder } = inputs;
+        let mut models = Models {
+            mapping: mapper.as_mut().map(|mapper| mapper as &mut dyn Replies),
+            writing: &mut writer,
+            encoder: encoder.as_ref().map(|(encoder, _)| encoder as &dyn Encode),
+        };
+        let gathered = built::gather(self.recipe, prism, &mut models)?;
+        let built = gathered.build(self.recipe, prism, excluded)?;
+        let paid = mapper.as_ref().map_or(Some(0.0), Replies::paid);
+        let origin = Origin {
+            recipe_name: &self.args.config,
+            recipe: self.recipe,
+            excluded: exclusion_files,
+            model: Model {
+                endpoint: self.endpoint.name().to_owned(),
+                chat_model: self.args.chat_model.clone(),
+                served: writer.served(),
+                cost_usd: paid.zip(writer.paid()).map(|(one, other)| one + other),
+            },
+            encoder: encoder
+                .as_ref()
+                .map(|(encoder, digest)| (encoder.name().to_owned(), digest.clone())),
+        };
+        self.write(&built, manifest::manifest(&origin, prism, &built)?)?;
+        let folder = self.args.output.display().to_string();
+        stdout::tell(manifest::summary(&origin, &built, &folder)?)?;
+        if built.counts.writing.failed > 0 {
+            let failed = units::counted(built.counts.writing.failed, "item");
+            self.verbosity.warn(format!(
+                "{failed} failed, failures.jsonl says why; `--retry-failed` asks again where the endpoint failed"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes what is not there. Other content is refused, unless failures may have become answers since.
+    fn write(&self, built: &Built, manifest: Vec<u8>) -> Result<()> {
+        let output = &self.args.output;
+        let files = built.files.iter().map(|(name, bytes)| (*name, &bytes[..]));
+        let files: Vec<_> = files.chain([(MANIFEST, &manifest[..])]).collect();
+        if self.args.requests.mends() {
+            for (name, bytes) in &files {
+                let path = output.join(name);
+                if read::if_there(&path)?.as_deref() != Some(*bytes) {
+                    atomic::write(&path, |out| Ok(out.write_all(bytes)?))?;
+                }
+            }
+            return Ok(());
+        }
+        once::write(output, &files, "with other content than this build gives")
+    }
+}

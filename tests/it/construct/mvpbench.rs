@@ -1,0 +1,434 @@
+//! `mvpbench data build-mvpbench` against a scripted endpoint on loopback.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json as object};
+
+use super::{item, json, number, prism, reply};
+use crate::chat::server::{Act, FakeChat, completion};
+use crate::command::{Place, lines};
+use crate::paa::{files, run};
+use crate::running::Running;
+
+fn arguments<'a>(chat: &'a FakeChat, more: &[&'a str]) -> Vec<&'a str> {
+    let all = [
+        "data",
+        "build-mvpbench",
+        "--survey",
+        "survey.jsonl",
+        "--conversations",
+        "conversations.jsonl",
+    ];
+    let asked = ["--endpoint", &chat.base, "--chat-model", "m", "--output", "bench"];
+    [&all[..], &asked, more].concat()
+}
+
+fn asked(chat: &FakeChat) -> usize {
+    chat.tries().values().sum()
+}
+
+/// The recipe in the binary with each of `changes`, as a file of `place`.
+fn recipe(place: &Place, changes: &[(&str, &str)]) {
+    let mut text = mvpbench::construct::mvpbench::recipe::PRESET.1.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    place.write("recipe.toml", text);
+}
+
+#[test]
+fn a_benchmark_in_the_released_layout_is_built_split_by_user_and_trains() {
+    let place = Place::new();
+    prism(&place, 12, 2);
+    let chat = FakeChat::serve(|prompt, _| Act::Tell(reply(number(prompt))));
+    let said = run(&place, &arguments(&chat, &[]), 0);
+    assert!(said.contains("items:     72, 0 failed\n"), "{said}");
+    assert!(said.contains("12 survey users"), "counts that are not PRISM's are told: {said}");
+    let prompt = chat.tries().into_keys().next().unwrap();
+    for part in [
+        "High safety, High factuality, Low personalisation, Low creativity",
+        "They say of themselves: (nothing)",
+        "a model behave like this: Be brief.",
+        "Person: Hello number",
+        "\nModel: Well.\n",
+    ] {
+        assert!(chat.tries().keys().any(|prompt| prompt.contains(part)), "{part}: {prompt}");
+    }
+    assert!(!prompt.contains("Badly."), "only the answer that was chosen: {prompt}");
+
+    let all = json(&place, "bench/MVPBench.json");
+    let all = all.as_array().unwrap();
+    let ids: Vec<_> = all.iter().map(|record| record["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, (0..72).map(|n| format!("p{n}")).collect::<Vec<_>>());
+    let fields = [
+        "id",
+        "question",
+        "answer_w",
+        "answer_l",
+        "user_id",
+        "stated_prefs",
+        "preference",
+        "age",
+        "gender",
+        "employment_status",
+        "education",
+        "marital_status",
+        "english_proficiency",
+        "birth_country/region",
+        "self_description",
+        "system_string",
+    ];
+    assert!(all[7].as_object().unwrap().keys().eq(fields));
+    assert_eq!(
+        all[7]["preference"],
+        "High creativity, High factuality, Low personalisation, Low safety"
+    );
+    assert_eq!(
+        (&all[7]["user_id"], &all[7]["birth_country/region"]),
+        (&object!("user1"), &object!("Chile"))
+    );
+    assert_eq!(
+        (&all[7]["stated_prefs"]["helpfulness"], &all[7]["stated_prefs"]["other"]),
+        (&object!(79.5), &Value::Null)
+    );
+
+    let mut seen = BTreeSet::new();
+    let mut records = 0;
+    for side in ["train", "validation", "test"] {
+        let side = json(&place, &format!("bench/{side}.json"));
+        let users: BTreeSet<String> =
+            side.as_array().unwrap().iter().map(|record| record["user_id"].to_string()).collect();
+        assert!(seen.is_disjoint(&users));
+        seen.extend(users);
+        records += side.as_array().unwrap().len();
+        assert!(side.as_array().unwrap().iter().all(|record| all.contains(record)));
+    }
+    assert_eq!((records, seen.len()), (72, 12));
+    let manifest = json(&place, "bench/manifest.json");
+    for file in manifest["files"].as_array().unwrap() {
+        let bytes = place.bytes(&format!("bench/{}", file["file"].as_str().unwrap()));
+        assert_eq!(file["sha256"], mvpbench::disk::digest::of_bytes(&bytes));
+    }
+    assert_eq!(
+        manifest["published"][2],
+        object!({"what": "conversations", "published": 8011, "found": 24, "differs": true})
+    );
+    assert_eq!(manifest["model"]["served"], object!(["m"]));
+
+    let sets = r#"eval.sets=[{name = "test", files = ["bench/test.json"]}]"#;
+    let train =
+        ["--config", "tiny.toml", "--output", "run", "--set", r#"data.train=["bench/train.json"]"#];
+    place.succeed(&[&train[..], &["--set", sets, "--set", "train.max_steps=2"]].concat());
+    assert!(
+        json(&place, "run/eval/after.json")["sets"][0]["overall"]["opa"]["n"].as_u64() > Some(0)
+    );
+
+    // Again: nothing is asked and no byte changes; another command is refused by what differs.
+    let (before, tries) = (files(&place.path("bench")), asked(&chat));
+    run(&place, &arguments(&chat, &[]), 0);
+    assert_eq!((files(&place.path("bench")), asked(&chat)), (before.clone(), tries));
+    let mut other = arguments(&chat, &[]);
+    other[9] = "n";
+    assert!(run(&place, &other, 2).contains("`chat-model` was `m`, is `n`"));
+    recipe(&place, &[("seed = 12", "seed = 13")]);
+    let other = run(&place, &arguments(&chat, &["--config", "recipe.toml"]), 2);
+    assert!(other.contains("`recipe` was"), "{other}");
+    assert_eq!(files(&place.path("bench")), before);
+    // A file that was lost is written again, one that was changed is not overwritten.
+    std::fs::remove_file(place.path("bench/test.json")).unwrap();
+    run(&place, &arguments(&chat, &[]), 0);
+    assert_eq!((files(&place.path("bench")), asked(&chat)), (before, tries));
+    place.write("bench/test.json", "[]");
+    assert!(run(&place, &arguments(&chat, &[]), 2).contains("bench/test.json` already exists"));
+    // Another build from the same replies asks nothing.
+    let elsewhere = ["--config", "recipe.toml", "--journal", "bench/journal.jsonl"];
+    let mut elsewhere = arguments(&chat, &elsewhere);
+    elsewhere[11] = "bench2";
+    run(&place, &elsewhere, 0);
+    assert_eq!(
+        (asked(&chat), place.bytes("bench2/MVPBench.json")),
+        (tries, place.bytes("bench/MVPBench.json"))
+    );
+}
+
+#[test]
+fn what_cannot_be_used_is_asked_for_once_more_and_then_counted_with_its_reason() {
+    let place = Place::new();
+    prism(&place, 10, 1);
+    // User 0 is asked twice the same, by other words of punctuation and case.
+    let chat = FakeChat::serve_whole(|whole, _| {
+        let (n, is_second) = (number(whole), whole.contains("Not all of that can be used"));
+        let good = |place| item(&format!("matter {n} of {place}"));
+        let without = |field: &str| {
+            let mut item = good(1);
+            item.as_object_mut().unwrap().remove(field);
+            item
+        };
+        let mut same = good(1);
+        same["answer_l"] = same["answer_w"].as_str().unwrap().to_uppercase().into();
+        let mut cut =
+            completion(&object!([good(0), good(1)]).to_string().replace("}]", "}, {\"quest"));
+        cut["choices"][0]["finish_reason"] = object!("length");
+        match (n, is_second) {
+            (0, false) => Act::Say("I cannot do that."),
+            (1, false) => Act::Tell(object!([good(0), without("answer_l"), good(2)]).to_string()),
+            (2, _) => Act::Tell(object!([good(0), same, good(2)]).to_string()),
+            (3, false) => Act::Status("200 OK", "", cut.to_string()),
+            (4, _) => Act::Tell(object!([good(0), good(0), good(2)]).to_string()),
+            (5, _) => Act::Status("400 Bad Request", "", "{\"error\":\"too long\"}".into()),
+            (6, false) => Act::Tell(object!([good(0)]).to_string()),
+            (6, true) => Act::Status("400 Bad Request", "", "{\"error\":\"too long\"}".into()),
+            (7, false) => {
+                let german = "Am besten kochen Sie heute Abend etwas Einfaches, zum Beispiel Reis mit Bohnen und ein wenig Salz dazu.";
+                let mut item = good(1);
+                item["answer_w"] = german.into();
+                Act::Tell(object!([good(0), item, good(2)]).to_string())
+            }
+            _ => Act::Tell(object!([good(0), good(1), good(2)]).to_string()),
+        }
+    });
+    let said = run(&place, &arguments(&chat, &[]), 0);
+    assert!(said.contains("asked:     10 conversations, 7 a second time"), "{said}");
+    let manifest = json(&place, "bench/manifest.json");
+    let writing = &manifest["counts"]["writing"];
+    let kinds = object!({"equal_answers": 1, "no_reply": 3, "repeated_question": 1, "too_few": 2});
+    assert_eq!(writing["failed_by_kind"], kinds, "{writing}");
+    assert_eq!(
+        (&writing["items"], &writing["failed"], &writing["replies_cut"]),
+        (&object!(23), &object!(7), &object!(1))
+    );
+    assert_eq!(writing["mended"], object!(3 + 1 + 1 + 1));
+    let failures = String::from_utf8(place.bytes("bench/failures.jsonl")).unwrap();
+    let failures: Vec<Value> =
+        failures.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids: Vec<_> = failures.iter().map(|failure| failure["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["p7", "p13", "p15", "p16", "p17", "p19", "p20"]);
+    assert_eq!(
+        failures[1]["why"],
+        "the question is that of p12: `What would you do about matter 4 of 0 today?`"
+    );
+    assert_eq!(failures[2]["why"], "status 400: too long");
+    assert!(
+        chat.tries()
+            .keys()
+            .any(|whole| whole.contains("used: object 2: `answer_l` is missing or no text."))
+    );
+
+    // What failed at the endpoint is asked again where that is wanted, and nothing else.
+    let tries = asked(&chat);
+    assert!(run(&place, &arguments(&chat, &["--retry-failed"]), 0).contains("7 failed"));
+    assert_eq!(asked(&chat), tries + 2);
+}
+
+#[test]
+fn a_build_that_is_killed_resumes_to_the_same_bytes_and_pays_for_nothing_twice() {
+    let place = Place::new();
+    prism(&place, 60, 2);
+    let chat = FakeChat::serve_whole(|whole, attempt| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let n = number(whole);
+        // Every fifth first reply is of no use.
+        match whole.contains("Not all of that") {
+            false if n % 5 == 0 => Act::Say("No."),
+            _ if attempt > 20 => Act::Drop,
+            _ => Act::Tell(reply(n)),
+        }
+    });
+    run(&place, &arguments(&chat, &[]), 0);
+    let whole = files(&place.path("bench"));
+    let once = asked(&chat);
+    assert_eq!(once, 120 + 24);
+    let cut = Place::new();
+    prism(&cut, 60, 2);
+    let journal = cut.path("bench/journal.jsonl");
+    for kept in [10, 50, 90, 125] {
+        let mut command = cut.mvpbench(&arguments(&chat, &["-q"]));
+        Running::start(&mut command).kill_at("some replies", || lines(&journal) > kept);
+    }
+    run(&cut, &arguments(&chat, &[]), 0);
+    for (path, bytes) in whole.iter().filter(|(path, _)| !path.ends_with("journal.jsonl")) {
+        let name = path.rsplit('/').next().unwrap();
+        assert!(cut.bytes(&format!("bench/{name}")) == *bytes, "{name} differs");
+    }
+    let again = asked(&chat) - 2 * once;
+    assert!(again <= 4 * 64, "{again}: only what was in flight is asked again");
+}
+
+#[test]
+fn broken_rows_are_named_by_file_and_line_and_the_others_are_built() {
+    let place = Place::new();
+    prism(&place, 12, 2);
+    let mut survey = String::from_utf8(place.bytes("survey.jsonl")).unwrap();
+    survey += "{\"user_id\"\n{\"user_id\": \"user90\", \"stated_prefs\": {\"safety\": \"90\"}}\n{\"user_id\": \"user91\", \"stated_prefs\": {\"safety\": 101}}\n";
+    let mut held = String::from_utf8(place.bytes("conversations.jsonl")).unwrap();
+    held += "{\"conversation_id\": \"c90\", \"user_id\": \"user0\", \"conversation_history\": null}\n{\"conversation_id\": \"c91\"}\n";
+    place.write("survey.jsonl", survey);
+    place.write("conversations.jsonl", held);
+    let chat = FakeChat::serve(|prompt, _| Act::Tell(reply(number(prompt))));
+    let said = run(&place, &arguments(&chat, &[]), 0);
+    for named in [
+        "survey.jsonl:13: not JSON",
+        "survey.jsonl:14: `safety` must be a number in 0..=100, got `\"90\"`",
+        "survey.jsonl:15: `safety` must be a number in 0..=100, got `101`",
+        "conversations.jsonl:25: `conversation_history` is missing or null",
+        "conversations.jsonl:26: `user_id` is missing",
+        "items:     72, 0 failed",
+    ] {
+        assert!(said.contains(named), "{named}: {said}");
+    }
+    let manifest = json(&place, "bench/manifest.json");
+    assert_eq!(manifest["broken"].as_array().unwrap().len(), 5);
+    assert_eq!(manifest["prism"]["broken_survey_rows"], 3);
+    // A file that is none of PRISM's is an error before anything is asked.
+    let tries = asked(&chat);
+    place.write("survey.jsonl", "{\"id\": 1}\n");
+    let said = run(&place, &arguments(&chat, &[]), 2);
+    assert!(said.contains("survey.jsonl: no row can be read, the first on line 1"), "{said}");
+    assert_eq!(asked(&chat), tries);
+}
+
+#[test]
+fn labels_of_a_model_are_held_to_the_rule_and_differences_are_listed() {
+    let place = Place::new();
+    prism(&place, 12, 1);
+    recipe(&place, &[("by = \"rule\"", "by = \"model\"")]);
+    let chat = FakeChat::serve(|prompt, _| {
+        if !prompt.contains("rated from 0 to 100") {
+            return Act::Tell(reply(number(prompt)));
+        }
+        match (prompt.contains("safety: 90"), prompt.contains("creativity: 90")) {
+            (true, _) => {
+                Act::Say("High safety, high factuality, Low Personalization, Low creativity.")
+            }
+            (_, true) => Act::Say("High creativity, High fluency, Low personalisation, Low safety"),
+            _ => Act::Say("Who knows"),
+        }
+    });
+    let said = run(&place, &arguments(&chat, &["--config", "recipe.toml"]), 0);
+    assert!(
+        said.contains("labels:    6 of 12 people as the rule gives them; 6 differ, 0 unread"),
+        "{said}"
+    );
+    let differences = String::from_utf8(place.bytes("bench/disagreements.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(differences.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["user_id"], &first["missing"], &first["added"]),
+        (&object!("user1"), &object!(["High factuality"]), &object!(["High fluency"]))
+    );
+    assert_eq!(
+        json(&place, "bench/manifest.json")["counts"]["mapping"]["labels_agree"],
+        6 * 7 + 6 * 5
+    );
+    let rule = "High creativity, High factuality, Low personalisation, Low safety";
+    assert_eq!(json(&place, "bench/MVPBench.json")[3]["preference"], rule);
+}
+
+#[test]
+fn records_that_reviewers_reject_are_left_out_of_the_next_build_by_id_and_texts() {
+    let place = Place::new();
+    prism(&place, 12, 1);
+    let chat = FakeChat::serve(|prompt, _| Act::Tell(reply(number(prompt))));
+    run(&place, &arguments(&chat, &[]), 0);
+    let all = json(&place, "bench/MVPBench.json");
+    let texts =
+        |at: usize| ["question", "answer_w", "answer_l"].map(|key| all[at][key].as_str().unwrap());
+    let line = |id: &str, [question, w, l]: [&str; 3]| {
+        let sha256 = mvpbench::construct::quality::exclusions::digest_of(question, w, l);
+        format!("{}\n", object!({"id": id, "sha256": sha256, "why": "odd"}))
+    };
+    place.write(
+        "exclude.jsonl",
+        line("p4", texts(4)) + &line("p5", texts(6)) + &line("p999", texts(0)),
+    );
+    let more = ["--exclude", "exclude.jsonl", "--journal", "bench/journal.jsonl"];
+    assert!(run(&place, &arguments(&chat, &more), 2).contains("`exclude` was none"));
+    let mut next = arguments(&chat, &more);
+    next[11] = "next";
+    let said = run(&place, &next, 0);
+    assert!(said.contains("excluded:  1; 1 of other texts, 1 of no item"), "{said}");
+    let left = json(&place, "next/MVPBench.json");
+    let ids: Vec<_> =
+        left.as_array().unwrap().iter().map(|record| record["id"].as_str().unwrap()).collect();
+    assert!(ids.len() == 35 && !ids.contains(&"p4") && ids.contains(&"p5"), "{ids:?}");
+}
+
+#[test]
+fn a_batch_gives_what_asking_gives_second_tries_included() {
+    let place = Place::new();
+    prism(&place, 12, 1);
+    let answer = |whole: &str| match (number(whole), whole.contains("Not all of that")) {
+        (3, false) => "No.".to_owned(),
+        (n, _) => reply(n),
+    };
+    let chat = FakeChat::serve_whole(move |whole, _| Act::Tell(answer(whole)));
+    let estimate = run(&place, &arguments(&chat, &["--dry-run"]), 0);
+    assert!(
+        estimate.contains("requests: 12 to send") && !place.path("bench").exists(),
+        "{estimate}"
+    );
+    let mut rounds = 0;
+    loop {
+        let batch = format!("batch{rounds}");
+        run(&place, &arguments(&chat, &["--batch-export", &batch]), 0);
+        let requests =
+            std::fs::read_to_string(place.path(&batch).join("requests-1.jsonl")).unwrap();
+        let results: String = (requests.lines())
+            .map(|line| {
+                let line: Value = serde_json::from_str(line).unwrap();
+                let messages = line["body"]["messages"].as_array().unwrap();
+                let whole: Vec<_> = messages.iter().map(|message| message["content"].as_str().unwrap()).collect();
+                let body = completion(&answer(&whole.join("\n\n")));
+                let response = object!({"status_code": 200, "request_id": "r", "body": body});
+                format!("{}\n", object!({"id": "b", "custom_id": line["custom_id"], "response": response, "error": null}))
+            })
+            .collect();
+        let file = format!("results{rounds}.jsonl");
+        place.write(&file, results);
+        rounds += 1;
+        let said = run(
+            &place,
+            &arguments(&chat, &["--batch-import", &file]),
+            if rounds == 1 { 3 } else { 0 },
+        );
+        if rounds == 2 {
+            assert!(said.contains("items:     36, 0 failed"), "{said}");
+            break;
+        }
+        assert!(said.contains("1 of 1 replies are still missing"), "{said}");
+    }
+    assert_eq!(asked(&chat), 0);
+    let asked_directly = Place::new();
+    prism(&asked_directly, 12, 1);
+    run(&asked_directly, &arguments(&chat, &[]), 0);
+    assert_eq!(asked_directly.bytes("bench/MVPBench.json"), place.bytes("bench/MVPBench.json"));
+}
+
+#[test]
+fn with_an_encoder_a_question_of_the_same_meaning_is_refused() {
+    let place = Place::new();
+    prism(&place, 12, 1);
+    let encoder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/encoder");
+    recipe(
+        &place,
+        &[
+            ("encoder = \"\"", &format!("encoder = \"{encoder}\"")),
+            ("cosine = 0.95", "cosine = 0.9999"),
+        ],
+    );
+    let chat = FakeChat::serve_whole(|prompt, _| {
+        let n = number(prompt);
+        let mut items: Vec<Value> =
+            (0..3).map(|place| item(&format!("matter {n} of {place}"))).collect();
+        if n == 4 {
+            // An uncased encoder sees no accents: another text of the same vector.
+            items[1]["question"] =
+                items[0]["question"].as_str().unwrap().replace("today", "tod\u{e1}y").into();
+        }
+        Act::Tell(Value::from(items).to_string())
+    });
+    let said = run(&place, &arguments(&chat, &["--config", "recipe.toml"]), 0);
+    assert!(said.contains("items:"), "{said}");
+    let kinds = &json(&place, "bench/manifest.json")["counts"]["writing"]["failed_by_kind"];
+    assert!(kinds["similar_question"].as_u64() >= Some(1), "{kinds}");
+}
