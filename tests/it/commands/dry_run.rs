@@ -206,7 +206,13 @@ fn the_shapes_of_7b_and_13b_are_planned_from_config_json_alone() {
     // 13 pairs are 7 batches: two steps an epoch, or the one that transformers counts.
     for (preset, [hidden, inner, layers, heads], gib, parameters, steps) in [
         ("llama2-7b.toml", [4096, 11_008, 32, 32], 12.6, "6,738,415,616", "6 optimizer steps"),
-        ("paper-llama2-7b.toml", [4096, 11_008, 32, 32], 12.6, "6,738,415,616", "3 optimizer steps"),
+        (
+            "paper-llama2-7b.toml",
+            [4096, 11_008, 32, 32],
+            12.6,
+            "6,738,415,616",
+            "3 optimizer steps",
+        ),
         ("llama2-13b.toml", [5120, 13_824, 40, 40], 24.2, "13,015,864,320", "6 optimizer steps"),
     ] {
         let config = serde_json::json!({
