@@ -12,7 +12,6 @@ use crate::metrics::paa::agreement::krippendorff;
 use crate::report::cell;
 use crate::report::section::{Page, Part, Section};
 use crate::report::table::Table;
-use crate::report::text::Text;
 
 /// The marks as a table: a row a record, a column a reviewer.
 struct Grid<'a> {

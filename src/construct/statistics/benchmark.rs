@@ -30,7 +30,7 @@ pub struct Read {
     pub is_in_manifest: bool,
     /// Whether it is one of several splits, so that nothing should be in two of them.
     pub is_split: bool,
-    /// Whether its records are those of the benchmark: all files but the splits of a folder that has [`WHOLE`].
+    /// Whether its records are those of the benchmark: all files but the splits of a folder that has `MVPBench.json`.
     pub is_counted: bool,
 }
 

@@ -1,7 +1,7 @@
 //! What a benchmark holds: people and countries beside PRISM's, value dimensions, lengths, duplicates, leakage between its splits.
 //!
 //! [`Benchmark`] reads the files and checks them against their `manifest.json`; each other file measures one matter; [`Statistics`] is all
-//! of them and [`page`] lays them out. No model and no tokenizer: lengths are characters and words.
+//! of them and `page` lays them out. No model and no tokenizer: lengths are characters and words.
 
 mod benchmark;
 mod dimensions;
