@@ -49,6 +49,23 @@ pub struct Built {
 ///
 /// Refuses inputs of the same bytes, inputs without a record, a rule that leaves a file without pairs, and a folder of another build.
 pub fn build(inputs: &[Input], rule: &Rule, output: &Path, verbosity: Verbosity) -> Result<Built> {
+    let first = read(inputs, rule, verbosity)?;
+    refuse_empty(&first.plan, rule, &first.broken)?;
+    let files = write(inputs, rule, &first, output, verbosity)?;
+    let First { plan: Plan { counts, prompts, .. }, broken, unknown_fields, .. } = first;
+    Ok(Built { counts, broken, unknown_fields, files, prompts })
+}
+
+/// What the first pass finds.
+struct First {
+    plan: Plan,
+    broken: Vec<Broken>,
+    unknown_fields: BTreeSet<String>,
+    /// SHA-256 of each input.
+    digests: Vec<String>,
+}
+
+fn read(inputs: &[Input], rule: &Rule, verbosity: Verbosity) -> Result<First> {
     let mut planner = Planner::new(rule);
     let (mut broken, mut unknown_fields, mut digests) = (Vec::new(), BTreeSet::new(), Vec::new());
     let mut progress = verbosity.progress("reading", "files", 0, inputs.len() as u64);
@@ -69,12 +86,7 @@ pub fn build(inputs: &[Input], rule: &Rule, output: &Path, verbosity: Verbosity)
         digests.push(sha256);
         progress.advance(1, &[]);
     }
-    drop(progress);
-    let plan = planner.finish();
-    refuse_empty(&plan, rule, &broken)?;
-    let files = write(inputs, &digests, rule, &plan, &broken, &unknown_fields, output, verbosity)?;
-    let Plan { counts, prompts, .. } = plan;
-    Ok(Built { counts, broken, unknown_fields, files, prompts })
+    Ok(First { plan: planner.finish(), broken, unknown_fields, digests })
 }
 
 fn refuse_empty(plan: &Plan, rule: &Rule, broken: &[Broken]) -> Result<()> {
@@ -94,7 +106,7 @@ fn refuse_empty(plan: &Plan, rule: &Rule, broken: &[Broken]) -> Result<()> {
             let of = side.map(|side| format!(" on the {side} side")).unwrap_or_default();
             let counts = &plan.counts;
             let [considered, compared] =
-                [counts.pairs_considered, counts.pairs_compared].map(|pairs| count(pairs));
+                [counts.pairs_considered, counts.pairs_compared].map(count);
             let counts = counts.attributes[at];
             let message = format!(
                 "no pair of `{attribute}` is left{of}: {considered} considered, {compared} compared, {} not rated, {} ties",
@@ -118,17 +130,14 @@ fn sides(rule: &Rule) -> Vec<(bool, Option<&'static str>)> {
 }
 
 /// The second pass.
-#[expect(clippy::too_many_arguments, reason = "everything of the first pass is in the manifest")]
 fn write(
     inputs: &[Input],
-    digests: &[String],
     rule: &Rule,
-    plan: &Plan,
-    broken: &[Broken],
-    unknown_fields: &BTreeSet<String>,
+    first: &First,
     output: &Path,
     verbosity: Verbosity,
 ) -> Result<Vec<(String, usize)>> {
+    let First { plan, broken, unknown_fields, digests } = first;
     let name = |side: Option<&str>, attribute: &str| match side {
         Some(side) => format!("{side}/{attribute}.json"),
         None => format!("{attribute}.json"),
