@@ -351,8 +351,15 @@ stand_in() {
   fi
 }
 
-# Prints a part of the plan; what it cannot plan is missing.
 missing=()
+# Adds what is missing, once.
+lacks() {
+  local known
+  for known in "${missing[@]}"; do [ "$known" != "$1" ] || return 0; done
+  missing+=("$1")
+}
+
+# Prints a part of the plan; what it cannot plan is missing.
 part_of_plan() {
   say "plan: $1"
   local said
@@ -360,20 +367,20 @@ part_of_plan() {
     printf '%s\n' "$said" | tee -a "$temporary/plan"
   else
     tail -n 4 "$temporary/said" >&2
-    missing+=("$1: $(grep -m 1 '^error: ' "$temporary/said" | cut -c 8- || true)")
+    lacks "$1: $(grep -m 1 '^error: ' "$temporary/said" | cut -c 8- || true)"
   fi
 }
 
 plan() {
   local one name folders=() variable
   for one in "$survey" "$conversations" "${ultrafeedback[@]}"; do
-    case "$one" in hf://*) ;; *) [ -f "$one" ] || missing+=("data: there is no file \`$one\`") ;; esac
+    case "$one" in hf://*) ;; *) [ -f "$one" ] || lacks "data: there is no file \`$one\`" ;; esac
   done
   for one in "$builder" "${chat_models[@]}" "${judges[@]}"; do
     [ "$one" != rule ] || continue
     split_endpoint "$one"
     variable="$(key_variable)"
-    [ -z "$variable" ] || [ -n "${!variable:-}" ] || missing+=("key of \`$endpoint\` for ${one%%=*}: set $variable")
+    [ -z "$variable" ] || [ -n "${!variable:-}" ] || lacks "key of \`$endpoint\` for ${one%%=*}: set $variable"
   done
   split_endpoint "$builder"
   [ -f data/mvpbench/manifest.json ] || part_of_plan "build the benchmark by ${builder%%=*}" "$bin/mvpbench" data build-mvpbench --survey "$survey" \
@@ -412,7 +419,7 @@ print(f"{2 * models * judges * rows[1]:,} requests more: {rows[1]:,} items of th
 PYTHON
   say 'plan: disk'
   printf '%s free in %s\n' "$(df -hP . | awk 'NR == 2 { print $4 }')" "$PWD"
-  awk '/^cost: / { for (i = 1; i < NF; i++) if ($i == "USD") { gsub(",", "", $(i + 1)); sum += $(i + 1) } } END { printf "requests that are priced above: at most about USD %.2f together\n", sum }' \
+  awk '/^cost: / { for (i = 1; i < NF; i++) if ($i == "USD") { gsub(",", "", $(i + 1)); sum += $(i + 1) } } END { printf "all requests with a price above: at most about USD %.2f together\n", sum }' \
     "$temporary/plan" 2>/dev/null || true
 }
 
