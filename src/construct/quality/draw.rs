@@ -36,7 +36,7 @@ pub fn draw(records: &[Entry], n: usize, seed: u64, by: By) -> Vec<&Entry> {
                 (*round, key, record)
             })
             .collect();
-        rounds.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        rounds.sort_by_key(|(round, key, _)| (*round, *key));
         all = rounds.into_iter().map(|(_, key, record)| (key, record)).collect();
     }
     all.into_iter().take(n).map(|(_, record)| record).collect()
