@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::Value;
 
 use super::built::tell_broken;
 use crate::cli::replies::{self, Manner, Waiting};
@@ -19,7 +20,7 @@ use crate::construct::mvpbench::recipe::{MappedBy, Recipe};
 use crate::construct::mvpbench::{FILES, mapping};
 use crate::construct::prism::Prism;
 use crate::construct::quality::exclusions::{self, Exclusion};
-use crate::disk::{atomic, digest, once, read};
+use crate::disk::{digest, once, read};
 use crate::encoder::embedder::Embedder;
 use crate::encoder::source::EncoderSource;
 use crate::hub::Hub;
@@ -59,10 +60,9 @@ pub(super) struct BuildMvpbenchArgs {
     /// Records to leave out, as `data review exclude` lists them; may be repeated
     #[arg(long, value_name = "FILE")]
     exclude: Vec<PathBuf>,
-    /// Journal of replies to read and continue, such as that of an earlier build, so that nothing is asked twice; by default
-    /// DIR/journal.jsonl
-    #[arg(long, value_name = "FILE")]
-    journal: Option<PathBuf>,
+    /// Folder of an earlier build whose replies are read and continued in its journals, so that nothing is asked twice
+    #[arg(long, value_name = "DIR")]
+    replies: Option<PathBuf>,
     #[command(flatten)]
     requests: RequestArgs,
     /// Print only warnings, errors and results
@@ -196,7 +196,9 @@ impl Builder<'_> {
         {
             settings.add(name, sha256);
         }
-        let lists: Vec<_> = inputs.exclusion_files.iter().map(|(_, sha256)| &**sha256).collect();
+        let mut lists: Vec<_> =
+            inputs.exclusion_files.iter().map(|(_, sha256)| &**sha256).collect();
+        lists.sort_unstable(); // their order changes nothing
         settings.add("exclude", lists.join(" "));
         settings.add("encoder", inputs.encoder.as_ref().map_or("", |(_, digest)| digest));
         Ok(settings)
@@ -213,11 +215,11 @@ impl Builder<'_> {
     }
 
     fn journal(&self, stage: Stage) -> PathBuf {
-        match (stage, &self.args.journal) {
-            (Stage::Writing, Some(path)) => path.clone(),
-            (Stage::Writing, None) => self.args.output.join("journal.jsonl"),
-            (Stage::Mapping, _) => self.args.output.join("mapping-journal.jsonl"),
-        }
+        let folder = self.args.replies.as_ref().unwrap_or(&self.args.output);
+        folder.join(match stage {
+            Stage::Writing => "journal.jsonl",
+            Stage::Mapping => "mapping-journal.jsonl",
+        })
     }
 
     fn asker(
@@ -330,7 +332,7 @@ impl Builder<'_> {
                 .as_ref()
                 .map(|(encoder, digest)| (encoder.name().to_owned(), digest.clone())),
         };
-        self.write(&built, manifest::manifest(&origin, prism, &built)?)?;
+        self.write(&built, &manifest::manifest(&origin, prism, &built)?)?;
         let folder = self.args.output.display().to_string();
         stdout::tell(manifest::summary(&origin, &built, &folder)?)?;
         if built.counts.writing.failed > 0 {
@@ -342,20 +344,45 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Writes what is not there. Other content is refused, unless failures may have become answers since.
-    fn write(&self, built: &Built, manifest: Vec<u8>) -> Result<()> {
+    /// Writes what is not there, and what the manifest that is there lists and replies have changed since. A file that somebody changed is
+    /// refused.
+    fn write(&self, built: &Built, manifest: &[u8]) -> Result<()> {
         let output = &self.args.output;
-        let files = built.files.iter().map(|(name, bytes)| (*name, &bytes[..]));
-        let files: Vec<_> = files.chain([(MANIFEST, &manifest[..])]).collect();
-        if self.args.requests.mends() {
-            for (name, bytes) in &files {
-                let path = output.join(name);
-                if read::if_there(&path)?.as_deref() != Some(*bytes) {
-                    atomic::write(&path, |out| Ok(out.write_all(bytes)?))?;
-                }
+        let path = output.join(MANIFEST);
+        if let Some(found) = read::if_there(&path)? {
+            let [found, now]: [Value; 2] = [
+                serde_json::from_slice(&found).unwrap_or_default(),
+                serde_json::from_slice(manifest)?,
+            ];
+            if found["files"] != now["files"] || found["counts"] != now["counts"] {
+                self.make_room(&found, built)?;
+                read::remove_if_there(&path)?;
             }
-            return Ok(());
         }
-        once::write(output, &files, "with other content than this build gives")
+        let files: Vec<_> = built.files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+        once::write(output, &files, "with other content than this build gives")?;
+        // One that is there tells of the same files, maybe under other names of the inputs or at other prices.
+        match read::is_there(&path)? {
+            true => Ok(()),
+            false => once::write(output, &[(MANIFEST, manifest)], "of another build"),
+        }
+    }
+
+    /// Removes the files that are as the manifest `found` lists them and that `built` has with other content.
+    fn make_room(&self, found: &Value, built: &Built) -> Result<()> {
+        let listed = |name: &str| {
+            let files = found["files"].as_array()?;
+            files.iter().find(|file| file["file"] == name)?["sha256"].as_str()
+        };
+        for (name, bytes) in &built.files {
+            let path = self.args.output.join(name);
+            let Some(there) = read::if_there(&path)?.filter(|there| there != bytes) else {
+                continue;
+            };
+            if listed(name) == Some(&digest::of_bytes(&there)) {
+                read::remove_if_there(&path)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -40,7 +40,7 @@ pub struct Counts {
     pub writing: writing::Counts,
     /// Items that a list of exclusions names, which are left out.
     pub excluded: usize,
-    /// Exclusions of an id whose texts are others now, which leave out nothing.
+    /// Exclusions of an item whose texts are others now, which leave out nothing.
     pub exclusions_of_other_texts: usize,
     /// Exclusions of an id that no item has.
     pub exclusions_of_no_item: usize,
@@ -109,8 +109,7 @@ impl Gathered {
         let users: BTreeSet<&str> =
             all.written.iter().map(|written| &*person(written.row).user).collect();
         let countries: BTreeSet<&str> = (all.written.iter())
-            .map(|written| &*person(written.row).profile.birth_country)
-            .filter(|country| !country.is_empty())
+            .filter_map(|written| person(written.row).profile.country())
             .collect();
         counts.writing = all.counts;
         (counts.records, counts.users) = (all.written.len(), users.len());
@@ -150,18 +149,20 @@ impl Gathered {
 
 /// Takes out the items that `excluded` names by id and texts.
 fn exclude(written: &mut Vec<Written>, excluded: &[Exclusion], counts: &mut Counts) {
-    let mut left: HashMap<&str, &str> =
-        excluded.iter().map(|one| (&*one.id, &*one.sha256)).collect();
+    let mut by_id: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+    for one in excluded {
+        by_id.entry(&one.id).or_default().insert(&one.sha256);
+    }
     written.retain(|written| {
         let item = &written.item;
-        let Some(sha256) = left.remove(&*written.id) else { return true };
-        let is_same =
-            exclusions::digest_of(&item.question, &item.preferred, &item.rejected) == sha256;
-        counts.excluded += usize::from(is_same);
-        counts.exclusions_of_other_texts += usize::from(!is_same);
-        !is_same
+        let Some(digests) = by_id.remove(&*written.id) else { return true };
+        let own = exclusions::digest_of(&item.question, &item.preferred, &item.rejected);
+        let is_excluded = digests.contains(&*own);
+        counts.excluded += usize::from(is_excluded);
+        counts.exclusions_of_other_texts += digests.len() - usize::from(is_excluded);
+        !is_excluded
     });
-    counts.exclusions_of_no_item = left.len();
+    counts.exclusions_of_no_item = by_id.values().map(BTreeSet::len).sum();
 }
 
 impl Built {

@@ -12,6 +12,15 @@ use crate::error::shown;
 /// Characters from which the language of a text is told.
 const LEAST_TOLD: usize = 60;
 
+/// What is known of the language of an item that is not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    /// It is the one that is asked for, or any will do.
+    Told,
+    /// The texts are too short, or of several languages, to tell.
+    Unsure,
+}
+
 /// A question with both answers that passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passed {
@@ -70,7 +79,10 @@ pub fn normalised(text: &str) -> String {
 }
 
 /// An item that by itself can be used.
-pub(super) fn alone(draft: &Draft, checks: &Checks) -> Result<Passed, Refusal> {
+pub(super) fn alone(draft: &Draft, checks: &Checks) -> Result<(Passed, Language), Refusal> {
+    if let Some(why) = &draft.doubled {
+        return Err(Refusal::new("doubled_key", why.clone()));
+    }
     let field = |name: &str, text: &Option<String>| match text.as_deref().map(str::trim) {
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
         Some(_) => Err(Refusal::new("empty_field", format!("`{name}` is empty"))),
@@ -92,23 +104,45 @@ pub(super) fn alone(draft: &Draft, checks: &Checks) -> Result<Passed, Refusal> {
             let why = format!("`{name}` has {length} characters, expected {least} to {most}");
             return Err(Refusal::new("length", why));
         }
-        if let Some(found) = other_language(text, &checks.language) {
+        if let Told::Other(found) = language(text, &checks.language) {
             return Err(Refusal::new("language", format!("`{name}` is in {found}")));
         }
     }
+    // Short texts tell more together.
+    let together = texts.map(|(_, text, ..)| &**text).join("\n");
+    let language = match language(&together, &checks.language) {
+        Told::Other(found) => {
+            return Err(Refusal::new("language", format!("question and answers are in {found}")));
+        }
+        Told::Right => Language::Told,
+        Told::Nothing => Language::Unsure,
+    };
     if normalised(&passed.preferred) == normalised(&passed.rejected) {
         return Err(Refusal::new("equal_answers", "`answer_w` and `answer_l` are the same"));
     }
-    Ok(passed)
+    Ok((passed, language))
 }
 
-/// The language of `text` where it is certainly another than `expected`.
-fn other_language(text: &str, expected: &str) -> Option<&'static str> {
-    if expected.is_empty() || text.chars().count() < LEAST_TOLD {
-        return None;
+/// What a text tells of its language.
+enum Told {
+    Right,
+    /// It is certainly another, of this name.
+    Other(&'static str),
+    Nothing,
+}
+
+fn language(text: &str, expected: &str) -> Told {
+    if expected.is_empty() {
+        return Told::Right;
     }
-    let info = whatlang::detect(text).filter(whatlang::Info::is_reliable)?;
-    (info.lang().code() != expected).then(|| info.lang().eng_name())
+    if text.chars().count() < LEAST_TOLD {
+        return Told::Nothing;
+    }
+    match whatlang::detect(text).filter(whatlang::Info::is_reliable) {
+        None => Told::Nothing,
+        Some(info) if info.lang().code() == expected => Told::Right,
+        Some(info) => Told::Other(info.lang().eng_name()),
+    }
 }
 
 impl Asked {
@@ -164,6 +198,7 @@ mod tests {
             question: text(question),
             preferred: text(preferred),
             rejected: text(rejected),
+            doubled: None,
         };
         alone(&draft, &checks).err().map(|refusal| refusal.kind)
     }
@@ -188,6 +223,12 @@ mod tests {
             (question, w, &long, "length"),
             (question, w, "rice, with BEANS and salt", "equal_answers"),
             (question, german, l, "language"),
+            (
+                "Was soll ich heute Abend kochen?",
+                "Reis mit Bohnen und Salz, das ist einfach.",
+                "Am besten nichts, essen Sie doch morgen.",
+                "language",
+            ),
         ] {
             assert_eq!(refused(q, w, l), Some(kind), "{q} {w} {l}");
         }

@@ -11,10 +11,11 @@ use super::recipe::{MappedBy, Recipe};
 use crate::console::units::{self, count, counted};
 use crate::construct::prism::{self, Prism};
 use crate::disk::digest;
+use crate::error::shown;
 
 /// Counts of PRISM as it was published.
 const PUBLISHED: [(&str, usize); 4] =
-    [("survey_users", 1500), ("users", 1396), ("conversations", 8011), ("birth_countries", 75)];
+    [("survey_users", 1500), ("users", 1396), ("conversations", 8011), ("birth_countries", 74)];
 
 /// What a build was made from.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub struct Model {
 pub struct Compared {
     /// What is counted.
     pub what: &'static str,
-    /// The count of the published files; `birth_countries` are 74 and `Prefer not to say`.
+    /// The count of the published files.
     pub published: usize,
     /// The count of these.
     pub found: usize,
@@ -95,14 +96,14 @@ pub fn manifest(origin: &Origin<'_>, prism: &Prism, built: &Built) -> Result<Vec
         "kind": "mvpbench",
         "inputs": inputs,
         "exclusions": excluded,
-        "recipe": {"file": origin.recipe_name, "sha256": origin.recipe.sha256()?, "text": origin.recipe},
+        "recipe": {"file": origin.recipe_name, "sha256": origin.recipe.sha256()?, "text": origin.recipe.priceless()},
         "model": origin.model,
         "encoder": origin.encoder.as_ref().map(|(name, sha256)| json!({"name": name, "sha256": sha256})),
         "published": compared(&prism.counts),
         "prism": prism.counts,
         "unknown_fields": prism.unknown_fields,
         "counts": built.counts,
-        "split": {"by": "user", "users_on_two_sides": 0, "settings": origin.recipe.split},
+        "split": {"by": "user", "settings": origin.recipe.split},
         "files": files,
         "broken": prism.broken,
     });
@@ -135,6 +136,22 @@ pub fn notes_of(prism: &Prism) -> Vec<String> {
             })
             .collect();
         notes.push(format!("not the counts of PRISM as published: {}", each.join(", ")));
+    }
+    let without: Vec<_> = (prism.counts.users_without_field.iter())
+        .map(|(field, users)| format!("`{field}` ({})", counted(*users, "user")))
+        .collect();
+    if !without.is_empty() {
+        notes.push(format!("fields that are missing: {}", without.join(", ")));
+    }
+    let said = [
+        (prism.counts.users_of_broken_conversations, "of whom every conversation is broken"),
+        (
+            prism.counts.users_of_the_survey_alone,
+            "with conversations, of whom the survey says there are none",
+        ),
+    ];
+    for (users, what) in said.into_iter().filter(|(users, _)| *users > 0) {
+        notes.push(format!("{} {what}", counted(users, "user")));
     }
     if prism.counts.users_of_another_count > 0 {
         notes.push(format!(
@@ -175,6 +192,23 @@ pub fn summary(origin: &Origin<'_>, built: &Built, folder: &str) -> Result<Strin
         .collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
     writeln!(text, "items:     {}, {} failed{kinds}", count(writing.items), count(writing.failed))?;
+    if writing.replies_of_another_length > 0 || !writing.unread_fields.is_empty() {
+        let fields: Vec<_> =
+            writing.unread_fields.keys().map(|name| format!("`{}`", shown(name))).collect();
+        let fields = if fields.is_empty() { "none".to_owned() } else { fields.join(", ") };
+        writeln!(
+            text,
+            "replies:   {} of fewer or more than three objects; fields that are not read: {fields}",
+            count(writing.replies_of_another_length)
+        )?;
+    }
+    if writing.language_unsure > 0 {
+        writeln!(
+            text,
+            "language:  cannot be told of {}",
+            counted(writing.language_unsure, "item")
+        )?;
+    }
     if !origin.excluded.is_empty() {
         writeln!(
             text,

@@ -154,8 +154,12 @@ impl Recipe {
 
     /// SHA-256 of all that decides what is asked and what is kept: all settings but the prices.
     pub fn sha256(&self) -> Result<String> {
-        let priceless = Self { prices: BTreeMap::new(), ..self.clone() };
-        Ok(digest::of_bytes(toml::to_string(&priceless)?.as_bytes()))
+        Ok(digest::of_bytes(toml::to_string(&self.priceless())?.as_bytes()))
+    }
+
+    /// The recipe without prices, which change nothing that is built.
+    pub fn priceless(&self) -> Self {
+        Self { prices: BTreeMap::new(), ..self.clone() }
     }
 
     fn check(&self) -> Result<()> {

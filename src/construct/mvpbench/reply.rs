@@ -1,7 +1,10 @@
 //! A reply of the model that writes questions -> what it holds: a JSON array of objects, also in a fence, after thoughts, or cut.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
+use crate::disk::json;
 use crate::judge::reply::after_thinking;
 
 /// Questions that are asked for at once.
@@ -13,15 +16,19 @@ pub(super) struct Draft {
     pub(super) question: Option<String>,
     pub(super) preferred: Option<String>,
     pub(super) rejected: Option<String>,
+    /// The key that stands twice, so that nothing is read.
+    pub(super) doubled: Option<String>,
 }
 
-/// What a reply holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Read {
-    /// The objects in order, at most [`QUESTIONS`]; fewer where the reply has fewer or is cut.
-    Drafts(Vec<Draft>),
-    /// No array of objects.
-    NoArray,
+/// What a reply holds: the objects of its array.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Drafts {
+    /// The first [`QUESTIONS`] of them, in order.
+    pub(super) drafts: Vec<Draft>,
+    /// How many there are.
+    pub(super) objects: usize,
+    /// Fields that are not read.
+    pub(super) unread: BTreeSet<String>,
 }
 
 /// The schema of a reply, for an endpoint that takes one. Its root is an object, since endpoints take no other.
@@ -43,39 +50,53 @@ pub(super) fn schema() -> Value {
     })
 }
 
-/// Reads a reply. Objects beyond the third are not read; fields beyond the three neither.
-pub(super) fn read(reply: &str) -> Read {
-    let Some(reply) = after_thinking(reply) else { return Read::NoArray };
-    let mut rest = reply;
+/// Reads a reply; none where it holds no array of objects.
+pub(super) fn read(reply: &str) -> Option<Drafts> {
+    let mut rest = after_thinking(reply)?;
     while let Some(start) = rest.find('[') {
         rest = &rest[start + 1..];
-        let drafts = objects(rest);
-        if !drafts.is_empty() {
-            return Read::Drafts(drafts);
+        let found = objects(rest);
+        if found.objects > 0 {
+            return Some(found);
         }
     }
-    Read::NoArray
+    None
 }
 
 /// The objects that `text`, the inside of an array, begins with.
-fn objects(text: &str) -> Vec<Draft> {
-    let (mut found, mut rest) = (Vec::new(), text.trim_start());
-    while found.len() < QUESTIONS && rest.starts_with('{') {
+fn objects(text: &str) -> Drafts {
+    let (mut found, mut rest) = (Drafts::default(), text.trim_start());
+    while rest.starts_with('{') {
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Map<String, Value>>();
-        let Some(Ok(mut object)) = values.next() else { break };
-        let mut text = |key: &str| match object.remove(key) {
-            Some(Value::String(text)) => Some(text),
-            _ => None,
-        };
-        found.push(Draft {
-            question: text("question"),
-            preferred: text("answer_w"),
-            rejected: text("answer_l"),
-        });
-        rest = rest[values.byte_offset()..].trim_start();
-        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+        let Some(Ok(object)) = values.next() else { break };
+        let (json, after) = rest.split_at(values.byte_offset());
+        found.objects += 1;
+        if found.drafts.len() < QUESTIONS {
+            found.drafts.push(draft(object, json, &mut found.unread));
+        }
+        let after = after.trim_start();
+        rest = after.strip_prefix(',').unwrap_or(after).trim_start();
     }
     found
+}
+
+/// The draft of `object`, whose text is `json`.
+fn draft(mut object: Map<String, Value>, json: &str, unread: &mut BTreeSet<String>) -> Draft {
+    if let Err(error) = json::unique(json) {
+        return Draft { doubled: Some(error.to_string()), ..Draft::default() };
+    }
+    let mut text = |key: &str| match object.remove(key) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    };
+    let draft = Draft {
+        question: text("question"),
+        preferred: text("answer_w"),
+        rejected: text("answer_l"),
+        doubled: None,
+    };
+    unread.extend(object.into_iter().map(|(key, _)| key));
+    draft
 }
 
 #[cfg(test)]
@@ -84,15 +105,12 @@ mod tests {
 
     const ITEM: &str = r#"{"question": "Why [so]?", "answer_w": "a", "answer_l": "b"}"#;
 
-    fn questions(reply: &str) -> usize {
-        match read(reply) {
-            Read::Drafts(drafts) => {
-                let whole = |draft: &&Draft| draft.question.as_deref() == Some("Why [so]?");
-                assert_eq!(drafts.iter().filter(whole).count(), drafts.len(), "{reply}");
-                drafts.len()
-            }
-            Read::NoArray => 0,
-        }
+    /// Drafts and objects of a reply of nothing but [`ITEM`]s.
+    fn counts(reply: &str) -> (usize, usize) {
+        let Some(found) = read(reply) else { return (0, 0) };
+        let whole = |draft: &&Draft| draft.question.as_deref() == Some("Why [so]?");
+        assert_eq!(found.drafts.iter().filter(whole).count(), found.drafts.len(), "{reply}");
+        (found.drafts.len(), found.objects)
     }
 
     #[test]
@@ -104,25 +122,28 @@ mod tests {
             format!("Here are [three] of them:\n{array}\nDone."),
             format!("<think>[{{\"question\": 1}}]</think>{array}"),
             format!("{{\"items\": {array}}}"),
-            format!("[{ITEM}, {ITEM}, {ITEM}, {ITEM}]"),
         ] {
-            assert_eq!(questions(&reply), 3, "{reply}");
+            assert_eq!(counts(&reply), (3, 3), "{reply}");
         }
+        assert_eq!(counts(&format!("[{ITEM}, {ITEM}, {ITEM}, {ITEM}]")), (3, 4));
     }
 
     #[test]
     fn a_reply_that_is_cut_keeps_its_whole_objects() {
-        assert_eq!(questions(&format!("[{ITEM}, {ITEM}, {}", &ITEM[..20])), 2);
-        assert_eq!(questions(&format!("[{ITEM}")), 1);
+        assert_eq!(counts(&format!("[{ITEM}, {ITEM}, {}", &ITEM[..20])), (2, 2));
+        assert_eq!(counts(&format!("[{ITEM}")), (1, 1));
         for reply in ["", "[]", "[1, 2]", "none", ITEM, "<think>[{}", "[{"] {
-            assert_eq!(read(reply), Read::NoArray, "{reply}");
+            assert_eq!(read(reply), None, "{reply}");
         }
     }
 
     #[test]
-    fn a_field_that_is_no_text_is_missing() {
-        let reply = r#"[{"question": "q", "answer_w": ["a"], "more": 1}]"#;
-        let draft = Draft { question: Some("q".into()), preferred: None, rejected: None };
-        assert_eq!(read(reply), Read::Drafts(vec![draft]));
+    fn a_field_that_is_no_text_is_missing_and_a_key_that_stands_twice_spoils_its_object() {
+        let reply = r#"[{"question": "q", "answer_w": ["a"], "more": 1}, {"question": "q", "question": "r"}]"#;
+        let found = read(reply).unwrap();
+        assert_eq!(found.drafts[0], Draft { question: Some("q".into()), ..Draft::default() });
+        assert_eq!(found.drafts[1].question, None);
+        assert!(found.drafts[1].doubled.as_ref().unwrap().contains("the key `question`"));
+        assert!(found.unread.iter().eq(["more"]));
     }
 }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::checks::{self, Asked, Encode, Passed, Refusal};
+use super::checks::{self, Asked, Encode, Language, Passed, Refusal};
 use super::recipe::{Checks, Generation};
-use super::reply::{self, Draft, QUESTIONS, Read};
+use super::reply::{self, Drafts, QUESTIONS};
 use crate::console::interrupt;
 use crate::construct::prism::{Conversation, Prism};
 use crate::judge::chat;
@@ -67,6 +67,12 @@ pub struct Counts {
     pub histories_cut: usize,
     /// Replies that the limit of tokens cut.
     pub replies_cut: usize,
+    /// Whole replies of fewer or of more than three objects; of more the first three are read.
+    pub replies_of_another_length: usize,
+    /// Fields of the objects that are not read, by the replies that have them.
+    pub unread_fields: BTreeMap<String, usize>,
+    /// Items that passed although their texts do not tell the language.
+    pub language_unsure: usize,
     /// Conversations asked a second time.
     pub retried: usize,
     /// Items of which a second reply took the place of what could not be used.
@@ -77,6 +83,20 @@ pub struct Counts {
     pub failed: usize,
     /// Those by kind of reason.
     pub failed_by_kind: BTreeMap<&'static str, usize>,
+}
+
+impl Counts {
+    fn of_replies(&mut self, outcomes: &[Outcome], drafts: &[Result<Drafts, Refusal>]) {
+        for (outcome, drafts) in outcomes.iter().zip(drafts) {
+            let is_cut = is_cut_off(outcome);
+            self.replies_cut += usize::from(is_cut);
+            let Ok(drafts) = drafts else { continue };
+            self.replies_of_another_length += usize::from(!is_cut && drafts.objects != QUESTIONS);
+            for field in &drafts.unread {
+                *self.unread_fields.entry(field.clone()).or_default() += 1;
+            }
+        }
+    }
 }
 
 /// All items of a build.
@@ -166,7 +186,8 @@ pub fn write(
     encoder: Option<&dyn Encode>,
 ) -> Result<All> {
     let requests = Requests { generation, prism, subjects };
-    let mut work = Work { checks, prism, subjects, encoder, asked: Asked::default() };
+    let asked = Asked::default();
+    let mut checker = Checker { checks, prism, subjects, encoder, asked, language_unsure: 0 };
     let mut counts = Counts { rows: subjects.len(), ..Counts::default() };
     let most = generation.history_characters;
     let is_cut = |subject: &&Subject<'_>| history(&prism.rows[subject.row].conversation, most).1;
@@ -174,12 +195,12 @@ pub fn write(
 
     let outcomes = model.replies(&requests)?;
     let drafts: Vec<_> = outcomes.iter().map(drafts_of).collect();
-    counts.replies_cut = outcomes.iter().filter(|outcome| is_cut_off(outcome)).count();
-    let vectors = work.vectors(&drafts)?;
+    counts.of_replies(&outcomes, &drafts);
+    let vectors = checker.vectors(&drafts)?;
     let mut rows = Vec::with_capacity(subjects.len());
     for (at, (outcome, drafts)) in outcomes.iter().zip(&drafts).enumerate() {
         interrupt::check()?;
-        let places = std::array::from_fn(|place| work.pass(at, place, drafts, &vectors));
+        let places = std::array::from_fn(|place| checker.pass(at, place, drafts, &vectors));
         let reply = match outcome {
             Outcome::Answer(answer) if places.iter().any(Result::is_err) => {
                 Some(answer.text.to_string())
@@ -202,16 +223,16 @@ pub fn write(
     counts.retried = places.len();
     if !again.is_empty() {
         let outcomes = model.replies(&again)?;
-        counts.replies_cut += outcomes.iter().filter(|outcome| is_cut_off(outcome)).count();
         let drafts: Vec<_> = outcomes.iter().map(drafts_of).collect();
-        let vectors = work.vectors(&drafts)?;
+        counts.of_replies(&outcomes, &drafts);
+        let vectors = checker.vectors(&drafts)?;
         for (number, &at) in places.iter().enumerate() {
             interrupt::check()?;
             let second = Second { row: at, number };
-            counts.mended += work.mend(&mut rows[at].places, second, &drafts[number], &vectors);
+            counts.mended += checker.mend(&mut rows[at].places, second, &drafts[number], &vectors);
         }
     }
-    Ok(work.all(rows, counts))
+    Ok(checker.all(rows, counts))
 }
 
 /// Where the drafts of a second reply stand.
@@ -224,23 +245,21 @@ struct Second {
 }
 
 /// The drafts of a reply, or why there are none.
-fn drafts_of(outcome: &Outcome) -> Result<Vec<Draft>, Refusal> {
+fn drafts_of(outcome: &Outcome) -> Result<Drafts, Refusal> {
     let answer = match outcome {
         Outcome::Answer(answer) => answer,
         Outcome::Failed(failure) => return Err(Refusal::new(NO_REPLY, failure.to_string())),
     };
     match (&answer.finish, reply::read(&answer.text)) {
-        (_, Read::Drafts(drafts)) => Ok(drafts),
-        (Finish::Refusal, Read::NoArray) => Err(Refusal::new("refused", "the model refused")),
-        (Finish::ContentFilter, Read::NoArray) => {
+        (_, Some(drafts)) => Ok(drafts),
+        (Finish::Refusal, None) => Err(Refusal::new("refused", "the model refused")),
+        (Finish::ContentFilter, None) => {
             Err(Refusal::new("refused", "a filter of the provider withheld the reply"))
         }
-        (Finish::Length, Read::NoArray) => {
+        (Finish::Length, None) => {
             Err(Refusal::new("cut", "the reply is cut before its first object ends"))
         }
-        (_, Read::NoArray) => {
-            Err(Refusal::new("no_array", "the reply holds no JSON array of objects"))
-        }
+        (_, None) => Err(Refusal::new("no_array", "the reply holds no JSON array of objects")),
     }
 }
 
@@ -277,20 +296,24 @@ fn remind(
 /// Vectors of the questions of a list of replies, by reply and place.
 type Vectors = HashMap<(usize, usize), Vec<f32>>;
 
-struct Work<'a> {
+/// Checks drafts in the order of the conversations, so that the first of two equal questions stays.
+struct Checker<'a> {
     checks: &'a Checks,
     prism: &'a Prism,
     subjects: &'a [Subject<'a>],
     encoder: Option<&'a dyn Encode>,
     asked: Asked,
+    /// Items that passed although their texts do not tell the language.
+    language_unsure: usize,
 }
 
-impl Work<'_> {
-    fn vectors(&self, drafts: &[Result<Vec<Draft>, Refusal>]) -> Result<Vectors> {
+impl Checker<'_> {
+    fn vectors(&self, drafts: &[Result<Drafts, Refusal>]) -> Result<Vectors> {
         let Some(encoder) = self.encoder else { return Ok(Vectors::new()) };
         let (mut places, mut texts) = (Vec::new(), Vec::new());
         for (at, drafts) in drafts.iter().enumerate() {
-            for (place, draft) in drafts.iter().flatten().enumerate() {
+            let drafts = drafts.iter().flat_map(|found| &found.drafts);
+            for (place, draft) in drafts.enumerate() {
                 if let Some(question) = &draft.question {
                     places.push((at, place));
                     texts.push(question.trim());
@@ -315,7 +338,7 @@ impl Work<'_> {
         &mut self,
         at: usize,
         place: usize,
-        drafts: &Result<Vec<Draft>, Refusal>,
+        drafts: &Result<Drafts, Refusal>,
         vectors: &Vectors,
     ) -> Result<Passed, Refusal> {
         self.check(at, place, drafts, place, vectors.get(&(at, place)))
@@ -326,20 +349,21 @@ impl Work<'_> {
         &mut self,
         at: usize,
         place: usize,
-        drafts: &Result<Vec<Draft>, Refusal>,
+        drafts: &Result<Drafts, Refusal>,
         from: usize,
         vector: Option<&Vec<f32>>,
     ) -> Result<Passed, Refusal> {
         let drafts = drafts.as_ref().map_err(Clone::clone)?;
-        let draft = drafts.get(from).ok_or_else(|| {
-            let found = drafts.len();
+        let draft = drafts.drafts.get(from).ok_or_else(|| {
+            let found = drafts.objects;
             Refusal::new("too_few", format!("the reply has {found} of {QUESTIONS} whole objects"))
         })?;
-        let passed = checks::alone(draft, self.checks)?;
+        let (passed, language) = checks::alone(draft, self.checks)?;
         let (user, id) = (self.user(at).to_owned(), self.id(at, place));
         let same = self.checks.cosine;
         self.asked.refuse_repeated(&user, &passed.question, vector.map(Vec::as_slice), same)?;
         self.asked.remember(&user, &id, &passed.question, vector.cloned());
+        self.language_unsure += usize::from(language == Language::Unsure);
         Ok(passed)
     }
 
@@ -348,7 +372,7 @@ impl Work<'_> {
         &mut self,
         places: &mut [Result<Passed, Refusal>; QUESTIONS],
         second: Second,
-        drafts: &Result<Vec<Draft>, Refusal>,
+        drafts: &Result<Drafts, Refusal>,
         vectors: &Vectors,
     ) -> usize {
         if matches!(drafts, Err(refusal) if refusal.kind == NO_REPLY) {
@@ -356,10 +380,7 @@ impl Work<'_> {
         }
         let mut used = [false; QUESTIONS];
         let mut mended = 0;
-        for place in 0..QUESTIONS {
-            if places[place].is_ok() {
-                continue;
-            }
+        for (place, held) in places.iter_mut().enumerate().filter(|(_, held)| held.is_err()) {
             // The draft of its own place comes first, and its refusal is the one that is told.
             let others = (0..QUESTIONS).filter(|&from| from != place);
             for from in [place].into_iter().chain(others) {
@@ -372,11 +393,11 @@ impl Work<'_> {
                 match tried {
                     Ok(passed) => {
                         used[from] = true;
-                        places[place] = Ok(passed);
+                        *held = Ok(passed);
                         mended += 1;
                         break;
                     }
-                    Err(refusal) if is_own => places[place] = Err(refusal),
+                    Err(refusal) if is_own => *held = Err(refusal),
                     Err(_) => {}
                 }
             }
@@ -405,6 +426,7 @@ impl Work<'_> {
             }
         }
         (counts.items, counts.failed) = (written.len(), failures.len());
+        counts.language_unsure = self.language_unsure;
         All { written, failures, counts }
     }
 }

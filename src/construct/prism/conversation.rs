@@ -46,8 +46,6 @@ pub struct Conversation {
     pub kind: String,
     /// Its turns in order, at least one.
     pub turns: Vec<Turn>,
-    /// What the person says of it at its end; empty where they said nothing.
-    pub open_feedback: String,
 }
 
 /// One message and its answers.
@@ -70,12 +68,12 @@ pub struct Reply {
     pub text: String,
     /// How good the person finds it, 0 to 100; none where they gave no score.
     pub score: Option<f64>,
-    /// Whether the person went on with it; more than one of a turn may say so.
+    /// Whether the person chose it; more than one of a turn may say so.
     pub is_chosen: bool,
 }
 
 impl Turn {
-    /// The answer that the conversation goes on with: of those that are chosen the first of the highest score. None where no answer is chosen,
+    /// The answer that continues the conversation: of those that are chosen the first of the highest score. None where no answer is chosen,
     /// or an empty one.
     pub fn chosen(&self) -> Option<&Reply> {
         let score = |reply: &Reply| reply.score.unwrap_or(f64::NEG_INFINITY);
@@ -119,13 +117,7 @@ impl Conversation {
         if turns.is_empty() {
             return Err("`conversation_history` is empty".to_owned());
         }
-        Ok(Self {
-            id,
-            user,
-            kind: row.text("conversation_type")?,
-            turns,
-            open_feedback: row.text("open_feedback")?,
-        })
+        Ok(Self { id, user, kind: row.text("conversation_type")?, turns })
     }
 }
 
@@ -194,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_chosen_answers_the_one_with_the_highest_score_goes_on() {
+    fn of_several_chosen_answers_the_one_with_the_highest_score_continues() {
         let turn = |replies: &[(&str, Option<f64>, bool)]| Turn {
             replies: (replies.iter())
                 .map(|&(text, score, is_chosen)| Reply {

@@ -1,12 +1,12 @@
 //! Survey and conversations, joined by `user_id`.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anyhow::Result;
 use serde::Serialize;
 
 use super::conversation::{self, Conversation};
-use super::person::{self, Person};
+use super::person::{self, Person, Profile};
 use super::row::{Broken, Rows, rows};
 
 /// PRISM's people and conversations, each conversation of a person who is there.
@@ -36,18 +36,26 @@ pub struct Row {
 }
 
 /// What was counted while joining.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
     /// People of the survey, broken rows aside.
     pub survey_users: usize,
     /// Those without a conversation, who are dropped.
     pub users_without_conversations: usize,
+    /// Those of whom every conversation is broken, who are dropped too.
+    pub users_of_broken_conversations: usize,
     /// People who have one.
     pub users: usize,
     /// Conversations of those people.
     pub conversations: usize,
-    /// Different countries of birth of those people, one of which may be `Prefer not to say`.
+    /// Different countries of birth of those people.
     pub birth_countries: usize,
+    /// Those who have no country of birth or did not say it.
+    pub users_without_country: usize,
+    /// Those who lack a field of the profile, by field.
+    pub users_without_field: BTreeMap<&'static str, usize>,
+    /// Those of whom the survey says that they had no conversation.
+    pub users_of_the_survey_alone: usize,
     /// People whose number of conversations is another than the survey says.
     pub users_of_another_count: usize,
     /// Rows of the survey that are left out.
@@ -63,13 +71,14 @@ impl Prism {
     /// in the survey. Refuses files that have nothing in common.
     pub fn read(survey: (&str, &[u8]), conversations: (&str, &[u8])) -> Result<Self> {
         let people = rows(survey.1, survey.0, person::FIELDS, Person::read)?;
-        let held =
+        let mut held =
             rows(conversations.1, conversations.0, conversation::FIELDS, Conversation::read)?;
         let inputs = [
             (survey.0.to_owned(), people.sha256.clone()),
             (conversations.0.to_owned(), held.sha256.clone()),
         ];
         let unknown_fields = people.unknown_fields.union(&held.unknown_fields).cloned().collect();
+        let broken_users = std::mem::take(&mut held.broken_users);
         let (people, mut broken) = once(people, survey.0, "user_id", |person| &person.user);
         let broken_survey_rows = broken.len();
         let (held, more) = once(held, conversations.0, "conversation_id", |held| &held.id);
@@ -100,6 +109,9 @@ impl Prism {
         let users_of_another_count = (people.iter().zip(&times))
             .filter(|((_, person), times)| person.conversations.is_some_and(|said| said != **times))
             .count();
+        let users_of_broken_conversations = (people.iter().zip(&times))
+            .filter(|((_, person), times)| **times == 0 && broken_users.contains(&person.user))
+            .count();
         let mut kept = Vec::new();
         let mut moved = vec![0; people.len()];
         for (at, (_, person)) in people.into_iter().enumerate().filter(|(at, _)| times[*at] > 0) {
@@ -107,17 +119,23 @@ impl Prism {
             kept.push(person);
         }
         rows.iter_mut().for_each(|row| row.person = moved[row.person]);
-        let countries: BTreeSet<&str> = kept
-            .iter()
-            .map(|person| &*person.profile.birth_country)
-            .filter(|name| !name.is_empty())
-            .collect();
+        let profiles = || kept.iter().map(|person: &Person| &person.profile);
+        let countries: BTreeSet<&str> = profiles().filter_map(Profile::country).collect();
+        let mut users_without_field = BTreeMap::new();
+        for (field, _) in profiles().flat_map(Profile::fields).filter(|(_, value)| value.is_empty())
+        {
+            *users_without_field.entry(field).or_default() += 1;
+        }
         let counts = Counts {
             survey_users,
-            users_without_conversations: survey_users - kept.len(),
+            users_without_conversations: survey_users - kept.len() - users_of_broken_conversations,
+            users_of_broken_conversations,
             users: kept.len(),
             conversations: rows.len(),
             birth_countries: countries.len(),
+            users_without_country: profiles().filter(|profile| profile.country().is_none()).count(),
+            users_without_field,
+            users_of_the_survey_alone: kept.iter().filter(|person| person.survey_only).count(),
             users_of_another_count,
             broken_survey_rows,
             broken_conversations,
@@ -201,6 +219,24 @@ mod tests {
         let prism = read(&person("a", ", \"shoe_size\": 43"), &with_mood).unwrap();
         assert_eq!(prism.unknown_fields, ["conversation_history[].mood", "shoe_size"]);
         assert_eq!(prism.rows.len(), 1);
+    }
+
+    #[test]
+    fn people_of_broken_conversations_alone_and_without_a_country_are_counted_apart() {
+        let no_country = person("c", "").replace("cland", "Prefer not to say");
+        let survey = person("a", "")
+            + &person("b", "")
+            + &no_country
+            + &person("d", ", \"survey_only\": true");
+        let broken = conversation("1", "a").replace("\"Hi\"", "null");
+        let held = broken + &conversation("2", "c") + &conversation("3", "d");
+        let counts = read(&survey, &held).unwrap().counts;
+        let dropped = (counts.users_of_broken_conversations, counts.users_without_conversations);
+        assert_eq!(dropped, (1, 1));
+        assert_eq!((counts.birth_countries, counts.users_without_country), (1, 1));
+        assert_eq!(counts.users_without_field["age"], 2);
+        assert!(!counts.users_without_field.contains_key("birth_country"));
+        assert_eq!(counts.users_of_the_survey_alone, 1);
     }
 
     #[test]

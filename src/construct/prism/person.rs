@@ -40,6 +40,23 @@ pub(super) const FIELDS: &[&str] = &[
     "generated_datetime",
 ];
 
+/// The fields of `location`.
+const LOCATION: &[&str] = &[
+    "birth_country",
+    "birth_countryISO",
+    "birth_region",
+    "birth_subregion",
+    "reside_country",
+    "reside_countryISO",
+    "reside_region",
+    "reside_subregion",
+    "same_birth_reside_country",
+    "special_region",
+];
+
+/// What PRISM writes in place of a country that somebody did not say.
+pub const NOT_SAID: &str = "Prefer not to say";
+
 /// The seven dimensions that the paper labels, in PRISM's order.
 pub const DIMENSIONS: [&str; 7] = [
     "creativity",
@@ -56,7 +73,7 @@ pub const DIMENSIONS: [&str; 7] = [
 pub struct Person {
     /// `user_id`.
     pub user: String,
-    /// Whether they answered the survey alone.
+    /// Whether the survey says that they had no conversation.
     pub survey_only: bool,
     /// Conversations that the survey says they had; none where it does not say.
     pub conversations: Option<u64>,
@@ -89,25 +106,45 @@ pub struct Profile {
     pub birth_country: String,
 }
 
+impl Profile {
+    /// The country of birth; none where it is missing or was not said.
+    pub fn country(&self) -> Option<&str> {
+        Some(&*self.birth_country).filter(|country| !country.is_empty() && *country != NOT_SAID)
+    }
+
+    /// Every field with its name in the released layout.
+    pub fn fields(&self) -> [(&'static str, &str); 7] {
+        [
+            ("age", &self.age),
+            ("gender", &self.gender),
+            ("employment_status", &self.employment_status),
+            ("education", &self.education),
+            ("marital_status", &self.marital_status),
+            ("english_proficiency", &self.english_proficiency),
+            ("birth_country", &self.birth_country),
+        ]
+    }
+}
+
 impl Person {
     /// A person of a row, or what is wrong with it.
     pub(super) fn read(row: &Fields<'_>) -> Result<Self, String> {
         let user = row.name("user_id")?;
         let stated_prefs = row.object("stated_prefs")?;
         let stated = Fields::of(stated_prefs);
-        for key in stated_prefs.keys() {
-            match key.as_str() {
-                "other_text" => drop(stated.text(key)?),
-                "values" | "other" => drop(stated.rating(key)?),
-                name if DIMENSIONS.contains(&name) => drop(stated.rating(key)?),
-                _ => return Err(format!("`stated_prefs.{key}` is none of PRISM's ratings")),
-            }
+        for key in DIMENSIONS.iter().chain(&["values", "other"]) {
+            stated.rating(key)?;
         }
+        stated.text("other_text")?;
+        let known: Vec<&str> =
+            DIMENSIONS.iter().chain(&["values", "other", "other_text"]).copied().collect();
+        row.note_unknown("stated_prefs.", stated_prefs, &known);
         let location = match row.get("location") {
             None => Map::new(),
             Some(Value::Object(location)) => location.clone(),
             Some(_) => return Err("`location` must be an object".to_owned()),
         };
+        row.note_unknown("location.", &location, LOCATION);
         Ok(Self {
             user,
             survey_only: row.flag("survey_only")?,
@@ -163,7 +200,6 @@ mod tests {
             ("safety", Value::from("80"), "`safety` must be a number in 0..=100, got"),
             ("helpfulness", Value::from(101), "`helpfulness` must be a number"),
             ("other", Value::from(-1), "`other` must be"),
-            ("kindness", Value::from(50), "`stated_prefs.kindness` is none of PRISM's ratings"),
         ] {
             let error = read(|row| {
                 drop(row["stated_prefs"].as_object_mut().unwrap().insert(key.into(), value))

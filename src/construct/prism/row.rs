@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::console::interrupt;
-use crate::disk::digest;
+use crate::disk::{digest, json};
 use crate::error::{InputError, shown};
 
 /// What PRISM writes for a text that somebody left empty.
@@ -34,6 +34,8 @@ pub(super) struct Rows<T> {
     pub(super) broken: Vec<Broken>,
     /// Fields that are not of the schema, each once.
     pub(super) unknown_fields: BTreeSet<String>,
+    /// The `user_id` of each broken row that has one.
+    pub(super) broken_users: BTreeSet<String>,
     /// SHA-256 of the file.
     pub(super) sha256: String,
 }
@@ -47,43 +49,43 @@ pub(super) struct Fields<'a> {
 
 /// Reads the rows of `bytes`, the file `name`. `known`: the fields of the schema; `read`: makes a row or says what is wrong with it.
 ///
-/// Refuses a file that is no text, and one in which no row can be read.
+/// Refuses a file in which no row can be read.
 pub(super) fn rows<T>(
     bytes: &[u8],
     name: &str,
     known: &[&str],
     read: impl Fn(&Fields<'_>) -> Result<T, String>,
 ) -> Result<Rows<T>> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-        InputError::new(format!("{name}:{line}: expected UTF-8 text")).hint(
-            "the file is `survey.jsonl` or `conversations.jsonl` of PRISM, one JSON object a line",
-        )
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let bytes_of_rows = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut rows = Rows {
         read: Vec::new(),
         broken: Vec::new(),
         unknown_fields: BTreeSet::new(),
+        broken_users: BTreeSet::new(),
         sha256: digest::of_bytes(bytes),
     };
-    for (at, line) in text.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (at, line) in bytes_of_rows.split(|byte| *byte == b'\n').enumerate() {
         interrupt::check()?;
-        let row = match serde_json::from_str(line) {
-            Ok(Value::Object(fields)) => {
-                let fields = Fields::of(&fields);
-                fields.note_unknown("", fields.fields, known);
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let mut user = None;
+        let row = match object(line) {
+            Ok(object) => {
+                user = object.get("user_id").and_then(Value::as_str).map(str::to_owned);
+                let fields = Fields::of(&object);
+                fields.note_unknown("", &object, known);
                 let row = read(&fields);
                 rows.unknown_fields.append(&mut fields.unknown.take());
                 row
             }
-            Ok(_) => Err("expected a JSON object".to_owned()),
-            Err(error) => Err(format!("not JSON: {error}")),
+            Err(why) => Err(why),
         };
         match row {
             Ok(row) => rows.read.push((at + 1, row)),
             Err(why) => {
                 rows.broken.push(Broken { file: name.to_owned(), line: at + 1, why });
+                rows.broken_users.extend(user);
             }
         }
     }
@@ -99,6 +101,18 @@ pub(super) fn rows<T>(
             .into());
     }
     Ok(rows)
+}
+
+/// The object on a line, in which no key stands twice.
+fn object(line: &[u8]) -> Result<Map<String, Value>, String> {
+    let text = std::str::from_utf8(line).map_err(|error| {
+        format!("expected UTF-8 text, found the byte `0x{:02X}`", line[error.valid_up_to()])
+    })?;
+    match json::unique(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("expected a JSON object".to_owned()),
+        Err(error) => Err(format!("not JSON: {error}")),
+    }
 }
 
 impl<'a> Fields<'a> {
@@ -218,6 +232,16 @@ mod tests {
         let error = names("{}").unwrap_err().to_string();
         assert!(error.contains("no row can be read, the first on line 1: `user_id` is"), "{error}");
         assert!(rows(b"\xff", "s.jsonl", &[], |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_or_has_a_key_twice_breaks_its_row_alone() {
+        let text = b"{\"user_id\": \"a\"}\r\n{\"user_id\": \"\xff\"}\n{\"user_id\": \"b\", \"user_id\": \"c\"}\n{\"user_id\": \"d\"}";
+        let rows = rows(text, "s.jsonl", &["user_id"], |row| row.name("user_id")).unwrap();
+        assert_eq!(rows.read, [(1, "a".to_owned()), (4, "d".to_owned())]);
+        let broken: Vec<_> = rows.broken.iter().map(|row| (row.line, &*row.why)).collect();
+        assert_eq!(broken[0], (2, "expected UTF-8 text, found the byte `0xFF`"));
+        assert!(broken[1].0 == 3 && broken[1].1.contains("the key `user_id`"), "{broken:?}");
     }
 
     #[test]

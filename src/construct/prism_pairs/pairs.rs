@@ -133,7 +133,6 @@ mod tests {
             user: "u".to_owned(),
             kind: "unguided".to_owned(),
             turns: turns.collect(),
-            open_feedback: String::new(),
         };
         Row { person: 0, conversation }
     }

@@ -95,7 +95,6 @@ mod tests {
                 turn(0, "Hi", &[("No.", false), ("Hello!\n", true)]),
                 turn(1, "And?", &[("So.", true)]),
             ],
-            open_feedback: String::new(),
         }
     }
 

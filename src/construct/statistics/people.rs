@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::construct::prism::marginals;
+use crate::construct::prism::{NOT_SAID, marginals};
 use crate::data::entries::{Entry, PROFILE};
 use crate::metrics::draw;
 
@@ -55,9 +55,6 @@ impl Answer {
         self.by_chance.is_some_and(|[low, high]| self.users < low || self.users > high)
     }
 }
-
-/// PRISM's answer of those who gave none, which is no country.
-pub(super) const NOT_SAID: &str = "Prefer not to say";
 
 impl People {
     /// Measures the people of `records`.

@@ -1,9 +1,10 @@
 //! Countries with the map, and demographic fields beside PRISM's survey.
 
 use crate::console::units::{self, counted};
+use crate::construct::prism::NOT_SAID;
 use crate::construct::prism::marginals;
 use crate::construct::statistics::Statistics;
-use crate::construct::statistics::people::{Answer, Field, NOT_SAID};
+use crate::construct::statistics::people::{Answer, Field};
 use crate::metrics::region::region_of;
 use crate::report::section::{Chart, Part, Section, Symbol};
 use crate::report::svg::map::patch;
