@@ -8,6 +8,7 @@
 //! - [`prompt::load`]: prompts without answers, for generation.
 //! - [`benchmark::load`]: MVPBench records with question and profile apart, for a judge.
 //! - [`entries::load`]: the same as they stand, with what is missing counted, for statistics and review.
+//! - [`normalised::normalised`]: texts without case and punctuation, to find those that are nearly the same.
 //! - [`chat::ChatTemplate`]: conversations -> text, by the model's own template.
 //! - [`tokenizer::Tokenizer`]: `tokenizer.json` and the small files beside it.
 //! - [`tokenize::tokenize`]: pairs -> token ids, cut to the limits.
@@ -25,6 +26,7 @@ pub mod file;
 pub mod format;
 pub mod groups;
 mod limits;
+pub mod normalised;
 pub mod pack;
 pub mod pair;
 mod parquet;

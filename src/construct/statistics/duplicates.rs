@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::console::interrupt;
 use crate::data::entries::Entry;
+use crate::data::normalised::normalised;
 
 /// Records that are named in each row, at most.
 const NAMED: usize = 3;
@@ -28,13 +29,6 @@ pub struct Found {
     pub records: usize,
     /// The first of them, each with the one that it repeats where there is one.
     pub examples: Vec<String>,
-}
-
-/// `text` in lower case, its letters and digits alone, a space between words.
-pub(super) fn normalised(text: &str) -> String {
-    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let words: Vec<String> = words.map(str::to_lowercase).collect();
-    words.join(" ")
 }
 
 /// What the user calls a record.
@@ -211,8 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_normalised_to_its_words() {
-        assert_eq!(normalised("  Why -- is É so? \n"), "why is é so");
-        assert_eq!(normalised("?!"), "");
+    fn a_question_is_the_same_in_upper_and_lower_case() {
+        let all =
+            [entry("1", "a", ["Ο ΔΡΟΜΟΣ;", "x1", "y1"]), entry("2", "a", ["ο δρομοσ", "x2", "y2"])];
+        let found = Duplicates::of(&all.iter().collect::<Vec<_>>()).unwrap().found;
+        let near = found.iter().find(|row| row.what == "question nearly again, same user").unwrap();
+        assert_eq!((near.records, &*near.examples[0]), (1, "2 = 1"));
     }
 }

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use anyhow::Result;
 
 use super::benchmark::{Benchmark, Read};
-use super::duplicates::normalised;
 use crate::console::interrupt;
 use crate::construct::quality::exclusions::digest_of;
 use crate::data::entries::Entry;
+use crate::data::normalised::normalised;
 
 /// What the splits share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
