@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::recipe::Checks;
 use super::reply::Draft;
+use crate::data::normalised::normalised;
 use crate::encoder::embedder::cosine;
 use crate::error::shown;
 
@@ -64,18 +65,6 @@ struct Question {
     id: String,
     normalised: String,
     vector: Option<Vec<f32>>,
-}
-
-/// A text without what does not change its meaning: case, punctuation, white space.
-pub fn normalised(text: &str) -> String {
-    let mut words = String::with_capacity(text.len());
-    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        if !words.is_empty() {
-            words.push(' ');
-        }
-        words.extend(word.chars().flat_map(char::to_lowercase));
-    }
-    words
 }
 
 /// An item that by itself can be used.

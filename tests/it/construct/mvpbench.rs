@@ -135,6 +135,13 @@ fn a_benchmark_in_the_released_layout_is_built_split_by_user_and_trains() {
     let other = run(&place, &arguments(&chat, &["--config", "recipe.toml"]), 2);
     assert!(other.contains("`recipe` was"), "{other}");
     assert_eq!(files(&place.path("bench")), before);
+    // Neither the name of an input nor a price makes another build of it.
+    let mut renamed = arguments(&chat, &["--config", "priced.toml"]);
+    renamed[3] = "./survey.jsonl";
+    let preset = mvpbench::construct::mvpbench::recipe::PRESET.1;
+    place.write("priced.toml", format!("{preset}\n[prices.m]\ninput = 1.0\noutput = 2.0\n"));
+    run(&place, &renamed, 0);
+    assert_eq!((files(&place.path("bench")), asked(&chat)), (before.clone(), tries));
     // A file that was lost is written again, one that was changed is not overwritten.
     std::fs::remove_file(place.path("bench/test.json")).unwrap();
     run(&place, &arguments(&chat, &[]), 0);
@@ -142,7 +149,7 @@ fn a_benchmark_in_the_released_layout_is_built_split_by_user_and_trains() {
     place.write("bench/test.json", "[]");
     assert!(run(&place, &arguments(&chat, &[]), 2).contains("bench/test.json` already exists"));
     // Another build from the same replies asks nothing.
-    let elsewhere = ["--config", "recipe.toml", "--journal", "bench/journal.jsonl"];
+    let elsewhere = ["--config", "recipe.toml", "--replies", "bench"];
     let mut elsewhere = arguments(&chat, &elsewhere);
     elsewhere[11] = "bench2";
     run(&place, &elsewhere, 0);
@@ -219,6 +226,12 @@ fn what_cannot_be_used_is_asked_for_once_more_and_then_counted_with_its_reason()
     let tries = asked(&chat);
     assert!(run(&place, &arguments(&chat, &["--retry-failed"]), 0).contains("7 failed"));
     assert_eq!(asked(&chat), tries + 2);
+    // A file that somebody changed is not replaced, whatever is asked again.
+    place.write("bench/train.json", "[]");
+    assert!(
+        run(&place, &arguments(&chat, &["--retry-failed"]), 2)
+            .contains("train.json` already exists")
+    );
 }
 
 #[test]
@@ -251,8 +264,18 @@ fn a_build_that_is_killed_resumes_to_the_same_bytes_and_pays_for_nothing_twice()
         let name = path.rsplit('/').next().unwrap();
         assert!(cut.bytes(&format!("bench/{name}")) == *bytes, "{name} differs");
     }
-    let again = asked(&chat) - 2 * once;
-    assert!(again <= 4 * 64, "{again}: only what was in flight is asked again");
+    // Both runs ask each request once; a kill may lose those in flight, which were not in the journal.
+    let tries = chat.tries();
+    assert_eq!(tries.len(), once);
+    let again: usize = tries.values().map(|n| n - 2).sum();
+    let in_flight = 4 * 64;
+    assert!(
+        again <= in_flight && tries.values().all(|n| (2..=6).contains(n)),
+        "{again}: {tries:?}"
+    );
+    let asked_before = asked(&chat);
+    run(&cut, &arguments(&chat, &[]), 0);
+    assert_eq!(asked(&chat), asked_before, "what is in the journal is not asked again");
 }
 
 #[test]
@@ -289,6 +312,59 @@ fn broken_rows_are_named_by_file_and_line_and_the_others_are_built() {
 }
 
 #[test]
+fn odd_replies_and_odd_rows_are_counted_not_passed_over() {
+    let place = Place::new();
+    prism(&place, 12, 1);
+    let survey = String::from_utf8(place.bytes("survey.jsonl")).unwrap();
+    let survey =
+        survey.replace("\"gender\":\"Female\",", "").replacen("Chad", "Prefer not to say", 1);
+    let twice = "{\"user_id\": \"a\", \"user_id\": \"b\", \"stated_prefs\": {}}\n";
+    let bytes = [survey.as_bytes(), twice.as_bytes(), b"{\"user_id\": \"\xff\"}\n"].concat();
+    place.write("survey.jsonl", bytes);
+    let chat = FakeChat::serve_whole(|whole, _| {
+        let n = number(whole);
+        let mut items: Vec<Value> =
+            (0..3).map(|place| item(&format!("matter {n} of {place}"))).collect();
+        match n {
+            0 => items.push(item("one too many")),
+            1 => items[1]["score"] = 3.into(),
+            2 => {
+                items[0] = object!({
+                    "question": "Was soll ich heute Abend kochen?",
+                    "answer_w": "Reis mit Bohnen und Salz, das ist einfach.",
+                    "answer_l": "Am besten nichts, essen Sie doch morgen.",
+                });
+            }
+            3 => {
+                let text = Value::from(items).to_string();
+                return Act::Tell(text.replacen(
+                    "\"question\":",
+                    "\"question\":\"Why?\",\"question\":",
+                    1,
+                ));
+            }
+            _ => {}
+        }
+        Act::Tell(Value::from(items).to_string())
+    });
+    let said = run(&place, &arguments(&chat, &[]), 0);
+    for part in [
+        "survey.jsonl:13: not JSON: the key `user_id`",
+        "survey.jsonl:14: expected UTF-8 text, found the byte `0xFF`",
+        "fields that are missing: `gender` (12 users)",
+        "replies:   1 of fewer or more than three objects; fields that are not read: `score`",
+        "items:     34, 2 failed (1 doubled key, 1 language)",
+    ] {
+        assert!(said.replace("\n  ", " ").contains(part), "{part}: {said}");
+    }
+    let manifest = json(&place, "bench/manifest.json");
+    assert_eq!(
+        (&manifest["prism"]["birth_countries"], &manifest["prism"]["users_without_country"]),
+        (&object!(3), &object!(1))
+    );
+}
+
+#[test]
 fn labels_of_a_model_are_held_to_the_rule_and_differences_are_listed() {
     let place = Place::new();
     prism(&place, 12, 1);
@@ -320,6 +396,15 @@ fn labels_of_a_model_are_held_to_the_rule_and_differences_are_listed() {
         json(&place, "bench/manifest.json")["counts"]["mapping"]["labels_agree"],
         6 * 7 + 6 * 5
     );
+    // The next build reads labels and questions of this one, and asks nothing.
+    let tries = asked(&chat);
+    let mut next = arguments(&chat, &["--config", "recipe.toml", "--replies", "bench"]);
+    next[11] = "next";
+    run(&place, &next, 0);
+    assert_eq!(
+        (asked(&chat), place.bytes("next/disagreements.jsonl")),
+        (tries, place.bytes("bench/disagreements.jsonl"))
+    );
     let rule = "High creativity, High factuality, Low personalisation, Low safety";
     assert_eq!(json(&place, "bench/MVPBench.json")[3]["preference"], rule);
 }
@@ -341,7 +426,7 @@ fn records_that_reviewers_reject_are_left_out_of_the_next_build_by_id_and_texts(
         "exclude.jsonl",
         line("p4", texts(4)) + &line("p5", texts(6)) + &line("p999", texts(0)),
     );
-    let more = ["--exclude", "exclude.jsonl", "--journal", "bench/journal.jsonl"];
+    let more = ["--exclude", "exclude.jsonl", "--replies", "bench"];
     assert!(run(&place, &arguments(&chat, &more), 2).contains("`exclude` was none"));
     let mut next = arguments(&chat, &more);
     next[11] = "next";
@@ -351,6 +436,14 @@ fn records_that_reviewers_reject_are_left_out_of_the_next_build_by_id_and_texts(
     let ids: Vec<_> =
         left.as_array().unwrap().iter().map(|record| record["id"].as_str().unwrap()).collect();
     assert!(ids.len() == 35 && !ids.contains(&"p4") && ids.contains(&"p5"), "{ids:?}");
+    // A second list takes nothing back that the first has, in whatever order they are given.
+    place.write("more.jsonl", line("p4", texts(9)) + &line("p8", texts(8)));
+    let more = ["--exclude", "more.jsonl", "--exclude", "exclude.jsonl", "--replies", "bench"];
+    let mut third = arguments(&chat, &more);
+    third[11] = "third";
+    assert!(run(&place, &third, 0).contains("excluded:  2; 2 of other texts, 1 of no item"));
+    third.swap(13, 15);
+    run(&place, &third, 0);
 }
 
 #[test]
