@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Counts every cell of a reproduction again, from the lines behind it, and compares it with what the program says.
 
-    python3 scripts/check_reproduction.py runs/reproduce-tiny --runs tiny tiny-chat --judges scripted rule
+    python3 scripts/check_reproduction.py runs/reproduce-tiny --runs tiny tiny-chat --models scripted-a scripted-b --judges scripted rule
 
 `scripts/reproduce.sh` runs it at its end. Table 1: accuracy, OPA and SPMR from the scores and the generated answers; Figures 2 to 4: PAA by
-country, and by age, gender, education and marital status in Western and East Asian countries, from the verdicts. The arithmetic is
-this script's own. An empty cell, a cell that differs by more than 1e-9, a line that its digest does not match, or a verdict without its
+country, and by age, gender, education and marital status in Western and East Asian countries, from the verdicts. Which cells there must
+be follows from the names of runs, models and judges and from the records of the benchmark, so a cell that nothing was read for is
+missed too. The arithmetic is this script's own. An empty cell, a cell that differs by more than 1e-9, a line that its digest does not match, or a verdict without its
 answer and its record is an error: exit status 1. `report/cells.csv` lists every cell with the file behind it. Standard library only.
 """
 import argparse
@@ -23,6 +24,8 @@ TOLERANCE = 1e-9
 HERE = Path(__file__).resolve().parent
 WITHIN = ["age", "gender", "education", "marital_status"]
 REGIONS = {"Western": "Figure 3", "East Asia": "Figure 4"}
+COUNTRY = "birth_country/region"
+NO_COUNTRY = "Prefer not to say"
 SEAL = re.compile(rb',\s*"sha256":\s*"([0-9a-f]{16})"\s*}\s*$')
 
 
@@ -147,58 +150,80 @@ def regions():
     return {country: region for region, _, country in (line.split(",", 2) for line in lines)}
 
 
+def label(record, field):
+    """What a record says of its user, or none where it says nothing."""
+    return str(record.get(field) or "").strip() or None
+
+
 def traced(made, set_name, model, verdicts, records):
-    """Every verdict has its answer, every answer its record; `records`: by id."""
+    """Every verdict has its answer, every answer its record, and what a verdict says of the user is the record's; `records`: by id."""
     folder = f"answers/{set_name}/{model}"
     answers = {line["id"]: line for line in made.lines(f"{folder}/answers.jsonl")}
     for verdict in verdicts:
         answer, record = answers.get(verdict["id"]), records.get(verdict["id"])
         if answer is None or record is None:
             made.fault(f"{folder}: the verdict of {verdict['id']} has no answer or no record")
-        elif record["question"] != answer["question"] or record["birth_country/region"] != verdict["country"]:
+        elif record["question"] != answer["question"] or label(record, COUNTRY) != verdict["country"]:
             made.fault(f"{folder}: {verdict['id']} is of another record")
+        elif any(label(record, attribute) != verdict["groups"].get(attribute) for attribute in WITHIN):
+            made.fault(f"{folder}: the groups of {verdict['id']} are not those of its record")
     if len(answers) != len(records) or len(verdicts) != len(records):
         made.fault(f"{folder}: {len(records)} records, {len(answers)} answers, {len(verdicts)} verdicts")
 
 
-def check_verdicts(made, set_name, judge, region_of, figures):
+def groups_of(records, region_of):
+    """The cells of Figure 2 and of Figures 3 and 4 that these records call for, each with the ids of its records."""
+    countries, inside = defaultdict(set), defaultdict(set)
+    for record in records.values():
+        country = label(record, COUNTRY)
+        if country is not None:
+            countries[country].add(record["id"])
+        for attribute in WITHIN if region_of.get(country) in REGIONS else []:
+            if label(record, attribute) is not None:
+                inside[region_of[country], attribute, label(record, attribute)].add(record["id"])
+    return countries, inside
+
+
+def check_verdicts(made, set_name, judge, models, region_of, figures):
     folder = f"paa/{set_name}-by-{judge}"
     evaluation = json.loads((made.folder / folder / "paa.json").read_text(encoding="utf-8"))
     data = made.folder / f"data/mvpbench/{set_name}.json"
     if evaluation["data"][0]["sha256"] != hashlib.sha256(data.read_bytes()).hexdigest():
         made.fault(f"{folder}: the data is not {data}")
     records = {record["id"]: record for record in json.loads(data.read_text(encoding="utf-8"))}
-    for model in evaluation["models"]:
+    countries, inside = groups_of(records, region_of)
+    for region in REGIONS:
+        if figures and not any(key[0] == region for key in inside):
+            made.fault(f"{data}: no records of {region}")
+    by_name = {model["name"]: model for model in evaluation["models"]}
+    for name in models:
+        if name not in by_name:
+            made.fault(f"PAA on {set_name}, {name} by {judge}: the cell is empty ({folder}/paa.json has no figures of {name})")
+    for model in by_name.values():
         source = f"{folder}/{model['verdicts']}"
         made.held_by(evaluation, folder, model["verdicts"])
         verdicts = made.lines(source)
         traced(made, set_name, model["name"], verdicts, records)
-        read = [line for line in verdicts if line["verdict"] in ("Yes", "No")]
-        count = lambda lines: (sum(line["verdict"] == "Yes" for line in lines), len(lines))
-        label = f"{model['name']} by {judge}"
-        made.cell(f"PAA on {set_name}", label, model["paa"]["value"] if model["paa"] else None, *count(read), source)
+        yes = {line["id"]: line["verdict"] == "Yes" for line in verdicts if line["verdict"] in ("Yes", "No")}
+        count = lambda ids: (sum(yes[one] for one in ids if one in yes), sum(one in yes for one in ids))
+        cell = f"{model['name']} by {judge}"
+        made.cell(f"PAA on {set_name}", cell, model["paa"]["value"] if model["paa"] else None, *count(records), source)
         if not figures:
             continue
-        countries, inside = defaultdict(list), defaultdict(list)
-        for line in read:
-            countries[line["country"]].append(line)
-            for attribute in WITHIN:
-                inside[region_of.get(line["country"], "Other"), attribute, line["groups"].get(attribute)].append(line)
-        for country in sorted({record["birth_country/region"] for record in records.values()}):
-            made.cell("Figure 2", f"{label}, {country}", made.share_of(model["groups"]["country"].get(country)), *count(countries[country]), source)
-        for (region, attribute, group), lines in sorted(inside.items(), key=str):
-            if region in REGIONS and group is not None:
-                said = made.share_of(model["groups_by_region"].get(attribute, {}).get(region, {}).get(group))
-                made.cell(REGIONS[region], f"{label}, {region}, {attribute}: {group}", said, *count(lines), source)
-        for region in REGIONS:
-            if not any(key[0] == region for key in inside):
-                made.fault(f"{label}: no answers of {region}")
+        for country, ids in sorted(countries.items()):
+            group = model["groups"]["country"].get(country)
+            if group or country != NO_COUNTRY:
+                made.cell("Figure 2", f"{cell}, {country}", made.share_of(group), *count(ids), source)
+        for (region, attribute, name), ids in sorted(inside.items()):
+            group = model["groups_by_region"].get(attribute, {}).get(region, {}).get(name)
+            made.cell(REGIONS[region], f"{cell}, {region}, {attribute}: {name}", made.share_of(group), *count(ids), source)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="what reproduce.sh wrote")
     parser.add_argument("--runs", nargs="+", required=True, help="names of the runs")
+    parser.add_argument("--models", nargs="+", required=True, help="names of the models that answered the whole benchmark; the test side has RUN and RUN-tuned")
     parser.add_argument("--judges", nargs="+", required=True, help="names of the judges")
     parser.add_argument("--figures-only", action="store_true", help="a group with a count in place of a figure is an empty cell too")
     arguments = parser.parse_args()
@@ -207,8 +232,8 @@ def main():
     for run in arguments.runs:
         check_run(made, run, printed)
     for judge in arguments.judges:
-        check_verdicts(made, "MVPBench", judge, region_of, figures=True)
-        check_verdicts(made, "test", judge, region_of, figures=False)
+        check_verdicts(made, "MVPBench", judge, arguments.models, region_of, figures=True)
+        check_verdicts(made, "test", judge, [f"{run}{state}" for run in arguments.runs for state in ("", "-tuned")], region_of, figures=False)
 
     path, text = made.folder / "report" / "cells.csv", io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -10,7 +10,10 @@ usage: scripts/reproduce.sh [tiny|paper] [--output DIR] [--server auto|llama|scr
 tiny   runs offline in minutes: files in PRISM's and UltraFeedback's layout made of this project's own sentences, two tiny models, and on
        loopback llama.cpp's server where it can be installed. Its figures say nothing about alignment. The benchmark itself is built by
        scripts/serve_scripted.py, for a model of 0.9 M parameters cannot write JSON.
-paper  prints the plan with time, disk and cost and what is missing, and with --yes (or MVPBENCH_YES=1) runs it.
+paper  prints what is missing and the plan with time, disk and cost, and with --yes (or MVPBENCH_YES=1) and nothing missing runs it.
+
+Exit status: 0 done, or for `paper` without --yes nothing missing; 2 an argument is wrong or something is missing; 130 and 143 after Ctrl-C
+and SIGTERM; 1 anything else, such as an empty cell.
 
 The same command resumes, and in a finished folder changes nothing. The folder is runs/reproduce-tiny or runs/reproduce-paper by default.
 
@@ -22,6 +25,9 @@ The same command resumes, and in a finished folder changes nothing. The folder i
   MVPBENCH_JUDGES         its judges, in the same form
   MVPBENCH_BUILDER        the model that writes the benchmark, in the same form
   MVPBENCH_PROTOCOL       PAA's protocol (default: paa-paper.toml; a copy may add prices)
+  MVPBENCH_STAND_IN       counts of the stand-in that the plan reckons with (default: scripts/prism_facts.toml, those of PRISM)
+
+Paths are as seen from where the command is called.
 TEXT
 }
 
@@ -50,8 +56,23 @@ case "$server" in auto | llama | scripted) ;; *) fail "\`--server\` must be auto
 command -v python3 >/dev/null || fail 'python3 is not on the path' 'install Python 3.11 or later'
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+here="$PWD"
 output="${output:-runs/reproduce-$mode}"
 mkdir -p "$output"
+
+# A path of the user's, seen from where the command was called. What is no file there stays, for it may be a hub id or a preset; with a
+# second argument it can be nothing but a path.
+from_here() {
+  case "$1" in
+    '' | /* | hf://* | embedded:*) printf %s "$1" ;;
+    *)
+      if [ $# -gt 1 ] || [ -e "$here/$1" ]; then printf '%s/%s' "$here" "$1"; else printf %s "$1"; fi
+      ;;
+  esac
+}
+for variable in CARGO_TARGET_DIR MVPBENCH_BIN MVPBENCH_CACHE MVPBENCH_LLAMA_PACKAGES HF_HOME HF_HUB_CACHE; do
+  [ -z "${!variable:-}" ] || export "$variable=$(from_here "${!variable}" path)"
+done
 
 # ---------------------------------------------------------------- programs and servers
 bin="${MVPBENCH_BIN:-${CARGO_TARGET_DIR:-$root/target}/release}"
@@ -218,7 +239,7 @@ report() {
   say 'report'
   mvpbench report "${runs[@]}" "${verdicts[@]}" --output report
   say 'every cell, counted again'
-  python check_reproduction.py . --runs "$@" --judges "${judges[@]%%=*}" "${check_options[@]}"
+  python check_reproduction.py . --runs "$@" --models "${chat_models[@]%%=*}" --judges "${judges[@]%%=*}" "${check_options[@]}"
   printf '\nreport: %s/report.html\ncells:  %s/cells.csv\n' "$PWD/report" "$PWD/report"
 }
 
@@ -294,7 +315,8 @@ tiny() {
   judges=("scripted=scripted,scripted-judge" rule)
   chat_models=("scripted-a=scripted,scripted-a" "scripted-b=scripted,scripted-b")
   if [ "$server" = llama ]; then
-    judges=("llama.cpp=llama,tiny" "${judges[@]}")
+    # A model of 0.9 M parameters accepts everything or nothing, so its verdicts come last.
+    judges+=("llama.cpp=llama,tiny")
     chat_models=("llama.cpp=llama,tiny" "${chat_models[@]}")
   else
     chat_models+=("scripted-c=scripted,scripted-c")
@@ -325,13 +347,14 @@ key_variable() {
   esac
 }
 
-# Weights of model NAME by the preset CONFIG: a folder from the environment, else what the preset names.
+# Weights of model NAME by the preset or file CONFIG: a folder from the environment, else what CONFIG names; empty where there is none such.
 path_of() {
   local variable="MVPBENCH_PATH_${1//[^a-zA-Z0-9]/_}"
   if [ -n "${!variable:-}" ]; then
-    printf %s "${!variable}"
+    from_here "${!variable}"
   else
-    "$bin/train" --print-config "$2" | python3 -c 'import sys, tomllib; print(tomllib.loads(sys.stdin.read())["model"]["path"], end="")'
+    from_here "$({ if [ -f "$2" ]; then cat "$2"; else "$bin/train" --print-config "$2" 2>/dev/null; fi; } |
+      python3 -c 'import sys, tomllib; print(tomllib.loads(sys.stdin.read()).get("model", {}).get("path", ""), end="")')"
   fi
 }
 
@@ -341,9 +364,9 @@ stand_in() {
   [ ! -f data/mvpbench/manifest.json ] || [ ! -f data/uf-p-4/manifest.json ] || return 0
   planned=plan
   if [ ! -f plan/uf-p-4/manifest.json ]; then
-    say 'plan: the benchmark is not built yet, so the plan reckons with one of the same counts and of shorter texts of our own'
+    say 'plan: the benchmark is not built yet, so the plan reckons with a stand-in of sentences of our own, which takes a minute to build'
     start_scripted
-    python make_prism.py plan/input
+    python make_prism.py plan/input --facts "$(from_here "${MVPBENCH_STAND_IN:-$root/scripts/prism_facts.toml}" path)"
     python make_ultrafeedback.py plan/input/ultrafeedback.jsonl --records 2000
     mvpbench data build-mvpbench --survey plan/input/survey.jsonl --conversations plan/input/conversations.jsonl --config "$build_config" \
       --endpoint "$(url_of scripted)" --chat-model scripted --output plan/mvpbench
@@ -358,23 +381,14 @@ lacks() {
   for known in "${missing[@]}"; do [ "$known" != "$1" ] || return 0; done
   missing+=("$1")
 }
+# Why a program failed: its first message.
+reason() { { grep -m 1 '^error: ' "$temporary/said" || echo 'error: it failed without a message'; } | cut -c 8-; }
 
-# Prints a part of the plan; what it cannot plan is missing.
-part_of_plan() {
-  say "plan: $1"
-  local said
-  if said="$("${@:2}" 2>"$temporary/said")"; then
-    printf '%s\n' "$said" | tee -a "$temporary/plan"
-  else
-    tail -n 4 "$temporary/said" >&2
-    lacks "$1: $(grep -m 1 '^error: ' "$temporary/said" | cut -c 8- || true)"
-  fi
-}
-
-plan() {
-  local one name folders=() variable
+# What can be known before anything is built: data, keys, and the weights of each model on this machine.
+look_for() {
+  local one name variable
   for one in "$survey" "$conversations" "${ultrafeedback[@]}"; do
-    case "$one" in hf://*) ;; *) [ -f "$one" ] || lacks "data: there is no file \`$one\`" ;; esac
+    case "$one" in hf://*) ;; *) [ -e "$one" ] || lacks "data: \`$one\`: no such file or folder" ;; esac
   done
   for one in "$builder" "${chat_models[@]}" "${judges[@]}"; do
     [ "$one" != rule ] || continue
@@ -382,12 +396,83 @@ plan() {
     variable="$(key_variable)"
     [ -z "$variable" ] || [ -n "${!variable:-}" ] || lacks "key of \`$endpoint\` for ${one%%=*}: set $variable"
   done
-  split_endpoint "$builder"
-  [ -f data/mvpbench/manifest.json ] || part_of_plan "build the benchmark by ${builder%%=*}" "$bin/mvpbench" data build-mvpbench --survey "$survey" \
-    --conversations "$conversations" --config "$build_config" --endpoint "$endpoint" --chat-model "$chat_model" --output data/mvpbench --dry-run
+  # A plan of a few pairs that the program holds opens the model as the training does.
+  for one in "${models[@]}"; do
+    name="${one%%=*}"
+    "$bin/train" --config "${one#*=}" --set "model.path=$(path_of "$name" "${one#*=}")" --set 'data.train=["embedded:tiny/data/uf-p-4/honesty.json"]' \
+      --set eval.sets=[] ${MVPBENCH_CARD:+--card "$MVPBENCH_CARD"} --output "plan/none/$name" --dry-run >/dev/null 2>"$temporary/said" ||
+      lacks "weights of $name: $(reason)"
+  done
+}
+
+# Prints a part of the plan; what it cannot plan is missing, unless that is known.
+part_of_plan() {
+  say "plan: $1"
+  local said
+  if said="$("${@:2}" 2>"$temporary/said")"; then
+    printf '%s\n' "$said" | tee -a "$temporary/plan"
+  else
+    printf 'not planned: %s\n' "$(reason)"
+    case "${missing[*]}" in *"$(reason)"*) ;; *) lacks "$1: $(reason)" ;; esac
+  fi
+}
+
+# Answers that judges are planned on, into the array `folders`: those of the models that follow to SET where they are there, else the scripted
+# server's.
+answers_to_plan() {
+  local set="$1" name
+  folders=()
+  for name in "${@:2}"; do
+    folders+=("answers/$set/$name")
+    [ ! -f "answers/$set/$name/answers.json" ] || continue
+    folders[-1]="plan/answers/$set/$name"
+    [ -f "plan/answers/$set/$name/answers.json" ] || start_scripted
+    mvpbench generate --quiet --endpoint "$(url_of scripted)" --chat-model "$name" --data "$planned/mvpbench/$set.json" --config "$protocol" \
+      --output "plan/answers/$set/$name" >/dev/null
+  done
+}
+
+# The verdicts of each judge on SET's answers in `folders`.
+plan_judges() {
+  local one
+  for one in "${judges[@]}"; do
+    [ "$one" != rule ] || continue
+    split_endpoint "$one"
+    part_of_plan "verdicts of ${one%%=*} on ${#folders[@]} sets of answers to $1" "$bin/mvpbench" judge --endpoint "$endpoint" --chat-model "$chat_model" \
+      "${key_options[@]}" --answers "${folders[@]}" --config "$protocol" --output "plan/none/$1-by-${one%%=*}" --dry-run
+  done
+}
+
+# The prices of all parts together, and what they are reckoned on.
+plan_cost() {
+  say 'plan: cost'
+  python3 - "$temporary/plan" "$planned" <<'PYTHON'
+import json, pathlib, re, sys
+plan, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+costs = [line for line in plan.read_text(encoding="utf-8").splitlines() if line.startswith("cost:")] if plan.exists() else []
+priced = [float(found[1].replace(",", "")) for found in (re.search(r"USD ([\d,]+(?:\.\d+)?)", line) for line in costs) if found]
+print(f"about USD {sum(priced):,.2f} for the {len(priced)} parts above that have a price, without second tries; {len(costs) - len(priced)} parts have none")
+words = lambda texts: sum(len(text.split()) for text in texts) / max(len(texts), 1)
+records = json.loads((folder / "mvpbench" / "MVPBench.json").read_text(encoding="utf-8"))
+answers = [json.loads(line)["answer"] for path in sorted(pathlib.Path().glob("plan/answers/MVPBench/*/answers.jsonl")) for line in path.open(encoding="utf-8")]
+print(f"reckoned on {len(records):,} items in {folder}/mvpbench, {words([one['question'] for one in records]):.0f} words a question and {words([one['answer_w'] for one in records]):.0f} a reference answer;")
+if answers:
+    print(f"judges read scripted answers of {words(answers):.0f} words. Models' answers are longer, and verdicts on them cost more in proportion;")
+print("what a model writes is counted at its longest")
+PYTHON
+}
+
+plan() {
+  local one name folders=() answered=()
+  if [ ! -f data/mvpbench/manifest.json ]; then
+    split_endpoint "$builder"
+    part_of_plan "build the benchmark by ${builder%%=*}" "$bin/mvpbench" data build-mvpbench --survey "$survey" --conversations "$conversations" \
+      --config "$build_config" --endpoint "$endpoint" --chat-model "$chat_model" "${key_options[@]}" --output data/mvpbench --dry-run
+  fi
   stand_in
   for one in "${models[@]}"; do
     name="${one%%=*}"
+    answered+=("$name" "$name-tuned")
     part_of_plan "train and evaluate $name" "$bin/train" --config "${one#*=}" --set "model.path=$(path_of "$name" "${one#*=}")" \
       --set "data.train=[\"$planned/mvpbench/train.json\"]" --set "eval.sets=$(eval_sets "$planned")" ${MVPBENCH_CARD:+--card "$MVPBENCH_CARD"} --output "runs/$name" --dry-run
   done
@@ -396,31 +481,14 @@ plan() {
     split_endpoint "$one"
     part_of_plan "answers of $name to MVPBench" "$bin/mvpbench" generate --endpoint "$endpoint" --chat-model "$chat_model" "${key_options[@]}" \
       --data "$planned/mvpbench/MVPBench.json" --config "$protocol" --output "plan/none/$name" --dry-run
-    folders+=("answers/MVPBench/$name")
-    if [ ! -f "answers/MVPBench/$name/answers.json" ]; then
-      folders[-1]="plan/answers/$name"
-      [ -f "plan/answers/$name/answers.json" ] || start_scripted
-      mvpbench generate --quiet --endpoint "$(url_of scripted)" --chat-model "$name" --data "$planned/mvpbench/MVPBench.json" --config "$protocol" \
-        --output "plan/answers/$name" >/dev/null
-    fi
   done
-  for one in "${judges[@]}"; do
-    [ "$one" != rule ] || continue
-    split_endpoint "$one"
-    part_of_plan "verdicts of ${one%%=*} on these answers" "$bin/mvpbench" judge --endpoint "$endpoint" --chat-model "$chat_model" "${key_options[@]}" \
-      --answers "${folders[@]}" --config "$protocol" --output "plan/none/by-${one%%=*}" --dry-run
-  done
-  say "plan: the same judges on the test side's answers of ${#models[@]} models, before and after"
-  python3 - "$planned" "${#models[@]}" "$(grep -c . <<<"$(printf '%s\n' "${judges[@]}" | grep -v '^rule$')")" <<'PYTHON'
-import json, sys
-folder, models, judges = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-rows = [len(json.load(open(f"{folder}/mvpbench/{name}.json", encoding="utf-8"))) for name in ("MVPBench", "test")]
-print(f"{2 * models * judges * rows[1]:,} requests more: {rows[1]:,} items of the {rows[0]:,}, {2 * models} sets of answers, {judges} judges")
-PYTHON
+  answers_to_plan MVPBench "${chat_models[@]%%=*}"
+  plan_judges MVPBench
+  answers_to_plan test "${answered[@]}"
+  plan_judges test
+  plan_cost
   say 'plan: disk'
   printf '%s free in %s\n' "$(df -hP . | awk 'NR == 2 { print $4 }')" "$PWD"
-  awk '/^cost: / { for (i = 1; i < NF; i++) if ($i == "USD") { gsub(",", "", $(i + 1)); sum += $(i + 1) } } END { printf "all requests with a price above: at most about USD %.2f together\n", sum }' \
-    "$temporary/plan" 2>/dev/null || true
 }
 
 paper() {
@@ -440,9 +508,14 @@ paper() {
   read -ra chat_models <<<"${MVPBENCH_CHAT_MODELS:-$defaults}"
   read -ra judges <<<"${MVPBENCH_JUDGES:-$defaults}"
   builder="${MVPBENCH_BUILDER:-gpt-4o=openai,gpt-4o}"
-  check_options=() build_config=build-mvpbench.toml protocol="${MVPBENCH_PROTOCOL:-paa-paper.toml}"
-  plan
-  if [ ${#missing[@]} -gt 0 ]; then
+  check_options=() build_config=build-mvpbench.toml protocol="$(from_here "${MVPBENCH_PROTOCOL:-paa-paper.toml}")"
+  local i known
+  survey="$(from_here "$survey" path)" conversations="$(from_here "$conversations" path)"
+  for i in "${!ultrafeedback[@]}"; do ultrafeedback[i]="$(from_here "${ultrafeedback[i]}" path)"; done
+  for i in "${!models[@]}"; do models[i]="${models[i]%%=*}=$(from_here "${models[i]#*=}")"; done
+  look_for
+  known=${#missing[@]}
+  if [ "$known" -gt 0 ]; then
     say 'missing'
     printf -- '- %s\n' "${missing[@]}"
     cat <<'TEXT'
@@ -454,8 +527,14 @@ How to get it
 - UltraFeedback: https://huggingface.co/datasets/openbmb/UltraFeedback, fetched likewise
 - keys: OPENAI_API_KEY, ARK_API_KEY, DEEPSEEK_API_KEY; or other endpoints in MVPBENCH_CHAT_MODELS, MVPBENCH_JUDGES, MVPBENCH_BUILDER
 TEXT
-    fail "${#missing[@]} things are missing for the paper" 'the list above says how to get each'
   fi
+  [ "$known" -eq 0 ] || [ -z "$yes" ] || fail "what the paper needs is not all there: $known missing" 'the list above says how to get it'
+  plan
+  if [ ${#missing[@]} -gt "$known" ]; then
+    say 'missing, as the plan found'
+    printf -- '- %s\n' "${missing[@]:known}"
+  fi
+  [ ${#missing[@]} -eq 0 ] || fail "what the paper needs is not all there: ${#missing[@]} missing" 'it is listed above, with how to get it'
   if [ -z "$yes" ]; then
     printf '\nnothing is missing; add --yes to run it\n'
     return 0
