@@ -84,7 +84,8 @@ fn element_wise(criterion: &mut Criterion) {
     let zero = dy.zeros_like().unwrap();
     let parameter =
         adamw::Parameter { value: dy.clone(), first_moment: zero.clone(), second_moment: zero };
-    let step = adamw::Step { learning_rate: 1e-4, weight_decay: 0.0, count: 1 };
+    let rule = adamw::Rule::Torch;
+    let step = adamw::Step { learning_rate: 1e-4, weight_decay: 0.0, count: 1, rule };
     bytes(&mut group, "adamw", 7 * TOKENS * HIDDEN, || {
         drop(adamw::update(&parameter, &dy, &step, 1.0).unwrap())
     });

@@ -243,7 +243,7 @@ fn a_build_that_is_killed_resumes_to_the_same_bytes_and_pays_for_nothing_twice()
         let n = number(whole);
         // Every fifth first reply is of no use.
         match whole.contains("Not all of that") {
-            false if n % 5 == 0 => Act::Say("No."),
+            false if n.is_multiple_of(5) => Act::Say("No."),
             _ if attempt > 20 => Act::Drop,
             _ => Act::Tell(reply(n)),
         }
