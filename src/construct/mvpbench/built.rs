@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::checks::Encode;
 use super::mapping::{self, Checked, Disagreement};
+use super::prompt::Subject;
 use super::recipe::{MappedBy, Recipe};
 use super::record::Record;
 use super::split::{self, Side};
-use super::writing::{self, All, Subject, Written};
+use super::writing::{self, All, Written};
 use crate::console::interrupt;
 use crate::construct::prism::{Prism, Row};
 use crate::construct::quality::exclusions::{self, Exclusion};

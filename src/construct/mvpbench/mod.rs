@@ -4,9 +4,11 @@
 //! Nothing here knows an endpoint: who replies is given as [`crate::judge::stage2::Replies`].
 
 pub mod built;
+mod checker;
 pub mod checks;
 pub mod manifest;
 pub mod mapping;
+pub mod prompt;
 pub mod recipe;
 pub mod record;
 mod reply;

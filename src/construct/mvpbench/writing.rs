@@ -1,36 +1,21 @@
 //! Stage 2, personalised questions and answers: one request a conversation, three items a reply, one more try for what cannot be used.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::checks::{self, Asked, Encode, Language, Passed, Refusal};
+use super::checker::{Checker, NO_REPLY, Second};
+use super::checks::{Asked, Encode, Passed, Refusal};
+use super::prompt::{Requests, Subject, history, remind};
 use super::recipe::{Checks, Generation};
 use super::reply::{self, Drafts, QUESTIONS};
 use crate::console::interrupt;
-use crate::construct::prism::{Conversation, Prism};
+use crate::construct::prism::Prism;
 use crate::judge::chat;
 use crate::judge::chat::outcome::{Finish, Outcome};
-use crate::judge::chat::request::{Items, Message, Role};
-use crate::judge::protocol::template;
+use crate::judge::chat::request::Items;
 use crate::judge::stage2::Replies;
-
-/// What the prompt shows where a person said nothing.
-const NOTHING: &str = "(nothing)";
-
-/// The kind of reason of an item whose request failed for good.
-const NO_REPLY: &str = "no_reply";
-
-/// A conversation that questions are written for.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// Place of the conversation among all, from which the ids of its items follow.
-    pub row: usize,
-    /// The preference of the person.
-    pub preference: &'a str,
-}
 
 /// An item that passed every check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,64 +95,6 @@ pub struct All {
     pub counts: Counts,
 }
 
-/// The request of each subject.
-struct Requests<'a> {
-    generation: &'a Generation,
-    prism: &'a Prism,
-    subjects: &'a [Subject<'a>],
-}
-
-impl Items for Requests<'_> {
-    fn count(&self) -> usize {
-        self.subjects.len()
-    }
-
-    fn at(&self, place: usize) -> Result<Cow<'_, chat::Item>> {
-        let subject = &self.subjects[place];
-        let row = &self.prism.rows[subject.row];
-        let person = &self.prism.people[row.person];
-        let (history, _) = history(&row.conversation, self.generation.history_characters);
-        let or_nothing = |text: &'_ str| match text.trim() {
-            "" => NOTHING.to_owned(),
-            text => text.to_owned(),
-        };
-        let (description, system) =
-            (or_nothing(&person.self_description), or_nothing(&person.system_string));
-        let text = template::fill(&self.generation.prompt, |name| match name {
-            "preferences" => subject.preference,
-            "self_description" => &description,
-            "system_string" => &system,
-            _ => &history,
-        });
-        let system = (!self.generation.system.is_empty())
-            .then(|| Message { role: Role::System, text: self.generation.system.clone() });
-        let messages = system.into_iter().chain([Message { role: Role::User, text }]).collect();
-        Ok(Cow::Owned(chat::Item::of(row.conversation.id.clone(), messages)))
-    }
-}
-
-/// The conversation as a prompt shows it, each message with the answer that the person went on with, and whether it was cut after `most`
-/// characters; 0: never.
-fn history(conversation: &Conversation, most: usize) -> (String, bool) {
-    let mut text = String::new();
-    for turn in &conversation.turns {
-        text.push_str(&format!("Person: {}\n", turn.message.trim()));
-        if let Some(reply) = turn.chosen() {
-            text.push_str(&format!("Model: {}\n", reply.text.trim()));
-        }
-    }
-    let end = text.trim_end().len();
-    text.truncate(end);
-    match text.char_indices().nth(most).filter(|_| most > 0) {
-        None => (text, false),
-        Some((at, _)) => {
-            text.truncate(at);
-            text.push_str(" [...]");
-            (text, true)
-        }
-    }
-}
-
 /// The tries for one subject.
 struct Row {
     /// What became of each place.
@@ -232,16 +159,7 @@ pub fn write(
             counts.mended += checker.mend(&mut rows[at].places, second, &drafts[number], &vectors);
         }
     }
-    Ok(checker.all(rows, counts))
-}
-
-/// Where the drafts of a second reply stand.
-#[derive(Clone, Copy)]
-struct Second {
-    /// The row that they are for.
-    row: usize,
-    /// Their place among all second replies.
-    number: usize,
+    Ok(all(&checker, rows, counts))
 }
 
 /// The drafts of a reply, or why there are none.
@@ -267,166 +185,28 @@ fn is_cut_off(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Answer(answer) if answer.finish == Finish::Length)
 }
 
-/// Adds the reply and what is wrong with it.
-fn remind(
-    messages: &mut Vec<Message>,
-    generation: &Generation,
-    reply: &str,
-    places: &[Result<Passed, Refusal>; QUESTIONS],
-) {
-    let mut problems = Vec::new();
-    for (place, refusal) in places.iter().enumerate() {
-        if let Err(refusal) = refusal {
-            let problem = format!("object {}: {}", place + 1, refusal.why);
-            problems.push(problem);
-        }
-    }
-    let problems = problems.join("; ");
-    let text = template::fill(&generation.reminder, |_| &problems);
-    match messages.last_mut() {
-        // Some endpoints refuse a blank turn.
-        Some(last) if reply.trim().is_empty() => last.text += &format!("\n\n{text}"),
-        _ => {
-            messages.push(Message { role: Role::Assistant, text: reply.to_owned() });
-            messages.push(Message { role: Role::User, text });
-        }
-    }
-}
-
-/// Vectors of the questions of a list of replies, by reply and place.
-type Vectors = HashMap<(usize, usize), Vec<f32>>;
-
-/// Checks drafts in the order of the conversations, so that the first of two equal questions stays.
-struct Checker<'a> {
-    checks: &'a Checks,
-    prism: &'a Prism,
-    subjects: &'a [Subject<'a>],
-    encoder: Option<&'a dyn Encode>,
-    asked: Asked,
-    /// Items that passed although their texts do not tell the language.
-    language_unsure: usize,
-}
-
-impl Checker<'_> {
-    fn vectors(&self, drafts: &[Result<Drafts, Refusal>]) -> Result<Vectors> {
-        let Some(encoder) = self.encoder else { return Ok(Vectors::new()) };
-        let (mut places, mut texts) = (Vec::new(), Vec::new());
-        for (at, drafts) in drafts.iter().enumerate() {
-            let drafts = drafts.iter().flat_map(|found| &found.drafts);
-            for (place, draft) in drafts.enumerate() {
-                if let Some(question) = &draft.question {
-                    places.push((at, place));
-                    texts.push(question.trim());
+/// What became of every place.
+fn all(checker: &Checker<'_>, rows: Vec<Row>, mut counts: Counts) -> All {
+    let (mut written, mut failures) = (Vec::new(), Vec::new());
+    for (at, row) in rows.into_iter().enumerate() {
+        for (place, item) in row.places.into_iter().enumerate() {
+            let (id, row) = (checker.id(at, place), checker.subjects[at].row);
+            match item {
+                Ok(item) => written.push(Written { id, row, item }),
+                Err(Refusal { kind, why }) => {
+                    *counts.failed_by_kind.entry(kind).or_default() += 1;
+                    failures.push(Failure {
+                        id,
+                        conversation_id: checker.prism.rows[row].conversation.id.clone(),
+                        user_id: checker.user(at).to_owned(),
+                        kind,
+                        why,
+                    });
                 }
             }
         }
-        let vectors = encoder.encode(&texts)?;
-        anyhow::ensure!(vectors.len() == places.len(), "the encoder left out a text");
-        Ok(places.into_iter().zip(vectors).collect())
     }
-
-    fn user(&self, at: usize) -> &str {
-        &self.prism.people[self.prism.rows[self.subjects[at].row].person].user
-    }
-
-    fn id(&self, at: usize, place: usize) -> String {
-        format!("p{}", QUESTIONS * self.subjects[at].row + place)
-    }
-
-    /// The draft at `place` of the first reply of the row `at`, checked and remembered.
-    fn pass(
-        &mut self,
-        at: usize,
-        place: usize,
-        drafts: &Result<Drafts, Refusal>,
-        vectors: &Vectors,
-    ) -> Result<Passed, Refusal> {
-        self.check(at, place, drafts, place, vectors.get(&(at, place)))
-    }
-
-    /// The draft at `from` of a reply, to stand at `place` of the row `at`.
-    fn check(
-        &mut self,
-        at: usize,
-        place: usize,
-        drafts: &Result<Drafts, Refusal>,
-        from: usize,
-        vector: Option<&Vec<f32>>,
-    ) -> Result<Passed, Refusal> {
-        let drafts = drafts.as_ref().map_err(Clone::clone)?;
-        let draft = drafts.drafts.get(from).ok_or_else(|| {
-            let found = drafts.objects;
-            Refusal::new("too_few", format!("the reply has {found} of {QUESTIONS} whole objects"))
-        })?;
-        let (passed, language) = checks::alone(draft, self.checks)?;
-        let (user, id) = (self.user(at).to_owned(), self.id(at, place));
-        let same = self.checks.cosine;
-        self.asked.refuse_repeated(&user, &passed.question, vector.map(Vec::as_slice), same)?;
-        self.asked.remember(&user, &id, &passed.question, vector.cloned());
-        self.language_unsure += usize::from(language == Language::Unsure);
-        Ok(passed)
-    }
-
-    /// Puts drafts of a second reply where the first could not be used: the one at the same place, or another. Returns how many.
-    fn mend(
-        &mut self,
-        places: &mut [Result<Passed, Refusal>; QUESTIONS],
-        second: Second,
-        drafts: &Result<Drafts, Refusal>,
-        vectors: &Vectors,
-    ) -> usize {
-        if matches!(drafts, Err(refusal) if refusal.kind == NO_REPLY) {
-            return 0; // the reasons of the first reply stay
-        }
-        let mut used = [false; QUESTIONS];
-        let mut mended = 0;
-        for (place, held) in places.iter_mut().enumerate().filter(|(_, held)| held.is_err()) {
-            // The draft of its own place comes first, and its refusal is the one that is told.
-            let others = (0..QUESTIONS).filter(|&from| from != place);
-            for from in [place].into_iter().chain(others) {
-                if used[from] {
-                    continue;
-                }
-                let vector = vectors.get(&(second.number, from));
-                let tried = self.check(second.row, place, drafts, from, vector);
-                let is_own = from == place;
-                match tried {
-                    Ok(passed) => {
-                        used[from] = true;
-                        *held = Ok(passed);
-                        mended += 1;
-                        break;
-                    }
-                    Err(refusal) if is_own => *held = Err(refusal),
-                    Err(_) => {}
-                }
-            }
-        }
-        mended
-    }
-
-    fn all(&self, rows: Vec<Row>, mut counts: Counts) -> All {
-        let (mut written, mut failures) = (Vec::new(), Vec::new());
-        for (at, row) in rows.into_iter().enumerate() {
-            for (place, item) in row.places.into_iter().enumerate() {
-                let (id, row) = (self.id(at, place), self.subjects[at].row);
-                match item {
-                    Ok(item) => written.push(Written { id, row, item }),
-                    Err(Refusal { kind, why }) => {
-                        *counts.failed_by_kind.entry(kind).or_default() += 1;
-                        failures.push(Failure {
-                            id,
-                            conversation_id: self.prism.rows[row].conversation.id.clone(),
-                            user_id: self.user(at).to_owned(),
-                            kind,
-                            why,
-                        });
-                    }
-                }
-            }
-        }
-        (counts.items, counts.failed) = (written.len(), failures.len());
-        counts.language_unsure = self.language_unsure;
-        All { written, failures, counts }
-    }
+    (counts.items, counts.failed) = (written.len(), failures.len());
+    counts.language_unsure = checker.language_unsure;
+    All { written, failures, counts }
 }
