@@ -1,77 +1,42 @@
-//! `data build-mvpbench`: PRISM's survey and conversations -> MVPBench.
+//! The steps of a build: inputs read, stages estimated, exported, imported or asked, files written.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::Result;
-use clap::Args;
 use serde_json::Value;
 
-use super::built::tell_broken;
+use super::{BuildMvpbenchArgs, Stage};
+use crate::cli::data::built::tell_broken;
 use crate::cli::replies::{self, Manner, Waiting};
-use crate::cli::request_args::{RequestArgs, Way, estimate_lines, export_lines, say_imported};
+use crate::cli::request_args::{Way, estimate_lines, export_lines, say_imported};
 use crate::console::progress::Verbosity;
 use crate::console::{interrupt, stdout, units};
 use crate::construct::mvpbench::built::{self, Built, Models};
 use crate::construct::mvpbench::checks::Encode;
 use crate::construct::mvpbench::manifest::{self, Model, Origin};
-use crate::construct::mvpbench::recipe::{MappedBy, Recipe};
-use crate::construct::mvpbench::{FILES, mapping};
+use crate::construct::mvpbench::mapping;
+use crate::construct::mvpbench::recipe::Recipe;
 use crate::construct::prism::Prism;
 use crate::construct::quality::exclusions::{self, Exclusion};
 use crate::disk::{digest, once, read};
 use crate::encoder::embedder::Embedder;
 use crate::encoder::source::EncoderSource;
 use crate::hub::Hub;
-use crate::judge::chat::asker::{self, Asker, Used};
+use crate::judge::chat::asker::{Asker, Used};
 use crate::judge::chat::cost::Prices;
 use crate::judge::chat::endpoint::Endpoint;
 use crate::judge::chat::request::Parameters;
 use crate::judge::stage2::Replies;
-use crate::run_folder::begun::{Begun, Settings};
+use crate::run_folder::begun::Settings;
 use crate::session::data_file;
 
-/// Build MVPBench from PRISM: ratings become labels, a chat model writes three questions with two answers each for every conversation,
-/// every item is checked, and users are split into train, validation and test
-#[derive(Debug, Clone, Args)]
-pub(super) struct BuildMvpbenchArgs {
-    /// PRISM's survey.jsonl, a file or `hf://datasets/HannahRoseKirk/prism-alignment/survey.jsonl`
-    #[arg(long, value_name = "FILE")]
-    survey: String,
-    /// PRISM's conversations.jsonl, likewise
-    #[arg(long, value_name = "FILE")]
-    conversations: String,
-    /// Recipe: prompts, checks and shares; a file, or build-mvpbench.toml, the one inside the binary
-    #[arg(long, value_name = "RECIPE", default_value = "build-mvpbench.toml")]
-    config: String,
-    /// Folder to write; the same command resumes in it
-    #[arg(long, value_name = "DIR")]
-    output: PathBuf,
-    /// Chat endpoint: openai, deepseek, ark, local, or a base URL such as http://127.0.0.1:8000/v1
-    #[arg(long, value_name = "NAME|URL")]
-    endpoint: String,
-    /// The model's name at the endpoint
-    #[arg(long, value_name = "NAME")]
-    chat_model: String,
-    /// Environment variable that holds the endpoint's key, in place of the preset's; a URL needs none
-    #[arg(long, value_name = "NAME")]
-    key_env: Option<String>,
-    /// Records to leave out, as `data review exclude` lists them; may be repeated
-    #[arg(long, value_name = "FILE")]
-    exclude: Vec<PathBuf>,
-    /// Folder of an earlier build whose replies are read and continued in its journals, so that nothing is asked twice
-    #[arg(long, value_name = "DIR")]
-    replies: Option<PathBuf>,
-    #[command(flatten)]
-    requests: RequestArgs,
-    /// Print only warnings, errors and results
-    #[arg(short, long)]
-    quiet: bool,
-}
+/// The last file that is written.
+pub(super) const MANIFEST: &str = "manifest.json";
 
 /// What is read before anything is asked.
-struct Inputs {
+pub(super) struct Inputs {
     prism: Prism,
     excluded: Vec<Exclusion>,
     /// Name and SHA-256 of each list of exclusions.
@@ -86,78 +51,16 @@ impl Encode for Embedder {
     }
 }
 
-impl BuildMvpbenchArgs {
-    fn endpoint(&self) -> Result<Endpoint> {
-        self.requests.endpoint(&self.endpoint, self.key_env.as_deref())
-    }
-}
-
-/// A stage that asks a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Mapping,
-    Writing,
-}
-
-impl Stage {
-    /// Its name in messages, and the folder of its batch.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Mapping => "labels",
-            Self::Writing => "questions",
-        }
-    }
-}
-
-/// Runs the verb.
-pub(super) fn build(args: &BuildMvpbenchArgs) -> Result<()> {
-    interrupt::install()?;
-    let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let recipe = Recipe::load(&args.config)?;
-    let endpoint = args.endpoint()?;
-    let stages: &[Stage] = match recipe.mapping.by {
-        MappedBy::Rule => &[Stage::Writing],
-        MappedBy::Model => &[Stage::Mapping, Stage::Writing],
-    };
-    let builder = Builder { args, recipe: &recipe, endpoint: &endpoint, verbosity };
-    for stage in stages {
-        asker::prices(&endpoint, &builder.settings(*stage))?;
-    }
-    let folder = Begun { path: &args.output, own: FILES, noun: "a benchmark", last: MANIFEST };
-    folder.check()?;
-    let inputs = builder.inputs()?;
-    let depends_on = builder.depends_on(&inputs)?;
-    match args.requests.way() {
-        Way::Estimate => {
-            folder.holds(&depends_on)?;
-            builder.estimate(stages, &inputs)
-        }
-        Way::Export(batch) => {
-            folder.holds(&depends_on)?;
-            builder.export(stages, &inputs, batch)
-        }
-        Way::Ask | Way::Import(_) => {
-            let _lock = folder.begin(&depends_on)?;
-            if let Way::Import(files) = args.requests.way() {
-                builder.import(stages, &inputs, files)?;
-            }
-            builder.ask(stages, &inputs)
-        }
-    }
-}
-
-/// The last file that is written.
-const MANIFEST: &str = "manifest.json";
-
-struct Builder<'a> {
-    args: &'a BuildMvpbenchArgs,
-    recipe: &'a Recipe,
-    endpoint: &'a Endpoint,
-    verbosity: Verbosity,
+/// A build as it was asked for.
+pub(super) struct Builder<'a> {
+    pub(super) args: &'a BuildMvpbenchArgs,
+    pub(super) recipe: &'a Recipe,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) verbosity: Verbosity,
 }
 
 impl Builder<'_> {
-    fn inputs(&self) -> Result<Inputs> {
+    pub(super) fn inputs(&self) -> Result<Inputs> {
         let Self { args, verbosity, .. } = *self;
         let hub = Hub::new(verbosity);
         let mut notes = Vec::new();
@@ -187,7 +90,7 @@ impl Builder<'_> {
     }
 
     /// What the files of the build depend on.
-    fn depends_on(&self, inputs: &Inputs) -> Result<Settings> {
+    pub(super) fn depends_on(&self, inputs: &Inputs) -> Result<Settings> {
         let mut settings = Settings::default();
         settings.add("endpoint", self.endpoint.base());
         settings.add("chat-model", &*self.args.chat_model);
@@ -204,7 +107,7 @@ impl Builder<'_> {
         Ok(settings)
     }
 
-    fn settings(&self, stage: Stage) -> crate::judge::chat::Settings {
+    pub(super) fn settings(&self, stage: Stage) -> crate::judge::chat::Settings {
         let (recipe, model) = (self.recipe, &self.args.chat_model);
         let parameters: Parameters = match stage {
             Stage::Mapping => recipe.mapping.parameters(model),
@@ -247,7 +150,7 @@ impl Builder<'_> {
         Ok(waiting)
     }
 
-    fn estimate(&self, stages: &[Stage], inputs: &Inputs) -> Result<()> {
+    pub(super) fn estimate(&self, stages: &[Stage], inputs: &Inputs) -> Result<()> {
         let mut out = String::new();
         for &stage in stages {
             let Waiting { asker, conversations } =
@@ -260,7 +163,7 @@ impl Builder<'_> {
     }
 
     /// Writes what would be asked in Batch form; of two stages each into a folder of its own.
-    fn export(&self, stages: &[Stage], inputs: &Inputs, batch: &Path) -> Result<()> {
+    pub(super) fn export(&self, stages: &[Stage], inputs: &Inputs, batch: &Path) -> Result<()> {
         let mut paths = Vec::new();
         for &stage in stages {
             let Waiting { asker, conversations } =
@@ -272,7 +175,12 @@ impl Builder<'_> {
     }
 
     /// Takes the results of batches into the journals, second tries after the replies that they follow.
-    fn import(&self, stages: &[Stage], inputs: &Inputs, files: &[PathBuf]) -> Result<()> {
+    pub(super) fn import(
+        &self,
+        stages: &[Stage],
+        inputs: &Inputs,
+        files: &[PathBuf],
+    ) -> Result<()> {
         let mut is_any_ours = false;
         for &stage in stages {
             let mut asker = self.asker(stage, Asker::open)?;
@@ -297,7 +205,7 @@ impl Builder<'_> {
     }
 
     /// Asks what is missing, and writes the files.
-    fn ask(&self, stages: &[Stage], inputs: &Inputs) -> Result<()> {
+    pub(super) fn ask(&self, stages: &[Stage], inputs: &Inputs) -> Result<()> {
         let used = Rc::new(Cell::new(Used::default()));
         let replies = |stage: Stage| -> Result<replies::Endpoint> {
             let manner = match self.args.requests.way() {
