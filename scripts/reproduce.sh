@@ -323,7 +323,7 @@ tiny() {
   fi
   build
   second_model
-  local common=(--set eval.spmr.embedder=models/encoder --set eval.spmr.max_new_tokens=48 --set train.epochs=2)
+  local common=(--set eval.spmr.embedder=models/encoder --set eval.spmr.max_new_tokens=48 --set train.epochs=2 --set train.checkpoint_every=10)
   train_model tiny tiny.toml "${common[@]}"
   train_model tiny-chat tiny.toml --set model.path=models/tiny-chat "${common[@]}"
   answer_by_endpoints MVPBench "${chat_models[@]}"

@@ -61,7 +61,8 @@ impl Begun<'_> {
     /// Refuses a folder that cannot be written, or that holds anything else. Writes nothing.
     pub fn check(&self) -> Result<()> {
         writable::check(self.path)?;
-        let begun = self.path.join(LOCK_FILE).exists();
+        // A copy of a folder may lack the empty lock.
+        let begun = [LOCK_FILE, SETTINGS_FILE].iter().any(|name| self.path.join(name).exists());
         let is_ours = |entry: &Path| {
             let own = self.own.iter().chain([&SETTINGS_FILE, &LOCK_FILE]);
             own.into_iter().any(|own| entry.ends_with(own) || atomic::is_partial_of(entry, own))

@@ -146,11 +146,14 @@ pub fn checked(
 /// The labels in a reply, such as `High fluency`; empty for `None`, none where it says anything else.
 fn labels(reply: &str) -> Option<BTreeSet<String>> {
     let reply = reply.trim().trim_end_matches('.').trim_matches(['"', '`', '*']);
-    if reply.is_empty() || reply.eq_ignore_ascii_case("none") {
+    if reply.is_empty() {
+        return None;
+    }
+    if reply.eq_ignore_ascii_case("none") {
         return Some(BTreeSet::new());
     }
     let label = |part: &str| {
-        let mut words = part.split_whitespace();
+        let mut words = part.trim_start_matches(['-', '*', ' ']).split_whitespace();
         let (level, dimension) = (words.next()?, words.next()?.to_lowercase());
         let level = ["High", "Low"].into_iter().find(|known| known.eq_ignore_ascii_case(level))?;
         // American spelling, as the paper's text has it.
@@ -183,6 +186,7 @@ mod tests {
             Some("High personalisation, High safety")
         );
         assert_eq!(of("None").as_deref(), Some(""));
+        assert_eq!(of("- High safety\n* Low fluency").as_deref(), Some("High safety, Low fluency"));
         for reply in
             ["High kindness", "Medium safety", "This person values safety", "High safety (90)"]
         {

@@ -170,14 +170,14 @@ impl Recipe {
                 "generation.prompt",
                 &generation.prompt,
                 Allowed {
-                    needed: &["preferences"],
-                    optional: &["history", "self_description", "system_string"],
+                    needed: &["preferences", "history"],
+                    optional: &["self_description", "system_string"],
                 },
             ),
             (
                 "generation.reminder",
                 &generation.reminder,
-                Allowed { needed: &[], optional: &["problems"] },
+                Allowed { needed: &["problems"], optional: &[] },
             ),
         ];
         for (name, text, allowed) in texts {

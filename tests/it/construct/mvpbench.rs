@@ -142,13 +142,36 @@ fn a_benchmark_in_the_released_layout_is_built_split_by_user_and_trains() {
     place.write("priced.toml", format!("{preset}\n[prices.m]\ninput = 1.0\noutput = 2.0\n"));
     run(&place, &renamed, 0);
     assert_eq!((files(&place.path("bench")), asked(&chat)), (before.clone(), tries));
+    // A copy without the empty lock is a folder of the same build.
+    std::fs::remove_file(place.path("bench/run.lock")).unwrap();
+    run(&place, &arguments(&chat, &[]), 0);
+    // Replies that are gone are not paid for again in a finished folder.
+    let journal = place.bytes("bench/journal.jsonl");
+    std::fs::remove_file(place.path("bench/journal.jsonl")).unwrap();
+    assert!(run(&place, &arguments(&chat, &[]), 0).contains("nothing is asked"));
+    std::fs::remove_file(place.path("bench/test.json")).unwrap();
+    assert!(run(&place, &arguments(&chat, &[]), 2).contains("journal.jsonl` is missing"));
+    assert_eq!(asked(&chat), tries);
+    place.write("bench/journal.jsonl", journal);
+    run(&place, &arguments(&chat, &[]), 0);
+    assert_eq!((files(&place.path("bench")), asked(&chat)), (before.clone(), tries));
     // A file that was lost is written again, one that was changed is not overwritten.
     std::fs::remove_file(place.path("bench/test.json")).unwrap();
     run(&place, &arguments(&chat, &[]), 0);
     assert_eq!((files(&place.path("bench")), asked(&chat)), (before, tries));
     place.write("bench/test.json", "[]");
-    assert!(run(&place, &arguments(&chat, &[]), 2).contains("bench/test.json` already exists"));
-    // Another build from the same replies asks nothing.
+    assert!(run(&place, &arguments(&chat, &[]), 2).contains("bench/test.json` was changed after"));
+    // Another build from the same replies asks nothing, and leaves them as they are.
+    let mistyped = run(
+        &place,
+        &{
+            let mut all = arguments(&chat, &["--replies", "bensh"]);
+            all[11] = "bench3";
+            all
+        },
+        2,
+    );
+    assert!(mistyped.contains("`bensh/journal.jsonl`: no such file"), "{mistyped}");
     let elsewhere = ["--config", "recipe.toml", "--replies", "bench"];
     let mut elsewhere = arguments(&chat, &elsewhere);
     elsewhere[11] = "bench2";

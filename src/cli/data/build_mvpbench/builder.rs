@@ -20,9 +20,10 @@ use crate::construct::mvpbench::mapping;
 use crate::construct::mvpbench::recipe::Recipe;
 use crate::construct::prism::Prism;
 use crate::construct::quality::exclusions::{self, Exclusion};
-use crate::disk::{digest, once, read};
+use crate::disk::{atomic, digest, once, read};
 use crate::encoder::embedder::Embedder;
 use crate::encoder::source::EncoderSource;
+use crate::error::InputError;
 use crate::hub::Hub;
 use crate::judge::chat::asker::{Asker, Used};
 use crate::judge::chat::cost::Prices;
@@ -118,11 +119,68 @@ impl Builder<'_> {
     }
 
     fn journal(&self, stage: Stage) -> PathBuf {
-        let folder = self.args.replies.as_ref().unwrap_or(&self.args.output);
-        folder.join(match stage {
-            Stage::Writing => "journal.jsonl",
-            Stage::Mapping => "mapping-journal.jsonl",
-        })
+        self.args.output.join(stage.journal())
+    }
+
+    /// Whether the folder is finished, and this command asks for no more; says so. Refuses a file that somebody changed, and a finished folder
+    /// that lacks a file and the replies to make it from: a finished build is not paid for again.
+    pub(super) fn is_finished(&self) -> Result<bool> {
+        let output = &self.args.output;
+        let Some(bytes) = read::if_there(&output.join(MANIFEST))? else { return Ok(false) };
+        let Ok(manifest) = serde_json::from_slice::<Value>(&bytes) else { return Ok(false) };
+        let mut is_whole = true;
+        for file in manifest["files"].as_array().into_iter().flatten() {
+            let (Some(name), Some(sha256)) = (file["file"].as_str(), file["sha256"].as_str())
+            else {
+                continue;
+            };
+            let path = output.join(name);
+            match read::if_there(&path)? {
+                None => is_whole = false,
+                Some(bytes) if digest::of_bytes(&bytes) == sha256 => {}
+                Some(_) => {
+                    let what = format!("`{}` was changed after it was built", path.display());
+                    let hint = "remove it: the same command makes it again from the replies";
+                    return Err(InputError::new(what).hint(hint).into());
+                }
+            }
+        }
+        if !is_whole && !read::is_there(&self.journal(Stage::Writing))? {
+            let what = format!("`{}` is missing", self.journal(Stage::Writing).display());
+            let hint =
+                "put it back, or give another folder with `--output`, where all is asked anew";
+            return Err(InputError::new(what).hint(hint).into());
+        }
+        if !is_whole || self.args.requests.mends() {
+            return Ok(false);
+        }
+        let counts = &manifest["counts"];
+        stdout::tell(format!(
+            "finished:  {} records of {} users; nothing is asked\nfolder:    {}\n",
+            counts["records"],
+            counts["users"],
+            output.display()
+        ))?;
+        Ok(true)
+    }
+
+    /// Copies the journals of `--replies` to where this build has none yet.
+    pub(super) fn copy_replies(&self, stages: &[Stage]) -> Result<()> {
+        let Some(earlier) = &self.args.replies else { return Ok(()) };
+        for stage in stages {
+            let (from, to) = (earlier.join(stage.journal()), self.journal(*stage));
+            if read::is_there(&to)? {
+                continue;
+            }
+            let Some(bytes) = read::if_there(&from)? else {
+                let what = format!("`{}`: no such file", from.display());
+                return Err(InputError::new(what)
+                    .hint("`--replies` is the folder of an earlier build")
+                    .into());
+            };
+            atomic::write(&to, |out| Ok(out.write_all(&bytes)?))?;
+        }
+        Ok(())
     }
 
     fn asker(

@@ -45,7 +45,7 @@ pub(super) struct BuildMvpbenchArgs {
     /// Records to leave out, as `data review exclude` lists them; may be repeated
     #[arg(long, value_name = "FILE")]
     exclude: Vec<PathBuf>,
-    /// Folder of an earlier build whose replies are read and continued in its journals, so that nothing is asked twice
+    /// Folder of an earlier build whose replies are copied into a new one, so that nothing is asked twice
     #[arg(long, value_name = "DIR")]
     replies: Option<PathBuf>,
     #[command(flatten)]
@@ -76,6 +76,14 @@ impl Stage {
             Self::Writing => "questions",
         }
     }
+
+    /// The journal of its replies.
+    fn journal(self) -> &'static str {
+        match self {
+            Self::Mapping => "mapping-journal.jsonl",
+            Self::Writing => "journal.jsonl",
+        }
+    }
 }
 
 /// Runs the verb.
@@ -92,7 +100,7 @@ pub(super) fn build(args: &BuildMvpbenchArgs) -> Result<()> {
     for stage in stages {
         asker::prices(&endpoint, &builder.settings(*stage))?;
     }
-    let folder = Begun { path: &args.output, own: FILES, noun: "a benchmark", last: MANIFEST };
+    let folder = Begun { path: &args.output, own: FILES, noun: "benchmark files", last: MANIFEST };
     folder.check()?;
     let inputs = builder.inputs()?;
     let depends_on = builder.depends_on(&inputs)?;
@@ -107,6 +115,10 @@ pub(super) fn build(args: &BuildMvpbenchArgs) -> Result<()> {
         }
         Way::Ask | Way::Import(_) => {
             let _lock = folder.begin(&depends_on)?;
+            if builder.is_finished()? {
+                return Ok(());
+            }
+            builder.copy_replies(stages)?;
             if let Way::Import(files) = args.requests.way() {
                 builder.import(stages, &inputs, files)?;
             }
