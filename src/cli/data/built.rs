@@ -17,8 +17,10 @@ pub(super) fn refuse_file(output: &Path) -> Result<()> {
     Ok(())
 }
 
+pub(super) use self::warn_of_broken as tell_broken;
+
 /// Names the broken records, the first of them where they are many, and the fields that are not read.
-pub(super) fn tell_broken<'a>(
+pub(super) fn warn_of_broken<'a>(
     verbosity: Verbosity,
     broken: &[Broken],
     unknown_fields: impl IntoIterator<Item = &'a String>,
