@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
 use super::file;
-use crate::console::interrupt;
+use crate::console::{interrupt, units};
 use crate::data::format::fields::{LONGEST_RECORD, kind};
 use crate::data::parquet;
 use crate::disk::digest::{self, Hasher};
@@ -104,6 +104,8 @@ struct Splitter<'a, 't> {
     line: usize,
     /// Line on which `record` begins.
     begun: usize,
+    /// Line of its last byte that is not blank.
+    ended: usize,
     record: Vec<u8>,
     is_too_long: bool,
     /// Open brackets, the array's own not counted.
@@ -111,6 +113,10 @@ struct Splitter<'a, 't> {
     in_string: bool,
     is_escaped: bool,
     array: Array,
+    /// Whether an element of the array has ended, and no comma has come since.
+    is_after_element: bool,
+    /// Whether `record` begins there.
+    lacks_comma: bool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -127,12 +133,15 @@ impl<'a, 't> Splitter<'a, 't> {
             take,
             line: 1,
             begun: 1,
+            ended: 1,
             record: Vec::new(),
             is_too_long: false,
             depth: 0,
             in_string: false,
             is_escaped: false,
             array: Array::Before,
+            is_after_element: false,
+            lacks_comma: false,
         }
     }
 
@@ -176,11 +185,15 @@ impl<'a, 't> Splitter<'a, 't> {
                 self.give()?;
                 self.array = Array::After;
             }
-            b',' if is_between && self.array == Array::Inside => self.give()?,
+            b',' if is_between && self.array == Array::Inside => {
+                self.give()?;
+                self.is_after_element = false;
+            }
             _ if self.record.is_empty() && byte.is_ascii_whitespace() => {}
             _ => {
                 if self.record.is_empty() {
                     self.begun = self.line;
+                    self.lacks_comma = self.is_after_element;
                 }
                 self.push(&[byte]);
                 match byte {
@@ -190,6 +203,7 @@ impl<'a, 't> Splitter<'a, 't> {
                         self.depth = self.depth.saturating_sub(1);
                         if self.depth == 0 {
                             self.give()?;
+                            self.is_after_element = self.array == Array::Inside;
                         }
                     }
                     _ => {}
@@ -200,6 +214,9 @@ impl<'a, 't> Splitter<'a, 't> {
     }
 
     fn push(&mut self, bytes: &[u8]) {
+        if !bytes.trim_ascii().is_empty() {
+            self.ended = self.line;
+        }
         if self.record.len() + bytes.len() > LONGEST_RECORD {
             self.is_too_long = true;
         }
@@ -226,7 +243,16 @@ impl<'a, 't> Splitter<'a, 't> {
                 Err(format!("not UTF-8 text: the byte `0x{:02X}`", record[error.valid_up_to()]))
             }
         };
-        (self.take)(self.begun, fields(value))?;
+        let fields = fields(value).and_then(|fields| match self.lacks_comma {
+            true => Err("a comma is missing before the record".to_owned()),
+            false => Ok(fields),
+        });
+        let fields = fields.map_err(|why| match self.ended - self.begun + 1 {
+            1 => why,
+            // A quote or a bracket too many takes the records that follow into this one.
+            lines => format!("{why}; the broken record spans {} lines", units::count(lines)),
+        });
+        (self.take)(self.begun, fields)?;
         self.keep(record)
     }
 
@@ -306,6 +332,31 @@ mod tests {
         assert_eq!(array[2].1, "text after the end of the array");
         let cut = broken(b"[{\"a\": 1},\n{\"a\": 2");
         assert_eq!(cut[1], (2, "the array does not end: the file may be cut short".to_owned()));
+    }
+
+    #[test]
+    fn a_stray_quote_in_an_array_says_how_many_lines_it_takes() {
+        let all = read(b"[\n{\"a\": 1},\n{\"a\": \"2\"\"},\n{\"a\": 3},\n{\"a\": 4}\n]\n");
+        let all = all.unwrap();
+        assert_eq!((all.len(), all[0].clone(), all[1].0), (3, (2, Ok(1)), 3));
+        let why = all[1].1.clone().unwrap_err();
+        assert!(
+            why.starts_with("not JSON: ") && why.ends_with("; the broken record spans 4 lines"),
+            "{why}"
+        );
+        let scalar = read(b"[{\"a\": 1}, 7\n\n, {\"a\": 2}]").unwrap();
+        let why = scalar[1].1.clone().unwrap_err();
+        assert_eq!(why, "expected a record, an object, got the number `7`");
+    }
+
+    #[test]
+    fn a_record_of_an_array_without_a_comma_before_it_is_broken() {
+        let all = read(b"[{\"a\": 1}\n{\"a\": 2},\n{\"a\": 3} 7, {\"a\": 4}]\n").unwrap();
+        let why = "a comma is missing before the record".to_owned();
+        assert_eq!(all[..3], [(1, Ok(1)), (2, Err(why)), (3, Ok(3))]);
+        assert_eq!((all[3].1.is_err(), all[4].1.clone(), all.len()), (true, Ok(4), 5));
+        let objects = read(b"{\n\"a\": 1}\n{\"a\": 2}").unwrap();
+        assert_eq!(objects, [(1, Ok(1)), (3, Ok(2))]);
     }
 
     #[test]

@@ -29,6 +29,13 @@ pub fn write(
     written().with_context(|| format!("cannot write `{}`", path.display()))
 }
 
+/// Writes `bytes` as the file `path` like [`write()`], but replaces none. False where one is there, which stays.
+pub fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
+    let mut file = Growing::begin(path)?;
+    file.write(bytes)?;
+    file.finish()
+}
+
 /// Writes the folder `path` with `files` in it like [`write()`], replacing an older folder. A name may have folders.
 ///
 /// A program killed between the removal of the old folder and the rename leaves neither; the next run writes the folder
@@ -116,12 +123,12 @@ impl Growing {
             .with_context(|| format!("cannot write `{}`", self.target.display()))
     }
 
-    /// Flushes the file to the disk and renames it to its target.
-    pub fn finish(self) -> anyhow::Result<()> {
+    /// Flushes the file to the disk and renames it to its target. False where a file is there by now: that one stays, and this one is removed.
+    pub fn finish(self) -> anyhow::Result<bool> {
         let Self { partial, out, target } = self;
-        let finished = || -> anyhow::Result<()> {
+        let finished = || -> anyhow::Result<bool> {
             out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-            partial.rename(&target).context("cannot rename the finished file into place")
+            partial.rename_to_new(&target).context("cannot rename the finished file into place")
         };
         finished().with_context(|| format!("cannot write `{}`", target.display()))
     }
@@ -216,6 +223,22 @@ impl Partial {
         fs::rename(&self.path, target)?;
         self.is_finished = true;
         sync_folder(target)
+    }
+
+    /// Renames a file to `target`; false where there is one.
+    fn rename_to_new(self, target: &Path) -> anyhow::Result<bool> {
+        match fs::hard_link(&self.path, target) {
+            Ok(()) => {
+                // The file has both names: the partial one goes.
+                drop(self);
+                sync_folder(target)?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            // A file system without links.
+            Err(_) if read::is_there(target)? => Ok(false),
+            Err(_) => self.rename(target).map(|()| true),
+        }
     }
 }
 
@@ -350,5 +373,18 @@ mod tests {
     #[test]
     fn a_path_without_a_file_name_is_an_error() {
         assert!(write(Path::new("/"), |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn a_new_file_replaces_none_that_came_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let mut late = Growing::begin(&path).unwrap();
+        late.write(b"late").unwrap();
+        assert!(write_new(&path, b"first").unwrap());
+        assert!(!late.finish().unwrap());
+        assert!(!write_new(&path, b"later").unwrap());
+        assert_eq!(fs::read(path).unwrap(), b"first");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -6,6 +6,7 @@ pub mod digest;
 pub mod fields;
 pub mod journal;
 pub mod json;
+pub mod json_array;
 pub mod json_lines;
 pub mod lock;
 pub mod once;

@@ -1,5 +1,8 @@
 //! Files of a folder that a command writes once: the same command again changes none, another one is refused.
+//!
+//! One program writes in a folder at a time: [`Streams`] locks it, and [`write()`] is called by one that has.
 
+use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -7,12 +10,17 @@ use anyhow::{Context, Result};
 
 use crate::disk::atomic::Growing;
 use crate::disk::digest::Hasher;
-use crate::disk::{atomic, read};
+use crate::disk::{atomic, lock, read};
 use crate::error::InputError;
+
+/// The manifest of a data set, written last: a folder that has it is whole.
+pub const MANIFEST: &str = "manifest.json";
 
 /// Writes those of `files`, name and content, that the folder `output` does not hold yet, in order: a manifest that comes last tells that
 /// all are whole. A killed program leaves some of them. Refuses, before anything is written, a file with other content, which is
 /// `of_another`, such as `of another split`.
+///
+/// The caller has locked the folder, such as by [`lock::folder`].
 pub fn write(output: &Path, files: &[(&str, &[u8])], of_another: &str) -> Result<()> {
     let mut absent = Vec::new();
     for &(name, bytes) in files {
@@ -25,7 +33,9 @@ pub fn write(output: &Path, files: &[(&str, &[u8])], of_another: &str) -> Result
         }
     }
     for (path, bytes) in absent {
-        atomic::write(&path, |out| Ok(out.write_all(bytes)?))?;
+        if !atomic::write_new(&path, bytes)? {
+            return Err(another(&path, of_another));
+        }
     }
     Ok(())
 }
@@ -37,11 +47,12 @@ fn another(path: &Path, of_another: &str) -> anyhow::Error {
 }
 
 /// Files of a folder too large to hold, written side by side in pieces as [`write()`] does whole ones: a file that is there is compared
-/// with the pieces, and none that is new has its name before all are whole.
+/// with the pieces, and none that is new has its name before all are whole. The folder is locked from [`Streams::begin`] to the end.
 pub struct Streams<'a> {
     output: &'a Path,
     of_another: &'a str,
     files: Vec<Stream>,
+    _lock: File,
 }
 
 struct Stream {
@@ -52,12 +63,14 @@ struct Stream {
 
 enum Place {
     New(Growing),
-    There(BufReader<std::fs::File>),
+    There(BufReader<File>),
 }
 
 impl<'a> Streams<'a> {
-    /// Begins the files `names` of the folder `output`; `of_another` as in [`write()`].
+    /// Begins the files `names` of the folder `output`; `of_another` as in [`write()`]. Refuses a folder in which another
+    /// program is writing.
     pub fn begin(output: &'a Path, names: &[String], of_another: &'a str) -> Result<Self> {
+        let lock = lock::folder(output)?;
         let begin = |name: &String| -> Result<Stream> {
             let path = output.join(name);
             atomic::sweep_of(&path)?;
@@ -72,7 +85,7 @@ impl<'a> Streams<'a> {
             Ok(Stream { path, hasher: Hasher::default(), place })
         };
         let files = names.iter().map(begin).collect::<Result<_>>()?;
-        Ok(Self { output, of_another, files })
+        Ok(Self { output, of_another, files, _lock: lock })
     }
 
     /// Adds the next bytes to the file at `place` of the names. Refuses those that the file there does not have.
@@ -99,7 +112,7 @@ impl<'a> Streams<'a> {
         for Stream { path, hasher, place } in self.files {
             digests.push(hasher.finish());
             match place {
-                Place::New(file) => grown.push(file),
+                Place::New(file) => grown.push((path, file)),
                 Place::There(mut file) => {
                     let more = file.read(&mut [0]).with_context(|| unreadable(&path))?;
                     if more > 0 {
@@ -113,7 +126,11 @@ impl<'a> Streams<'a> {
         if read::if_there(&path)?.is_some_and(|found| found != last) {
             return Err(another(&path, self.of_another));
         }
-        grown.into_iter().try_for_each(Growing::finish)?;
+        for (path, file) in grown {
+            if !file.finish()? {
+                return Err(another(&path, self.of_another));
+            }
+        }
         write(self.output, &[(name, &last)], self.of_another)?;
         Ok(digests)
     }
@@ -187,5 +204,30 @@ mod tests {
         let error = stream(folder.path(), &["abc"]).unwrap_err().to_string();
         assert!(error.contains("manifest.json` already exists"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path().join("in")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_in_which_another_program_writes_is_refused_until_that_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["a.json".to_owned()];
+        let streams = Streams::begin(folder.path(), &names, "of another build").unwrap();
+        let error = Streams::begin(folder.path(), &names, "of another build").err().unwrap();
+        assert!(error.to_string().contains("another program is writing in `"), "{error}");
+        streams.finish(MANIFEST, |_| Ok(b"{}".to_vec())).unwrap();
+        Streams::begin(folder.path(), &names, "of another build").unwrap();
+    }
+
+    #[test]
+    fn a_file_that_appears_while_its_pieces_come_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let a = folder.path().join("a.json");
+        let names = ["a.json".to_owned()];
+        let mut streams = Streams::begin(folder.path(), &names, "of another build").unwrap();
+        streams.write(0, b"new").unwrap();
+        std::fs::write(&a, "by hand").unwrap();
+        let error = streams.finish(MANIFEST, |_| Ok(b"{}".to_vec())).unwrap_err().to_string();
+        assert!(error.contains("a.json` already exists, of another build"), "{error}");
+        assert_eq!(std::fs::read(a).unwrap(), b"by hand");
+        assert!(!folder.path().join(MANIFEST).exists());
     }
 }

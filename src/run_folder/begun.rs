@@ -7,9 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{atomic, read, seal, writable};
+use crate::disk::{atomic, lock, read, seal, writable};
 use crate::error::{InputError, shown};
-use crate::run_folder::{self, LOCK_FILE};
 
 /// Name and value of everything that the files of a folder depend on, such as `chat-model` and `data test`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,9 +61,9 @@ impl Begun<'_> {
     pub fn check(&self) -> Result<()> {
         writable::check(self.path)?;
         // A copy of a folder may lack the empty lock.
-        let begun = [LOCK_FILE, SETTINGS_FILE].iter().any(|name| self.path.join(name).exists());
+        let begun = [lock::FILE, SETTINGS_FILE].iter().any(|name| self.path.join(name).exists());
         let is_ours = |entry: &Path| {
-            let own = self.own.iter().chain([&SETTINGS_FILE, &LOCK_FILE]);
+            let own = self.own.iter().chain([&SETTINGS_FILE, &lock::FILE]);
             own.into_iter().any(|own| entry.ends_with(own) || atomic::is_partial_of(entry, own))
         };
         match read::folder(self.path)?.into_iter().find(|entry| !(begun && is_ours(entry))) {
@@ -84,7 +83,7 @@ impl Begun<'_> {
     /// Locks the folder for this process, and writes `settings` unless they stand there. Refuses a folder that was begun with others.
     pub fn begin(&self, settings: &Settings) -> Result<File> {
         self.check()?;
-        let lock = run_folder::lock(self.path)?;
+        let lock = lock::folder(self.path)?;
         // Another program may have begun meanwhile.
         self.check()?;
         atomic::sweep(self.path)?;
@@ -175,6 +174,6 @@ mod tests {
         std::fs::write(temporary.path().join("thesis.tex"), "x").unwrap();
         let error = begun(temporary.path()).begin(&settings("m", "")).unwrap_err().to_string();
         assert!(error.contains("holds `thesis.tex` and is no folder of answers"), "{error}");
-        assert!(!temporary.path().join(LOCK_FILE).exists());
+        assert!(!temporary.path().join(lock::FILE).exists());
     }
 }

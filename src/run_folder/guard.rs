@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::config::{Difference, RunConfig};
-use crate::disk::{atomic, read, writable};
+use crate::disk::{atomic, lock, read, writable};
 use crate::error::InputError;
 use crate::run_folder::checkpoints::{self, MANIFEST_FILE};
+use crate::run_folder::head;
 use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
-use crate::run_folder::{LOCK_FILE, head};
 
 /// What to do if the folder already has a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +52,9 @@ pub fn check(
     let file = Paths::of(path).config(purpose);
     let Some(text) = read_config(&file)? else {
         // A program that is killed early leaves these: it makes the lock first and the configuration last.
-        let begun = path.join(LOCK_FILE).exists();
+        let begun = path.join(lock::FILE).exists();
         let ours = |entry: &Path| {
-            [LOCK_FILE, "base_model"].iter().any(|name| entry.ends_with(name))
+            [lock::FILE, "base_model"].iter().any(|name| entry.ends_with(name))
                 || ["base_model", purpose.config_file()]
                     .iter()
                     .any(|name| atomic::is_partial_of(entry, name))

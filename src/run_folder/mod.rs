@@ -18,7 +18,6 @@ pub mod train_log;
 pub mod wall_time;
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::Path;
 
@@ -31,7 +30,6 @@ use crate::run_folder::paths::Paths;
 use crate::run_folder::provenance::{BEGUN, INPUTS, Provenance};
 use crate::run_folder::purpose::Purpose;
 
-const LOCK_FILE: &str = "run.lock";
 const CHANGED: &str = "# changed after step ";
 
 /// An open run folder.
@@ -53,7 +51,7 @@ impl RunFolder {
     /// Makes the folder if it is missing, and locks it for this process. Only what is read afterwards, such as by
     /// [`guard::check`], cannot be changed by another program any more.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self { paths: Paths::of(path), _lock: lock(path)? })
+        Ok(Self { paths: Paths::of(path), _lock: lock::folder(path)? })
     }
 
     /// Removes what killed programs left half-written.
@@ -122,38 +120,5 @@ impl RunFolder {
             }
         }
         Ok(())
-    }
-}
-
-/// Makes the folder `path` if it is missing, and locks it for this process until the file is closed.
-pub fn lock(path: &Path) -> Result<File> {
-    let file = make_lock(path)?;
-    match lock::take(&file).with_context(|| format!("cannot lock `{}`", path.display()))? {
-        true => Ok(file),
-        false => {
-            Err(InputError::new(format!("another program is writing in `{}`", path.display()))
-                .hint("wait for it, or give another folder with `--output`")
-                .into())
-        }
-    }
-}
-
-/// Makes the folder `path` if it is missing, and opens its lock file.
-fn make_lock(path: &Path) -> Result<File> {
-    // Another program that checks whether the folder can be made may remove it while it is empty.
-    let mut attempts = 100;
-    loop {
-        fs::create_dir_all(path)
-            .with_context(|| format!("cannot make the output folder `{}`", path.display()))?;
-        let mut options = read::unblocked();
-        options.write(true).create(true).truncate(true);
-        match options.open(path.join(LOCK_FILE)) {
-            Err(error) if error.kind() == ErrorKind::NotFound && attempts > 0 => attempts -= 1,
-            lock => {
-                return lock.with_context(|| {
-                    format!("cannot write in the output folder `{}`", path.display())
-                });
-            }
-        }
     }
 }

@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::disk::{atomic, digest, read, writable};
+use crate::disk::{atomic, digest, lock, read, writable};
 use crate::error::InputError;
-use crate::run_folder::LOCK_FILE;
 
 /// What the names of the files of verdicts, of replies and of tokens begin with.
 const VERDICTS: &str = "verdicts-";
 const JOURNAL: &str = "journal-";
 const GENERATIONS: &str = "generations-";
 /// The other names in the folder.
-const NAMES: [&str; 6] = ["paa.json", "tables", "report.html", "report.md", LOCK_FILE, "batch"];
+const NAMES: [&str; 6] = ["paa.json", "tables", "report.html", "report.md", lock::FILE, "batch"];
 
 /// The paths of a folder of verdicts, which need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +53,7 @@ impl PaaFolder {
     /// Makes the folder if it is missing, and locks it for this process until the file is closed. Refuses what [`Self::check`] does.
     pub fn lock(&self) -> Result<File> {
         self.check()?;
-        let lock = super::lock(&self.0)?;
+        let lock = lock::folder(&self.0)?;
         // Another program may have begun meanwhile.
         self.check()?;
         atomic::sweep(&self.0)?;

@@ -14,8 +14,9 @@ use crate::console::progress::Verbosity;
 use crate::console::stdout;
 use crate::console::units::{count, counted};
 use crate::construct::prism::Prism;
-use crate::construct::prism_pairs::build::{self, Built, MANIFEST, Rule};
+use crate::construct::prism_pairs::build::{self, Built, Rule};
 use crate::construct::prism_pairs::prompt::Form;
+use crate::disk::once::MANIFEST;
 use crate::hub::Hub;
 use crate::session::data_file;
 
@@ -82,7 +83,7 @@ pub(super) fn build_prism_pairs(args: &BuildPrismPairsArgs) -> Result<()> {
     notes.iter().for_each(|note| verbosity.note(note));
     let prism = Prism::read((&args.survey, &survey), (&args.conversations, &conversations))?;
     drop((survey, conversations));
-    built::tell_broken(verbosity, &prism.broken, &prism.unknown_fields);
+    built::warn_of_broken(verbosity, &prism.broken, &prism.unknown_fields);
     let rule = Rule {
         min_margin: args.min_margin,
         form: args.form,

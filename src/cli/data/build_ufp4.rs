@@ -13,9 +13,10 @@ use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
 use crate::console::units::{count, counted};
-use crate::construct::ultrafeedback::build::{self, Built, Input, MANIFEST};
+use crate::construct::ultrafeedback::build::{self, Built, Input};
 use crate::construct::ultrafeedback::pairs::{Pairing, Ties};
 use crate::construct::ultrafeedback::plan::Rule;
+use crate::disk::once::MANIFEST;
 use crate::disk::read;
 use crate::hub::Hub;
 use crate::session::data_file;
@@ -89,7 +90,7 @@ pub(super) fn build_ufp4(args: &BuildUfp4Args) -> Result<()> {
         seed: args.seed,
     };
     let built = build::build(&inputs, &rule, &args.output, verbosity)?;
-    built::tell_broken(verbosity, &built.broken, &built.unknown_fields);
+    built::warn_of_broken(verbosity, &built.broken, &built.unknown_fields);
     stdout::tell(summary(&built, &args.output)?)
 }
 
@@ -142,7 +143,7 @@ fn summary(built: &Built, output: &Path) -> Result<String> {
     line(counts.pairs_considered, "pairs of completions")?;
     line(counts.pairs_with_an_empty_answer, "with an empty answer, left out")?;
     line(counts.pairs_of_equal_answers, "of equal answers, left out")?;
-    line(counts.pairs_again, "of an earlier record, left out")?;
+    line(counts.pairs_of_an_earlier_record, "of an earlier record, left out")?;
     line(counts.pairs_not_complete, "that lack a rating, left out")?;
     line(counts.pairs_not_controversial, "about which the attributes agree, left out")?;
     line(counts.pairs_compared, "compared")?;

@@ -18,7 +18,7 @@ pub(super) fn refuse_file(output: &Path) -> Result<()> {
 }
 
 /// Names the broken records, the first of them where they are many, and the fields that are not read.
-pub(super) fn tell_broken<'a>(
+pub(super) fn warn_of_broken<'a>(
     verbosity: Verbosity,
     broken: &[Broken],
     unknown_fields: impl IntoIterator<Item = &'a String>,

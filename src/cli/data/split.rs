@@ -11,7 +11,8 @@ use crate::cli::whole_number;
 use crate::console::stdout;
 use crate::console::units::s;
 use crate::data::split::{By, Rule, Side};
-use crate::disk::{digest, once};
+use crate::disk::once::MANIFEST;
+use crate::disk::{digest, lock, once};
 use crate::error::InputError;
 use crate::{bail_input, presets};
 
@@ -44,7 +45,6 @@ pub(super) struct SplitArgs {
     output: PathBuf,
 }
 
-const MANIFEST: &str = "manifest.json";
 const SIDES: [&str; 2] = ["train.json", "test.json"];
 
 /// Runs the verb.
@@ -95,6 +95,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     // The manifest comes last: if it exists, both sides are whole.
     let contents = texts.iter().map(|text| text.as_bytes()).chain([manifest.as_slice()]);
     let files: Vec<_> = SIDES.into_iter().chain([MANIFEST]).zip(contents).collect();
+    let _lock = lock::folder(&args.output)?;
     once::write(&args.output, &files, "of another split")?;
 
     let mut out = String::new();

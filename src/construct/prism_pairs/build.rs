@@ -13,11 +13,9 @@ use crate::console::interrupt;
 use crate::console::units::count;
 use crate::construct::prism::{Person, Prism, Reply};
 use crate::data::split;
-use crate::disk::once::Streams;
+use crate::disk::json_array::JsonArray;
+use crate::disk::once::{MANIFEST, Streams};
 use crate::error::InputError;
-
-/// The manifest, written last: a folder that has it is whole.
-pub const MANIFEST: &str = "manifest.json";
 
 /// Which pairs are kept, and on which side.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -87,23 +85,20 @@ pub fn build(prism: &Prism, rule: &Rule, output: &Path) -> Result<Built> {
         (files.iter()).map(|(file, _)| Side { file, pairs: 0, users: BTreeSet::new() }).collect();
     let names: Vec<String> = files.iter().map(|(file, _)| (*file).to_owned()).collect();
     let mut streams = Streams::begin(output, &names, "of another build")?;
-    let mut text = Vec::new();
+    let mut arrays: Vec<JsonArray> = files.iter().map(|_| JsonArray::default()).collect();
     for pair in &pairs {
         interrupt::check()?;
         let place = side_of(pair);
         let Some(file) = files.iter().position(|(_, of)| *of == place) else { continue };
         let side = &mut sides[file];
-        text.clear();
-        text.extend(if side.pairs == 0 { b"[\n" } else { b",\n" });
-        serde_json::to_writer(&mut text, &line_of(prism, pair, rule.form))?;
-        streams.write(file, &text)?;
+        streams.write(file, arrays[file].add(&line_of(prism, pair, rule.form))?)?;
         side.pairs += 1;
         if !side.users.contains(user(pair)) {
             side.users.insert(user(pair).to_owned());
         }
     }
-    for file in 0..files.len() {
-        streams.write(file, b"\n]\n")?;
+    for (file, array) in arrays.iter().enumerate() {
+        streams.write(file, array.end())?;
     }
     streams.finish(MANIFEST, |sha256| {
         let outputs = sides.iter().zip(sha256).map(|(side, sha256)| {

@@ -26,7 +26,7 @@ pub struct Counts {
     pub turns_of_unknown_history: usize,
     /// Turns with fewer than two answers.
     pub turns_of_one_answer: usize,
-    /// Turns of which several answers are chosen; the first of the highest score goes on.
+    /// Turns of which several answers are chosen; the first of the highest score continues the conversation.
     pub turns_of_several_chosen: usize,
     /// Two answers of one turn.
     pub pairs_considered: usize,

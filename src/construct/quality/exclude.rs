@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::criteria::CRITERIA;
 use super::exclusions::Exclusion;
 use super::marks::{Mark, Marks};
+use super::votes::Votes;
 
 /// The records of which more than half of the people who marked a criterion reject it, any of them. A model's opinion does not count.
 pub fn rejected(marks: &Marks) -> Vec<Exclusion> {
@@ -15,10 +16,10 @@ pub fn rejected(marks: &Marks) -> Vec<Exclusion> {
     let exclusion = |((id, sha256), marks): ((&str, &str), Vec<&Mark>)| {
         let mut why = Vec::new();
         for (at, criterion) in CRITERIA.iter().enumerate() {
-            let given = || marks.iter().filter_map(|mark| mark.marks[at]);
-            let (all, no) = (given().count(), given().filter(|is_yes| !is_yes).count());
-            if 2 * no > all {
-                why.push(format!("{no} of {all}: {}", criterion.rejected));
+            let votes = Votes::of(marks.iter().map(|mark| mark.marks[at]));
+            if votes.majority() == Some(false) {
+                let all = votes.yes + votes.no;
+                why.push(format!("{} of {all}: {}", votes.no, criterion.rejected));
             }
         }
         (!why.is_empty()).then(|| Exclusion {

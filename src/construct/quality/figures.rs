@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::criteria::CRITERIA;
 use super::marks::{JUDGE, Mark, Marks as All};
+use super::votes::Votes;
 use crate::console::units::{self, counted};
 use crate::metrics::agreement::{Marks, accepted, fleiss, pairwise};
 use crate::metrics::bootstrap::Clusters;
@@ -119,11 +120,7 @@ fn criterion(grid: &Grid<'_>, at: usize) -> Section {
 
 /// Yes or no by the majority of the given marks; none of a tie and where there are none.
 fn majority(marks: &Marks) -> Option<bool> {
-    let (yes, no) = marks
-        .iter()
-        .flatten()
-        .fold((0, 0), |(yes, no), mark| if *mark { (yes + 1, no) } else { (yes, no + 1) });
-    (yes != no).then_some(yes > no)
+    Votes::of(marks.iter().copied()).majority()
 }
 
 fn shares(grid: &Grid<'_>, at: usize) -> Table {

@@ -18,6 +18,7 @@ mod page;
 mod reviewed;
 pub mod sample;
 pub mod sample_files;
+pub mod votes;
 
 pub use marks::{Mark, Marks};
 pub use reviewed::Records;

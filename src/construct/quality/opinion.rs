@@ -103,11 +103,16 @@ fn of_object(object: &Map<String, Value>) -> Option<([Option<bool>; CRITERIA.len
     Some((marks, reason.trim().to_owned()))
 }
 
-/// The marks of `model` on a sample; and for each record without one, its id and why.
+/// What a model is called among the reviewers. `base`: the address of its endpoint, as two endpoints may call different models the same.
+pub fn reviewer(model: &str, base: &str) -> String {
+    format!("{JUDGE}{model} at {base}")
+}
+
+/// The marks of `reviewer`, a model, on a sample; and for each record without one, its id and why.
 pub fn marks(
     sample: &Sample,
     outcomes: &[Outcome],
-    model: &str,
+    reviewer: &str,
 ) -> (Vec<Mark>, Vec<(String, String)>) {
     let (mut marks, mut without) = (Vec::new(), Vec::new());
     for (drawn, outcome) in sample.records.iter().zip(outcomes) {
@@ -123,7 +128,7 @@ pub fn marks(
                 id: drawn.id.clone(),
                 sha256_of_texts: drawn.sha256.clone(),
                 sample: sample.sample.clone(),
-                reviewer: format!("{JUDGE}{model}"),
+                reviewer: reviewer.to_owned(),
                 user: drawn.user.clone(),
                 marks: given,
                 comment,

@@ -6,11 +6,9 @@ use anyhow::Result;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::disk::once::MANIFEST;
 use crate::disk::read;
 use crate::error::InputError;
-
-/// The name of the file.
-const NAME: &str = "manifest.json";
 
 /// Fields under which `data split` has one file each.
 const SIDES: [&str; 3] = ["train", "validation", "test"];
@@ -33,7 +31,7 @@ pub(super) struct Manifest {
 impl Manifest {
     /// The manifest in a folder; none where there is none. One that cannot be read is refused.
     pub(super) fn beside(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(NAME);
+        let path = folder.join(MANIFEST);
         let Some(bytes) = read::if_there(&path)? else { return Ok(None) };
         let wrong = |why: &dyn std::fmt::Display| {
             InputError::new(format!("{}: not a manifest: {why}", path.display())).hint(
@@ -65,7 +63,7 @@ impl Manifest {
                        expected: &dyn std::fmt::Display,
                        found: &dyn std::fmt::Display| {
             let message = format!(
-                "`{}` is not the file that `{NAME}` beside it lists: {what} expected {expected}, found {found}",
+                "`{}` is not the file that `{MANIFEST}` beside it lists: {what} expected {expected}, found {found}",
                 path.display()
             );
             InputError::new(message).hint(
@@ -91,7 +89,7 @@ impl Manifest {
         let sentence = |listed: &Listed| {
             format!(
                 "`{}` lists `{}`, which is not there.",
-                folder.join(NAME).display(),
+                folder.join(MANIFEST).display(),
                 listed.file
             )
         };
@@ -105,7 +103,7 @@ mod tests {
 
     fn manifest(text: &str) -> Result<Option<Manifest>> {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(NAME), text).unwrap();
+        std::fs::write(folder.path().join(MANIFEST), text).unwrap();
         Manifest::beside(folder.path())
     }
 

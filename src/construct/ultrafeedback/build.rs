@@ -15,11 +15,9 @@ use crate::console::progress::Verbosity;
 use crate::console::units::count;
 use crate::construct::prism::Broken;
 use crate::data::{file, records};
-use crate::disk::once::Streams;
+use crate::disk::json_array::JsonArray;
+use crate::disk::once::{MANIFEST, Streams};
 use crate::error::InputError;
-
-/// The manifest, written last: a folder that has it is whole.
-pub const MANIFEST: &str = "manifest.json";
 
 /// A file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,10 +144,10 @@ fn write(
         .flat_map(|(_, side)| ATTRIBUTES.map(|attribute| name(side, attribute)))
         .collect();
     let mut streams = Streams::begin(output, &names, "of another build")?;
-    let mut written = vec![0; names.len()];
+    let mut arrays: Vec<JsonArray> = names.iter().map(|_| JsonArray::default()).collect();
     let sources = file::sources(&inputs.iter().map(|input| &*input.name).collect::<Vec<_>>());
     let mut pairs = plan.pairs.iter().peekable();
-    let (mut at, mut text) = (0, Vec::new());
+    let mut at = 0;
     let total = plan.counts.records as u64;
     let mut progress = verbosity.progress("writing", "records", 0, total);
     for ((Input { name, path }, source), sha256) in inputs.iter().zip(sources).zip(digests) {
@@ -162,12 +160,9 @@ fn write(
             while let Some(pair) = pairs.next_if(|pair| pair.record == at) {
                 for attribute in (0..ATTRIBUTES.len()).filter(|place| pair.kept[*place]) {
                     let file = usize::from(pair.is_test) * ATTRIBUTES.len() + attribute;
-                    text.clear();
-                    text.extend(if written[file] == 0 { b"[\n" } else { b",\n" });
                     let id = (&*source, number);
-                    serde_json::to_writer(&mut text, &line_of(&record, pair, attribute, id))?;
-                    streams.write(file, &text)?;
-                    written[file] += 1;
+                    let line = line_of(&record, pair, attribute, id);
+                    streams.write(file, arrays[file].add(&line)?)?;
                 }
             }
             at += 1;
@@ -179,9 +174,10 @@ fn write(
         }
     }
     drop(progress);
-    for file in 0..names.len() {
-        streams.write(file, b"\n]\n")?;
+    for (file, array) in arrays.iter().enumerate() {
+        streams.write(file, array.end())?;
     }
+    let written: Vec<usize> = arrays.iter().map(JsonArray::records).collect();
     streams.finish(MANIFEST, |sha256| {
         let outputs =
             names.iter().zip(&written).zip(sha256).map(

@@ -53,7 +53,7 @@ pub struct Counts {
     /// Pairs of equal answers.
     pub pairs_of_equal_answers: usize,
     /// Pairs that an earlier record has.
-    pub pairs_again: usize,
+    pub pairs_of_an_earlier_record: usize,
     /// Pairs that lack a rating (`complete` alone).
     pub pairs_not_complete: usize,
     /// Pairs about which the attributes agree (`controversial` alone).
@@ -167,7 +167,7 @@ impl<'a> Planner<'a> {
             } else if names[first] == names[second] {
                 counts.pairs_of_equal_answers += 1;
             } else if !self.seen.insert(name) {
-                counts.pairs_again += 1;
+                counts.pairs_of_an_earlier_record += 1;
             } else if rule.complete && completions.iter().any(is_incomplete) {
                 counts.pairs_not_complete += 1;
             } else {
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(counts.records_of_an_earlier_prompt, 1);
         assert_eq!((counts.pairs_considered, counts.pairs_with_an_empty_answer), (7, 3));
         // The fourth answer is the first again, so that the pair of second and fourth is known too.
-        assert_eq!((counts.pairs_of_equal_answers, counts.pairs_again), (1, 2));
+        assert_eq!((counts.pairs_of_equal_answers, counts.pairs_of_an_earlier_record), (1, 2));
         assert_eq!((counts.pairs_compared, counts.pairs_controversial), (1, 1));
         let kept = attributes.map(|count| (count.kept, count.ties_dropped, count.not_rated));
         assert_eq!(kept, [(1, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1)]);

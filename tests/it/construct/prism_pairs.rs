@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use mvpbench::data::chat::ChatTemplate;
 use mvpbench::data::file::{self, Prompts};
 use mvpbench::data::tokenizer::Tokenizer;
+use mvpbench::disk::lock;
 use serde_json::{Value, json};
 
 use super::{assert_refused, data, json, lines, succeed};
@@ -186,7 +187,7 @@ fn odd_turns_are_counted_and_broken_rows_named() {
     let place = prism(2);
     let scored = |score: Value, is_chosen| Some((score, is_chosen));
     let odd = [
-        // Two chosen answers: the higher one goes on. A null score makes no pair.
+        // Two chosen answers: the higher one continues the conversation. A null score makes no pair.
         conversation(
             "two",
             "user0",
@@ -242,4 +243,14 @@ fn odd_turns_are_counted_and_broken_rows_named() {
     succeed(&build(&place, "margin1", &["--test-share", "0"]));
     let later = &json(&place, "margin1/train.json")[1]["prompt"];
     assert_eq!(later, "Question: Hi\nAnswer: B\nQuestion: And?");
+}
+
+#[test]
+fn a_folder_in_which_another_program_writes_is_refused() {
+    let place = prism(20);
+    let held = lock::folder(&place.path("out")).unwrap();
+    assert_refused(&build(&place, "out", &[]), &["another program is writing in `out`"]);
+    assert_eq!(std::fs::read_dir(place.path("out")).unwrap().count(), 1);
+    drop(held);
+    succeed(&build(&place, "out", &[]));
 }

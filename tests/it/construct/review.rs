@@ -21,12 +21,24 @@ fn text(place: &Place, name: &str) -> String {
 }
 
 fn sample(place: &Place) -> Value {
-    serde_json::from_slice(&place.bytes("MVP/quality/sample-7/sample.json")).unwrap()
+    sample_of(place, "MVP")
+}
+
+fn sample_of(place: &Place, folder: &str) -> Value {
+    serde_json::from_slice(&place.bytes(&format!("{folder}/quality/sample-7/sample.json"))).unwrap()
+}
+
+/// The id of a record of a sample.
+fn id(sample: &Value, at: usize) -> String {
+    sample["records"][at]["id"].as_str().unwrap().to_owned()
 }
 
 /// Marks of `reviewer` on the records of the sample: yes, no or nothing for each criterion, by the record's place.
 fn marks(place: &Place, reviewer: &str, of: impl Fn(usize) -> [&'static str; 3]) -> String {
-    let sample = sample(place);
+    marks_of(&sample(place), reviewer, of)
+}
+
+fn marks_of(sample: &Value, reviewer: &str, of: impl Fn(usize) -> [&'static str; 3]) -> String {
     let mut text = "sample,id,sha256,fits,distinct,natural,comment,reviewer\r\n".to_owned();
     for (at, one) in sample["records"].as_array().unwrap().iter().enumerate() {
         let [fits, distinct, natural] = of(at);
@@ -242,6 +254,61 @@ fn damaged_marks_and_marks_of_something_else_are_refused_by_file_and_line() {
 #[test]
 fn marks_of_an_earlier_build_are_refused_and_its_exclusions_stay() {
     let place = place();
+    let no = |rejected: usize| {
+        move |at: usize| if at == rejected { ["no", "yes", "yes"] } else { ["yes"; 3] }
+    };
+    place.write("a.csv", marks(&place, "Anna", no(0)));
+    succeed(&place, &["review", "import", "MVP", "a.csv"]);
+    succeed(&place, &["review", "exclude", "MVP"]);
+    let first = id(&sample(&place), 0);
+    // The next build, in a folder of its own, has left the rejected record out.
+    let all: Vec<Value> = (0..60).map(record).filter(|one| one["id"] != json!(first)).collect();
+    write(&place, "MVP-2/MVPBench.json", &all);
+    succeed(&place, &["review", "sample", "MVP-2", "--n", "12", "--seed", "7"]);
+    let parts = ["a.csv:2", "which was not drawn from this benchmark"];
+    assert_refused(&place, &["review", "import", "MVP-2", "a.csv"], &parts);
+    let next = sample_of(&place, "MVP-2");
+    place.write("b.csv", marks_of(&next, "Anna", no(1)));
+    succeed(&place, &["review", "import", "MVP-2", "b.csv"]);
+    let list = succeed(&place, &["review", "exclude", "MVP-2"]);
+    assert!(list.contains("rejected: 1 record of 12"), "{list}");
+    // Its own list does not have the first record, the earlier one still does: a build is given both.
+    let ids = |folder: &str| -> Vec<String> {
+        let path = place.path(&format!("{folder}/quality/exclude.jsonl"));
+        exclusions::read(&path).unwrap().into_iter().map(|one| one.id).collect()
+    };
+    assert_eq!((ids("MVP"), ids("MVP-2")), (vec![first], vec![id(&next, 1)]));
+}
+
+#[test]
+fn models_of_one_name_at_two_endpoints_are_two_reviewers() {
+    let place = place();
+    let says = |word: &'static str| {
+        FakeChat::serve(move |_, _| {
+            Act::Say(match word {
+                "yes" => r#"{"fits": true, "distinct": true, "natural": true, "reason": ""}"#,
+                _ => r#"{"fits": false, "distinct": false, "natural": false, "reason": ""}"#,
+            })
+        })
+    };
+    let servers = ["yes", "no"].map(says);
+    let judge = |server: &FakeChat| {
+        let to = ["--endpoint", &*server.base, "--chat-model", "m"];
+        succeed(&place, &[&["review", "judge", "MVP"], &to[..]].concat())
+    };
+    let said = servers.iter().map(judge).last().unwrap();
+    let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("24 marks of 12 records by 0 reviewers and 2 models"), "{said}");
+    let kept = text(&place, "MVP/quality/marks.jsonl");
+    for server in &servers {
+        let reviewer = format!("\"reviewer\":\"judge: m at {}\"", server.base);
+        assert_eq!(kept.matches(&reviewer).count(), 12, "{kept}");
+    }
+}
+
+#[test]
+fn marks_of_a_record_that_was_changed_in_place_are_refused() {
+    let place = place();
     place.write(
         "a.csv",
         marks(&place, "Anna", |at| [["yes", "no"][usize::from(at == 0)], "yes", "yes"]),
@@ -303,7 +370,7 @@ fn a_model_is_one_more_reviewer_without_a_vote_and_is_asked_once() {
     for part in [
         "judged: 11 records by m/1, 1 without a verdict",
         "by 2 reviewers and 1 model, which has no vote",
-        "Anna, judge: m/1",
+        "Anna, judge: m/1 at http",
         "3 people and models",
         "majority of people 100.00",
     ] {

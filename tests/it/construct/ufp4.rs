@@ -1,10 +1,12 @@
 //! `mvpbench data build-ufp4`: UltraFeedback to the four files of UF-P-4.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use mvpbench::construct::ultrafeedback::record::ATTRIBUTES;
 use mvpbench::data::file;
+use mvpbench::disk::digest;
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{assert_refused, data, json, lines, succeed};
 use crate::command::Place;
+use crate::running::Running;
 
 /// A completion with the ratings of helpfulness, honesty, instruction_following and truthfulness.
 fn completion(response: &str, ratings: [&str; 4]) -> Value {
@@ -167,7 +170,9 @@ fn broken_records_are_named_and_left_out_and_odd_ones_are_counted() {
     assert_eq!(count("records_of_one_completion"), 2);
     assert_eq!(count("records_of_an_earlier_prompt"), 1);
     assert_eq!(count("pairs_considered"), 6);
-    for key in ["pairs_with_an_empty_answer", "pairs_of_equal_answers", "pairs_again"] {
+    for key in
+        ["pairs_with_an_empty_answer", "pairs_of_equal_answers", "pairs_of_an_earlier_record"]
+    {
         assert_eq!(count(key), 1, "{key}");
     }
     assert_eq!(count("pairs_compared"), 3);
@@ -377,4 +382,62 @@ fn a_model_trains_on_the_files_and_is_evaluated_on_each() {
         data(&place, &["stats", "--config", "tiny.toml", "--set", &train, "--set", "eval.sets=[]"]);
     let (stats, _) = succeed(&stats);
     assert!(stats.contains("not read    none") && stats.contains("missing     none"), "{stats}");
+}
+
+#[test]
+fn a_second_build_into_the_folder_is_refused_while_the_first_one_writes() {
+    let place = Place::new();
+    place.write("uf.jsonl", lines(&several(3_000)));
+    let arguments = ["build-ufp4", "--ultrafeedback", "uf.jsonl", "--output", "out"];
+    let mut first = place.mvpbench(&[&["data"][..], &arguments].concat());
+    let mut first = Running::start(first.stdout(Stdio::null()).stderr(Stdio::null()));
+    first.wait_for("its first file", || {
+        let folder = std::fs::read_dir(place.path("out"));
+        folder.is_ok_and(|mut all| {
+            all.any(|entry| entry.unwrap().path().extension().is_some_and(|end| end == "partial"))
+        })
+    });
+    first.send("-STOP");
+    let second = data(&place, &[&arguments[..], &["--seed", "13"]].concat());
+    assert_refused(&second, &["another program is writing in `out`", "hint: wait for it"]);
+    assert!(!place.path("out/manifest.json").exists());
+    first.send("-CONT");
+    while !first.has_ended() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(first.success(), Some(true));
+    assert_whole(&place);
+    let other = data(&place, &[&arguments[..], &["--seed", "13"]].concat());
+    assert_refused(&other, &["already exists, of another build"]);
+}
+
+#[test]
+fn two_builds_at_once_leave_one_whole_data_set() {
+    for _ in 0..3 {
+        let place = Place::new();
+        place.write("uf.jsonl", lines(&several(300)));
+        let builds = ["12", "13"].map(|seed| {
+            let arguments =
+                ["data", "build-ufp4", "--ultrafeedback", "uf.jsonl", "--output", "out", "--seed"];
+            let mut command = place.mvpbench(&[&arguments[..], &[seed]].concat());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        });
+        let outputs = builds.map(|build| build.wait_with_output().unwrap());
+        assert_eq!(outputs.iter().filter(|output| output.status.success()).count(), 1);
+        let refused = outputs.iter().find(|output| !output.status.success()).unwrap();
+        assert_refused(refused, &[]);
+        assert_whole(&place);
+    }
+}
+
+/// The files in `out` are those that its manifest lists.
+#[track_caller]
+fn assert_whole(place: &Place) {
+    let manifest = json(place, "out/manifest.json");
+    let outputs = manifest["outputs"].as_array().unwrap();
+    assert_eq!(outputs.len(), ATTRIBUTES.len());
+    for output in outputs {
+        let bytes = place.bytes(&format!("out/{}", output["file"].as_str().unwrap()));
+        assert_eq!(output["sha256"], digest::of_bytes(&bytes));
+    }
 }

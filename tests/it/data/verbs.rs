@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Output;
 
+use mvpbench::disk::lock;
 use serde_json::Value;
 
 use crate::command::Place;
@@ -258,6 +259,24 @@ fn split_goes_on_from_its_own_half_and_refuses_another() {
     let other = [&split[..], &["--seed", "77"]].concat();
     assert_refused(&place, &other, &["`out/train.json` already exists, of another split"]);
     assert_eq!(place.bytes("out/train.json"), whole[0]);
+}
+
+#[test]
+fn split_is_refused_while_another_program_writes_and_its_lock_hinders_nobody() {
+    let place = Place::new();
+    people(&place);
+    let split = ["data", "split", "--input", "people.json", "--output", "out"];
+    let held = lock::folder(&place.path("out")).unwrap();
+    assert_refused(&place, &split, &["another program is writing in `out`", "hint: wait for it"]);
+    assert_eq!(std::fs::read_dir(place.path("out")).unwrap().count(), 1);
+    drop(held);
+    let said = succeed(&place, &split);
+    assert_eq!(succeed(&place, &split), said);
+    assert!(succeed(&place, &["data", "stats", "out"]).contains("- instances: 60"));
+    succeed(&place, &["data", "review", "sample", "out"]);
+    // A folder that has the lock alone, such as of a command that was refused, is as good as an empty one.
+    drop(lock::folder(&place.path("new")).unwrap());
+    succeed(&place, &["data", "split", "--input", "people.json", "--output", "new"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{BuildMvpbenchArgs, Stage};
-use crate::cli::data::built::tell_broken;
+use crate::cli::data::built::warn_of_broken;
 use crate::cli::replies::{self, Manner, Waiting};
 use crate::cli::request_args::{Way, estimate_lines, export_lines, say_imported};
 use crate::console::progress::Verbosity;
@@ -71,7 +71,7 @@ impl Builder<'_> {
         drop((survey, conversations));
         let more = manifest::notes_of(&prism);
         notes.iter().chain(&more).for_each(|note| verbosity.note(note));
-        tell_broken(verbosity, &prism.broken, &prism.unknown_fields);
+        warn_of_broken(verbosity, &prism.broken, &prism.unknown_fields);
         let (mut excluded, mut exclusion_files): (Vec<Exclusion>, Vec<_>) = Default::default();
         for path in &args.exclude {
             let list = exclusions::read(path)?;

@@ -56,6 +56,7 @@ pub(super) fn judge(args: &JudgeArgs) -> Result<()> {
     let endpoint = args.requests.endpoint(&args.endpoint, args.key_env.as_deref())?;
     let parameters = opinion::parameters(&args.chat_model, !endpoint.refuses_schemas());
     let settings = args.requests.settings(parameters, None);
+    let reviewer = opinion::reviewer(&args.chat_model, endpoint.base());
     let digest = digest::of_parts([&*args.chat_model, endpoint.base()]);
     let name = format!("judge-{}-{}.jsonl", PaaFolder::plain(&args.chat_model), &digest[..8]);
     let journal = folder.join(QUALITY).join(name);
@@ -74,7 +75,7 @@ pub(super) fn judge(args: &JudgeArgs) -> Result<()> {
     let _lock = marks::lock(folder)?;
     let mut asker = Asker::open(endpoint, settings, &journal, verbosity)?;
     let outcomes = args.requests.outcomes(&mut asker, &items, verbosity)?;
-    let (said, without) = opinion::marks(&sample, &outcomes, &args.chat_model);
+    let (said, without) = opinion::marks(&sample, &outcomes, &reviewer);
     for (id, why) in without.iter().take(NAMED) {
         verbosity.warn(format!("record `{}` has no verdict: {}", one_line(id), one_line(why)));
     }
