@@ -15,6 +15,7 @@ use super::writing::{self, All, Written};
 use crate::console::interrupt;
 use crate::construct::prism::{Prism, Row};
 use crate::construct::quality::exclusions::{self, Exclusion};
+use crate::disk::json_array::JsonArray;
 use crate::judge::stage2::Replies;
 
 /// Who replies in each stage.
@@ -125,16 +126,15 @@ impl Gathered {
         for side in sides.values() {
             *built.users.entry(side.file()).or_default() += 1;
         }
-        let mut whole = Array::default();
-        let mut parts: BTreeMap<Side, Array> = BTreeMap::new();
+        let mut whole = File::default();
+        let mut parts: BTreeMap<Side, File> = BTreeMap::new();
         for written in &all.written {
             interrupt::check()?;
             let (row, person) = (&prism.rows[written.row], person(written.row));
             let preference = preferences[row.person].as_deref().unwrap_or_default();
             let record = Record::of(written.id.clone(), person, preference, &written.item);
-            let json = serde_json::to_vec(&record)?;
-            whole.push(&json);
-            parts.entry(sides[&*person.user]).or_default().push(&json);
+            whole.push(&record)?;
+            parts.entry(sides[&*person.user]).or_default().push(&record)?;
         }
         built.add("MVPBench.json", whole);
         for (side, part) in parts {
@@ -167,29 +167,24 @@ fn exclude(written: &mut Vec<Written>, excluded: &[Exclusion], counts: &mut Coun
 }
 
 impl Built {
-    fn add(&mut self, name: &'static str, array: Array) {
-        self.records.insert(name, array.records);
-        self.files.push((name, array.finish()));
+    fn add(&mut self, name: &'static str, mut file: File) {
+        self.records.insert(name, file.array.records());
+        file.text.extend_from_slice(file.array.end());
+        self.files.push((name, file.text));
     }
 }
 
-/// A JSON array with each record on a line.
+/// A file of records that grows.
 #[derive(Default)]
-struct Array {
+struct File {
+    array: JsonArray,
     text: Vec<u8>,
-    records: usize,
 }
 
-impl Array {
-    fn push(&mut self, json: &[u8]) {
-        self.text.extend_from_slice(if self.records == 0 { b"[\n" } else { b",\n" });
-        self.text.extend_from_slice(json);
-        self.records += 1;
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        self.text.extend_from_slice(b"\n]\n");
-        self.text
+impl File {
+    fn push(&mut self, record: &Record<'_>) -> Result<()> {
+        self.text.extend_from_slice(self.array.add(record)?);
+        Ok(())
     }
 }
 

@@ -20,6 +20,7 @@ use crate::construct::mvpbench::mapping;
 use crate::construct::mvpbench::recipe::Recipe;
 use crate::construct::prism::Prism;
 use crate::construct::quality::exclusions::{self, Exclusion};
+use crate::disk::once::MANIFEST;
 use crate::disk::{atomic, digest, once, read};
 use crate::encoder::embedder::Embedder;
 use crate::encoder::source::EncoderSource;
@@ -32,9 +33,6 @@ use crate::judge::chat::request::Parameters;
 use crate::judge::stage2::Replies;
 use crate::run_folder::begun::Settings;
 use crate::session::data_file;
-
-/// The last file that is written.
-pub(super) const MANIFEST: &str = "manifest.json";
 
 /// What is read before anything is asked.
 pub(super) struct Inputs {

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use self::builder::{Builder, MANIFEST};
+use self::builder::Builder;
 use crate::cli::request_args::{RequestArgs, Way};
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::construct::mvpbench::FILES;
 use crate::construct::mvpbench::recipe::{MappedBy, Recipe};
+use crate::disk::once::MANIFEST;
 use crate::judge::chat::asker;
 use crate::judge::chat::endpoint::Endpoint;
 use crate::run_folder::begun::Begun;
