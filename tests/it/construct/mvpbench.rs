@@ -253,7 +253,7 @@ fn what_cannot_be_used_is_asked_for_once_more_and_then_counted_with_its_reason()
     place.write("bench/train.json", "[]");
     assert!(
         run(&place, &arguments(&chat, &["--retry-failed"]), 2)
-            .contains("train.json` already exists")
+            .contains("train.json` was changed after")
     );
 }
 
