@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `chat` | 14 | 40 | a chat endpoint on loopback that fails on demand, and a load of 24,020 items |
 //! | `commands` | 17 | 23 | doctor, the dry run, mistakes on the command line |
-//! | `construct` | 19 | 30 | PRISM to MVPBench, UltraFeedback to UF-P-4, statistics of a benchmark, reviews |
+//! | `construct` | 52 | 200 | PRISM to MVPBench, UltraFeedback to UF-P-4, statistics of a benchmark, reviews, the whole paper |
 //! | `data` | 17 | 3 | `data inspect`, `stats` and `split` |
 //! | `docs` | 5 | 0 | the documents against the code |
 //! | `engine` | 25 | 9 | values and gradients against TRL and PEFT, generation, merge |

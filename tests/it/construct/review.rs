@@ -296,7 +296,8 @@ fn models_of_one_name_at_two_endpoints_are_two_reviewers() {
         let to = ["--endpoint", &*server.base, "--chat-model", "m"];
         succeed(&place, &[&["review", "judge", "MVP"], &to[..]].concat())
     };
-    let said = servers.iter().map(judge).last().unwrap();
+    let said: Vec<_> = servers.iter().map(judge).collect();
+    let said = &said[1];
     let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(flat.contains("24 marks of 12 records by 0 reviewers and 2 models"), "{said}");
     let kept = text(&place, "MVP/quality/marks.jsonl");
