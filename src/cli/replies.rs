@@ -2,10 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::Result;
 
+use crate::cli::request_args::say_imported;
+use crate::console::progress::Verbosity;
 use crate::console::units;
 use crate::eval::paa::local_judge::not_kept;
 use crate::judge::chat::Item;
@@ -95,5 +98,30 @@ impl Replies for Waiting {
             })
         };
         Ok(self.asker.held(conversations)?.into_iter().map(asked).collect())
+    }
+}
+
+/// Takes the results of batches in `files` into the journal of `asker`, second tries after the replies that they follow. `ask`: asks all that
+/// the journal's replies lead to. Returns whether any result is of these requests.
+pub(in crate::cli) fn import(
+    asker: Asker,
+    files: &[PathBuf],
+    verbosity: Verbosity,
+    mut ask: impl FnMut(&mut Waiting) -> Result<()>,
+) -> Result<bool> {
+    let mut waiting = Waiting { asker, conversations: Vec::new() };
+    let mut is_any_ours = false;
+    loop {
+        waiting.conversations.clear();
+        ask(&mut waiting)?;
+        let mut imported = waiting.asker.import(&waiting.conversations, files)?;
+        let new = imported.answers + imported.failures;
+        is_any_ours |= new + imported.duplicates + imported.differing > 0;
+        if new == 0 {
+            return Ok(is_any_ours);
+        }
+        // Second tries and what belongs to others; what is nobody's is said by the caller.
+        imported.unknown = 0;
+        say_imported(&imported, verbosity);
     }
 }

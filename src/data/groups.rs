@@ -19,9 +19,8 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("english_proficiency", &["english_proficiency"]),
 ];
 
-/// The value dimensions that a person gives 0 to 100 in `stated_prefs`.
-pub const VALUE_DIMENSIONS: [&str; 8] = [
-    "values",
+/// The seven dimensions that the paper labels, in PRISM's order.
+pub const DIMENSIONS: [&str; 7] = [
     "creativity",
     "fluency",
     "factuality",
@@ -30,6 +29,12 @@ pub const VALUE_DIMENSIONS: [&str; 8] = [
     "personalisation",
     "helpfulness",
 ];
+
+/// What a person rates 0 to 100 in `stated_prefs`: `values`, which the paper does not label, and [`DIMENSIONS`].
+pub const VALUE_DIMENSIONS: [&str; 8] = {
+    let [a, b, c, d, e, f, g] = DIMENSIONS;
+    ["values", a, b, c, d, e, f, g]
+};
 
 /// The demographic groups of a record; a field that is missing, null or blank gives none.
 pub(super) fn demographic(record: &Record<'_>) -> Result<BTreeMap<String, String>> {
@@ -52,11 +57,10 @@ pub fn label_of(rating: f64) -> Option<&'static str> {
 }
 
 /// The preference that ratings amount to, `High fluency, Low creativity`: the paper's labels of the seven dimensions, the highest first,
-/// equal ones in the order of [`VALUE_DIMENSIONS`]; `values` is no dimension. None where no rating has a label.
+/// equal ones in the order of [`DIMENSIONS`]. None where no rating has a label.
 pub fn preference_of(rating: impl Fn(&str) -> Option<f64>) -> Option<String> {
-    let mut labelled: Vec<(&str, &str, f64)> = VALUE_DIMENSIONS
+    let mut labelled: Vec<(&str, &str, f64)> = DIMENSIONS
         .into_iter()
-        .filter(|dimension| *dimension != "values")
         .filter_map(|dimension| {
             let rating = rating(dimension)?;
             Some((label_of(rating)?, dimension, rating))

@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::inputs::Named;
 use super::{JudgeArgs, OwnJudge};
 use crate::cli::replies::{self, Manner, Waiting};
-use crate::cli::request_args::{Way, estimate_lines, export_lines, say_imported};
+use crate::cli::request_args::{Way, estimate_lines, export_lines};
 use crate::config::Dtype;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
@@ -148,21 +148,11 @@ impl Panel<'_> {
     pub(super) fn import(&self, files: &[PathBuf]) -> Result<()> {
         let mut is_any_ours = false;
         for named in self.named {
-            let mut waiting = Waiting { asker: self.asker(named)?, conversations: Vec::new() };
-            self.judging.verbosity.note(format!("judge {}", named.model));
-            loop {
-                waiting.conversations.clear();
-                self.judging.ask(&mut waiting)?;
-                let mut imported = waiting.asker.import(&waiting.conversations, files)?;
-                let new = imported.answers + imported.failures;
-                is_any_ours |= new + imported.duplicates + imported.differing > 0;
-                if new == 0 {
-                    break;
-                }
-                // Reminders and the results of other judges; what is nobody's is said below.
-                imported.unknown = 0;
-                say_imported(&imported, self.judging.verbosity);
-            }
+            let verbosity = self.judging.verbosity;
+            verbosity.note(format!("judge {}", named.model));
+            is_any_ours |= replies::import(self.asker(named)?, files, verbosity, |waiting| {
+                self.judging.ask(waiting).map(drop)
+            })?;
         }
         if !is_any_ours {
             self.judging.verbosity.warn("no result is of a request of this command");

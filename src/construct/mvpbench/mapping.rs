@@ -8,8 +8,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::recipe::Mapping;
-use crate::construct::prism::{DIMENSIONS, Person};
-use crate::data::groups;
+use crate::construct::prism::Person;
+use crate::data::groups::{self, DIMENSIONS};
 use crate::judge::chat;
 use crate::judge::chat::outcome::Outcome;
 use crate::judge::chat::request::{Items, Message, Role};

@@ -1,19 +1,16 @@
 //! A file such as `build-mvpbench.toml`: prompts, settings and checks of a build.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::bail_input;
-use crate::disk::{digest, read};
-use crate::error::InputError;
+use crate::disk::digest;
 use crate::judge::chat::request::Parameters;
-use crate::judge::protocol::Price;
 use crate::judge::protocol::template::{self, Allowed};
+use crate::judge::protocol::{Price, parse_checked, text_of};
 
 /// The recipe compiled into the binary.
 pub const PRESET: (&str, &str) =
@@ -127,29 +124,13 @@ pub struct Split {
 impl Recipe {
     /// Reads the file `path_or_preset`, or the recipe of that name in the binary if there is no such file.
     pub fn load(path_or_preset: &str) -> Result<Self> {
-        let text = match read::text(Path::new(path_or_preset)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                if path_or_preset != PRESET.0 {
-                    return Err(InputError::new(format!("`{path_or_preset}`: no such file"))
-                        .hint(format!("the recipe in the binary is `{}`", PRESET.0))
-                        .into());
-                }
-                PRESET.1.to_owned()
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read `{path_or_preset}`"));
-            }
-        };
+        let text = text_of(path_or_preset, &[PRESET], "the recipe in the binary is")?;
         Self::parse(&text, path_or_preset)
     }
 
     /// Reads a recipe from `text`; `name`: for messages.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
-        let recipe: Self = toml::from_str(text)
-            .map_err(|error| InputError::new(format!("{name}: {}", error.to_string().trim())))?;
-        recipe.check().with_context(|| name.to_owned())?;
-        Ok(recipe)
+        parse_checked(text, name, Self::check)
     }
 
     /// SHA-256 of all that decides what is asked and what is kept: all settings but the prices.
@@ -235,36 +216,23 @@ impl Recipe {
 impl Mapping {
     /// How `model` is asked at an endpoint.
     pub fn parameters(&self, model: &str) -> Parameters {
-        Parameters {
-            model: model.to_owned(),
-            temperature: Some(self.temperature as f32),
-            top_p: Some(self.top_p as f32),
-            max_tokens: Some(self.max_tokens),
-            seed: None,
-            schema: None,
-            extra: self.extra.clone(),
-        }
+        Parameters::of_stage(model, [self.temperature, self.top_p], self.max_tokens, &self.extra)
     }
 }
 
 impl Generation {
     /// How `model` is asked at an endpoint.
     pub fn parameters(&self, model: &str) -> Parameters {
-        Parameters {
-            model: model.to_owned(),
-            temperature: Some(self.temperature as f32),
-            top_p: Some(self.top_p as f32),
-            max_tokens: Some(self.max_tokens),
-            seed: None,
-            schema: self.schema.then(|| ("items".to_owned(), super::reply::schema())),
-            extra: self.extra.clone(),
-        }
+        let schema = self.schema.then(|| ("items".to_owned(), super::reply::schema()));
+        let draw = [self.temperature, self.top_p];
+        Parameters { schema, ..Parameters::of_stage(model, draw, self.max_tokens, &self.extra) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::InputError;
 
     #[test]
     fn the_recipe_in_the_binary_has_the_papers_temperatures() {

@@ -12,5 +12,5 @@ mod row;
 pub use conversation::{Conversation, Reply, Turn};
 pub use joined::{Counts, Prism, Row};
 pub use marginals::{Marginals, marginals};
-pub use person::{DIMENSIONS, NOT_SAID, Person, Profile};
+pub use person::{NOT_SAID, Person, Profile};
 pub use row::Broken;

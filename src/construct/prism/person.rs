@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::row::Fields;
+use crate::data::groups::VALUE_DIMENSIONS;
 
 /// The fields of a row, by the codebook.
 pub(super) const FIELDS: &[&str] = &[
@@ -56,17 +57,6 @@ const LOCATION: &[&str] = &[
 
 /// What PRISM writes in place of a country that somebody did not say.
 pub const NOT_SAID: &str = "Prefer not to say";
-
-/// The seven dimensions that the paper labels, in PRISM's order.
-pub const DIMENSIONS: [&str; 7] = [
-    "creativity",
-    "fluency",
-    "factuality",
-    "diversity",
-    "safety",
-    "personalisation",
-    "helpfulness",
-];
 
 /// A person of the survey.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,12 +122,12 @@ impl Person {
         let user = row.name("user_id")?;
         let stated_prefs = row.object("stated_prefs")?;
         let stated = Fields::of(stated_prefs);
-        for key in DIMENSIONS.iter().chain(&["values", "other"]) {
+        for key in VALUE_DIMENSIONS.iter().chain(&["other"]) {
             stated.rating(key)?;
         }
         stated.text("other_text")?;
         let known: Vec<&str> =
-            DIMENSIONS.iter().chain(&["values", "other", "other_text"]).copied().collect();
+            VALUE_DIMENSIONS.iter().chain(&["other", "other_text"]).copied().collect();
         row.note_unknown("stated_prefs.", stated_prefs, &known);
         let location = match row.get("location") {
             None => Map::new(),
@@ -164,7 +154,7 @@ impl Person {
         })
     }
 
-    /// The rating of one of [`DIMENSIONS`]; none where the person gave none.
+    /// The rating of one of [`VALUE_DIMENSIONS`]; none where the person gave none.
     pub fn rating(&self, dimension: &str) -> Option<f64> {
         self.stated_prefs.get(dimension)?.as_f64()
     }

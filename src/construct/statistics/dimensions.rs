@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::construct::prism::DIMENSIONS;
 use crate::data::entries::Entry;
+use crate::data::groups::DIMENSIONS;
 
 /// Records that are named, at most.
 const NAMED: usize = 5;

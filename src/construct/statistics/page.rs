@@ -5,7 +5,7 @@ mod texts;
 
 use super::Statistics;
 use crate::console::units::{self, counted};
-use crate::construct::prism::DIMENSIONS;
+use crate::data::groups::DIMENSIONS;
 use crate::report::cell::percent;
 use crate::report::section::{Page, Part, Section, Tile};
 use crate::report::table::Table;

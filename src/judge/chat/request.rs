@@ -114,6 +114,26 @@ pub struct Parameters {
     pub extra: Map<String, Value>,
 }
 
+impl Parameters {
+    /// `model` as a stage asks it: how its tokens are drawn, the most of them, and fields of the endpoint's own.
+    pub fn of_stage(
+        model: &str,
+        [temperature, top_p]: [f64; 2],
+        max_tokens: u32,
+        extra: &Map<String, Value>,
+    ) -> Self {
+        Self {
+            model: model.to_owned(),
+            temperature: Some(temperature as f32),
+            top_p: Some(top_p as f32),
+            max_tokens: Some(max_tokens),
+            seed: None,
+            schema: None,
+            extra: extra.clone(),
+        }
+    }
+}
+
 /// A request that is ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {

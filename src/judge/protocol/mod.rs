@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{digest, read};
@@ -111,33 +112,46 @@ pub struct Price {
     pub output: f64,
 }
 
+/// The text of the file `path_or_preset`, or of the one of `presets`, name and text each, if there is no such file. `in_binary`: begins the
+/// hint that names them.
+pub fn text_of(path_or_preset: &str, presets: &[(&str, &str)], in_binary: &str) -> Result<String> {
+    match read::text(Path::new(path_or_preset)) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let preset = presets.iter().find(|(name, _)| *name == path_or_preset);
+            let names: Vec<_> = presets.iter().map(|(name, _)| format!("`{name}`")).collect();
+            let missing = || {
+                InputError::new(format!("`{path_or_preset}`: no such file"))
+                    .hint(format!("{in_binary} {}", names.join(" and ")))
+            };
+            Ok(preset.ok_or_else(missing)?.1.to_owned())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read `{path_or_preset}`")),
+    }
+}
+
+/// What the TOML `text` of the file `name` says, once `check` finds nothing wrong with it.
+pub fn parse_checked<T: DeserializeOwned>(
+    text: &str,
+    name: &str,
+    check: impl FnOnce(&T) -> Result<()>,
+) -> Result<T> {
+    let parsed: T = toml::from_str(text)
+        .map_err(|error| InputError::new(format!("{name}: {}", error.to_string().trim())))?;
+    check(&parsed).with_context(|| name.to_owned())?;
+    Ok(parsed)
+}
+
 impl Protocol {
     /// Reads the file `path_or_preset`, or the protocol of that name in the binary if there is no such file.
     pub fn load(path_or_preset: &str) -> Result<Self> {
-        let text = match read::text(Path::new(path_or_preset)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let preset = PRESETS.iter().find(|(name, _)| *name == path_or_preset);
-                let names = PRESETS.map(|(name, _)| format!("`{name}`")).join(" and ");
-                let missing = || {
-                    InputError::new(format!("`{path_or_preset}`: no such file"))
-                        .hint(format!("the protocols in the binary are {names}"))
-                };
-                preset.ok_or_else(missing)?.1.to_owned()
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read `{path_or_preset}`"));
-            }
-        };
-        Self::parse(&text, path_or_preset)
+        let in_binary = "the protocols in the binary are";
+        Self::parse(&text_of(path_or_preset, &PRESETS, in_binary)?, path_or_preset)
     }
 
     /// Reads a protocol from `text`; `name`: for messages.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
-        let protocol: Self = toml::from_str(text)
-            .map_err(|error| InputError::new(format!("{name}: {}", error.to_string().trim())))?;
-        protocol.check().with_context(|| name.to_owned())?;
-        Ok(protocol)
+        parse_checked(text, name, Self::check)
     }
 
     /// SHA-256 of all settings.
@@ -149,15 +163,7 @@ impl Protocol {
 impl Stage {
     /// How `model` is asked at an endpoint.
     pub fn parameters(&self, model: &str) -> Parameters {
-        Parameters {
-            model: model.to_owned(),
-            temperature: Some(self.temperature as f32),
-            top_p: Some(self.top_p as f32),
-            max_tokens: Some(self.max_tokens),
-            seed: None,
-            schema: None,
-            extra: self.extra.clone(),
-        }
+        Parameters::of_stage(model, [self.temperature, self.top_p], self.max_tokens, &self.extra)
     }
 
     /// SHA-256 of its settings.

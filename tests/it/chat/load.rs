@@ -17,7 +17,7 @@ const ITEMS: usize = 24_020;
 
 /// Run by the tests below in a process of its own: asks, and prints its peak memory in kB.
 #[test]
-#[ignore = "the child process that the two tests below start"]
+#[ignore = "the child process that a_load_killed_and_resumed_asks_each_item_once_in_little_memory and sigterm_ends_a_run_with_status_143_and_keeps_what_came_back start"]
 fn asks_all() {
     let Ok(base) = std::env::var("CHAT_BASE") else { return };
     interrupt::install().unwrap();

@@ -2,6 +2,7 @@
 
 mod benchmark;
 mod mvpbench;
+mod mvpbench_beside;
 mod mvpbench_load;
 mod prism_pairs;
 mod reproduce;

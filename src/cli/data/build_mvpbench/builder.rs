@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{BuildMvpbenchArgs, Stage};
 use crate::cli::data::built::warn_of_broken;
 use crate::cli::replies::{self, Manner, Waiting};
-use crate::cli::request_args::{Way, estimate_lines, export_lines, say_imported};
+use crate::cli::request_args::{Way, estimate_lines, export_lines};
 use crate::console::progress::Verbosity;
 use crate::console::{interrupt, stdout, units};
 use crate::construct::mvpbench::built::{self, Built, Models};
@@ -181,36 +181,48 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn asker(
-        &self,
-        stage: Stage,
-        open: fn(Endpoint, crate::judge::chat::Settings, &Path, Verbosity) -> Result<Asker>,
-    ) -> Result<Asker> {
-        open(self.args.endpoint()?, self.settings(stage), &self.journal(stage), self.verbosity)
+    fn asker(&self, stage: Stage) -> Result<Asker> {
+        Asker::open(
+            self.args.endpoint()?,
+            self.settings(stage),
+            &self.journal(stage),
+            self.verbosity,
+        )
     }
 
-    /// What a stage would ask after the replies that `asker` holds.
-    fn waiting(&self, stage: Stage, inputs: &Inputs, asker: Asker) -> Result<Waiting> {
-        let mut waiting = Waiting { asker, conversations: Vec::new() };
+    /// Asks what a stage has to ask after the replies that `waiting` holds.
+    fn collect(&self, stage: Stage, inputs: &Inputs, waiting: &mut Waiting) -> Result<()> {
         let Inputs { prism, encoder, .. } = inputs;
         match stage {
             Stage::Mapping => {
-                mapping::checked(&self.recipe.mapping, &prism.people, &mut waiting)?;
+                mapping::checked(&self.recipe.mapping, &prism.people, waiting).map(drop)
             }
             Stage::Writing => {
                 let encoder = encoder.as_ref().map(|(encoder, _)| encoder as &dyn Encode);
-                let mut models = Models { mapping: None, writing: &mut waiting, encoder };
-                built::gather(self.recipe, prism, &mut models)?;
+                let mut models = Models { mapping: None, writing: waiting, encoder };
+                built::gather(self.recipe, prism, &mut models).map(drop)
             }
         }
+    }
+
+    /// What a stage would ask, by the journal of this build, or of the one whose replies it would copy.
+    fn waiting(&self, stage: Stage, inputs: &Inputs) -> Result<Waiting> {
+        let own = self.journal(stage);
+        let journal = match &self.args.replies {
+            Some(earlier) if !read::is_there(&own)? => earlier.join(stage.journal()),
+            _ => own,
+        };
+        let asker =
+            Asker::plan(self.args.endpoint()?, self.settings(stage), &journal, self.verbosity)?;
+        let mut waiting = Waiting { asker, conversations: Vec::new() };
+        self.collect(stage, inputs, &mut waiting)?;
         Ok(waiting)
     }
 
     pub(super) fn estimate(&self, stages: &[Stage], inputs: &Inputs) -> Result<()> {
         let mut out = String::new();
         for &stage in stages {
-            let Waiting { asker, conversations } =
-                self.waiting(stage, inputs, self.asker(stage, Asker::plan)?)?;
+            let Waiting { asker, conversations } = self.waiting(stage, inputs)?;
             let estimate = asker.estimate(&conversations)?;
             let lines = estimate_lines(&estimate, asker.prices(), &self.args.chat_model)?;
             out += &format!("stage:    {}\n{lines}", stage.name());
@@ -222,8 +234,7 @@ impl Builder<'_> {
     pub(super) fn export(&self, stages: &[Stage], inputs: &Inputs, batch: &Path) -> Result<()> {
         let mut paths = Vec::new();
         for &stage in stages {
-            let Waiting { asker, conversations } =
-                self.waiting(stage, inputs, self.asker(stage, Asker::plan)?)?;
+            let Waiting { asker, conversations } = self.waiting(stage, inputs)?;
             let folder = if stages.len() > 1 { batch.join(stage.name()) } else { batch.to_owned() };
             paths.extend(asker.export(&conversations, &folder)?);
         }
@@ -239,20 +250,10 @@ impl Builder<'_> {
     ) -> Result<()> {
         let mut is_any_ours = false;
         for &stage in stages {
-            let mut asker = self.asker(stage, Asker::open)?;
-            loop {
-                let mut waiting = self.waiting(stage, inputs, asker)?;
-                let mut imported = waiting.asker.import(&waiting.conversations, files)?;
-                let new = imported.answers + imported.failures;
-                is_any_ours |= new + imported.duplicates + imported.differing > 0;
-                if new == 0 {
-                    break;
-                }
-                // Second tries and the results of the other stage; what is nobody's is said below.
-                imported.unknown = 0;
-                say_imported(&imported, self.verbosity);
-                asker = waiting.asker;
-            }
+            let asker = self.asker(stage)?;
+            is_any_ours |= replies::import(asker, files, self.verbosity, |waiting| {
+                self.collect(stage, inputs, waiting)
+            })?;
         }
         if !is_any_ours {
             self.verbosity.warn("no result is of a request of this command");
@@ -268,7 +269,7 @@ impl Builder<'_> {
                 Way::Import(_) => Manner::Import,
                 _ => Manner::Ask(Rc::clone(&used)),
             };
-            Ok(replies::Endpoint::new(self.asker(stage, Asker::open)?, manner))
+            Ok(replies::Endpoint::new(self.asker(stage)?, manner))
         };
         let has_mapping = stages.contains(&Stage::Mapping);
         let mut mapper = has_mapping.then(|| replies(Stage::Mapping)).transpose()?;
