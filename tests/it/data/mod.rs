@@ -1,3 +1,4 @@
 //! Records before any model: the `mvpbench data` verbs.
 
+mod split;
 mod verbs;
