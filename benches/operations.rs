@@ -151,7 +151,7 @@ fn data(criterion: &mut Criterion) {
     let tokenizer = Tokenizer::from_bytes(&files, "tiny").unwrap();
     let name = "embedded:tiny/data/MVP_train.json";
     let sample = file::load(
-        &[(name.to_owned(), presets::read(name).unwrap())],
+        &[(name.to_owned(), presets::read(name).unwrap()).into()],
         &[],
         &file::Prompts::default(),
     )

@@ -252,9 +252,8 @@ mod tests {
         assert!(
             model.iter().any(|(name, bytes)| *name == "model.safetensors" && !bytes.is_empty())
         );
-        for file in
-            config.data.train.iter().chain(config.eval.sets.iter().flat_map(|set| &set.files))
-        {
+        let sets = config.eval.sets.iter().flat_map(|set| &set.files);
+        for file in config.data.train.iter().chain(sets).flat_map(|source| &source.files) {
             assert!(file.starts_with(EMBEDDED) && !read(file).unwrap().is_empty(), "{file}");
         }
     }

@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::choices::{BestMetric, LossType, MetricName, Truncation};
 use super::elsewhere;
-use super::keys::{Kind, REQUIRED, SET_KEYS, SET_REQUIRED, kind, quoted};
+use super::keys::{Kind, REQUIRED, SET_KEYS, SET_REQUIRED, SOURCE_KEYS, kind, quoted};
 use super::nearest::nearest_word;
 use super::sections::{DataSection, DpoSection, EvalSection};
 use super::typed::{Entry, Source};
@@ -149,6 +149,15 @@ impl At<'_> {
         ))
     }
 
+    /// The error for a key inside this one that is none of `known`.
+    fn unknown(&self, key: &str, known: &[&str]) -> InputError {
+        let error = InputError::new(format!("{}: unknown key `{}.{key}`", self.source, self.key));
+        error.hint(match nearest_word(key, known) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!("the keys are {}", quoted(known)),
+        })
+    }
+
     fn empty(&self) -> InputError {
         InputError::new(format!("{}: `{}` must not be empty", self.source, self.key))
     }
@@ -223,6 +232,12 @@ fn value(at: &At<'_>, kind: &Kind, found: &Value) -> anyhow::Result<()> {
                 value(&at.inside(&format!("[{i}]")), &Kind::Text, file)?;
             }
         }
+        Kind::Sources => {
+            for (i, source) in at.list(found)?.iter().enumerate() {
+                self::source(&at.inside(&format!("[{i}]")), source)?;
+            }
+        }
+        Kind::Columns(roles) => columns(at, roles, found)?,
         Kind::Sets => sets(at, found)?,
     }
     Ok(())
@@ -272,6 +287,15 @@ fn sets(at: &At<'_>, found: &Value) -> anyhow::Result<()> {
                 )
                 .into());
         }
+        if let Some(Value::Array(files)) = table.get("files") {
+            for (i, weight) in files.iter().map(|file| file.get("weight")).enumerate() {
+                if let Some(weight) = weight {
+                    let at = at.inside(&format!(".files[{i}].weight"));
+                    let hint = "leave it out: an evaluation visits every pair once";
+                    return Err(at.wrong_value("left out of a set", weight).hint(hint).into());
+                }
+            }
+        }
         let name = name(table);
         let at = at.inside(".name");
         if !usable_in_a_file_name(name) {
@@ -288,6 +312,52 @@ fn sets(at: &At<'_>, found: &Value) -> anyhow::Result<()> {
             let expected = format!("another name than `eval.sets[{twin}].name`, whatever the case");
             return Err(at.wrong_value(&expected, &name.into()).into());
         }
+    }
+    Ok(())
+}
+
+/// Checks one source of records.
+fn source(at: &At<'_>, found: &Value) -> anyhow::Result<()> {
+    let table = match found {
+        Value::Table(table) => table,
+        Value::String(_) => return value(at, &Kind::Text, found),
+        _ => return Err(at.wrong_type("a string or a table with `files`", found).into()),
+    };
+    for key in table.keys() {
+        if !SOURCE_KEYS.iter().any(|(known, _)| known == key) {
+            let names: Vec<&str> = SOURCE_KEYS.iter().map(|(name, _)| *name).collect();
+            return Err(at.unknown(key, &names).into());
+        }
+    }
+    for (key, kind) in SOURCE_KEYS {
+        match table.get(*key) {
+            Some(name @ Value::String(_)) if *key == "files" => {
+                value(&at.inside(".files"), &Kind::Text, name)?;
+            }
+            Some(found) => value(&at.inside(&format!(".{key}")), kind, found)?,
+            None if *key == "files" => {
+                bail_input!("{}: missing key `{}.files`", at.source.line_of(&at.key), at.key)
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Checks a table of roles and columns.
+fn columns(at: &At<'_>, roles: &[&str], found: &Value) -> anyhow::Result<()> {
+    let Value::Table(table) = found else {
+        let example = "`{prompt = \"question\"}`";
+        return Err(at
+            .wrong_type("a table of columns", found)
+            .hint(format!("as in {example}"))
+            .into());
+    };
+    for (role, column) in table {
+        if !roles.contains(&&**role) {
+            return Err(at.unknown(role, roles).into());
+        }
+        value(&at.inside(&format!(".{role}")), &Kind::Text, column)?;
     }
     Ok(())
 }

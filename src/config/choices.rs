@@ -116,6 +116,48 @@ choices! {
         Init = "init",
     }
 
+    /// A layout of preference records.
+    #[derive(Default)]
+    LayoutName {
+        /// What the fields of a record show.
+        #[default]
+        Auto = "auto",
+        /// The authors' release: `question`, `answer_w`, `answer_l`.
+        Mvpbench = "mvpbench",
+        /// `prompt`, `chosen`, `rejected`, as texts or messages.
+        Preference = "preference",
+    }
+
+    /// What a column of a record holds.
+    ColumnRole {
+        /// The prompt.
+        Prompt = "prompt",
+        /// The preferred answer.
+        Chosen = "chosen",
+        /// The other answer.
+        Rejected = "rejected",
+        /// The system message.
+        System = "system",
+        /// The functions that a model may call.
+        Tools = "tools",
+        /// Who asks, as text before the prompt.
+        Profile = "profile",
+        /// The record's id.
+        Id = "id",
+        /// The user whose record it is.
+        UserId = "user_id",
+    }
+
+    /// Which pairs a record with more than two answers gives.
+    #[derive(Default)]
+    RankedPairs {
+        /// The best answer and the worst.
+        #[default]
+        BestWorst = "best-worst",
+        /// Every two answers whose scores differ.
+        All = "all",
+    }
+
     /// How a record's prompt becomes a pair's.
     #[derive(Default)]
     PromptFormat {

@@ -48,7 +48,7 @@ const KEYS: &[(&str, &str)] = &[
     ("optim", "train.optimizer"),
     ("lr_scheduler", "train.scheduler"),
     ("lr_scheduler_type", "train.scheduler"),
-    ("warmup_ratio", "train.warmup_steps"),
+    ("warmup_ratio", "train.warmup_ratio"),
     ("clip_grad_norm", "train.max_grad_norm"),
     ("gradient_clipping", "train.max_grad_norm"),
     ("per_device_train_batch_size", "train.per_device_batch_size"),

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use super::choices::LossType::*;
 use super::choices::{
-    Activations, AddBos, BestMetric, Dtype, EvalTokenization, LeftoverBatches, LossType,
-    MetricName, OptimizerName, Order, Projection, PromptFormat, Reference, Scheduler, Tokenization,
-    TokenizerRules, Truncation,
+    Activations, AddBos, BestMetric, ColumnRole, Dtype, EvalTokenization, LayoutName,
+    LeftoverBatches, LossType, MetricName, OptimizerName, Order, Projection, PromptFormat,
+    RankedPairs, Reference, Scheduler, Tokenization, TokenizerRules, Truncation,
 };
 
 /// Which values a key accepts.
@@ -28,6 +28,10 @@ pub(super) enum Kind {
     Choices(&'static [&'static str]),
     /// A list of one or more names of files or of columns.
     Files,
+    /// A list of one or more sources, each a name or a table.
+    Sources,
+    /// A table of these words, each with the name of a column.
+    Columns(&'static [&'static str]),
     /// The list of `[[eval.sets]]`.
     Sets,
 }
@@ -51,6 +55,10 @@ const BELOW_HALF: Kind =
     Kind::Number(Interval { text: "in 0..0.5", holds: |x| (0.0..0.5).contains(&x) });
 const COSINE: Kind =
     Kind::Number(Interval { text: "in -1..=1", holds: |x| (-1.0..=1.0).contains(&x) });
+const EPOCHS: Kind = Kind::Number(Interval {
+    text: "above 0 and at most 1000000",
+    holds: |x| x > 0.0 && x <= 1_000_000.0,
+});
 const ANY_COUNT: Kind = Kind::Integer(0..=i64::MAX);
 /// Bounded, so that products of two of them stay far from overflow.
 const AT_LEAST_ONE: Kind = Kind::Integer(1..=1_000_000);
@@ -93,7 +101,11 @@ pub(super) const KEYS: &[Key] = &[
     of_losses("dpo.simpo_gamma", NOT_NEGATIVE, &[Simpo]),
     key("dpo.sft_weight", NOT_NEGATIVE),
     key("dpo.reference", Kind::Choice(Reference::NAMES)),
-    key("data.train", Kind::Files),
+    key("data.train", Kind::Sources),
+    key("data.layout", Kind::Choice(LayoutName::NAMES)),
+    key("data.columns", Kind::Columns(ColumnRole::NAMES)),
+    key("data.ranked_pairs", Kind::Choice(RankedPairs::NAMES)),
+    key("data.ranked_margin", NOT_NEGATIVE),
     key("data.prompt_format", Kind::Choice(PromptFormat::NAMES)),
     key("data.tokenization", Kind::Choice(Tokenization::NAMES)),
     key("data.add_bos", Kind::Choice(AddBos::NAMES)),
@@ -102,12 +114,13 @@ pub(super) const KEYS: &[Key] = &[
     key("data.truncation", Kind::Choice(Truncation::NAMES)),
     key("data.shuffle", Kind::Flag),
     key("data.order", Kind::Choice(Order::NAMES)),
-    key("train.epochs", AT_LEAST_ONE),
+    key("train.epochs", EPOCHS),
     key("train.max_steps", ANY_COUNT),
     key("train.learning_rate", NOT_NEGATIVE),
     key("train.lora_plus_ratio", POSITIVE),
     key("train.scheduler", Kind::Choice(Scheduler::NAMES)),
     key("train.warmup_steps", ANY_COUNT),
+    key("train.warmup_ratio", BELOW_ONE),
     key("train.optimizer", Kind::Choice(OptimizerName::NAMES)),
     key("train.weight_decay", NOT_NEGATIVE),
     key("train.max_grad_norm", NOT_NEGATIVE),
@@ -166,9 +179,20 @@ pub(super) const EVALUATION_KEYS: &[&str] = &[
 /// The keys of one `[[eval.sets]]`.
 pub(super) const SET_KEYS: &[(&str, Kind)] = &[
     ("name", Kind::Text),
-    ("files", Kind::Files),
+    ("files", Kind::Sources),
     ("metrics", Kind::Choices(MetricName::NAMES)),
     ("group_by", Kind::Files),
+];
+
+/// The keys of a source that is a table.
+pub(super) const SOURCE_KEYS: &[(&str, Kind)] = &[
+    ("files", Kind::Files),
+    ("split", Kind::OptionalText),
+    ("weight", POSITIVE),
+    ("layout", Kind::Choice(LayoutName::NAMES)),
+    ("columns", Kind::Columns(ColumnRole::NAMES)),
+    ("ranked_pairs", Kind::Choice(RankedPairs::NAMES)),
+    ("ranked_margin", NOT_NEGATIVE),
 ];
 
 /// The keys without a default, with an example of each.
@@ -222,7 +246,9 @@ mod tests {
             for (key, value) in table {
                 let path = if section.is_empty() { key } else { format!("{section}.{key}") };
                 match value {
-                    toml::Value::Table(table) => tables.push((path, table)),
+                    toml::Value::Table(table) if SECTIONS.contains(&&*path) => {
+                        tables.push((path, table))
+                    }
                     _ => fields.push(path),
                 }
             }

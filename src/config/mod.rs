@@ -11,6 +11,7 @@ mod elsewhere;
 mod keys;
 mod nearest;
 mod sections;
+mod source;
 mod typed;
 
 use std::fmt;
@@ -25,14 +26,15 @@ use crate::disk::pipe;
 use crate::error::InputError;
 use crate::{bail_input, presets};
 pub use choices::{
-    Activations, AddBos, BestMetric, Dtype, EvalTokenization, LeftoverBatches, LossType,
-    MetricName, OptimizerName, Order, Projection, PromptFormat, Reference, Scheduler, Tokenization,
-    TokenizerRules, Truncation,
+    Activations, AddBos, BestMetric, ColumnRole, Dtype, EvalTokenization, LayoutName,
+    LeftoverBatches, LossType, MetricName, OptimizerName, Order, Projection, PromptFormat,
+    RankedPairs, Reference, Scheduler, Tokenization, TokenizerRules, Truncation,
 };
 pub use sections::{
     DataSection, DpoSection, EvalSection, EvalSet, LoraSection, ModelSection, OutputSection,
     SpmrSection, TrainSection,
 };
+pub use source::{Reading, Source};
 use typed::Entry;
 
 /// The longest configuration file, in bytes; a longer one is another kind of file.

@@ -1,14 +1,16 @@
 //! The sections of a configuration with their defaults: the paper's recipe where it has one.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    Activations, AddBos, BestMetric, Dtype, EvalTokenization, LeftoverBatches, LossType,
-    MetricName, OptimizerName, Order, Projection, PromptFormat, Reference, Scheduler, Tokenization,
-    TokenizerRules, Truncation,
+    Activations, AddBos, BestMetric, ColumnRole, Dtype, EvalTokenization, LayoutName,
+    LeftoverBatches, LossType, MetricName, OptimizerName, Order, Projection, PromptFormat,
+    RankedPairs, Reference, Scheduler, Tokenization, TokenizerRules, Truncation,
 };
+use super::source::Source;
 
 /// `[model]`: the frozen base model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,8 +103,16 @@ impl Default for DpoSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataSection {
-    /// Files of MVPBench records or of preference pairs, one after another; it has no default.
-    pub train: Vec<String>,
+    /// Sources of MVPBench records or of preference pairs, one after another; it has no default.
+    pub train: Vec<Source>,
+    /// The layout of the records of `train`; `auto` recognises it.
+    pub layout: LayoutName,
+    /// The column of each role, where it is named otherwise than in the layout.
+    pub columns: BTreeMap<ColumnRole, String>,
+    /// Which pairs a record with more than two answers gives.
+    pub ranked_pairs: RankedPairs,
+    /// Two answers of such a record make a pair if their scores differ by more than this.
+    pub ranked_margin: f64,
     /// How a record's prompt becomes a pair's.
     pub prompt_format: PromptFormat,
     /// How a prompt and its answers become token ids.
@@ -125,6 +135,10 @@ impl Default for DataSection {
     fn default() -> Self {
         Self {
             train: Vec::new(),
+            layout: LayoutName::Auto,
+            columns: BTreeMap::new(),
+            ranked_pairs: RankedPairs::BestWorst,
+            ranked_margin: 0.0,
             prompt_format: PromptFormat::Mvpbench,
             tokenization: Tokenization::Joint,
             add_bos: AddBos::Template,
@@ -141,8 +155,8 @@ impl Default for DataSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainSection {
-    /// Passes over the training pairs.
-    pub epochs: usize,
+    /// Passes over the training pairs; a fraction ends within a pass.
+    pub epochs: f64,
     /// Most optimizer steps of the run; 0 for no limit but `epochs`.
     pub max_steps: usize,
     /// The highest learning rate, which the schedule starts from after the warm-up.
@@ -153,6 +167,8 @@ pub struct TrainSection {
     pub scheduler: Scheduler,
     /// Optimizer steps over which the learning rate rises from zero.
     pub warmup_steps: usize,
+    /// The same as a share of all steps, rounded up; 0 leaves it to `warmup_steps`.
+    pub warmup_ratio: f64,
     /// Whose AdamW.
     pub optimizer: OptimizerName,
     /// AdamW's decoupled weight decay, on A and B.
@@ -182,12 +198,13 @@ pub struct TrainSection {
 impl Default for TrainSection {
     fn default() -> Self {
         Self {
-            epochs: 3,
+            epochs: 3.0,
             max_steps: 0,
             learning_rate: 5e-5,
             lora_plus_ratio: 1.0,
             scheduler: Scheduler::Linear,
             warmup_steps: 0,
+            warmup_ratio: 0.0,
             optimizer: OptimizerName::AdamwTorch,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
@@ -278,8 +295,8 @@ impl Default for SpmrSection {
 pub struct EvalSet {
     /// Its name in the report and in `eval/scores-<name>-before.jsonl`.
     pub name: String,
-    /// Its files; figures are given for each file and for all together.
-    pub files: Vec<String>,
+    /// Its sources; figures are given for each file and for all together.
+    pub files: Vec<Source>,
     /// The figures to compute.
     #[serde(default = "EvalSet::default_metrics")]
     pub metrics: Vec<MetricName>,
@@ -289,6 +306,11 @@ pub struct EvalSet {
 }
 
 impl EvalSet {
+    /// The names of its files, as its sources have them.
+    pub fn names(&self) -> Vec<String> {
+        self.files.iter().flat_map(|source| &source.files).cloned().collect()
+    }
+
     fn default_metrics() -> Vec<MetricName> {
         vec![MetricName::Opa]
     }

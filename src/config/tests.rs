@@ -179,7 +179,7 @@ fn a_value_out_of_range_is_an_error() {
             "[train]\nlearning_rate = -1e-5",
             "`train.learning_rate` must be finite and at least 0, got `-0.00001`",
         ),
-        ("[train]\nepochs = 0", "`train.epochs` must be in 1..=1000000, got `0`"),
+        ("[train]\nepochs = 0", "`train.epochs` must be above 0 and at most 1000000, got `0`"),
         ("[train]\nseed = -1", "`train.seed` must be at least 0, got `-1`"),
         (
             "[train]\nscheduler = \"step\"",
@@ -376,7 +376,7 @@ fn an_override_wins_over_the_file_and_over_an_earlier_one() {
     assert_eq!(config.output.dir, Path::new("2024-01-01"));
     assert_eq!(config.model.path, "a=b");
     assert_eq!(config.lora.target_modules, [Projection::KProj, Projection::VProj]);
-    assert_eq!(config.data.train, ["a.json", "b.json"]);
+    assert_eq!(config.data.train, ["a.json", "b.json"].map(Source::from));
 }
 
 #[test]

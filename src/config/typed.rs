@@ -112,7 +112,9 @@ fn argument_value(kind: Option<&Kind>, typed: &str) -> Value {
             Value::String(typed.to_owned())
         }
         (_, Ok(value)) => value,
-        (Some(Kind::Choices(_) | Kind::Files), Err(_)) if let Some(list) = list() => {
+        (Some(Kind::Choices(_) | Kind::Files | Kind::Sources), Err(_))
+            if let Some(list) = list() =>
+        {
             list.split(',').map(|word| word.trim().trim_matches('"')).collect::<Vec<_>>().into()
         }
         (_, Err(_)) => Value::String(typed.to_owned()),

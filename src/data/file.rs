@@ -10,26 +10,51 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::pair::{LoadCounts, Loaded, Pair};
+use crate::config::Reading;
 pub use crate::data::format::draft::Prompts;
 use crate::data::format::fields::{LONGEST_RECORD, Place, Record, kind, shorten};
 use crate::data::{format, parquet};
 use crate::disk::{digest, json};
 use crate::error::InputError;
 
-/// Reads files in order, name and bytes each. Messages and [`Pair::source`] use the name; files of the same stem have sources with
+/// One file of a set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataFile<B> {
+    /// Its name, for messages and [`Pair::source`].
+    pub name: String,
+    /// What is in it.
+    pub bytes: B,
+    /// How its records are read.
+    pub reading: Reading,
+}
+
+impl<B> From<(String, B)> for DataFile<B> {
+    fn from((name, bytes): (String, B)) -> Self {
+        Self { name, bytes, reading: Reading::default() }
+    }
+}
+
+/// Reads files in order. Messages and [`Pair::source`] use the name; files of the same stem have sources with
 /// as many folders as tell them apart.
 ///
 /// `columns`: fields of the records that are groups beside the demographic ones. Refuses one that no record has.
 pub fn load<B: AsRef<[u8]>>(
-    files: &[(String, B)],
+    files: &[DataFile<B>],
     columns: &[String],
     prompts: &Prompts<'_>,
 ) -> Result<Loaded> {
     let mut counts = LoadCounts { files: files.len(), ..LoadCounts::default() };
     let mut pairs = Vec::new();
-    let names: Vec<&str> = files.iter().map(|(name, _)| &**name).collect();
-    for ((name, bytes), source) in files.iter().zip(sources(&names)) {
-        pairs.append(&mut read(bytes.as_ref(), name, &source, columns, prompts, &mut counts)?);
+    let names: Vec<&str> = files.iter().map(|file| &*file.name).collect();
+    for (file, source) in files.iter().zip(sources(&names)) {
+        pairs.append(&mut read(
+            file.bytes.as_ref(),
+            &file.name,
+            &source,
+            columns,
+            prompts,
+            &mut counts,
+        )?);
     }
     if let Some(column) =
         columns.iter().find(|&column| pairs.iter().all(|pair| !pair.groups.contains_key(column)))
@@ -41,7 +66,7 @@ pub fn load<B: AsRef<[u8]>>(
         .into());
     }
     counts.count(&pairs);
-    let digest = |(name, bytes): &(String, B)| (name.clone(), digest::of_bytes(bytes.as_ref()));
+    let digest = |file: &DataFile<B>| (file.name.clone(), digest::of_bytes(file.bytes.as_ref()));
     Ok(Loaded { pairs, counts, digests: files.iter().map(digest).collect() })
 }
 
@@ -427,7 +452,7 @@ mod tests {
         ] {
             assert_eq!(sources(&files), expected);
         }
-        let files = ["a/test.jsonl", "b/test.jsonl"].map(|name| (name.to_owned(), RECORD));
+        let files = ["a/test.jsonl", "b/test.jsonl"].map(|name| (name.to_owned(), RECORD).into());
         let pairs = load(&files, &[], &Prompts::default()).unwrap().pairs;
         assert_eq!([&*pairs[0].source, &*pairs[1].source], ["a/test", "b/test"]);
     }
@@ -442,7 +467,7 @@ mod tests {
         let lines = [record("\" hard \""), record("3"), record("null")].join("\n");
         let read = |columns: &[&str]| {
             let columns: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
-            load(&[("a.jsonl".to_owned(), lines.as_bytes())], &columns, &Prompts::default())
+            load(&[("a.jsonl".to_owned(), lines.as_bytes()).into()], &columns, &Prompts::default())
         };
         let pairs = read(&["subset"]).unwrap().pairs;
         let labels: Vec<_> = pairs.iter().map(|pair| pair.groups.get("subset").cloned()).collect();
@@ -455,7 +480,7 @@ mod tests {
     #[test]
     fn files_are_counted_together() {
         let loaded = load(
-            &[("x/a.jsonl".to_owned(), RECORD), ("y/b.jsonl".to_owned(), RECORD)],
+            &[("x/a.jsonl".to_owned(), RECORD).into(), ("y/b.jsonl".to_owned(), RECORD).into()],
             &[],
             &Prompts::default(),
         )

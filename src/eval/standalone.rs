@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 
-use crate::config::{PromptFormat, RunConfig};
+use crate::config::{EvalSet, PromptFormat, RunConfig};
 use crate::console::progress::Verbosity;
 use crate::disk::atomic;
 use crate::eval::evaluator::Evaluator;
@@ -68,7 +68,7 @@ pub fn evaluate(
 fn write_results(session: &Session<'_>, evaluation: &Evaluation, begun: Instant) -> Result<()> {
     let (config, inputs) = (session.config, &session.inputs);
     let about = About {
-        files: config.eval.sets.iter().map(|set| set.files.clone()).collect(),
+        files: config.eval.sets.iter().map(EvalSet::names).collect(),
         original: inputs.sets.iter().map(|set| set.texts.len()).collect(),
         device: machine::describe(&session.model.device),
         dtype: format!("{:?}", session.model.dtype).to_lowercase(),

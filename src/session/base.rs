@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::bail_input;
-use crate::config::{DataSection, ModelSection, PromptFormat, TokenizerRules};
+use crate::config::{DataSection, ModelSection, PromptFormat, Reading, Source, TokenizerRules};
 use crate::console::progress::Verbosity;
 use crate::data::chat::{self, ChatTemplate};
-use crate::data::file;
+use crate::data::file::{self, DataFile};
 use crate::data::format::draft::Prompts;
 use crate::data::pair::{Loaded, Pair};
 use crate::data::prompt::{self, LoadedPrompts};
@@ -220,18 +220,23 @@ impl Base {
         }
     }
 
-    /// The pairs of `files` as text, rendered in `data.prompt_format`. Adds the commits of hub files to `notes`.
+    /// The pairs of `sources` as text, rendered in `data.prompt_format`; `default`: how a source is read that does not say. Adds the commits of hub files to `notes`.
     pub fn texts(
         &self,
-        files: &[String],
+        sources: &[Source],
+        default: &Reading,
         columns: &[String],
         data: &DataSection,
         notes: &mut Vec<String>,
     ) -> Result<Loaded> {
-        let files: Vec<_> = files
-            .iter()
-            .map(|path| Ok((path.clone(), data_file::read(path, &self.hub, notes)?)))
-            .collect::<Result<_>>()?;
+        let mut files = Vec::new();
+        for source in sources {
+            let reading = source.reading.as_ref().unwrap_or(default);
+            for name in &source.files {
+                let bytes = data_file::read(name, &self.hub, notes)?;
+                files.push(DataFile { name: name.clone(), bytes, reading: reading.clone() });
+            }
+        }
         let prompts = Prompts {
             format: data.prompt_format,
             template: self.template.as_ref(),

@@ -141,7 +141,8 @@ pub fn held(
 
 /// Bytes of the data files.
 fn data_bytes(config: &RunConfig) -> Result<f64> {
-    let files = config.data.train.iter().chain(config.eval.sets.iter().flat_map(|set| &set.files));
+    let sets = config.eval.sets.iter().flat_map(|set| &set.files);
+    let files = config.data.train.iter().chain(sets).flat_map(|source| &source.files);
     let mut total = 0.0;
     // Files of the hub are left out: they lie in its cache, and their texts in memory.
     for path in files.filter(|path| !path.starts_with(name::SCHEME)) {

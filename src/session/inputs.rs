@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::Device;
 
 use crate::bail_input;
-use crate::config::{DataSection, LoraSection, MetricName, RunConfig};
+use crate::config::{DataSection, LoraSection, MetricName, Reading, RunConfig, Source};
 use crate::console::progress::Verbosity;
 use crate::data::pair::Pair;
 use crate::data::token_pair::{self, TokenPair};
@@ -99,7 +99,13 @@ impl Inputs {
         let (mut train, mut train_ids) = (Vec::new(), Vec::new());
         if training.is_some() {
             let limits = Limits::from(&config.data);
-            let set = reader.read("training pairs", &config.data.train, &[], &limits)?;
+            let set = reader.read(
+                "training pairs",
+                &config.data.train,
+                &config.data.reading(),
+                &[],
+                &limits,
+            )?;
             let id = |pair: &TokenPair| set.texts[pair.row as usize].id.clone();
             train_ids = set.pairs.iter().map(id).collect();
             train = set.pairs;
@@ -109,7 +115,7 @@ impl Inputs {
         for set in &config.eval.sets {
             let name = format!("eval set `{}`", set.name);
             let TokenizedSet { texts, pairs } =
-                reader.read(&name, &set.files, &set.group_by, &limits)?;
+                reader.read(&name, &set.files, &Reading::default(), &set.group_by, &limits)?;
             let (name, metrics) = (set.name.clone(), set.metrics.clone());
             sets.push(EvalInputs { name, texts, pairs, metrics });
         }
@@ -220,15 +226,16 @@ impl<'a> PairReader<'a> {
         Self { base, data, verbosity, notes, files: Vec::new(), unsaved: Vec::new() }
     }
 
-    /// Reads the set `name` from `files`, with `columns` as groups, into tokens under `limits`. Refuses a set without a kept pair.
+    /// Reads the set `name` from `sources`, those that do not say how as `reading` does, with `columns` as groups, into tokens under `limits`. Refuses a set without a kept pair.
     fn read(
         &mut self,
         name: &str,
-        files: &[String],
+        sources: &[Source],
+        reading: &Reading,
         columns: &[String],
         limits: &Limits,
     ) -> Result<TokenizedSet> {
-        let loaded = self.base.texts(files, columns, self.data, &mut self.notes)?;
+        let loaded = self.base.texts(sources, reading, columns, self.data, &mut self.notes)?;
         for file in loaded.digests {
             if !self.files.contains(&file) {
                 self.files.push(file);

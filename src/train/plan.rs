@@ -39,10 +39,11 @@ impl Plan {
         let leftover = train.leftover_batches;
         let orders = Orders::new(pairs, data, train.seed);
         let mut plan = Self { pairs, batch, accumulation, leftover, orders, steps: 0 };
+        let passes = |steps: usize| (train.epochs * steps as f64).ceil() as usize;
         let steps = match leftover {
             _ if pairs == 0 => 0,
-            LeftoverBatches::Step => train.epochs * plan.batches().div_ceil(accumulation),
-            LeftoverBatches::Carry => train.epochs * (plan.batches() / accumulation).max(1),
+            LeftoverBatches::Step => passes(plan.batches().div_ceil(accumulation)),
+            LeftoverBatches::Carry => passes((plan.batches() / accumulation).max(1)),
         };
         plan.steps = if train.max_steps > 0 { steps.min(train.max_steps) } else { steps };
         plan
@@ -156,7 +157,7 @@ mod tests {
         let train = TrainSection {
             per_device_batch_size: 2,
             gradient_accumulation_steps: 4,
-            epochs: 3,
+            epochs: 3.0,
             max_steps,
             ..TrainSection::default()
         };

@@ -4,7 +4,7 @@ use crate::config::{DpoSection, RunConfig, TrainSection};
 use crate::console::progress::Verbosity;
 use crate::inference::engine::Engine;
 use crate::model::layer::Dropout;
-use crate::train::schedule::learning_rate;
+use crate::train::schedule::{self, learning_rate};
 use crate::train::step::StepSettings;
 
 /// Loss, dropout, learning rates, clipping and weight decay of a run.
@@ -33,7 +33,7 @@ impl<'a> Recipe<'a> {
 
     /// What the learning rates of a run of `steps` steps do not do: a sentence for each thing that is seldom meant.
     pub(crate) fn doubts(&self, steps: usize) -> Option<String> {
-        let (peak, warmup) = (self.train.learning_rate, self.train.warmup_steps);
+        let (peak, warmup) = (self.train.learning_rate, schedule::warmup(&self.train, steps));
         let highest = (0..steps).map(|n| self.learning_rates(n, steps)[0]).fold(0.0, f64::max);
         if steps == 0 {
             None

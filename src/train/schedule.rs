@@ -7,7 +7,7 @@ use crate::config::{Scheduler, TrainSection};
 /// Warm-up: `lr * step / warmup`, so the first step has rate 0. Afterwards, with
 /// `t = (step - warmup) / (steps - warmup)`: linear `lr * (1 - t)`, cosine `lr * (1 + cos(pi t)) / 2`, constant `lr`.
 pub fn learning_rate(train: &TrainSection, step: usize, steps: usize) -> f64 {
-    let (peak, warmup) = (train.learning_rate, train.warmup_steps);
+    let (peak, warmup) = (train.learning_rate, warmup(train, steps));
     if step < warmup {
         return peak * step as f64 / warmup as f64;
     }
@@ -19,6 +19,14 @@ pub fn learning_rate(train: &TrainSection, step: usize, steps: usize) -> f64 {
             peak * (0.5 * (1.0 + (std::f64::consts::PI * done / remaining).cos())).max(0.0)
         }
         Scheduler::Constant => peak,
+    }
+}
+
+/// Steps of the warm-up in a run of `steps`.
+pub(super) fn warmup(train: &TrainSection, steps: usize) -> usize {
+    match train.warmup_ratio {
+        ratio if ratio > 0.0 => (steps as f64 * ratio).ceil() as usize,
+        _ => train.warmup_steps,
     }
 }
 

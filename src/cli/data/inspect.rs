@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::ConfigArgs;
 use crate::bail_input;
-use crate::config::RunConfig;
+use crate::config::{Reading, RunConfig, Source};
 use crate::console::progress::Verbosity;
 use crate::console::stderr;
 use crate::console::stdout;
@@ -34,12 +34,15 @@ pub(super) struct InspectArgs {
 /// Runs the verb.
 pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
     let config = args.config.load()?;
-    let (files, limits) = match &args.set_name {
-        None => (&config.data.train[..], Limits::from(&config.data)),
-        Some(name) => (set_files(&config, name)?, Limits::of_sets(&config.data, &config.eval)),
+    let (sources, reading, limits) = match &args.set_name {
+        None => (&config.data.train[..], config.data.reading(), Limits::from(&config.data)),
+        Some(name) => {
+            let limits = Limits::of_sets(&config.data, &config.eval);
+            (set_files(&config, name)?, Reading::default(), limits)
+        }
     };
     let base = Base::load(&config.model, Verbosity::Normal)?;
-    let loaded = base.texts(files, &[], &config.data, &mut Vec::new())?;
+    let loaded = base.texts(sources, &reading, &[], &config.data, &mut Vec::new())?;
     Verbosity::Normal.note(loaded.counts.to_string().replace('\n', "\n  "));
     let texts = loaded.pairs;
     let rows: Vec<usize> = match &args.id {
@@ -50,7 +53,12 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
         return Err(InputError::new(format!(
             "no pair has the id `{id}` among the {} of {}",
             texts.len(),
-            files.join(", ")
+            sources
+                .iter()
+                .flat_map(|source| &source.files)
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
         ))
         .hint(format!("the first one is `{}`", texts[0].id))
         .into());
@@ -66,7 +74,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
 }
 
 /// The files of the evaluation set of that name.
-fn set_files<'a>(config: &'a RunConfig, name: &str) -> Result<&'a [String]> {
+fn set_files<'a>(config: &'a RunConfig, name: &str) -> Result<&'a [Source]> {
     if let Some(set) = config.eval.sets.iter().find(|set| set.name == name) {
         return Ok(&set.files);
     }

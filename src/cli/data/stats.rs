@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{ArgGroup, Args};
 
-use crate::config::RunConfig;
+use crate::config::{Reading, RunConfig, Source};
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
 use crate::console::wrap::{COLUMNS, wrap};
@@ -51,11 +51,12 @@ fn configured(config: &RunConfig) -> Result<()> {
     let limits = Limits::from(&config.data);
     type Stats = (SetStats, String);
     let of = |name: &str,
-              files: &[String],
+              sources: &[Source],
+              reading: &Reading,
               limits: Limits,
               training: Option<&[Pair]>|
      -> Result<Stats> {
-        let loaded = base.texts(files, &[], &config.data, &mut Vec::new())?;
+        let loaded = base.texts(sources, reading, &[], &config.data, &mut Vec::new())?;
         let whole = tokenize(&loaded.pairs, &base.tokenizer, &limits.without_limits())?.pairs;
         let kept = tokenize(&loaded.pairs, &base.tokenizer, &limits)?;
         let beyond = beyond_context(&kept.pairs, base.shape.max_positions);
@@ -63,13 +64,15 @@ fn configured(config: &RunConfig) -> Result<()> {
         Ok((stats, beyond.map(|line| line + "\n").unwrap_or_default()))
     };
 
-    let (training, beyond) = of("training pairs", &config.data.train, limits, None)?;
+    let (training, beyond) =
+        of("training pairs", &config.data.train, &config.data.reading(), limits, None)?;
     let print = |text: String| stdout::print(wrap(&text, COLUMNS, 12) + "\n");
     print(format!("{training}{beyond}"))?;
     let of_sets = Limits::of_sets(&config.data, &config.eval);
     for set in &config.eval.sets {
         let name = format!("eval set `{}`", set.name);
-        let (stats, beyond) = of(&name, &set.files, of_sets, Some(training.pairs()))?;
+        let (stats, beyond) =
+            of(&name, &set.files, &Reading::default(), of_sets, Some(training.pairs()))?;
         print(format!("\n{stats}{beyond}"))?;
     }
     print(format!(

@@ -92,15 +92,22 @@ fn model(run: &Run) -> Text {
 fn files(run: &Run) -> Vec<(String, &str)> {
     let mut files = Vec::new();
     if !run.is_evaluation {
-        let train = names(run.setting("data.train")).iter().filter_map(Value::as_str);
+        let train = names(run.setting("data.train")).iter().flat_map(source);
         files.extend(train.map(|file| ("training data".to_owned(), file)));
     }
     for set in names(run.setting("eval.sets")) {
         let name = set.get("name").and_then(Value::as_str).unwrap_or_default();
-        let read = names(set.get("files")).iter().filter_map(Value::as_str);
+        let read = names(set.get("files")).iter().flat_map(source);
         files.extend(read.map(|file| (format!("set {name}"), file)));
     }
     files
+}
+
+/// The names of one source: a name, or the `files` of a table.
+fn source(source: &Value) -> Vec<&str> {
+    let files = source.get("files").unwrap_or(source);
+    let several = names(Some(files)).iter().filter_map(Value::as_str);
+    files.as_str().into_iter().chain(several).collect()
 }
 
 /// The elements of a list; none of anything else.

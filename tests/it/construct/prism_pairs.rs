@@ -114,7 +114,7 @@ fn two_answers_of_a_turn_are_a_pair_with_the_conversation_before_them_and_the_pr
 fn the_files_load_without_a_note_and_their_people_have_groups() {
     let place = prism(1);
     succeed(&build(&place, "out", &["--test-share", "0"]));
-    let files = [("out/train.json".to_owned(), place.bytes("out/train.json"))];
+    let files = [("out/train.json".to_owned(), place.bytes("out/train.json")).into()];
     let loaded = file::load(&files, &[], &Prompts::default()).unwrap();
     assert_eq!(loaded.counts.to_string(), "3 pairs from 1 file");
     let pair = &loaded.pairs[0];
@@ -141,7 +141,7 @@ fn messages_go_through_a_chat_template_with_the_profile_first() {
     let source = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
     let template = ChatTemplate::new(source.to_owned(), &tokenizer, "t".to_owned()).unwrap();
     let prompts = Prompts { template: Some(&template), ..Prompts::default() };
-    let files = [("out/train.json".to_owned(), place.bytes("out/train.json"))];
+    let files = [("out/train.json".to_owned(), place.bytes("out/train.json")).into()];
     let loaded = file::load(&files, &[], &prompts).unwrap();
     assert_eq!(loaded.counts.unread_line(), None);
     let prompt = &loaded.pairs[2].prompt;

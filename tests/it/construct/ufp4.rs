@@ -343,7 +343,7 @@ fn options_that_leave_nothing_or_make_no_sense_are_refused() {
 #[test]
 fn published_files_of_uf_p_4_load_as_they_are() {
     let text = r#"[{"prompt": "Question: Why?\nAnswer: ", "chosen": "So.", "rejected": "No."}]"#;
-    let files = [("uf-p-4/honesty.json".to_owned(), text)];
+    let files = [("uf-p-4/honesty.json".to_owned(), text).into()];
     let loaded = file::load(&files, &[], &file::Prompts::default()).unwrap();
     assert_eq!(loaded.counts.to_string(), "1 pair from 1 file");
     assert_eq!(loaded.pairs[0].prompt, "Question: Why?\nAnswer: ");
