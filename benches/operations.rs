@@ -16,7 +16,7 @@ use mvpbench::data::tokenize::{Limits, tokenize};
 use mvpbench::data::tokenizer::{Tokenizer, TokenizerFiles};
 use mvpbench::ops::attention::{self, Heads};
 use mvpbench::ops::dropout::DropoutMask;
-use mvpbench::ops::{adamw, linear, logps, rms_norm, rope, swiglu};
+use mvpbench::ops::{adamw, bias, linear, logps, rms_norm, rope, swiglu};
 use mvpbench::presets;
 use mvpbench::train::plan::Plan;
 
@@ -60,7 +60,10 @@ fn element_wise(criterion: &mut Criterion) {
 
     let angles = random(&[TOKENS, HEADS.head_dim / 2]);
     let (cos, sin) = (angles.cos().unwrap(), angles.sin().unwrap());
-    bytes(&mut group, "rope", 2 * n, || drop(rope::forward(x.clone(), &cos, &sin).unwrap()));
+    bytes(&mut group, "rope", 2 * n, || {
+        drop(rope::forward(x.clone(), &cos, &sin, HEADS.head_dim).unwrap())
+    });
+    bytes(&mut group, "bias", 2 * n, || drop(bias::forward(x.clone(), &weight).unwrap()));
 
     let [gate, up, dact] = [(); 3].map(|()| random(&[TOKENS, INTERMEDIATE]));
     let n = TOKENS * INTERMEDIATE;
@@ -163,7 +166,7 @@ fn data(criterion: &mut Criterion) {
     group.bench_function("tokenize 24,000 pairs", |b| {
         b.iter(|| tokenize(&pairs, &tokenizer, &limits).unwrap())
     });
-    let plan = Plan::new(24_000, &DataSection::default(), &TrainSection::default());
+    let plan = Plan::new((0..24_000).collect(), &DataSection::default(), &TrainSection::default());
     group.bench_function("plan three epochs of 24,000 pairs", |b| {
         b.iter(|| plan.steps_from(0).count())
     });

@@ -48,7 +48,7 @@ pub(crate) fn train(
     let lora = LoraSection { dropout: 0.0, ..LoraSection::default() };
     let mut adapter = Adapter::fresh(&model.shape, &lora, settings.seed, &model.device)?;
     let mut optimizer = Optimizer::new(&adapter.tensors)?;
-    let plan = Plan::new(pairs.len(), &DataSection::default(), settings);
+    let plan = Plan::new((0..pairs.len()).collect(), &DataSection::default(), settings);
     let mut losses = Vec::new();
     for (n, step) in plan.steps_from(0) {
         let how = StepSettings { dpo: &dpo, dropout: None, engine };

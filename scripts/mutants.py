@@ -46,7 +46,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PATHS = ["src/dpo", "src/metrics", "src/data", "src/model/adapter", "src/train", "src/ops"]
+PATHS = ["src/dpo", "src/metrics", "src/data", "src/model/adapter", "src/model/plan", "src/train", "src/ops"]
 KNOWN = ROOT / "scripts" / "mutants_known.toml"
 PACKAGE = "mvpbench"
 # Address space of a test: a mutant that allocates for ever ends before the machine does.

@@ -20,6 +20,11 @@ import sides
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 TARGETS = ["q_proj", "v_proj"]
+# As unsloth's `get_peft_regex` writes it.
+UNSLOTH = (
+    r"(?:.*?(?:language|text).*?(?:self_attn|attention|attn|mlp|feed_forward|ffn|dense).*?(?:q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj).*?)"
+    r"|(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|attention|attn|mlp|feed_forward|ffn|dense)\.(?:(?:q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)))"
+)
 BOS = 1
 # The ids of `### Response:`, near the end of every prompt.
 INVOCATION = [429, 378]
@@ -49,11 +54,12 @@ dir = "{output}"
 
 class Case:
     """An adapter of PEFT. `config`: a function that gives its configuration; `prepare`: what is done with the base and the configuration
-    before the adapter is made; `save`: how it is saved, by default with `save_pretrained`; `change`: of the saved folder."""
+    before the adapter is made; `save`: how it is saved, by default with `save_pretrained`; `change`: of the saved folder; `merged`: whether
+    ours names merging in PEFT as the remedy, which is then followed."""
 
-    def __init__(self, name, expected, config, prepare=None, save=None, change=None, scale=0.05):
+    def __init__(self, name, expected, config, prepare=None, save=None, change=None, scale=0.05, merged=False):
         self.name, self.expected, self.config = name, expected, config
-        self.prepare, self.save, self.change, self.scale = prepare, save, change, scale
+        self.prepare, self.save, self.change, self.scale, self.merged = prepare, save, change, scale, merged
 
 
 def lora(**settings):
@@ -126,6 +132,14 @@ def fields(*kept, **changed):
     return change
 
 
+def default_keys(folder):
+    """Tensors as the state of a wrapped model has them. PEFT finds none of them and warns, so that its sums are taken before."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "adapter_model.safetensors"
+    save_file({name.replace(".weight", ".default.weight"): tensor for name, tensor in load_file(path).items()}, path)
+
+
 def corda(base, config, ids):
     from peft.tuners.lora.corda import preprocess_corda
 
@@ -190,10 +204,10 @@ def cases():
         "same",
         lora(init_lora_weights="eva", eva_config=sub("EvaConfig", rho=1.0, adjust_scaling_factors=False)),
     )
-    yield Case("init_lora_weights eva, ranks redistributed", "refused", lora(init_lora_weights="eva", eva_config=sub("EvaConfig")))
+    yield Case("init_lora_weights eva, ranks redistributed", "same", lora(init_lora_weights="eva", eva_config=sub("EvaConfig")))
     yield Case("init_lora_weights lora_ga", "same", lora(init_lora_weights="lora_ga", lora_ga_config=sub("LoraGAConfig")), prepare=loraga)
     for start in ("pissa", "pissa_niter_4", "olora"):
-        yield Case(f"init_lora_weights {start}", "refused", lora(init_lora_weights=start))
+        yield Case(f"init_lora_weights {start}", "refused", lora(init_lora_weights=start), merged=start != "pissa_niter_4")
     yield Case(
         "init_lora_weights corda", "refused", lora(init_lora_weights="corda", corda_config=sub("CordaConfig", corda_method="kpm")), prepare=corda
     )
@@ -204,11 +218,11 @@ def cases():
         "init_lora_weights corda, converted", "same", lora(init_lora_weights="corda", corda_config=sub("CordaConfig")), prepare=corda, save=converted
     )
     # Variants.
-    yield Case("use_dora", "refused", lora(use_dora=True))
+    yield Case("use_dora", "refused", lora(use_dora=True), merged=True)
     yield Case("use_qalora", "refused", lora(use_qalora=True, qalora_group_size=16))
     yield Case("lora_bias", "refused", lora(lora_bias=True))
-    yield Case("bias lora_only", "refused", lora(bias="lora_only"))
-    yield Case("bias all", "refused", lora(bias="all"))
+    yield Case("bias lora_only", "refused", lora(bias="lora_only"), merged=True)
+    yield Case("bias all", "refused", lora(bias="all"), merged=True)
     yield Case("alora_invocation_tokens", "refused", lora(alora_invocation_tokens=INVOCATION))
     yield Case(
         "use_bdlora", "refused", lora(use_bdlora=sub("BdLoraConfig", target_modules_bd_a=["q_proj"], target_modules_bd_b=["v_proj"], nblocks=2))
@@ -221,25 +235,54 @@ def cases():
     yield Case("an unknown field that is set", "refused", lora(), change=fields(scale_by_depth=True))
     yield Case("an unknown field that is false", "same", lora(), change=fields(scale_by_depth=False))
     # Which modules.
-    yield Case("target_modules, a regex", "refused", lora(target_modules=r".*\.(q|v)_proj"))
-    yield Case("target_modules with a layer's path", "refused", lora(target_modules=["layers.0.self_attn.q_proj", "v_proj"]))
+    yield Case("target_modules, a regex", "same", lora(target_modules=r".*\.(q|v)_proj"))
+    yield Case("target_modules, a regex of one layer", "same", lora(target_modules=r"model\.layers\.(?!0)\d+\.(self_attn|mlp)\.(?P<m>q|up)_proj"))
+    yield Case("target_modules, unsloth's regex", "same", lora(target_modules=UNSLOTH))
+    yield Case("target_modules, a regex with lookbehind and a flag", "same", lora(target_modules=r"(?i).*(?<!0)\.self_attn\.[KQ]_PROJ"))
+    yield Case("target_modules, a regex of a property", "refused", lora(), change=fields(target_modules=r"\p{L}+.*"))
+    yield Case("target_modules, the word q_proj", "refused", lora(), change=fields(target_modules="q_proj"))
+    yield Case("target_modules, the word all-linear in the file", "same", lora(target_modules=ALL), change=fields(target_modules="all-linear"))
+    yield Case("target_modules with a layer's path", "same", lora(target_modules=["layers.0.self_attn.q_proj", "v_proj"]))
+    yield Case("target_modules, whole names", "same", lora(target_modules=["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"]))
+    yield Case("target_modules all-linear less one", "same", lora(target_modules="all-linear", exclude_modules=["layers.0.mlp.gate_proj"]))
     yield Case("target_modules with lm_head", "refused", lora(target_modules=["q_proj", "lm_head"]))
     yield Case("target_modules embed_tokens", "refused", lora(target_modules=["q_proj", "embed_tokens"]))
+    yield Case("target_modules a regex of everything", "refused", lora(), change=fields(target_modules=".*"))
     yield Case(
-        "target_modules of one layer's attention, then a missing name",
-        "refused",
+        "target_modules with a name that nothing has",
+        "same",
         lora(target_modules=["q_proj", "v_proj"]),
         change=fields(target_modules=["q_proj", "v_proj", "c_attn"]),
     )
-    yield Case("exclude_modules", "refused", lora(target_modules=ALL, exclude_modules=["layers.0.self_attn.q_proj"]))
-    yield Case("rank_pattern", "refused", lora(rank_pattern={"q_proj": 2}))
-    yield Case("alpha_pattern", "refused", lora(alpha_pattern={"q_proj": 3}))
-    yield Case("layers_to_transform", "refused", lora(layers_to_transform=[1]))
-    yield Case("layers_to_transform, layers_pattern", "refused", lora(layers_to_transform=[1], layers_pattern="layers"))
+    yield Case(
+        "target_modules with a name that the tensors lack",
+        "refused",
+        lora(target_modules=["q_proj", "v_proj"]),
+        change=fields(target_modules=["q_proj", "v_proj", "o_proj"]),
+    )
+    yield Case("exclude_modules", "same", lora(target_modules=ALL, exclude_modules=["layers.0.self_attn.q_proj"]))
+    yield Case("exclude_modules, a regex", "same", lora(target_modules=ALL, exclude_modules=r".*\.(0\.mlp|1\.self_attn)\..*"))
+    yield Case("exclude_modules that match nothing", "same", lora(target_modules=ALL, exclude_modules=["vision"]))
+    yield Case("rank_pattern", "same", lora(rank_pattern={"q_proj": 2}))
+    yield Case("rank_pattern, use_rslora", "same", lora(rank_pattern={r"layers\.1\.self_attn\.\w+": 9}, use_rslora=True))
+    yield Case("rank_pattern that matches nothing", "same", lora(rank_pattern={"k_proj": 2}))
+    yield Case("alpha_pattern", "same", lora(alpha_pattern={"q_proj": 3}))
+    yield Case("alpha_pattern, two that match", "same", lora(alpha_pattern={"q_proj": 3, r".*\.1\.self_attn\.q_proj": 20}))
+    yield Case("alpha_pattern, an end of a name", "same", lora(alpha_pattern={"_proj": 30, "v_proj": 0.5}))
+    yield Case(
+        "rank_pattern and alpha_pattern by whole names",
+        "same",
+        lora(target_modules=ALL, rank_pattern={"model.layers.0.self_attn.q_proj": 8}, alpha_pattern={"^model.layers.0.self_attn.q_proj": 32}),
+    )
+    yield Case("layers_to_transform", "same", lora(layers_to_transform=[1]))
+    yield Case("layers_to_transform, a number", "same", lora(layers_to_transform=0))
+    yield Case("layers_to_transform, layers_pattern", "same", lora(layers_to_transform=[1], layers_pattern="layers"))
+    yield Case("layers_to_transform, another layer than the tensors", "refused", lora(layers_to_transform=[1]), change=fields(layers_to_transform=[0]))
+    yield Case("keys with `.default.` in them, beside the sums without", "same", lora(), change=default_keys)
     yield Case("layer_replication", "refused", lora(layer_replication=[[0, 2], [1, 2]]))
-    yield Case("modules_to_save", "refused", lora(modules_to_save=["lm_head"]))
-    yield Case("trainable_token_indices", "refused", lora(trainable_token_indices=[BOS, 9]))
-    yield Case("target_parameters", "refused", lora(target_modules=["q_proj"], target_parameters=["mlp.up_proj.weight"]))
+    yield Case("modules_to_save", "refused", lora(modules_to_save=["lm_head"]), merged=True)
+    yield Case("trainable_token_indices", "refused", lora(trainable_token_indices=[BOS, 9]), merged=True)
+    yield Case("target_parameters", "refused", lora(target_modules=["q_proj"], target_parameters=["mlp.up_proj.weight"]), merged=True)
     # Other methods.
     yield Case("IA3", "refused", other("IA3", target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]))
     for kind in ("LoHa", "LoKr", "HRA", "Miss", "Shira"):
@@ -263,6 +306,20 @@ RUNS = {
     "rank 3, alpha 5.5, all seven": f"rank = 3\nalpha = 5.5\ntarget_modules = {json.dumps(ALL)}",
     "rsLoRA, rank 16, all seven": f"rank = 16\nalpha = 4.0\nuse_rslora = true\ntarget_modules = {json.dumps(ALL)}",
     "rank 1 on down": 'rank = 1\nalpha = 1.0\ntarget_modules = ["down_proj"]',
+    "all-linear": 'rank = 2\nalpha = 4.0\ntarget_modules = "all-linear"',
+    "all-linear less a list": 'rank = 2\nalpha = 4.0\ntarget_modules = "all-linear"\nexclude_modules = ["lm_head", "0.mlp.up_proj"]',
+    "a regex less a regex": r"""rank = 2
+alpha = 4.0
+target_modules = 'model\.layers\.\d\..*_proj'
+exclude_modules = '.*\.1\.mlp\..*'""",
+    "whole names and ends": 'rank = 2\nalpha = 4.0\ntarget_modules = ["model.layers.0.mlp.down_proj", "self_attn.k_proj"]',
+    "the upper layer": 'rank = 4\nalpha = 8.0\ntarget_modules = ["q_proj", "up_proj"]\nlayers_to_transform = [1]\nlayers_pattern = ["layers"]',
+    "ranks and alphas by module, rsLoRA": r"""rank = 4
+alpha = 8.0
+use_rslora = true
+target_modules = ["q_proj", "v_proj", "up_proj"]
+rank_pattern = { q_proj = 7, '1\.mlp\.\w+' = 1 }
+alpha_pattern = { "layers.0.self_attn.q_proj" = 20.5 }""",
     "started from an adapter of PEFT": 'rank = 4\nalpha = 10.0\ntarget_modules = ["q_proj", "v_proj"]\ninit_from = "plain"',
 }
 
@@ -333,7 +390,7 @@ def make(case, base, folder, ids):
     randomise(model, 7, case.scale)
     adapter = folder / "adapter"
     (case.save or (lambda model, folder: model.save_pretrained(folder)))(model, adapter)
-    if case.change:
+    if case.change and case.change is not default_keys:
         case.change(adapter)
     return adapter
 
@@ -350,14 +407,30 @@ def from_peft(case, base, ours, pairs, file, plain, folder):
         moved = sides.nats(sides.distance(theirs, plain)[0])
     except Exception as error:  # Any refusal of the peer is a cell of the table.
         theirs, moved = None, sides.shortened(f"{type(error).__name__}: {error}", folder)
+    if case.change is default_keys:
+        default_keys(adapter)
     try:
         mine = ours.scores(base, file, adapter)
     except sides.Refused as refused:
-        return (moved, "-", sides.shortened(refused, folder)), "refused" if refused.is_clear else "WRONG"
+        message, clear = sides.shortened(refused, folder), refused.is_clear
+        if not case.merged:
+            return (moved, "-", message), "refused" if clear else "WRONG"
+        worst, same = merged_in_peft(base, adapter, ours, file, theirs)
+        return (moved, f"{sides.nats(worst)} merged in PEFT", message), "refused" if clear and same else "WRONG"
     if theirs is None:
         return (moved, "-", "computes"), "lenient"
     worst, same = sides.distance(mine, theirs)
     return (moved, sides.nats(worst), ""), "same" if same else "WRONG"
+
+
+def merged_in_peft(base, adapter, ours, file, theirs):
+    """Follows the remedy for an adapter that ours does not compute: how far our sums of the merged model are from PEFT's of the adapter."""
+    import peft
+
+    folder = ours.fresh("merged-in-peft")
+    peft.PeftModel.from_pretrained(load_base(base), adapter).merge_and_unload().save_pretrained(folder)
+    sides.add_tokenizer(folder)
+    return sides.distance(ours.scores(folder, file), theirs)
 
 
 def tokenizer_of(base):

@@ -20,10 +20,13 @@ from pathlib import Path
 import sides
 
 SHAPE = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4)
+FIRST = 128  # tokens of the first context, where a kind of RoPE has one
 VOCAB = dict(vocab_size=512, max_position_embeddings=2048, bos_token_id=1, eos_token_id=2, pad_token_id=None)
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
-YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=128)
-LONGROPE = dict(rope_type="longrope", factor=4.0, short_factor=[1.0] * 8, long_factor=[2.0] * 8, original_max_position_embeddings=128)
+DYNAMIC = dict(rope_type="dynamic", factor=2.0)
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=FIRST)
+SHORT, LONG = [1.0 + 0.1 * i for i in range(8)], [2.0 + 0.3 * i for i in range(8)]
+LONGROPE = dict(rope_type="longrope", factor=4.0, short_factor=SHORT, long_factor=LONG, original_max_position_embeddings=FIRST)
 DEFAULT = dict(rope_type="default", rope_theta=500000.0)
 LINEAR = dict(rope_type="linear", factor=4.0)
 REMOVED = object()
@@ -31,9 +34,11 @@ REMOVED = object()
 
 class Case:
     """A checkpoint. `shape`: of the configuration's class; `config`: changes of config.json after it is saved; `files`: a change of the
-    folder; `dtype`: of the stored weights; `shard`: the largest file."""
+    folder; `dtype`: of the stored weights; `shard`: the largest file; `part`: whether the peer turns a part of each head as its Phi-3 does,
+    since its Llama fails on the shapes."""
 
-    def __init__(self, name, expected="same", kind="Llama", shape=None, config=None, files=None, dtype="float32", shard="5GB"):
+    def __init__(self, name, expected="same", kind="Llama", shape=None, config=None, files=None, dtype="float32", shard="5GB", part=False):
+        self.part = part
         self.name, self.expected, self.kind = name, expected, kind
         self.shape, self.config, self.files = shape or {}, config or {}, files
         self.dtype, self.shard = dtype, shard
@@ -97,6 +102,27 @@ def without_prefix(tensors):
         tensors[name.removeprefix("model.")] = tensors.pop(name)
 
 
+def as_inner_model(tensors):
+    """As `LlamaModel.save_pretrained` writes it."""
+    tensors.pop("lm_head.weight", None)
+    without_prefix(tensors)
+
+
+def half_without_prefix(tensors):
+    for name in list(tensors):
+        if "layers.0." in name:
+            tensors[name.removeprefix("model.")] = tensors.pop(name)
+
+
+def without_index(folder):
+    (folder / "model.safetensors.index.json").unlink()
+
+
+def without_index_and_a_shard(folder):
+    without_index(folder)
+    sorted(folder.glob("model-*.safetensors"))[1].unlink()
+
+
 def half_in_bf16(tensors):
     import torch
 
@@ -145,7 +171,12 @@ def cases():
     yield Case("linear, old form with `type`", config=old_rope(dict(type="linear", factor=4.0)))
     yield Case("linear, old form with both `type` and `rope_type`", config=old_rope(dict(LINEAR, type="linear"), rope_theta=500000.0))
     yield Case("linear, rope_parameters", shape=dict(rope_parameters=dict(LINEAR, rope_theta=10000.0)))
-    yield Case("dynamic", "refused", config=old_rope(dict(rope_type="dynamic", factor=2.0)))
+    yield Case("dynamic, all texts in the context", config=old_rope(DYNAMIC))
+    yield Case("dynamic, texts on both sides", config=dict(old_rope(DYNAMIC), max_position_embeddings=FIRST))
+    yield Case("dynamic, old form with `type`, base 500000", config=old_rope(dict(type="dynamic", factor=4.0), rope_theta=500000.0, max_position_embeddings=FIRST))
+    yield Case("dynamic, rope_parameters", shape=dict(rope_parameters=dict(DYNAMIC, rope_theta=20000.0), max_position_embeddings=FIRST))
+    yield Case("dynamic, GQA", shape=dict(num_key_value_heads=2), config=dict(old_rope(DYNAMIC), max_position_embeddings=FIRST))
+    yield Case("dynamic without a factor", "refused", config=old_rope(dict(rope_type="dynamic")))
     yield Case("llama3, old form", config=old_rope(dict(LLAMA3, original_max_position_embeddings=64), rope_theta=500000.0))
     yield Case("llama3, rope_parameters", shape=dict(rope_parameters=dict(LLAMA3, original_max_position_embeddings=64, rope_theta=500000.0)))
     yield Case(
@@ -153,8 +184,33 @@ def cases():
         config=dict(old_rope(dict(LLAMA3, original_max_position_embeddings=512)), original_max_position_embeddings=64),
     )
     yield Case("llama3 without its first context", config=old_rope(LLAMA3))
-    yield Case("yarn", "refused", config=old_rope(YARN))
-    yield Case("longrope", "refused", config=old_rope(LONGROPE))
+    yield Case("llama3 without `rope_type`", config=old_rope(dict(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)))
+    yield Case("llama3 without a factor", "refused", config=old_rope(dict(rope_type="llama3", low_freq_factor=1.0, high_freq_factor=4.0)))
+    yield Case("yarn", config=old_rope(YARN))
+    yield Case("yarn, rope_parameters", shape=dict(rope_parameters=dict(YARN, rope_theta=500000.0)))
+    yield Case("yarn as its authors write it", config=old_rope(dict(type="yarn", factor=16.0, original_max_position_embeddings=FIRST, finetuned=True)))
+    yield Case("yarn, not fine-tuned", "refused", config=old_rope(dict(YARN, finetuned=False)))
+    yield Case("yarn, beta_fast 8 and beta_slow 2", config=old_rope(dict(YARN, beta_fast=8, beta_slow=2)))
+    yield Case("yarn, truncate false", config=old_rope(dict(YARN, truncate=False)))
+    yield Case("yarn, attention_factor 1.5", config=old_rope(dict(YARN, attention_factor=1.5)))
+    yield Case("yarn, mscale and mscale_all_dim", config=old_rope(dict(YARN, mscale=0.7, mscale_all_dim=1.3)))
+    yield Case("yarn, mscale alone", config=old_rope(dict(YARN, mscale=0.7)))
+    yield Case("yarn, factor null", config=old_rope(dict(YARN, factor=None)))
+    yield Case("yarn, factor 0.5", config=old_rope(dict(YARN, factor=0.5)))
+    yield Case("yarn without a factor", "refused", config=old_rope(dict(rope_type="yarn", original_max_position_embeddings=FIRST)))
+    yield Case("yarn without its first context", config=old_rope(dict(rope_type="yarn", factor=4.0), max_position_embeddings=FIRST))
+    yield Case("yarn, its first context beside and inside", config=dict(old_rope(dict(YARN, original_max_position_embeddings=512)), original_max_position_embeddings=FIRST))
+    yield Case("yarn, head_dim 20", shape=dict(head_dim=20), config=old_rope(YARN))
+    yield Case("longrope, texts on both sides", config=old_rope(LONGROPE))
+    yield Case("longrope, all texts short", config=old_rope(dict(LONGROPE, original_max_position_embeddings=2048)))
+    yield Case("longrope, rope_parameters", shape=dict(rope_parameters=dict(LONGROPE, rope_theta=500000.0)))
+    yield Case("longrope without a factor", config=old_rope({key: value for key, value in LONGROPE.items() if key != "factor"}))
+    yield Case("longrope, its first context beside", config=dict(old_rope(dict(LONGROPE, original_max_position_embeddings=512)), original_max_position_embeddings=FIRST))
+    yield Case("longrope, attention_factor 0.9", config=old_rope(dict(LONGROPE, attention_factor=0.9)))
+    yield Case("longrope, a list too short", "refused", config=old_rope(dict(LONGROPE, long_factor=LONG[:7])))
+    yield Case("longrope without long_factor", "refused", config=old_rope(dict(LONGROPE, long_factor=None)))
+    yield Case("longrope with a field of Phi-3.5-MoE", "refused", config=old_rope(dict(LONGROPE, short_mscale=1.2)))
+    yield Case("proportional", "refused", config=old_rope(dict(rope_type="proportional", factor=2.0)))
     yield Case("rope_scaling beside rope_parameters", config=dict(rope_parameters=DEFAULT, rope_scaling=LINEAR))
     yield Case("rope_scaling with a base of its own", config=old_rope(dict(LINEAR, rope_theta=500000.0), rope_theta=20000.0))
     yield Case("rope_scaling empty beside rope_parameters", config=dict(rope_parameters=DEFAULT, rope_scaling={}))
@@ -164,17 +220,29 @@ def cases():
     yield Case("an unknown kind", "refused", config=old_rope(dict(type="su", factor=2.0)))
     yield Case("rope_theta null", "lenient", config=old_rope(rope_theta=None))
     yield Case("rope_scaling `default` with a factor", config=old_rope(dict(rope_type="default", factor=8.0)))
-    yield Case("partial_rotary_factor 0.5", "refused", config=dict(partial_rotary_factor=0.5))
+    yield Case("partial_rotary_factor 0.5", config=dict(partial_rotary_factor=0.5))
+    yield Case("partial_rotary_factor 0.5 inside", shape=dict(rope_parameters=dict(DEFAULT, partial_rotary_factor=0.5)))
+    yield Case("partial_rotary_factor 0.5, linear, Llama as it is", "lenient", config=dict(old_rope(LINEAR), partial_rotary_factor=0.5))
+    for name, rope in (("linear", LINEAR), ("dynamic", DYNAMIC), ("yarn", YARN), ("llama3", dict(LLAMA3, original_max_position_embeddings=64))):
+        config = dict(old_rope(rope), partial_rotary_factor=0.5, max_position_embeddings=FIRST)
+        yield Case(f"partial_rotary_factor 0.5, {name}, as Phi-3 turns it", config=config, part=True)
+    rope = dict(LONGROPE, short_factor=SHORT[:6], long_factor=LONG[:6], partial_rotary_factor=0.75)
+    yield Case("partial_rotary_factor 0.75 inside, longrope, as Phi-3 turns it", config=old_rope(rope), part=True)
+    yield Case("partial_rotary_factor 0.5, linear, GQA, as Phi-3 turns it", shape=dict(num_key_value_heads=2), config=dict(old_rope(LINEAR), partial_rotary_factor=0.5), part=True)
+    yield Case("partial_rotary_factor 1.5", "refused", config=dict(partial_rotary_factor=1.5))
     yield Case("rope_parameters for each kind of layer", "refused", config=dict(rope_parameters=dict(full_attention=DEFAULT)))
     # Norms, biases, activation, attention.
     yield Case("rms_norm_eps 1e-2", shape=dict(rms_norm_eps=1e-2))
     yield Case("rms_norm_eps missing", config=dict(rms_norm_eps=REMOVED))
     yield Case("rms_norm_eps 0", "refused", config=dict(rms_norm_eps=0.0))
-    yield Case("attention_bias", "refused", shape=dict(attention_bias=True))
-    yield Case("mlp_bias", "refused", shape=dict(mlp_bias=True))
+    yield Case("attention_bias", shape=dict(attention_bias=True))
+    yield Case("attention_bias, GQA, yarn", shape=dict(attention_bias=True, num_key_value_heads=2), config=old_rope(YARN))
+    yield Case("mlp_bias", shape=dict(mlp_bias=True))
+    yield Case("attention_bias and mlp_bias, tied, bf16", shape=dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=True), dtype="bfloat16")
+    yield Case("attention_bias, no biases in the file", "refused", config=dict(attention_bias=True))
     yield Case("hidden_act swish", config=dict(hidden_act="swish"))
     yield Case("hidden_act gelu", "refused", shape=dict(hidden_act="gelu"))
-    yield Case("attention_dropout 0.1", "refused", shape=dict(attention_dropout=0.1))
+    yield Case("attention_dropout 0.1", shape=dict(attention_dropout=0.1))
     yield Case("sliding_window 16", "refused", config=dict(sliding_window=16))
     yield Case("layer_types full_attention", config=dict(layer_types=["full_attention"] * 2))
     yield Case("layer_types sliding_attention", "refused", config=dict(layer_types=["sliding_attention"] * 2))
@@ -199,9 +267,15 @@ def cases():
     yield Case("biases in the file, attention_bias false", "refused", files=change_tensors(biases))
     yield Case("a layer more in config.json", "refused", config=dict(num_hidden_layers=3))
     yield Case("vocab_size above the embedding's rows", "refused", config=dict(vocab_size=600))
-    yield Case("f64 file", "refused", dtype="float64")
+    yield Case("f64 file", dtype="float64")
+    yield Case("several shards without their index", "lenient", shard="60KB", files=without_index)
+    yield Case("shards without their index and without the second", "refused", shard="60KB", files=without_index_and_a_shard)
     yield Case("a layer more in the file", "refused", files=change_tensors(third_layer))
-    yield Case("names without `model.`", "refused", files=change_tensors(without_prefix))
+    yield Case("names without `model.`", files=change_tensors(without_prefix))
+    yield Case("names without `model.`, biases", shape=dict(attention_bias=True), files=change_tensors(without_prefix))
+    yield Case("names of LlamaModel, tied", shape=dict(tie_word_embeddings=True), files=change_tensors(as_inner_model))
+    yield Case("names of LlamaModel, not tied", "refused", files=change_tensors(as_inner_model))
+    yield Case("names without `model.` in one layer", "refused", files=change_tensors(half_without_prefix))
     yield Case("pytorch_model.bin alone", "refused", files=as_pickle)
     # Other families.
     for kind in ("Mistral", "Qwen2", "Qwen3", "Gemma", "Gemma2", "Phi3", "Olmo2", "Granite", "Cohere", "SmolLM3", "Arcee"):
@@ -215,6 +289,24 @@ def long_pair():
     """A pair whose prompt takes most of the context, since an error of RoPE grows with the position."""
     prompt = " ".join(pair["prompt"] + pair["chosen"] for pair in sides.texts() * 2)
     return {"id": "long", "prompt": prompt, "chosen": "Yes, at the end.", "rejected": "No."}
+
+
+def across_pair(tokenizer):
+    """A pair whose answers end on both sides of the first context."""
+    prompt = ""
+    for word in long_pair()["prompt"].split():
+        if len(tokenizer(prompt + " " + word)["input_ids"]) > FIRST - 20:
+            break
+        prompt = (prompt + " " + word).strip()
+    return {"id": "across", "prompt": prompt, "chosen": " Eight minutes in boiling water, then cold water at once.", "rejected": " No."}
+
+
+def renewed(model):
+    """A rotary embedding that has seen nothing: `dynamic` keeps the angles of the longest sequence so far."""
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    if isinstance(getattr(getattr(model, "model", None), "rotary_emb", None), LlamaRotaryEmbedding):
+        model.model.rotary_emb = LlamaRotaryEmbedding(model.config)
 
 
 def make(case, folder):
@@ -238,17 +330,24 @@ def make(case, folder):
         case.files(folder)
 
 
-def theirs(folder, pairs):
+def theirs(case, folder, pairs):
     """The sums of transformers, or why it has none."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.models.llama import modeling_llama
+    from transformers.models.phi3 import modeling_phi3
 
+    whole = modeling_llama.apply_rotary_pos_emb
     try:
+        if case.part:
+            modeling_llama.apply_rotary_pos_emb = modeling_phi3.apply_rotary_pos_emb
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return sides.peer_scores(model, [sides.token_ids(tokenizer, pair) for pair in pairs]), ""
+        return sides.peer_scores(model, [sides.token_ids(tokenizer, pair) for pair in pairs], renewed), ""
     except Exception as error:  # Any refusal of the peer is a cell of the table.
         return None, f"{type(error).__name__}: {error}"
+    finally:
+        modeling_llama.apply_rotary_pos_emb = whole
 
 
 def judge(case, ours, pairs, file, plain, folder):
@@ -256,7 +355,7 @@ def judge(case, ours, pairs, file, plain, folder):
     checkpoint = folder / "model"
     shutil.rmtree(checkpoint, ignore_errors=True)
     make(case, checkpoint)
-    peer, why = theirs(checkpoint, pairs)
+    peer, why = theirs(case, checkpoint, pairs)
     moved = sides.nats(max(abs(a - b) for p, q in zip(peer, plain) for a, b in zip(p[:2], q[:2]))) if peer and plain else "-"
     try:
         mine = ours.scores(checkpoint, file)
@@ -279,7 +378,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         ours = sides.Ours(args.bin, folder)
-        pairs = [*sides.texts(), long_pair()]
+        sides.add_tokenizer(folder)
+        from transformers import AutoTokenizer, LlamaConfig
+
+        LlamaConfig(**{**SHAPE, **VOCAB}).save_pretrained(folder)
+        pairs = [*sides.texts(), long_pair(), across_pair(AutoTokenizer.from_pretrained(folder))]
         file = sides.write_pairs(folder / "pairs.jsonl", pairs)
         plain = None
         for case in cases():
@@ -294,7 +397,7 @@ def main():
 
 NOTES = (
     "Each case is a random Llama of two layers, saved by transformers, its config.json or files changed as the name says; the sums are those of "
-    f"{2 * sides.PAIRS + 2} answers, two of them to a prompt of about 1,600 tokens. `same`: within {sides.TOLERANCE:g}, in nats or as a share of the sum. `lenient`: ours computes what transformers "
+    f"{2 * sides.PAIRS + 4} answers, two of them to a prompt of about 1,600 tokens, and two that end on both sides of {FIRST} tokens. `same`: within {sides.TOLERANCE:g}, in nats or as a share of the sum. `lenient`: ours computes what transformers "
     "refuses. The first column is the distance of transformers' sums from those of the case `plain`, since a setting that moves nothing proves "
     "nothing; where it has a message, transformers refuses the checkpoint."
 )

@@ -161,11 +161,13 @@ def split(prompt, chosen, rejected):
     return prompt[:end], chosen[end:], rejected[end:]
 
 
-def peer_scores(model, ids):
-    """Sums of each answer in nats under a model of transformers or PEFT, as `Ours.scores` has them."""
+def peer_scores(model, ids, before=lambda model: None):
+    """Sums of each answer in nats under a model of transformers or PEFT, as `Ours.scores` has them. `before`: called with the model before
+    each sequence."""
     import torch
 
     def total(prompt, answer):
+        before(model)
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([prompt + answer]), use_cache=False).logits[0]
         logps = logits.float().log_softmax(-1).double()
@@ -261,6 +263,8 @@ def command_line(script):
         word = given.pop(0)
         if word == "--bin":
             kept, given = [*kept, "--bin", "target/release"], given[1:]
+        elif word == "--sources":
+            kept, given = [*kept, "--sources", "SOURCES"], given[1:]
         elif word == "--output":
             kept, given = [*kept, "--output", f"benches/results/{Path(given[0]).name}"], given[1:]
         else:

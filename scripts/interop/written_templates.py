@@ -1,4 +1,4 @@
-"""Chat templates of our own, one feature of Jinja each, with the verdict that templates.py gives today.
+"""Chat templates of our own, one feature of Jinja each, with the verdict that templates.py gives.
 
 A template that only states something writes it before `CHAT`, so that an answer follows its prompt.
 """
@@ -44,12 +44,10 @@ ANSWER: {{ m.content }}
     "documents and variables": "{% for d in documents or [] %}{{ loop.index }}. {{ d.title }}: {{ d.text | default('-', true) }}\n{% endfor %}{% if enable_thinking is defined and enable_thinking is false %}/no_think{% endif %}{{ depth | default(1) * 2 }}{{ rate }}"
     + CHAT,
     "content as text or parts": "{% for m in messages %}<|{{ m.role }}|>{% if m.content is string %}{{ m.content }}{% else %}{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",
+    "a thought first": "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>{{ m.content.split('</think>')[-1] }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}",
+    "a thought that is switched off": CHAT + "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}",
     "recursive loop": "{% for m in messages recursive %}<|{{ m.role }}|>{{ m.content }}{{ loop.depth }}{% if m.tool_calls is defined %}{{ loop([{'role': 'call', 'content': 'x'}]) }}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",
 }
-
-# The first writes no head before an answer after an answer, although its prompt does; the second meets contents of parts, as does `BEFORE`'s
-# `tests of kinds`.
-REFUSED = ("neighbours in a loop", "content as text or parts")
 
 # Feature, verdict, source that is written before `CHAT`.
 BEFORE = [
@@ -113,13 +111,13 @@ BEFORE = [
     ("raw", "same", "{% raw %}{{ x }} {% y %}{% endraw %}{{ '{{' }}{% raw -%}  {% generation %}  {%- endraw %}"),
     (
         "sorting and grouping",
-        "refused",
+        "same",
         "{% for role, group in messages[:1] | groupby('role') %}{{ role }}{{ group | length }}{% endfor %}{{ ['b', 'A'] | sort }}{{ {'b': 1, 'a': 2} | dictsort }}{{ [3, 1] | min }}{{ [1, 2] | sum }}{{ ['a', 'a'] | unique | list }}{{ [1, 2, 3] | batch(2) | list }}",
     ),
     ("unicode", "same", "{{ 'naïve' | length }}{{ 'ß' | upper }}{{ '\\u00e9' }}{{ '東京' | list }}{{ 'É'.lower() }}{{ '  é ' | trim }}"),
     (
         "tests of kinds",
-        "refused",
+        "same",
         "{{ messages is iterable }}{{ messages[0] is mapping }}{{ 1 is number }}{{ 'a' is string }}{{ none is none }}{{ true is boolean }}{{ 3 is odd }}{{ 4 is divisibleby 2 }}{{ messages is sequence }}",
     ),
     ("blocks", "same", "{% block head %}x{% endblock %}{{ self.head() }}"),
@@ -128,24 +126,29 @@ BEFORE = [
         "same",
         "{{ bos_token }}{{ eos_token }}{{ unk_token }}{{ pad_token is defined }}{{ tools is none }}{{ documents is defined }}",
     ),
-    # Refused by ours, by both, or where a conversation is.
-    ("strftime_now", "refused", "{{ strftime_now('%Y') }}"),
-    ("raise_exception", "refused", "{{ raise_exception('never') }}"),
-    ("include", "refused", "{% include 'other' %}"),
-    ("import", "refused", "{% import 'other' as o %}"),
-    ("extends", "refused", "{% extends 'other' %}"),
-    ("do", "refused", "{% do messages.append({}) %}"),
-    ("append", "refused", "{% set x = [] %}{% set _ = x.append(1) %}"),
-    ("an unknown filter", "refused", "{{ 'a' | nothing }}"),
-    ("a missing value's field", "refused", "{{ nobody.field }}"),
-    ("text and a number", "refused", "{{ 'x' + 1 }}"),
+    # Refused by ours, or by both (`none`).
+    ("strftime_now", "same", "{{ strftime_now('%Y') }}"),
+    ("raise_exception", "none", "{{ raise_exception('never') }}"),
+    ("include", "none", "{% include 'other' %}"),
+    ("import", "none", "{% import 'other' as o %}"),
+    ("extends", "none", "{% extends 'other' %}"),
+    ("do", "none", "{% do messages.append({}) %}"),
+    ("append", "none", "{% set x = [] %}{% set _ = x.append(1) %}"),
+    ("an unknown filter", "none", "{{ 'a' | nothing }}"),
+    ("a missing value's field", "none", "{{ nobody.field }}"),
+    ("text and a number", "none", "{{ 'x' + 1 }}"),
     ("percent of text", "same", "{{ '%s' % 'a' }}"),
     ("varargs of a macro", "refused", "{% macro a() %}{{ varargs }}{% endmacro %}{{ a(1) }}"),
-    ("cycler and joiner", "refused", "{% set j = joiner(',') %}{{ j() }}{{ j() }}"),
-    ("filters that are not here", "refused", "{{ 'a b' | wordcount }}"),
+    ("cycler and joiner", "same", "{% set j = joiner(',') %}{{ j() }}{{ j() }}"),
+    ("filters that are not here", "refused", "{{ 'a b' | wordwrap(1) }}"),
+    ("filters that were not here", "same", "{{ 'a b' | wordcount }}{{ 'one two three' | truncate(7, leeway=0) }}{{ 'ab' | center(7) }}{{ messages[0] | attr('role') }}"),
+    ("groups by name", "same", "{% for g in messages[:1] | groupby('role') %}{{ g.grouper }}{{ g.list | length }}{{ g[0] }}{% endfor %}"),
+    ("JSON by place", "same", "{{ {'é': [1]} | tojson(true, 1) }}{{ {1: none, 2.5: true} | tojson }}"),
+    ("the time of day", "refused", "{{ strftime_now('%H') }}"),
+    ("a date of many kinds", "same", "{{ strftime_now('%A, %-d. %B %Y, %j, %V, %y/%m/%d%%') }}"),
     ("methods that are not here", "same", "{{ 'abc'.removeprefix('a') }}"),
     ("length of what is missing", "same", "{{ nobody | length }}"),
-    # What differed once, and a date that a template has of its own: ours has no strftime_now, and a note says so.
+    # What differed once.
     ("line ends of Windows", "same", "{% if true %}\r\na\r\n{% endif %}\r\n"),
     ("raw before a line end", "same", "{% raw %}\n{% endraw %}"),
     (
@@ -163,8 +166,8 @@ BEFORE = [
     ("is iterable, of none", "same", "{{ none is iterable }}"),
     ("a loop over none", "same", "{% for d in documents %}{{ d.title }}{% endfor %}"),
     ("a default that names a parameter", "same", "{% macro a(x, y=x) %}{{ y }}{% endmacro %}{{ a(1) }}"),
-    ("with, one after the other", "refused", "{% with a = 1, b = a %}{{ b }}{% endwith %}"),
-    ("an order of unlike values", "refused", "{{ none < 1 }}"),
+    ("with, one after the other", "same", "{% with a = 1, b = a %}{{ b }}{% endwith %}"),
+    ("an order of unlike values", "none", "{{ none < 1 }}"),
     ("large and small floats", "same", "{{ 1e16 }}{{ 1e-5 }}"),
     ("title() after an apostrophe", "same", '{{ "it\'s".title() }}'),
     ("strip() of separators", "same", "{{ '\\x1ca'.strip() | length }}"),
@@ -173,7 +176,7 @@ BEFORE = [
     ("indent of a last line end", "same", "{{ 'a\\nb\\n' | indent(2) }}"),
     ("a namespace, views and ranges as text", "refused", "{{ namespace(a=1) }}{{ {'a': 1}.keys() }}{{ range(2) }}"),
     ("an unprintable character in a list", "same", "{{ [messages[0].content] }}"),
-    ("today's date where there is one (ours has none and says so)", "WRONG", "{% if strftime_now is defined %}today{% else %}26 Jul 2024{% endif %}"),
+    ("today's date where there is one", "same", "{% if strftime_now is defined %}today{% else %}26 Jul 2024{% endif %}"),
     ("escapes that Python has", "same", "{{ '\\U0001F600' }}{{ '\\v' }}"),
 ]
 
@@ -181,6 +184,6 @@ BEFORE = [
 def written():
     """`(name, verdict, source)` of each."""
     for name, source in WHOLE.items():
-        yield name, "refused" if name in REFUSED else "same", source
+        yield name, "same", source
     for name, verdict, source in BEFORE:
         yield name, verdict, source + CHAT

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mvpbench::cli::{data, doctor, eval, generate, judge, merge, parse, report, run, train};
+use mvpbench::cli::{
+    data, doctor, eval, generate, import_config, judge, merge, parse, report, run, train,
+};
 use mvpbench::error::bounded::Bounded;
 
 /// Ends the program where a file asks for too much memory.
@@ -28,6 +30,7 @@ enum Verb {
     Generate(Box<generate::GenerateArgs>),
     Judge(Box<judge::JudgeArgs>),
     Report(report::ReportArgs),
+    ImportConfig(import_config::ImportConfigArgs),
 }
 
 fn main() -> ExitCode {
@@ -44,5 +47,6 @@ fn main() -> ExitCode {
         Verb::Generate(args) => generate::generate(&args),
         Verb::Judge(args) => judge::judge(&args),
         Verb::Report(args) => report::report(&args),
+        Verb::ImportConfig(args) => import_config::import_config(&args),
     })
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use toml::{Table, Value};
 
 use crate::cli::typed;
-use crate::config::RunConfig;
+use crate::config::{Reading, RunConfig};
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
@@ -21,10 +21,12 @@ pub struct EvalArgs {
     /// Base model: a hub id, or a folder with config.json, tokenizer.json, *.safetensors
     #[arg(long, value_name = "ID|FOLDER")]
     model: String,
-    /// Adapter in PEFT's format: evaluate the base without it and with it, and report the differences
-    #[arg(long, value_name = "FOLDER")]
+    /// Adapter in PEFT's format, a folder or a hub id (OWNER/NAME[@REVISION]): evaluate the base without it and with it, and report the
+    /// differences
+    #[arg(long, value_name = "ID|FOLDER")]
     adapter: Option<PathBuf>,
-    /// Data set: a name and its files of MVPBench records or preference pairs, separated by commas; may be repeated
+    /// Data set: a name and its files, folders, patterns or hub data sets (`hf://datasets/OWNER/NAME:SPLIT`), separated by commas; may be
+    /// repeated
     #[arg(long, value_name = "NAME=FILES", required = true)]
     data: Vec<String>,
     /// Metrics to compute: opa is OPA and the other metrics of scores; spmr also generates an answer to every prompt
@@ -125,6 +127,12 @@ fn config(args: &EvalArgs) -> anyhow::Result<RunConfig> {
         options.push(("eval.spmr.embedder", embedder.as_str().into(), shown("embedder", embedder)));
     }
     let mut config = RunConfig::for_evaluation(&options, &args.set)?;
+    // The sets of the command line have no keys of their own.
+    let reading = config.data.reading();
+    if reading != Reading::default() {
+        let sources = config.eval.sets.iter_mut().flat_map(|set| &mut set.files);
+        sources.for_each(|source| source.reading = Some(reading.clone()));
+    }
     if config.output.dir.as_os_str().is_empty() {
         config.output.dir = default_output(&config)?;
     }

@@ -11,9 +11,13 @@ use crate::console::progress::Verbosity;
 use crate::console::wrap::{COLUMNS, wrap};
 use crate::console::{stdout, units};
 use crate::model::adapter;
-use crate::model::merge::{Merge, PROBES, Stored, merge as write_merged, refuse_foreign};
+use crate::model::merge::{
+    Merge, PROBES, Stored, merge as write_merged, refuse_foreign, templates_of_adapter,
+};
+use crate::session::adapter_source::AdapterSource;
 use crate::session::base::Base;
 use crate::session::held;
+use crate::session::template_choice::TemplateChoice;
 
 /// Merge an adapter into its base model: a full checkpoint in Hugging Face's layout.
 #[derive(Debug, Clone, Args)]
@@ -24,8 +28,8 @@ pub struct MergeArgs {
     /// Branch, tag or commit of a model on the hub
     #[arg(long, default_value = "main")]
     revision: String,
-    /// Folder of the adapter: adapter_config.json, adapter_model.safetensors
-    #[arg(long, value_name = "FOLDER")]
+    /// Adapter in PEFT's format: a folder, or a hub id (OWNER/NAME[@REVISION])
+    #[arg(long, value_name = "ID|FOLDER")]
     adapter: PathBuf,
     /// Folder to write; it must not exist
     #[arg(long, value_name = "FOLDER")]
@@ -65,13 +69,16 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
         StoredAs::Bf16 => Stored::As(DType::BF16),
         StoredAs::F16 => Stored::As(DType::F16),
     };
-    let (adapter, output) = (&*args.adapter, &*args.output);
+    let output = &*args.output;
     refuse_foreign(output)?;
     let section =
         ModelSection { path: args.model, revision: args.revision, ..ModelSection::default() };
-    let base = Base::load(&section, verbosity)?;
+    let base = Base::load(&section, &TemplateChoice::typed("", None), verbosity)?;
     base.notes.iter().for_each(|note| verbosity.note(note));
     // Before the weights, so that a wrong adapter costs no download.
+    let source = AdapterSource::find(&args.adapter.to_string_lossy(), "--adapter", &base.hub)?;
+    source.note.iter().for_each(|note| verbosity.note(note));
+    let adapter = &*source.folder;
     adapter::load(adapter, &base.shape, None, &Device::Cpu)?;
     adapter::other_base(adapter, &section.path).iter().for_each(|note| verbosity.note(note));
     if !args.force {
@@ -79,6 +86,9 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
     }
     let mut progress = None;
     let merged = base.in_folder(|model| {
+        if let Some(given) = templates_of_adapter(model, adapter)? {
+            verbosity.note(format!("chat template: {}, in place of the model's own", given.place));
+        }
         write_merged(&Merge { model, adapter, output, stored, probes: &probes }, &mut |_, all| {
             progress
                 .get_or_insert_with(|| {

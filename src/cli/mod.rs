@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::config::LayoutName;
 use crate::console::interrupt::{self, Interrupted};
 use crate::console::stderr::{self, Mark};
 use crate::console::stdout::{self, Closed, Unwritten};
@@ -16,11 +17,13 @@ pub mod data;
 pub mod doctor;
 pub mod eval;
 pub mod generate;
+pub mod import_config;
 pub mod judge;
 pub mod merge;
 mod replies;
 pub mod report;
 pub mod request_args;
+mod template_args;
 pub mod train;
 mod typed;
 
@@ -80,6 +83,12 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
 }
 
 /// Parses a seed.
+/// A layout of records by its name.
+fn layout(text: &str) -> Result<LayoutName, String> {
+    let named = LayoutName::ALL.into_iter().find(|layout| layout.name() == text);
+    named.ok_or_else(|| format!("expected one of {}", LayoutName::NAMES.join(", ")))
+}
+
 fn whole_number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("expected a whole number from 0, got `{text}`"))
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::bail_input;
 use crate::cli::{typed, whole_number};
-use crate::config::{Projection, RunConfig};
+use crate::config::{LoraSection, Modules, Projection, RunConfig};
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
@@ -164,7 +164,12 @@ fn print_preset(name: &str) -> anyhow::Result<()> {
 fn next_command(file: &str, sets: &[String], config: &RunConfig) -> Vec<String> {
     use Projection::{KProj, OProj, QProj, VProj};
     let dir = config.output.dir.display();
-    if [QProj, KProj, VProj, OProj].iter().all(|p| config.lora.target_modules.contains(p)) {
+    let LoraSection { target_modules, exclude_modules, rank_pattern, alpha_pattern, .. } =
+        &config.lora;
+    let has_attention = [QProj, KProj, VProj, OProj].iter().all(|p| target_modules.has(*p));
+    let is_plain =
+        exclude_modules.is_empty() && rank_pattern.is_empty() && alpha_pattern.is_empty();
+    if has_attention || !is_plain || matches!(target_modules, Modules::Pattern(_)) {
         let adapter = quoted(&format!("{dir}/adapter"));
         let model = quoted(&config.model.path);
         let words = ["mvpbench", "generate", "--model", &model, "--adapter", &adapter];

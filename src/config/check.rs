@@ -1,12 +1,14 @@
 //! Whether each value is one that its key accepts.
 
+use chrono::NaiveDate;
 use toml::{Table, Value};
 
 use super::choices::{BestMetric, LossType, MetricName, Truncation};
 use super::elsewhere;
 use super::keys::{Kind, REQUIRED, SET_KEYS, SET_REQUIRED, SOURCE_KEYS, kind, quoted};
+use super::modules::Modules;
 use super::nearest::nearest_word;
-use super::sections::{DataSection, DpoSection, EvalSection};
+use super::sections::{DataSection, DpoSection, EvalSection, LoraSection, TrainSection};
 use super::typed::{Entry, Source};
 use crate::bail_input;
 use crate::error::{InputError, shown};
@@ -68,6 +70,32 @@ pub(super) fn loss(dpo: &DpoSection, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Checks that the keys that choose modules go together, as PEFT does.
+pub(super) fn adapter(lora: &LoraSection, name: &str) -> anyhow::Result<()> {
+    let LoraSection { target_modules, layers_to_transform, layers_pattern, .. } = lora;
+    let is_pattern = matches!(target_modules, Modules::Pattern(_));
+    for (key, is_set) in [
+        ("layers_to_transform", !layers_to_transform.is_empty()),
+        ("layers_pattern", !layers_pattern.is_empty()),
+    ] {
+        if is_pattern && is_set {
+            let message = format!(
+                "{name}: `lora.{key}` is set, but `lora.target_modules` is a text, which chooses the layers itself"
+            );
+            let hint = "give the list of names, such as `[\"q_proj\", \"v_proj\"]`, or write the layers into the regular expression";
+            return Err(InputError::new(message).hint(hint).into());
+        }
+    }
+    if !layers_pattern.is_empty() && layers_to_transform.is_empty() {
+        return Err(InputError::new(format!(
+            "{name}: `lora.layers_pattern` needs `lora.layers_to_transform`"
+        ))
+        .hint("leave it out, or set both")
+        .into());
+    }
+    Ok(())
+}
+
 /// Checks that TRL 0.6.0's cutting leaves an answer at least one token.
 pub(super) fn truncation(data: &DataSection, name: &str) -> anyhow::Result<()> {
     let DataSection { truncation, max_prompt_tokens, max_length, .. } = *data;
@@ -83,13 +111,26 @@ pub(super) fn truncation(data: &DataSection, name: &str) -> anyhow::Result<()> {
     Err(InputError::new(message).hint(hint).into())
 }
 
+/// Checks that the warm-up is given once.
+pub(super) fn warmup(train: &TrainSection, name: &str) -> anyhow::Result<()> {
+    if train.warmup_ratio <= 0.0 || train.warmup_steps == 0 {
+        return Ok(());
+    }
+    let TrainSection { warmup_steps, warmup_ratio, .. } = train;
+    let message = format!(
+        "{name}: `train.warmup_ratio` and `train.warmup_steps` are both set, got `{warmup_ratio}` and `{warmup_steps}`"
+    );
+    Err(InputError::new(message).hint("leave one of them at 0").into())
+}
+
 /// Checks that the keys of evaluations during training have the keys they need.
 pub(super) fn evaluation(eval: &EvalSection, name: &str) -> anyhow::Result<()> {
     let needs = |key: &str, needed: &str, hint: &str| {
         InputError::new(format!("{name}: `eval.{key}` needs {needed}")).hint(hint)
     };
-    if eval.every > 0 && eval.sets.is_empty() {
-        return Err(needs("every", "a set to evaluate", "add `[[eval.sets]]`").into());
+    if eval.every > 0 && eval.sets.is_empty() && !eval.samples.is_on() {
+        let hint = "add `[[eval.sets]]`, or prompts to answer with `eval.samples.prompts`";
+        return Err(needs("every", "a set to evaluate", hint).into());
     }
     let judged = eval.best_metric != BestMetric::None;
     if judged && eval.every == 0 {
@@ -182,6 +223,27 @@ impl At<'_> {
         })
     }
 
+    /// A list that may be empty.
+    fn list_or_empty<'v>(
+        &self,
+        expected: &str,
+        found: &'v Value,
+    ) -> Result<&'v [Value], InputError> {
+        match found {
+            Value::Array(list) => Ok(list),
+            Value::Table(_) => Err(self.wrong_type(expected, found)),
+            _ => Err(self.wrong_type(expected, found).hint(format!("write `[{}]`", shown(found)))),
+        }
+    }
+
+    /// Refuses the item `i` of `list` if an earlier one is the same.
+    fn refuse_twice(&self, list: &[Value], i: usize) -> anyhow::Result<()> {
+        if list[..i].contains(&list[i]) {
+            bail_input!("{}: `{}` has `{}` twice", self.source, self.key, list[i]);
+        }
+        Ok(())
+    }
+
     fn list<'v>(&self, found: &'v Value) -> Result<&'v [Value], InputError> {
         match found {
             Value::Array(list) if list.is_empty() => Err(self.empty()),
@@ -198,6 +260,13 @@ fn value(at: &At<'_>, kind: &Kind, found: &Value) -> anyhow::Result<()> {
     match kind {
         Kind::Text if at.text(found)?.trim().is_empty() => return Err(at.empty().into()),
         Kind::Text | Kind::OptionalText => at.expanded(found)?,
+        Kind::OptionalDay => {
+            let text = at.text(found)?;
+            let is_day = text.len() == "YYYY-MM-DD".len() && text.parse::<NaiveDate>().is_ok();
+            if !text.is_empty() && !is_day {
+                return Err(at.wrong_value("a day as `YYYY-MM-DD`, or empty", found).into());
+            }
+        }
         Kind::Flag if !found.is_bool() => {
             return Err(at.wrong_type("`true` or `false`", found).into());
         }
@@ -222,9 +291,7 @@ fn value(at: &At<'_>, kind: &Kind, found: &Value) -> anyhow::Result<()> {
             let list = at.list(found)?;
             for (i, word) in list.iter().enumerate() {
                 choice(&at.inside(&format!("[{i}]")), words, word)?;
-                if list[..i].contains(word) {
-                    bail_input!("{}: `{}` has `{word}` twice", at.source, at.key);
-                }
+                at.refuse_twice(list, i)?;
             }
         }
         Kind::Files => {
@@ -238,7 +305,46 @@ fn value(at: &At<'_>, kind: &Kind, found: &Value) -> anyhow::Result<()> {
             }
         }
         Kind::Columns(roles) => columns(at, roles, found)?,
+        Kind::Modules { is_required } => modules(at, *is_required, found)?,
+        Kind::Words => {
+            for (i, word) in at.list_or_empty("a list of words", found)?.iter().enumerate() {
+                value(&at.inside(&format!("[{i}]")), &Kind::Text, word)?;
+            }
+        }
+        Kind::Counts => {
+            let list = at.list_or_empty("a list of whole numbers", found)?;
+            for (i, count) in list.iter().enumerate() {
+                value(&at.inside(&format!("[{i}]")), &Kind::Integer(0..=i64::MAX), count)?;
+                at.refuse_twice(list, i)?;
+            }
+        }
+        Kind::Table(of) => {
+            let Value::Table(table) = found else {
+                return Err(at.wrong_type("a table of patterns", found).into());
+            };
+            for (pattern, found) in table {
+                if pattern.trim().is_empty() {
+                    return Err(at.inside(".\"\"").empty().into());
+                }
+                value(&at.inside(&format!(".{}", Value::from(pattern.as_str()))), of, found)?;
+            }
+        }
         Kind::Sets => sets(at, found)?,
+    }
+    Ok(())
+}
+
+/// Checks names of modules, or a pattern of them.
+fn modules(at: &At<'_>, is_required: bool, found: &Value) -> anyhow::Result<()> {
+    let list = match found {
+        Value::String(pattern) if pattern.trim().is_empty() => return Err(at.empty().into()),
+        Value::String(_) => return Ok(()),
+        Value::Array(list) if list.is_empty() && is_required => return Err(at.empty().into()),
+        found => at.list_or_empty("a list of names or a pattern", found)?,
+    };
+    for (i, name) in list.iter().enumerate() {
+        value(&at.inside(&format!("[{i}]")), &Kind::Text, name)?;
+        at.refuse_twice(list, i)?;
     }
     Ok(())
 }

@@ -126,6 +126,44 @@ choices! {
         Mvpbench = "mvpbench",
         /// `prompt`, `chosen`, `rejected`, as texts or messages.
         Preference = "preference",
+        /// `chosen` and `rejected` with the dialogue `Human:`, `Assistant:` before them.
+        HhRlhf = "hh-rlhf",
+        /// `chosen` and `rejected` that begin with the prompt.
+        ImplicitPrompt = "implicit-prompt",
+        /// `system`, `question`, `chosen`, `rejected`.
+        Orca = "orca",
+        /// `system`, `input`, `chosen`, `rejected`.
+        Icr = "icr",
+        /// `instruction`, `input`, `chosen`, `rejected`.
+        AlpacaRanking = "alpaca-ranking",
+        /// `instruction`, `input`, `output` of two texts.
+        AlpacaOutput = "alpaca-output",
+        /// `instruction`, `chosen_response`, `rejected_response`.
+        Argilla = "argilla",
+        /// `messages` before `chosen` and `rejected`.
+        Messages = "messages",
+        /// `conversations` before `chosen` and `rejected`.
+        SharegptRanking = "sharegpt-ranking",
+        /// `messages` with the preferred answer, `rejected_response`.
+        MsSwift = "ms-swift",
+        /// `messages` and `rejected_messages`, both with their answers.
+        MsSwiftMessages = "ms-swift-messages",
+        /// `response_0`, `response_1`, `better_response_id`.
+        PkuBetter = "pku-better",
+        /// `response_0`, `response_1`, `safer_response_id`.
+        PkuSafer = "pku-safer",
+        /// `history`, `human_ref_A`, `human_ref_B`, `labels`.
+        Shp = "shp",
+        /// `conversation_a`, `conversation_b`, `winner`.
+        Arena = "arena",
+        /// `prompt`, `responses`, `scores`.
+        Ranked = "ranked",
+        /// `instruction`, `completions` with `response` and `overall_score`.
+        Ultrafeedback = "ultrafeedback",
+        /// `prompt`, `answers` with `answer` and `rank`.
+        Nectar = "nectar",
+        /// `prompt`, `chosen`, `rejected` and what is known of a person.
+        Alignx = "alignx",
     }
 
     /// What a column of a record holds.
@@ -146,6 +184,12 @@ choices! {
         Id = "id",
         /// The user whose record it is.
         UserId = "user_id",
+        /// Messages before the answers.
+        Messages = "messages",
+        /// A list of answers.
+        Responses = "responses",
+        /// Their scores.
+        Scores = "scores",
     }
 
     /// Which pairs a record with more than two answers gives.

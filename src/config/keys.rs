@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use super::choices::LossType::*;
 use super::choices::{
     Activations, AddBos, BestMetric, ColumnRole, Dtype, EvalTokenization, LayoutName,
-    LeftoverBatches, LossType, MetricName, OptimizerName, Order, Projection, PromptFormat,
-    RankedPairs, Reference, Scheduler, Tokenization, TokenizerRules, Truncation,
+    LeftoverBatches, LossType, MetricName, OptimizerName, Order, PromptFormat, RankedPairs,
+    Reference, Scheduler, Tokenization, TokenizerRules, Truncation,
 };
 
 /// Which values a key accepts.
@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Text,
     /// A string.
     OptionalText,
+    /// A day, `YYYY-MM-DD`, or an empty string.
+    OptionalDay,
     /// `true` or `false`.
     Flag,
     /// An integer in a range.
@@ -32,6 +34,17 @@ pub(super) enum Kind {
     Sources,
     /// A table of these words, each with the name of a column.
     Columns(&'static [&'static str]),
+    /// A list of names of modules, each once, or a pattern of them; not empty if it is required.
+    Modules {
+        /// Whether it must not be empty.
+        is_required: bool,
+    },
+    /// A list of strings, which may be empty.
+    Words,
+    /// A list of integers from 0, each once, which may be empty.
+    Counts,
+    /// A table whose keys are patterns and whose values are of this kind.
+    Table(&'static Kind),
     /// The list of `[[eval.sets]]`.
     Sets,
 }
@@ -59,6 +72,7 @@ const EPOCHS: Kind = Kind::Number(Interval {
     text: "above 0 and at most 1000000",
     holds: |x| x > 0.0 && x <= 1_000_000.0,
 });
+const RANK: Kind = Kind::Integer(1..=1024);
 const ANY_COUNT: Kind = Kind::Integer(0..=i64::MAX);
 /// Bounded, so that products of two of them stay far from overflow.
 const AT_LEAST_ONE: Kind = Kind::Integer(1..=1_000_000);
@@ -89,11 +103,16 @@ pub(super) const KEYS: &[Key] = &[
     key("model.revision", Kind::Text),
     key("model.dtype", Kind::Choice(Dtype::NAMES)),
     key("model.tokenizer", Kind::Choice(TokenizerRules::NAMES)),
-    key("lora.rank", Kind::Integer(1..=1024)),
+    key("lora.rank", RANK),
     key("lora.alpha", POSITIVE),
     key("lora.use_rslora", Kind::Flag),
     key("lora.dropout", BELOW_ONE),
-    key("lora.target_modules", Kind::Choices(Projection::NAMES)),
+    key("lora.target_modules", Kind::Modules { is_required: true }),
+    key("lora.exclude_modules", Kind::Modules { is_required: false }),
+    key("lora.layers_to_transform", Kind::Counts),
+    key("lora.layers_pattern", Kind::Words),
+    key("lora.rank_pattern", Kind::Table(&RANK)),
+    key("lora.alpha_pattern", Kind::Table(&POSITIVE)),
     key("lora.init_from", Kind::OptionalText),
     key("dpo.beta", POSITIVE),
     key("dpo.loss", Kind::Choice(LossType::NAMES)),
@@ -107,6 +126,8 @@ pub(super) const KEYS: &[Key] = &[
     key("data.ranked_pairs", Kind::Choice(RankedPairs::NAMES)),
     key("data.ranked_margin", NOT_NEGATIVE),
     key("data.prompt_format", Kind::Choice(PromptFormat::NAMES)),
+    key("data.chat_template", Kind::OptionalText),
+    key("data.template_date", Kind::OptionalDay),
     key("data.tokenization", Kind::Choice(Tokenization::NAMES)),
     key("data.add_bos", Kind::Choice(AddBos::NAMES)),
     key("data.max_prompt_tokens", ANY_COUNT),
@@ -140,12 +161,16 @@ pub(super) const KEYS: &[Key] = &[
     key("eval.best_set", Kind::OptionalText),
     key("eval.patience", ANY_COUNT),
     key("eval.min_delta", NOT_NEGATIVE),
+    key("eval.kl_pairs", ANY_COUNT),
     key("eval.sets", Kind::Sets),
     key("eval.spmr.embedder", Kind::OptionalText),
     key("eval.spmr.threshold", COSINE),
     key("eval.spmr.max_new_tokens", AT_LEAST_ONE),
     key("eval.spmr.embed_prompt", Kind::Flag),
     key("eval.spmr.max_prompts", ANY_COUNT),
+    key("eval.samples.prompts", Kind::OptionalText),
+    key("eval.samples.max_prompts", ANY_COUNT),
+    key("eval.samples.max_new_tokens", AT_LEAST_ONE),
     key("output.dir", Kind::Text),
 ];
 
@@ -157,7 +182,13 @@ pub(super) const EVALUATION_KEYS: &[&str] = &[
     "model.tokenizer",
     "lora.init_from",
     "dpo.beta",
+    "data.layout",
+    "data.columns",
+    "data.ranked_pairs",
+    "data.ranked_margin",
     "data.prompt_format",
+    "data.chat_template",
+    "data.template_date",
     "data.tokenization",
     "data.add_bos",
     "data.max_prompt_tokens",
@@ -167,6 +198,7 @@ pub(super) const EVALUATION_KEYS: &[&str] = &[
     "train.micro_batch_tokens",
     "eval.tokenization",
     "eval.score_eos",
+    "eval.kl_pairs",
     "eval.sets",
     "eval.spmr.embedder",
     "eval.spmr.threshold",
@@ -207,7 +239,7 @@ pub(super) const SET_REQUIRED: &[&str] = &["name", "files"];
 
 /// The section names, in order; `a.b` is inside `a`.
 pub(super) const SECTIONS: &[&str] =
-    &["model", "lora", "dpo", "data", "train", "eval", "eval.spmr", "output"];
+    &["model", "lora", "dpo", "data", "train", "eval", "eval.spmr", "eval.samples", "output"];
 
 /// The kind of a dotted key; none for an unknown key.
 pub(super) fn kind(key: &str) -> Option<&'static Kind> {

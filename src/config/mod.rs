@@ -8,7 +8,9 @@ mod choices;
 #[cfg(test)]
 mod documents;
 mod elsewhere;
+pub mod import;
 mod keys;
+mod modules;
 mod nearest;
 mod sections;
 mod source;
@@ -30,9 +32,11 @@ pub use choices::{
     LeftoverBatches, LossType, MetricName, OptimizerName, Order, Projection, PromptFormat,
     RankedPairs, Reference, Scheduler, Tokenization, TokenizerRules, Truncation,
 };
+pub use modules::{Modules, Patterns};
+pub(crate) use nearest::nearest_word;
 pub use sections::{
     DataSection, DpoSection, EvalSection, EvalSet, LoraSection, ModelSection, OutputSection,
-    SpmrSection, TrainSection,
+    SamplesSection, SpmrSection, TrainSection,
 };
 pub use source::{Reading, Source};
 use typed::Entry;
@@ -233,8 +237,11 @@ impl RunConfig {
             })?;
         check::loss(&config.dpo, name)?;
         check::truncation(&config.data, name)?;
+        check::warmup(&config.train, name)?;
         check::evaluation(&config.eval, name)?;
+        check::adapter(&config.lora, name)?;
         config.lora.target_modules.sort();
+        config.lora.exclude_modules.sort();
         Ok(config)
     }
 }
@@ -289,7 +296,7 @@ fn bytes(path: &str) -> anyhow::Result<Vec<u8>> {
     interrupt::check()?;
     let bytes = read.with_context(|| format!("cannot read `{path}`"))?;
     if bytes.len() as u64 > LONGEST_FILE {
-        bail_input!("{path}: expected a TOML file of at most {LONGEST_FILE} bytes");
+        bail_input!("{path}: expected a configuration of at most {LONGEST_FILE} bytes");
     }
     Ok(bytes)
 }

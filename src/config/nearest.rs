@@ -59,7 +59,11 @@ fn unknown_in(entry: &Entry<'_>) -> Vec<String> {
         let is_section = SECTIONS.contains(&entry.key.as_str());
         return if is_section { vec![] } else { vec![entry.key.clone()] };
     }
+    // Sources, which are tables too, are checked one by one.
     let Value::Array(sets) = &entry.value else { return vec![] };
+    if entry.key != "eval.sets" {
+        return vec![];
+    }
     let mut unknown: Vec<_> = sets
         .iter()
         .filter_map(Value::as_table)
@@ -123,7 +127,7 @@ fn most_alike(
 }
 
 /// The one of `words` that `typed` may have meant.
-pub(super) fn nearest_word(typed: &str, words: &[&str]) -> Option<String> {
+pub(crate) fn nearest_word(typed: &str, words: &[&str]) -> Option<String> {
     most_alike(words.iter().map(|word| (*word).to_owned()), |word| {
         likeness(typed, &word.to_lowercase())
     })

@@ -10,7 +10,8 @@ use super::choices::{
     LeftoverBatches, LossType, MetricName, OptimizerName, Order, Projection, PromptFormat,
     RankedPairs, Reference, Scheduler, Tokenization, TokenizerRules, Truncation,
 };
-use super::source::Source;
+use super::modules::{Modules, Patterns};
+use super::source::{Reading, Source};
 
 /// `[model]`: the frozen base model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,9 +50,19 @@ pub struct LoraSection {
     pub use_rslora: bool,
     /// Share of the adapter's inputs that a training step sets to zero.
     pub dropout: f64,
-    /// The linear layers that carry an adapter, sorted as in [`Projection::ALL`].
-    pub target_modules: Vec<Projection>,
-    /// A PEFT adapter folder to start from; empty for a fresh adapter.
+    /// The linear layers that carry an adapter: names, `all-linear`, or a regular expression.
+    pub target_modules: Modules,
+    /// Linear layers that carry none although `target_modules` names them.
+    pub exclude_modules: Modules,
+    /// The layers, counted from 0, whose modules carry an adapter; empty for all.
+    pub layers_to_transform: Vec<usize>,
+    /// What the list of layers is called in the names of modules; empty for any.
+    pub layers_pattern: Vec<String>,
+    /// Rank of the modules that a pattern matches, instead of `rank`.
+    pub rank_pattern: Patterns<usize>,
+    /// Alpha of the modules that a pattern matches, instead of `alpha`.
+    pub alpha_pattern: Patterns<f64>,
+    /// A PEFT adapter to start from, a folder or a hub id; empty for a fresh adapter.
     pub init_from: String,
 }
 
@@ -62,7 +73,12 @@ impl Default for LoraSection {
             alpha: 32.0,
             use_rslora: false,
             dropout: 0.05,
-            target_modules: vec![Projection::QProj, Projection::VProj],
+            target_modules: Modules::of([Projection::QProj, Projection::VProj]),
+            exclude_modules: Modules::NONE,
+            layers_to_transform: Vec::new(),
+            layers_pattern: Vec::new(),
+            rank_pattern: Patterns::default(),
+            alpha_pattern: Patterns::default(),
             init_from: String::new(),
         }
     }
@@ -115,6 +131,10 @@ pub struct DataSection {
     pub ranked_margin: f64,
     /// How a record's prompt becomes a pair's.
     pub prompt_format: PromptFormat,
+    /// The chat template in place of the model's: a `.jinja` file, or a folder that has one; empty for the model's own.
+    pub chat_template: String,
+    /// The day that a chat template is given where it asks for the date, `YYYY-MM-DD`; empty for the day on which the run began.
+    pub template_date: String,
     /// How a prompt and its answers become token ids.
     pub tokenization: Tokenization,
     /// Whether a conversation gets a BOS that its chat template does not write.
@@ -140,6 +160,8 @@ impl Default for DataSection {
             ranked_pairs: RankedPairs::BestWorst,
             ranked_margin: 0.0,
             prompt_format: PromptFormat::Mvpbench,
+            chat_template: String::new(),
+            template_date: String::new(),
             tokenization: Tokenization::Joint,
             add_bos: AddBos::Template,
             max_prompt_tokens: 512,
@@ -147,6 +169,18 @@ impl Default for DataSection {
             truncation: Truncation::Room,
             shuffle: true,
             order: Order::Philox,
+        }
+    }
+}
+
+impl DataSection {
+    /// How a source of `data.train` without keys of its own is read.
+    pub fn reading(&self) -> Reading {
+        Reading {
+            layout: self.layout,
+            columns: self.columns.clone(),
+            ranked_pairs: self.ranked_pairs,
+            ranked_margin: self.ranked_margin,
         }
     }
 }
@@ -239,10 +273,14 @@ pub struct EvalSection {
     pub patience: usize,
     /// A figure counts as better for `patience` if it improves by more than this.
     pub min_delta: f64,
+    /// Pairs of each set, spread evenly over it, whose chosen answers the KL divergence from the reference is measured on; 0 for none.
+    pub kl_pairs: usize,
     /// The data sets, each a `[[eval.sets]]`; none for no evaluation.
     pub sets: Vec<EvalSet>,
     /// How SPMR is measured.
     pub spmr: SpmrSection,
+    /// Answers to fixed prompts.
+    pub samples: SamplesSection,
 }
 
 impl Default for EvalSection {
@@ -255,8 +293,10 @@ impl Default for EvalSection {
             best_set: String::new(),
             patience: 0,
             min_delta: 0.0,
+            kl_pairs: 64,
             sets: Vec::new(),
             spmr: SpmrSection::default(),
+            samples: SamplesSection::default(),
         }
     }
 }
@@ -286,6 +326,31 @@ impl Default for SpmrSection {
             embed_prompt: false,
             max_prompts: 0,
         }
+    }
+}
+
+/// `[eval.samples]`: greedy answers to fixed prompts, of the base model and of the policy at every evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplesSection {
+    /// File of the prompts, as `mvpbench generate --prompts` reads it; empty for no answers.
+    pub prompts: String,
+    /// Prompts of the file that are answered, spread evenly over it; 0 for all.
+    pub max_prompts: usize,
+    /// Tokens after which an answer is cut.
+    pub max_new_tokens: usize,
+}
+
+impl Default for SamplesSection {
+    fn default() -> Self {
+        Self { prompts: String::new(), max_prompts: 8, max_new_tokens: 128 }
+    }
+}
+
+impl SamplesSection {
+    /// Whether prompts are answered.
+    pub fn is_on(&self) -> bool {
+        !self.prompts.is_empty()
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::choices::{ColumnRole, LayoutName, RankedPairs};
-use super::sections::DataSection;
 
 /// Where records come from: files, folders, patterns or data sets of the hub.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,18 +41,6 @@ impl Default for Reading {
             columns: BTreeMap::new(),
             ranked_pairs: RankedPairs::BestWorst,
             ranked_margin: 0.0,
-        }
-    }
-}
-
-impl DataSection {
-    /// How a source of `data.train` without keys of its own is read.
-    pub fn reading(&self) -> Reading {
-        Reading {
-            layout: self.layout,
-            columns: self.columns.clone(),
-            ranked_pairs: self.ranked_pairs,
-            ranked_margin: self.ranked_margin,
         }
     }
 }

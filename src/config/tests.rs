@@ -58,7 +58,7 @@ fn unknown_config_key_is_an_error() {
     assert_eq!(message, "configs/run.toml: unknown key `eval.paa`");
     assert_eq!(
         hint,
-        "the keys of `[eval]` are `tokenization`, `score_eos`, `every`, `best_metric`, `best_set`, `patience`, `min_delta`, `sets`, `spmr`"
+        "the keys of `[eval]` are `tokenization`, `score_eos`, `every`, `best_metric`, `best_set`, `patience`, `min_delta`, `kl_pairs`, `sets`, `spmr`, `samples`"
     );
 
     let (message, hint) = refused(resolve(&format!("zebra = 1\n{SMALL}"), &[]));
@@ -375,7 +375,7 @@ fn an_override_wins_over_the_file_and_over_an_earlier_one() {
     assert_eq!(config.eval.sets, []);
     assert_eq!(config.output.dir, Path::new("2024-01-01"));
     assert_eq!(config.model.path, "a=b");
-    assert_eq!(config.lora.target_modules, [Projection::KProj, Projection::VProj]);
+    assert_eq!(config.lora.target_modules, Modules::of([Projection::KProj, Projection::VProj]));
     assert_eq!(config.data.train, ["a.json", "b.json"].map(Source::from));
 }
 
@@ -481,6 +481,20 @@ fn neither_file_nor_preset_lists_the_presets() {
 }
 
 #[test]
+fn a_warm_up_is_given_once() {
+    let (message, hint) =
+        refused(resolve(SMALL, &["train.warmup_steps=3", "train.warmup_ratio=0.1"]));
+    assert!(
+        message.ends_with(
+            "`train.warmup_ratio` and `train.warmup_steps` are both set, got `0.1` and `3`"
+        ),
+        "{message}"
+    );
+    assert_eq!(hint, "leave one of them at 0");
+    resolve(SMALL, &["train.warmup_ratio=0.1"]).unwrap();
+}
+
+#[test]
 fn a_table_in_a_table_is_read_set_and_checked_like_any_other() {
     let text = format!("{SMALL}[eval.spmr]\nthreshold = 0.5\nembedder = \"minilm\"\n");
     let config = resolve(&text, &["eval.spmr.threshold=0.75", "eval.spmr.max_prompts=9"]).unwrap();
@@ -500,4 +514,54 @@ fn a_table_in_a_table_is_read_set_and_checked_like_any_other() {
     }
     let (message, _) = refused(resolve(&format!("{SMALL}[eval]\nspmr = 3\n"), &[]));
     assert_eq!(message, "configs/run.toml:8: `eval.spmr` must be a table, got `3`");
+}
+
+#[test]
+fn modules_are_names_or_a_pattern_and_what_differs_by_module_is_a_table() {
+    let set = |arguments: &[&str]| resolve(SMALL, arguments).unwrap().lora;
+    let lora = set(&[
+        "lora.target_modules=all-linear",
+        "lora.exclude_modules=[up_proj,q_proj]",
+        "lora.rank_pattern={\"layers.0.self_attn.q_proj\"=8}",
+        "lora.alpha_pattern={v_proj=3}",
+    ]);
+    assert!(lora.target_modules.is_all_linear());
+    assert_eq!(lora.exclude_modules, Modules::of([Projection::QProj, Projection::UpProj]));
+    assert_eq!(lora.rank_pattern.0, [("layers.0.self_attn.q_proj".to_owned(), 8)]);
+    assert_eq!(lora.alpha_pattern.0, [("v_proj".to_owned(), 3.0)]);
+    let regex = set(&[r"lora.target_modules=.*\.(q|v)_proj"]).target_modules;
+    assert_eq!(regex, Modules::Pattern(r".*\.(q|v)_proj".to_owned()));
+    let layers = set(&["lora.layers_to_transform=[3,1]", "lora.layers_pattern=[layers]"]);
+    assert_eq!(
+        (&*layers.layers_to_transform, &*layers.layers_pattern),
+        (&[3, 1][..], &["layers".to_owned()][..])
+    );
+    let text = format!("{SMALL}[lora.rank_pattern]\nq_proj = 4\n\"0.self_attn.v_proj\" = 2\n");
+    let config = resolve(&text, &[]).unwrap();
+    assert_eq!(config.lora.rank_pattern.0.len(), 2);
+    assert_eq!(RunConfig::parse(&config.to_toml().unwrap(), "again").unwrap(), config);
+
+    for (arguments, message) in [
+        (&["lora.target_modules="][..], "`lora.target_modules` must not be empty"),
+        (&["lora.target_modules=3"], "must be a list of names or a pattern, got `3`"),
+        (&["lora.exclude_modules=[a,a]"], "`lora.exclude_modules` has `\"a\"` twice"),
+        (&["lora.layers_to_transform=[1,1]"], "`lora.layers_to_transform` has `1` twice"),
+        (&["lora.layers_to_transform=[-1]"], "`lora.layers_to_transform[0]` must be at least 0"),
+        (&["lora.layers_to_transform=1"], "must be a list of whole numbers, got `1`"),
+        (
+            &["lora.layers_pattern=[layers]"],
+            "`lora.layers_pattern` needs `lora.layers_to_transform`",
+        ),
+        (&["lora.rank_pattern={q_proj=0}"], "`lora.rank_pattern.\"q_proj\"` must be in 1..=1024"),
+        (&["lora.rank_pattern=[1]"], "`lora.rank_pattern` must be a table of patterns"),
+        (&["lora.alpha_pattern={q_proj=-1}"], "must be finite and above 0, got `-1`"),
+        (&["lora.alpha_pattern={\"\"=1}"], "must not be empty"),
+        (
+            &["lora.target_modules=.*q_proj", "lora.layers_to_transform=[1]"],
+            "`lora.layers_to_transform` is set, but `lora.target_modules` is a text",
+        ),
+    ] {
+        let (said, _) = refused(resolve(SMALL, arguments));
+        assert!(said.contains(message), "{arguments:?}: {said}");
+    }
 }

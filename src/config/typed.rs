@@ -105,16 +105,20 @@ pub(super) fn argument(argument: &str) -> anyhow::Result<Entry<'_>> {
 fn argument_value(kind: Option<&Kind>, typed: &str) -> Value {
     let list = || typed.strip_prefix('[')?.strip_suffix(']');
     match (kind, typed.parse()) {
-        (Some(Kind::Text | Kind::OptionalText | Kind::Choice(_)), Ok(value @ Value::String(_))) => {
-            value
-        }
-        (Some(Kind::Text | Kind::OptionalText | Kind::Choice(_)), _) => {
+        (
+            Some(Kind::Text | Kind::OptionalText | Kind::OptionalDay | Kind::Choice(_)),
+            Ok(value @ Value::String(_)),
+        ) => value,
+        (Some(Kind::Text | Kind::OptionalText | Kind::OptionalDay | Kind::Choice(_)), _) => {
             Value::String(typed.to_owned())
         }
         (_, Ok(value)) => value,
-        (Some(Kind::Choices(_) | Kind::Files | Kind::Sources), Err(_))
-            if let Some(list) = list() =>
-        {
+        (
+            Some(
+                Kind::Choices(_) | Kind::Files | Kind::Sources | Kind::Modules { .. } | Kind::Words,
+            ),
+            Err(_),
+        ) if let Some(list) = list() => {
             list.split(',').map(|word| word.trim().trim_matches('"')).collect::<Vec<_>>().into()
         }
         (_, Err(_)) => Value::String(typed.to_owned()),

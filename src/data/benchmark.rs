@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Result;
 
+use crate::config::{LayoutName, Reading};
 use crate::console::units::counted;
 use crate::data::format::fields::{Place, Record};
 use crate::data::pair::LoadCounts;
@@ -136,7 +137,9 @@ fn item(record: &Record<'_>, stem: &str, number: usize, counts: &mut LoadCounts)
             .hint("preference alignment is judged on MVPBench records, which have question and profile apart")
             .into());
     }
-    let pair = format::draft::draft(record, stem, number, counts)?.pair;
+    let reading = Reading { layout: LayoutName::Mvpbench, ..Reading::default() };
+    let draft = format::draft::draft(record, stem, number, &reading, counts)?;
+    let [_, preferred, rejected] = draft.plain();
     let stated = || groups::preference(record);
     let preferences = match record.label(&["preference"])? {
         Some(preference) => preference,
@@ -157,12 +160,12 @@ fn item(record: &Record<'_>, stem: &str, number: usize, counts: &mut LoadCounts)
         question: record.text("question")?.to_owned(),
         preferences,
         profile,
-        id: pair.id,
-        user: pair.user,
-        source: pair.source,
-        groups: pair.groups,
-        preferred: pair.chosen,
-        rejected: pair.rejected,
+        id: draft.id,
+        user: draft.user,
+        source: stem.to_owned(),
+        groups: draft.groups,
+        preferred,
+        rejected,
     })
 }
 

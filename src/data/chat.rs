@@ -4,15 +4,18 @@
 
 mod attributes;
 mod calls;
+mod date;
 mod engine;
 mod expressions;
 mod messages;
 mod operators;
 mod python_compare;
 mod python_filters;
+mod python_groups;
 mod python_json;
 mod python_numbers;
 mod python_order;
+mod python_padding;
 mod python_strings;
 mod python_text;
 mod python_values;
@@ -25,6 +28,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::Result;
+use chrono::NaiveDate;
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde_json::{Map, Value, json};
@@ -32,7 +36,7 @@ use serde_json::{Map, Value, json};
 use self::messages::for_template;
 pub(super) use self::messages::message;
 use self::sources::DEFAULT;
-pub use self::sources::{ADDITIONAL_TEMPLATES, additional_templates};
+pub use self::sources::{ADDITIONAL_TEMPLATES, NamedFile, Sources, additional_templates};
 use super::tokenizer::Tokenizer;
 use crate::data::format::fields::shorten;
 use crate::error::InputError;
@@ -45,12 +49,14 @@ const FOR_TOOLS: &str = "tool_use";
 
 /// A model's chat template.
 ///
-/// `strftime_now` is not defined, though transformers has it: a prompt with today's date would differ tomorrow.
-/// Templates that ask for it fall back to a date of their own, which [`ChatTemplate::note`] says.
+/// Its `strftime_now` gives a day that [`ChatTemplate::dated`] sets, so that a prompt is the same tomorrow; without one a template that
+/// calls it is refused.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
     name: String,
+    /// The day that `strftime_now` gives.
+    date: Option<NaiveDate>,
     /// The names of the templates, one of which is usually [`DEFAULT`].
     listed: Vec<String>,
     /// `bos_token`, `eos_token` and the other special tokens that the model has.
@@ -66,9 +72,17 @@ pub struct Variables {
     pub others: Map<String, Value>,
 }
 
+/// A prompt and its two answers as a template writes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rendered {
+    /// Prompt, chosen and rejected answer.
+    pub(super) texts: [String; 3],
+    /// Bytes at the end of the prompt that are not there where an answer follows.
+    pub(super) left_out: usize,
+}
+
 impl ChatTemplate {
-    /// The template of a model folder, if it has one: `chat_template.jinja` with those of `additional`, name and content each, or
-    /// `chat_template` of `tokenizer_config.json`, a text or a list of named ones. `name`: the folder, for messages.
+    /// The template of a model folder, if it has one, as [`Sources::found`] finds it.
     pub fn find(
         jinja: Option<&[u8]>,
         additional: &[(&str, &[u8])],
@@ -79,37 +93,25 @@ impl ChatTemplate {
         let config: Value = tokenizer_config
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .unwrap_or_default();
-        let Some((sources, name)) =
-            sources::found(jinja, additional, &config["chat_template"], name)?
-        else {
-            return Ok(None);
-        };
-        let mut template = Self::of_sources(sources, tokenizer, name)?;
-        for key in ["unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] {
-            let text = config[key].as_str().or_else(|| config[key]["content"].as_str());
-            if let Some(text) = text {
-                template.special.insert(key.to_owned(), text.into());
-            }
-        }
-        Ok(Some(template))
+        let sources = Sources::found(jinja, additional, &config["chat_template"], name)?;
+        sources.map(|sources| Self::of(sources, tokenizer_config, tokenizer)).transpose()
     }
 
-    /// A template from its source. `name`: for messages.
-    pub fn new(source: String, tokenizer: &Tokenizer, name: String) -> Result<Self> {
-        Self::of_sources(vec![(DEFAULT.to_owned(), source)], tokenizer, name)
-    }
-
-    fn of_sources(
-        sources: Vec<(String, String)>,
+    /// The template of `sources`, with the special tokens of a tokenizer and its `tokenizer_config.json`.
+    pub fn of(
+        sources: Sources,
+        tokenizer_config: Option<&[u8]>,
         tokenizer: &Tokenizer,
-        name: String,
     ) -> Result<Self> {
+        let config: Value = tokenizer_config
+            .and_then(|bytes| serde_json::from_slice(bytes).ok())
+            .unwrap_or_default();
         let mut environment = engine::environment()?;
         let mut listed = Vec::new();
-        for (title, source) in sources {
+        for (title, source) in sources.templates {
             listed.push(title.clone());
             if title == DEFAULT || title == FOR_TOOLS {
-                engine::compile(&mut environment, title, &source, &name)?;
+                engine::compile(&mut environment, title, &source, &sources.place)?;
             }
         }
         let mut special = Map::new();
@@ -117,18 +119,42 @@ impl ChatTemplate {
         if let Some(bos) = tokenizer.bos_text() {
             special.insert("bos_token".to_owned(), bos.into());
         }
-        Ok(Self { environment: Arc::new(environment), name, listed, special })
+        for (key, token) in named_tokens(&config) {
+            let text = token.as_str().or_else(|| token["content"].as_str());
+            if let Some(text) = text.filter(|_| !["bos_token", "eos_token"].contains(&&**key)) {
+                special.insert(key.clone(), text.into());
+            }
+        }
+        let (environment, name) = (Arc::new(environment), sources.place);
+        Ok(Self { environment, name, date: None, listed, special })
     }
 
-    /// A sentence about a template whose prompts transformers would date; none for any other.
-    pub fn note(&self) -> Option<String> {
+    /// A template from its source. `name`: for messages.
+    pub fn new(source: String, tokenizer: &Tokenizer, name: String) -> Result<Self> {
+        Self::of(Sources::one(source, name), None, tokenizer)
+    }
+
+    /// The same template on the day `date`, which its `strftime_now` gives.
+    #[must_use]
+    pub fn dated(mut self, date: NaiveDate) -> Self {
+        date::add(Arc::make_mut(&mut self.environment), date);
+        self.date = Some(date);
+        self
+    }
+
+    /// The day that the template writes into a prompt; none if it asks for none.
+    pub fn date(&self) -> Option<NaiveDate> {
         let mut templates = self.environment.templates();
-        templates.any(|(_, template)| template.source().contains("strftime_now")).then(|| {
-            format!(
-                "{}: asks for today's date, which transformers gives it; here it has none, so that a prompt is the same tomorrow",
-                self.name
-            )
-        })
+        self.date.filter(|_| templates.any(|(_, one)| one.source().contains(date::NAME)))
+    }
+
+    /// A sentence about a template that asks for the date; none for any other.
+    pub fn note(&self) -> Option<String> {
+        let date = self.date()?;
+        Some(format!(
+            "{}: asks for the date, and is given {date} (`data.template_date`, `--template-date`)",
+            self.name
+        ))
     }
 
     /// The text of some messages; with `add_generation_prompt` it ends where the assistant's answer begins.
@@ -185,28 +211,22 @@ impl ChatTemplate {
             .hint(format!("name the one to use `{DEFAULT}`, or save it as chat_template.jinja"))
     }
 
-    /// Prompt, chosen and rejected answer as text: the prompt ends where an answer begins, and each answer is the text after it.
+    /// A prompt and its two answers as text: the prompt ends where an answer begins, and each answer is the text after it.
+    ///
+    /// Some templates end the prompt otherwise than a conversation goes on, for example with the beginning of a thought. The answers then
+    /// begin at the first character in which one of them differs from the prompt.
     pub(super) fn texts(
         &self,
         prompt: &[Value],
-        [chosen, rejected]: [&[Value]; 2],
+        answers: [&[Value]; 2],
         variables: &Variables,
-    ) -> Result<[String; 3]> {
+    ) -> Result<Rendered> {
         let before = self.render(prompt, variables, true)?;
-        let answer = |answer: &[Value]| -> Result<String> {
-            let whole = self.render(&[prompt, answer].concat(), variables, false)?;
-            match whole.strip_prefix(before.as_str()) {
-                Some(answer) => Ok(answer.to_owned()),
-                None => Err(InputError::new(format!(
-                    "{}: renders a conversation as a text that does not begin with that of its prompt",
-                    self.name
-                ))
-                .hint("such a template cannot say which tokens are the answer's; render the pairs yourself, as plain strings")
-                .into()),
-            }
-        };
-        let (chosen, rejected) = (answer(chosen)?, answer(rejected)?);
-        Ok([before, chosen, rejected])
+        let whole = |answer: &[Value]| self.render(&[prompt, answer].concat(), variables, false);
+        let [chosen, rejected] = [whole(answers[0])?, whole(answers[1])?];
+        let shared = common_prefix(&before, &chosen).min(common_prefix(&before, &rejected));
+        let [chosen, rejected] = [chosen, rejected].map(|whole| whole[shared..].to_owned());
+        Ok(Rendered { left_out: before.len() - shared, texts: [before, chosen, rejected] })
     }
 
     /// Whether a rendered text begins with the BOS text, so that the tokenizer must not add another.
@@ -214,6 +234,32 @@ impl ChatTemplate {
         let bos = self.special.get("bos_token").and_then(Value::as_str);
         bos.is_some_and(|bos| rendered.starts_with(bos))
     }
+}
+
+/// Names of tokens that every tokenizer may have.
+const STANDARD: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// The tokens to which `tokenizer_config.json` gives a name, as transformers 5 gives them to a template: `unk_token` and any other
+/// `..._token`, such as a model's own `image_token`, and those of the object `extra_special_tokens`. The object
+/// `model_specific_special_tokens` counts where there is none of these but the standard ones.
+fn named_tokens(config: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let of = |key: &str| config.get(key).and_then(Value::as_object);
+    let is_own = |(key, token): (&String, &Value)| {
+        key.ends_with("_token") && token.is_string() && !STANDARD.contains(&&**key)
+    };
+    let extra = of("extra_special_tokens");
+    let specific = of("model_specific_special_tokens").filter(|_| {
+        extra.is_none_or(Map::is_empty) && !config.as_object().into_iter().flatten().any(is_own)
+    });
+    let named = config.as_object().into_iter().flatten().filter(|(key, _)| key.ends_with("_token"));
+    named.chain(extra.into_iter().flatten()).chain(specific.into_iter().flatten())
+}
+
+/// Bytes of the characters that both texts begin with.
+fn common_prefix(a: &str, b: &str) -> usize {
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b);
+    same.map(|(c, _)| c.len_utf8()).sum()
 }
 
 /// The output of a template, up to a limit.

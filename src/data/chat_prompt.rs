@@ -6,8 +6,11 @@ use anyhow::Result;
 
 use super::file;
 use super::pair::LoadCounts;
+use crate::config::LayoutName;
+use crate::data::format::draft;
 use crate::data::format::fields::{Place, Record};
-use crate::data::format::{self, Layout, Texts};
+use crate::data::format::parts::Texts;
+use crate::data::unpacked::inner_name;
 use crate::error::InputError;
 
 /// A prompt as messages.
@@ -35,12 +38,16 @@ impl ChatPrompt {
     }
 }
 
-/// The prompts of one file, of what [`super::prompt::load`] reads, and what was seen on the way. Refuses a conversation that has
+/// The prompts of one file, of what [`super::prompt::load_as`] reads, and what was seen on the way. Refuses a conversation that has
 /// more than texts, such as tools.
-pub fn load(bytes: &[u8], name: &str) -> Result<(Vec<ChatPrompt>, LoadCounts)> {
+pub fn load(bytes: &[u8], name: &str, layout: LayoutName) -> Result<(Vec<ChatPrompt>, LoadCounts)> {
     let (stem, mut counts) = (file::stem(name), LoadCounts::default());
-    if Path::new(name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt")) {
-        let lines = file::lines(file::text(bytes, name)?);
+    if Path::new(inner_name(name))
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("txt"))
+    {
+        let bytes = file::plain(bytes, name)?;
+        let lines = file::lines(file::text(&bytes, name)?);
         if lines.is_empty() {
             return Err(InputError::new(format!("{name}: the file is empty")).into());
         }
@@ -53,7 +60,7 @@ pub fn load(bytes: &[u8], name: &str) -> Result<(Vec<ChatPrompt>, LoadCounts)> {
     let mut prompts = Vec::new();
     for (number, (line, json)) in file::elements(&bytes, name)?.into_iter().enumerate() {
         let record = Record::new(Place { file: name, line }, file::object(json, name, line)?);
-        prompts.push(of_record(&record, &stem, number + 1, &mut counts)?);
+        prompts.push(of_record(&record, &stem, number + 1, layout, &mut counts)?);
         counts.leave_unread(record.unread());
     }
     Ok((prompts, counts))
@@ -63,16 +70,21 @@ fn of_record(
     record: &Record<'_>,
     stem: &str,
     number: usize,
+    layout: LayoutName,
     counts: &mut LoadCounts,
 ) -> Result<ChatPrompt> {
-    let (id, texts) = if Layout::is_pair(record) {
-        format::draft::draft(record, stem, number, counts)?.prompt()
-    } else {
-        let id = record.label(&["id"])?.unwrap_or_else(|| format!("{stem}:{number}"));
-        (id, format::prompt_alone(record)?)
-    };
+    let id = draft::id(record, stem, number)?;
+    let (layout, texts) = draft::prompt(record, stem, number, layout, counts)?;
+    counts.recognise(layout, &record.read(), None);
     match texts {
-        Texts::Plain([text, ..]) => Ok(ChatPrompt::plain(&text, id)),
+        Texts::Plain([text, ..]) => {
+            let mut prompt = ChatPrompt::plain(&text, id);
+            if let Some(system) = draft::system(record)? {
+                counts.systems += 1;
+                prompt.messages.insert(0, ("system".to_owned(), system.to_owned()));
+            }
+            Ok(prompt)
+        }
         Texts::Messages(mut conversation) => {
             counts.systems += usize::from(conversation.add_columns(record)?);
             let messages = conversation.plain_messages().map_err(|what| {
@@ -90,7 +102,7 @@ mod tests {
     use super::*;
 
     fn messages(json: &str) -> Result<Vec<(String, String)>> {
-        Ok(load(json.as_bytes(), "d/a.json")?.0.remove(0).messages)
+        Ok(load(json.as_bytes(), "d/a.json", LayoutName::Auto)?.0.remove(0).messages)
     }
 
     fn owned(messages: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -107,7 +119,7 @@ mod tests {
             let found = messages(&format!("{{{talk}{more}}}")).unwrap();
             assert_eq!(found, owned(&[("system", "Be brief."), ("user", "Why?")]));
         }
-        let (lines, _) = load(b"one\r\n\ntwo\n", "d/a.txt").unwrap();
+        let (lines, _) = load(b"one\r\n\ntwo\n", "d/a.txt", LayoutName::Auto).unwrap();
         assert_eq!(lines[1], ChatPrompt::plain("two", "a:3".into()));
     }
 

@@ -1,4 +1,4 @@
-//! The bytes of a data file -> its pairs. A JSON array, JSONL or Parquet, told apart by what is in it.
+//! The bytes of a data file -> its pairs. A JSON array, JSONL, Parquet or Arrow, packed or not, told apart by what is in it; CSV by its ending.
 //!
 //! Half of the file are tests of what a file may look like.
 
@@ -10,10 +10,12 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::pair::{LoadCounts, Loaded, Pair};
-use crate::config::Reading;
+use crate::config::{LayoutName, Reading};
+use crate::data::format::columns::NamedColumns;
 pub use crate::data::format::draft::Prompts;
 use crate::data::format::fields::{LONGEST_RECORD, Place, Record, kind, shorten};
-use crate::data::{format, parquet};
+use crate::data::unpacked::{self, Packing, inner_name};
+use crate::data::{arrow, csv, format, parquet};
 use crate::disk::{digest, json};
 use crate::error::InputError;
 
@@ -26,11 +28,13 @@ pub struct DataFile<B> {
     pub bytes: B,
     /// How its records are read.
     pub reading: Reading,
+    /// The source that it belongs to, by its place among those of the set.
+    pub source: usize,
 }
 
 impl<B> From<(String, B)> for DataFile<B> {
     fn from((name, bytes): (String, B)) -> Self {
-        Self { name, bytes, reading: Reading::default() }
+        Self { name, bytes, reading: Reading::default(), source: 0 }
     }
 }
 
@@ -45,16 +49,13 @@ pub fn load<B: AsRef<[u8]>>(
 ) -> Result<Loaded> {
     let mut counts = LoadCounts { files: files.len(), ..LoadCounts::default() };
     let mut pairs = Vec::new();
+    let last = files.iter().map(|file| file.source + 1).max();
+    let mut by_source = vec![0; last.unwrap_or_default()];
     let names: Vec<&str> = files.iter().map(|file| &*file.name).collect();
     for (file, source) in files.iter().zip(sources(&names)) {
-        pairs.append(&mut read(
-            file.bytes.as_ref(),
-            &file.name,
-            &source,
-            columns,
-            prompts,
-            &mut counts,
-        )?);
+        let before = pairs.len();
+        pairs.append(&mut read(file, &source, columns, prompts, &mut counts)?);
+        by_source[file.source] += pairs.len() - before;
     }
     if let Some(column) =
         columns.iter().find(|&column| pairs.iter().all(|pair| !pair.groups.contains_key(column)))
@@ -67,7 +68,11 @@ pub fn load<B: AsRef<[u8]>>(
     }
     counts.count(&pairs);
     let digest = |file: &DataFile<B>| (file.name.clone(), digest::of_bytes(file.bytes.as_ref()));
-    Ok(Loaded { pairs, counts, digests: files.iter().map(digest).collect() })
+    let texts =
+        pairs.iter().map(|pair: &Pair| pair.prompt.len() + pair.chosen.len() + pair.rejected.len());
+    // A packed file is smaller than its texts.
+    let bytes = files.iter().map(|file| file.bytes.as_ref().len()).sum::<usize>().max(texts.sum());
+    Ok(Loaded { pairs, counts, digests: files.iter().map(digest).collect(), by_source, bytes })
 }
 
 /// The stem of each file, or for files of the same stem the shortest end of the path that no other of `names` has: `a/test`, `b/test`.
@@ -90,31 +95,36 @@ pub fn sources(names: &[&str]) -> Vec<String> {
 
 /// The pairs of one file, plain texts unchanged. `name`: the file, for messages and [`Pair::source`].
 pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<Pair>> {
-    let prompts = Prompts::default();
-    read(bytes, name, &stem(name), &[], &prompts, &mut LoadCounts::default())
+    let file = DataFile::from((name.to_owned(), bytes));
+    read(&file, &stem(name), &[], &Prompts::default(), &mut LoadCounts::default())
 }
 
 /// `source`: [`Pair::source`] of the pairs; `columns` as in [`load`].
-fn read(
-    bytes: &[u8],
-    name: &str,
+fn read<B: AsRef<[u8]>>(
+    file: &DataFile<B>,
     source: &str,
     columns: &[String],
     prompts: &Prompts<'_>,
     counts: &mut LoadCounts,
 ) -> Result<Vec<Pair>> {
-    let bytes = json(bytes, name)?;
+    let (name, reading) = (&*file.name, &file.reading);
+    let bytes = json(file.bytes.as_ref(), name)?;
     let elements = elements(&bytes, name)?;
     let mut pairs = Vec::with_capacity(elements.len());
+    let mut named = NamedColumns::new(&reading.columns);
     for (place, (line, json)) in elements.into_iter().enumerate() {
-        let record = Record::new(Place { file: name, line }, object(json, name, line)?);
-        let mut draft = format::draft::draft(&record, source, place + 1, counts)?;
+        let record = Record::new(Place { file: name, line }, object(json, name, line)?)
+            .with_columns(&reading.columns);
+        named.see(&record);
+        let mut draft = format::draft::draft(&record, source, place + 1, reading, counts)
+            .or_else(|error| named.check(name).and(Err(error)))?;
         for column in columns {
             let label = record.label(&[column])?;
-            draft.pair.groups.extend(label.map(|label| (column.clone(), label.trim().to_owned())));
+            draft.groups.extend(label.map(|label| (column.clone(), label.trim().to_owned())));
         }
-        pairs.push(draft.render(&record, prompts, counts)?);
+        pairs.append(&mut draft.render(&record, prompts, counts)?);
     }
+    named.check(name)?;
     Ok(pairs)
 }
 
@@ -130,36 +140,53 @@ pub(super) struct Owned {
 }
 
 /// The records of one file, each checked to hold a pair.
-pub(super) fn owned(bytes: &[u8], name: &str) -> Result<Vec<Owned>> {
+pub(super) fn owned(bytes: &[u8], name: &str, layout: LayoutName) -> Result<Vec<Owned>> {
     let (stem, bytes) = (stem(name), json(bytes, name)?);
     let mut counts = LoadCounts::default();
     let mut owned = Vec::new();
     for (place, (line, json)) in elements(&bytes, name)?.into_iter().enumerate() {
         let record = Record::new(Place { file: name, line }, object(json, name, line)?);
-        let mut pair = format::draft::draft(&record, &stem, place + 1, &mut counts)?.pair;
+        let reading = Reading { layout, ..Reading::default() };
+        let mut draft = format::draft::draft(&record, &stem, place + 1, &reading, &mut counts)?;
         owned.push(Owned {
             place: record.place.to_string(),
             json: json.trim().to_owned(),
             id: record.label(&["id"])?,
-            user: pair.user,
-            country: pair.groups.remove("country"),
+            user: draft.user,
+            country: draft.groups.remove("country"),
         });
     }
     Ok(owned)
 }
 
-/// A file's name without folder and ending.
+/// A file's name without folder and ending, that of its packing included.
 pub(super) fn stem(name: &str) -> String {
-    Path::new(name)
+    Path::new(inner_name(name))
         .file_stem()
         .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-/// The file in JSON: unchanged, or a Parquet file's rows as lines.
+/// The file in JSON: unchanged or unpacked, or the rows of a file of Parquet, Arrow or CSV as lines.
 pub(super) fn json<'a>(bytes: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>> {
-    Ok(match parquet::is_parquet(bytes) {
-        true => Cow::Owned(parquet::to_lines(bytes, name)?.into_bytes()),
-        false => Cow::Borrowed(bytes),
+    let bytes = plain(bytes, name)?;
+    let lines = if parquet::is_parquet(&bytes) {
+        parquet::to_lines(&bytes, name)?
+    } else if arrow::is_arrow(&bytes) {
+        arrow::to_lines(&bytes, name)?
+    } else if let Some(delimiter) = csv::delimiter(name) {
+        refuse_foreign(&bytes, name)?;
+        csv::to_lines(&bytes, delimiter, name)?
+    } else {
+        return Ok(bytes);
+    };
+    Ok(Cow::Owned(lines.into_bytes()))
+}
+
+/// The file as it was before it was packed.
+pub(super) fn plain<'a>(bytes: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>> {
+    Ok(match Packing::of(bytes) {
+        Some(packing) => Cow::Owned(unpacked::all(bytes, packing, name)?),
+        None => Cow::Borrowed(bytes),
     })
 }
 
@@ -183,13 +210,10 @@ pub(super) fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'
 
 /// Refuses a file that begins as one of another format does.
 pub(super) fn refuse_foreign(bytes: &[u8], name: &str) -> Result<()> {
-    let parquet = "write it as Parquet or JSONL, with `to_parquet` or `to_json` of datasets";
-    let foreign: [(&[u8], &str, &str); 8] = [
-        (b"ARROW1", "an Arrow file", parquet),
-        (b"\xff\xff\xff\xff", "an Arrow stream", parquet),
+    let foreign: [(&[u8], &str, &str); 6] = [
         (b"PARE", "an encrypted Parquet file", "write it without encryption"),
-        (b"\x1f\x8b", "gzip data", "unpack it with `gunzip`"),
-        (b"\x28\xb5\x2f\xfd", "zstd data", "unpack it with `unzstd`"),
+        (b"\x1f\x8b", "gzip data in packed data", "unpack it with `gunzip`"),
+        (b"\x28\xb5\x2f\xfd", "zstd data in packed data", "unpack it with `unzstd`"),
         (b"PK\x03\x04", "a zip archive", "unpack it with `unzip`"),
         (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
         (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
@@ -199,6 +223,13 @@ pub(super) fn refuse_foreign(bytes: &[u8], name: &str) -> Result<()> {
             "{name}: expected a JSON array or JSONL, found {what}"
         ))
         .hint(*hint)
+        .into());
+    }
+    if bytes.get(257..262) == Some(b"ustar") {
+        return Err(InputError::new(format!(
+            "{name}: expected a JSON array or JSONL, found a tar archive"
+        ))
+        .hint("unpack it with `tar xf`, and name its folder")
         .into());
     }
     Ok(())
@@ -327,6 +358,7 @@ fn count_lines(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::unpacked::tests::gzip;
 
     const RECORD: &str = r#"{"prompt": "p", "chosen": "a", "rejected": "b"}"#;
 
@@ -351,7 +383,10 @@ mod tests {
         let text = format!(
             "[\n{RECORD},\n\n{{\n \"prompt\": 3, \"chosen\": \"a\", \"rejected\": \"b\"}}]"
         );
-        assert_eq!(error(text), "d/a.json:4: `prompt` must be a string, got the number `3`");
+        assert_eq!(
+            error(text),
+            "d/a.json:4: `prompt` must be a string or a list of messages, got the number `3`"
+        );
         assert_eq!(
             error(format!("[{RECORD},\n5]")),
             "d/a.json:2: expected a record, an object, got the number `5`"
@@ -397,9 +432,13 @@ mod tests {
         assert!(error("<!DOCTYPE html>").contains("HTML"));
         assert!(error(b"PARE\x15\x04").contains("an encrypted Parquet file"));
         assert!(error(b"PAR1\x15\x04").contains("not a whole Parquet file"));
-        assert!(error(b"\x1f\x8b\x08\x00").contains("gzip"));
-        assert!(error(b"ARROW1\0\0\xff\xff").contains("found an Arrow file"));
-        assert!(error(b"\xff\xff\xff\xff\x10\0").contains("found an Arrow stream"));
+        assert!(error(b"\x1f\x8b\x08\x00").contains("not whole gzip data"));
+        assert!(error(b"ARROW1\0\0\xff\xff").contains("not a whole Arrow file"));
+        assert!(error(b"\xff\xff\xff\xff\x10\0").contains("not a whole Arrow file"));
+        assert!(error(gzip(&gzip(b"{}"))).contains("found gzip data in packed data"));
+        let mut archive = vec![b'a'; 512];
+        archive[257..262].copy_from_slice(b"ustar");
+        assert!(error(gzip(&archive)).contains("found a tar archive"));
         for escape in ["\\ud83d", "\\ud83d x", "\\ud83d\\u0041", "\\ude00"] {
             let text = format!("{{\"prompt\": \"{escape}\"}}");
             assert!(
@@ -455,6 +494,20 @@ mod tests {
         let files = ["a/test.jsonl", "b/test.jsonl"].map(|name| (name.to_owned(), RECORD).into());
         let pairs = load(&files, &[], &Prompts::default()).unwrap().pairs;
         assert_eq!([&*pairs[0].source, &*pairs[1].source], ["a/test", "b/test"]);
+    }
+
+    #[test]
+    fn a_packed_file_and_a_csv_file_give_the_pairs_of_the_same_lines() {
+        let lines = format!("{RECORD}\n{RECORD}\n");
+        let want = parse(lines.as_bytes(), "d/a.jsonl").unwrap();
+        assert_eq!(parse(&gzip(lines.as_bytes()), "d/a.jsonl.gz").unwrap(), want);
+        let zstd = zstd::stream::encode_all(lines.as_bytes(), 3).unwrap();
+        assert_eq!(parse(&zstd, "d/a.json.zst").unwrap(), want);
+        let csv = "prompt,chosen,rejected\np,a,b\np,a,b\n";
+        assert_eq!(parse(csv.as_bytes(), "d/a.csv").unwrap(), want);
+        assert_eq!(parse(&gzip(csv.replace(',', "\t").as_bytes()), "d/a.tsv.gz").unwrap(), want);
+        let error = parse(b"prompt,chosen,rejected\n\np,,b\n", "d/a.csv").unwrap_err().to_string();
+        assert!(error.starts_with("d/a.csv:3: "), "{error}");
     }
 
     #[test]

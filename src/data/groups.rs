@@ -19,6 +19,11 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("english_proficiency", &["english_proficiency"]),
 ];
 
+/// Whether a field of a record is read for a group.
+pub(super) fn is_field(name: &str) -> bool {
+    GROUPS.iter().any(|(_, fields)| fields.contains(&name))
+}
+
 /// The seven dimensions that the paper labels, in PRISM's order.
 pub const DIMENSIONS: [&str; 7] = [
     "creativity",

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{DataSection, EvalSection};
@@ -10,7 +11,7 @@ use crate::console::units::s;
 use crate::data::pair::{Markup, Pair, TemplateBos};
 use crate::data::token_pair::TokenPair;
 use crate::data::tokenizer::Tokenizer;
-use crate::error::one_line;
+use crate::error::{one_line, shown};
 
 /// What becomes of the EOS that ends an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +85,10 @@ pub struct TokenCounts {
     pub pairs: usize,
     /// Pairs kept whose prompt lost its beginning to `max_prompt_tokens`.
     pub prompts_cut: usize,
+    /// Pairs kept whose prompt lost its end, which is not at the beginning of the conversation or text with an answer.
+    pub ends_left_out: usize,
+    /// The first of those ends, as text.
+    pub end_left_out: String,
     /// Pairs kept whose chosen answer lost its end to `max_length`.
     pub chosen_cut: usize,
     /// Pairs kept whose rejected answer lost its end to `max_length`.
@@ -114,12 +119,34 @@ impl TokenCounts {
             Markup::Plain => {
                 return self.own_bos += usize::from(tokenizer.doubles_bos(&pair.prompt));
             }
-            Markup::Template { bos } => bos,
+            Markup::Template { bos, .. } => bos,
         };
         if tokenizer.adds_bos() {
             self.bos_added += usize::from(bos == TemplateBos::Added);
             self.bos_absent += usize::from(bos == TemplateBos::Absent);
         }
+    }
+
+    /// A sentence about the prompts that lost their end; none if there are none.
+    pub fn ends_line(&self) -> Option<String> {
+        let (count, end) = (self.ends_left_out, shown(&self.end_left_out));
+        let lose = if count == 1 { "loses its" } else { "lose their" };
+        (count > 0).then(|| {
+            format!(
+                "{count} prompt{} {lose} last tokens, first `{end}`, since the text with an answer has others there; the answer begins \
+                 where they differ, as in TRL",
+                s(count)
+            )
+        })
+    }
+
+    /// Counts a kept pair whose prompt lost the ids `lost` at its end, none if it lost none.
+    pub(super) fn count_end(&mut self, lost: &[u32], tokenizer: &Tokenizer) -> Result<()> {
+        if self.ends_left_out == 0 && !lost.is_empty() {
+            self.end_left_out = tokenizer.decode(lost, false)?;
+        }
+        self.ends_left_out += usize::from(!lost.is_empty());
+        Ok(())
     }
 
     /// Cuts a pair to `limits` and counts it; false if it must be dropped. `id`: the pair's own, for the message.
@@ -226,6 +253,9 @@ impl fmt::Display for TokenCounts {
         {
             let before = if place == 0 { "\ncut:" } else { "," };
             write!(f, "{before} {count} {noun}{} {to}", s(count))?;
+        }
+        if let Some(line) = self.ends_line() {
+            write!(f, "\nprompt end: {line}")?;
         }
         let bos = [
             (

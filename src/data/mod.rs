@@ -4,6 +4,7 @@
 //!
 //! - [`format::LAYOUTS`]: the layouts of records, one entry each.
 //! - [`file::load`]: bytes of JSON arrays, JSONL or Parquet -> pairs as text, with the prompt rendered.
+//! - [`listing::Tree`]: the files of a folder or of a data set of the hub -> those of one split.
 //! - [`records::each`]: the records of a file that is too large to hold.
 //! - [`prompt::load`]: prompts without answers, for generation.
 //! - [`benchmark::load`]: MVPBench records with question and profile apart, for a judge.
@@ -14,18 +15,22 @@
 //! - [`tokenize::tokenize`]: pairs -> token ids, cut to the limits.
 //! - [`tokenizer::Tokenizer::pieces`], [`stats::SetStats`]: ids and lengths, for display.
 //! - [`split::Rule`]: records -> a training and a test side.
+//! - [`visits::Visits`]: the pairs of an epoch, by the weights of their sources.
 //! - [`pack::Pack`]: token ids end to end, each prompt once.
 //!
 //! [`pair::LoadCounts`] and [`tokenize::TokenCounts`] count what is odd, missing, cut or dropped, and print it in a line.
 
+mod arrow;
 pub mod benchmark;
 pub mod chat;
 pub mod chat_prompt;
+mod csv;
 pub mod entries;
 pub mod file;
 pub mod format;
 pub mod groups;
 mod limits;
+pub mod listing;
 pub mod normalised;
 pub mod pack;
 pub mod pair;
@@ -34,6 +39,7 @@ mod pieces;
 pub mod prompt;
 pub mod records;
 pub mod split;
+pub mod spread;
 pub mod stats;
 pub mod token_pair;
 pub mod tokenize;
@@ -41,4 +47,6 @@ pub mod tokenizer;
 mod tokenizer_config;
 mod tokenizer_files;
 mod transformers5;
+mod unpacked;
+pub mod visits;
 mod words;

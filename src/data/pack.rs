@@ -1,17 +1,20 @@
-//! Whole pairs end to end in one sequence of tokens: no padding, and each prompt once.
+//! Whole pairs end to end in one sequence of tokens: no padding, and each prompt once where both answers give it the same angles.
 
 use crate::data::token_pair::TokenPair;
 
 /// Pairs laid end to end as `[prompt | chosen | rejected]`, `tokens` rows in all.
 ///
 /// A rejected answer restarts its positions after the prompt and does not see the chosen one. Where both answers are the
-/// same tokens they are laid out once, so that they tie exactly. All index arrays are `u32`.
+/// same tokens they are laid out once, so that they tie exactly. A pair that is apart lies there as two sequences,
+/// `[prompt | chosen]` and `[prompt | rejected]`. All index arrays are `u32`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pack {
     /// `[tokens]` token ids.
     pub ids: Vec<u32>,
     /// `[tokens]` position for RoPE.
     pub positions: Vec<u32>,
+    /// `[tokens]` tokens of the token's whole sequence, a prompt with its answer; those with the chosen answer for a shared prompt.
+    pub lengths: Vec<u32>,
     /// `[tokens]` first row of the token's pair; it sees rows `start..=itself`, less the hidden ones.
     pub start: Vec<u32>,
     /// `[tokens]` first row of the half-open interval it must not see (0 where there is none).
@@ -26,7 +29,8 @@ pub struct Pack {
     pub owners: Vec<u32>,
     /// `[tokens]` data-set row of the token's pair, first half of its dropout key.
     pub pair_rows: Vec<u32>,
-    /// `[tokens]` place of the token within its pair's `[prompt | chosen | rejected]`, second half of its dropout key.
+    /// `[tokens]` place of the token within its pair's `[prompt | chosen | rejected]`, second half of its dropout key; both copies of a
+    /// prompt have the same.
     pub offsets: Vec<u32>,
     /// `[pairs]` whether the rejected answer equals the chosen one and shares its rows.
     pub twins: Vec<bool>,
@@ -48,28 +52,42 @@ impl Pack {
         let base = self.ids.len();
         let answer = if pair.is_twin() { &[][..] } else { &pair.rejected };
         let (prompt, chosen, rejected) = (pair.prompt.len(), pair.chosen.len(), answer.len());
-        let (chosen_at, rejected_at) = (base + prompt, base + prompt + chosen);
-        let tokens = prompt + chosen + rejected;
+        // The prompt once more before the rejected answer.
+        let again = if pair.is_apart { &pair.prompt[..] } else { &[] };
+        let (chosen_at, again_at) = (base + prompt, base + prompt + chosen);
+        let rejected_at = again_at + again.len();
+        let second = again.len() + rejected;
 
-        self.ids.extend(pair.prompt.iter().chain(&pair.chosen).chain(answer));
+        self.ids.extend(pair.prompt.iter().chain(&pair.chosen).chain(again).chain(answer));
+        let position = prompt - again.len();
         self.positions
-            .extend((0..prompt + chosen).chain(prompt..prompt + rejected).map(|p| p as u32));
-        self.start.extend(std::iter::repeat_n(base as u32, tokens));
+            .extend((0..prompt + chosen).chain(position..prompt + rejected).map(|p| p as u32));
+        for (length, rows) in [(prompt + chosen, prompt + chosen), (prompt + rejected, second)] {
+            self.lengths.extend(std::iter::repeat_n(length as u32, rows));
+        }
+        let start = if pair.is_apart { again_at } else { base };
+        for (start, rows) in [(base, prompt + chosen), (start, second)] {
+            self.start.extend(std::iter::repeat_n(start as u32, rows));
+        }
+        let hides = chosen > 0 && !pair.is_apart;
         for (interval, edge) in [(&mut self.hide_from, chosen_at), (&mut self.hide_to, rejected_at)]
         {
             interval.extend(std::iter::repeat_n(0, prompt + chosen));
-            interval
-                .extend(std::iter::repeat_n(if chosen == 0 { 0 } else { edge as u32 }, rejected));
+            interval.extend(std::iter::repeat_n(if hides { edge as u32 } else { 0 }, second));
         }
-        self.pair_rows.extend(std::iter::repeat_n(pair.row, tokens));
-        self.offsets.extend(0..tokens as u32);
+        self.pair_rows.extend(std::iter::repeat_n(pair.row, prompt + chosen + second));
+        let answers = prompt..prompt + chosen + rejected;
+        let offsets = (0..prompt + chosen).chain(0..again.len()).chain(answers.skip(chosen));
+        self.offsets.extend(offsets.map(|offset| offset as u32));
 
         for (side, (at, answer)) in
             [(chosen_at, &pair.chosen[..]), (rejected_at, answer)].into_iter().enumerate()
         {
+            // Of the row that predicts the answer's first token.
+            let last = if side == 1 && pair.is_apart { rejected_at } else { chosen_at };
             for (i, &token) in answer.iter().enumerate().skip(pair.first_scored(side)) {
                 let before = match i {
-                    0 => chosen_at - 1,
+                    0 => last - 1,
                     _ => at + i - 1,
                 };
                 self.rows.push(before as u32);
@@ -125,6 +143,7 @@ mod tests {
             Pack::new(&[pair(7, &[1, 10], &[20, 21], &[30, 31, 32]), pair(3, &[1], &[40], &[50])]);
         assert_eq!(pack.ids, [1, 10, 20, 21, 30, 31, 32, 1, 40, 50]);
         assert_eq!(pack.positions, [0, 1, 2, 3, 2, 3, 4, 0, 1, 1]);
+        assert_eq!(pack.lengths, [4, 4, 4, 4, 5, 5, 5, 2, 2, 2]);
         assert_eq!(pack.start, [0, 0, 0, 0, 0, 0, 0, 7, 7, 7]);
         assert_eq!(pack.hide_from, [0, 0, 0, 0, 2, 2, 2, 0, 0, 8]);
         assert_eq!(pack.hide_to, [0, 0, 0, 0, 4, 4, 4, 0, 0, 9]);
@@ -134,6 +153,22 @@ mod tests {
         assert_eq!(pack.pair_rows, [7, 7, 7, 7, 7, 7, 7, 3, 3, 3]);
         assert_eq!(pack.offsets, [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]);
         assert_eq!((pack.twins.len(), pack.tokens()), (2, 10));
+    }
+
+    #[test]
+    fn a_pair_that_is_apart_is_two_sequences_with_one_prompts_keys() {
+        let apart = TokenPair { is_apart: true, ..pair(7, &[1, 10], &[20, 21], &[30, 31, 32]) };
+        let pack = Pack::new(&[pair(1, &[], &[5], &[5]), apart]);
+        assert_eq!(pack.ids, [5, 1, 10, 20, 21, 1, 10, 30, 31, 32]);
+        assert_eq!(pack.positions, [0, 0, 1, 2, 3, 0, 1, 2, 3, 4]);
+        assert_eq!(pack.lengths, [1, 4, 4, 4, 4, 5, 5, 5, 5, 5]);
+        assert_eq!(pack.start, [0, 1, 1, 1, 1, 5, 5, 5, 5, 5]);
+        assert_eq!((&pack.hide_from[..], &pack.hide_to[..]), (&[0; 10][..], &[0; 10][..]));
+        assert_eq!(pack.rows, [2, 3, 6, 7, 8]);
+        assert_eq!(pack.targets, [20, 21, 30, 31, 32]);
+        assert_eq!(pack.owners, [2, 2, 3, 3, 3]);
+        assert_eq!(pack.offsets, [0, 0, 1, 2, 3, 0, 1, 4, 5, 6]);
+        assert_eq!(pack.pair_rows[1..], [7; 9]);
     }
 
     #[test]
@@ -185,6 +220,7 @@ mod tests {
             pair(0, &[9; 3], &[8; 4], &[7; 5]),
             pair(1, &[6; 2], &[], &[5; 3]),
             pair(2, &[], &[4; 2], &[3; 2]),
+            TokenPair { is_apart: true, ..pair(3, &[2; 3], &[1; 4], &[5; 2]) },
         ]);
         let sees = |row: usize| {
             (pack.start[row] as usize..=row)

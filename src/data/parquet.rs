@@ -15,6 +15,7 @@ use parquet::record::{Field, Row};
 use serde_json::Value;
 
 use crate::data::format::fields::{LONGEST_RECORD, not_text};
+use crate::data::unpacked::{most, too_much};
 use crate::error::InputError;
 use crate::error::bounded::bounded;
 use crate::error::contained::contained;
@@ -25,10 +26,6 @@ const MAGIC: &[u8] = b"PAR1";
 /// Memory that reading may take beside twice the text, in bytes: pages, a record.
 const MEMORY: usize = 512 << 20;
 
-/// Longest text of one file: bytes, and more for each byte of the file. A few kilobytes of compressed pages can claim any size; real
-/// files hold up to a hundred times theirs.
-const MOST_TEXT: [usize; 2] = [64 << 20, 256];
-
 /// Whether `bytes` begin as a Parquet file does.
 pub(super) fn is_parquet(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
@@ -36,7 +33,7 @@ pub(super) fn is_parquet(bytes: &[u8]) -> bool {
 
 /// The rows of a Parquet file as one JSON object a line. `name`: the file, for messages.
 pub(super) fn to_lines(bytes: &[u8], name: &str) -> Result<String> {
-    let (bytes, most) = (Bytes::copy_from_slice(bytes), most_text(bytes.len()));
+    let (bytes, most) = (Bytes::copy_from_slice(bytes), most(bytes.len()));
     let mut text = String::new();
     each_row(bytes, most, name, &mut |row, object| {
         writeln!(text, "{object}")?;
@@ -55,7 +52,7 @@ pub(super) fn each(
     take: &mut dyn FnMut(usize, Value) -> Result<()>,
 ) -> Result<()> {
     let bytes = file.metadata().with_context(|| format!("cannot read `{name}`"))?.len();
-    each_row(file, most_text(bytes as usize), name, take)
+    each_row(file, most(bytes as usize), name, take)
 }
 
 /// `most`: bytes that the texts of the file may have.
@@ -69,15 +66,6 @@ fn each_row<R: ChunkReader + 'static>(
     let damaged = |_: &str| broken(name, "its pages do not hold what its footer says");
     let memory = most.saturating_mul(2).saturating_add(MEMORY);
     bounded(memory, &too_much(name, most), || contained(|| rows(file, name, most, take), damaged))
-}
-
-fn most_text(file: usize) -> usize {
-    file.saturating_mul(MOST_TEXT[1]).saturating_add(MOST_TEXT[0])
-}
-
-fn too_much(place: &str, most: usize) -> InputError {
-    InputError::new(format!("{place}: unpacks to more than {} MiB, which no data does", most >> 20))
-        .hint("the file may be damaged; if it is right, write it as JSONL")
 }
 
 fn rows<R: ChunkReader + 'static>(
@@ -274,7 +262,7 @@ mod tests {
         let error = parse(&columns(b"caf\xe9"), "d/a.parquet").unwrap_err().to_string();
         assert_eq!(
             error,
-            "d/a.parquet:1: `prompt` must be a string, got 4 bytes that are not UTF-8 text"
+            "d/a.parquet:1: `prompt` must be a string or a list of messages, got 4 bytes that are not UTF-8 text"
         );
     }
 

@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use super::file;
 use super::pair::{LoadCounts, Markup};
 use super::tokenizer::Tokenizer;
-use crate::config::PromptFormat;
+use crate::config::{LayoutName, PromptFormat};
 use crate::data::chat::ChatTemplate;
 use crate::data::format::conversation::Conversation;
-use crate::data::format::draft::{Origin, Prompts, draft};
+use crate::data::format::draft::{self, Origin, Prompts};
 use crate::data::format::fields::{Place, Record};
-use crate::data::format::{self, Layout, Texts};
+use crate::data::format::parts::Texts;
+use crate::data::unpacked::inner_name;
 use crate::error::InputError;
 
 /// A prompt as text, and its place.
@@ -40,11 +41,25 @@ pub struct LoadedPrompts {
 /// The prompts of one file, rendered as those of pairs are: JSONL or a JSON array of records, or, if its name ends with `.txt`,
 /// one prompt a line.
 ///
-/// A record has one of the layouts of [`format::LAYOUTS`], with its answers or without.
+/// A record has one of the layouts of [`super::format::LAYOUTS`], with its answers or without.
 pub fn load(bytes: &[u8], name: &str, prompts: &Prompts<'_>) -> Result<LoadedPrompts> {
+    load_as(bytes, name, LayoutName::Auto, prompts)
+}
+
+/// [`load`] of records of a layout that is named.
+pub fn load_as(
+    bytes: &[u8],
+    name: &str,
+    layout: LayoutName,
+    prompts: &Prompts<'_>,
+) -> Result<LoadedPrompts> {
     let (stem, mut counts) = (file::stem(name), LoadCounts::default());
-    if Path::new(name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt")) {
-        let lines = file::lines(file::text(bytes, name)?);
+    if Path::new(inner_name(name))
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("txt"))
+    {
+        let bytes = file::plain(bytes, name)?;
+        let lines = file::lines(file::text(&bytes, name)?);
         if lines.is_empty() {
             return Err(InputError::new(format!("{name}: the file is empty")).into());
         }
@@ -59,7 +74,7 @@ pub fn load(bytes: &[u8], name: &str, prompts: &Prompts<'_>) -> Result<LoadedPro
     let records = file::elements(&bytes, name)?.into_iter().enumerate();
     let read = |(number, (line, json))| {
         let record = Record::new(Place { file: name, line }, file::object(json, name, line)?);
-        of_record(&record, &stem, number + 1, prompts, &mut counts)
+        of_record(&record, &stem, number + 1, layout, prompts, &mut counts)
     };
     let prompts = records.map(read).collect::<Result<_>>()?;
     Ok(LoadedPrompts { prompts, counts })
@@ -69,28 +84,29 @@ fn of_record(
     record: &Record<'_>,
     stem: &str,
     number: usize,
+    layout: LayoutName,
     prompts: &Prompts<'_>,
     counts: &mut LoadCounts,
 ) -> Result<Prompt> {
-    let place = record.place.to_string();
-    if Layout::is_pair(record) {
-        let draft = draft(record, stem, number, counts)?;
-        let pair = draft.render(record, prompts, counts)?;
-        return Ok(Prompt { id: pair.id, place, text: pair.prompt, markup: pair.markup });
-    }
-    let id = record.label(&["id"])?.unwrap_or_else(|| format!("{stem}:{number}"));
-    let (mut conversation, origin) = match (format::prompt_alone(record)?, prompts.format) {
+    let (id, place) = (draft::id(record, stem, number)?, record.place.to_string());
+    let (layout, texts) = draft::prompt(record, stem, number, layout, counts)?;
+    counts.recognise(layout, &record.read(), None);
+    let (mut conversation, origin) = match (texts, prompts.format) {
         (Texts::Messages(conversation), _) => (conversation, Origin::Messages),
         (Texts::Plain([text, ..]), PromptFormat::Chat) => {
             (Conversation::of_texts([&text, "", ""]), Origin::Text)
         }
         (Texts::Plain([text, ..]), PromptFormat::Mvpbench) => {
+            let text = draft::after_system(record, text, counts)?;
             counts.leave_unread(record.unread());
             return Prompt::plain(&text, id, place, prompts);
         }
     };
     counts.systems += usize::from(conversation.add_columns(record)?);
     counts.leave_unread(record.unread());
+    if let Some(template) = prompts.template {
+        counts.joined_parts += usize::from(conversation.join_parts(template));
+    }
     Prompt::rendered(&conversation, origin, id, place, prompts)
 }
 
@@ -145,7 +161,7 @@ impl Prompt {
             .into());
         };
         let text = conversation.prompt_text(template).with_context(|| place.clone())?;
-        let markup = prompts.markup(template, &text, origin);
+        let markup = prompts.markup(template, &text, 0, origin);
         Ok(Self { id, place, text, markup })
     }
 
@@ -232,7 +248,7 @@ mod tests {
             ("Why?", TemplateBos::Added, 1),
             ("Why?", TemplateBos::Absent, 0),
         ] {
-            let ids = ids(text, Markup::Template { bos });
+            let ids = ids(text, Markup::Template { bos, left_out: 0 });
             let count = ids.iter().filter(|id| **id == plain[0]).count();
             assert_eq!(count, expected, "{text}");
         }

@@ -1,4 +1,5 @@
-//! A file of records, one at a time, for files that are too large to hold: JSONL, JSON or Parquet, told apart by what is in it.
+//! A file of records, one at a time, for files that are too large to hold: JSONL, JSON, Parquet or Arrow, packed or not, told apart by what is in
+//! it; CSV by its ending.
 //!
 //! JSON is an array of objects, or objects one after another over several lines. A record that is broken is given as what is wrong with it.
 
@@ -12,7 +13,8 @@ use serde_json::{Map, Value};
 use super::file;
 use crate::console::{interrupt, units};
 use crate::data::format::fields::{LONGEST_RECORD, kind};
-use crate::data::parquet;
+use crate::data::unpacked::{self, Packing};
+use crate::data::{arrow, csv, parquet};
 use crate::disk::digest::{self, Hasher};
 use crate::disk::{json, read};
 use crate::error::InputError;
@@ -31,31 +33,80 @@ pub fn each(path: &Path, name: &str, take: &mut Take<'_>) -> Result<String> {
     let context = || format!("cannot read `{}`", path.display());
     let mut head = Vec::new();
     file.by_ref().take(CHUNK as u64).read_to_end(&mut head).with_context(context)?;
+    let mut rows = |row: usize, value: Value| {
+        interrupt::check()?;
+        take(row, fields(Ok(value)))
+    };
     if parquet::is_parquet(&head) {
-        parquet::each(open(path, name)?, name, &mut |row, value| {
-            interrupt::check()?;
-            take(row, fields(Ok(value)))
-        })?;
+        parquet::each(open(path, name)?, name, &mut rows)?;
         return digest::of_file(path);
+    }
+    let bytes = file.metadata().with_context(context)?.len() as usize;
+    if arrow::is_arrow(&head) {
+        arrow::each(open(path, name)?, bytes, name, &mut rows)?;
+        return digest::of_file(path);
+    }
+    let mut hashed = Hashed { inner: Cursor::new(head).chain(file), hasher: Hasher::default() };
+    match Packing::of(hashed.inner.get_ref().0.get_ref()) {
+        Some(packing) => {
+            let mut unpacked = unpacked::reader(&mut hashed, packing, bytes, name)?;
+            text(&mut unpacked, name, take)?;
+        }
+        None => text(&mut hashed, name, take)?,
+    }
+    // A packed stream may end before the file does.
+    std::io::copy(&mut hashed, &mut std::io::sink()).with_context(context)?;
+    Ok(hashed.hasher.finish())
+}
+
+/// A reader that takes the digest of what it gives.
+struct Hashed<R> {
+    inner: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(into)?;
+        self.hasher.update(&into[..n]);
+        Ok(n)
+    }
+}
+
+/// Gives the records of a text of CSV or JSON.
+fn text(reader: &mut dyn Read, name: &str, take: &mut Take<'_>) -> Result<()> {
+    let mut head = Vec::new();
+    reader
+        .take(CHUNK as u64)
+        .read_to_end(&mut head)
+        .map_err(|error| unpacked::reason(error, name))?;
+    if let Some(delimiter) = csv::delimiter(name) {
+        file::refuse_foreign(&head, name)?;
+        return csv::each(Cursor::new(head).chain(reader), delimiter, name, take);
+    }
+    if parquet::is_parquet(&head) || arrow::is_arrow(&head) {
+        return Err(InputError::new(format!(
+            "{name}: a packed file of Parquet or Arrow, which is not read in pieces"
+        ))
+        .hint("unpack it with `gunzip` or `unzstd`: it is packed inside")
+        .into());
     }
     let form = form(&head, name)?;
     let mut splitter = Splitter::new(form, take);
-    let (mut hasher, mut chunk) = (Hasher::default(), vec![0; CHUNK]);
-    let mut all = Cursor::new(head).chain(file);
+    let mut chunk = vec![0; CHUNK];
+    let mut all = Cursor::new(head).chain(reader);
     let mut is_begin = true;
     loop {
-        let n = all.read(&mut chunk).with_context(context)?;
+        let n = all.read(&mut chunk).map_err(|error| unpacked::reason(error, name))?;
         if n == 0 {
             break;
         }
-        hasher.update(&chunk[..n]);
         let bytes = &chunk[..n];
         let bytes = if is_begin { bytes.strip_prefix(BOM).unwrap_or(bytes) } else { bytes };
         is_begin = false;
         splitter.add(bytes)?;
     }
-    splitter.end()?;
-    Ok(hasher.finish())
+    splitter.end()
 }
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -364,7 +415,7 @@ mod tests {
         for (bytes, why) in [
             (&b" \n"[..], "x: the file is empty"),
             (b"<html>", "found an HTML or XML page"),
-            (b"\x1f\x8b\x08", "found gzip data"),
+            (b"\x1f\x8b\x08", "not whole gzip data"),
             (b"PAR1", "not a whole Parquet file"),
         ] {
             let error = read(bytes).unwrap_err();

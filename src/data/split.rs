@@ -8,6 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::file::{self, Owned};
+use crate::config::LayoutName;
 use crate::error::InputError;
 
 /// The unit that is never split between the sides.
@@ -102,13 +103,22 @@ impl Rule {
         draw(self.seed, &[self.test_share], keys).pop().unwrap_or_default()
     }
 
-    /// Splits the records of `files`, name and bytes each.
+    /// [`Self::split_as`] of records whose layout is recognised.
+    pub fn split<B: AsRef<[u8]>>(&self, files: &[(String, B)]) -> Result<Sides> {
+        self.split_as(files, LayoutName::Auto)
+    }
+
+    /// Splits the records of `files`, name and bytes each, which have `layout`.
     ///
     /// Refuses a record without the field that decides, a named country that no record has, and a side without records.
-    pub fn split<B: AsRef<[u8]>>(&self, files: &[(String, B)]) -> Result<Sides> {
+    pub fn split_as<B: AsRef<[u8]>>(
+        &self,
+        files: &[(String, B)],
+        layout: LayoutName,
+    ) -> Result<Sides> {
         let mut all = Vec::new();
         for (name, bytes) in files {
-            all.append(&mut file::owned(bytes.as_ref(), name)?);
+            all.append(&mut file::owned(bytes.as_ref(), name, layout)?);
         }
         let keys: Vec<&str> = all.iter().map(|owned| self.key(owned)).collect::<Result<_>>()?;
         let units: BTreeSet<&str> = keys.iter().copied().collect();

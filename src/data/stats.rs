@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::pair::{LoadCounts, Loaded, Pair};
-use crate::console::units::s;
+use crate::console::units::{counted, s};
 use crate::data::token_pair::TokenPair;
 use crate::data::tokenize::TokenCounts;
 
@@ -148,6 +148,9 @@ impl fmt::Display for SetStats {
             s(pairs),
             s(prompts_cut)
         )?;
+        if let Some(line) = self.limits.ends_line() {
+            writeln!(f, "prompt end  {line}")?;
+        }
         let TokenCounts { tokens_packed, tokens_as_sequences, .. } = self.limits;
         let saved = tokens_as_sequences - tokens_packed;
         writeln!(
@@ -176,6 +179,20 @@ impl fmt::Display for SetStats {
             writeln!(
                 f,
                 "training    has {pairs} of these pairs, {prompts} of their prompts, {users} of their users"
+            )?;
+        }
+        let layouts: Vec<_> = counts
+            .layouts
+            .iter()
+            .map(|known| format!("{} {}", known.layout.name(), counted(known.records, "record")))
+            .collect();
+        writeln!(f, "layouts     {}", layouts.join(", "))?;
+        let LoadCounts { ties, within_margin, .. } = *counts;
+        if ties + within_margin > 0 {
+            writeln!(
+                f,
+                "left out    {ties} tie{}, {within_margin} within `ranked_margin`",
+                s(ties)
             )?;
         }
         let unread = counts.unread_columns().unwrap_or_else(|| "none".to_owned());
@@ -290,6 +307,8 @@ mod tests {
                 pairs: Vec::new(),
                 counts: LoadCounts::default(),
                 digests: Vec::new(),
+                by_source: Vec::new(),
+                bytes: 0,
             },
             limits: TokenCounts::default(),
             lengths: [vec![0], vec![3, 9], vec![9, 15], vec![20]],

@@ -16,6 +16,8 @@ pub struct TokenPair {
     /// How many of the first ids of `[chosen, rejected]` are read and not scored: parts of the prompt that differ between both sides.
     /// All others are scored.
     pub unscored: [usize; 2],
+    /// Whether the prompt is computed once for each answer, because the model has other angles in one of the two sequences.
+    pub is_apart: bool,
 }
 
 impl TokenPair {
@@ -35,10 +37,15 @@ impl TokenPair {
         self.unscored[side].max(usize::from(self.prompt.is_empty()))
     }
 
-    /// Tokens that the engine computes: the prompt once, and the answers once if they are equal.
+    /// Tokens that the engine computes: the prompt once, unless the answers are apart, and the answers once if they are equal.
     pub fn tokens(&self) -> usize {
-        let rejected = if self.is_twin() { 0 } else { self.rejected.len() };
-        self.prompt.len() + self.chosen.len() + rejected
+        let prompts = if self.is_apart { 2 } else { 1 };
+        prompts * self.prompt.len() + self.answer_tokens()
+    }
+
+    /// Of these, the tokens of the answers.
+    pub fn answer_tokens(&self) -> usize {
+        self.chosen.len() + if self.is_twin() { 0 } else { self.rejected.len() }
     }
 }
 
@@ -101,6 +108,8 @@ mod tests {
         assert_eq!((pair.is_twin(), pair.tokens()), (true, 7));
         pair.rejected = vec![2, 3];
         assert_eq!((pair.is_twin(), pair.tokens()), (false, 9));
+        pair.is_apart = true;
+        assert_eq!((pair.tokens(), pair.answer_tokens()), (13, 5));
     }
 
     #[test]

@@ -27,16 +27,17 @@ const CHUNKS_PER_THREAD: usize = 4;
 /// Pairs -> token ids, cut to `limits`. [`TokenPair::row`] is the index in `pairs`, so a dropped pair leaves a gap.
 pub fn tokenize(pairs: &[Pair], tokenizer: &Tokenizer, limits: &Limits) -> Result<Tokenized> {
     let chunk = pairs.len().div_ceil(CHUNKS_PER_THREAD * rayon::current_num_threads()).max(1);
-    let whole: Vec<Vec<TokenPair>> = pairs
+    let whole: Vec<Vec<Whole>> = pairs
         .par_chunks(chunk)
         .enumerate()
         .map(|(place, pairs)| whole(pairs, place * chunk, tokenizer, limits))
         .collect::<Result<_>>()?;
 
     let mut tokenized = Tokenized::default();
-    for mut pair in whole.into_iter().flatten() {
+    for Whole { mut pair, lost } in whole.into_iter().flatten() {
         let id = &pairs[pair.row as usize].id;
         if tokenized.counts.cut(&mut pair, limits, tokenizer.bos_id(), id) {
+            tokenized.counts.count_end(&lost, tokenizer)?;
             if limits.tokenization != Tokenization::Separate {
                 tokenized.counts.count_bos(&pairs[pair.row as usize], tokenizer);
             }
@@ -46,13 +47,15 @@ pub fn tokenize(pairs: &[Pair], tokenizer: &Tokenizer, limits: &Limits) -> Resul
     Ok(tokenized)
 }
 
+/// A pair before any limit.
+struct Whole {
+    pair: TokenPair,
+    /// Ids at the end of its prompt that are not there where an answer follows.
+    lost: Vec<u32>,
+}
+
 /// The ids of a run of pairs that begins at `row`, before any limit.
-fn whole(
-    pairs: &[Pair],
-    row: usize,
-    tokenizer: &Tokenizer,
-    limits: &Limits,
-) -> Result<Vec<TokenPair>> {
+fn whole(pairs: &[Pair], row: usize, tokenizer: &Tokenizer, limits: &Limits) -> Result<Vec<Whole>> {
     let mut encoder = tokenizer.encoder();
     let eos = limits.eos;
     let ids = |(place, pair): (usize, &Pair)| {
@@ -63,7 +66,7 @@ fn whole(
             Tokenization::Prefix => prefix(pair, tokenizer, eos, &mut encoder),
         }
         .with_context(|| format!("{}: record `{}`", pair.source, pair.id))?;
-        ids.row = u32::try_from(row + place)?;
+        ids.pair.row = u32::try_from(row + place)?;
         Ok(ids)
     };
     pairs.iter().enumerate().map(ids).collect()
@@ -71,13 +74,9 @@ fn whole(
 
 /// Rules 1 and 2: prompt, chosen and rejected ids, whole.
 ///
-/// A template writes its own special tokens: no EOS is added to its texts. A text that begins with BOS gets no second one.
-fn joint(
-    pair: &Pair,
-    tokenizer: &Tokenizer,
-    eos: Eos,
-    encoder: &mut Encoder<'_>,
-) -> Result<TokenPair> {
+/// A template writes its own special tokens: no EOS is added to its texts. A text that begins with BOS gets no second one. An answer begins
+/// where the ids of the prompt alone and those of the text with either answer differ, which may be before the end of the prompt.
+fn joint(pair: &Pair, tokenizer: &Tokenizer, eos: Eos, encoder: &mut Encoder<'_>) -> Result<Whole> {
     let special = pair.markup.adds_special_tokens(&pair.prompt, tokenizer);
     let written = match (pair.markup, eos) {
         (Markup::Plain, Eos::Scored) => tokenizer.eos_text(),
@@ -85,18 +84,18 @@ fn joint(
     };
     let mut whole = |answer: &str| {
         let end = if answer.ends_with(written) { "" } else { written };
-        encoder.encode(&[&pair.prompt, answer, end].concat(), special)
+        encoder.encode(&[pair.context(), answer, end].concat(), special)
     };
     let (mut chosen, mut rejected) = (whole(&pair.chosen)?, whole(&pair.rejected)?);
     let mut prompt = encoder.encode(&pair.prompt, special)?;
     let shared = common_prefix(&prompt, &chosen).min(common_prefix(&prompt, &rejected));
-    prompt.truncate(shared);
+    let lost = prompt.split_off(shared);
     chosen.drain(..shared);
     rejected.drain(..shared);
     if eos == Eos::LeftOut {
         remove_a_templates_eos(pair, tokenizer.eos_id(), [&mut chosen, &mut rejected]);
     }
-    Ok(TokenPair { prompt, chosen, rejected, ..TokenPair::default() })
+    Ok(Whole { pair: TokenPair { prompt, chosen, rejected, ..TokenPair::default() }, lost })
 }
 
 /// The rule of the authors' evaluation: the answer is what follows as many ids as the prompt alone has.
@@ -107,10 +106,11 @@ fn prefix(
     tokenizer: &Tokenizer,
     eos: Eos,
     encoder: &mut Encoder<'_>,
-) -> Result<TokenPair> {
+) -> Result<Whole> {
     let special = pair.markup.adds_special_tokens(&pair.prompt, tokenizer);
-    let start = encoder.encode(&pair.prompt, special)?.len();
-    let mut whole = |answer: &str| encoder.encode(&[&pair.prompt, answer].concat(), special);
+    let start = encoder.encode(pair.context(), special)?.len();
+    let lost = left_out(pair, encoder)?;
+    let mut whole = |answer: &str| encoder.encode(&[pair.context(), answer].concat(), special);
     let (mut chosen, mut rejected) = (whole(&pair.chosen)?, whole(&pair.rejected)?);
     end(pair, tokenizer.eos_id(), eos, [&mut chosen, &mut rejected]);
     let shared = common_prefix(&chosen, &rejected).min(start);
@@ -118,7 +118,13 @@ fn prefix(
     chosen.drain(..shared);
     rejected.drain(..shared);
     let unscored = [chosen.len(), rejected.len()].map(|ids| ids.min(start - shared));
-    Ok(TokenPair { row: 0, prompt, chosen, rejected, unscored })
+    let pair = TokenPair { prompt, chosen, rejected, unscored, ..TokenPair::default() };
+    Ok(Whole { pair, lost })
+}
+
+/// The ids of the end of the prompt that no answer follows.
+fn left_out(pair: &Pair, encoder: &mut Encoder<'_>) -> Result<Vec<u32>> {
+    encoder.encode(pair.prompt.strip_prefix(pair.context()).unwrap_or_default(), false)
 }
 
 fn common_prefix(a: &[u32], b: &[u32]) -> usize {
@@ -126,12 +132,13 @@ fn common_prefix(a: &[u32], b: &[u32]) -> usize {
 }
 
 /// The older rule: prompt, chosen and rejected ids, whole. An EOS that a template wrote is not doubled.
-fn separate(pair: &Pair, eos_id: u32, eos: Eos, encoder: &mut Encoder<'_>) -> Result<TokenPair> {
+fn separate(pair: &Pair, eos_id: u32, eos: Eos, encoder: &mut Encoder<'_>) -> Result<Whole> {
+    let lost = left_out(pair, encoder)?;
     let mut ids = |text: &str| encoder.encode(text, false);
     let (prompt, mut chosen, mut rejected) =
-        (ids(&pair.prompt)?, ids(&pair.chosen)?, ids(&pair.rejected)?);
+        (ids(pair.context())?, ids(&pair.chosen)?, ids(&pair.rejected)?);
     end(pair, eos_id, eos, [&mut chosen, &mut rejected]);
-    Ok(TokenPair { prompt, chosen, rejected, ..TokenPair::default() })
+    Ok(Whole { pair: TokenPair { prompt, chosen, rejected, ..TokenPair::default() }, lost })
 }
 
 /// Appends the EOS id to both answers if it is scored, but not a second one to that of a template.
@@ -277,7 +284,7 @@ mod tests {
                 prompt: format!("{written}{prompt}"),
                 chosen: chosen.to_owned(),
                 rejected: rejected.to_owned(),
-                markup: Markup::Template { bos },
+                markup: Markup::Template { bos, left_out: 0 },
                 ..pairs[0].clone()
             };
             for tokenization in Tokenization::ALL {
@@ -305,7 +312,7 @@ mod tests {
             prompt: "<s>[INST] Why? [/INST]".to_owned(),
             chosen: " So. </s>".to_owned(),
             rejected: " No. </s>".to_owned(),
-            markup: Markup::Template { bos: TemplateBos::Written },
+            markup: Markup::Template { bos: TemplateBos::Written, left_out: 0 },
             ..pairs[0].clone()
         };
         for tokenization in Tokenization::ALL {

@@ -213,6 +213,11 @@ impl Tokenizer {
         self.bos.as_ref().map(|token| token.text.as_str())
     }
 
+    /// Whether a token of this text is in the vocabulary.
+    pub fn knows(&self, token: &str) -> bool {
+        self.inner.token_to_id(token).is_some()
+    }
+
     /// What is computed otherwise than `tokenizer.json` alone says, for a note.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()

@@ -7,7 +7,7 @@ use crate::doctor::Sizes;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::model::rotary::Rotary;
 use crate::ops::dropout::DropoutMask;
-use crate::ops::{reference, rms_norm, rope, rows, swiglu};
+use crate::ops::{bias, reference, rms_norm, rope, rows, swiglu};
 
 /// Row widths to test: odd (moved one by one) and a multiple of 8 (moved 16 bytes at a time).
 const COLUMNS: [usize; 2] = [333, 512];
@@ -22,6 +22,7 @@ fn over_columns(f: impl Fn(usize) -> Result<f64>) -> Result<f64> {
 pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     norms(examiner, sizes)?;
     rotary(examiner, sizes)?;
+    biases(examiner, sizes)?;
     gates(examiner, sizes)?;
     rows_of_tokens(examiner, sizes)
 }
@@ -87,26 +88,46 @@ fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
 fn rotary(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let angles = |examiner: &Examiner, tokens: usize, half: usize| -> Result<(Tensor, Tensor)> {
         let positions: Vec<u32> = (0..tokens as u32).collect();
-        let rope = sizes.shape.rope;
-        Ok(Rotary::new(rope, 2 * half, examiner.dtype, &examiner.device).at(&positions)?)
+        let rotary =
+            Rotary::new(sizes.shape.rope.clone(), 2 * half, examiner.dtype, &examiner.device);
+        Ok(rotary.at(&positions, &vec![tokens as u32; tokens])?)
     };
     let x = examiner.random(&[sizes.tokens, sizes.shape.hidden], 1.0, 1)?;
     let (cos, sin) = angles(examiner, sizes.tokens, sizes.shape.heads.head_dim / 2)?;
     let turned = |examiner: &Examiner| {
-        let mut errors = [0.0; 2];
-        for (error, (half, heads)) in errors.iter_mut().zip([(3, 3), (32, 2)]) {
+        let mut largest = 0.0f64;
+        // Whole heads, then a part of each.
+        for (heads, head_dim, half) in [(3, 6, 3), (2, 64, 32), (3, 22, 8), (2, 64, 16)] {
             let (cos, sin) = angles(examiner, 5, half)?;
-            let x = few(examiner, 2 * half * heads, 1)?;
-            let want = reference::rope(&exact(&x)?, &exact(&cos)?, &exact(&sin)?)?;
-            let back = rope::backward(rope::forward(x.copy()?, &cos, &sin)?, &cos, &sin)?;
-            let turned = rope::forward(x.copy()?, &cos, &sin)?;
-            *error = worst([(&turned, want), (&back, exact(&x)?)])?;
+            let x = few(examiner, heads * head_dim, 1)?;
+            let want = reference::rope(&exact(&x)?, &exact(&cos)?, &exact(&sin)?, head_dim)?;
+            let turned = rope::forward(x.copy()?, &cos, &sin, head_dim)?;
+            let back = rope::backward(turned.copy()?, &cos, &sin, head_dim)?;
+            let found = worst([(&turned, want), (&back, exact(&x)?)])?;
+            largest = if found.is_nan() { return Ok(found) } else { largest.max(found) };
         }
-        Ok(if errors[0] >= errors[1] || errors[0].is_nan() { errors[0] } else { errors[1] })
+        Ok(largest)
     };
     let streams = matrices(examiner, sizes, sizes.shape.hidden);
     examiner.examine("rope", 1.0, turned, streams(2), || {
-        Ok(rope::forward(x.clone(), &cos, &sin).map(drop)?)
+        Ok(rope::forward(x.clone(), &cos, &sin, sizes.shape.heads.head_dim).map(drop)?)
+    });
+    Ok(())
+}
+
+fn biases(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let hidden = sizes.shape.hidden;
+    let x = examiner.random(&[sizes.tokens, hidden], 1.0, 1)?;
+    let of_row = examiner.random(&[hidden], 1.0, 2)?;
+    let added = |examiner: &Examiner| {
+        over_columns(|columns| {
+            let (x, of_row) = (few(examiner, columns, 1)?, examiner.random(&[columns], 1.0, 2)?);
+            let want = reference::bias(&exact(&x)?, &exact(&of_row)?)?;
+            worst([(&bias::forward(x.copy()?, &of_row)?, want)])
+        })
+    };
+    examiner.examine("bias", 1.0, added, matrices(examiner, sizes, hidden)(2), || {
+        Ok(bias::forward(x.clone(), &of_row).map(drop)?)
     });
     Ok(())
 }

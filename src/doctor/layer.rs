@@ -8,7 +8,8 @@ use crate::data::pack::Pack;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
 use crate::doctor::{Sizes, llama, pack};
 use crate::model::batch::{Batch, Rows};
-use crate::model::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Stream};
+use crate::model::frozen::Linear;
+use crate::model::layer::{Dropout, Layer, LayerLora, LayerPass, Stream};
 use crate::model::lora::{Adapter, InputGradient};
 use crate::model::shape::Shape;
 
@@ -38,7 +39,11 @@ impl Whole {
         for projection in Projection::ALL {
             let (out, from) = shape.projection(projection);
             let weight = number(&[out, from], 1.0 / (from as f64).sqrt(), projection as u64)?;
-            projections.push(Linear { weight });
+            let bias = match shape.has_bias(projection) {
+                true => Some(number(&[out], 1.0, 30 + projection as u64)?),
+                false => None,
+            };
+            projections.push(Linear { weight, bias });
         }
         let mut adapter = Adapter::fresh(shape, &LoraSection::default(), 1, device)?;
         adapter.tensors = adapter.tensors.map(|tensor| number(tensor.dims(), 0.1, 20))?;

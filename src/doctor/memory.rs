@@ -8,7 +8,7 @@ use crate::config::LoraSection;
 use crate::doctor::diagnosis::Check;
 use crate::doctor::examiner::Examiner;
 use crate::doctor::{Sizes, llama, pack};
-use crate::machine::memory::{DeviceKind, PassPlan, adapter_parameters, fragmentation};
+use crate::machine::memory::{DeviceKind, PassPlan, fragmentation};
 use crate::machine::peak::PeakMeter;
 use crate::model::decoder::{Decoder, Keep};
 use crate::model::layer::Dropout;
@@ -35,8 +35,8 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let kind = if device.is_cpu() { DeviceKind::Cpu } else { DeviceKind::Cuda };
     let pack = pack(if device.is_cpu() { CPU_TOKENS } else { sizes.tokens }, one.vocab);
     let (tokens, scored) = (pack.tokens(), pack.targets.len());
-    let (shape, parameters) = (&model.shape, adapter_parameters(&model.shape, &lora));
-    let pass = PassPlan { shape, lora: &lora, device: kind, dtype, tokens, scored };
+    let (shape, parameters) = (&model.shape, adapter.plan.parameters(&model.shape));
+    let pass = PassPlan { shape, lora: &adapter.plan, device: kind, dtype, tokens, scored };
     let batch = model.batch(&pack)?;
     let (policy, dlogps) = (model.bring(&adapter)?, Tensor::ones(scored, DType::F32, &device)?);
     for (keep, name) in [(Keep::Everything, "memory, keep"), (Keep::Inputs, "memory, recompute")] {

@@ -117,6 +117,6 @@ mod tests {
                 "{check:?}"
             );
         }
-        assert_eq!(examination.checks.len(), 22);
+        assert_eq!(examination.checks.len(), 24);
     }
 }

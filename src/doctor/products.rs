@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::doctor::Sizes;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
-use crate::ops::{linear, logps, most_probable, reference};
+use crate::ops::{kl, linear, logps, most_probable, reference};
 
 /// Answers that choose their next token together.
 const ANSWERS: usize = 16;
@@ -82,6 +82,18 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     };
     examiner.examine("logps and gradient", 4.0, scores, flop(2, scored, vocab), || {
         Ok(logps::forward_for_backward(&rows, &head, &targets).map(drop)?)
+    });
+
+    let divergences = |examiner: &Examiner| {
+        let [p, head, _] = few(examiner)?;
+        let q = examiner.random(&[5, 333], 1.0, 9)?;
+        let head64 = exact(&head)?;
+        let logits = |h: &Tensor| -> Result<Tensor> { Ok(exact(h)?.matmul(&head64.t()?)?) };
+        let want = reference::kl(&logits(&p)?, &logits(&q)?)?;
+        worst([(&kl::forward(&p, &q, &head)?, want)])
+    };
+    examiner.examine("kl divergence", 2.0, divergences, flop(2, scored, vocab), || {
+        Ok(kl::forward(&rows, &rows, &head).map(drop)?)
     });
 
     let logits = examiner.random(&[ANSWERS, vocab], 1.0, 7)?;

@@ -6,9 +6,10 @@ use candle_core::DType;
 
 use crate::config::{Reference, RunConfig};
 use crate::data::pack;
+use crate::data::spread::spread;
 use crate::data::token_pair::TokenPair;
 use crate::inference::engine;
-use crate::machine::memory::{self, DeviceKind, Memory};
+use crate::machine::memory::{DeviceKind, Memory};
 use crate::machine::{peak, rate};
 use crate::model::decoder::Keep;
 use crate::model::generation::GenerationSettings;
@@ -30,7 +31,7 @@ pub struct Flop {
     pub recomputing: f64,
     /// The evaluation sets, in all evaluations.
     pub evaluation: f64,
-    /// SPMR's answers before and after training, all of full length: at most this many.
+    /// SPMR's answers before and after training and those to the fixed prompts, all of full length: at most this many.
     pub generation: f64,
 }
 
@@ -83,9 +84,13 @@ pub struct Estimate {
     pub evaluated: usize,
     /// Evaluations during and after training.
     pub evaluations: usize,
-    /// Most tokens that SPMR generates, before and after training together.
+    /// Most tokens that are generated, for SPMR before and after training and for the fixed prompts together.
     pub generated: usize,
-    /// Most steps of decoding, before and after training together; each reads every weight once.
+    /// Those for the fixed prompts among them.
+    pub sampled: usize,
+    /// States of the model that answer the fixed prompts: the base, a start that is not fresh, and the evaluations.
+    pub sampled_states: usize,
+    /// Most steps of decoding in all; each reads every weight once.
     pub decoding_steps: usize,
     /// Bytes of the weights in the dtype of the run.
     pub weights: f64,
@@ -110,7 +115,7 @@ impl Estimate {
         dtype: DType,
     ) -> Result<Self> {
         let model = &inputs.shape;
-        let plan = Plan::new(inputs.train.len(), &config.data, &config.train);
+        let plan = Plan::new(inputs.visits.pairs.clone(), &config.data, &config.train);
         let weights = (model.parameters() * dtype.size_in_bytes()) as f64;
         // A run decides after it has loaded the weights. This machine may lack the GPU, so its free memory is not
         // known.
@@ -118,7 +123,7 @@ impl Estimate {
             DeviceKind::Cpu => peak::available_memory_bytes().map(|free| free - weights),
             DeviceKind::Cuda => None,
         };
-        let engine = engine::engine(&config.train, &config.lora, model, dtype, &inputs.train, free);
+        let engine = engine::engine(&config.train, &inputs.plan, model, dtype, &inputs.train, free);
         let budget = engine.micro_batch_tokens;
         let mut all = Count::default();
         for (_, step) in plan.steps_from(0) {
@@ -137,17 +142,28 @@ impl Estimate {
         let both = inputs.start.is_some() && config.dpo.reference == Reference::Base;
         let evaluations = evaluations(config.eval.every, plan.steps());
         let passes = if both { 2.0 } else { 1.0 } + evaluations as f64;
+        // Policy and reference over the chosen answers of some pairs; before training they are one.
+        let mut divergence = Count::default();
+        for set in &inputs.sets {
+            let some = spread(set.pairs.len(), config.eval.kl_pairs).map(|place| &set.pairs[place]);
+            divergence.tokens +=
+                some.clone().map(|p| p.prompt.len() + p.chosen.len()).sum::<usize>();
+            divergence.scored += some.map(|pair| pair.chosen.len()).sum::<usize>();
+        }
+        let divergence_passes = 2.0 * (passes - if both { 1.0 } else { 0.0 });
+        let sampled = Sampled::of(config, inputs, evaluations);
         let forward = |count: &Count| 0.5 * rate::training_flop(model, count.tokens, count.scored);
         let flop = Flop {
             reference: forward(&reference),
             training: 2.0 * forward(&all),
             recomputing: 0.5 * rate::training_flop(model, all.tokens, 0),
-            evaluation: passes * forward(&evaluation),
-            generation: asked(inputs).map(|set| generation_flop(config, model, set)).sum(),
+            evaluation: passes * forward(&evaluation) + divergence_passes * forward(&divergence),
+            generation: asked(inputs).map(|set| generation_flop(config, model, set)).sum::<f64>()
+                + sampled.flop(model),
         };
         let new_tokens = config.eval.spmr.max_new_tokens;
         let at_once = GenerationSettings::default().batch;
-        let trained = memory::adapter_parameters(model, &config.lora);
+        let trained = inputs.plan.parameters(model);
         let headers = headers(&inputs.model);
         let sizes = Sizes { place, dtype, micro_batch: all.largest };
         let memory = [
@@ -164,15 +180,21 @@ impl Estimate {
             micro_batch: all.largest,
             evaluations,
             evaluated: inputs.sets.iter().map(|set| set.pairs.len()).sum(),
-            generated: asked(inputs).map(|set| 2 * prompts(config, set) * new_tokens).sum(),
+            generated: asked(inputs)
+                .map(|set| 2 * prompts(config, set) * new_tokens)
+                .sum::<usize>()
+                + sampled.tokens(),
+            sampled: sampled.tokens(),
+            sampled_states: sampled.states,
             decoding_steps: asked(inputs)
                 .map(|set| 2 * prompts(config, set).div_ceil(at_once) * new_tokens)
-                .sum(),
+                .sum::<usize>()
+                + sampled.states * sampled.prompts.div_ceil(at_once) * sampled.new_tokens,
             weights,
             flop,
             memory,
             chosen: engine.keep,
-            disk: disk(config, inputs, trained as f64, &plan, evaluations),
+            disk: disk(config, inputs, trained as f64, &plan, evaluations, &sampled),
             headers,
         })
     }
@@ -180,6 +202,51 @@ impl Estimate {
     /// The memory under `keep`.
     pub fn memory(&self, keep: Keep) -> &Memory {
         &self.memory[usize::from(keep == Keep::Inputs)]
+    }
+}
+
+/// Answers to the fixed prompts, all of full length.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sampled {
+    /// States of the model that answer.
+    states: usize,
+    prompts: usize,
+    /// Tokens of all prompts together.
+    read: usize,
+    /// Bytes of all prompts together.
+    text: usize,
+    new_tokens: usize,
+}
+
+impl Sampled {
+    fn of(config: &RunConfig, inputs: &Inputs, evaluations: usize) -> Self {
+        let Some(samples) = &inputs.samples else { return Self::default() };
+        let prompts = &samples.prompts;
+        Self {
+            states: 1 + usize::from(inputs.start.is_some()) + evaluations,
+            prompts: prompts.len(),
+            read: prompts.iter().map(|prompt| prompt.ids.len()).sum(),
+            text: prompts.iter().map(|prompt| prompt.text.len()).sum(),
+            new_tokens: config.eval.samples.max_new_tokens,
+        }
+    }
+
+    fn tokens(&self) -> usize {
+        self.states * self.prompts * self.new_tokens
+    }
+
+    /// Prompts and answers of every state once to generate, and twice for the divergence, which the base has none of.
+    fn flop(&self, model: &Shape) -> f64 {
+        let new = self.prompts * self.new_tokens;
+        let passes = (3 * self.states).saturating_sub(2) as f64;
+        0.5 * passes * rate::training_flop(model, self.read + new, new)
+    }
+
+    /// Bytes of the records and of TensorBoard's texts, which have the base model's answer too.
+    fn bytes(&self) -> f64 {
+        let (line, letters) = (400, 5);
+        let answers = self.prompts * (line + 3 * letters * self.new_tokens);
+        (self.states * (2 * self.text + answers)) as f64
     }
 }
 
@@ -216,7 +283,7 @@ impl Count {
         let lengths: Vec<usize> = pairs.iter().map(|pair| pair.tokens()).collect();
         for range in pack::cut(&lengths, budget) {
             let tokens = lengths[range.clone()].iter().sum();
-            let scored = pairs[range].iter().map(|pair| pair.tokens() - pair.prompt.len()).sum();
+            let scored = pairs[range].iter().map(|pair| pair.answer_tokens()).sum();
             self.tokens += tokens;
             self.scored += scored;
             self.largest = self.largest.max(MicroBatch { tokens, scored });
@@ -235,11 +302,12 @@ fn disk(
     trained: f64,
     plan: &Plan,
     evaluations: usize,
+    sampled: &Sampled,
 ) -> Disk {
     let tokenizer: usize = inputs.tokenizer_files.iter().map(|(_, bytes)| bytes.len()).sum();
     let scores: usize = inputs.sets.iter().map(|set| set.pairs.len()).sum();
     // Bytes of a line: of train.jsonl with its TensorBoard events, of the reference cache, of a pair's scores.
-    let (step, pair, score) = (1600.0, 45.0, 450.0);
+    let (step, pair, score) = (1800.0, 45.0, 450.0);
     let base_model = match &inputs.model {
         ModelSource::Folder(_) | ModelSource::Hub(_) => 0,
         ModelSource::Embedded(files) => files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
@@ -254,7 +322,8 @@ fn disk(
         adapter: 4.0 * trained + tokenizer as f64,
         records: step * plan.steps() as f64
             + pair * plan.visited().len() as f64
-            + scored as f64 * score * scores as f64,
+            + scored as f64 * score * scores as f64
+            + sampled.bytes(),
         base_model: base_model as f64,
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
+use chrono::Utc;
 
 use crate::bail_input;
 use crate::config::{Activations, Dtype, RunConfig};
@@ -22,6 +23,7 @@ use crate::run_folder::purpose::Purpose;
 use crate::session::Options;
 use crate::session::held::Headers;
 use crate::session::inputs::Inputs;
+use crate::session::template_choice::TemplateChoice;
 use crate::train::recipe::Recipe;
 
 /// Share of the plain matmul rate that a run sustains: the log's `mfu` on the CPU.
@@ -64,7 +66,9 @@ pub fn dry_run(
         _ => DType::F32,
     };
     guard::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
-    let inputs = Inputs::load(config, options.verbosity)?;
+    let today = Utc::now().date_naive();
+    let template = TemplateChoice::of_run(config, Purpose::Run, &options.resume, today)?;
+    let inputs = Inputs::load(config, &template, options.verbosity)?;
     inputs.notes.iter().for_each(|note| options.verbosity.note(note));
     let estimate = Estimate::new(config, &inputs, place, dtype)?;
     let doubts = Recipe::of(config).doubts(estimate.steps);
@@ -145,12 +149,16 @@ fn text(
         count(estimate.scored),
         count(estimate.micro_batch.tokens)
     )?;
-    if estimate.generated > 0 {
-        writeln!(
-            text,
-            "generation:  at most {} tokens for SPMR, before and after: every answer of full length",
-            count(estimate.generated)
-        )?;
+    let (spmr, samples) = (estimate.generated - estimate.sampled, estimate.sampled);
+    let spmr = (spmr > 0).then(|| format!("{} tokens for SPMR, before and after", count(spmr)));
+    let samples = (samples > 0).then(|| {
+        let times = counted(estimate.sampled_states, "time");
+        format!("{} tokens for `eval.samples`, {times}", count(samples))
+    });
+    let both: Vec<String> = spmr.into_iter().chain(samples).collect();
+    if !both.is_empty() {
+        let both = both.join("; ");
+        writeln!(text, "generation:  at most {both}: every answer of full length")?;
     }
     let keeps = match (config.train.activations, place) {
         (Activations::Auto, DeviceKind::Cuda) => "auto: the run decides from the GPU's free memory",
@@ -302,7 +310,7 @@ fn memory(estimate: &Estimate, place: DeviceKind) -> String {
     row("  of it, a chunk of logits", |memory| memory.logits);
     row("peak while training", |memory| memory.training());
     if estimate.generated > 0 {
-        row("peak while answering, for SPMR", |memory| memory.answering());
+        row("peak while answering", |memory| memory.answering());
     }
     if place == DeviceKind::Cpu {
         row("peak while loading, mapped files included", |memory| memory.loading);

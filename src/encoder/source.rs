@@ -34,8 +34,9 @@ impl EncoderSource {
             let layout = Layout::read(&folder).with_context(context)?;
             return Ok(Self { key, folder, on_hub: None, layout });
         }
-        let model = hub_files::find(hub, embedder)
-            .with_context(|| format!("there is no folder `{embedder}`, so the hub was asked"))?;
+        let model = hub_files::find(hub, embedder).with_context(|| {
+            format!("there is no folder `{embedder}`, so it is taken for a name on the hub")
+        })?;
         let layout = Layout::read(&model.folder).with_context(context)?;
         Ok(Self { key, folder: model.folder.clone(), on_hub: Some(model), layout })
     }

@@ -82,7 +82,7 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
 }
 
 /// A value for a message, on one line, cut after 80 characters.
-pub fn shown(value: &impl fmt::Display) -> String {
+pub fn shown(value: &(impl fmt::Display + ?Sized)) -> String {
     const SHOWN: usize = 80;
     let text = one_line(&value.to_string());
     match text.char_indices().nth(SHOWN) {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::console::interrupt;
 use crate::data::pair::{Markup, Pair};
+use crate::data::spread::spread;
 use crate::data::tokenize::cut_prompt;
 use crate::encoder::embedder::{Embedder, cosine};
 use crate::error::InputError;
@@ -94,15 +95,12 @@ impl Evaluator<'_> {
             .filter(|pair| !self.reference(pair).is_ok_and(|r| r.trim().is_empty()))
             .collect();
         let blank_references = all.len() - answerable.len();
-        let count = match spmr.max_prompts {
-            0 => answerable.len(),
-            most => most.min(answerable.len()),
-        };
+        let asked = if spmr.max_prompts == 0 { usize::MAX } else { spmr.max_prompts };
         let pairs: Vec<&Pair> =
-            (0..count).map(|i| answerable[i * answerable.len() / count]).collect();
+            spread(answerable.len(), asked).map(|place| answerable[place]).collect();
         let most = self.prompt_tokens();
         let prompts = pairs.iter().map(|pair| self.prompt(pair, most)).collect::<Result<_>>()?;
-        let left_out = LeftOut { blank_references, unasked: answerable.len() - count };
+        let left_out = LeftOut { blank_references, unasked: answerable.len() - pairs.len() };
         Ok(Asked { pairs, prompts, left_out })
     }
 

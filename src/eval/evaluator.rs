@@ -8,11 +8,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::config::{MetricName, Reference};
+use crate::data::spread::spread;
 use crate::disk::{digest, read};
 use crate::encoder::embedder::Embedder;
 use crate::error::InputError;
+use crate::inference::divergence::DivergencePass;
 use crate::inference::kept_sums::{self, KeptSums};
 use crate::inference::sums;
+use crate::metrics::kl::{AnswerKl, Kl};
 use crate::metrics::score::{PairScore, read_scores, write_scores};
 use crate::metrics::spmr::{Spmr, read_answers};
 use crate::metrics::{Evaluation, SetResult};
@@ -71,6 +74,26 @@ impl<'a> Evaluator<'a> {
         )?;
         let kept = KeptSums { path: self.session.folder.kept_sums(&set.name, title), key };
         pass.sums(&format!("{title} {}", set.name), Some(&kept), self.session.options.verbosity)
+    }
+
+    /// KL divergence of `policy`, in the model's dtype, from the reference, on `eval.kl_pairs` pairs of a set; without a policy, of the
+    /// starting one.
+    fn kl(&self, set: &EvalInputs, policy: Option<&Adapter>) -> Result<Option<Kl>> {
+        let Session { model, config, engine, start, .. } = self.session;
+        let places = spread(set.pairs.len(), config.eval.kl_pairs);
+        let pairs: Vec<_> = places.map(|place| &set.pairs[place]).collect();
+        let policy = policy.or(start.as_ref());
+        let reference = start.as_ref().filter(|_| config.dpo.reference == Reference::Init);
+        let micro_batch_tokens = engine.micro_batch_tokens;
+        let pass = DivergencePass { model, policy, reference, micro_batch_tokens };
+        let means = pass.per_token(pairs.iter().copied())?;
+        let answers: Vec<_> = (pairs.iter().zip(means))
+            .filter_map(|(pair, mean)| {
+                let user = set.texts[pair.row as usize].user.as_deref();
+                Some(AnswerKl { user, per_token: mean?, tokens: pair.scored()[0] })
+            })
+            .collect();
+        Ok(Kl::measure(&answers))
     }
 
     /// Evaluation `when` as an interrupted run wrote it; none if it is not there or is of other sets. With a warning also
@@ -143,7 +166,8 @@ impl<'a> Evaluator<'a> {
             write_scores(&self.session.folder.scores(&set.name, BEFORE), &scores)?;
             let beta = self.session.config.dpo.beta;
             let spmr = self.spmr(set, BEFORE, start)?;
-            results.push(SetResult { spmr, ..SetResult::measure(&set.name, &scores, beta)? });
+            let kl = self.kl(set, None)?;
+            results.push(SetResult { spmr, kl, ..SetResult::measure(&set.name, &scores, beta)? });
         }
         let adapter = start.map(|_| self.session.config.lora.init_from.clone());
         self.finish(BEFORE, adapter, None, results).map(Some)
@@ -218,8 +242,10 @@ impl<'a> Evaluator<'a> {
             write_scores(&self.session.folder.scores(&set.name, when), &scores)?;
             let beta = self.session.config.dpo.beta;
             let spmr = if twin.is_some() { self.spmr(set, when, Some(adapter))? } else { None };
+            let kl = self.kl(set, Some(&policy))?;
             results.push(SetResult {
                 spmr,
+                kl,
                 ..SetResult::measure_change(&set.name, before, &scores, beta)?
             });
             all.push(scores);

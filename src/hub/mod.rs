@@ -23,6 +23,7 @@ use self::client::Client;
 use self::name::{DataFile, Repository};
 use self::settings::Settings;
 use crate::console::progress::Verbosity;
+use crate::disk::{atomic, cache as cache_folder, digest, read};
 use crate::error::InputError;
 use crate::net::retry::Unreachable;
 
@@ -119,7 +120,7 @@ impl Hub {
         let (commit, files) = if client.settings.offline {
             let commit = cached.ok_or_else(|| {
                 let message = format!(
-                    "{repository} is not in the cache `{}`, and HF_HUB_OFFLINE is set",
+                    "{repository} is not in the cache `{}`, and the hub was not asked: HF_HUB_OFFLINE is set",
                     cache::folder(&client.settings.cache, repository).display()
                 );
                 InputError::new(message).hint("run once without HF_HUB_OFFLINE")
@@ -190,6 +191,28 @@ impl Hub {
         Ok(path)
     }
 
+    /// Stores the names of all files of a commit for offline use. A failure is a warning.
+    pub fn keep_names(&self, snapshot: &Snapshot) -> Result<()> {
+        let (Some(names), Some(path)) = (snapshot.names(), names_file(snapshot)) else {
+            return Ok(());
+        };
+        let bytes = serde_json::to_vec(names)?;
+        if let Err(error) = atomic::write(&path, |out| Ok(out.write_all(&bytes)?)) {
+            self.verbosity.warn(format!(
+                "the list of files of {} is not cached: {error:#}",
+                snapshot.repository
+            ));
+        }
+        Ok(())
+    }
+
+    /// The names of all files of a commit as [`Hub::keep_names`] stored them; none where it did not.
+    pub fn kept_names(&self, snapshot: &Snapshot) -> Result<Option<Vec<String>>> {
+        let Some(path) = names_file(snapshot) else { return Ok(None) };
+        // A list that is no JSON is none.
+        Ok(read::if_there(&path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
     /// Stores the commit of the revision for offline use.
     pub fn remember(&self, snapshot: &Snapshot) -> Result<()> {
         match snapshot.files {
@@ -201,6 +224,13 @@ impl Hub {
             Files::Cached(_) => Ok(()),
         }
     }
+}
+
+/// The file of the names of a commit's files.
+fn names_file(snapshot: &Snapshot) -> Option<PathBuf> {
+    let Repository { kind, id, .. } = &snapshot.repository;
+    let key = digest::of_parts([format!("{kind:?}"), id.clone(), snapshot.commit.clone()]);
+    Some(cache_folder::folder("listings")?.join(format!("{key}.json")))
 }
 
 /// The first files of a repository, for a hint.

@@ -101,6 +101,40 @@ pub struct DataFile {
     pub path: String,
 }
 
+/// A dataset repository, or something in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSet {
+    /// The repository.
+    pub repository: Repository,
+    /// What stands behind its name: a file, a folder, a pattern or a configuration.
+    pub path: Option<String>,
+}
+
+impl DataSet {
+    /// Reads `hf://datasets/OWNER/NAME` or `hf://datasets/OWNER/NAME@REVISION`, with or without `/PATH`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let wrong = || {
+            InputError::new(format!("`{text}`: expected `hf://datasets/OWNER/NAME`, or `NAME@REVISION` for a revision other than `main`"))
+                .hint("behind it may stand a file, a folder, a pattern or a configuration, as in `NAME/FILE`, and a split, as in `NAME:train`")
+        };
+        let rest = text.strip_prefix("hf://datasets/").ok_or_else(wrong)?;
+        let mut parts = rest.splitn(3, '/');
+        let (Some(owner), Some(name)) = (parts.next(), parts.next()) else {
+            return Err(wrong().into());
+        };
+        let path =
+            parts.next().map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty());
+        let plain =
+            |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0', '#', '%']);
+        if path.is_some_and(|path| !path.split('/').all(plain)) {
+            return Err(wrong().into());
+        }
+        let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
+        let repository = Repository::new(Kind::Dataset, &format!("{owner}/{name}"), revision)?;
+        Ok(Self { repository, path: path.map(str::to_owned) })
+    }
+}
+
 impl DataFile {
     /// Reads `hf://datasets/OWNER/NAME/FILE` or `hf://datasets/OWNER/NAME@REVISION/FILE`.
     pub fn parse(text: &str) -> Result<Self> {
@@ -169,6 +203,29 @@ mod tests {
         }
         for revision in ["", "..", "../x", "/x", "x/", "a b", "x?y", "a//b"] {
             assert!(InputError::of(&of(revision).unwrap_err()).is_some(), "{revision}");
+        }
+    }
+
+    #[test]
+    fn a_data_set_is_named_with_or_without_what_is_in_it() {
+        for (text, id, revision, path) in [
+            ("hf://datasets/org/set", "org/set", "main", None),
+            ("hf://datasets/org/set@v2/", "org/set", "v2", None),
+            ("hf://datasets/org/set/data/train-*", "org/set", "main", Some("data/train-*")),
+        ] {
+            let set = DataSet::parse(text).unwrap();
+            assert_eq!(
+                (&*set.repository.id, &*set.repository.revision, set.path.as_deref()),
+                (id, revision, path)
+            );
+        }
+        for wrong in [
+            "hf://org/set",
+            "hf://datasets/org",
+            "hf://datasets/org/set/../a",
+            "hf://datasets/org/a b",
+        ] {
+            assert!(InputError::of(&DataSet::parse(wrong).unwrap_err()).is_some(), "{wrong}");
         }
     }
 

@@ -2,12 +2,13 @@
 
 use candle_core::{DType, Device};
 
-use crate::config::{Activations, LoraSection, TrainSection};
+use crate::config::{Activations, TrainSection};
 use crate::data::token_pair::TokenPair;
 use crate::machine::memory::{self, MICRO_BATCH_TOKENS};
 use crate::machine::peak::free_bytes;
 use crate::model::decoder::Keep;
 use crate::model::generation::GenerationSettings;
+use crate::model::plan::AdapterPlan;
 use crate::model::shape::Shape;
 
 /// Share of the free memory for the kept activations of a micro-batch, or for the keys and values of answers.
@@ -29,7 +30,7 @@ pub struct Engine {
 ///   fit.
 pub fn engine(
     train: &TrainSection,
-    lora: &LoraSection,
+    lora: &AdapterPlan,
     config: &Shape,
     dtype: DType,
     pairs: &[TokenPair],

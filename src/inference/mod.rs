@@ -1,9 +1,11 @@
 //! A model over many pairs or prompts: log-probabilities and generations out. A killed program resumes where it
 //! stopped.
 //!
-//! [`sums`] computes log-probabilities of pairs and [`kept_sums`] saves them; [`generations`] answers prompts;
+//! [`sums`] computes log-probabilities of pairs and [`kept_sums`] saves them; [`divergence`] compares a policy's predictions with the
+//! reference's; [`generations`] answers prompts;
 //! [`engine`] decides how much is computed at once.
 
+pub mod divergence;
 pub mod engine;
 pub mod generations;
 pub mod kept_sums;

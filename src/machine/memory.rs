@@ -3,10 +3,11 @@
 
 use candle_core::{DType, Device};
 
-use crate::config::{LoraSection, Projection};
+use crate::config::Projection;
 use crate::model::batch::Rows;
 use crate::model::decoder::Keep;
 use crate::model::generation::PREFILL_TOKENS;
+use crate::model::plan::{AdapterPlan, ModulePlan, PerProjection};
 use crate::model::saved::Saved;
 use crate::model::shape::Shape;
 use crate::ops::logps;
@@ -96,7 +97,7 @@ pub struct PassPlan<'a> {
     /// Shape of the model.
     pub shape: &'a Shape,
     /// Its adapter.
-    pub lora: &'a LoraSection,
+    pub lora: &'a AdapterPlan,
     /// Kind of device that computes the pass.
     pub device: DeviceKind,
     /// Dtype of weights and activations.
@@ -131,13 +132,22 @@ impl PassPlan<'_> {
             self.scored,
         ]
         .map(|count| count as f64);
-        let kept = |rows| kept_elements(shape, self.lora, rows, self.dtype);
-        let ([token, row], [last_token, last_row]) = (kept(Rows::All), kept(Rows::Kept));
-        let (full, last) = (tokens * (token + row), tokens * last_token + scored * last_row);
-        let below = (shape.layers - 1) as f64;
+        let kept = |modules, rows| kept_elements(shape, modules, rows, self.dtype);
+        let (last_modules, below) = match self.lora.layers.split_last() {
+            Some((last, below)) => (last, below),
+            None => (&PerProjection::default(), &[][..]),
+        };
+        let whole = |modules| {
+            let [token, row] = kept(modules, Rows::All);
+            tokens * (token + row)
+        };
+        // Of the layer that keeps most, if all of its rows are computed.
+        let full = self.lora.layers.iter().map(whole).fold(0.0, f64::max);
+        let [last_token, last_row] = kept(last_modules, Rows::Kept);
+        let last = tokens * last_token + scored * last_row;
         let kept = match keep {
-            Keep::Everything => below * full + last,
-            Keep::Inputs => (below + 1.0) * tokens * hidden,
+            Keep::Everything => below.iter().map(whole).sum::<f64>() + last,
+            Keep::Inputs => shape.layers as f64 * tokens * hidden,
         };
         let logits =
             logps::chunk_elements(self.scored, shape.vocab, self.dtype, self.device.is_cuda());
@@ -146,12 +156,15 @@ impl PassPlan<'_> {
         // pass.
         let output_layer = 4.0 * scored * hidden + logits as f64;
         // The feed-forward network's backward pass: gradients of its stream, of its products and of its input.
-        let adapts = |projections: &[Projection]| {
-            f64::from(u8::from(projections.iter().any(|p| self.lora.target_modules.contains(p))))
+        let own = |modules: &PerProjection<ModulePlan>| {
+            let adapts = |projections: &[Projection]| {
+                f64::from(u8::from(projections.iter().any(|p| modules.get(*p).is_some())))
+            };
+            adapts(&[Projection::DownProj]) * 2.0 * inner
+                + adapts(&[Projection::GateProj, Projection::UpProj]) * 2.0 * hidden
         };
-        let own = adapts(&[Projection::DownProj]) * 2.0 * inner
-            + adapts(&[Projection::GateProj, Projection::UpProj]) * 2.0 * hidden;
-        let feed_forward = |rows: f64| rows * (3.0 * inner + 2.0 * hidden + own);
+        let feed_forward = |rows: f64, own: f64| rows * (3.0 * inner + 2.0 * hidden + own);
+        let largest_own = below.iter().map(own).fold(0.0, f64::max);
         // The attention's: gradients of the stream above and below the feed-forward network, of its output, q, k and v;
         // the normalised input again, and its gradient with the adapter's part, to which the CPU applies dropout in new
         // memory.
@@ -163,7 +176,7 @@ impl PassPlan<'_> {
             Keep::Everything => 0.0,
             Keep::Inputs => layer - tokens * hidden,
         };
-        let last_layer = feed_forward(scored).max(last_attention) + again(last);
+        let last_layer = feed_forward(scored, own(last_modules)).max(last_attention) + again(last);
         // A layer below it, after the last one's memory is freed.
         let gone = match keep {
             Keep::Everything => last,
@@ -171,7 +184,7 @@ impl PassPlan<'_> {
         };
         let other_layer = match shape.layers {
             1 => 0.0,
-            _ => feed_forward(tokens).max(attention) + again(full) - gone,
+            _ => feed_forward(tokens, largest_own).max(attention) + again(full) - gone,
         };
         let forward = tokens * (2.0 * inner + 3.0 * hidden) + again(full);
         let working = output_layer.max(last_layer).max(other_layer).max(forward);
@@ -192,18 +205,23 @@ impl DeviceKind {
     }
 }
 
-/// Elements of `dtype` that a layer keeps for the backward pass: for each token, and in addition for each of the
-/// `rows`.
-fn kept_elements(shape: &Shape, lora: &LoraSection, rows: Rows, dtype: DType) -> [f64; 2] {
+/// Elements of `dtype` that a layer with an adapter on `modules` keeps for the backward pass: for each token, and in addition for each
+/// of the `rows`.
+fn kept_elements(
+    shape: &Shape,
+    modules: &PerProjection<ModulePlan>,
+    rows: Rows,
+    dtype: DType,
+) -> [f64; 2] {
     let statistic = 4usize.div_ceil(dtype.size_in_bytes()); // statistics are f32, activations may be bf16
-    Saved::elements(shape, lora, rows)
+    Saved::elements(shape, modules, rows)
         .map(|each| (each.activations + statistic * each.statistics) as f64)
 }
 
 /// Bytes that the whole model keeps for the backward pass of one token, when all activations are kept.
-pub fn activation_bytes(shape: &Shape, lora: &LoraSection, dtype: DType) -> f64 {
-    let [token, row] = kept_elements(shape, lora, Rows::All, dtype);
-    shape.layers as f64 * (token + row) * dtype.size_in_bytes() as f64
+pub fn activation_bytes(shape: &Shape, lora: &AdapterPlan, dtype: DType) -> f64 {
+    let of = |modules| kept_elements(shape, modules, Rows::All, dtype).iter().sum::<f64>();
+    lora.layers.iter().map(of).sum::<f64>() * dtype.size_in_bytes() as f64
 }
 
 /// Bytes of the keys and values of a sequence of `tokens` tokens.
@@ -232,7 +250,7 @@ pub struct GenerationPlan<'a> {
     /// Shape of the model.
     pub shape: &'a Shape,
     /// Its adapter.
-    pub lora: &'a LoraSection,
+    pub lora: &'a AdapterPlan,
     /// Dtype of weights and activations.
     pub dtype: DType,
     /// Number of answers.
@@ -245,22 +263,14 @@ impl GenerationPlan<'_> {
     /// Bytes of the keys and values, and of a layer's pass over the prompts.
     pub fn bytes(&self) -> f64 {
         let Self { shape, lora, dtype, sequences, tokens } = *self;
-        let [token, row] = kept_elements(shape, lora, Rows::All, dtype);
+        let of = |modules| kept_elements(shape, modules, Rows::All, dtype).iter().sum::<f64>();
+        let layer = lora.layers.iter().map(of).fold(0.0, f64::max);
         let (hidden, inner) = (shape.hidden as f64, shape.intermediate as f64);
         let prefilled = PREFILL_TOKENS.min(sequences * tokens) as f64;
-        let pass = prefilled * (token + row + inner + 4.0 * hidden);
+        let pass = prefilled * (layer + inner + 4.0 * hidden);
         let key_values = sequences as f64 * key_value_bytes(shape, dtype, tokens);
         key_values + pass * dtype.size_in_bytes() as f64
     }
-}
-
-/// Parameters of an adapter on a model of `shape`.
-pub fn adapter_parameters(shape: &Shape, lora: &LoraSection) -> usize {
-    let of = |&projection: &Projection| {
-        let (out, from) = shape.projection(projection);
-        lora.rank * (out + from)
-    };
-    shape.layers * lora.target_modules.iter().map(of).sum::<usize>()
 }
 
 /// Bytes of an adapter in training: value, two moments, gradient of the step and of a micro-batch, all f32, and a copy
@@ -273,8 +283,14 @@ pub fn adapter_bytes(parameters: usize, dtype: DType) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LoraSection;
 
     const GB: f64 = 1e9;
+
+    /// The default adapter, of rank 16 on q and v.
+    fn default_plan(shape: &Shape) -> AdapterPlan {
+        AdapterPlan::of(&LoraSection::default(), shape).unwrap()
+    }
 
     fn llama(hidden: usize, intermediate: usize, layers: usize, heads: usize) -> Shape {
         let json = serde_json::json!({
@@ -286,7 +302,7 @@ mod tests {
     }
 
     /// 4096 tokens at once, 2400 of them scored, in bf16 on a GPU.
-    fn pass_of_4096<'a>(shape: &'a Shape, lora: &'a LoraSection) -> PassPlan<'a> {
+    fn pass_of_4096<'a>(shape: &'a Shape, lora: &'a AdapterPlan) -> PassPlan<'a> {
         PassPlan {
             shape,
             lora,
@@ -300,7 +316,8 @@ mod tests {
     /// Llama-2-7b in bf16, 4096 tokens at once, 2400 of them scored, an adapter of rank 16 on q and v.
     #[test]
     fn a_7b_on_a_gpu_takes_what_is_counted_by_hand() {
-        let (shape, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
+        let shape = llama(4096, 11_008, 32, 32);
+        let lora = default_plan(&shape);
         let pass = pass_of_4096(&shape, &lora);
         // x, q, k, v, o: 5 * 4096; A x of q and v: 2 * 16; h: 4096; gate and up: 2 * 11008; all bf16. In f32: the
         // inverse norms of x and h, and 32 log-sum-exps.
@@ -328,8 +345,7 @@ mod tests {
             - 4096 * 2 * 4096) as f64;
         assert!((recompute.working - working).abs() < 0.5, "{} {working}", recompute.working);
 
-        let (weights, adapter) =
-            (2.0 * shape.parameters() as f64, adapter_parameters(&shape, &lora));
+        let (weights, adapter) = (2.0 * shape.parameters() as f64, lora.parameters(&shape));
         assert_eq!(adapter, 32 * 2 * 16 * (4096 + 4096));
         assert!((weights - 2.0 * 6_738_415_616.0).abs() < 0.5);
         let beside = weights + adapter_bytes(adapter, DType::BF16);
@@ -344,7 +360,8 @@ mod tests {
     /// 16 answers of 512 tokens to prompts of 512: 2 * 32 layers * 4096 * 2 bytes = 0.5 MiB a token.
     #[test]
     fn answers_of_a_7b_keep_half_a_mebibyte_a_token() {
-        let (shape, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
+        let shape = llama(4096, 11_008, 32, 32);
+        let lora = default_plan(&shape);
         let (dtype, sequences, tokens) = (DType::BF16, 16, 1024);
         let bytes = GenerationPlan { shape: &shape, lora: &lora, dtype, sequences, tokens }.bytes();
         let cached = (16u64 * 1024 * 524_288) as f64;
@@ -354,7 +371,8 @@ mod tests {
 
     #[test]
     fn a_pass_that_keeps_nothing_takes_less_than_a_step_and_a_chunk_of_logits_is_in_it() {
-        let (shape, lora) = (llama(4096, 11_008, 32, 32), LoraSection::default());
+        let shape = llama(4096, 11_008, 32, 32);
+        let lora = default_plan(&shape);
         let of =
             |tokens, scored| scoring_bytes(&shape, DeviceKind::Cuda, DType::BF16, tokens, scored);
         assert!((of(4096, 2400) - (4096u64 * 2 * (2 * 11_008 + 3 * 4096)) as f64).abs() < 0.5);
@@ -365,9 +383,10 @@ mod tests {
 
     #[test]
     fn a_13b_recomputes_on_40_gb_and_keeps_on_80() {
-        let (shape, lora) = (llama(5120, 13_824, 40, 40), LoraSection::default());
+        let shape = llama(5120, 13_824, 40, 40);
+        let lora = default_plan(&shape);
         let pass = pass_of_4096(&shape, &lora);
-        let adapter = adapter_bytes(adapter_parameters(&shape, &lora), DType::BF16);
+        let adapter = adapter_bytes(lora.parameters(&shape), DType::BF16);
         let beside = 2.0 * shape.parameters() as f64 + adapter;
         let total = |keep| {
             let bytes = pass.bytes(keep);
@@ -380,7 +399,8 @@ mod tests {
 
     #[test]
     fn fewer_tokens_at_once_and_recomputing_take_less() {
-        let (shape, lora) = (llama(512, 1376, 4, 8), LoraSection::default());
+        let shape = llama(512, 1376, 4, 8);
+        let lora = default_plan(&shape);
         for (device, dtype) in [(DeviceKind::Cpu, DType::F32), (DeviceKind::Cuda, DType::BF16)] {
             let pass = |tokens| PassPlan {
                 shape: &shape,

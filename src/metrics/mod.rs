@@ -2,6 +2,7 @@
 //!
 //! - In: a [`score::PairScore`] per pair and a [`spmr::Answer`] per prompt, from the model or from a JSONL file written earlier.
 //! - Each [`Metric`] is a mean over pairs; [`bootstrap`] gives it an interval, clustered by user.
+//! - [`kl`] is the mean divergence from the reference, with its standard error.
 //! - [`groups`] are the same figures of some of the pairs; [`axes`] are the paper's consistency and fairness.
 //! - Out: one [`SetResult`] per evaluation set, together an [`Evaluation`], the content of `eval/{before,after}.json`.
 //!
@@ -19,6 +20,7 @@ pub mod figure;
 pub mod groups;
 pub mod harness;
 pub mod interval;
+pub mod kl;
 pub mod metric;
 pub mod paa;
 
@@ -31,6 +33,7 @@ pub use axes::Axes;
 pub use difference::difference;
 pub use figure::{Figure, Metrics};
 pub use groups::Group;
+pub use kl::Kl;
 pub use metric::Metric;
 pub use result::{Change, Evaluation, SetResult};
 pub use score::PairScore;

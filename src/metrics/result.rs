@@ -13,6 +13,7 @@ use crate::metrics::bootstrap::{RESAMPLES, SEED};
 use crate::metrics::difference::{check_same_pairs, difference};
 use crate::metrics::figure::{self, Metrics};
 use crate::metrics::groups::{self, Group, MINIMUM_N};
+use crate::metrics::kl::Kl;
 use crate::metrics::score::PairScore;
 use crate::metrics::spmr::Spmr;
 
@@ -41,6 +42,9 @@ pub struct SetResult {
     /// SPMR, where it was asked for and a sentence encoder was configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spmr: Option<Spmr>,
+    /// KL divergence from the reference on some of the pairs, where `eval.kl_pairs` asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl: Option<Kl>,
     /// Figures of groups of people and of files; empty in a file of an earlier version.
     #[serde(default)]
     pub groups: Vec<Group>,
@@ -107,6 +111,7 @@ impl SetResult {
             sources,
             change: None,
             spmr: None,
+            kl: None,
             groups: Vec::new(),
             axes: Vec::new(),
         })

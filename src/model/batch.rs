@@ -30,9 +30,9 @@ pub enum Rows {
 pub struct Batch {
     /// `[tokens]` u32.
     pub ids: Tensor,
-    /// `[tokens, head_dim / 2]`, f32 or better.
+    /// `[tokens, turned / 2]`, half of a head's elements that RoPE turns, f32 or better.
     pub cos: Tensor,
-    /// `[tokens, head_dim / 2]`, f32 or better.
+    /// `[tokens, turned / 2]`, f32 or better.
     pub sin: Tensor,
     /// Rows that each row sees.
     pub mask: Mask,
@@ -60,19 +60,29 @@ impl Batch {
         };
         // Any token may follow: only its prediction is read.
         let pair = TokenPair { prompt: ids.to_vec(), chosen: vec![*last], ..TokenPair::default() };
-        let mut batch = Self::new(&Pack::new([&pair]), vocab, rotary)?;
+        let mut pack = Pack::new([&pair]);
+        pack.lengths.fill(ids.len() as u32);
+        let mut batch = Self::new(&pack, vocab, rotary)?;
         batch.kept = Tensor::new(&[before.len() as u32], rotary.device())?;
         Ok(batch)
     }
 
-    /// Copies `pack` to the device of `rotary`. Refuses token ids that a model of `vocab` tokens does not have.
+    /// Copies `pack` to the device of `rotary`. Refuses token ids that a model of `vocab` tokens does not have, and a prompt that is shared
+    /// by answers which need other angles ([`super::rotary::Rope::set_apart`]).
     pub fn new(pack: &Pack, vocab: usize, rotary: &Rotary) -> Result<Self> {
         // A GPU would not name the id.
         if let Some(&id) = pack.ids.iter().chain(&pack.targets).find(|&&id| id as usize >= vocab) {
             bail!("token id {id} with a vocabulary of {vocab}");
         }
+        let shared = pack.start.windows(2).zip(pack.lengths.windows(2));
+        let differs = |(start, lengths): (&[u32], &[u32])| {
+            start[0] == start[1] && !rotary.rope().are_alike(lengths.iter().copied())
+        };
+        if shared.into_iter().any(differs) {
+            bail!("a prompt is shared by answers whose lengths give it other angles");
+        }
         let device = rotary.device();
-        let (cos, sin) = rotary.at(&pack.positions)?;
+        let (cos, sin) = rotary.at(&pack.positions, &pack.lengths)?;
         let mut kept = pack.rows.clone();
         kept.sort_unstable();
         kept.dedup();
@@ -145,7 +155,7 @@ mod tests {
     use crate::ops::philox::Philox;
 
     fn batch(pairs: &[TokenPair]) -> Batch {
-        let rope = Rope { theta: 10_000.0, scaling: RopeScaling::None };
+        let rope = Rope { theta: 10_000.0, scaling: RopeScaling::None, partial: 1.0 };
         let rotary = Rotary::new(rope, 4, DType::F64, &Device::Cpu);
         Batch::new(&Pack::new(pairs), 10, &rotary).unwrap()
     }
@@ -194,5 +204,17 @@ mod tests {
         let batch = batch(&[pair(&[1], &[2], &[3])]);
         assert!(batch.spread(&[], DType::F64).is_err());
         assert!(batch.spread(&[[0.0; 2]; 2], DType::F64).is_err());
+    }
+
+    #[test]
+    fn a_prompt_shared_across_a_switch_of_angles_is_refused_and_apart_it_is_not() {
+        let scaling = RopeScaling::Dynamic { factor: 2.0, max_positions: 4.0 };
+        let rope = Rope { theta: 10_000.0, scaling, partial: 1.0 };
+        let rotary = Rotary::new(rope.clone(), 4, DType::F64, &Device::Cpu);
+        let mut pairs = [pair(&[1, 2, 3], &[4], &[5, 6])];
+        assert!(Batch::new(&Pack::new(&pairs), 10, &rotary).is_err());
+        assert_eq!(rope.set_apart(&mut pairs), 1);
+        let batch = Batch::new(&Pack::new(&pairs), 10, &rotary).unwrap();
+        assert_eq!(batch.ids.dims(), [9]);
     }
 }

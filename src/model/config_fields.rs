@@ -58,6 +58,24 @@ impl Reader<'_> {
         self.size_or(key, 0)
     }
 
+    /// A finite number; `default` if it is missing.
+    pub(super) fn number_or(&self, key: &str, default: f64) -> Result<f64> {
+        let Some(value) = self.present(key) else { return Ok(default) };
+        let finite = value.as_f64().filter(|x| x.is_finite());
+        finite.ok_or_else(|| self.wrong(key, "a number", value).into())
+    }
+
+    /// True or false; `default` if it is missing or empty.
+    pub(super) fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
+        match self.present(key) {
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(value) if !fields::is_unset(value) => {
+                Err(self.wrong(key, "true or false", value).into())
+            }
+            _ => Ok(default),
+        }
+    }
+
     /// A positive number; `default` if it is missing.
     pub(super) fn positive_or(&self, key: &str, default: f64) -> Result<f64> {
         let Some(value) = self.present(key) else { return Ok(default) };

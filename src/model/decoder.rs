@@ -7,8 +7,9 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::batch::{Batch, Rows};
 use super::family;
-use super::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Stream};
-use super::lora::{Adapter, InputGradient, LoraTensors};
+use super::frozen::Linear;
+use super::layer::{Dropout, Layer, LayerLora, LayerPass, Stream};
+use super::lora::{Adapter, InputGradient, LoraPair, LoraTensors, PerProjection};
 use super::rotary::Rotary;
 use super::saved::Saved;
 use super::shape::Shape;
@@ -18,7 +19,7 @@ use crate::console::interrupt;
 use crate::data::pack::Pack;
 use crate::disk::read;
 use crate::error::InputError;
-use crate::ops::{linear, logps, rms_norm, rows};
+use crate::ops::{kl, linear, logps, rms_norm, rows};
 
 /// A frozen decoder-only model: its shape and its weights.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct Decoder {
     pub(super) norm: Tensor,
     pub(super) lm_head: Tensor,
     pub(super) rotary: Rotary,
+    /// Lines for the user on what was converted as the weights were read.
+    pub notes: Vec<String>,
 }
 
 /// What each layer keeps from the forward pass for the backward pass.
@@ -88,11 +91,11 @@ impl Decoder {
         if shape.tied {
             checkpoint.accept_tied_head()?;
         }
-        let model = Self::assemble(shape, dtype, device, &mut |name, dims| {
+        let mut model = Self::assemble(shape, dtype, device, &mut |name, dims| {
             interrupt::check()?;
             checkpoint.take(name, dims)
         })?;
-        checkpoint.finish()?;
+        model.notes = checkpoint.finish()?;
         let finite = model
             .norm
             .to_dtype(DType::F64)
@@ -128,18 +131,20 @@ impl Decoder {
         };
         let rotary = shape.rotary(dtype, device);
         let device = device.clone();
-        Ok(Self { shape, dtype, device, embed_tokens, layers, norm, lm_head, rotary })
+        let notes = Vec::new();
+        Ok(Self { shape, dtype, device, embed_tokens, layers, norm, lm_head, rotary, notes })
     }
 
     /// The model with `adapter` merged: `W + scale B A` in each adapted projection; all other weights are shared with this model.
     pub fn merged(&self, adapter: &Adapter) -> Result<Self> {
         let adapter = self.bring(adapter)?;
         let mut merged = self.clone();
-        for (layer, pairs) in merged.layers.iter_mut().zip(&adapter.tensors.layers) {
-            for (projection, pair) in pairs.iter() {
+        for (i, layer) in merged.layers.iter_mut().enumerate() {
+            for projection in Projection::ALL {
+                let Some((pair, scale)) = adapter.module(i, projection) else { continue };
                 let weight = &mut layer.projections[projection as usize].weight;
                 *weight = weight.copy()?;
-                linear::add_product(weight, &pair.b, &pair.a, adapter.scale())?;
+                linear::add_product(weight, &pair.b, &pair.a, scale)?;
             }
         }
         Ok(merged)
@@ -174,6 +179,19 @@ impl Decoder {
     pub fn logps(&self, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
         let hidden = rows::forward(&self.last_hidden(batch, adapter)?, &batch.rows)?;
         logps::forward(&hidden, &self.lm_head, &batch.targets)
+    }
+
+    /// KL divergence of `policy`'s prediction of each scored token from `reference`'s in nats, `[scored]`, over the whole vocabulary;
+    /// without an adapter, of the base model.
+    pub fn kl(
+        &self,
+        batch: &Batch,
+        policy: Option<&Adapter>,
+        reference: Option<&Adapter>,
+    ) -> Result<Tensor> {
+        let [policy, reference] = [policy, reference]
+            .map(|adapter| rows::forward(&self.last_hidden(batch, adapter)?, &batch.rows));
+        kl::forward(&policy?, &reference?, &self.lm_head)
     }
 
     /// The final norm's output at the kept rows, `[kept, hidden]`.
@@ -235,13 +253,20 @@ impl Decoder {
         let mut dx = rms_norm::backward(&dnormed, &last.sum, &last.inv, &self.norm, None)?;
         drop((last, own, dscored, dnormed)); // makes room for the layers
         let mut gradients = LoraTensors::default();
+        // Below the lowest adapted layer nobody reads a gradient.
+        let is_adapted = |pairs: &PerProjection<LoraPair>| pairs.iter().next().is_some();
+        let lowest = adapter.tensors.layers.iter().position(is_adapted).unwrap_or(0);
         for ((i, layer), kept) in self.layers.iter().enumerate().zip(layers).rev() {
+            if i < lowest {
+                gradients.layers.push(PerProjection::default());
+                continue;
+            }
             let pass = self.pass(batch, LayerLora { layer: i, adapter: Some(adapter), dropout });
             let saved = match kept {
                 Kept::Everything(saved) => *saved,
                 Kept::Input(base) => layer.forward(&Stream { base, delta: None }, pass)?.1,
             };
-            let wanted = if i == 0 { InputGradient::Unwanted } else { InputGradient::Wanted };
+            let wanted = if i == lowest { InputGradient::Unwanted } else { InputGradient::Wanted };
             let (below, pairs) = layer.backward(&dx, &saved, pass, wanted)?;
             gradients.layers.push(pairs);
             if let Some(below) = below {
@@ -263,7 +288,11 @@ pub(super) fn load_layer(
     for projection in Projection::ALL {
         let (out, from) = shape.projection(projection);
         let weight = take(&family::projection_weight(i, projection), &[out, from])?;
-        projections.push(Linear { weight });
+        let bias = match shape.has_bias(projection) {
+            true => Some(take(&family::projection_bias(i, projection), &[out])?),
+            false => None,
+        };
+        projections.push(Linear { weight, bias });
     }
     let mut norm = |part| take(&family::layer_weight(i, part), &[shape.hidden]);
     Ok(Layer {

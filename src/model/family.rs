@@ -34,7 +34,7 @@ pub(super) struct Defaults {
 /// A new row needs its defaults, and what it computes beyond Llama leaves `fields` for a field of
 /// [`super::shape::Shape`]:
 /// - Mistral: the window that attention is cut to, a later `start` of each row in [`crate::ops::attention::Mask`];
-/// - Qwen2: biases of q, k and v, a second field of [`super::layer::Linear`], read where its weight is;
+/// - Qwen2: biases of q, k and v alone, in [`super::shape::Shape::has_bias`];
 /// - Qwen3: norms of each head of q and k, two weights of [`super::layer::Layer`] applied before RoPE, with what their
 ///   backward pass reads in [`super::saved::Saved`].
 ///
@@ -44,13 +44,13 @@ pub(super) const FAMILIES: &[Family] = &[Family {
     name: "Llama",
     fields: &[
         ("hidden_act", Known::OneOf(&[Only::Word("silu"), Only::Word("swish")])),
-        ("attention_bias", Known::Unset),
-        ("mlp_bias", Known::Unset),
-        ("attention_dropout", Known::OneOf(&[Only::Number(0.0)])),
+        ("attention_bias", Known::Any),
+        ("mlp_bias", Known::Any),
+        ("attention_dropout", Known::Any),
         ("hidden_dropout", Known::OneOf(&[Only::Number(0.0)])),
         ("embd_pdrop", Known::OneOf(&[Only::Number(0.0)])),
         ("resid_pdrop", Known::OneOf(&[Only::Number(0.0)])),
-        ("partial_rotary_factor", Known::OneOf(&[Only::Number(1.0)])),
+        ("partial_rotary_factor", Known::Any),
         ("is_causal", Known::OneOf(&[Only::Flag(true)])),
         ("quantization_config", Known::Unset),
         ("sliding_window", Known::Unset),
@@ -89,6 +89,8 @@ pub(super) const READ: &[(&str, Known)] = &[
 
 /// Name of the embedding, `[vocab, hidden]`.
 pub(super) const EMBED_TOKENS: &str = "model.embed_tokens.weight";
+/// What stands before every name but the output layer's.
+pub(super) const PREFIX: &str = "model.";
 /// What stands in the names of the decoder layers after the model's prefix.
 pub(super) const LAYERS: &str = "layers.";
 /// Name of the final norm, `[hidden]`.
@@ -104,6 +106,32 @@ pub(super) fn layer_weight(layer: usize, part: &str) -> String {
 /// Name of a projection's module.
 pub(super) fn projection_module(layer: usize, projection: Projection) -> String {
     format!("model.layers.{layer}.{}.{}", projection.module(), projection.name())
+}
+
+/// The names of all modules of a model of so many layers, in the order in which PyTorch lists them, and which projection each is.
+pub(super) fn modules(layers: usize) -> Vec<(String, Option<(usize, Projection)>)> {
+    let mut all: Vec<(String, Option<(usize, Projection)>)> =
+        ["model", "model.embed_tokens", "model.layers"].map(|name| (name.to_owned(), None)).into();
+    for layer in 0..layers {
+        let module = |part: &str| (format!("model.layers.{layer}{part}"), None);
+        all.push(module(""));
+        for (part, others) in [
+            ("self_attn", &[][..]),
+            ("mlp", &[".mlp.act_fn", ".input_layernorm", ".post_attention_layernorm"]),
+        ] {
+            all.push(module(&format!(".{part}")));
+            let here = Projection::ALL.into_iter().filter(|projection| projection.module() == part);
+            all.extend(here.map(|p| (projection_module(layer, p), Some((layer, p)))));
+            all.extend(others.iter().map(|part| module(part)));
+        }
+    }
+    all.extend(["model.norm", "model.rotary_emb", "lm_head"].map(|name| (name.to_owned(), None)));
+    all
+}
+
+/// Name of a projection's bias, `[out]`.
+pub(super) fn projection_bias(layer: usize, projection: Projection) -> String {
+    format!("{}.bias", projection_module(layer, projection))
 }
 
 /// Name of a projection's weight, `[out, in]`.

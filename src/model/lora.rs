@@ -1,41 +1,17 @@
-//! LoRA (Hu et al. 2022): `y = W x + scale B A dropout(x)` beside a frozen linear layer, with the scale of [`Adapter::scale`].
+//! LoRA (Hu et al. 2022): `y = W x + scale B A dropout(x)` beside a frozen linear layer, with the scale of [`ModulePlan::scale`].
 //!
 //! A, B, their gradients and the optimizer's moments are f32 whatever the base is.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use super::frozen::Linear;
+pub use super::plan::PerProjection;
+use super::plan::{AdapterPlan, ModulePlan};
 use super::shape::Shape;
 use crate::config::{LoraSection, Projection};
 use crate::ops::dropout::DropoutMask;
-use crate::ops::linear;
 use crate::ops::philox::Philox;
-
-/// A value for each adapted projection of one layer.
-#[derive(Debug, Clone)]
-pub struct PerProjection<T>([Option<T>; Projection::ALL.len()]);
-
-impl<T> Default for PerProjection<T> {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| None))
-    }
-}
-
-impl<T> PerProjection<T> {
-    /// The value of `projection`, none if it is not adapted.
-    pub fn get(&self, projection: Projection) -> Option<&T> {
-        self.0[projection as usize].as_ref()
-    }
-
-    /// Sets the value of `projection`.
-    pub fn set(&mut self, projection: Projection, value: Option<T>) {
-        self.0[projection as usize] = value;
-    }
-
-    /// Adapted projections with their values, in the order of [`Projection::ALL`].
-    pub fn iter(&self) -> impl Iterator<Item = (Projection, &T)> {
-        Projection::ALL.into_iter().filter_map(|p| Some((p, self.get(p)?)))
-    }
-}
+use crate::ops::{bias, linear};
 
 /// The two factors of one adapted projection, or their gradients or moments.
 #[derive(Debug, Clone)]
@@ -101,24 +77,27 @@ impl LoraTensors {
 /// An adapter and how it is applied.
 #[derive(Debug, Clone)]
 pub struct Adapter {
-    /// Inner dimension of every module.
-    pub rank: usize,
-    /// Numerator of the scale.
-    pub alpha: f64,
-    /// Scale by `alpha / sqrt(rank)`, as rsLoRA does.
-    pub use_rslora: bool,
+    /// The adapted modules, with rank and scale.
+    pub plan: AdapterPlan,
     /// A and B of every adapted module.
     pub tensors: LoraTensors,
 }
 
 impl Adapter {
     /// A fresh adapter as PEFT makes it: A Kaiming-uniform with `a = sqrt 5`, which is uniform in `±1 / sqrt(in)`; B zero.
-    pub fn fresh(shape: &Shape, section: &LoraSection, seed: u64, device: &Device) -> Result<Self> {
-        let &LoraSection { rank, alpha, use_rslora, .. } = section;
+    ///
+    /// Refuses a section that [`AdapterPlan::of`] refuses.
+    pub fn fresh(
+        shape: &Shape,
+        section: &LoraSection,
+        seed: u64,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
+        let plan = AdapterPlan::of(section, shape)?;
         let mut layers = Vec::with_capacity(shape.layers);
-        for layer in 0..shape.layers {
+        for (layer, modules) in plan.layers.iter().enumerate() {
             let mut pairs = PerProjection::default();
-            for &projection in &section.target_modules {
+            for (projection, &ModulePlan { rank, .. }) in modules.iter() {
                 let (out, from) = shape.projection(projection);
                 let bound = 1.0 / (from as f64).sqrt();
                 let philox =
@@ -135,23 +114,29 @@ impl Adapter {
             }
             layers.push(pairs);
         }
-        Ok(Self { rank, alpha, use_rslora, tensors: LoraTensors { layers } })
+        Ok(Self { plan, tensors: LoraTensors { layers } })
     }
 
     /// The adapter in `dtype`, that of the base it is applied to.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        Ok(Self { tensors: self.tensors.map(|tensor| tensor.to_dtype(dtype))?, ..*self })
+        Ok(Self {
+            plan: self.plan.clone(),
+            tensors: self.tensors.map(|tensor| tensor.to_dtype(dtype))?,
+        })
     }
 
     /// The adapter on `device`.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self { tensors: self.tensors.map(|tensor| tensor.to_device(device))?, ..*self })
+        Ok(Self {
+            plan: self.plan.clone(),
+            tensors: self.tensors.map(|tensor| tensor.to_device(device))?,
+        })
     }
 
-    /// Factor of the product of the factors: `alpha / rank`, or `alpha / sqrt(rank)` with rsLoRA (Kalajdzievski 2023).
-    pub fn scale(&self) -> f64 {
-        let rank = self.rank as f64;
-        self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
+    /// A module's factors with their scale; none if it is not adapted.
+    pub fn module(&self, layer: usize, projection: Projection) -> Option<(&LoraPair, f64)> {
+        let pair = self.tensors.layers.get(layer)?.get(projection)?;
+        Some((pair, self.plan.get(layer, projection)?.scale()))
     }
 }
 
@@ -167,7 +152,7 @@ pub fn module_number(layer: usize, projection: Projection) -> u32 {
 pub struct Active<'a> {
     /// A and B in the dtype of the base.
     pub pair: &'a LoraPair,
-    /// [`Adapter::scale`].
+    /// [`ModulePlan::scale`].
     pub scale: f64,
     /// Dropout of this module at this step; none when evaluating.
     pub mask: Option<DropoutMask<'a>>,
@@ -179,15 +164,18 @@ impl Active<'_> {
     }
 }
 
-/// `y = W x + scale B A dropout(x)` and `A dropout(x)` (`[tokens, rank]`), which the backward pass needs.
+/// `y = W x + b + scale B A dropout(x)` and `A dropout(x)` (`[tokens, rank]`), which the backward pass needs.
 ///
-/// - `x`: `[tokens, in]`; `weight`: `[out, in]`, frozen. Returns `[tokens, out]`.
+/// - `x`: `[tokens, in]`; `frozen`: W, `[out, in]`, and b, `[out]`, where the model has one. Returns `[tokens, out]`.
 pub fn forward(
     x: &Tensor,
-    weight: &Tensor,
+    frozen: &Linear,
     lora: Option<&Active<'_>>,
 ) -> Result<(Tensor, Option<Tensor>)> {
-    let y = linear::forward(x, weight)?;
+    let mut y = linear::forward(x, &frozen.weight)?;
+    if let Some(of_rows) = &frozen.bias {
+        y = bias::forward(y, of_rows)?;
+    }
     let Some(lora) = lora else { return Ok((y, None)) };
     let inner = linear::forward(&lora.dropped(x)?, &lora.pair.a)?;
     linear::add_product_transposed(&y, &inner, &lora.pair.b, lora.scale)?;
@@ -195,7 +183,8 @@ pub fn forward(
 }
 
 /// Gradients of A and B, f32 (f64 if everything is): `dB = scale dy^T inner`, `dA = scale (dy B)^T dropout(x)`; and the
-/// gradient of `x`, `dy W + dropout(scale dy B A)`, added to `dx` in place, or alone where `dx` is none.
+/// gradient of `x`, `dy W + dropout(scale dy B A)`, added to `dx` in place, or alone where `dx` is none. A bias changes none of them
+/// ([`bias::backward`]).
 ///
 /// - `dy`: `[tokens, out]`; `x`, `inner`: as in [`forward`]; `x` is read only with an adapter.
 /// - `dx`: sum over other projections of the same input, none for the first; `wanted`: whether anybody reads it.
@@ -203,16 +192,16 @@ pub fn backward(
     dy: &Tensor,
     x: Option<&Tensor>,
     inner: Option<&Tensor>,
-    weight: &Tensor,
+    frozen: &Linear,
     lora: Option<&Active<'_>>,
     dx: Option<Tensor>,
     wanted: InputGradient,
 ) -> Result<(Option<Tensor>, Option<LoraPair>)> {
     let mut dx = match (wanted, dx) {
         (InputGradient::Unwanted, dx) => dx,
-        (InputGradient::Wanted, None) => Some(linear::backward(dy, weight)?),
+        (InputGradient::Wanted, None) => Some(linear::backward(dy, &frozen.weight)?),
         (InputGradient::Wanted, Some(dx)) => {
-            linear::add_product(&dx, dy, weight, 1.0)?;
+            linear::add_product(&dx, dy, &frozen.weight, 1.0)?;
             Some(dx)
         }
     };
@@ -234,12 +223,12 @@ pub fn backward(
     Ok((dx, Some(LoraPair { a, b })))
 }
 
-/// Whether anybody reads the gradient of a projection's input; below the first layer nobody does.
+/// Whether anybody reads the gradient of a projection's input; below the lowest adapted layer nobody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputGradient {
     /// The layer below reads it.
     Wanted,
-    /// The embedding is frozen: nothing reads it.
+    /// What is below is frozen: nothing reads it.
     Unwanted,
 }
 
@@ -252,6 +241,8 @@ mod tests {
     fn gradients_agree_with_the_tape_with_and_without_dropout() {
         let [x, weight, a, b, dy] = [[5, 6], [7, 6], [3, 6], [7, 3], [5, 7]]
             .map(|shape| random(&shape, shape[0] as u64 + 10, DType::F64));
+        let of_rows = random(&[7], 30, DType::F64);
+        let frozen = Linear { weight: weight.clone(), bias: Some(of_rows.clone()) };
         let pair = LoraPair { a: a.clone(), b: b.clone() };
         let [rows, offsets] =
             [[4u32; 5], [0, 1, 2, 3, 4]].map(|keys| Tensor::new(&keys, &Device::Cpu).unwrap());
@@ -271,16 +262,24 @@ mod tests {
             );
             let want = tape(&[&x, &a, &b], &dy, |t| {
                 let inner = (&t[0] * &factor)?.matmul(&t[1].t()?)?.matmul(&t[2].t()?)?;
-                t[0].matmul(&weight.t()?)? + (inner * 1.5)?
+                t[0].matmul(&weight.t()?)?.broadcast_add(&of_rows)? + (inner * 1.5)?
             });
-            let (_, inner) = forward(&x, &weight, Some(&lora)).unwrap();
+            let (y, inner) = forward(&x, &frozen, Some(&lora)).unwrap();
+            let plain = Linear { bias: None, ..frozen.clone() };
+            let without = forward(&x, &plain, Some(&lora)).unwrap().0;
+            assert_close(
+                "b",
+                &(y - without).unwrap(),
+                &of_rows.broadcast_as((5, 7)).unwrap(),
+                1e-12,
+            );
             let started = random(&[5, 6], 77, DType::F64);
             let before = started.copy().unwrap();
             let (dx, pair) = backward(
                 &dy,
                 Some(&x),
                 inner.as_ref(),
-                &weight,
+                &frozen,
                 Some(&lora),
                 Some(started),
                 InputGradient::Wanted,

@@ -18,12 +18,14 @@ use serde_json::Value;
 use super::adapter;
 use super::family;
 use super::lora::{Adapter, LoraPair};
+use super::prefix::Names;
 use super::shape::Shape;
 use super::shard::{Entry, Shard};
 use super::streamed::next_logits;
 use super::weights::{self, Checkpoint};
 use crate::bail_input;
-use crate::data::chat;
+use crate::config::Projection;
+use crate::data::chat::{self, Sources};
 use crate::data::tokenizer::Tokenizer;
 use crate::disk::{atomic, digest, read, seal};
 use crate::error::InputError;
@@ -146,11 +148,10 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
 
     let written = atomic::fill_folder(output, |folder| {
         let layers = if tokenizer.is_some() { 2 * shape.layers } else { 0 };
-        let mut merged =
-            write(merge, &shards, &pairs, adapter.scale(), folder, &mut |done, tensors| {
-                tick(done, tensors + layers);
-            })?;
-        copy(merge, &config_text, merged.bytes, folder)?;
+        let mut merged = write(merge, &shards, &pairs, folder, &mut |done, tensors| {
+            tick(done, tensors + layers);
+        })?;
+        copy(merge, &config_text, &shards, merged.bytes, folder)?;
         if let Some(tokenizer) = &tokenizer {
             let (mut done, all) = (merged.tensors, merged.tensors + layers);
             let mut layer = || {
@@ -224,10 +225,24 @@ impl Record {
     }
 }
 
+/// The chat templates in the folder of the adapter, where they are others than those of the model: the adapter was trained with them, so
+/// the merged model gets them. None where the adapter has none, or the same.
+pub fn templates_of_adapter(model: &Path, adapter: &Path) -> Result<Option<Sources>> {
+    let of = |folder: &Path| Sources::of_folder(folder, &folder.display().to_string());
+    let Some(given) = of(adapter)? else { return Ok(None) };
+    let own = of(model)?;
+    Ok(Some(given).filter(|given| !own.is_some_and(|own| given.are_those_of(&own))))
+}
+
 /// Digest of everything that the output depends on.
 fn key(merge: &Merge<'_>, adapter: &Adapter) -> Result<String> {
     let how = format!("{:?} {:?}", merge.stored, merge.probes);
-    Ok(digest::of_parts([weights::digest(merge.model)?, adapter::digest(adapter)?, how]))
+    let mut parts: Vec<Vec<u8>> =
+        vec![weights::digest(merge.model)?.into(), adapter::digest(adapter)?.into(), how.into()];
+    if let Some(templates) = templates_of_adapter(merge.model, merge.adapter)? {
+        parts.extend(templates.files()?.into_iter().flat_map(|(name, bytes)| [name.into(), bytes]));
+    }
+    Ok(digest::of_parts(parts))
 }
 
 /// What an earlier command with the same inputs has written. Refuses an output of anything else, or with other weights
@@ -274,19 +289,22 @@ fn read_config(model: &Path) -> Result<(Shape, String)> {
     Ok((Shape::parse(&text, &path.display().to_string())?, text))
 }
 
-/// The factors of each tensor that the adapter changes, by name. Refuses a checkpoint that lacks one.
+/// The factors of each tensor that the adapter changes, with their scale, by name. Refuses a checkpoint that lacks one.
 fn adapted<'a>(
     adapter: &'a Adapter,
     shape: &Shape,
     shards: &[Shard],
     model: &Path,
-) -> Result<HashMap<String, &'a LoraPair>> {
+) -> Result<HashMap<String, (&'a LoraPair, f64)>> {
     let entries: HashMap<&str, &Entry> =
         shards.iter().flat_map(Shard::entries).map(|entry| (&*entry.name, entry)).collect();
+    let names = Names::of(entries.keys().copied());
     let mut pairs = HashMap::new();
-    for (layer, of_layer) in adapter.tensors.layers.iter().enumerate() {
-        for (projection, pair) in of_layer.iter() {
+    for layer in 0..shape.layers {
+        for projection in Projection::ALL {
+            let Some(module) = adapter.module(layer, projection) else { continue };
             let name = family::projection_weight(layer, projection);
+            let name = names.stored(&name).to_owned();
             let Some(entry) = entries.get(&*name) else {
                 bail_input!("checkpoint `{}`: `{name}` is missing", model.display())
             };
@@ -299,7 +317,7 @@ fn adapted<'a>(
                 );
             }
             entry.float()?;
-            pairs.insert(name, pair);
+            pairs.insert(name, module);
         }
     }
     Ok(pairs)
@@ -308,7 +326,9 @@ fn adapted<'a>(
 /// Dtype that `entry` is written in. Buffers, which are not weights, keep theirs.
 fn stored_as(stored: Stored, entry: &Entry) -> Dtype {
     match stored {
-        Stored::As(dtype) if entry.name.ends_with(".weight") => dtype.into(),
+        Stored::As(dtype) if [".weight", ".bias"].iter().any(|end| entry.name.ends_with(end)) => {
+            dtype.into()
+        }
         _ => entry.dtype,
     }
 }
@@ -316,8 +336,7 @@ fn stored_as(stored: Stored, entry: &Entry) -> Dtype {
 fn write(
     merge: &Merge<'_>,
     shards: &[Shard],
-    pairs: &HashMap<String, &LoraPair>,
-    scale: f64,
+    pairs: &HashMap<String, (&LoraPair, f64)>,
     folder: &Path,
     tick: &mut dyn FnMut(usize, usize),
 ) -> Result<Merged> {
@@ -331,7 +350,7 @@ fn write(
             let pair = pairs.get(&entry.name);
             if pair.is_some() || target(entry) != entry.dtype {
                 let to: DType = target(entry).try_into()?;
-                data = tensor(&data, entry, pair.copied(), scale, to)?;
+                data = tensor(&data, entry, pair.copied(), to)?;
                 if pair.is_some() {
                     dtype = to;
                 }
@@ -350,26 +369,36 @@ fn write(
 fn tensor(
     data: &[u8],
     entry: &Entry,
-    pair: Option<&LoraPair>,
-    scale: f64,
+    pair: Option<(&LoraPair, f64)>,
     to: DType,
 ) -> Result<Vec<u8>> {
-    let mut weight = Tensor::from_raw_buffer(data, entry.float()?, &entry.shape, &Device::Cpu)?
-        .to_dtype(DType::F32)?;
-    if let Some(pair) = pair {
-        weight = (weight + (pair.b.matmul(&pair.a)? * scale)?)?;
+    let stored = entry.float()?;
+    let computed = if stored == DType::F64 { DType::F64 } else { DType::F32 };
+    let mut weight =
+        Tensor::from_raw_buffer(data, stored, &entry.shape, &Device::Cpu)?.to_dtype(computed)?;
+    if let Some((pair, scale)) = pair {
+        let [b, a] = [&pair.b, &pair.a].map(|factor| factor.to_dtype(computed));
+        weight = (weight + (b?.matmul(&a?)? * scale)?)?;
     }
     let rounded = weight.to_dtype(to)?;
     drop(weight);
-    if !rounded.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+    let sum = rounded.to_dtype(computed)?.sum_all()?.to_dtype(DType::F64)?;
+    if !sum.to_scalar::<f64>()?.is_finite() {
         let message = format!("`{}` has values that {to:?} cannot hold", entry.name);
         return Err(InputError::new(message).hint("merge with `--dtype f32`").into());
     }
     Ok(rounded.data().into_owned())
 }
 
-/// Copies everything but the weights. Where their dtype changes, updates `config.json` and the index.
-fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Result<()> {
+/// Copies everything but the weights. Where their dtype changes, updates `config.json` and the index. Shards without an index get one,
+/// since transformers reads them by it.
+fn copy(
+    merge: &Merge<'_>,
+    config_text: &str,
+    shards: &[Shard],
+    bytes: usize,
+    folder: &Path,
+) -> Result<()> {
     let put = |name: &str, bytes: &[u8]| {
         atomic::write(&folder.join(name), |out| Ok(out.write_all(bytes)?))
     };
@@ -379,16 +408,24 @@ fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Re
             || read::bytes(&path).with_context(|| format!("cannot read `{}`", path.display()));
         path.is_file().then(read).transpose()
     };
+    let mut copied = chat::additional_templates(merge.model)?;
     for name in COPIED {
-        if let Some(bytes) = read(name)? {
-            put(name, &bytes)?;
-        }
+        copied.extend(read(name)?.map(|bytes| (name.to_owned(), bytes)));
     }
-    for (name, bytes) in chat::additional_templates(merge.model)? {
-        std::fs::create_dir_all(folder.join(chat::ADDITIONAL_TEMPLATES))?;
+    if let Some(templates) = templates_of_adapter(merge.model, merge.adapter)? {
+        templates.replace_in(&mut copied)?;
+    }
+    for (name, bytes) in copied {
+        if name.starts_with(chat::ADDITIONAL_TEMPLATES) {
+            std::fs::create_dir_all(folder.join(chat::ADDITIONAL_TEMPLATES))?;
+        }
         put(&name, &bytes)?;
     }
-    let index = read(INDEX_FILE)?.filter(|_| !merge.model.join("model.safetensors").is_file());
+    let index = match read(INDEX_FILE)?.filter(|_| !merge.model.join("model.safetensors").is_file())
+    {
+        None if shards.len() > 1 => Some(index(shards, bytes)?),
+        index => index,
+    };
     let Stored::As(dtype) = merge.stored else {
         put(CONFIG_FILE, config_text.as_bytes())?;
         return index.map_or(Ok(()), |index| put(INDEX_FILE, &index));
@@ -408,6 +445,17 @@ fn copy(merge: &Merge<'_>, config_text: &str, bytes: usize, folder: &Path) -> Re
         put(INDEX_FILE, &serde_json::to_vec_pretty(&index)?)?;
     }
     Ok(())
+}
+
+/// The index of shards, of `bytes` in all.
+fn index(shards: &[Shard], bytes: usize) -> Result<Vec<u8>> {
+    let mut map = serde_json::Map::new();
+    for shard in shards {
+        let file = shard.path().file_name().context("a file without a name")?.to_string_lossy();
+        map.extend(shard.entries().iter().map(|entry| (entry.name.clone(), (*file).into())));
+    }
+    let index = serde_json::json!({ "metadata": { "total_size": bytes }, "weight_map": map });
+    Ok(serde_json::to_vec_pretty(&index)?)
 }
 
 /// Compares the next token's logits after each probe.

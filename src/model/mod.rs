@@ -2,7 +2,7 @@
 //!
 //! [`shape`] (by the table in `family`) and [`weights`] read a Hugging Face folder; [`layer`] composes [`crate::ops`] into a decoder
 //! layer, forward and backward written out, and [`saved`] is what passes between the two; [`decoder`] stacks the layers; [`lora`] is the
-//! adapter; [`adapter`] reads and writes it in PEFT's format.
+//! adapter, [`plan`] which modules it adapts; [`adapter`] reads and writes it in PEFT's format.
 //! [`shard`] reads a safetensors file tensor by tensor, and [`merge`] reads and writes a whole checkpoint that way. [`generation`]
 //! continues prompts. Feeds [`crate::inference`] and [`crate::train`].
 
@@ -11,11 +11,14 @@ pub mod batch;
 mod config_fields;
 pub mod decoder;
 mod family;
+pub mod frozen;
 pub mod generation;
 pub mod layer;
 pub mod lora;
 pub mod merge;
+pub mod plan;
 mod prefix;
+mod rope_fields;
 pub mod rotary;
 pub mod saved;
 pub mod shape;

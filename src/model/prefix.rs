@@ -1,9 +1,37 @@
-//! Names of tensors under another prefix than the model's: who saved the checkpoint so, and the remedy.
+//! Names of tensors without the model's prefix, which are read, and under another one: who saved the checkpoint so, and the remedy.
 
 use std::path::Path;
 
 use super::family;
 use crate::error::InputError;
+
+/// How a checkpoint names its tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// As `LlamaForCausalLM` does, with `model.` before all but the output layer.
+    Whole,
+    /// Without it, as `LlamaModel` does, and programs that save the inner model.
+    Bare,
+}
+
+impl Names {
+    /// How these names are. A mixture counts as whole, so that the bare ones are not expected.
+    pub(super) fn of<'a>(mut names: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let bare = names.clone().any(|name| name.starts_with(family::LAYERS));
+        match bare && !names.any(|name| name.starts_with(family::PREFIX)) {
+            true => Self::Bare,
+            false => Self::Whole,
+        }
+    }
+
+    /// The name in the checkpoint of the tensor that the model calls `name`.
+    pub(super) fn stored(self, name: &str) -> &str {
+        match self {
+            Self::Whole => name,
+            Self::Bare => name.strip_prefix(family::PREFIX).unwrap_or(name),
+        }
+    }
+}
 
 /// What stands before the names where a wrapper was saved in place of the model, and how to save the model itself.
 const WRAPPERS: &[(&str, &str)] = &[
@@ -43,7 +71,7 @@ pub(super) fn refusal(folder: &Path, missing: &[String], extra: &[String]) -> Op
     Some(InputError::new(message).hint(match wrapper {
         Some((_, hint)) => (*hint).to_owned(),
         None if begins.is_empty() => {
-            "it was saved without the output layer, as `LlamaModel`: save `LlamaForCausalLM`".to_owned()
+            "some of its names have `model.` and some have not: save `LlamaForCausalLM` again".to_owned()
         }
         None => format!(
             "rename the tensors, `{begins}...` to `{expected}...`, or save the model again as `LlamaForCausalLM`"
@@ -66,6 +94,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_are_bare_only_if_all_are() {
+        let of = |names: &[&str]| Names::of(names.iter().copied());
+        let (bare, whole) = ("layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight");
+        assert_eq!(of(&["norm.weight", bare, "lm_head.weight"]), Names::Bare);
+        assert_eq!(of(&[bare, whole]), Names::Whole);
+        assert_eq!(of(&["other.layers.0.weight", "a"]), Names::Whole);
+        assert_eq!((Names::Bare.stored(whole), Names::Whole.stored(whole)), (bare, whole));
+        assert_eq!(Names::Bare.stored("lm_head.weight"), "lm_head.weight");
+    }
+
+    #[test]
     fn a_prefix_of_a_wrapper_is_named_with_its_remedy() {
         let tail = "layers.0.input_layernorm.weight";
         let missing = ["model.norm.weight".to_owned(), format!("model.{tail}")];
@@ -81,7 +120,7 @@ mod tests {
             ("model.language_model.", "language model"),
             ("model.model.", "`model.model....` to `model....`"),
             ("transformer.", "`transformer....` to `model....`"),
-            ("", "LlamaModel"),
+            ("", "some of its names"),
         ] {
             let refused = refusal(begins).unwrap();
             let message = format!("begins with `{begins}layers.`, expected `model.layers.`");

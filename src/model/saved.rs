@@ -4,8 +4,8 @@ use candle_core::Tensor;
 
 use super::batch::Rows;
 use super::lora::PerProjection;
+use super::plan::ModulePlan;
 use super::shape::Shape;
-use crate::config::LoraSection;
 use crate::config::Projection::{self, DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
 
 /// What the backward pass of a layer reads. It recomputes the normalised inputs and the feed-forward product, which are cheap.
@@ -38,10 +38,14 @@ pub struct Elements {
 }
 
 impl Saved {
-    /// What a layer of `shape` with an adapter of `lora` keeps: for each token, and for each of the `rows` in addition.
-    pub fn elements(shape: &Shape, lora: &LoraSection, rows: Rows) -> [Elements; 2] {
-        let inner = |projections: &[Projection]| {
-            lora.rank * projections.iter().filter(|p| lora.target_modules.contains(p)).count()
+    /// What a layer of `shape` with an adapter on `modules` keeps: for each token, and for each of the `rows` in addition.
+    pub fn elements(
+        shape: &Shape,
+        modules: &PerProjection<ModulePlan>,
+        rows: Rows,
+    ) -> [Elements; 2] {
+        let inner = |projections: &[Projection]| -> usize {
+            projections.iter().filter_map(|p| modules.get(*p)).map(|module| module.rank).sum()
         };
         // Of all rows, `o_rows` is `o` itself.
         let o_rows = if rows == Rows::Kept { shape.query_width() } else { 0 };
@@ -78,11 +82,14 @@ impl Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{LoraSection, Modules, Patterns};
     use crate::data::pack::Pack;
     use crate::data::token_pair::TokenPair;
     use crate::model::batch::Batch;
-    use crate::model::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Stream};
+    use crate::model::frozen::Linear;
+    use crate::model::layer::{Dropout, Layer, LayerLora, LayerPass, Stream};
     use crate::model::lora::Adapter;
+    use crate::model::plan::AdapterPlan;
     use crate::ops::testing::random;
     use candle_core::{DType, Device};
 
@@ -112,7 +119,7 @@ mod tests {
             input_layernorm: weight(&[shape.hidden]),
             projections: Projection::ALL.map(|projection| {
                 let (out, from) = shape.projection(projection);
-                Linear { weight: weight(&[out, from]) }
+                Linear { weight: weight(&[out, from]), bias: Some(weight(&[out])) }
             }),
             post_attention_layernorm: weight(&[shape.hidden]),
         };
@@ -138,14 +145,22 @@ mod tests {
     #[test]
     fn a_saved_layer_holds_the_elements_that_are_planned_for_it() {
         let all = Projection::ALL.to_vec();
+        let ranks = |ranks: &[(Projection, usize)]| {
+            let named =
+                ranks.iter().map(|(projection, rank)| (projection.name().to_owned(), *rank));
+            Patterns(named.collect())
+        };
         for shape in [shape(4, 4, 6), shape(4, 2, 6), shape(3, 1, 10)] {
-            for (rank, target_modules) in [
-                (4, vec![QProj, VProj]),
-                (3, vec![KProj, OProj, DownProj]),
-                (2, vec![GateProj, UpProj]),
-                (5, all.clone()),
+            for (rank, target_modules, rank_pattern) in [
+                (4, vec![QProj, VProj], ranks(&[])),
+                (3, vec![KProj, OProj, DownProj], ranks(&[])),
+                (2, vec![GateProj, UpProj], ranks(&[])),
+                (5, all.clone(), ranks(&[(KProj, 2), (UpProj, 7)])),
             ] {
-                let section = LoraSection { rank, target_modules, ..Default::default() };
+                let target_modules = Modules::of(target_modules);
+                let section =
+                    LoraSection { rank, target_modules, rank_pattern, ..Default::default() };
+                let plan = AdapterPlan::of(&section, &shape).unwrap();
                 for (rows, dtype) in
                     [(Rows::All, DType::F32), (Rows::Kept, DType::F32), (Rows::Kept, DType::F64)]
                 {
@@ -158,7 +173,7 @@ mod tests {
                         count(activations.into_iter().chain(inner.iter().map(|(_, inner)| inner)));
                     let statistics = count([x_inv, lse, h_inv]);
 
-                    let [token, row] = Saved::elements(&shape, &section, rows);
+                    let [token, row] = Saved::elements(&shape, &plan.layers[0], rows);
                     let tokens = batch.ids.dim(0).unwrap();
                     let rows = match rows {
                         Rows::All => tokens,

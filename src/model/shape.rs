@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use super::config_fields::Reader;
 use super::family::{FAMILIES, Family};
+use super::rope_fields;
 use super::rotary::{Rope, RopeScaling, Rotary};
 use crate::config::Projection;
-use crate::disk::fields::{Known, Only, is_unset, refuse_unknown};
+use crate::disk::fields::is_unset;
 use crate::disk::json;
 use crate::error::{InputError, shown};
 use crate::ops::attention::Heads;
@@ -37,20 +38,33 @@ pub struct Shape {
     pub rope: Rope,
     /// The output layer is the embedding.
     pub tied: bool,
-    /// Positions that the checkpoint was trained for.
+    /// Positions that the checkpoint was trained for, or that `dynamic` RoPE stretches them to.
     pub max_positions: usize,
+    /// Projections that have a bias.
+    pub biases: Biases,
+    /// One line for each field that does not do what its name says.
+    pub notes: Vec<String>,
+}
+
+/// Projections that have a bias.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Biases {
+    /// q, k, v and o.
+    pub attention: bool,
+    /// gate, up and down.
+    pub mlp: bool,
 }
 
 impl Shape {
     /// The angles of a model of this shape, for activations of `dtype` on `device`.
     pub fn rotary(&self, dtype: DType, device: &Device) -> Rotary {
-        Rotary::new(self.rope, self.heads.head_dim, dtype, device)
+        Rotary::new(self.rope.clone(), self.heads.head_dim, dtype, device)
     }
 
     /// Parses the text of `config.json`; `file` names it in errors.
     ///
-    /// Refuses a `model_type` without a row in the table of families, values that its row excludes (biases, another activation,
-    /// quantised weights, attention dropout, ...), and RoPE variants other than the default, `linear` and `llama3`.
+    /// Refuses a `model_type` without a row in the table of families, values that its row excludes (another activation, quantised weights,
+    /// ...), and kinds of RoPE that are not computed.
     pub fn parse(text: &str, file: &str) -> Result<Self> {
         Self::parse_as(FAMILIES, text, file)
     }
@@ -82,6 +96,10 @@ impl Shape {
                 return Err(read.wrong("tie_word_embeddings", "true or false", other).into());
             }
         };
+        let mut notes = Vec::new();
+        note_dropout(&read, &mut notes)?;
+        let rope = rope_fields::rope(&read, heads.head_dim, &mut notes)?;
+        let positions = read.size_or("max_position_embeddings", family.defaults.max_positions)?;
         Ok(Self {
             vocab: read.size("vocab_size")?,
             hidden,
@@ -89,10 +107,16 @@ impl Shape {
             layers: read.size("num_hidden_layers")?,
             heads,
             rms_norm_eps: read.positive_or("rms_norm_eps", family.defaults.rms_norm_eps)?,
-            rope: rope(&read)?,
+            max_positions: match rope.scaling {
+                RopeScaling::Dynamic { factor, .. } => {
+                    (positions as f64 * factor.max(1.0)).min(f64::from(u32::MAX)) as usize
+                }
+                _ => positions,
+            },
+            rope,
             tied,
-            max_positions: read
-                .size_or("max_position_embeddings", family.defaults.max_positions)?,
+            biases: biases(&read)?,
+            notes,
         })
     }
 
@@ -118,11 +142,21 @@ impl Shape {
         }
     }
 
+    /// Whether `projection` has a bias.
+    pub fn has_bias(&self, projection: Projection) -> bool {
+        match projection {
+            Projection::QProj | Projection::KProj | Projection::VProj | Projection::OProj => {
+                self.biases.attention
+            }
+            Projection::GateProj | Projection::UpProj | Projection::DownProj => self.biases.mlp,
+        }
+    }
+
     /// Parameters of the whole model.
     pub fn parameters(&self) -> usize {
         let projections = Projection::ALL.map(|projection| {
             let (out, from) = self.projection(projection);
-            out * from
+            out * from + if self.has_bias(projection) { out } else { 0 }
         });
         let layer = projections.iter().sum::<usize>() + 2 * self.hidden;
         let embeddings = if self.tied { 1 } else { 2 };
@@ -173,81 +207,39 @@ fn heads(read: &Reader<'_>) -> Result<(usize, Heads)> {
     Ok((hidden, Heads { heads, kv_heads, head_dim }))
 }
 
-/// Fields of `rope_parameters` and `rope_scaling`.
-const ROPE: &[(&str, Known)] = &[
-    ("rope_type", Known::Any),
-    ("type", Known::Any),
-    ("rope_theta", Known::Any),
-    ("factor", Known::Any),
-    ("low_freq_factor", Known::Any),
-    ("high_freq_factor", Known::Any),
-    ("original_max_position_embeddings", Known::Any),
-    ("partial_rotary_factor", Known::OneOf(&[Only::Number(1.0)])),
-];
-
-/// RoPE from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before it).
-///
-/// As in transformers 5, a `rope_scaling` with anything in it replaces all of `rope_parameters`, its base included.
-fn rope(read: &Reader<'_>) -> Result<Rope> {
-    let theta = read.positive_or("rope_theta", read.family.defaults.rope_theta)?;
-    let Some((key, value)) = ["rope_scaling", "rope_parameters"]
-        .iter()
-        .find_map(|key| Some((*key, read.present(key).filter(|value| !is_unset(value))?)))
-    else {
-        return Ok(Rope { theta, scaling: RopeScaling::None });
-    };
-    let Value::Object(fields) = value else {
-        return Err(read.wrong(key, "an object", value).into());
-    };
-    let file = format!("{}: `{key}`", read.file);
-    let inner = Reader { file: &file, fields, family: read.family };
-    let kind = inner
-        .present("rope_type")
-        .or_else(|| inner.present("type"))
-        .cloned()
-        .unwrap_or_else(|| "default".into());
-    let scaling = match kind.as_str() {
-        Some("default") => RopeScaling::None,
-        Some("linear") => RopeScaling::Linear { factor: inner.positive("factor")? },
-        Some("llama3") => RopeScaling::Llama3 {
-            factor: inner.positive("factor")?,
-            low_freq_factor: inner.positive("low_freq_factor")?,
-            high_freq_factor: inner.positive("high_freq_factor")?,
-            original_max_positions: original_max_positions(read, &inner)?,
-        },
-        _ => {
-            let kind = shown(&kind);
-            let message = format!("{file}: `rope_type` is `{kind}`, which is not computed here");
-            return Err(InputError::new(message)
-                .hint("computed are `default`, `linear` and `llama3`")
-                .into());
-        }
-    };
-    refuse_unknown(&file, fields, &[ROPE])?;
-    if let RopeScaling::Llama3 { low_freq_factor, high_freq_factor, .. } = scaling
-        && low_freq_factor >= high_freq_factor
-    {
-        return Err(InputError::new(format!("{file}: `low_freq_factor` ({low_freq_factor}) must be below `high_freq_factor` ({high_freq_factor})")).into());
-    }
-    Ok(Rope { theta: inner.positive_or("rope_theta", theta)?, scaling })
+/// `attention_bias` and `mlp_bias`.
+fn biases(read: &Reader<'_>) -> Result<Biases> {
+    Ok(Biases {
+        attention: read.flag_or("attention_bias", false)?,
+        mlp: read.flag_or("mlp_bias", false)?,
+    })
 }
 
-/// Positions of the training before the context was extended: `original_max_position_embeddings` beside the RoPE fields, then among
-/// them, then `max_position_embeddings`, as transformers 5 has it.
-fn original_max_positions(read: &Reader<'_>, inner: &Reader<'_>) -> Result<f64> {
-    let key = "original_max_position_embeddings";
-    if read.present(key).is_some() {
-        read.positive(key)
-    } else if inner.present(key).is_some() {
-        inner.positive(key)
-    } else {
-        read.positive_or("max_position_embeddings", read.family.defaults.max_positions as f64)
+/// The line for `attention_dropout`, which is not computed. Refuses a value that is no probability.
+fn note_dropout(read: &Reader<'_>, notes: &mut Vec<String>) -> Result<()> {
+    let key = "attention_dropout";
+    let dropout = read.number_or(key, 0.0)?;
+    match read.present(key) {
+        Some(value) if !(0.0..1.0).contains(&dropout) => {
+            Err(read.wrong(key, "a number in 0..1", value).into())
+        }
+        Some(_) if dropout > 0.0 => {
+            notes.push(format!(
+                "{}: `attention_dropout` is {dropout} and is computed as 0, in training too. transformers drops weights of attention in \
+                 training alone, and TRL trains with it, since its `disable_dropout` does not reach them; scores, references and answers \
+                 are without it everywhere",
+                read.file
+            ));
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::fields::{Known, Only};
     use crate::model::family::Defaults;
     use serde_json::json;
 
@@ -272,7 +264,7 @@ mod tests {
         let config = with(json!({})).unwrap();
         assert_eq!(config.parameters(), 6_738_415_616);
         assert_eq!(config.heads, Heads { heads: 32, kv_heads: 32, head_dim: 128 });
-        assert_eq!(config.rope, Rope { theta: 10_000.0, scaling: RopeScaling::None });
+        assert_eq!(config.rope, Rope { theta: 10_000.0, scaling: RopeScaling::None, partial: 1.0 });
     }
 
     #[test]
@@ -280,7 +272,7 @@ mod tests {
         let new =
             with(json!({"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}}))
                 .unwrap();
-        assert_eq!(new.rope, Rope { theta: 500_000.0, scaling: RopeScaling::None });
+        assert_eq!(new.rope, Rope { theta: 500_000.0, scaling: RopeScaling::None, partial: 1.0 });
         let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192});
         let old = with(json!({"rope_theta": 500000.0, "rope_scaling": llama3})).unwrap();
         assert_eq!(old.rope.theta.to_bits(), 500_000f64.to_bits());
@@ -297,9 +289,9 @@ mod tests {
         let linear = json!({"rope_type": "linear", "factor": 4.0});
         let both = with(json!({"rope_parameters": parameters, "rope_scaling": linear})).unwrap();
         let scaling = RopeScaling::Linear { factor: 4.0 };
-        assert_eq!(both.rope, Rope { theta: 10_000.0, scaling });
+        assert_eq!(both.rope, Rope { theta: 10_000.0, scaling, partial: 1.0 });
         let empty = with(json!({"rope_parameters": parameters, "rope_scaling": {}})).unwrap();
-        assert_eq!(empty.rope, Rope { theta: 500_000.0, scaling: RopeScaling::None });
+        assert_eq!(empty.rope, Rope { theta: 500_000.0, scaling: RopeScaling::None, partial: 1.0 });
     }
 
     #[test]
@@ -338,11 +330,56 @@ mod tests {
         for (changes, named) in [
             (json!({"model_type": "mistral"}), "model_type"),
             (json!({"hidden_act": "gelu"}), "hidden_act"),
-            (json!({"attention_bias": true}), "attention_bias"),
-            (json!({"mlp_bias": true}), "mlp_bias"),
-            (json!({"attention_dropout": 0.1}), "attention_dropout"),
+            (json!({"attention_bias": "some"}), "attention_bias"),
+            (json!({"mlp_bias": 1}), "mlp_bias"),
+            (json!({"attention_dropout": 1.0}), "attention_dropout"),
+            (json!({"attention_dropout": "0.1"}), "attention_dropout"),
             (json!({"quantization_config": {"bits": 4}}), "quantization_config"),
-            (json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}), "yarn"),
+            (json!({"rope_scaling": {"rope_type": "su", "factor": 2.0}}), "su"),
+            (json!({"rope_scaling": {"rope_type": "yarn"}}), "factor"),
+            (
+                json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "truncate": 1}}),
+                "truncate",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "finetuned": false}}),
+                "finetuned",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "beta_fast": "32"}}),
+                "beta_fast",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "mscale": "1"}}),
+                "mscale",
+            ),
+            (
+                json!({"rope_theta": 1.0, "rope_scaling": {"rope_type": "yarn", "factor": 2.0}}),
+                "rope_theta",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "short_factor": [1.0]}}),
+                "short_factor",
+            ),
+            (json!({"rope_scaling": {"rope_type": "dynamic"}}), "factor"),
+            (
+                json!({"head_dim": 2, "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
+                "dynamic",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "longrope", "long_factor": [1.0]}}),
+                "short_factor",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "longrope", "short_factor": vec![1.0; 64], "long_factor": vec![1.0; 63]}}),
+                "long_factor",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "longrope", "short_factor": vec![1.0; 64], "long_factor": vec![0.0; 64]}}),
+                "long_factor",
+            ),
+            (json!({"partial_rotary_factor": 1.5}), "partial_rotary_factor"),
+            (json!({"partial_rotary_factor": 0.0}), "partial_rotary_factor"),
             (json!({"rope_scaling": {"rope_type": "llama3"}}), "factor"),
             (json!({"num_key_value_heads": 5}), "num_key_value_heads"),
             (json!({"hidden_size": "big"}), "hidden_size"),
@@ -357,7 +394,7 @@ mod tests {
             (json!({"rope_parameters": {"rope_type": "default", "mscale": 1.0}}), "mscale"),
             (json!({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}), "full_attention"),
             (
-                json!({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5}}),
+                json!({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.01}}),
                 "partial_rotary_factor",
             ),
         ] {
@@ -377,6 +414,80 @@ mod tests {
         assert!(Shape::parse("[1]", "config.json").is_err());
         assert!(Shape::parse("{", "config.json").is_err());
     }
+
+    #[test]
+    fn biases_are_counted_and_what_a_field_does_not_do_is_said() {
+        let plain = with(json!({})).unwrap();
+        assert!(plain.notes.is_empty());
+        let biased =
+            with(json!({"attention_bias": true, "mlp_bias": true, "hidden_act": "swish"})).unwrap();
+        let added = 32 * (4 * 4096 + 2 * 11_008 + 4096);
+        assert_eq!(biased.parameters(), plain.parameters() + added);
+        assert!(biased.notes.is_empty());
+        let attention = with(json!({"attention_bias": true})).unwrap();
+        let has = Projection::ALL.map(|projection| attention.has_bias(projection));
+        assert_eq!(has, [true, true, true, true, false, false, false]);
+        let linear = json!({"rope_type": "linear", "factor": 1.0, "partial_rotary_factor": 0.25});
+        for (changes, said, partial) in [
+            (
+                json!({"attention_dropout": 0.1}),
+                "`attention_dropout` is 0.1 and is computed as 0",
+                1.0,
+            ),
+            (json!({"partial_rotary_factor": 0.5}), "is 0.5, and every head turns whole", 1.0),
+            (json!({"rope_scaling": linear}), "the first 32 of the 128 elements", 0.25),
+            (
+                json!({"rope_scaling": {"factor": 8.0}}),
+                "`rope_type` is missing, which means `default`, so that `factor` changes",
+                1.0,
+            ),
+        ] {
+            let shape = with(changes).unwrap();
+            assert!(shape.notes.len() == 1 && shape.notes[0].contains(said), "{:?}", shape.notes);
+            assert!(shape.rope.partial.total_cmp(&partial).is_eq());
+        }
+    }
+
+    #[test]
+    fn every_kind_is_read_from_either_form_with_its_own_defaults() {
+        let read = |rope: Value| with(json!({ "rope_parameters": rope })).unwrap();
+        let dynamic = read(json!({"rope_type": "dynamic", "factor": 2.0}));
+        let scaling = RopeScaling::Dynamic { factor: 2.0, max_positions: 4096.0 };
+        assert_eq!((dynamic.rope.scaling, dynamic.max_positions), (scaling, 8192));
+        let yarn = |fields: Value| {
+            let mut rope = json!({"type": "yarn", "factor": 16.0, "finetuned": true});
+            rope.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            match read(rope).rope.scaling {
+                RopeScaling::Yarn { factor, original_max_positions, attention_factor, .. } => {
+                    (factor, original_max_positions, attention_factor)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let close = |got: (f64, f64, f64), want: (f64, f64, f64)| {
+            let distance = (got.0 - want.0).abs() + (got.1 - want.1).abs() + (got.2 - want.2).abs();
+            assert!(distance <= 1e-12, "{got:?} {want:?}");
+        };
+        let usual = 0.1 * 16f64.ln() + 1.0;
+        close(yarn(json!({})), (16.0, 4096.0, usual));
+        close(
+            yarn(json!({"factor": null, "original_max_position_embeddings": 1024})),
+            (4.0, 1024.0, 0.1 * 4f64.ln() + 1.0),
+        );
+        close(yarn(json!({"attention_factor": 1})), (16.0, 4096.0, 1.0));
+        close(yarn(json!({"mscale": 0.0, "mscale_all_dim": 1.0})), (16.0, 4096.0, usual));
+        close(
+            yarn(json!({"mscale": 0.5, "mscale_all_dim": 1.0})),
+            (16.0, 4096.0, (0.05 * 16f64.ln() + 1.0) / usual),
+        );
+        let list = vec![1.0; 64];
+        let long = json!({"rope_type": "longrope", "short_factor": list, "long_factor": list, "original_max_position_embeddings": 1024});
+        let RopeScaling::LongRope { attention_factor, .. } = read(long).rope.scaling else {
+            panic!("another kind")
+        };
+        assert!((attention_factor - (1.0 + 4f64.ln() / 1024f64.ln()).sqrt()).abs() <= 1e-12);
+    }
+
     #[test]
     fn another_family_is_another_row() {
         const DEFAULTS: Defaults =
@@ -405,7 +516,7 @@ mod tests {
         assert_eq!(shape.heads, Heads { heads: 4, kv_heads: 4, head_dim: 8 });
         assert_eq!((shape.max_positions, shape.tied), (32_768, true));
         assert!(shape.rms_norm_eps.total_cmp(&1e-5).is_eq());
-        assert_eq!(shape.rope, Rope { theta: 1e6, scaling: RopeScaling::None });
+        assert_eq!(shape.rope, Rope { theta: 1e6, scaling: RopeScaling::None, partial: 1.0 });
         // q and o are 64 by 32, as are k and v; tied, the embedding counts once.
         assert_eq!(shape.parameters(), 4 * 64 * 32 + 3 * 64 * 96 + 2 * 64 + 10 * 64 + 64);
         for (changes, named) in [

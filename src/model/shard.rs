@@ -42,9 +42,11 @@ impl Entry {
             Dtype::F32 => Ok(DType::F32),
             Dtype::F16 => Ok(DType::F16),
             Dtype::BF16 => Ok(DType::BF16),
-            other => {
-                bail_input!("`{}` is stored as {other:?}, expected F32, F16 or BF16", self.name)
-            }
+            Dtype::F64 => Ok(DType::F64),
+            other => bail_input!(
+                "`{}` is stored as {other:?}, expected F32, F16, BF16 or F64",
+                self.name
+            ),
         }
     }
 

@@ -10,6 +10,7 @@ use super::decoder::load_layer;
 use super::family;
 use super::layer::{LayerLora, LayerPass, Stream};
 use super::lora::Adapter;
+use super::prefix::Names;
 use super::shape::Shape;
 use super::shard::Shard;
 use super::weights;
@@ -33,7 +34,9 @@ pub(super) fn next_logits(
 ) -> Result<Vec<Vec<f32>>> {
     let shards: Vec<Shard> =
         weights::shards(folder)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?;
-    let mut take = |name: &str, dims: &[usize]| take(&shards, name, dims);
+    let all = shards.iter().flat_map(Shard::entries).map(|entry| entry.name.as_str());
+    let names = Names::of(all);
+    let mut take = |name: &str, dims: &[usize]| take(&shards, names.stored(name), dims);
     let rotary = shape.rotary(DType::F32, &Device::Cpu);
     let batches = texts
         .iter()

@@ -1,4 +1,4 @@
-//! Tensors of a checkpoint folder: one `model.safetensors`, or shards with their index. Memory-mapped, checked by name and shape.
+//! Tensors of a checkpoint folder: one `model.safetensors`, or shards with or without their index. Memory-mapped, checked by name and shape.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,9 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::{family, prefix};
+use super::family;
+use super::prefix::{self, Names};
+use super::shard::Shard;
 use crate::bail_input;
 use crate::disk::{digest, read};
 use crate::error::InputError;
@@ -26,7 +28,10 @@ const LISTED: usize = 8;
 pub struct Checkpoint {
     folder: PathBuf,
     files: MmapedSafetensors,
+    names: Names,
     unread: BTreeSet<String>,
+    /// Tensors stored as F64.
+    wide: usize,
     missing: Vec<String>,
     misshapen: Vec<String>,
     dtype: DType,
@@ -48,12 +53,15 @@ impl Checkpoint {
             );
             InputError::new(message).hint("the download is incomplete or broken; fetch it again")
         })?;
-        let unread = files.tensors().into_iter().map(|(name, _)| name).collect();
-        let (missing, misshapen) = Default::default();
+        let unread: BTreeSet<_> = files.tensors().into_iter().map(|(name, _)| name).collect();
+        let names = Names::of(unread.iter().map(String::as_str));
+        let (missing, misshapen, wide) = Default::default();
         Ok(Self {
             folder: folder.to_owned(),
             files,
+            names,
             unread,
+            wide,
             missing,
             misshapen,
             dtype,
@@ -61,8 +69,9 @@ impl Checkpoint {
         })
     }
 
-    /// Takes the tensor `name`, which must have `shape`. [`Checkpoint::finish`] reports all that was wrong.
+    /// Takes the tensor that the model calls `name`, which must have `shape`. [`Checkpoint::finish`] reports all that was wrong.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let name = self.names.stored(name);
         let placeholder = || Ok(Tensor::zeros(0, self.dtype, &self.device)?);
         self.unread.remove(name);
         let Ok(view) = self.files.get(name) else {
@@ -74,12 +83,15 @@ impl Checkpoint {
                 .push(format!("`{name}` has shape {:?}, expected {shape:?}", view.shape()));
             return placeholder();
         }
-        if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            self.misshapen.push(format!(
-                "`{name}` is stored as {:?}, expected F32, F16 or BF16",
-                view.dtype()
-            ));
-            return placeholder();
+        match view.dtype() {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => {}
+            Dtype::F64 => self.wide += 1,
+            other => {
+                self.misshapen.push(format!(
+                    "`{name}` is stored as {other:?}, expected F32, F16, BF16 or F64"
+                ));
+                return placeholder();
+            }
         }
         Ok(self.files.load(name, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)?)
     }
@@ -89,8 +101,9 @@ impl Checkpoint {
     /// Refuses another one: transformers 4 drops it and ties, transformers 5 keeps it.
     pub fn accept_tied_head(&mut self) -> Result<()> {
         self.unread.remove(family::LM_HEAD);
+        let embedding = self.names.stored(family::EMBED_TOKENS);
         let (Ok(head), Ok(embedding)) =
-            (self.files.get(family::LM_HEAD), self.files.get(family::EMBED_TOKENS))
+            (self.files.get(family::LM_HEAD), self.files.get(embedding))
         else {
             return Ok(());
         };
@@ -114,8 +127,8 @@ impl Checkpoint {
             .into())
     }
 
-    /// Refuses a checkpoint with missing, extra or mis-shaped tensors, and names them.
-    pub fn finish(self) -> Result<()> {
+    /// Refuses a checkpoint with missing, extra or mis-shaped tensors, and names them. Returns lines for the user on what was converted.
+    pub fn finish(self) -> Result<Vec<String>> {
         // Old checkpoints carry these buffers, which are computed from the configuration.
         let extra: Vec<_> = self
             .unread
@@ -138,7 +151,14 @@ impl Checkpoint {
         })
         .collect();
         if complaints.is_empty() {
-            return Ok(());
+            return Ok(match self.wide {
+                0 => Vec::new(),
+                wide => vec![format!(
+                    "checkpoint `{}`: {wide} tensors are stored as F64 and are computed in {:?}",
+                    self.folder.display(),
+                    self.dtype
+                )],
+            });
         }
         if let Some(refused) = prefix::refusal(&self.folder, &self.missing, &extra) {
             return Err(refused.into());
@@ -148,13 +168,21 @@ impl Checkpoint {
             self.folder.display(),
             complaints.join("; ")
         );
+        let only_head = self.missing == [family::LM_HEAD] && extra.is_empty();
         Err(InputError::new(message)
-            .hint("the folder must hold the config.json that the weights were saved with")
+            .hint(match only_head && self.names == Names::Bare {
+                true => {
+                    "it was saved as `LlamaModel`, without the output layer, which transformers would fill with random numbers: save \
+                     `LlamaForCausalLM`, or set `tie_word_embeddings` in its config.json if the embedding is the output layer"
+                }
+                false => "the folder must hold the config.json that the weights were saved with",
+            })
             .into())
     }
 }
 
-/// The files that hold the weights: `model.safetensors`, or those that `model.safetensors.index.json` names.
+/// The files that hold the weights: `model.safetensors`, or those that `model.safetensors.index.json` names, or a whole set
+/// `model-00001-of-0000N.safetensors` without an index.
 ///
 /// Refuses a folder that holds an adapter too: transformers loads it with the model.
 pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -181,10 +209,10 @@ pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
             .with_context(|| format!("cannot read `{}`", folder.display()))?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect();
-        if let Some(refused) =
-            without_index(&format!("model folder `{}`", folder.display()), &names)
-        {
-            return Err(refused.into());
+        if let Some(set) = without_index(&format!("model folder `{}`", folder.display()), &names)? {
+            let paths: Vec<_> = set.iter().map(|name| folder.join(name)).collect();
+            refuse_doubled(&paths)?;
+            return Ok(paths);
         }
         let error = InputError::new(format!(
             "model folder `{}` has no `model.safetensors` and no `model.safetensors.index.json`",
@@ -211,27 +239,57 @@ pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The error for `place` with shards among its `names` and without their index, which transformers refuses too; none without a shard.
-pub(crate) fn without_index(place: &str, names: &[String]) -> Option<InputError> {
-    let is_shard = |name: &&String| {
-        let stem = name.strip_suffix(".safetensors").unwrap_or_default();
-        let number = |part: Option<&str>| {
-            part.is_some_and(|part| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit()))
-        };
-        let mut parts = stem.rsplit('-');
-        number(parts.next()) && parts.next() == Some("of") && number(parts.next())
-    };
-    let mut shards: Vec<_> = names.iter().filter(is_shard).collect();
+/// Refuses a tensor that two of the shards hold, since only an index could choose between them.
+fn refuse_doubled(paths: &[PathBuf]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for path in paths {
+        for entry in Shard::open(path)?.entries() {
+            if !seen.insert(entry.name.clone()) {
+                bail_input!(
+                    "`{}`: `{}` is in another shard too, and there is no `{INDEX_FILE}` to choose",
+                    path.display(),
+                    entry.name
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The shards `model-00001-of-0000N.safetensors` among the `names` in `place`, which has no index for them; none without a shard.
+///
+/// Refuses shards that are not one whole set with these names. transformers refuses all of them.
+pub(crate) fn without_index(
+    place: &str,
+    names: &[String],
+) -> Result<Option<Vec<String>>, InputError> {
+    /// What stands before the number, the number and the count, if `name` is that of a shard.
+    fn parts(name: &str) -> Option<(&str, &str, &str)> {
+        let (rest, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
+        let (stem, number) = rest.rsplit_once('-')?;
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
+        (digits(number) && digits(count)).then_some((stem, number, count))
+    }
+    let mut shards: Vec<_> = names.iter().filter_map(|name| Some((name, parts(name)?))).collect();
     shards.sort();
-    let first = shards.first()?;
-    let all = first.trim_end_matches(".safetensors").rsplit('-').next().unwrap_or_default();
+    let Some(&(first, (stem, _, count))) = shards.first() else { return Ok(None) };
+    let all = count.trim_start_matches('0');
+    let numbered = |(i, (_, part)): (usize, &(&String, (&str, &str, &str)))| {
+        *part == (stem, &*format!("{:0width$}", i + 1, width = count.len()), count)
+    };
+    let is_whole = stem == "model"
+        && shards.len().to_string() == all
+        && shards.iter().enumerate().all(numbered);
+    if is_whole {
+        return Ok(Some(shards.into_iter().map(|(name, _)| name.clone()).collect()));
+    }
     let message = format!(
-        "{place} has no `{INDEX_FILE}` for its shards: {} of {}, the first `{first}`",
-        shards.len(),
-        all.trim_start_matches('0')
+        "{place} has no `{INDEX_FILE}` for its shards, which are no whole set \
+         `model-00001-of-0000N.safetensors`: {} files, the first `{first}`",
+        shards.len()
     );
-    Some(InputError::new(message).hint(
-        "fetch the index from where the shards are from, or save the model again with transformers, \
+    Err(InputError::new(message).hint(
+        "fetch the index and the missing files from where the shards are from, or save the model again with transformers, \
          `save_pretrained(FOLDER)`",
     ))
 }
@@ -361,17 +419,59 @@ mod tests {
     }
 
     #[test]
-    fn shards_without_their_index_are_named() {
+    fn a_whole_set_of_shards_needs_no_index_and_any_other_is_refused() {
         let folder = tempfile::tempdir().unwrap();
+        let name = |i: usize| format!("model-0000{i}-of-00003.safetensors");
         for i in [1, 3] {
-            save(folder.path(), &format!("model-0000{i}-of-00003.safetensors"), &[("a", &[2])]);
+            save(folder.path(), &name(i), &[(["", "a", "b", "c"][i], &[2])]);
         }
         let error = open(folder.path()).err().unwrap();
-        let message = error.to_string();
-        let expected = "has no `model.safetensors.index.json` for its shards: 2 of 3, the first `model-00001-of-00003.safetensors`";
-        assert!(message.ends_with(expected), "{message}");
+        let expected = "2 files, the first `model-00001-of-00003.safetensors`";
+        assert!(error.to_string().ends_with(expected), "{error}");
         assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("fetch the index"));
-        assert!(without_index("x", &["adapter_model.safetensors".to_owned()]).is_none());
+        save(folder.path(), &name(2), &[("b", &[2])]);
+        let mut checkpoint = open(folder.path()).unwrap();
+        for tensor in ["a", "b", "c"] {
+            checkpoint.take(tensor, &[2]).unwrap();
+        }
+        checkpoint.finish().unwrap();
+        let names =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for others in [
+            &["model-00001-of-00001.safetensors", "model-00001-of-00002.safetensors"][..],
+            &["model-1-of-00001.safetensors"],
+            &["pytorch_model-00001-of-00001.safetensors"],
+            &["model-00000-of-00000.safetensors"],
+            &["model-00002-of-00001.safetensors"],
+        ] {
+            assert!(without_index("x", &names(others)).is_err(), "{others:?}");
+        }
+        assert_eq!(without_index("x", &names(&["adapter_model.safetensors"])).unwrap(), None);
+        save(folder.path(), &name(2), &[("b", &[2]), ("c", &[2])]);
+        let error = open(folder.path()).err().unwrap();
+        assert!(error.to_string().contains("`c` is in another shard too"), "{error}");
+    }
+
+    #[test]
+    fn names_without_the_prefix_are_read_and_f64_is_converted_and_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let tensors = HashMap::from([
+            ("layers.0.a.weight", Tensor::new(&[1f64 / 3.0], &Device::Cpu).unwrap()),
+            ("norm.weight", Tensor::new(&[0.5f32], &Device::Cpu).unwrap()),
+        ]);
+        candle_core::safetensors::save(&tensors, folder.path().join(WEIGHTS_FILE)).unwrap();
+        let mut checkpoint = open(folder.path()).unwrap();
+        checkpoint.take("model.norm.weight", &[1]).unwrap();
+        let third = checkpoint.take("model.layers.0.a.weight", &[1]).unwrap();
+        assert_eq!(third.to_vec1::<f32>().unwrap()[0].to_bits(), (1f32 / 3.0).to_bits());
+        let notes = checkpoint.finish().unwrap();
+        assert!(notes.len() == 1 && notes[0].contains("1 tensors are stored as F64"), "{notes:?}");
+        let mut checkpoint = open(folder.path()).unwrap();
+        checkpoint.take("model.layers.0.a.weight", &[1]).unwrap();
+        checkpoint.take("model.norm.weight", &[1]).unwrap();
+        checkpoint.take("lm_head.weight", &[1]).unwrap();
+        let error = checkpoint.finish().unwrap_err();
+        assert!(InputError::of(&error).unwrap().remedy().unwrap().contains("`LlamaModel`"));
     }
 
     #[test]

@@ -15,10 +15,10 @@ const CHUNK_ELEMENTS: usize = 4 << 20;
 const MIN_CHUNK_ROWS: usize = 256;
 
 /// Most rows of logits that exist at one time: more would not be faster.
-const MAX_CHUNK_ROWS: usize = 1024;
+pub(in crate::ops) const MAX_CHUNK_ROWS: usize = 1024;
 
 /// Rows of logits that exist at one time.
-fn chunk_rows(vocab: usize) -> usize {
+pub(in crate::ops) fn chunk_rows(vocab: usize) -> usize {
     (CHUNK_ELEMENTS / vocab.max(1)).clamp(MIN_CHUNK_ROWS, MAX_CHUNK_ROWS)
 }
 

@@ -10,11 +10,13 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod bias;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 pub mod decode;
 pub mod dropout;
+pub mod kl;
 pub mod linear;
 pub mod logps;
 pub mod matvec;

@@ -11,15 +11,22 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     x.broadcast_mul(&inv)?.broadcast_mul(weight)
 }
 
-/// Turns each head's halves by the angles; `x`: `[tokens, heads * head_dim]`, `cos`, `sin`: `[tokens, head_dim / 2]`.
-pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+/// `y + bias` in every row; `y`: `[tokens, out]`, `bias`: `[out]`.
+pub fn bias(y: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    y.broadcast_add(bias)
+}
+
+/// Turns the first elements of each head by the angles, and the whole head where there are as many; `x`: `[tokens, heads * head_dim]`, `cos`, `sin`:
+/// `[tokens, half]`.
+pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, head_dim: usize) -> Result<Tensor> {
     let ((tokens, width), half) = (x.dims2()?, cos.dim(1)?);
-    let x = x.reshape((tokens, width / (2 * half), 2 * half))?;
+    let x = x.reshape((tokens, width / head_dim, head_dim))?;
+    let rest = x.narrow(2, 2 * half, head_dim - 2 * half)?;
     let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
     let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
     let left = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let right = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-    Tensor::cat(&[left, right], 2)?.reshape((tokens, width))
+    Tensor::cat(&[left, right, rest], 2)?.reshape((tokens, width))
 }
 
 /// `silu(gate) * up`.
@@ -32,6 +39,16 @@ pub fn logps(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
     let all = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)?;
     all.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)
+}
+
+/// `sum_i p_i (ln p_i - ln q_i)` of each row, `p` and `q` the softmax of `policy` and `reference`, `[rows, vocab]`.
+pub fn kl(policy: &Tensor, reference: &Tensor) -> Result<Tensor> {
+    let all = |logits: &Tensor| -> Result<Tensor> {
+        let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?)?;
+        shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)
+    };
+    let (p, q) = (all(policy)?, all(reference)?);
+    (p.exp()? * (p - q)?)?.sum(1)
 }
 
 /// One step of AdamW by the rule of `step` with `gradient`, multiplied by `scale` first.

@@ -150,9 +150,9 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::{
-        Activations, AddBos, BestMetric, Dtype, EvalTokenization, LeftoverBatches, LossType,
-        OptimizerName, Order, PromptFormat, Reference, RunConfig, Scheduler, Tokenization,
-        TokenizerRules, Truncation,
+        Activations, AddBos, BestMetric, Dtype, EvalTokenization, LayoutName, LeftoverBatches,
+        LossType, OptimizerName, Order, PromptFormat, RankedPairs, Reference, RunConfig, Scheduler,
+        Tokenization, TokenizerRules, Truncation,
     };
     use crate::metrics::score::pair_of;
     use crate::report::run::sample::evaluations;
@@ -206,7 +206,7 @@ mod tests {
 
     /// Candidates for another value of a key: for a word, the words of all keys.
     fn others(value: &toml::Value) -> Vec<toml::Value> {
-        let words: [&[&str]; 15] = [
+        let words: [&[&str]; 17] = [
             Dtype::NAMES,
             LossType::NAMES,
             Reference::NAMES,
@@ -222,6 +222,8 @@ mod tests {
             LeftoverBatches::NAMES,
             OptimizerName::NAMES,
             EvalTokenization::NAMES,
+            LayoutName::NAMES,
+            RankedPairs::NAMES,
         ];
         match value {
             toml::Value::Boolean(value) => vec![(!value).into()],

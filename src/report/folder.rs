@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::bail_input;
+use crate::disk::json_lines::{self, Logged};
 use crate::disk::read;
 use crate::error::InputError;
 use crate::metrics::Evaluation;
@@ -18,6 +19,7 @@ use crate::run_folder::eval_log;
 use crate::run_folder::head;
 use crate::run_folder::paths::Paths;
 use crate::run_folder::purpose::Purpose;
+use crate::run_folder::samples::SampleRecord;
 use crate::run_folder::summary::Summary;
 use crate::run_folder::train_log::{self, StepRecord, Steps};
 use crate::run_folder::wall_time;
@@ -47,6 +49,8 @@ pub struct Run {
     pub during: Vec<(usize, Evaluation)>,
     /// Scores and answers of each set, in the order of the evaluation.
     pub sets: Vec<SetFiles>,
+    /// Answers to fixed prompts, the base model's first.
+    pub samples: Vec<SampleRecord>,
     /// Lines and files that could not be read and are left out, one sentence each.
     pub left_out: Vec<String>,
 }
@@ -103,6 +107,14 @@ impl Run {
         };
         left_out.extend(missing::sentences(&paths, &found)?);
         let during = read_during(&paths, &mut left_out)?;
+        let asks = |config: &toml::Table| {
+            let samples = config.get("eval")?.get("samples")?;
+            Some(!samples.get("prompts")?.as_str()?.is_empty())
+        };
+        let samples = match asks(&config).filter(|asks| *asks) {
+            Some(_) => read_samples(&paths.samples(), &mut left_out)?,
+            None => Vec::new(),
+        };
         if !is_evaluation {
             let first = before.iter().map(|evaluation| (Some(0), evaluation));
             let during = during.iter().map(|(step, evaluation)| (Some(*step), evaluation));
@@ -123,6 +135,7 @@ impl Run {
             after,
             during,
             sets,
+            samples,
             left_out,
         })
     }
@@ -274,6 +287,21 @@ fn read_during(
     Ok(during)
 }
 
+/// The answers to fixed prompts, with a sentence about the file that is not there or has broken lines.
+fn read_samples(path: &Path, left_out: &mut Vec<String>) -> anyhow::Result<Vec<SampleRecord>> {
+    if !read::is_there(path)? {
+        let what = "the answers to the fixed prompts are left out";
+        left_out.push(format!("`{}` is not there: {what}", path.display()));
+        return Ok(Vec::new());
+    }
+    let Logged { records, broken_lines } = json_lines::read_log::<SampleRecord>(path)?;
+    if !broken_lines.is_empty() {
+        let lines = json_lines::numbered("line", &broken_lines);
+        left_out.push(format!("`{}`: {lines} did not match the digest; left out", path.display()));
+    }
+    Ok(records)
+}
+
 /// A made-up run for the tests of this folder.
 #[cfg(test)]
 pub(crate) mod sample {
@@ -314,6 +342,7 @@ pub(crate) mod sample {
             after: Some(after),
             during: vec![],
             sets: vec![SetFiles { name: "UF-P-4".into(), ..SetFiles::default() }],
+            samples: vec![],
             left_out: vec![],
         }
     }

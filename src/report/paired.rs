@@ -155,7 +155,9 @@ pub fn newest<'a>(run: &'a Run, name: &str) -> &'a [PairScore] {
 
 /// Whether all runs cut the same text into the same tokens.
 fn same_tokens(runs: &[&Run]) -> bool {
-    const KEYS: [&str; 7] = [
+    const KEYS: [&str; 9] = [
+        "data.chat_template",
+        "data.template_date",
         "data.max_length",
         "data.max_prompt_tokens",
         "data.prompt_format",

@@ -16,6 +16,11 @@ use crate::disk::read;
 use crate::dpo;
 use crate::metrics::{Evaluation, Metric, PairScore};
 
+/// Name of the KL divergence from the reference: nats per token of held-out chosen answers, see [`crate::metrics::Kl`].
+pub const KL: &str = "kl";
+/// Name of its standard error.
+pub const KL_STDERR: &str = "kl_stderr";
+
 /// The figures of one set after one step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvalRecord {
@@ -29,7 +34,7 @@ pub struct EvalRecord {
     pub pairs: usize,
     /// Means over the pairs: `loss`, `rewards/chosen`, `rewards/rejected`, `rewards/margins`, `rewards/accuracies`,
     /// `logps/chosen` and `logps/rejected` as TRL names them, of the loss that is trained, and each [`Metric`] by its
-    /// name.
+    /// name; [`KL`] and [`KL_STDERR`] where they were measured.
     #[serde(flatten)]
     pub figures: BTreeMap<String, f64>,
 }
@@ -56,7 +61,11 @@ impl fmt::Display for EvalRecord {
         if self.step == 0 {
             return Ok(()); // policy and reference are one: every pair ties
         }
-        write!(f, " opa {:.2} % (chance 50 %)", 100.0 * figure(Metric::Opa.name()))
+        write!(f, " opa {:.2} % (chance 50 %)", 100.0 * figure(Metric::Opa.name()))?;
+        match self.figures.get(KL) {
+            Some(kl) => write!(f, " kl {kl:.4} (reference 0)"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -96,12 +105,20 @@ pub fn records(
             ("logps/rejected", mean(&mut scores.iter().map(|score| score.policy_rejected_logps))),
         ];
         let own = Metric::ALL.map(|metric| (metric.name(), set.overall.get(metric).value));
+        let error = set.kl.as_ref().and_then(|kl| kl.standard_error);
+        let kl =
+            set.kl.iter().map(|kl| (KL, kl.value)).chain(error.map(|error| (KL_STDERR, error)));
         EvalRecord {
             step,
             epoch,
             set: set.name.clone(),
             pairs: set.n,
-            figures: trl.into_iter().chain(own).map(|(name, x)| (name.to_owned(), x)).collect(),
+            figures: trl
+                .into_iter()
+                .chain(own)
+                .chain(kl)
+                .map(|(name, x)| (name.to_owned(), x))
+                .collect(),
         }
     };
     evaluation.sets.iter().zip(scores).map(record).collect()

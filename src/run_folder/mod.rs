@@ -3,7 +3,9 @@
 
 pub mod answers;
 pub mod begun;
+pub mod begun_day;
 pub mod checkpoints;
+pub mod drift;
 pub mod eval_log;
 pub mod guard;
 pub mod head;
@@ -12,6 +14,7 @@ pub mod paa;
 pub mod paths;
 pub mod provenance;
 pub mod purpose;
+pub mod samples;
 pub mod summary;
 pub mod tensorboard;
 pub mod train_log;

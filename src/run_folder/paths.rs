@@ -103,6 +103,16 @@ impl Paths {
         self.evaluations().join(format!("generations-{set}-{when}.jsonl"))
     }
 
+    /// Answers to fixed prompts, of every state of the model.
+    pub fn samples(&self) -> PathBuf {
+        self.evaluations().join("samples.jsonl")
+    }
+
+    /// Finished answers to the fixed prompts, while others are generated; `when`: `base`, or a step such as `step-000100`.
+    pub fn sample_journal(&self, when: &str) -> PathBuf {
+        self.evaluations().join(format!(".samples-{when}.journal"))
+    }
+
     /// Finished answers of a set, while others are generated.
     pub fn journal(&self, set: &str, when: &str) -> PathBuf {
         self.evaluations().join(format!(".generations-{set}-{when}.journal"))

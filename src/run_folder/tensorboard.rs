@@ -2,7 +2,8 @@
 //! them.
 //!
 //! An event file is a run of TFRecords: length, its masked CRC-32C, an `Event` in protobuf, its masked CRC-32C. An
-//! event here is a wall time, a step and scalars; the first one names the version of the format.
+//! event here is a wall time, a step and scalars, and the answers to fixed prompts as texts; the first one names the version of the
+//! format.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -14,6 +15,7 @@ use anyhow::{Context, Result};
 use crate::disk::atomic;
 use crate::metrics::Metric;
 use crate::run_folder::eval_log::EvalRecord;
+use crate::run_folder::samples::{self, SampleMeans, SampleRecord};
 use crate::run_folder::train_log::{StepRecord, stepping_s};
 
 /// Part of an event file's name, by which TensorBoard finds it.
@@ -29,7 +31,14 @@ impl TensorBoard {
     /// Opens the file of a run that resumes after `records` and `evaluations`. Writes them to one new file that
     /// replaces all earlier ones, so that no step appears twice. The last record's wall time is now; earlier ones
     /// follow from the step times.
-    pub fn open(folder: &Path, records: &[StepRecord], evaluations: &[EvalRecord]) -> Result<Self> {
+    ///
+    /// `answers`: to fixed prompts; those after steps without a record are left out.
+    pub fn open(
+        folder: &Path,
+        records: &[StepRecord],
+        evaluations: &[EvalRecord],
+        answers: &[SampleRecord],
+    ) -> Result<Self> {
         let now = wall_time_s();
         let earlier: Vec<PathBuf> = fs::read_dir(folder)
             .into_iter()
@@ -47,10 +56,12 @@ impl TensorBoard {
             out.write_all(&framed(&version_event(wall_time)))?;
             let at = |step| of_step(evaluations, step);
             out.write_all(&eval_event(at(0), wall_time))?;
+            out.write_all(&sample_events(answers, 0, wall_time))?;
             for record in records {
                 wall_time += record.step_time_s.unwrap_or(0.0);
                 out.write_all(&framed(&step_event(record, wall_time)?))?;
                 out.write_all(&eval_event(at(record.step), wall_time))?;
+                out.write_all(&sample_events(answers, record.step, wall_time))?;
             }
             Ok(())
         })?;
@@ -72,6 +83,11 @@ impl TensorBoard {
     /// Adds the records of one evaluation.
     pub fn push_evaluation(&mut self, records: &[EvalRecord]) -> Result<()> {
         self.append(&eval_event(records, wall_time_s()))
+    }
+
+    /// Adds the answers after `step` steps; `answers`: all so far, the base model's among them.
+    pub fn push_samples(&mut self, answers: &[SampleRecord], step: usize) -> Result<()> {
+        self.append(&sample_events(answers, step, wall_time_s()))
     }
 
     fn append(&mut self, event: &[u8]) -> Result<()> {
@@ -126,6 +142,63 @@ fn eval_event(records: &[EvalRecord], wall_time: f64) -> Vec<u8> {
         }
     }
     framed(&summary_event(first.step, &summary, wall_time))
+}
+
+/// The answers after `step` steps as one TFRecord: a text for each prompt, and the means. The base model's are those of step 0 where
+/// training starts from a fresh adapter; a later text has them beside it. Empty without answers after `step` steps.
+fn sample_events(answers: &[SampleRecord], step: usize, wall_time: f64) -> Vec<u8> {
+    let of_step = samples::states(answers).filter(|state| state[0].step == step);
+    let Some(state) = of_step.last() else { return Vec::new() }; // the base model's come first
+    let base = samples::base(answers);
+    let mut summary = Vec::new();
+    for record in state {
+        let beside = base.iter().find(|base| base.row == record.row && !record.is_base());
+        summary.extend(text(
+            &format!("samples/{} {}", record.row + 1, record.id),
+            &[("prompt".to_owned(), &record.prompt), (named(record), &record.answer)]
+                .into_iter()
+                .chain(beside.map(|base| (named(base), &base.answer)))
+                .collect::<Vec<_>>(),
+        ));
+    }
+    if let Some(means) = SampleMeans::of(state) {
+        let kl = means.kl.map(|kl| ("kl", kl));
+        let means = [("mean_length", means.length), ("clipped_ratio", means.clipped)];
+        for (name, value) in means.into_iter().chain(kl) {
+            summary.extend(scalar(&format!("samples/{name}"), value));
+        }
+    }
+    framed(&summary_event(step, &summary, wall_time))
+}
+
+/// Whose answer it is.
+fn named(record: &SampleRecord) -> String {
+    let tokens = record.generated_tokens;
+    match record.is_base() {
+        true => format!("base model, {tokens} tokens"),
+        false => format!("step {}, {tokens} tokens", record.step),
+    }
+}
+
+/// `Summary.Value { tag = 1, tensor = 8, metadata = 9 }` for TensorBoard's plugin `text`, which reads Markdown: each part under its name,
+/// indented so that it is shown as it is.
+fn text(tag: &str, parts: &[(String, &String)]) -> Vec<u8> {
+    let mut markdown = String::new();
+    for (name, text) in parts {
+        markdown += &format!("**{name}**\n\n");
+        text.lines().for_each(|line| markdown += &format!("    {line}\n"));
+        markdown.push('\n');
+    }
+    // TensorProto { dtype = 1: DT_STRING, tensor_shape = 2: [1], string_val = 8 }
+    let mut tensor = vec![1 << 3, 7];
+    tensor.extend(bytes_field(2, &bytes_field(2, &[1 << 3, 1])));
+    tensor.extend(bytes_field(8, markdown.as_bytes()));
+    // SummaryMetadata { plugin_data = 1: { plugin_name = 1 } }
+    let metadata = bytes_field(1, &bytes_field(1, b"text"));
+    let mut value = bytes_field(1, tag.as_bytes());
+    value.extend(bytes_field(8, &tensor));
+    value.extend(bytes_field(9, &metadata));
+    bytes_field(1, &value)
 }
 
 /// `Summary.Value { tag = 1, simple_value = 2 }`, as a field of a summary.

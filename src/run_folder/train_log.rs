@@ -45,6 +45,18 @@ pub struct StepRecord {
     /// The same of the rejected answers.
     #[serde(rename = "logps/rejected")]
     pub logps_rejected: Option<f64>,
+    /// Mean log-probability of the chosen answers under the policy less that under the reference; left out under a loss without one.
+    #[serde(rename = "logratios/chosen", skip_serializing_if = "Option::is_none", default)]
+    pub logratios_chosen: Option<f64>,
+    /// The same of the rejected answers.
+    #[serde(rename = "logratios/rejected", skip_serializing_if = "Option::is_none", default)]
+    pub logratios_rejected: Option<f64>,
+    /// Mean scored tokens of the chosen answers; left out of a log of an earlier version.
+    #[serde(rename = "lengths/chosen", skip_serializing_if = "Option::is_none", default)]
+    pub lengths_chosen: Option<f64>,
+    /// The same of the rejected answers.
+    #[serde(rename = "lengths/rejected", skip_serializing_if = "Option::is_none", default)]
+    pub lengths_rejected: Option<f64>,
     /// Tokens so far, prompt and answer of both sequences of each pair.
     pub num_tokens: u64,
     /// Pairs of this step.

@@ -6,9 +6,11 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::bail_input;
-use crate::config::{DataSection, ModelSection, PromptFormat, Reading, Source, TokenizerRules};
+use crate::config::{
+    DataSection, LayoutName, ModelSection, PromptFormat, Reading, Source, TokenizerRules,
+};
 use crate::console::progress::Verbosity;
-use crate::data::chat::{self, ChatTemplate};
+use crate::data::chat::{self, ChatTemplate, NamedFile, Sources};
 use crate::data::file::{self, DataFile};
 use crate::data::format::draft::Prompts;
 use crate::data::pair::{Loaded, Pair};
@@ -19,9 +21,11 @@ use crate::error::{InputError, shown};
 use crate::hub::Hub;
 use crate::model::shape::Shape;
 use crate::session::data_file;
+use crate::session::data_files;
 use crate::session::generation_config;
 use crate::session::hub_model;
 use crate::session::source::ModelSource;
+use crate::session::template_choice::TemplateChoice;
 
 /// Files of a tokenizer. Those that a model has are copied next to the exported adapter.
 const TOKENIZER_FILES: [&str; 5] = [
@@ -43,17 +47,23 @@ pub struct Base {
     /// The model's chat template; none if it has none.
     pub template: Option<ChatTemplate>,
     /// Tokenizer files by name.
-    pub tokenizer_files: Vec<(String, Vec<u8>)>,
+    pub tokenizer_files: Vec<NamedFile>,
     /// Lines for the user: repository and commit of a hub model.
     pub notes: Vec<String>,
     /// Whose rules make token ids of a text.
     rules: TokenizerRules,
-    pub(super) hub: Hub,
+    /// Where the model's and other files are fetched from.
+    pub hub: Hub,
 }
 
 impl Base {
-    /// Reads and checks the small files of the model of `section`. Downloads those of a hub model.
-    pub fn load(section: &ModelSection, verbosity: Verbosity) -> Result<Self> {
+    /// Reads and checks the small files of the model of `section`, and the chat template of `choice`, which takes the place of the model's
+    /// own among the tokenizer's files. Downloads the files of a hub model.
+    pub fn load(
+        section: &ModelSection,
+        choice: &TemplateChoice,
+        verbosity: Verbosity,
+    ) -> Result<Self> {
         let path = section.path.as_str();
         let hub = Hub::new(verbosity);
         let source = ModelSource::find(section, &hub)?;
@@ -99,6 +109,7 @@ impl Base {
             }
         };
         tokenizer.check_vocab(shape.vocab)?;
+        notes.extend(shape.notes.iter().cloned());
         notes.extend(tokenizer.note().map(str::to_owned));
         let mut tokenizer_files = Vec::new();
         for name in TOKENIZER_FILES {
@@ -109,18 +120,21 @@ impl Base {
         if let Some(folder) = source.folder() {
             tokenizer_files.extend(chat::additional_templates(folder)?);
         }
-        let additional: Vec<_> = tokenizer_files
-            .iter()
-            .filter(|(name, _)| name.starts_with(chat::ADDITIONAL_TEMPLATES))
-            .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
-            .collect();
-        let file = |name: &str| {
-            let named = tokenizer_files.iter().find(|(known, _)| known == name);
-            named.map(|(_, bytes)| bytes.as_slice())
+        let given = choice.sources(&tokenizer)?;
+        if let Some(given) = &given {
+            notes.push(format!("chat template: {}, in place of the model's own", given.place));
+        }
+        let sources = match given {
+            None => own_template(&tokenizer_files, path)?,
+            Some(given) => {
+                given.replace_in(&mut tokenizer_files)?;
+                Some(given)
+            }
         };
-        let (jinja, tokenizer_config) =
-            (file("chat_template.jinja"), file("tokenizer_config.json"));
-        let template = ChatTemplate::find(jinja, &additional, tokenizer_config, &tokenizer, path)?;
+        let tokenizer_config = named(&tokenizer_files, "tokenizer_config.json");
+        let template =
+            sources.map(|sources| ChatTemplate::of(sources, tokenizer_config, &tokenizer));
+        let template = template.transpose()?.map(|template| template.dated(choice.day));
         notes.extend(template.as_ref().and_then(ChatTemplate::note));
         let rules = section.tokenizer;
         if let Some(bytes) = source.file("generation_config.json")? {
@@ -137,7 +151,7 @@ impl Base {
     pub(super) fn other_ids(&self, pairs: &[Pair]) -> Result<Option<String>> {
         for pair in pairs {
             for answer in [&pair.chosen, &pair.rejected] {
-                if self.tokenizer.differs_from_transformers5(&[&*pair.prompt, answer].concat())? {
+                if self.tokenizer.differs_from_transformers5(&[pair.context(), answer].concat())? {
                     return Ok(Some(format!(
                         "tokenizer: token ids are those of tokenizer.json; transformers 5 rebuilds this class of tokenizer and has others, first \
                          for `{}` (`model.tokenizer = \"transformers5\"` takes those)",
@@ -154,6 +168,15 @@ impl Base {
         let config = self.source.file("config.json")?.unwrap_or_default(); // it may name the special tokens
         let files = self.tokenizer_files.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
         Ok(digest::of_parts(files.chain([&config[..], self.rules.name().as_bytes()])))
+    }
+
+    /// Where the folder of an adapter has other chat templates than the model; none where it has none, or the same.
+    pub(super) fn other_template(&self, adapter: &Path) -> Result<Option<String>> {
+        let name = adapter.display().to_string();
+        let Some(given) = Sources::of_folder(adapter, &name)? else { return Ok(None) };
+        let own = own_template(&self.tokenizer_files, &name)?;
+        let is_own = own.is_some_and(|own| own.are_those_of(&given));
+        Ok((!is_own).then_some(given.place))
     }
 
     /// The tokens that end an answer: `eos_token_id` (a number or a list) of generation_config.json or else of
@@ -182,16 +205,25 @@ impl Base {
         Ok(vec![self.tokenizer.eos_id()])
     }
 
-    /// The prompts of `file`, without answers. Adds the commit of a hub file to `notes`.
+    /// The prompts of `source`, a file or what stands for several, records of `layout`, without answers. Adds the commits of hub files to
+    /// `notes`.
     pub fn prompts(
         &self,
-        file: &str,
+        source: &str,
+        layout: LayoutName,
         format: PromptFormat,
         notes: &mut Vec<String>,
     ) -> Result<LoadedPrompts> {
-        let bytes = data_file::read(file, &self.hub, notes)?;
         let template = self.template.as_ref();
-        prompt::load(&bytes, file, &Prompts { format, template, ..Prompts::default() })
+        let prompts = Prompts { format, template, ..Prompts::default() };
+        let mut loaded = LoadedPrompts::default();
+        for file in data_files::expand(source, "", None, &self.hub, notes)? {
+            let bytes = data_file::read(&file, &self.hub, notes)?;
+            let found = prompt::load_as(&bytes, &file, layout, &prompts)?;
+            loaded.prompts.extend(found.prompts);
+            loaded.counts.add(found.counts);
+        }
+        Ok(loaded)
     }
 
     /// Calls `read` with the folder of all files of the model. Downloads the weights of a hub model; unpacks an embedded model into a
@@ -220,21 +252,27 @@ impl Base {
         }
     }
 
-    /// The pairs of `sources` as text, rendered in `data.prompt_format`; `default`: how a source is read that does not say. Adds the commits of hub files to `notes`.
+    /// The pairs of `sources` as text, rendered in `data.prompt_format`. Adds the commits of hub files to `notes`.
+    ///
+    /// - `default`: how a source is read that does not say.
+    /// - `fallback`: the split of a source of several that names none; none refuses it.
     pub fn texts(
         &self,
         sources: &[Source],
         default: &Reading,
+        fallback: Option<&str>,
         columns: &[String],
         data: &DataSection,
         notes: &mut Vec<String>,
     ) -> Result<Loaded> {
         let mut files = Vec::new();
-        for source in sources {
+        for (place, source) in sources.iter().enumerate() {
             let reading = source.reading.as_ref().unwrap_or(default);
             for name in &source.files {
-                let bytes = data_file::read(name, &self.hub, notes)?;
-                files.push(DataFile { name: name.clone(), bytes, reading: reading.clone() });
+                for name in data_files::expand(name, &source.split, fallback, &self.hub, notes)? {
+                    let bytes = data_file::read(&name, &self.hub, notes)?;
+                    files.push(DataFile { name, bytes, reading: reading.clone(), source: place });
+                }
             }
         }
         let prompts = Prompts {
@@ -244,4 +282,24 @@ impl Base {
         };
         file::load(&files, columns, &prompts)
     }
+}
+
+/// The templates among the files of a tokenizer; `model`: for messages.
+fn own_template(files: &[NamedFile], model: &str) -> Result<Option<Sources>> {
+    let additional: Vec<_> = files
+        .iter()
+        .filter(|(name, _)| name.starts_with(chat::ADDITIONAL_TEMPLATES))
+        .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+        .collect();
+    // One that is no JSON was refused with the tokenizer.
+    let config = named(files, "tokenizer_config.json");
+    let config: Value =
+        config.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+    let jinja = named(files, "chat_template.jinja");
+    Sources::found(jinja, &additional, &config["chat_template"], model)
+}
+
+/// The bytes of the file `name`.
+fn named<'a>(files: &'a [NamedFile], name: &str) -> Option<&'a [u8]> {
+    files.iter().find(|(known, _)| known == name).map(|(_, bytes)| bytes.as_slice())
 }

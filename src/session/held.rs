@@ -10,7 +10,7 @@ use crate::config::{Activations, MetricName, RunConfig};
 use crate::console::units;
 use crate::data::token_pair::TokenPair;
 use crate::error::InputError;
-use crate::hub::{HubModel, name};
+use crate::hub::HubModel;
 use crate::inference::engine::{self, Engine};
 use crate::machine::memory::{self, DeviceKind, GenerationPlan, Memory, PassPlan};
 use crate::machine::peak;
@@ -19,7 +19,6 @@ use crate::model::generation::GenerationSettings;
 use crate::model::shape::Shape;
 use crate::model::shard::Shard;
 use crate::model::weights;
-use crate::presets;
 use crate::session::inputs::{EvalInputs, Inputs};
 use crate::session::source::ModelSource;
 
@@ -84,7 +83,7 @@ pub fn held(
     let MicroBatch { tokens, scored } = sizes.micro_batch;
     let pass = PassPlan {
         shape: model,
-        lora: &config.lora,
+        lora: &inputs.plan,
         device: sizes.place,
         dtype: sizes.dtype,
         tokens,
@@ -92,7 +91,7 @@ pub fn held(
     };
     let pass = pass.bytes(keep);
     let weights = (model.parameters() * sizes.dtype.size_in_bytes()) as f64;
-    let trained = memory::adapter_parameters(model, &config.lora);
+    let trained = inputs.plan.parameters(model);
     let adapter = memory::adapter_bytes(trained, sizes.dtype);
     let ids = |pairs: &[TokenPair]| -> usize {
         pairs.iter().map(|pair| pair.prompt.len() + pair.chosen.len() + pair.rejected.len()).sum()
@@ -105,7 +104,7 @@ pub fn held(
         .map(|(_, bytes)| bytes.len())
         .sum();
     let on_host = TOKENIZER_EXPANSION * tokenizer as f64
-        + DATA_EXPANSION * data_bytes(config)?
+        + DATA_EXPANSION * inputs.data_bytes as f64
         + 4.0 * all_ids as f64;
     let fragmentation = memory::fragmentation(sizes.place, keep);
     let generating = generating(config, inputs, sizes.dtype);
@@ -113,8 +112,11 @@ pub fn held(
     let scored = |pairs: &[TokenPair]| largest_micro_batch(pairs, pairs.len(), budget);
     let sets = inputs.sets.iter().map(|set| scored(&set.pairs));
     let largest = sets.fold(scored(&inputs.train), MicroBatch::max);
+    // The KL divergence holds the policy's last hidden states while the reference's are computed.
+    let beside = if config.eval.kl_pairs > 0 { largest.scored * model.hidden } else { 0 };
     let scoring =
-        memory::scoring_bytes(model, sizes.place, sizes.dtype, largest.tokens, largest.scored);
+        memory::scoring_bytes(model, sizes.place, sizes.dtype, largest.tokens, largest.scored)
+            + (beside * sizes.dtype.size_in_bytes()) as f64;
     let (program, inputs) = match sizes.place {
         DeviceKind::Cpu => (PROGRAM_BYTES, on_host),
         DeviceKind::Cuda => (CUDA_CONTEXT_BYTES, 0.0),
@@ -139,19 +141,6 @@ pub fn held(
     })
 }
 
-/// Bytes of the data files.
-fn data_bytes(config: &RunConfig) -> Result<f64> {
-    let sets = config.eval.sets.iter().flat_map(|set| &set.files);
-    let files = config.data.train.iter().chain(sets).flat_map(|source| &source.files);
-    let mut total = 0.0;
-    // Files of the hub are left out: they lie in its cache, and their texts in memory.
-    for path in files.filter(|path| !path.starts_with(name::SCHEME)) {
-        let length = std::fs::metadata(path).map(|metadata| metadata.len() as usize);
-        total += length.map_or_else(|_| presets::read(path).map(|bytes| bytes.len()), Ok)? as f64;
-    }
-    Ok(total)
-}
-
 /// The sets that SPMR is measured on.
 pub fn asked(inputs: &Inputs) -> impl Iterator<Item = &EvalInputs> {
     let wanted = |set: &&EvalInputs| set.metrics.contains(&MetricName::Spmr);
@@ -163,13 +152,19 @@ pub fn asked(inputs: &Inputs) -> impl Iterator<Item = &EvalInputs> {
 pub fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
     let model = &inputs.shape;
     let longest = |set: &EvalInputs| set.pairs.iter().map(|pair| pair.prompt.len()).max();
-    let of = |set: &EvalInputs| {
-        let tokens = longest(set).unwrap_or(0) + config.eval.spmr.max_new_tokens;
-        let sequences = GenerationSettings::default().batch.min(set.pairs.len());
+    let bytes = |tokens: usize, prompts: usize| {
+        let sequences = GenerationSettings::default().batch.min(prompts);
         let tokens = tokens.min(model.max_positions);
-        GenerationPlan { shape: model, lora: &config.lora, dtype, sequences, tokens }.bytes()
+        GenerationPlan { shape: model, lora: &inputs.plan, dtype, sequences, tokens }.bytes()
     };
-    asked(inputs).map(of).fold(0.0, f64::max)
+    let (spmr, samples) = (&config.eval.spmr, &config.eval.samples);
+    let sets = asked(inputs)
+        .map(|set| bytes(longest(set).unwrap_or(0) + spmr.max_new_tokens, set.pairs.len()));
+    let fixed = inputs
+        .samples
+        .iter()
+        .map(|inputs| bytes(inputs.longest() + samples.max_new_tokens, inputs.prompts.len()));
+    sets.chain(fixed).fold(0.0, f64::max)
 }
 
 /// Reads the headers of the weights, if they are there.
@@ -206,7 +201,7 @@ pub fn refuse_training(
     let train = &config.train;
     let beside = Some(free - weights);
     let Engine { micro_batch_tokens, keep } =
-        engine::engine(train, &config.lora, &inputs.shape, dtype, &inputs.train, beside);
+        engine::engine(train, &inputs.plan, &inputs.shape, dtype, &inputs.train, beside);
     let step = train.per_device_batch_size * train.gradient_accumulation_steps;
     let sizes = Sizes {
         place: DeviceKind::of(device),
@@ -234,8 +229,15 @@ pub fn refuse_training(
     } else if training >= memory.answering() - there {
         refuse(&config.model.path, &parts, free, &hints)
     } else {
-        let answering = [parts[0], parts[1], ("answers for SPMR", memory.generating)];
-        refuse(&config.model.path, &answering, free, &["`--set eval.spmr.max_new_tokens=128`"])
+        let answering = [parts[0], parts[1], ("generated answers", memory.generating)];
+        let mut hints = Vec::new();
+        if asked(inputs).next().is_some() {
+            hints.push("`--set eval.spmr.max_new_tokens=128`");
+        }
+        if inputs.samples.is_some() {
+            hints.push("`--set eval.samples.max_new_tokens=32`");
+        }
+        refuse(&config.model.path, &answering, free, &hints)
     }
 }
 
@@ -274,10 +276,7 @@ fn largest_micro_batch(pairs: &[TokenPair], step: usize, budget: usize) -> Micro
         let longest = all.first().copied().unwrap_or(0);
         all.iter().take(step).sum::<usize>().min(budget.max(longest))
     };
-    MicroBatch {
-        tokens: most(TokenPair::tokens),
-        scored: most(|pair| pair.tokens() - pair.prompt.len()),
-    }
+    MicroBatch { tokens: most(TokenPair::tokens), scored: most(TokenPair::answer_tokens) }
 }
 
 /// Refuses `parts` that together are more than `free` bytes; `model`: what takes them, `hints`: settings that take less.

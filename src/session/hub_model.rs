@@ -57,8 +57,19 @@ fn weight_files(hub: &Hub, model: &HubModel, snapshot: &Snapshot) -> Result<BTre
         Some(_) => snapshot.lists(name),
         None => model.folder.join(name).is_file(),
     };
-    if has(WEIGHTS_FILE) || !has(INDEX_FILE) {
+    if has(WEIGHTS_FILE) {
         return Ok([WEIGHTS_FILE.to_owned()].into());
+    }
+    if !has(INDEX_FILE) {
+        let known = match snapshot.names() {
+            Some(names) => names.to_vec(),
+            None => std::fs::read_dir(&model.folder)
+                .with_context(|| format!("cannot read `{}`", model.folder.display()))?
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .collect(),
+        };
+        let set = without_index(&model.repository.to_string(), &known)?;
+        return Ok(set.map_or_else(|| [WEIGHTS_FILE.to_owned()].into(), BTreeSet::from_iter));
     }
     let index = hub.fetch(snapshot, INDEX_FILE)?;
     let text = read::text(&index).with_context(|| format!("cannot read `{}`", index.display()))?;
@@ -91,8 +102,8 @@ fn refuse_unusable(repository: &Repository, names: &[String]) -> Result<(), Inpu
     if has(WEIGHTS_FILE) || has(INDEX_FILE) {
         return Ok(());
     }
-    if let Some(refused) = without_index(&repository.to_string(), names) {
-        return Err(refused);
+    if without_index(&repository.to_string(), names)?.is_some() {
+        return Ok(());
     }
     let error =
         InputError::new(format!("{repository} has no `{WEIGHTS_FILE}` and no `{INDEX_FILE}`"));
@@ -124,7 +135,9 @@ mod tests {
         assert_eq!(with(&["model.safetensors"]), Ok(()));
         assert_eq!(with(&["model.safetensors.index.json", "pytorch_model.bin"]), Ok(()));
         let (message, _) = with(&["model-00001-of-00002.safetensors"]).unwrap_err();
-        assert!(message.contains("for its shards: 1 of 2"), "{message}");
+        assert!(message.contains("for its shards, which are no whole set"), "{message}");
+        let shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        assert_eq!(with(&shards), Ok(()));
         let (message, remedy) = with(&["pytorch_model-00001-of-00002.bin"]).unwrap_err();
         assert!(message.contains("has no `model.safetensors`"), "{message}");
         assert!(remedy.contains("save_pretrained"), "{remedy}");

@@ -1,7 +1,5 @@
 //! Reads and checks everything the user gave, before anything is written.
 
-use std::path::Path;
-
 use anyhow::Result;
 use candle_core::Device;
 
@@ -12,15 +10,20 @@ use crate::data::pair::Pair;
 use crate::data::token_pair::{self, TokenPair};
 use crate::data::tokenize::{Limits, beyond_context};
 use crate::data::tokenizer::Tokenizer;
+use crate::data::visits::{Visits, Weighted};
 use crate::disk::digest;
 use crate::encoder::source::EncoderSource;
 use crate::hub::Hub;
 use crate::model::adapter;
 use crate::model::lora::Adapter;
+use crate::model::plan::AdapterPlan;
 use crate::model::shape::Shape;
+use crate::session::adapter_source::AdapterSource;
 use crate::session::base::Base;
 use crate::session::hub_model;
+use crate::session::samples::SampleInputs;
 use crate::session::source::ModelSource;
+use crate::session::template_choice::TemplateChoice;
 use crate::session::token_cache::{self, Unsaved};
 
 /// One evaluation set, as text and as tokens.
@@ -48,13 +51,19 @@ pub struct Inputs {
     pub train: Vec<TokenPair>,
     /// Their ids, in the same order.
     pub train_ids: Vec<String>,
+    /// How often an epoch visits each.
+    pub visits: Visits,
     /// The evaluation sets.
     pub sets: Vec<EvalInputs>,
     /// The adapter of `lora.init_from`; none if that is empty.
     pub start: Option<Adapter>,
+    /// What the adapter adapts: the one that is trained, or the one that is evaluated.
+    pub plan: AdapterPlan,
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// Tokens that end a generated answer; empty without SPMR.
+    /// The prompts of `eval.samples`; none without any, and in an evaluation.
+    pub samples: Option<SampleInputs>,
+    /// Tokens that end a generated answer; empty where none is generated.
     pub eos: Vec<u32>,
     /// The sentence encoder; none without SPMR.
     pub encoder: Option<EncoderSource>,
@@ -62,6 +71,8 @@ pub struct Inputs {
     pub notes: Vec<String>,
     /// Name and SHA-256 of every data file, each once.
     pub files: Vec<(String, String)>,
+    /// Bytes of the data files, at least those of their texts.
+    pub data_bytes: usize,
     /// Token ids that no cache has yet.
     unsaved: Vec<Unsaved>,
     hub: Hub,
@@ -69,60 +80,93 @@ pub struct Inputs {
 
 impl Inputs {
     /// Reads and checks the files that `config` names.
-    pub fn load(config: &RunConfig, verbosity: Verbosity) -> Result<Self> {
-        Self::read(config, Some(&config.lora), verbosity)
+    pub fn load(
+        config: &RunConfig,
+        template: &TemplateChoice,
+        verbosity: Verbosity,
+    ) -> Result<Self> {
+        Self::read(config, template, Some(&config.lora), verbosity)
     }
 
     /// Reads and checks the files of an evaluation: no training pairs, and `lora.init_from` may be any adapter that
     /// fits the model.
-    pub fn for_evaluation(config: &RunConfig, verbosity: Verbosity) -> Result<Self> {
-        Self::read(config, None, verbosity)
+    pub fn for_evaluation(
+        config: &RunConfig,
+        template: &TemplateChoice,
+        verbosity: Verbosity,
+    ) -> Result<Self> {
+        Self::read(config, template, None, verbosity)
     }
 
     /// `training`: the `[lora]` section that the start adapter must match; none to read no training pairs.
     fn read(
         config: &RunConfig,
+        template: &TemplateChoice,
         training: Option<&LoraSection>,
         verbosity: Verbosity,
     ) -> Result<Self> {
-        let base = Base::load(&config.model, verbosity)?;
-        let start = match config.lora.init_from.as_str() {
-            "" => None,
-            folder => Some(adapter::load(Path::new(folder), &base.shape, training, &Device::Cpu)?),
+        let base = Base::load(&config.model, template, verbosity)?;
+        let own_plan = training.map(|lora| AdapterPlan::of(lora, &base.shape)).transpose()?;
+        let (start, adapter_notes) = match config.lora.init_from.as_str() {
+            "" => (None, Vec::new()),
+            name => {
+                let source = AdapterSource::find(name, "lora.init_from", &base.hub)?;
+                let start = adapter::load(&source.folder, &base.shape, training, &Device::Cpu)?;
+                let other_base = adapter::other_base(&source.folder, &config.model.path);
+                (Some(start), source.note.into_iter().chain(other_base).collect())
+            }
         };
-
-        let other_base = match config.lora.init_from.as_str() {
-            "" => None,
-            folder => adapter::other_base(Path::new(folder), &config.model.path),
-        };
+        let plan = own_plan
+            .or_else(|| start.as_ref().map(|adapter| adapter.plan.clone()))
+            .unwrap_or_else(|| AdapterPlan::none(&base.shape));
         let mut reader = PairReader::new(&base, &config.data, verbosity);
-        let (mut train, mut train_ids) = (Vec::new(), Vec::new());
+        let (mut train, mut train_ids, mut visits) = Default::default();
         if training.is_some() {
             let limits = Limits::from(&config.data);
             let set = reader.read(
                 "training pairs",
                 &config.data.train,
                 &config.data.reading(),
+                Some(TRAIN_SPLIT),
                 &[],
                 &limits,
             )?;
             let id = |pair: &TokenPair| set.texts[pair.row as usize].id.clone();
-            train_ids = set.pairs.iter().map(id).collect();
+            train_ids = set.pairs.iter().map(id).collect::<Vec<_>>();
+            visits = of_sources(&config.data, &set.pairs, &set.by_source, config.train.seed)?;
+            reader.notes.extend(weights_line(&visits));
             train = set.pairs;
         }
         let mut sets = Vec::new();
         let limits = Limits::of_sets(&config.data, &config.eval);
         for set in &config.eval.sets {
             let name = format!("eval set `{}`", set.name);
-            let TokenizedSet { texts, pairs } =
-                reader.read(&name, &set.files, &Reading::default(), &set.group_by, &limits)?;
+            let TokenizedSet { texts, pairs, .. } = reader.read(
+                &name,
+                &set.files,
+                &Reading::default(),
+                None,
+                &set.group_by,
+                &limits,
+            )?;
             let (name, metrics) = (set.name.clone(), set.metrics.clone());
             sets.push(EvalInputs { name, texts, pairs, metrics });
         }
-        let PairReader { mut notes, files, unsaved, .. } = reader;
-        notes.extend(other_base);
+        let PairReader { mut notes, mut files, data_bytes, unsaved, .. } = reader;
+        notes.extend(adapter_notes);
+        let samples = match training {
+            Some(_) => SampleInputs::load(&base, config, &mut notes)?,
+            None => None,
+        };
+        let sample_file = samples.iter().map(|samples| samples.file.clone());
+        for file in sample_file {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
         let encoder = encoder(config, &base.hub, &mut notes)?;
-        let eos = if encoder.is_some() { base.eos_ids()? } else { Vec::new() };
+        let generates = encoder.is_some() || samples.is_some();
+        let eos = if generates { base.eos_ids()? } else { Vec::new() };
         let Base { source: model, shape, tokenizer, tokenizer_files, hub, .. } = base;
         Ok(Self {
             model,
@@ -130,13 +174,17 @@ impl Inputs {
             tokenizer_files,
             train,
             train_ids,
+            visits,
             sets,
             start,
+            plan,
             tokenizer,
+            samples,
             eos,
             encoder,
             notes,
             files,
+            data_bytes,
             unsaved,
             hub,
         })
@@ -170,7 +218,14 @@ impl Inputs {
         let sets = self.sets.iter().map(|set| token_pair::digest_of(&set.pairs));
         let encoder = self.encoder.as_ref().map(EncoderSource::digest).transpose()?;
         let first = [model_digest.to_owned(), token_pair::digest_of(&self.train), start];
-        Ok(digest::of_parts(first.into_iter().chain(sets).chain(encoder)))
+        // Weights of sources are a part of their own, so that a run without them keeps its digest.
+        let visits = match self.visits.are_plain() {
+            true => None,
+            false => Some(format!("visits {}", digest::of_bytes(&self.visits.to_bytes()))),
+        };
+        let samples = self.samples.iter().map(SampleInputs::digest);
+        let parts = first.into_iter().chain(sets).chain(encoder).chain(visits).chain(samples);
+        Ok(digest::of_parts(parts))
     }
 }
 
@@ -199,12 +254,38 @@ fn encoder(
     Ok(Some(source))
 }
 
+/// The split of `data.train` where a source has several and names none.
+pub const TRAIN_SPLIT: &str = "train";
+
+/// The visits of the pairs of `data.train`, of which `by_source` are each source's.
+pub fn of_sources(
+    data: &DataSection,
+    kept: &[TokenPair],
+    by_source: &[usize],
+    seed: u64,
+) -> Result<Visits> {
+    let weighted = |(source, texts): (&Source, &usize)| Weighted {
+        name: source.files.join(", "),
+        weight: source.weight,
+        texts: *texts,
+    };
+    Visits::new(kept, data.train.iter().zip(by_source).map(weighted).collect(), seed)
+}
+
+/// A line for each of several sources, or of one with a weight; none otherwise.
+pub fn weights_line(visits: &Visits) -> Option<String> {
+    let shown = visits.counts.len() > 1 || !visits.are_plain();
+    shown.then(|| format!("training pairs: {visits}").replace('\n', "\n  "))
+}
+
 /// A set of pairs.
 struct TokenizedSet {
     /// All pairs of the files.
     texts: Vec<Pair>,
     /// The kept pairs; `row` is the place in `texts`.
     pairs: Vec<TokenPair>,
+    /// Texts of each source.
+    by_source: Vec<usize>,
 }
 
 /// Reads and tokenizes sets of pairs.
@@ -216,6 +297,8 @@ struct PairReader<'a> {
     notes: Vec<String>,
     /// Name and SHA-256 of every file, each once.
     files: Vec<(String, String)>,
+    /// Bytes of these files.
+    data_bytes: usize,
     /// Token ids that no cache has yet.
     unsaved: Vec<Unsaved>,
 }
@@ -223,7 +306,7 @@ struct PairReader<'a> {
 impl<'a> PairReader<'a> {
     fn new(base: &'a Base, data: &'a DataSection, verbosity: Verbosity) -> Self {
         let notes = base.notes.clone();
-        Self { base, data, verbosity, notes, files: Vec::new(), unsaved: Vec::new() }
+        Self { base, data, verbosity, notes, files: Vec::new(), data_bytes: 0, unsaved: Vec::new() }
     }
 
     /// Reads the set `name` from `sources`, those that do not say how as `reading` does, with `columns` as groups, into tokens under `limits`. Refuses a set without a kept pair.
@@ -232,10 +315,13 @@ impl<'a> PairReader<'a> {
         name: &str,
         sources: &[Source],
         reading: &Reading,
+        fallback: Option<&str>,
         columns: &[String],
         limits: &Limits,
     ) -> Result<TokenizedSet> {
-        let loaded = self.base.texts(sources, reading, columns, self.data, &mut self.notes)?;
+        let loaded =
+            self.base.texts(sources, reading, fallback, columns, self.data, &mut self.notes)?;
+        self.data_bytes += loaded.bytes;
         for file in loaded.digests {
             if !self.files.contains(&file) {
                 self.files.push(file);
@@ -247,7 +333,7 @@ impl<'a> PairReader<'a> {
                 self.notes.push(note);
             }
         }
-        let (tokenized, cache) = token_cache::tokenize(
+        let (mut tokenized, cache) = token_cache::tokenize(
             &loaded.pairs,
             &self.base.tokenizer,
             &self.base.tokenizer_digest()?,
@@ -256,6 +342,12 @@ impl<'a> PairReader<'a> {
         )?;
         self.unsaved.extend(cache);
         let mut counts = format!("{name}: {}\n{}", loaded.counts, tokenized.counts);
+        match self.base.shape.rope.set_apart(&mut tokenized.pairs) {
+            0 => {}
+            apart => counts.push_str(&format!(
+                "\n{apart} pairs have their prompt computed for each answer, since the answers' lengths give it other angles"
+            )),
+        }
         if let Some(line) = beyond_context(&tokenized.pairs, self.base.shape.max_positions) {
             counts.push_str(&format!("\n{line}"));
         }
@@ -267,6 +359,7 @@ impl<'a> PairReader<'a> {
                 limits.max_length
             );
         }
-        Ok(TokenizedSet { texts: loaded.pairs, pairs: tokenized.pairs })
+        let by_source = loaded.by_source;
+        Ok(TokenizedSet { texts: loaded.pairs, pairs: tokenized.pairs, by_source })
     }
 }

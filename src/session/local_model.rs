@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use candle_core::{DType, Device};
 
-use crate::config::{Dtype, LoraSection, ModelSection};
+use crate::config::{Dtype, ModelSection};
 use crate::console::progress::Verbosity;
 use crate::data::prompt::Prompt;
 use crate::disk::digest;
@@ -20,9 +20,12 @@ use crate::model::adapter;
 use crate::model::decoder::Decoder;
 use crate::model::generation::{Generation, GenerationSettings, Sampling, StopStrings};
 use crate::model::lora::Adapter;
+use crate::model::plan::AdapterPlan;
 use crate::model::weights;
+use crate::session::adapter_source::AdapterSource;
 use crate::session::base::Base;
 use crate::session::held;
+use crate::session::template_choice::TemplateChoice;
 
 /// Which model, and how it is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +34,12 @@ pub struct LocalChoice {
     pub model: String,
     /// Branch, tag or commit of a model on the hub.
     pub revision: String,
-    /// Folder of an adapter; none for the base model.
+    /// Folder or hub id of an adapter; none for the base model.
     pub adapter: Option<PathBuf>,
     /// Whether the adapter is added to the weights in memory.
     pub merge: bool,
+    /// The chat template of conversations.
+    pub template: TemplateChoice,
     /// Of the weights.
     pub dtype: Dtype,
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -79,14 +84,22 @@ impl LocalModel {
             dtype: choice.dtype,
             ..ModelSection::default()
         };
-        let base = Base::load(&section, verbosity)?;
+        let base = Base::load(&section, &choice.template, verbosity)?;
         base.notes.iter().for_each(|note| verbosity.note(note));
         let eos = base.eos_ids()?;
         let adapter = match &choice.adapter {
-            Some(folder) => {
-                let notes = adapter::other_base(folder, &choice.model);
-                notes.iter().for_each(|note| verbosity.note(note));
-                Some(adapter::load(folder, &base.shape, None, &Device::Cpu)?)
+            Some(name) => {
+                let name = name.to_string_lossy();
+                let source = AdapterSource::find(&name, "--adapter", &base.hub)?;
+                let other_base = adapter::other_base(&source.folder, &choice.model);
+                source.note.iter().chain(&other_base).for_each(|note| verbosity.note(note));
+                if let Some(place) = base.other_template(&source.folder)? {
+                    verbosity.note(format!(
+                        "{place}: the adapter's chat template is not the one that is used; `--chat-template {}` takes it",
+                        source.folder.display()
+                    ));
+                }
+                Some(adapter::load(&source.folder, &base.shape, None, &Device::Cpu)?)
             }
             None => None,
         };
@@ -165,7 +178,7 @@ impl LocalModel {
             GenerationSettings { max_new_tokens, sampling, eos: self.eos.clone(), batch };
         settings.check()?;
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(1);
-        let model = self.opened(longest, max_new_tokens)?;
+        let model = self.opened(longest, max_new_tokens, verbosity)?;
         if self.choice.batch.is_none() {
             let tokens = longest + max_new_tokens;
             settings.batch =
@@ -183,15 +196,21 @@ impl LocalModel {
     /// The weights, opened at the first call.
     ///
     /// - `longest`: tokens of the longest prompt.
-    fn opened(&self, longest: usize, max_new_tokens: usize) -> Result<&Decoder> {
+    fn opened(
+        &self,
+        longest: usize,
+        max_new_tokens: usize,
+        verbosity: Verbosity,
+    ) -> Result<&Decoder> {
         if let Some(model) = self.model.get() {
             return Ok(model);
         }
         let shape = &self.base.shape;
         if !self.choice.force {
-            let lora = LoraSection::default();
             let tokens = longest.saturating_add(max_new_tokens).min(shape.max_positions);
             let sequences = self.choice.batch.unwrap_or(1);
+            let applied = self.adapter.as_ref().map(|adapter| adapter.plan.clone());
+            let lora = applied.unwrap_or_else(|| AdapterPlan::none(shape));
             let plan = GenerationPlan { shape, lora: &lora, dtype: self.dtype, sequences, tokens };
             held::refuse_inference(
                 &self.choice.model,
@@ -208,6 +227,7 @@ impl LocalModel {
             Ok((Decoder::load(folder, self.dtype, &self.device)?, digest))
         };
         let (mut model, digest) = self.base.in_folder(load)?;
+        model.notes.iter().for_each(|note| verbosity.note(note));
         self.weights_digest.get_or_init(|| digest);
         if let Some(adapter) = &self.merged {
             model = model.merged(adapter)?;
@@ -233,6 +253,7 @@ mod tests {
                 revision: "main".to_owned(),
                 adapter: None,
                 merge: false,
+                template: TemplateChoice::typed("", None),
                 dtype: Dtype::F32,
                 device: "cpu".to_owned(),
                 batch: None,

@@ -1,18 +1,23 @@
 //! Everything a command needs before its first forward pass, opened and checked in one place.
 //!
-//! [`source`] finds the base model ([`hub_model`] on the hub), [`base`] reads its small files, [`inputs`] reads the
-//! data files and the start adapter, `token_cache` caches token ids. [`local_model`] is a model that generates, without a
+//! [`source`] finds the base model ([`hub_model`] on the hub), [`adapter_source`] an adapter, [`base`] reads its small files,
+//! [`template_choice`] decides which template renders conversations, [`inputs`] reads the data files and the start adapter, [`samples`]
+//! the prompts to answer, `token_cache` caches token ids. [`local_model`] is a model that generates, without a
 //! run. [`Session::open`] does all of it in order, so that
 //! no caller can forget a step.
 
+pub mod adapter_source;
 pub mod base;
 pub mod data_file;
+pub mod data_files;
 mod generation_config;
 pub mod held;
 pub mod hub_model;
 pub mod inputs;
 pub mod local_model;
+pub mod samples;
 pub mod source;
+pub mod template_choice;
 mod token_cache;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +46,7 @@ use crate::run_folder::purpose::Purpose;
 use crate::run_folder::summary::{Summary, TrainingSummary};
 use crate::session::inputs::Inputs;
 use crate::session::source::ModelSource;
+use crate::session::template_choice::TemplateChoice;
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,9 +105,13 @@ impl<'a> Session<'a> {
         for change in check()? {
             verbosity.warn(format!("the configuration has changed: {change}"));
         }
+        // One instant for both, so that the day in the folder is the one in the prompts.
+        let begun = Utc::now();
+        let template =
+            TemplateChoice::of_run(config, purpose, &options.resume, begun.date_naive())?;
         let mut inputs = match purpose {
-            Purpose::Run => Inputs::load(config, verbosity)?,
-            Purpose::Evaluation => Inputs::for_evaluation(config, verbosity)?,
+            Purpose::Run => Inputs::load(config, &template, verbosity)?,
+            Purpose::Evaluation => Inputs::for_evaluation(config, &template, verbosity)?,
         };
         inputs.notes.iter().for_each(|note| verbosity.note(note));
         if !options.force {
@@ -119,13 +129,15 @@ impl<'a> Session<'a> {
         };
         let (model, base_path, (folder, changes)) =
             open_model(&inputs, dtype, &device, &config.output.dir, verbosity, open_folder)?;
+        model.notes.iter().for_each(|note| verbosity.note(note));
+        inputs.notes.extend(model.notes.iter().cloned());
         let model_digest = weights::digest(&base_path)?;
         inputs.save_tokens(verbosity);
         let inputs_digest = inputs.digest(&model_digest)?;
         let place = machine::describe(&device);
         let commit = inputs.model.on_hub().map(|model| model.commit.as_str());
         let provenance = Provenance {
-            begun: Utc::now(),
+            begun,
             command: &options.command,
             device: &place,
             dtype: dtype.as_str(),
@@ -138,7 +150,7 @@ impl<'a> Session<'a> {
 
         let free = if is_run { peak::free_bytes(&device) } else { None };
         let engine =
-            engine::engine(&config.train, &config.lora, &model.shape, dtype, &inputs.train, free);
+            engine::engine(&config.train, &inputs.plan, &model.shape, dtype, &inputs.train, free);
         let start = match &inputs.start {
             Some(adapter) if is_run => Some(model.bring(adapter)?),
             _ => None,
@@ -187,11 +199,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The content of `adapter_config.json` for `adapter`.
-    pub fn adapter_config(&self, adapter: &Adapter) -> serde_json::Value {
-        let lora = &self.config.lora;
+    /// The content of `adapter_config.json` of a trained adapter.
+    pub fn adapter_config(&self) -> serde_json::Value {
         let revision = self.inputs.model.on_hub().map(|model| model.repository.revision.as_str());
-        adapter::config_json(adapter, &lora.target_modules, lora.dropout, &self.base_name, revision)
+        adapter::config_json(&self.config.lora, &self.base_name, revision)
     }
 }
 
@@ -208,7 +219,7 @@ fn refuse_what_does_not_fit(
     }
     let none: [TokenPair; 0] = [];
     let Engine { micro_batch_tokens, .. } =
-        engine::engine(&config.train, &config.lora, &inputs.shape, dtype, &none, None);
+        engine::engine(&config.train, &inputs.plan, &inputs.shape, dtype, &none, None);
     let answering = held::generating(config, inputs, dtype);
     held::refuse_inference(
         &config.model.path,

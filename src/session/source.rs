@@ -43,8 +43,9 @@ impl ModelSource {
         }
         let folder = PathBuf::from(path);
         if !folder.exists() && name::is_id(path) {
-            let model = hub_model::find(hub, path, &section.revision)
-                .with_context(|| format!("there is no folder `{path}`, so the hub was asked"))?;
+            let model = hub_model::find(hub, path, &section.revision).with_context(|| {
+                format!("there is no folder `{path}`, so it is taken for a name on the hub")
+            })?;
             return Ok(Self::Hub(model));
         }
         if !folder.is_dir() {

@@ -144,7 +144,14 @@ fn read(path: &Path, key: &str, texts: usize) -> Option<Tokenized> {
     let pairs = pairs.as_chunks().0.iter().map(|&[row, prompt, chosen, rejected]| {
         let (prompt, chosen, rejected) = (take(prompt)?, take(chosen)?, take(rejected)?);
         let unscored = unscored.next()?;
-        ((row as usize) < texts).then_some(TokenPair { row, prompt, chosen, rejected, unscored })
+        ((row as usize) < texts).then_some(TokenPair {
+            row,
+            prompt,
+            chosen,
+            rejected,
+            unscored,
+            is_apart: false,
+        })
     });
     let counts: TokenCounts = serde_json::from_str(&counts).ok()?;
     Some(Tokenized { pairs: pairs.collect::<Option<_>>()?, counts })
@@ -161,6 +168,7 @@ mod tests {
             chosen: vec![7; n as usize],
             rejected: vec![],
             unscored: [n as usize - 3, 0],
+            ..TokenPair::default()
         };
         let counts = TokenCounts {
             pairs: 2,

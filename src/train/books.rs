@@ -5,7 +5,9 @@ use anyhow::Result;
 use crate::console::progress::{Progress, Verbosity};
 use crate::error::one_line;
 use crate::machine::{peak, rate};
-use crate::run_folder::eval_log::EvalRecord;
+use crate::run_folder::drift::Watch;
+use crate::run_folder::eval_log::{EvalRecord, KL, KL_STDERR};
+use crate::run_folder::samples::{self, SampleMeans, SampleRecord};
 use crate::run_folder::tensorboard::TensorBoard;
 use crate::run_folder::train_log::{Log, StepRecord, finite};
 use crate::run_folder::wall_time::WallTime;
@@ -23,6 +25,7 @@ pub(super) struct Books<'a> {
     tensorboard: TensorBoard,
     progress: Progress,
     verbosity: Verbosity,
+    watch: Watch,
     /// The best rate seen so far: the measured matmul rate or that of a step; `mfu` is a share of it.
     ceiling: Ceiling,
     /// Skipped steps in a row at which the run fails.
@@ -30,16 +33,23 @@ pub(super) struct Books<'a> {
 }
 
 impl<'a> Books<'a> {
-    /// Opens the logs of a run at step `step` of `plan`. `log` and `evaluations` hold the records of an interrupted run
-    /// up to that step.
+    /// Opens the logs of a run at step `step` of `plan`. `log`, `evaluations` and `answers` hold the records of an interrupted run
+    /// up to that step. What they have told of drift is not told again.
     pub(super) fn open(
         session: &'a Session<'a>,
         plan: &Plan,
         step: usize,
         log: &'a mut Log,
         evaluations: &[EvalRecord],
+        answers: &[SampleRecord],
         clock: &'a mut WallTime,
     ) -> Result<Self> {
+        let mut watch = Watch::default();
+        log.records().iter().for_each(|record| drop(watch.step(record)));
+        evaluations.iter().for_each(|record| drop(watched(&mut watch, record)));
+        for state in samples::states(answers).filter(|state| state[0].step <= step) {
+            drop(watched_samples(&mut watch, state, answers));
+        }
         let (model, verbosity) = (&session.model, session.options.verbosity);
         let measured = rate::matmul_tflops(&model.shape, model.dtype, &model.device)?;
         Ok(Self {
@@ -48,12 +58,14 @@ impl<'a> Books<'a> {
                 &session.folder.tensorboard(),
                 log.records(),
                 evaluations,
+                answers,
             )?,
             ceiling: Ceiling::of(measured, log.records()),
             log,
             clock,
             progress: verbosity.progress("train", "steps", step as u64, plan.steps() as u64),
             verbosity,
+            watch,
             max_skipped_steps: session.config.train.max_skipped_steps,
         })
     }
@@ -76,7 +88,31 @@ impl<'a> Books<'a> {
     /// Prints the records of one evaluation and adds them to TensorBoard.
     pub(super) fn write_evaluation(&mut self, records: &[EvalRecord]) -> Result<()> {
         self.progress.suspend(|| records.iter().for_each(|record| self.verbosity.note(record)));
+        for record in records {
+            let drift = watched(&mut self.watch, record);
+            self.warn(drift);
+        }
         self.tensorboard.push_evaluation(records)
+    }
+
+    /// Prints `line` about the answers `state` to the fixed prompts and adds them to TensorBoard; `answers`: all so far.
+    pub(super) fn write_samples(
+        &mut self,
+        state: &[SampleRecord],
+        answers: &[SampleRecord],
+        line: Option<String>,
+    ) -> Result<()> {
+        line.into_iter().for_each(|line| self.note(line));
+        let drift = watched_samples(&mut self.watch, state, answers);
+        self.warn(drift);
+        state.first().map_or(Ok(()), |first| self.tensorboard.push_samples(answers, first.step))
+    }
+
+    /// Prints a warning without breaking the progress bar.
+    fn warn(&self, line: Option<String>) {
+        if let Some(line) = line {
+            self.progress.suspend(|| self.verbosity.warn(line));
+        }
     }
 
     /// Logs a finished step. `norm` is before clipping, `cursor` after the step.
@@ -99,6 +135,8 @@ impl<'a> Books<'a> {
             self.progress.suspend(|| self.verbosity.warn(warning));
         }
         let record = self.record(step, norm, skipped, cursor)?;
+        let drift = self.watch.step(&record);
+        self.warn(drift);
         let pairs_per_second = planned.pairs.len() as f64 / record.step_time_s.unwrap_or(f64::NAN);
         let parts = [
             format!("loss {:.4}", output.loss),
@@ -160,6 +198,10 @@ impl<'a> Books<'a> {
             rewards_accuracies: finite(output.accuracy),
             logps_chosen: finite(output.logps[0]),
             logps_rejected: finite(output.logps[1]),
+            logratios_chosen: output.logratios.and_then(|ratios| finite(ratios[0])),
+            logratios_rejected: output.logratios.and_then(|ratios| finite(ratios[1])),
+            lengths_chosen: finite(output.lengths[0]),
+            lengths_rejected: finite(output.lengths[1]),
             num_tokens: cursor.num_tokens,
             pairs: planned.pairs.len(),
             step_time_s: finite(step_time_s),
@@ -171,6 +213,22 @@ impl<'a> Books<'a> {
             skipped,
         })
     }
+}
+
+/// What an evaluation tells of drift.
+fn watched(watch: &mut Watch, record: &EvalRecord) -> Option<String> {
+    let error = record.figures.get(KL_STDERR).copied();
+    watch.kl(record.step, &record.set, *record.figures.get(KL)?, error)
+}
+
+/// What the answers of a state tell of drift.
+fn watched_samples(
+    watch: &mut Watch,
+    state: &[SampleRecord],
+    answers: &[SampleRecord],
+) -> Option<String> {
+    let base = SampleMeans::of(samples::base(answers))?;
+    watch.samples(state.first()?.step, &SampleMeans::of(state)?, &base)
 }
 
 /// The best rate seen so far, TFLOP/s. The matmul is timed once, perhaps while the machine is busy; a step that is faster raises it.

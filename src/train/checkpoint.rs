@@ -11,6 +11,7 @@ use crate::config::LoraSection;
 use crate::disk::{atomic, digest, read};
 use crate::model::adapter::{self, WEIGHTS_FILE};
 use crate::model::lora::{Adapter, LoraTensors};
+use crate::model::plan::AdapterPlan;
 use crate::model::shape::Shape;
 use crate::run_folder::checkpoints::{
     MANIFEST_FILE, best_path, list, list_best, manifest, name, read_file,
@@ -82,14 +83,14 @@ pub(super) fn open(session: &Session<'_>, path: &Path) -> Result<State> {
 /// Saves `state` as the newest checkpoint, then removes all but the newest `train.keep_checkpoints`.
 pub(super) fn save(session: &Session<'_>, state: &State) -> Result<()> {
     let keep = session.config.train.keep_checkpoints;
-    save_in(&session.folder.checkpoints(), state, keep, &session.adapter_config(&state.adapter))?;
+    save_in(&session.folder.checkpoints(), state, keep, &session.adapter_config())?;
     Ok(())
 }
 
 /// Saves `state` as a best checkpoint; [`save`] never removes it.
 pub(super) fn save_best(session: &Session<'_>, state: &State) -> Result<()> {
     let path = best_path(&session.folder.checkpoints(), state.cursor.step);
-    write(&path, state, &session.adapter_config(&state.adapter))
+    write(&path, state, &session.adapter_config())
 }
 
 /// Saves `state` under `folder`, then removes all but the `keep` newest checkpoints up to it.
@@ -177,9 +178,8 @@ fn load_adapter(
     section: &LoraSection,
     device: &Device,
 ) -> Result<Adapter> {
-    let &LoraSection { rank, alpha, use_rslora, .. } = section;
     let tensors = tensors(folder, WEIGHTS_FILE, manifest, config, section, device)?;
-    Ok(Adapter { rank, alpha, use_rslora, tensors })
+    Ok(Adapter { plan: AdapterPlan::of(section, config)?, tensors })
 }
 
 fn tensors(
@@ -194,8 +194,8 @@ fn tensors(
         &read_file(folder, name, manifest)?,
         &folder.join(name).display().to_string(),
         config,
-        &section.target_modules,
-        adapter::Rank::Configured(section.rank),
+        &AdapterPlan::of(section, config)?,
+        adapter::RankFrom::Configuration,
         device,
     )
 }
@@ -203,13 +203,14 @@ fn tensors(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Projection;
+    use crate::config::{Modules, Projection};
     use crate::model::rotary::{Rope, RopeScaling};
+    use crate::model::shape::Biases;
     use crate::ops::attention::Heads;
 
     fn config() -> Shape {
         let heads = Heads { heads: 2, kv_heads: 1, head_dim: 4 };
-        let rope = Rope { theta: 1e4, scaling: RopeScaling::None };
+        let rope = Rope { theta: 1e4, scaling: RopeScaling::None, partial: 1.0 };
         Shape {
             vocab: 9,
             hidden: 8,
@@ -220,11 +221,13 @@ mod tests {
             rope,
             tied: true,
             max_positions: 16,
+            biases: Biases::default(),
+            notes: Vec::new(),
         }
     }
 
     fn section() -> LoraSection {
-        let target_modules = vec![Projection::QProj, Projection::DownProj];
+        let target_modules = Modules::of([Projection::QProj, Projection::DownProj]);
         LoraSection { rank: 3, alpha: 6.0, target_modules, ..LoraSection::default() }
     }
 

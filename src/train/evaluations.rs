@@ -12,6 +12,7 @@ use crate::report::cell;
 use crate::run_folder::checkpoints;
 use crate::run_folder::eval_log::{self, EvalLog, EvalRecord};
 use crate::run_folder::paths::{BEFORE, Paths};
+use crate::run_folder::samples::SampleRecord;
 use crate::run_folder::summary::TrainingSummary;
 use crate::run_folder::tensorboard::TensorBoard;
 use crate::run_folder::train_log::Log;
@@ -21,6 +22,7 @@ use crate::train::books::Books;
 use crate::train::checkpoint;
 use crate::train::divergence;
 use crate::train::plan::Plan;
+use crate::train::samples::Samples;
 use crate::train::state::State;
 
 /// Runs the evaluations that are due, logs them in `eval.jsonl`, and saves the best checkpoint.
@@ -31,6 +33,7 @@ pub(super) struct Evaluations<'a> {
     judge: Option<Judge>,
     log: EvalLog,
     has_sets: bool,
+    samples: Option<Samples<'a>>,
 }
 
 /// The adapter that a run exports.
@@ -56,7 +59,9 @@ impl<'a> Evaluations<'a> {
         let has_sets = evaluator.before()?.is_some();
         let judge = Judge::new(&session.config.eval);
         let log = EvalLog::open(&session.folder.eval_log(), steps)?;
-        let mut all = Self { session, plan, evaluator, judge, log, has_sets };
+        let every = session.config.eval.every;
+        let samples = Samples::open(session, (1..steps).filter(|step| in_turn(*step, every)))?;
+        let mut all = Self { session, plan, evaluator, judge, log, has_sets, samples };
         if has_sets {
             all.repair(steps, &evaluated)?;
         }
@@ -167,12 +172,18 @@ impl<'a> Evaluations<'a> {
         self.log.records()
     }
 
+    /// All answers to fixed prompts.
+    pub(super) fn answers(&self) -> &[SampleRecord] {
+        self.samples.as_ref().map_or(&[], Samples::records)
+    }
+
     /// Whether the policy after `step` steps must be evaluated and has not been yet.
     pub(super) fn due(&self, step: usize) -> bool {
         let every = self.session.config.eval.every;
-        let is_due =
-            every > 0 && step > 0 && (step.is_multiple_of(every) || step == self.plan.steps());
-        is_due && !self.log.has(step)
+        let is_last = every > 0 && step == self.plan.steps();
+        let is_due = step > 0 && (in_turn(step, every) || is_last);
+        let is_answered = self.samples.as_ref().is_none_or(|samples| samples.has(step));
+        is_due && (self.has_sets && !self.log.has(step) || !is_answered)
     }
 
     /// The step at which patience ran out; none if it did not.
@@ -195,9 +206,20 @@ impl<'a> Evaluations<'a> {
     /// Evaluates the policy of `state`, and saves its checkpoint if it is the best so far.
     pub(super) fn during(&mut self, state: &State, books: &mut Books<'_>) -> Result<()> {
         let step = state.cursor.step;
-        let scored = self.evaluator.during(step, &state.adapter);
-        let scored = scored.map_err(|error| divergence::explained(error, books.records()))?;
-        let records = self.records(step, &scored);
+        let mut records = Vec::new();
+        if self.has_sets {
+            let scored = self.evaluator.during(step, &state.adapter);
+            let scored = scored.map_err(|error| divergence::explained(error, books.records()))?;
+            records = self.records(step, &scored);
+        }
+        if let Some(samples) = &mut self.samples {
+            let answers = samples.during(step, &state.adapter)?;
+            let line = samples.line(step, &answers);
+            books.write_samples(&answers, samples.records(), line)?;
+        }
+        if !self.has_sets {
+            return Ok(());
+        }
         books.sync()?;
         self.save_if_best(state, &records)?;
         books.write_evaluation(&records)?;
@@ -237,26 +259,37 @@ impl<'a> Evaluations<'a> {
 
     /// Evaluates the exported adapter. `log`: records of the steps, for the rewritten TensorBoard file.
     pub(super) fn after(&mut self, exported: &Exported, log: &Log) -> Result<()> {
-        if !self.has_sets {
-            return Ok(());
+        let (step, adapter, last) = (exported.step, &exported.adapter, exported.last);
+        let mut is_new = match &mut self.samples {
+            Some(samples) => samples.after(step, adapter, last)?,
+            None => false,
+        };
+        is_new |= self.has_sets && self.evaluate_exported(exported, log)?;
+        if is_new {
+            let folder = self.session.folder.tensorboard();
+            TensorBoard::open(&folder, log.records(), self.log.records(), self.answers())?;
         }
+        Ok(())
+    }
+
+    /// Evaluates the exported adapter on the sets; true if its records are new.
+    fn evaluate_exported(&mut self, exported: &Exported, log: &Log) -> Result<bool> {
         let scored = self.evaluator.after(exported.step, &exported.adapter);
         let scored = scored.map_err(|error| divergence::explained(error, log.records()))?;
         let sets = &self.session.inputs.sets;
-        if !sets.iter().all(|set| self.log.has_set(exported.step, &set.name)) {
-            if self.log.has(exported.step) {
-                let file = self.log.path().display();
-                let step = exported.step;
-                let what = format!(
-                    "`{file}` has lost a record of the evaluation after step {step}; it is restored"
-                );
-                self.session.options.verbosity.warn(what);
-            }
-            self.log.push(self.records(exported.step, &scored))?;
-            let folder = self.session.folder.tensorboard();
-            TensorBoard::open(&folder, log.records(), self.log.records())?;
+        if sets.iter().all(|set| self.log.has_set(exported.step, &set.name)) {
+            return Ok(false);
         }
-        Ok(())
+        if self.log.has(exported.step) {
+            let file = self.log.path().display();
+            let step = exported.step;
+            let what = format!(
+                "`{file}` has lost a record of the evaluation after step {step}; it is restored"
+            );
+            self.session.options.verbosity.warn(what);
+        }
+        self.log.push(self.records(exported.step, &scored))?;
+        Ok(true)
     }
 
     /// Adds the exported step and the reason for it to `training`, and prints them.
@@ -275,4 +308,9 @@ impl<'a> Evaluations<'a> {
             verbosity.warn(format!("no step has a better {title} than {baseline}"));
         }
     }
+}
+
+/// Whether an evaluation follows step `step`, which may not be the last one.
+fn in_turn(step: usize, every: usize) -> bool {
+    every > 0 && step > 0 && step.is_multiple_of(every)
 }

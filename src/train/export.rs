@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::config::LoraSection;
 use crate::disk::{atomic, digest, read};
 use crate::model::adapter::{self, WEIGHTS_FILE};
 use crate::model::lora::Adapter;
@@ -16,7 +17,7 @@ use crate::session::Session;
 /// Returns the SHA-256 of the weights' file.
 pub(super) fn adapter(session: &Session<'_>, exported: &Adapter) -> Result<String> {
     let path = session.folder.adapter();
-    let config = serde_json::to_vec_pretty(&session.adapter_config(exported))?;
+    let config = serde_json::to_vec_pretty(&session.adapter_config())?;
     let mut files = vec![
         (WEIGHTS_FILE.to_owned(), adapter::to_safetensors(&exported.tensors)?),
         (adapter::CONFIG_FILE.to_owned(), config),
@@ -52,15 +53,26 @@ fn names_another_base(there: &[u8], now: &[u8]) -> bool {
     there.zip(now).is_some_and(|(there, now)| there.1 == now.1 && there.0 != now.0)
 }
 
+/// The adapted layers, as the configuration chooses them.
+fn adapted(lora: &LoraSection) -> String {
+    let mut text = lora.target_modules.to_string();
+    if !lora.exclude_modules.is_empty() {
+        text += &format!(", without {}", lora.exclude_modules);
+    }
+    if !lora.layers_to_transform.is_empty() {
+        text += &format!(", of layers {:?}", lora.layers_to_transform);
+    }
+    text
+}
+
 /// Writes the model card and the configuration into the adapter folder.
 pub(super) fn model_card(session: &Session<'_>, report: &RunReport) -> Result<()> {
     let config = session.config;
     let (lora, dpo, train) = (&config.lora, &config.dpo, &config.train);
-    let modules: Vec<_> = lora.target_modules.iter().map(|module| module.name()).collect();
     let pairs_a_step = train.per_device_batch_size * train.gradient_accumulation_steps;
     let settings = [
         ("rank, alpha, dropout", format!("{}, {}, {}", lora.rank, lora.alpha, lora.dropout)),
-        ("adapted layers", modules.join(", ")),
+        ("adapted layers", adapted(lora)),
         ("loss, beta", format!("{}, {}", dpo.loss, dpo.beta)),
         ("learning rate, schedule", format!("{:e}, {}", train.learning_rate, train.scheduler)),
         ("pairs a step", pairs_a_step.to_string()),

@@ -5,8 +5,8 @@
 //!   the learning rate of [`schedule`].
 //! - `state` is what a step changes; `reference` caches the reference's log-probabilities; `flight` holds the step that
 //!   a GPU may still be computing; `books` logs the steps; `divergence` names the update that broke the policy.
-//! - [`checkpoint`] saves and loads the state; `evaluations` scores the policy during the run, [`best`] compares the
-//!   scores; `export` writes the adapter folder.
+//! - [`checkpoint`] saves and loads the state; `evaluations` scores the policy during the run, `samples` answers prompts with it,
+//!   [`best`] compares the scores; `export` writes the adapter folder.
 //! - [`seeds`] runs the recipe once for each seed.
 
 pub mod best;
@@ -23,6 +23,7 @@ pub mod plan;
 pub(crate) mod recipe;
 mod reference;
 pub mod run;
+mod samples;
 pub mod schedule;
 pub mod seeds;
 pub mod state;

@@ -9,7 +9,8 @@ use crate::train::order::Orders;
 /// The steps of a whole run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    pairs: usize,
+    /// The pairs that an epoch visits, each as often as it does; an order is one of these places.
+    visits: Vec<usize>,
     batch: usize,
     accumulation: usize,
     leftover: LeftoverBatches,
@@ -21,7 +22,8 @@ pub struct Plan {
 /// One optimizer step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedStep {
-    /// Indices of its pairs, in the order of computation. A step that crosses epochs may hold one twice.
+    /// Indices of its pairs, in the order of computation. A step that crosses epochs may hold one twice, and so may one of a source with a weight
+    /// above 1.
     pub pairs: Vec<usize>,
     /// Weight of each pair in the step's loss; they sum to `share`.
     pub weights: Vec<f64>,
@@ -32,16 +34,16 @@ pub struct PlannedStep {
 }
 
 impl Plan {
-    /// The plan of a run over `pairs` training pairs.
-    pub fn new(pairs: usize, data: &DataSection, train: &TrainSection) -> Self {
+    /// The plan of a run whose epochs visit the pairs `visits`, indices of the training pairs.
+    pub fn new(visits: Vec<usize>, data: &DataSection, train: &TrainSection) -> Self {
         let (batch, accumulation) =
             (train.per_device_batch_size, train.gradient_accumulation_steps);
         let leftover = train.leftover_batches;
-        let orders = Orders::new(pairs, data, train.seed);
-        let mut plan = Self { pairs, batch, accumulation, leftover, orders, steps: 0 };
+        let orders = Orders::new(visits.len(), data, train.seed);
+        let mut plan = Self { visits, batch, accumulation, leftover, orders, steps: 0 };
         let passes = |steps: usize| (train.epochs * steps as f64).ceil() as usize;
         let steps = match leftover {
-            _ if pairs == 0 => 0,
+            _ if plan.visits.is_empty() => 0,
             LeftoverBatches::Step => passes(plan.batches().div_ceil(accumulation)),
             LeftoverBatches::Carry => passes((plan.batches() / accumulation).max(1)),
         };
@@ -56,7 +58,7 @@ impl Plan {
 
     /// Batches of an epoch.
     fn batches(&self) -> usize {
-        self.pairs.div_ceil(self.batch)
+        self.visits.len().div_ceil(self.batch)
     }
 
     /// Batches of the run before step `step`, counted through the epochs.
@@ -115,10 +117,10 @@ impl Plan {
         for batch in of_step.clone() {
             let (epoch, within) = (batch / self.batches(), batch % self.batches());
             let from = within * self.batch;
-            let members = &orders.of(epoch)[from..self.pairs.min(from + self.batch)];
+            let members = &orders.of(epoch)[from..self.visits.len().min(from + self.batch)];
             weights
                 .extend(std::iter::repeat_n(1.0 / (divisor * members.len()) as f64, members.len()));
-            pairs.extend_from_slice(members);
+            pairs.extend(members.iter().map(|&place| self.visits[place]));
         }
         let share = of_step.len() as f64 / divisor as f64;
         // The last batch's epoch and how much of it is done: sums and quotients round as those of transformers do.
@@ -133,13 +135,14 @@ impl Plan {
         steps.checked_sub(1).map_or(0.0, |last| self.step(last).epoch)
     }
 
-    /// Indices of the pairs that the run visits, ascending.
+    /// Indices of the pairs that the run visits, ascending, each once.
     pub fn visited(&self) -> Vec<usize> {
-        if self.batches_before(self.steps) >= self.batches() {
-            return (0..self.pairs).collect();
-        }
-        let mut visited: Vec<usize> = self.steps_from(0).flat_map(|(_, step)| step.pairs).collect();
+        let mut visited = match self.batches_before(self.steps) >= self.batches() {
+            true => self.visits.clone(),
+            false => self.steps_from(0).flat_map(|(_, step)| step.pairs).collect(),
+        };
         visited.sort_unstable();
+        visited.dedup();
         visited
     }
 }
@@ -161,7 +164,8 @@ mod tests {
             max_steps,
             ..TrainSection::default()
         };
-        Plan::new(pairs, &DataSection { shuffle, ..DataSection::default() }, &train)
+        let data = DataSection { shuffle, ..DataSection::default() };
+        Plan::new((0..pairs).collect(), &data, &train)
     }
 
     #[test]
@@ -186,6 +190,76 @@ mod tests {
         for mut epoch in epochs {
             epoch.sort_unstable();
             assert_eq!(epoch, (0..13).collect::<Vec<_>>());
+        }
+    }
+
+    /// Runs of transformers' Trainer, see scripts/interop/make_sources.py.
+    #[test]
+    fn fractions_of_epochs_and_warm_up_ratios_are_those_of_transformers() {
+        use crate::config::Scheduler;
+        use crate::train::schedule::learning_rate;
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/data/sources/schedules.json")).unwrap();
+        let cases = cases.as_array().unwrap();
+        assert!(cases.len() >= 10);
+        for case in cases {
+            let count = |key: &str| case[key].as_u64().unwrap() as usize;
+            let warmup = case["warmup"].as_f64().unwrap();
+            let scheduler = match case["scheduler"].as_str().unwrap() {
+                "linear" => Scheduler::Linear,
+                "cosine" => Scheduler::Cosine,
+                _ => Scheduler::Constant,
+            };
+            let train = TrainSection {
+                per_device_batch_size: count("batch"),
+                gradient_accumulation_steps: count("accumulation"),
+                epochs: case["epochs"].as_f64().unwrap(),
+                warmup_steps: if warmup >= 1.0 { warmup as usize } else { 0 },
+                warmup_ratio: if warmup < 1.0 { warmup } else { 0.0 },
+                learning_rate: 0.002,
+                scheduler,
+                ..TrainSection::default()
+            };
+            let plan = Plan::new((0..count("pairs")).collect(), &DataSection::default(), &train);
+            assert_eq!(plan.steps(), count("steps"), "{case}");
+            for (step, planned) in plan.steps_from(0) {
+                let rate = learning_rate(&train, step, plan.steps());
+                let want = case["rates"][step].as_f64().unwrap();
+                assert!((rate - want).abs() <= 1e-15, "{case}: step {step} at {rate}");
+                let done = case["epochs_done"][step].as_f64().unwrap();
+                assert!((planned.epoch - done).abs() <= 1e-12, "{case}: {}", planned.epoch);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fraction_of_an_epoch_visits_a_part_of_the_pairs_and_ends_within_one() {
+        let of = |epochs, leftover| {
+            let train =
+                TrainSection { epochs, leftover_batches: leftover, ..TrainSection::default() };
+            Plan::new((0..26).collect(), &DataSection::default(), &train)
+        };
+        let half = of(0.5, LeftoverBatches::Step);
+        assert_eq!((half.steps(), half.visited().len()), (2, 16));
+        // 3 steps an epoch where batches are carried: ceil(2.5 * 3).
+        let carried = of(2.5, LeftoverBatches::Carry);
+        assert_eq!((carried.steps(), carried.visited().len()), (8, 26));
+        assert_eq!(of(2.5, LeftoverBatches::Step).steps(), 10);
+    }
+
+    #[test]
+    fn a_pair_that_is_visited_twice_has_two_places_in_each_epoch_and_one_reference() {
+        let visits = vec![0, 1, 2, 0, 1, 2, 5];
+        let train = TrainSection { epochs: 2.0, ..TrainSection::default() };
+        let plan = Plan::new(visits.clone(), &DataSection::default(), &train);
+        assert_eq!((plan.steps(), plan.visited()), (2, vec![0, 1, 2, 5]));
+        let (first, second) = (plan.step(0).pairs, plan.step(1).pairs);
+        assert_ne!(first, second);
+        for mut epoch in [first, second] {
+            epoch.sort_unstable();
+            let mut sorted = visits.clone();
+            sorted.sort_unstable();
+            assert_eq!(epoch, sorted);
         }
     }
 
@@ -215,7 +289,8 @@ mod tests {
             max_steps,
             ..TrainSection::default()
         };
-        Plan::new(pairs, &DataSection { order, ..DataSection::default() }, &train)
+        let data = DataSection { order, ..DataSection::default() };
+        Plan::new((0..pairs).collect(), &data, &train)
     }
 
     #[test]

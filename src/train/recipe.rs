@@ -33,7 +33,7 @@ impl<'a> Recipe<'a> {
 
     /// What the learning rates of a run of `steps` steps do not do: a sentence for each thing that is seldom meant.
     pub(crate) fn doubts(&self, steps: usize) -> Option<String> {
-        let (peak, warmup) = (self.train.learning_rate, schedule::warmup(&self.train, steps));
+        let (peak, warmup) = (self.train.learning_rate, schedule::warmup(self.train, steps));
         let highest = (0..steps).map(|n| self.learning_rates(n, steps)[0]).fold(0.0, f64::max);
         if steps == 0 {
             None

@@ -30,7 +30,7 @@ use crate::train::{checkpoint, divergence, export, optimizer, reference};
 pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let begun = Instant::now();
     let session = Session::open(config, options, Purpose::Run)?;
-    let plan = Plan::new(session.inputs.train.len(), &config.data, &config.train);
+    let plan = Plan::new(session.inputs.visits.pairs.clone(), &config.data, &config.train);
     let recipe = Recipe::of(config);
     let mut state = checkpoint::newest_or_fresh(&session)?;
     let mut clock = WallTime::open(&session.folder.wall_time(), &session.folder.log(), begun)?;
@@ -54,10 +54,11 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     if !evaluations.over(&state) {
         recipe.announce(options.verbosity);
         let reference = reference::logps(&session, &plan.visited())?;
-        let recorded = evaluations.recorded();
+        let (recorded, answers) = (evaluations.recorded(), evaluations.answers());
         clock.save(state.cursor.step)?;
         let step = state.cursor.step;
-        let mut books = Books::open(&session, &plan, step, &mut log, recorded, &mut clock)?;
+        let mut books =
+            Books::open(&session, &plan, step, &mut log, recorded, answers, &mut clock)?;
         let trained =
             train(&session, &plan, &recipe, &reference, &mut state, &mut evaluations, &mut books);
         if trained.as_ref().is_err_and(|error| error.is::<Interrupted>()) {

@@ -74,11 +74,11 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::plan::AdapterPlan;
 
     #[test]
     fn a_skipped_step_counts_as_a_step_and_as_no_update() {
-        let adapter =
-            Adapter { rank: 1, alpha: 1.0, use_rslora: false, tensors: LoraTensors::default() };
+        let adapter = Adapter { plan: AdapterPlan::default(), tensors: LoraTensors::default() };
         let optimizer = Optimizer::new(&adapter.tensors).unwrap();
         let mut state = State { cursor: Cursor::default(), adapter, optimizer };
         let mut seen = Vec::new();

@@ -35,6 +35,10 @@ pub struct StepOutput {
     pub accuracy: f64,
     /// Mean summed log-probabilities `[chosen, rejected]`, in nats.
     pub logps: [f64; 2],
+    /// Mean log-ratios `[chosen, rejected]` of policy and reference, in nats; none under a loss without a reference.
+    pub logratios: Option<[f64; 2]>,
+    /// Mean scored tokens of `[chosen, rejected]`.
+    pub lengths: [f64; 2],
     /// Tokens computed; each prompt counts once.
     pub tokens_computed: usize,
 }
@@ -64,6 +68,8 @@ pub fn loss_and_gradients(
     let mut total: Option<LoraTensors> = None;
     let (mut loss, mut rewards, mut accuracy, mut logps, mut tokens_computed) =
         (0.0, [0.0; 2], 0.0, [0.0; 2], 0);
+    let (mut logratios, mut scored_tokens) = ([0.0; 2], [0.0; 2]);
+    let has_reference = dpo.loss.needs_reference();
     for range in pack::cut(&lengths, engine.micro_batch_tokens) {
         interrupt::check()?;
         let (members, weights) = (&step.pairs[range.clone()], &step.weights[range]);
@@ -73,13 +79,18 @@ pub fn loss_and_gradients(
         let policy = batch.sums(&token_logps)?;
         let mut slopes = Vec::with_capacity(members.len());
         for ((&member, &weight), &policy) in members.iter().zip(weights).zip(&policy) {
-            let pair = pair_loss(dpo, policy, reference[member], pairs[member].scored());
+            let scored = pairs[member].scored();
+            let pair = pair_loss(dpo, policy, reference[member], scored);
             loss += weight * pair.loss;
             let in_mean = weight / step.share;
             accuracy += in_mean * f64::from(u8::from(pair.margin() > 0.0));
             for side in 0..2 {
                 rewards[side] += in_mean * pair.rewards[side];
                 logps[side] += in_mean * policy[side];
+                scored_tokens[side] += in_mean * scored[side] as f64;
+                if has_reference {
+                    logratios[side] += in_mean * (policy[side] - reference[member][side]);
+                }
             }
             slopes.push(pair.gradient.map(|slope| weight * slope));
         }
@@ -92,5 +103,8 @@ pub fn loss_and_gradients(
         tokens_computed += pack.tokens();
     }
     let gradients = total.ok_or_else(|| anyhow::anyhow!("a step without pairs"))?;
-    Ok((StepOutput { loss, rewards, accuracy, logps, tokens_computed }, gradients))
+    let logratios = has_reference.then_some(logratios);
+    let lengths = scored_tokens;
+    let output = StepOutput { loss, rewards, accuracy, logps, logratios, lengths, tokens_computed };
+    Ok((output, gradients))
 }

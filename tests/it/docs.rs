@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use mvpbench::config::{LossType, RunConfig};
-use mvpbench::data::file;
+use mvpbench::config::{LayoutName, LossType, RunConfig};
+use mvpbench::data::chat::ChatTemplate;
+use mvpbench::data::file::{self, DataFile, Prompts};
+use mvpbench::data::format::LAYOUTS;
+use mvpbench::data::tokenizer::Tokenizer;
 use mvpbench::error::InputError;
 use mvpbench::metrics::score::PairScore;
 use mvpbench::metrics::spmr::Answer;
 use mvpbench::metrics::{Metric, groups};
 use mvpbench::presets;
+use mvpbench::run_folder::samples::SampleRecord;
 use mvpbench::run_folder::summary::TrainingSummary;
 use mvpbench::run_folder::train_log::StepRecord;
 use serde::Serialize;
@@ -78,14 +82,27 @@ fn accepted(key: &str, wrong: &str) -> Option<String> {
 
 /// The accepted values for a reader: an object is refused by its type, another value by the range.
 fn range(key: &str) -> String {
-    let Some(kind) = accepted(key, "{}") else { return "text".to_owned() };
+    let wrong_type = accepted(key, "{}").or_else(|| accepted(key, "7"));
+    let Some(kind) = wrong_type else { return "text".to_owned() };
     match kind.as_str() {
         "an integer" => format!("integer, {}", accepted(key, "-1").unwrap()),
         "a number" => format!("number, {}", accepted(key, "-2").unwrap()),
+        "a list of names or a pattern" => "list of names, or a pattern".to_owned(),
+        "a list of words" => "list of texts".to_owned(),
+        "a list of whole numbers" => "list of integers, at least 0".to_owned(),
+        "a table of patterns" => {
+            let (wrong, kind) = match accepted(key, "{a=true}").as_deref() {
+                Some("an integer") => ("{a=-1}", "integer"),
+                _ => ("{a=-1}", "number"),
+            };
+            format!("table of patterns, each {kind} {}", accepted(key, wrong).unwrap())
+        }
         "a list of strings" => match accepted(key, r#"["?"]"#) {
             Some(words) => format!("list, each {words}"),
-            None => "list of one or more files".to_owned(),
+            None => "list of one or more sources".to_owned(),
         },
+        "a table of columns" => "table of roles, each with a column".to_owned(),
+        words if words.starts_with("a day ") => kind,
         words if words.starts_with("one of ") || words == "`true` or `false`" => kind,
         other => panic!("{key} must be {other}: say here how docs/config.md writes that"),
     }
@@ -134,7 +151,7 @@ Repeat the table for every set; without one nothing is evaluated. `--set 'eval.s
 | key | default | accepts |
 |---|---|---|
 | `name` | must be given | 1 to 100 letters, digits, `-`, `_` or `.`, the first not a `.`; each set another name |
-| `files` | must be given | list of one or more files |
+| `files` | must be given | list of one or more sources |
 | `metrics` | `[\"opa\"]` | list of `\"opa\"` and, beside it, `\"spmr\"` |
 | `group_by` | none | list of one or more fields of the records, whose values are groups of the figures |
 ";
@@ -215,6 +232,38 @@ fn first_column(text: &str) -> BTreeSet<String> {
     rows.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`').to_owned()).collect()
 }
 
+/// docs/layouts.md has a row and two records of every layout; the first is the table's own, and both are recognised.
+#[test]
+fn every_layout_is_documented_with_two_records_that_are_recognised() {
+    let text = read("docs/layouts.md");
+    let names: BTreeSet<String> =
+        LAYOUTS.iter().map(|layout| layout.name.name().to_owned()).collect();
+    assert_eq!(first_column(&text), names);
+    let source =
+        "{% for m in messages %}{{ m.role }}: {{ m.content or m.tool_calls }}\n{% endfor %}";
+    let template = ChatTemplate::new(source.to_owned(), &tokenizer(), "t".to_owned()).unwrap();
+    let prompts = Prompts { template: Some(&template), ..Prompts::default() };
+    for layout in LAYOUTS {
+        let name = layout.name.name();
+        let (_, rest) = text.split_once(&format!("\n### `{name}`\n\n```json\n")).unwrap();
+        let (records, _) = rest.split_once("```").unwrap();
+        let value = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+        assert_eq!(value(records.lines().next().unwrap()), value(layout.sample), "{name}");
+        let file = DataFile::from(("sample.jsonl".to_owned(), records));
+        let loaded = file::load(&[file], &[], &prompts).unwrap();
+        let found: Vec<_> =
+            loaded.counts.layouts.iter().map(|known| (known.layout, known.records)).collect();
+        assert_eq!((found, loaded.pairs.len()), (vec![(layout.name, 2)], 2), "{name}");
+        // What a judge reads of MVPBench's records is not the prompt's.
+        let is_read = loaded.counts.unread.is_empty() || layout.name == LayoutName::Mvpbench;
+        assert!(is_read, "{name}: {:?}", loaded.counts.unread);
+    }
+}
+
+fn tokenizer() -> Tokenizer {
+    Tokenizer::load(&root().join("tests/data/golden/models/tiny")).unwrap()
+}
+
 /// The fields of what `json` becomes as a `T`, written again.
 fn fields<T: Serialize + DeserializeOwned>(json: &str) -> BTreeSet<String> {
     let value: T = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
@@ -254,6 +303,8 @@ fn the_sample_lines_are_lines_of_those_files() {
     assert_eq!(fields::<PairScore>(&scores), names);
     let (answer, names) = line("`eval/generations-*.jsonl`");
     assert_eq!(fields::<Answer>(&answer), names);
+    let (sample, names) = line("`eval/samples.jsonl`");
+    assert_eq!(fields::<SampleRecord>(&sample), names);
     for heading in ["MVPBench records", "Preference pairs"] {
         let text = section(heading);
         let (_, block) = text.split_once("```json\n").unwrap();

@@ -28,7 +28,7 @@ fn a_model_that_is_its_own_reference_ties_every_pair() {
 #[test]
 fn training_in_memory_starts_at_ln_2_and_lowers_the_loss() {
     let settings = TrainSection {
-        epochs: 4,
+        epochs: 4.0,
         per_device_batch_size: 2,
         gradient_accumulation_steps: 4,
         learning_rate: 1e-2,

@@ -105,5 +105,5 @@ fn token_pair(row: usize, pair: &Value) -> TokenPair {
         (ids[..prompt].to_vec(), ids[prompt..].to_vec())
     };
     let ((prompt, chosen), (_, rejected)) = (side("chosen"), side("rejected"));
-    TokenPair { row: row as u32, prompt, chosen, rejected, unscored: [0; 2] }
+    TokenPair { row: row as u32, prompt, chosen, rejected, ..TokenPair::default() }
 }

@@ -16,10 +16,11 @@ use crate::console::units::{count, counted};
 use crate::construct::ultrafeedback::build::{self, Built, Input};
 use crate::construct::ultrafeedback::pairs::{Pairing, Ties};
 use crate::construct::ultrafeedback::plan::Rule;
+use crate::data::listing;
 use crate::disk::once::MANIFEST;
 use crate::disk::read;
 use crate::hub::Hub;
-use crate::session::data_file;
+use crate::session::{data_file, data_files};
 
 /// Build UF-P-4 from UltraFeedback: four files of pairs, one for each attribute
 ///
@@ -99,16 +100,14 @@ fn inputs(paths: &[String], verbosity: Verbosity) -> Result<Vec<Input>> {
     let (hub, mut notes, mut inputs) = (Hub::new(verbosity), Vec::new(), Vec::new());
     for path in paths {
         if !Path::new(path).is_dir() {
-            inputs.push(Input {
-                name: path.clone(),
-                path: data_file::locate(path, &hub, &mut notes)?,
-            });
+            for name in data_files::expand(path, "", None, &hub, &mut notes)? {
+                let path = data_file::locate(&name, &hub, &mut notes)?;
+                inputs.push(Input { name, path });
+            }
             continue;
         }
-        let is_data = |path: &PathBuf| {
-            let ending = path.extension().and_then(|ending| ending.to_str());
-            path.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending))
-        };
+        let is_data =
+            |path: &PathBuf| path.is_file() && path.to_str().is_some_and(listing::is_data);
         let mut files: Vec<PathBuf> =
             read::folder(Path::new(path))?.into_iter().filter(is_data).collect();
         if files.is_empty() {
@@ -122,8 +121,8 @@ fn inputs(paths: &[String], verbosity: Verbosity) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// Endings of the files of a folder that are read.
-const ENDINGS: [&str; 3] = ["json", "jsonl", "parquet"];
+/// Endings of the files of a folder that are read, alone or before `.gz` or `.zst`.
+const ENDINGS: [&str; 6] = ["json", "jsonl", "parquet", "arrow", "csv", "tsv"];
 
 fn summary(built: &Built, output: &Path) -> Result<String> {
     let Built { counts, files, prompts, .. } = built;

@@ -14,6 +14,8 @@ use crate::data::token_pair::TokenPair;
 use crate::data::tokenize::{Limits, beyond_context, tokenize};
 use crate::error::{InputError, one_line};
 use crate::session::base::Base;
+use crate::session::inputs::TRAIN_SPLIT;
+use crate::session::template_choice::TemplateChoice;
 
 /// Print pairs token by token with the scored tokens marked; read no weights
 #[derive(Debug, Clone, Args)]
@@ -34,15 +36,20 @@ pub(super) struct InspectArgs {
 /// Runs the verb.
 pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
     let config = args.config.load()?;
-    let (sources, reading, limits) = match &args.set_name {
-        None => (&config.data.train[..], config.data.reading(), Limits::from(&config.data)),
+    let (sources, reading, fallback, limits) = match &args.set_name {
+        None => {
+            let limits = Limits::from(&config.data);
+            (&config.data.train[..], config.data.reading(), Some(TRAIN_SPLIT), limits)
+        }
         Some(name) => {
             let limits = Limits::of_sets(&config.data, &config.eval);
-            (set_files(&config, name)?, Reading::default(), limits)
+            (set_files(&config, name)?, Reading::default(), None, limits)
         }
     };
-    let base = Base::load(&config.model, Verbosity::Normal)?;
-    let loaded = base.texts(sources, &reading, &[], &config.data, &mut Vec::new())?;
+    let base = Base::load(&config.model, &TemplateChoice::of(&config)?, Verbosity::Normal)?;
+    let mut notes = Vec::new();
+    let loaded = base.texts(sources, &reading, fallback, &[], &config.data, &mut notes)?;
+    notes.iter().for_each(|note| Verbosity::Normal.note(note));
     Verbosity::Normal.note(loaded.counts.to_string().replace('\n', "\n  "));
     let texts = loaded.pairs;
     let rows: Vec<usize> = match &args.id {
@@ -150,18 +157,22 @@ impl Marks {
 /// One pair: its id and source, its counts, what was cut, its tokens.
 fn shown(pair: &Pair, place: &str, base: &Base, limits: &Limits, marks: Marks) -> Result<String> {
     let tokenizer = &base.tokenizer;
-    let one = |limits: &Limits| -> Result<Option<TokenPair>> {
-        Ok(tokenize(std::slice::from_ref(pair), tokenizer, limits)?.pairs.pop())
-    };
-    let Some(whole) = one(&limits.without_limits())? else {
+    let one = |limits: &Limits| tokenize(std::slice::from_ref(pair), tokenizer, limits);
+    let mut unlimited = one(&limits.without_limits())?;
+    let Some(whole) = unlimited.pairs.pop() else {
         bail_input!("record `{}` has no tokens", pair.id)
     };
-    let kept = one(limits)?;
+    let mut kept = one(limits)?.pairs;
+    base.shape.rope.set_apart(&mut kept);
+    let kept = kept.pop();
 
     let user =
         pair.user.as_ref().map(|user| format!(", user {}", one_line(user))).unwrap_or_default();
     let mut text = format!("{} ({place}{user})\n", one_line(&pair.id));
     text.push_str(&counts(&whole, kept.as_ref(), limits));
+    if let Some(line) = unlimited.counts.ends_line() {
+        text.push_str(&format!("prompt end: {line}\n"));
+    }
     if let Some(line) = beyond_context(kept.as_slice(), base.shape.max_positions) {
         text.push_str(&format!("{line}\n"));
     }
@@ -197,6 +208,11 @@ fn counts(whole: &TokenPair, kept: Option<&TokenPair>, limits: &Limits) -> Strin
     );
     if pair.is_twin() {
         text.push_str("both answers are the same tokens: they are computed once and always tie\n");
+    }
+    if pair.is_apart {
+        text.push_str(
+            "the answers' lengths give the prompt other angles: it is computed for each\n",
+        );
     }
     let of_answers = limits.of_answers();
     let limits = [

@@ -7,21 +7,28 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::whole_number;
+use crate::bail_input;
+use crate::cli::{layout, whole_number};
+use crate::config::LayoutName;
+use crate::console::progress::Verbosity;
 use crate::console::stdout;
 use crate::console::units::s;
 use crate::data::split::{By, Rule, Side};
 use crate::disk::once::MANIFEST;
 use crate::disk::{digest, lock, once};
 use crate::error::InputError;
-use crate::{bail_input, presets};
+use crate::hub::Hub;
+use crate::session::{data_file, data_files};
 
 /// Split files of records into train.json and test.json, by default by user
 #[derive(Debug, Clone, Args)]
 pub(super) struct SplitArgs {
-    /// Files of records: JSON arrays or JSONL
+    /// Files of records, folders or patterns of them
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     input: Vec<String>,
+    /// Layout of the records, as in `data.layout`
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = layout)]
+    layout: LayoutName,
     /// Unit that is never split between the sides
     #[arg(long, value_enum, default_value_t = By::User)]
     by: By,
@@ -62,18 +69,23 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
     }
     let mut files = Vec::new();
     let mut digests: Vec<String> = Vec::new();
-    for path in &args.input {
-        let bytes = presets::read(path)?;
+    let (hub, mut notes, mut names) = (Hub::new(Verbosity::Normal), Vec::new(), Vec::new());
+    for source in &args.input {
+        names.extend(data_files::expand(source, "", None, &hub, &mut notes)?);
+    }
+    for path in &names {
+        let bytes = data_file::read(path, &hub, &mut notes)?;
         let digest = digest::of_bytes(&bytes);
         if let Some(twin) = digests.iter().position(|earlier| *earlier == digest) {
-            bail_input!("`{path}` has the same bytes as `{}`", args.input[twin]);
+            bail_input!("`{path}` has the same bytes as `{}`", names[twin]);
         }
         digests.push(digest);
         files.push((path.clone(), bytes));
     }
+    notes.iter().for_each(|note| Verbosity::Normal.note(note));
     let countries = args.countries.iter().map(|country| country.trim().to_owned()).collect();
     let rule = Rule { by: args.by, test_share: args.test_share, countries, seed: args.seed };
-    let sides = rule.split(&files)?;
+    let sides = rule.split_as(&files, args.layout)?;
 
     let texts = [array(&sides.train), array(&sides.test)];
     let manifest = json!({
@@ -83,7 +95,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
         "test_share": if rule.countries.is_empty() { json!(rule.test_share) } else { Value::Null },
         "countries": rule.countries,
         "drawn": sides.drawn.map(|drawn| json!({"units": drawn.units, "test": drawn.test})),
-        "inputs": (args.input.iter().zip(&digests))
+        "inputs": (names.iter().zip(&digests))
             .map(|(file, sha256)| json!({"file": file, "sha256": sha256}))
             .collect::<Vec<_>>(),
         "train": summary(SIDES[0], &sides.train, &texts[0]),

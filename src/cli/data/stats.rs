@@ -16,6 +16,8 @@ use crate::data::pair::Pair;
 use crate::data::stats::SetStats;
 use crate::data::tokenize::{Limits, beyond_context, tokenize};
 use crate::session::base::Base;
+use crate::session::inputs::{TRAIN_SPLIT, of_sources, weights_line};
+use crate::session::template_choice::TemplateChoice;
 
 /// Print what data holds; read no weights
 ///
@@ -47,33 +49,40 @@ pub(super) fn stats(args: &StatsArgs) -> Result<()> {
 }
 
 fn configured(config: &RunConfig) -> Result<()> {
-    let base = Base::load(&config.model, Verbosity::Normal)?;
+    let base = Base::load(&config.model, &TemplateChoice::of(config)?, Verbosity::Normal)?;
     let limits = Limits::from(&config.data);
-    type Stats = (SetStats, String);
-    let of = |name: &str,
-              sources: &[Source],
-              reading: &Reading,
+    type Of<'a> = (&'a str, &'a [Source], &'a Reading, Option<&'a str>);
+    let of = |(name, sources, reading, fallback): Of<'_>,
               limits: Limits,
               training: Option<&[Pair]>|
-     -> Result<Stats> {
-        let loaded = base.texts(sources, reading, &[], &config.data, &mut Vec::new())?;
+     -> Result<(SetStats, String)> {
+        let mut notes = Vec::new();
+        let loaded = base.texts(sources, reading, fallback, &[], &config.data, &mut notes)?;
+        notes.iter().for_each(|note| Verbosity::Normal.note(note));
         let whole = tokenize(&loaded.pairs, &base.tokenizer, &limits.without_limits())?.pairs;
         let kept = tokenize(&loaded.pairs, &base.tokenizer, &limits)?;
-        let beyond = beyond_context(&kept.pairs, base.shape.max_positions);
-        let stats = SetStats::new(name, loaded, &whole, kept.counts, training);
-        Ok((stats, beyond.map(|line| line + "\n").unwrap_or_default()))
+        let mut lines = beyond_context(&kept.pairs, base.shape.max_positions)
+            .map(|line| line + "\n")
+            .unwrap_or_default();
+        if training.is_none() {
+            let (data, seed) = (&config.data, config.train.seed);
+            let visits = of_sources(data, &kept.pairs, &loaded.by_source, seed)?;
+            lines.extend(weights_line(&visits).map(|line| line + "\n"));
+        }
+        Ok((SetStats::new(name, loaded, &whole, kept.counts, training), lines))
     };
 
-    let (training, beyond) =
-        of("training pairs", &config.data.train, &config.data.reading(), limits, None)?;
+    let reading = config.data.reading();
+    let train = ("training pairs", &config.data.train[..], &reading, Some(TRAIN_SPLIT));
+    let (training, lines) = of(train, limits, None)?;
     let print = |text: String| stdout::print(wrap(&text, COLUMNS, 12) + "\n");
-    print(format!("{training}{beyond}"))?;
+    print(format!("{training}{lines}"))?;
     let of_sets = Limits::of_sets(&config.data, &config.eval);
     for set in &config.eval.sets {
         let name = format!("eval set `{}`", set.name);
-        let (stats, beyond) =
-            of(&name, &set.files, &Reading::default(), of_sets, Some(training.pairs()))?;
-        print(format!("\n{stats}{beyond}"))?;
+        let of_set = (&*name, &set.files[..], &Reading::default(), None);
+        let (stats, lines) = of(of_set, of_sets, Some(training.pairs()))?;
+        print(format!("\n{stats}{lines}"))?;
     }
     print(format!(
         "\nlengths are before the limits: data.max_prompt_tokens = {}, data.max_length = {}",

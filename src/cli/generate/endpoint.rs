@@ -13,11 +13,12 @@ use crate::console::interrupt::Interrupted;
 use crate::console::progress::Verbosity;
 use crate::console::{stdout, units};
 use crate::data::chat_prompt::{self, ChatPrompt};
+use crate::data::pair::LoadCounts;
 use crate::error::InputError;
 use crate::hub::Hub;
 use crate::judge::chat::request::{Message, Parameters, Role};
 use crate::judge::chat::{Asker, Item, Outcome};
-use crate::session::data_file;
+use crate::session::{data_file, data_files};
 
 /// Whom to ask.
 #[derive(Debug, Clone, Copy)]
@@ -163,9 +164,15 @@ fn read(args: &GenerateArgs, verbosity: Verbosity) -> Result<Vec<ChatPrompt>> {
         return Ok(typed.map(|(text, number)| ChatPrompt::typed(text, number)).collect());
     };
     let mut notes = Vec::new();
-    let bytes = data_file::read(path, &Hub::new(verbosity), &mut notes)?;
-    let (prompts, counts) = chat_prompt::load(&bytes, path)?;
-    notes.extend(counts.unread_line().map(|line| format!("{path}: {line}")));
+    let hub = Hub::new(verbosity);
+    let (mut prompts, mut counts) = (Vec::new(), LoadCounts::default());
+    for file in data_files::expand(path, "", None, &hub, &mut notes)? {
+        let bytes = data_file::read(&file, &hub, &mut notes)?;
+        let (found, seen) = chat_prompt::load(&bytes, &file, args.layout)?;
+        prompts.extend(found);
+        counts.add(seen);
+    }
+    notes.extend(counts.prompt_lines().map(|line| format!("{path}: {line}")));
     notes.iter().for_each(|note| verbosity.note(note));
     Ok(prompts)
 }

@@ -85,8 +85,8 @@ fn read(args: &GenerateArgs, base: &Base, verbosity: Verbosity) -> Result<Vec<Pr
     let mut notes = Vec::new();
     let prompts = match &args.prompts {
         Some(path) => {
-            let loaded = base.prompts(path, format, &mut notes)?;
-            notes.extend(loaded.counts.unread_line().map(|line| format!("{path}: {line}")));
+            let loaded = base.prompts(path, args.layout, format, &mut notes)?;
+            notes.extend(loaded.counts.prompt_lines().map(|line| format!("{path}: {line}")));
             loaded.prompts
         }
         None => {

@@ -13,8 +13,9 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueP
 use clap::{ArgGroup, Args};
 
 use crate::cli::request_args::RequestArgs;
-use crate::cli::whole_number;
-use crate::config::Dtype;
+use crate::cli::template_args::TemplateArgs;
+use crate::cli::{layout, whole_number};
+use crate::config::{Dtype, LayoutName};
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
@@ -23,8 +24,19 @@ use crate::error::InputError;
 use crate::session::local_model::LocalChoice;
 
 /// Options that an endpoint does not read.
-const OF_A_MODEL: [&str; 9] =
-    ["revision", "adapter", "merge", "chat", "top_k", "batch", "dtype", "device", "force"];
+const OF_A_MODEL: [&str; 11] = [
+    "revision",
+    "adapter",
+    "merge",
+    "chat_template",
+    "template_date",
+    "chat",
+    "top_k",
+    "batch",
+    "dtype",
+    "device",
+    "force",
+];
 
 /// Options in whose place a protocol stands.
 const OF_PROMPTS: [&str; 6] = ["max_new_tokens", "temperature", "top_p", "top_k", "stop", "chat"];
@@ -41,12 +53,14 @@ pub struct GenerateArgs {
     /// Branch, tag or commit of a model on the hub
     #[arg(long, default_value = "main")]
     revision: String,
-    /// Folder of an adapter: adapter_config.json, adapter_model.safetensors
-    #[arg(long, value_name = "FOLDER")]
+    /// Adapter in PEFT's format: a folder, or a hub id (OWNER/NAME[@REVISION])
+    #[arg(long, value_name = "ID|FOLDER")]
     adapter: Option<PathBuf>,
     /// Add the adapter to the weights in memory first: each token is cheaper
     #[arg(long, requires = "adapter")]
     merge: bool,
+    #[command(flatten)]
+    template: TemplateArgs,
     /// Chat endpoint in place of a model: openai, deepseek, ark, local, or a base URL such as http://127.0.0.1:8000/v1
     #[arg(long, value_name = "NAME|URL", requires = "chat_model", conflicts_with_all = OF_A_MODEL)]
     endpoint: Option<String>,
@@ -68,6 +82,9 @@ pub struct GenerateArgs {
     /// records; or a .txt file with one prompt a line
     #[arg(long, value_name = "FILE")]
     prompts: Option<String>,
+    /// Layout of the records of `--prompts`, as in `data.layout`
+    #[arg(long, value_name = "NAME", requires = "prompts", default_value = "auto", value_parser = layout)]
+    layout: LayoutName,
     /// Text of a prompt; may be repeated
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
@@ -151,6 +168,7 @@ fn choice(args: &GenerateArgs, model: &str) -> LocalChoice {
         revision: args.revision.clone(),
         adapter: args.adapter.clone(),
         merge: args.merge,
+        template: args.template.choice(),
         dtype: args.dtype,
         device: args.device.clone(),
         batch: args.batch,

@@ -11,6 +11,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::cli::request_args::{RequestArgs, Way};
+use crate::cli::template_args::TemplateArgs;
 use crate::cli::typed;
 use crate::config::Dtype;
 use crate::console::progress::Verbosity;
@@ -56,9 +57,11 @@ pub struct JudgeArgs {
     /// Branch, tag or commit of that model on the hub
     #[arg(long, default_value = "main", requires = "model")]
     revision: String,
-    /// Adapter on that model
-    #[arg(long, value_name = "FOLDER", requires = "model")]
+    /// Adapter on that model: a folder, or a hub id (OWNER/NAME[@REVISION])
+    #[arg(long, value_name = "ID|FOLDER", requires = "model")]
     adapter: Option<PathBuf>,
+    #[command(flatten)]
+    template: TemplateArgs,
     /// Number type of its weights
     #[arg(long, value_name = "DTYPE", value_parser = PossibleValuesParser::new(Dtype::NAMES), default_value = "auto", requires = "model")]
     dtype: String,

@@ -79,6 +79,7 @@ impl Panel<'_> {
             revision: self.args.revision.clone(),
             adapter: self.args.adapter.clone(),
             merge: false,
+            template: self.args.template.choice(),
             dtype: Dtype::ALL
                 .into_iter()
                 .find(|dtype| dtype.name() == self.args.dtype)

@@ -95,6 +95,14 @@ fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
     value.get_attr(name)
 }
 
+/// The filter `attr`: the attribute alone, and no key of a mapping.
+pub(super) fn attribute_alone(value: &Value, name: &str) -> Result<Value, Error> {
+    if is_dict(value) && !is_method_of_a_dict(name) {
+        return Ok(Value::UNDEFINED);
+    }
+    attribute(value, name)
+}
+
 /// `value[key]`: the key before the attribute.
 pub(super) fn item(value: &Value, key: &Value) -> Result<Value, Error> {
     if value.is_undefined() {
@@ -102,6 +110,8 @@ pub(super) fn item(value: &Value, key: &Value) -> Result<Value, Error> {
     }
     match Odd::of(value) {
         Some(Odd::Range(_)) | None => {}
+        // The names of a group are attributes, which Jinja2 looks for after the keys.
+        Some(Odd::Group(_)) => return value.get_item(key),
         Some(_) => return Ok(Value::UNDEFINED),
     }
     let by_index = matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::String);

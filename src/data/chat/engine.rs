@@ -8,7 +8,7 @@ use minijinja::value::{Rest, Value, ValueOrKwargs};
 use minijinja::{AutoEscape, Environment, ErrorKind, State, machinery};
 
 use super::python_values::text;
-use super::{attributes, operators, python_filters, python_json, rewrite, tags};
+use super::{attributes, operators, python_filters, python_groups, python_json, rewrite, tags};
 use crate::data::format::fields::shorten;
 use crate::error::InputError;
 use crate::error::bounded::bounded;
@@ -54,6 +54,7 @@ pub(super) fn environment() -> Result<Environment<'static>> {
     });
     environment.add_filter("tojson", python_json::filter);
     python_filters::add(&mut environment);
+    python_groups::add(&mut environment);
     attributes::add(&mut environment);
     operators::add(&mut environment);
     environment.add_function(
@@ -139,6 +140,7 @@ fn check_widths(format: &str, open: char) -> Result<(), minijinja::Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::date;
     use super::super::tests::template;
     use super::super::{Variables, message};
     use super::{compile, environment};
@@ -167,6 +169,7 @@ mod tests {
         for row in golden["templates"].as_array().unwrap() {
             let source = row[0].as_str().unwrap();
             let mut engine = environment().unwrap();
+            date::add(&mut engine, "2026-11-27".parse().unwrap());
             let rendered = compile(&mut engine, "t".to_owned(), source, "t").ok().and_then(|()| {
                 let template = engine.get_template("t").ok()?;
                 template.render(minijinja::value::Serde(&golden["variables"])).ok()

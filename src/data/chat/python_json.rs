@@ -3,18 +3,25 @@
 use std::fmt::Write;
 
 use minijinja::Error;
-use minijinja::value::{Kwargs, Value as Rendered, ValueKind};
-use serde_json::Value;
+use minijinja::value::{Kwargs, Rest, Value as Rendered, ValueKind, ValueOrKwargs, from_args};
+use serde_json::{Map, Value};
 
-use super::python_values::{DEEPEST, Odd, is_dict, is_list, python_float, refused};
+use super::python_values::{DEEPEST, Odd, is_dict, is_list, items, python_float, refused};
 
 /// Deepest indentation of one level, in characters.
 const WIDEST_INDENT: usize = 64;
 
-/// `value | tojson(indent=..., separators=..., ensure_ascii=..., sort_keys=...)`.
-pub(super) fn filter(value: &Rendered, options: Kwargs) -> Result<String, Error> {
-    refuse_what_has_none(value, 0)?;
-    let indent = match options.get::<Option<Rendered>>("indent")? {
+/// `value | tojson(ensure_ascii, indent, separators, sort_keys)`, each in its place or by its name.
+pub(super) fn filter(value: &Rendered, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    type Place = Option<Rendered>;
+    let args = args.into_values();
+    let (ascii, indent, separators, sorted, options): (Place, Place, Place, Place, Kwargs) =
+        from_args(&args)?;
+    let given = |by_place: Option<Rendered>, name: &str| -> Result<Option<Rendered>, Error> {
+        Ok(by_place.or(options.get::<Option<Rendered>>(name)?).filter(|given| !given.is_none()))
+    };
+    let is_true = |given: Option<Rendered>| given.is_some_and(|given| given.is_true());
+    let indent = match given(indent, "indent")? {
         None => None,
         Some(text) if text.as_str().is_some() => text.as_str().map(str::to_owned),
         Some(width) => match width.as_usize() {
@@ -26,55 +33,27 @@ pub(super) fn filter(value: &Rendered, options: Kwargs) -> Result<String, Error>
         return Err(refused(format!("`tojson` with an indent above {WIDEST_INDENT}")));
     }
     let comma = if indent.is_some() { "," } else { ", " };
-    let separators = match options.get::<Option<Vec<String>>>("separators")? {
+    let separators = match given(separators, "separators")? {
         None => [comma.to_owned(), ": ".to_owned()],
         Some(pair) => {
-            pair.try_into().map_err(|_| refused("`tojson` needs two `separators`".to_owned()))?
+            let texts: Vec<_> =
+                items(&pair)?.iter().map(|one| one.as_str().map(str::to_owned)).collect();
+            let texts: Option<Vec<_>> = texts.into_iter().collect();
+            let pair: Option<[String; 2]> = texts.and_then(|texts| texts.try_into().ok());
+            pair.ok_or_else(|| refused("`tojson` needs two `separators`"))?
         }
     };
     let format = Format {
         indent,
         separators,
-        ascii: options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-        sorted: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        ascii: is_true(given(ascii, "ensure_ascii")?),
+        sorted: is_true(given(sorted, "sort_keys")?),
     };
     options.assert_all_used()?;
-    let value = serde_json::to_value(value).map_err(|error| refused(error.to_string()))?;
+    let value = format.json(value, 0)?;
     let mut text = String::new();
     format.write(&value, 0, &mut text);
     Ok(text)
-}
-
-/// Refuses a value of which `json.dumps` makes nothing, or what a number of JSON is not.
-fn refuse_what_has_none(value: &Rendered, depth: usize) -> Result<(), Error> {
-    let is_finite = |value: &Rendered| f64::try_from(value.clone()).is_ok_and(f64::is_finite);
-    let what = match value.kind() {
-        ValueKind::Undefined => "a value that is not defined".to_owned(),
-        _ if depth > DEEPEST => format!("a value nested more than {DEEPEST} deep"),
-        _ if Odd::of(value).is_some() => Odd::of(value).map_or("", Odd::noun).to_owned(),
-        ValueKind::Number if !value.is_integer() && !is_finite(value) => {
-            "a number that is not finite".to_owned()
-        }
-        ValueKind::Map if is_dict(value) => {
-            for key in value.try_iter()?.checked() {
-                let key = key?;
-                if key.as_str().is_none() {
-                    return Err(refused(format!(
-                        "`tojson` of a mapping with the key `{key}`, which is no text"
-                    )));
-                }
-                refuse_what_has_none(&value.get_item(&key)?, depth + 1)?;
-            }
-            return Ok(());
-        }
-        ValueKind::Seq | ValueKind::Iterable if is_list(value) => {
-            let mut items = value.try_iter()?.checked();
-            return items.try_for_each(|item| refuse_what_has_none(&item?, depth + 1));
-        }
-        ValueKind::None | ValueKind::Bool | ValueKind::Number | ValueKind::String => return Ok(()),
-        other => format!("a {other}"),
-    };
-    Err(refused(format!("`tojson` of {what}")))
 }
 
 /// The options of `json.dumps`.
@@ -87,6 +66,54 @@ struct Format {
 }
 
 impl Format {
+    /// A value as JSON. Refuses one of which `json.dumps` makes nothing, or what a number of JSON is not.
+    fn json(&self, value: &Rendered, depth: usize) -> Result<Value, Error> {
+        let is_finite = |value: &Rendered| f64::try_from(value.clone()).is_ok_and(f64::is_finite);
+        let what = match value.kind() {
+            ValueKind::Undefined => "a value that is not defined".to_owned(),
+            _ if depth > DEEPEST => format!("a value nested more than {DEEPEST} deep"),
+            _ if Odd::of(value).is_some() => Odd::of(value).map_or("", Odd::noun).to_owned(),
+            ValueKind::Number if !value.is_integer() && !is_finite(value) => {
+                "a number that is not finite".to_owned()
+            }
+            ValueKind::Map if is_dict(value) => {
+                let mut fields = Map::new();
+                for key in items(value)? {
+                    let one = self.json(&value.get_item(&key)?, depth + 1)?;
+                    if fields.insert(self.key(&key)?, one).is_some() {
+                        return Err(refused("`tojson` of a mapping with two keys of one text"));
+                    }
+                }
+                return Ok(Value::Object(fields));
+            }
+            ValueKind::Seq | ValueKind::Iterable if is_list(value) => {
+                let list = items(value)?;
+                return list.iter().map(|item| self.json(item, depth + 1)).collect();
+            }
+            ValueKind::None | ValueKind::Bool | ValueKind::Number | ValueKind::String => {
+                return serde_json::to_value(value).map_err(|error| refused(error.to_string()));
+            }
+            other => format!("a {other}"),
+        };
+        Err(refused(format!("`tojson` of {what}")))
+    }
+
+    /// The text of a key: of a number, `true`, `false` and none what `json.dumps` writes of them.
+    fn key(&self, key: &Rendered) -> Result<String, Error> {
+        if let Some(text) = key.as_str() {
+            return Ok(text.to_owned());
+        }
+        let is_known = matches!(key.kind(), ValueKind::Number | ValueKind::Bool | ValueKind::None);
+        if self.sorted || !is_known {
+            return Err(refused(format!(
+                "`tojson` of a mapping with the key `{key}`, which is no text"
+            )));
+        }
+        let mut text = String::new();
+        self.write(&self.json(key, 0)?, 0, &mut text);
+        Ok(text)
+    }
+
     fn write(&self, value: &Value, depth: usize, text: &mut String) {
         match value {
             Value::Null => text.push_str("null"),

@@ -124,6 +124,43 @@ fn ordered(left: &Value, right: &Value) -> Result<Ordering, Error> {
     compare(left, right)?.ok_or_else(|| refused("an order of what is not a number"))
 }
 
+/// A value of an attribute, and the items that have it.
+type Group = (Value, Vec<Value>);
+
+/// The items by the value of an attribute, in the order of the values; `default`: for an item without it. Where case does not matter, the
+/// value of a group is that of its first item.
+pub(super) fn grouped(
+    value: &Value,
+    attribute: &Value,
+    default: Option<&Value>,
+    is_case_sensitive: bool,
+) -> Result<Vec<Group>, Error> {
+    let by = By { is_case_sensitive, attribute: None };
+    let found = |one: &Value| {
+        let found = match attribute.as_str() {
+            Some(path) => at_path(one, path)?,
+            None => item(one, attribute)?,
+        };
+        Ok::<_, Error>(default.filter(|_| found.is_undefined()).cloned().unwrap_or(found))
+    };
+    let mut keyed = Vec::new();
+    for one in items(value)? {
+        let found = found(&one)?;
+        let key = by.key(&found, None)?;
+        keyed.push((key.clone(), Value::from(Tuple::from([key, found, one]))));
+    }
+    let mut groups: Vec<(Value, Group)> = Vec::new();
+    for row in sorted(keyed, false)?.try_iter()? {
+        let [key, found, one] = [0, 1, 2].map(|place| row.get_item_by_index(place));
+        let (key, found, one) = (key?, found?, one?);
+        match groups.last_mut() {
+            Some((known, (_, items))) if equal(known, &key) => items.push(one),
+            _ => groups.push((key, (found, vec![one]))),
+        }
+    }
+    Ok(groups.into_iter().map(|(_, group)| group).collect())
+}
+
 /// The first of the smallest or largest items; undefined if there is none.
 fn extreme(value: Value, by: By, wanted: Ordering) -> Result<Value, Error> {
     let path = by.attribute.as_ref().and_then(Value::as_str);

@@ -4,6 +4,7 @@ use minijinja::Error;
 use minijinja::value::{Kwargs, Tuple, Value, from_args};
 
 use super::python_compare::equal;
+use super::python_padding::padded;
 use super::python_values::{Odd, is_dict, is_list, items, refused};
 use crate::data::format::fields::is_space;
 
@@ -65,6 +66,7 @@ fn of_text(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Erro
                 _ => text.trim_matches(taken),
             })
         }
+        "center" | "ljust" | "rjust" | "zfill" => padded(text, name, args)?.into(),
         "title" => nothing().map(|()| title(text).into())?,
         "capitalize" => nothing().map(|()| capitalize(text).into())?,
         "isspace" => nothing().map(|()| (!text.is_empty() && text.chars().all(is_space)).into())?,

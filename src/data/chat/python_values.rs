@@ -26,6 +26,8 @@ pub(super) enum Odd {
     View(Vec<Value>),
     /// `range(...)`: a sequence without text here.
     Range(Vec<Value>),
+    /// A value of an attribute and the items that have it, from `groupby`: a tuple with names.
+    Group([Value; 2]),
     /// An argument that is given to a macro and not defined, until the macro takes it.
     Undefined,
 }
@@ -45,6 +47,7 @@ impl Odd {
             Self::Generator { .. } => "the result of a lazy filter; `| list` it first",
             Self::View(_) => "a view of a mapping; `| list` it first",
             Self::Range(_) => "a range; `| list` it first",
+            Self::Group(_) => "a group",
             Self::Undefined => "a value that is not defined",
         }
     }
@@ -55,6 +58,7 @@ impl Object for Odd {
         match **self {
             Self::Method | Self::Undefined => ObjectRepr::Plain,
             Self::Generator { .. } | Self::View(_) | Self::Range(_) => ObjectRepr::Iterable,
+            Self::Group(_) => ObjectRepr::Seq,
         }
     }
 
@@ -62,6 +66,7 @@ impl Object for Odd {
         match &**self {
             Self::Method | Self::Undefined => Enumerator::NonEnumerable,
             Self::View(items) | Self::Range(items) => Enumerator::Values(items.clone()),
+            Self::Group(both) => Enumerator::Values(both.to_vec()),
             Self::Generator { items, is_read } => {
                 if is_read.swap(true, Ordering::Relaxed) {
                     let error = refused(
@@ -74,8 +79,20 @@ impl Object for Odd {
         }
     }
 
+    fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
+        let Self::Group(both) = &**self else { return None };
+        let place = match name.as_str() {
+            Some("grouper") => 0,
+            Some("list") => 1,
+            Some(_) => return None,
+            None => name.as_usize()?,
+        };
+        both.get(place).cloned()
+    }
+
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
         match &**self {
+            Self::Group(both) => Some(both.len()),
             Self::View(items) | Self::Range(items) => Some(items.len()),
             Self::Method | Self::Generator { .. } | Self::Undefined => None,
         }
@@ -125,8 +142,17 @@ fn repr(value: &Value, depth: usize, text: &mut String) -> Result<(), Error> {
     if depth > DEEPEST {
         return Err(refused(format!("the text of a value nested more than {DEEPEST} deep")));
     }
-    if let Some(odd) = Odd::of(value) {
-        return Err(refused(format!("the text of {}", odd.noun())));
+    match Odd::of(value) {
+        None => {}
+        Some(Odd::Group([key, items])) => {
+            text.push('(');
+            repr(key, depth + 1, text)?;
+            text.push_str(", ");
+            repr(items, depth + 1, text)?;
+            text.push(')');
+            return Ok(());
+        }
+        Some(odd) => return Err(refused(format!("the text of {}", odd.noun()))),
     }
     match value.kind() {
         ValueKind::Undefined => text.push_str("Undefined"),

@@ -16,6 +16,9 @@ pub(super) fn rewritten(template: &Stmt<'_>) -> Result<String, String> {
     Ok(printer.text)
 }
 
+/// Begins the names of the values of `{% with %}` before they are assigned.
+const WITHIN: &str = "__with";
+
 /// Writes a template anew. Expressions are in [`expressions`](super::expressions).
 #[derive(Default)]
 pub(super) struct Printer<'a> {
@@ -122,26 +125,22 @@ impl<'a> Printer<'a> {
                 Ok(())
             }
             Stmt::WithBlock(with) => {
+                // Jinja2 computes every value before the first is assigned; the engine computes one after the other.
                 self.put("{%with ");
-                let mut bound = self.names.len();
-                for (place, (target, value)) in with.assignments.iter().enumerate() {
+                for (place, (_, value)) in with.assignments.iter().enumerate() {
+                    let _ =
+                        write!(self.text, "{}{WITHIN}{place}=", if place > 0 { "," } else { "" });
+                    self.expr(value)?;
+                }
+                self.put("%}{%with ");
+                for (place, (target, _)) in with.assignments.iter().enumerate() {
                     self.put(if place > 0 { "," } else { "" });
                     self.target(target)?;
-                    self.tag("=", value, "")?;
-                    let earlier = &with.assignments[..place];
-                    let is_earlier = |name: &&str| {
-                        earlier
-                            .iter()
-                            .any(|(target, _)| matches!(target, Expr::Var(v) if v.id == *name))
-                    };
-                    if let Some(name) = self.names[bound..].iter().find(|name| is_earlier(name)) {
-                        return Err(format!("`{{% with %}}` that reads `{name}` of its own"));
-                    }
-                    bound = self.names.len();
+                    let _ = write!(self.text, "={WITHIN}{place}");
                 }
                 self.put("%}");
                 self.inner(&with.body)?;
-                self.put("{%endwith%}");
+                self.put("{%endwith%}{%endwith%}");
                 Ok(())
             }
             Stmt::Set(set) => {

@@ -3,6 +3,10 @@
 use std::path::Path;
 
 use super::*;
+use crate::config::Tokenization;
+use crate::data::pair::{Markup, Pair, TemplateBos};
+use crate::data::token_pair::TokenPair;
+use crate::data::tokenize::{Limits, tokenize};
 
 /// Llama-2-chat's own template, as its tokenizer_config.json has it.
 pub(crate) const LLAMA_2: &str = "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}\
@@ -16,15 +20,27 @@ pub(crate) const LLAMA_2: &str = "{% if messages[0]['role'] == 'system' %}{% set
     {{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}\
     {{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}";
 
+/// The day of the goldens.
+fn day() -> NaiveDate {
+    "2026-11-27".parse().unwrap()
+}
+
 #[test]
-fn a_template_that_asks_for_the_date_is_said_to_have_none() {
-    let of = |source: &str| {
-        ChatTemplate::new(source.into(), &tokenizer(), "m/chat_template.jinja".into()).unwrap()
-    };
-    let dated =
-        of("{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}2024{% endif %}");
-    assert!(dated.note().unwrap().starts_with("m/chat_template.jinja: asks for today's date"));
-    assert_eq!(of(LLAMA_2).note(), None);
+fn a_template_that_asks_for_the_date_is_given_the_day_and_says_so() {
+    let source =
+        "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% else %}2024{% endif %}";
+    let render = |template: &ChatTemplate| template.render(&[], &Variables::default(), true);
+    let dated = template(source).dated(day());
+    assert_eq!(render(&dated).unwrap(), "27 Nov 2026");
+    let said =
+        "t: asks for the date, and is given 2026-11-27 (`data.template_date`, `--template-date`)";
+    assert_eq!(dated.note().as_deref(), Some(said));
+    assert_eq!(template(LLAMA_2).dated(day()).note(), None);
+    let other = template(source).dated(day().succ_opt().unwrap());
+    assert_eq!(render(&other).unwrap(), "28 Nov 2026");
+    // Of the time of day nothing is known, and nothing is made up.
+    let error = render(&template("{{ strftime_now('%H:%M') }}").dated(day())).unwrap_err();
+    assert!(error.to_string().contains("`strftime_now` with `%H`, the time of day"), "{error}");
 }
 
 fn tokenizer() -> Tokenizer {
@@ -49,13 +65,14 @@ fn llama_2_chat_is_rendered_as_published() {
         llama.render(&conversation, &Variables::default(), true).unwrap(),
         "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\n Why? [/INST] So. </s><s>[INST] And? [/INST]"
     );
-    let [prompt, chosen, rejected] = llama
+    let Rendered { texts: [prompt, chosen, rejected], left_out } = llama
         .texts(
             &[message("user", "Why?")],
             [&[message("assistant", "a")], &[message("assistant", "b c")]],
             &Variables::default(),
         )
         .unwrap();
+    assert_eq!(left_out, 0);
     assert_eq!(prompt, "<s>[INST] Why? [/INST]");
     assert_eq!((chosen.as_str(), rejected.as_str()), (" a </s>", " b c </s>"));
     assert!(llama.writes_bos(&prompt));
@@ -74,7 +91,7 @@ fn whole_templates_of_ten_families_are_rendered_as_transformers_does() {
     let mut wrong = Vec::new();
     for (family, texts) in families {
         let source = std::fs::read_to_string(folder.join(format!("{family}.jinja"))).unwrap();
-        let template = template(&source);
+        let template = template(&source).dated(day());
         for (name, expected) in texts.as_object().unwrap() {
             let mut others = golden["conversations"][name].as_object().unwrap().clone();
             let messages = others.remove("messages").unwrap();
@@ -131,17 +148,88 @@ fn a_conversation_that_the_template_refuses_is_an_input_error() {
     assert!(ChatTemplate::new("{% if".to_owned(), &tokenizer(), "t".to_owned()).is_err());
 }
 
+/// The pair that a golden's record makes through a template.
+fn pair(template: &ChatTemplate, record: &Value) -> Result<Pair> {
+    let mut others = record.as_object().unwrap().clone();
+    let [prompt, chosen, rejected] = ["prompt", "chosen", "rejected"]
+        .map(|key| others.remove(key).unwrap().as_array().unwrap().clone());
+    let variables = Variables { tools: None, others };
+    let Rendered { texts, left_out } = template.texts(&prompt, [&chosen, &rejected], &variables)?;
+    let [prompt, chosen, rejected] = texts;
+    Ok(Pair {
+        id: "a".to_owned(),
+        user: None,
+        source: "a".to_owned(),
+        prompt,
+        chosen,
+        rejected,
+        markup: Markup::Template { bos: TemplateBos::Written, left_out },
+        groups: Default::default(),
+    })
+}
+
 #[test]
-fn a_template_that_hides_its_prompt_is_refused() {
+fn a_prompt_that_no_conversation_begins_with_is_cut_as_trl_cuts_it_and_counted() {
+    let golden: Value =
+        serde_json::from_str(include_str!("../../../tests/data/golden/chat_templates.json"))
+            .unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/chat_templates");
+    let tokenizer = tokenizer();
+    let (mut cut, mut whole) = (0, 0);
+    for (family, pairs) in golden["ids"].as_object().unwrap() {
+        let source = std::fs::read_to_string(folder.join(format!("{family}.jinja"))).unwrap();
+        let template = template(&source).dated(day());
+        for (name, expected) in pairs.as_object().unwrap() {
+            let Ok(pair) = pair(&template, &golden["pairs"][name]) else {
+                assert!(expected.is_null(), "{family}, {name}");
+                continue;
+            };
+            let pairs = std::slice::from_ref(&pair);
+            let tokenized = tokenize(pairs, &tokenizer, &Limits::default()).unwrap();
+            let (got, counts) = (&tokenized.pairs[0], &tokenized.counts);
+            let ids = json!([got.prompt, got.chosen, got.rejected]);
+            let lost = expected[3].as_u64().unwrap();
+            assert_eq!(ids, json!(expected.as_array().unwrap()[..3]), "{family}, {name}");
+            assert_eq!(counts.ends_left_out, usize::from(lost > 0), "{family}, {name}");
+            assert_eq!(counts.ends_line().is_some(), lost > 0);
+            // Generation reads the whole prompt.
+            assert_eq!(
+                pair.prompt_ids(&tokenizer).unwrap().len(),
+                got.prompt.len() + lost as usize
+            );
+            cut += usize::from(lost > 0);
+            whole += usize::from(lost == 0);
+            // The other rules read the same text: the context and the answer, without the end of the prompt.
+            for tokenization in [Tokenization::Separate, Tokenization::Prefix] {
+                let limits = Limits { tokenization, ..Limits::default() };
+                let other = tokenize(pairs, &tokenizer, &limits).unwrap();
+                assert_eq!(other.counts.ends_left_out, usize::from(lost > 0), "{family}, {name}");
+                let text = |pair: &TokenPair| {
+                    let ids = [&pair.prompt[..], &pair.chosen].concat();
+                    tokenizer.decode(&ids, true).unwrap().replace(' ', "")
+                };
+                assert_eq!(text(&other.pairs[0]), text(got), "{tokenization} {family}, {name}");
+            }
+        }
+    }
+    assert!(cut >= 10 && whole >= 10, "{cut} cut, {whole} whole");
+}
+
+#[test]
+fn a_prompt_that_shares_no_token_with_its_conversations_is_empty() {
     let last = template("{{ messages[-1].content }}");
-    let error = last
-        .texts(
-            &[message("user", "q")],
-            [&[message("assistant", "a")], &[message("assistant", "b")]],
-            &Variables::default(),
-        )
-        .unwrap_err();
-    assert!(error.to_string().contains("does not begin with that of its prompt"), "{error}");
+    let record = json!({
+        "prompt": [message("user", "q")],
+        "chosen": [message("assistant", "one two")],
+        "rejected": [message("assistant", "other")],
+    });
+    let pair = pair(&last, &record).unwrap();
+    assert_eq!((pair.prompt.as_str(), pair.context(), pair.chosen.as_str()), ("q", "", "one two"));
+    let pairs = std::slice::from_ref(&pair);
+    let tokenized = tokenize(pairs, &tokenizer(), &Limits::default()).unwrap();
+    assert_eq!((tokenized.pairs[0].prompt.len(), tokenized.counts.ends_left_out), (0, 1));
+    let line = tokenized.counts.ends_line().unwrap();
+    assert!(line.starts_with("1 prompt loses its last tokens, first `q`"), "{line}");
 }
 
 #[test]
@@ -223,6 +311,34 @@ fn a_message_reaches_the_template_without_its_nulls_and_with_its_reasoning() {
         found.render(&messages, &Variables::default(), false).unwrap(),
         "role:;thinking,role,reasoning,reasoning_content:hm;<unk>TrueTrue"
     );
+}
+
+/// As transformers 5.23 renders the same files.
+#[test]
+fn every_named_token_of_a_tokenizer_is_a_variable() {
+    let source = "{{ image_token }}|{{ boi_token }}|{{ x }}|{{ add_bos_token }}{{ none_token }}";
+    let whole = json!({
+        "chat_template": source,
+        "image_token": {"content": "<img>", "__type": "AddedToken"},
+        "none_token": null,
+        "add_bos_token": true,
+        "extra_special_tokens": {"boi_token": "<boi>"},
+        "model_specific_special_tokens": {"x": "<x>"},
+    });
+    for (without, expected) in [
+        (&[][..], "<img>|<boi>||"),
+        (&["image_token"], "|<boi>||"),
+        (&["extra_special_tokens"], "<img>||<x>|"),
+        (&["image_token", "extra_special_tokens"], "||<x>|"),
+    ] {
+        let mut config = whole.clone();
+        without.iter().for_each(|key| drop(config.as_object_mut().unwrap().remove(*key)));
+        let bytes = serde_json::to_vec(&config).unwrap();
+        let found = ChatTemplate::find(None, &[], Some(&bytes), &tokenizer(), "m");
+        let found = found.unwrap().unwrap();
+        let text = found.render(&[], &Variables::default(), true).unwrap();
+        assert_eq!(text, expected, "{without:?}");
+    }
 }
 
 #[test]

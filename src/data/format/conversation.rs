@@ -1,13 +1,14 @@
-//! The conversational form of a preference record, as TRL has it: lists of messages, each with `role` and `content`.
+//! A pair of conversations: the messages of its prompt and of both answers, and what the record gives the template beside them.
 
 use anyhow::Result;
 use serde_json::{Map, Value};
 
-use crate::data::chat::{ChatTemplate, Variables, message};
-use crate::data::format::fields::{Record, kind, shorten, strip};
+use crate::data::chat::{ChatTemplate, Rendered, Variables, message};
+use crate::data::format::fields::{Record, shorten, strip};
+use crate::data::format::messages::text_of;
 use crate::error::InputError;
 
-/// A preference record whose texts are messages.
+/// A prompt and two answers as messages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::data) struct Conversation {
     prompt: Vec<Value>,
@@ -35,58 +36,52 @@ const ARGUMENTS: [&str; 14] = [
 ];
 
 impl Conversation {
-    /// The conversation of a record, if its prompt or one of its answers is a list.
-    ///
-    /// Where `prompt` is a list, the answers are the messages after it. Otherwise both answers are whole conversations, the
-    /// messages at the start that both share are the prompt (TRL's `extract_prompt`), and a plain `prompt` is not read.
-    pub(in crate::data) fn read(record: &Record<'_>) -> Result<Option<Self>> {
-        let is_list = |key: &str| record.peek(key).is_some_and(Value::is_array);
-        if !["prompt", "chosen", "rejected"].into_iter().any(is_list) {
-            return Ok(None);
-        }
-        let (mut chosen, mut rejected) =
-            (messages(record, "chosen")?, messages(record, "rejected")?);
-        let prompt = if is_list("prompt") {
-            messages(record, "prompt")?
-        } else {
-            let most = chosen.len().min(rejected.len()) - 1;
-            let same = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count().min(most);
-            if same == 0 {
-                return Err(InputError::new(format!(
-                    "{}: `chosen` and `rejected` begin with different messages, and there is no list `prompt`",
-                    record.place
-                ))
-                .hint("give `prompt` as a list of messages, or begin both answers with the same ones")
-                .into());
-            }
-            rejected.drain(..same);
-            chosen.drain(..same).collect()
-        };
-        let mut conversation = Self { prompt, chosen, rejected, variables: Variables::default() };
-        if let Some(Value::String(profile)) = record.get("profile") {
-            conversation.add_profile(profile);
-        }
-        Ok(Some(conversation))
+    /// A prompt and the answers to it.
+    pub(in crate::data) fn new(
+        prompt: Vec<Value>,
+        chosen: Vec<Value>,
+        rejected: Vec<Value>,
+    ) -> Self {
+        Self { prompt, chosen, rejected, variables: Variables::default() }
     }
 
-    /// The list `prompt` of a record that has no answers, after its profile.
-    pub(in crate::data) fn prompt_alone(record: &Record<'_>) -> Result<Self> {
-        let prompt = messages(record, "prompt")?;
-        let mut conversation = Self { prompt, ..Self::default() };
-        if let Some(Value::String(profile)) = record.get("profile") {
-            conversation.add_profile(profile);
+    /// Two whole conversations: the messages at the start that both share are the prompt, as in TRL's `extract_prompt`, but for the
+    /// last message of the shorter. `names`: the fields of the two.
+    pub(in crate::data) fn of_whole(
+        record: &Record<'_>,
+        names: [&str; 2],
+        [mut chosen, mut rejected]: [Vec<Value>; 2],
+    ) -> Result<Self> {
+        let most = chosen.len().min(rejected.len()).saturating_sub(1);
+        let same = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count().min(most);
+        if same == 0 {
+            let [chosen, rejected] = names.map(|name| record.named(name));
+            return Err(InputError::new(format!(
+                "{}: `{chosen}` and `{rejected}` begin with different messages, and there is no list `prompt`",
+                record.place
+            ))
+            .hint("give `prompt` as a list of messages, or begin both answers with the same ones")
+            .into());
         }
-        Ok(conversation)
+        rejected.drain(..same);
+        let prompt = chosen.drain(..same).collect();
+        Ok(Self::new(prompt, chosen, rejected))
+    }
+
+    /// A prompt without answers.
+    pub(in crate::data) fn prompt_alone(prompt: Vec<Value>) -> Self {
+        Self { prompt, ..Self::default() }
+    }
+
+    /// The messages of the prompt.
+    pub(in crate::data) fn prompt_mut(&mut self) -> &mut [Value] {
+        &mut self.prompt
     }
 
     /// One question and its answers.
     pub(in crate::data) fn of_texts([prompt, chosen, rejected]: [&str; 3]) -> Self {
-        Self {
-            prompt: vec![message("user", prompt)],
-            chosen: vec![message("assistant", chosen)],
-            rejected: vec![message("assistant", rejected)],
-            variables: Variables::default(),
-        }
+        let answer = |text: &str| vec![message("assistant", text)];
+        Self::new(vec![message("user", prompt)], answer(chosen), answer(rejected))
     }
 
     /// Adds what the record's other columns give its template: `tools` and `chat_template_kwargs`, as in TRL, and a text `system`
@@ -103,21 +98,53 @@ impl Conversation {
         }
     }
 
-    /// Puts a profile before the user's first message, both stripped, as before a plain prompt.
-    fn add_profile(&mut self, profile: &str) {
-        let profile = strip(profile);
-        let user = self.prompt.iter_mut().find(|message| message["role"] == "user");
-        if let (false, Some(first)) = (profile.is_empty(), user) {
-            let content = first["content"].as_str().unwrap_or_default();
-            first["content"] = format!("{profile}\n{}", strip(content)).into();
+    /// Whether both answers begin with the messages of the prompt.
+    pub(in crate::data) fn repeats_prompt(&self) -> bool {
+        [&self.chosen, &self.rejected].iter().all(|answer| answer.starts_with(&self.prompt))
+    }
+
+    /// Joins the text parts of contents where `template` does not write their texts, as one made for strings does not. Returns whether
+    /// it did.
+    pub(in crate::data) fn join_parts(&mut self, template: &ChatTemplate) -> bool {
+        let all = || self.prompt.iter().chain(&self.chosen).chain(&self.rejected);
+        if !all().any(|message| message["content"].is_array()) {
+            return false;
         }
+        let joined = |messages: &[Value]| -> Vec<Value> {
+            let one = |message: &Value| {
+                let mut message = message.clone();
+                if message["content"].is_array() {
+                    message["content"] = text_of(&message["content"]).into();
+                }
+                message
+            };
+            messages.iter().map(one).collect()
+        };
+        let takes_parts = |answer: &[Value]| {
+            let whole = [&self.prompt, answer].concat();
+            let render = |messages: &[Value]| template.render(messages, &self.variables, false);
+            let Ok(of_strings) = render(&joined(&whole)) else { return true };
+            let Ok(of_parts) = render(&whole) else { return false };
+            let is_lost = |text: &str| of_strings.contains(text) && !of_parts.contains(text);
+            let quoted =
+                |text: &str| text.matches("'type'").count() + text.matches("\"type\"").count();
+            let texts = whole.iter().filter_map(|message| message["content"].as_array()).flatten();
+            let mut texts = texts.filter_map(|part| part["text"].as_str());
+            quoted(&of_parts) <= quoted(&of_strings) && !texts.any(|text| is_lost(strip(text)))
+        };
+        if takes_parts(&self.chosen) && takes_parts(&self.rejected) {
+            return false;
+        }
+        self.prompt = joined(&self.prompt);
+        self.chosen = joined(&self.chosen);
+        self.rejected = joined(&self.rejected);
+        true
     }
 
     /// Number of empty answers, 0 to 2.
     pub(in crate::data) fn empty_answers(&self) -> usize {
         let is_empty = |message: &Value| {
-            message["tool_calls"].is_null()
-                && message["content"].as_str().unwrap_or_default().is_empty()
+            message["tool_calls"].is_null() && text_of(&message["content"]).is_empty()
         };
         let empty = |answer: &[Value]| answer.iter().all(is_empty);
         usize::from(empty(&self.chosen)) + usize::from(empty(&self.rejected))
@@ -129,15 +156,14 @@ impl Conversation {
             return Err("the record has `tools` or `chat_template_kwargs`".to_owned());
         }
         let one = |message: &Value| {
-            let text = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
-            let role = text("role");
+            let role = message["role"].as_str().unwrap_or_default().to_owned();
             if !["system", "user", "assistant"].contains(&&*role) {
                 return Err(format!("a message has the role `{}`", shorten(&role)));
             }
             if message["tool_calls"].is_array() {
                 return Err("a message has `tool_calls`".to_owned());
             }
-            Ok((role, text("content")))
+            Ok((role, text_of(&message["content"])))
         };
         self.prompt.iter().map(one).collect()
     }
@@ -154,7 +180,7 @@ impl Conversation {
     }
 
     /// Prompt, chosen and rejected answer as the template writes them.
-    pub(in crate::data) fn texts(&self, template: &ChatTemplate) -> Result<[String; 3]> {
+    pub(in crate::data) fn texts(&self, template: &ChatTemplate) -> Result<Rendered> {
         template.texts(&self.prompt, [&self.chosen, &self.rejected], &self.variables)
     }
 }
@@ -192,37 +218,21 @@ fn variables(record: &Record<'_>) -> Result<Variables> {
     Ok(Variables { tools, others })
 }
 
-/// A list of one or more messages.
-fn messages(record: &Record<'_>, key: &str) -> Result<Vec<Value>> {
-    let list = match record.get(key) {
-        Some(Value::Array(list)) if !list.is_empty() => list,
-        Some(Value::Array(_)) => {
-            return Err(
-                InputError::new(format!("{}: `{key}` has no messages", record.place)).into()
-            );
-        }
-        Some(other) => {
-            let expected = "a list of messages, as the record's other texts are";
-            return Err(record.wrong(key, expected, other).into());
-        }
-        None => return Err(record.missing(key, "list").into()),
-    };
-    for (place, message) in list.iter().enumerate() {
-        for field in ["role", "content"] {
-            let found = message.get(field).unwrap_or(&Value::Null);
-            let calls = field == "content" && message["tool_calls"].is_array() && found.is_null();
-            if !found.is_string() && !calls {
-                return Err(InputError::new(format!(
-                    "{}: `{key}[{place}].{field}` must be a string, got {}",
-                    record.place,
-                    kind(found)
-                ))
-                .hint("a message is an object with the texts `role` and `content`; `content` may be null beside `tool_calls`")
-                .into());
+/// Puts a profile before the user's first message, both stripped, as before a plain prompt.
+pub(in crate::data) fn add_profile(prompt: &mut [Value], profile: &str) {
+    let profile = strip(profile);
+    let user = prompt.iter_mut().find(|message| message["role"] == "user");
+    let (false, Some(first)) = (profile.is_empty(), user) else { return };
+    let before = |text: &str| Value::from(format!("{profile}\n{}", strip(text)));
+    match &mut first["content"] {
+        Value::Array(parts) => {
+            let text = parts.first().and_then(|part| part["text"].as_str()).map(before);
+            if let (Some(part), Some(text)) = (parts.first_mut(), text) {
+                part["text"] = text;
             }
         }
+        content => *content = before(content.as_str().unwrap_or_default()),
     }
-    Ok(list.clone())
 }
 
 #[cfg(test)]

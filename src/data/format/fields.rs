@@ -1,12 +1,17 @@
 //! One record of a data file: a JSON object and its place, and readers of its fields whose errors name both.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
 use serde_json::{Map, Value};
 
+use crate::config::ColumnRole;
 use crate::error::InputError;
+
+/// The column of each role that a file has under a name of its own (`data.columns`).
+pub(in crate::data) type Columns = BTreeMap<ColumnRole, String>;
 
 /// A file and a line in it, shown as `MVP_train.json:12`.
 #[derive(Debug, Clone, Copy)]
@@ -25,28 +30,60 @@ impl fmt::Display for Place<'_> {
 pub(in crate::data) struct Record<'a> {
     pub(in crate::data) place: Place<'a>,
     pub(in crate::data) fields: Map<String, Value>,
+    columns: Option<&'a Columns>,
     read: RefCell<Vec<String>>,
 }
 
 impl<'a> Record<'a> {
     /// A record of which nothing was read yet.
     pub(in crate::data) fn new(place: Place<'a>, fields: Map<String, Value>) -> Self {
-        Self { place, fields, read: RefCell::default() }
+        Self { place, fields, columns: None, read: RefCell::default() }
+    }
+
+    /// The record with the fields of `columns` under the names of their roles. A column that has a role has no other name.
+    pub(in crate::data) fn with_columns(self, columns: &'a Columns) -> Self {
+        Self { columns: Some(columns), ..self }
+    }
+
+    /// The column of a field; none if it has another role.
+    fn column<'k>(&'k self, key: &'k str) -> Option<&'k str> {
+        let columns = || self.columns.into_iter().flatten();
+        match columns().find(|(role, _)| role.name() == key) {
+            Some((_, column)) => Some(column),
+            None => columns().all(|(_, column)| column != key).then_some(key),
+        }
+    }
+
+    /// The name of a field in the file, for messages.
+    pub(in crate::data) fn named<'k>(&'k self, key: &'k str) -> &'k str {
+        self.column(key).unwrap_or(key)
+    }
+
+    /// Whether the record has a field, be it `null`.
+    pub(in crate::data) fn has(&self, key: &str) -> bool {
+        self.column(key).is_some_and(|column| self.fields.contains_key(column))
     }
 
     /// The value of a field, which counts as read; `null` is the same as no field.
     pub(in crate::data) fn get(&self, key: &str) -> Option<&Value> {
         let value = self.peek(key)?;
+        let column = self.named(key);
         let mut read = self.read.borrow_mut();
-        if !read.iter().any(|known| known == key) {
-            read.push(key.to_owned());
+        if !read.iter().any(|known| known == column) {
+            read.push(column.to_owned());
         }
         Some(value)
     }
 
     /// The value of a field that decides how the record is read; it does not count as read itself.
     pub(in crate::data) fn peek(&self, key: &str) -> Option<&Value> {
-        self.fields.get(key).filter(|value| !value.is_null())
+        self.fields.get(self.column(key)?).filter(|value| !value.is_null())
+    }
+
+    /// The columns that were read, in the order of the record.
+    pub(in crate::data) fn read(&self) -> Vec<String> {
+        let read = self.read.borrow();
+        self.fields.keys().filter(|key| read.contains(key)).cloned().collect()
     }
 
     /// The fields that hold something and were not read.
@@ -92,6 +129,7 @@ impl<'a> Record<'a> {
 
     /// The error for a missing field.
     pub(in crate::data) fn missing(&self, key: &str, what: &str) -> InputError {
+        let key = self.named(key);
         if self.fields.contains_key(key) {
             return InputError::new(format!("{}: `{key}` is null, expected a {what}", self.place))
                 .hint("remove the record or fill it in");
@@ -103,12 +141,13 @@ impl<'a> Record<'a> {
         ))
         .hint(format!(
             "every record needs a {what} `{key}`: remove this one or fill it in; if no record has it, the file has another layout: \
-             rename its columns (docs/files.md has the layouts that are read)"
+             `data.columns` says which column is which (docs/layouts.md has the layouts that are read)"
         ))
     }
 
     /// The error for a field of the wrong type.
     pub(in crate::data) fn wrong(&self, key: &str, expected: &str, found: &Value) -> InputError {
+        let key = self.named(key);
         InputError::new(format!("{}: `{key}` must be {expected}, got {}", self.place, kind(found)))
     }
 
@@ -164,10 +203,14 @@ pub(in crate::data) fn kind(value: &Value) -> String {
 
 /// The first 40 characters of a text, on one line.
 pub(in crate::data) fn shorten(text: &str) -> String {
-    const SHOWN: usize = 40;
+    shorten_to(text, 40)
+}
+
+/// The first `most` characters of a text, on one line.
+pub(in crate::data) fn shorten_to(text: &str, most: usize) -> String {
     let line: String =
-        text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(SHOWN).is_some() { format!("{line}...") } else { line }
+        text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(most).is_some() { format!("{line}...") } else { line }
 }
 
 /// Python's `str.strip`, which also takes the four ASCII separators.

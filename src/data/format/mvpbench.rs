@@ -2,17 +2,29 @@
 
 use anyhow::Result;
 
+use crate::config::LayoutName;
 use crate::data::format::fields::Record;
-use crate::data::format::{Groups, Layout, Texts, plain_pair};
+use crate::data::format::messages::Said;
+use crate::data::format::parts::{Notes, Part};
+use crate::data::format::{Layout, Shape, always, field};
 use crate::data::groups;
-use crate::data::pair::LoadCounts;
 
 pub(super) const LAYOUT: Layout = Layout {
-    name: "MVPBench",
-    prompt: &["question"],
-    answers: ["answer_w", "answer_l"],
+    name: LayoutName::Mvpbench,
+    prompt: &[field("question", Shape::Text)],
+    answers: &[field("answer_w", Shape::Text), field("answer_l", Shape::Text)],
+    optional: &[
+        "age",
+        "gender",
+        "employment_status",
+        "education",
+        "marital_status",
+        "birth_country/region",
+        "birth_country",
+    ],
+    fits: always,
     read_prompt: prompt,
-    read_pair: pair,
+    read: pair,
     sample: r#"{"id": "m", "question": "Why?", "answer_w": "So.", "answer_l": "No.", "user_id": "u1",
         "stated_prefs": {"values": 50, "creativity": 3.5, "other": null, "other_text": ""},
         "preference": "High fluency, Low creativity", "age": "18-24", "gender": "Male",
@@ -34,16 +46,16 @@ const PROFILE: [(&str, &[&str]); 6] = [
 /// The authors' training prompt; the answer follows it directly.
 ///
 /// A field that is missing, null or blank leaves nothing after its label (`Age: , Gender: Female, ...`) and is counted.
-fn prompt(record: &Record<'_>, counts: &mut LoadCounts) -> Result<Texts> {
+fn prompt(record: &Record<'_>, notes: &mut Notes<'_>) -> Result<Said> {
     let mut values = <[String; PROFILE.len()]>::default();
     for (value, (_, fields)) in values.iter_mut().zip(PROFILE) {
         match record.label(fields)? {
             Some(label) => *value = label,
-            None => counts.miss(fields[0]),
+            None => notes.counts.miss(fields[0]),
         }
     }
     let values = values.each_ref().map(String::as_str);
-    Ok(Texts::prompt(format!("{}\n{QUESTION}{}", profile(values), record.text("question")?)))
+    Ok(Said::Text(format!("{}\n{QUESTION}{}", profile(values), record.text("question")?)))
 }
 
 /// Stands before the question of the training prompt.
@@ -58,21 +70,19 @@ pub fn profile(values: [&str; 6]) -> String {
 }
 
 /// The texts, and the values that the person stated; what an MVPBench record should have and does not is counted.
-fn pair(
-    layout: &Layout,
-    record: &Record<'_>,
-    groups: &mut Groups,
-    counts: &mut LoadCounts,
-) -> Result<Texts> {
+fn pair(layout: &Layout, record: &Record<'_>, notes: &mut Notes<'_>) -> Result<Vec<Part>> {
     match groups::values(record)? {
-        Some(values) => groups.extend(values),
-        None => counts.miss("stated_prefs"),
+        Some(values) => notes.groups.extend(values),
+        None => notes.counts.miss("stated_prefs"),
     }
     if record.label(&["user_id"])?.is_none() {
-        counts.miss("user_id");
+        notes.counts.miss("user_id");
     }
-    if !groups.contains_key("english_proficiency") {
-        counts.miss("english_proficiency");
+    if !notes.groups.contains_key("english_proficiency") {
+        notes.counts.miss("english_proficiency");
     }
-    plain_pair(layout, record, groups, counts)
+    let prompt = (layout.read_prompt)(record, notes)?;
+    let [chosen, rejected] = [record.text("answer_w")?, record.text("answer_l")?]
+        .map(|text| Said::Text(text.to_owned()));
+    Ok(Part::only(notes.texts(prompt, chosen, rejected)))
 }

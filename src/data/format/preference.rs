@@ -1,67 +1,66 @@
-//! The preference record as UF-P-4 publishes it, `prompt`, `chosen`, `rejected` and perhaps a `profile`, and TRL's of messages.
+//! The preference record: `prompt`, `chosen`, `rejected` and perhaps a `profile`, as UF-P-4 publishes it, and TRL's of messages.
 //!
 //! `stated_prefs` gives groups as in MVPBench. An object `metadata` holds where a pair comes from: it is known, and nothing reads it.
 
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::data::format::conversation::Conversation;
+use crate::config::LayoutName;
+use crate::data::format::conversation::add_profile;
 use crate::data::format::fields::{Record, strip};
-use crate::data::format::{Groups, Layout, Texts, plain_pair};
+use crate::data::format::messages::Said;
+use crate::data::format::parts::{Notes, Part, two_answers};
+use crate::data::format::{Layout, Shape, always, field};
 use crate::data::groups;
-use crate::data::pair::LoadCounts;
 
 pub(super) const LAYOUT: Layout = Layout {
-    name: "preference pair",
-    prompt: &["prompt"],
-    answers: ["chosen", "rejected"],
+    name: LayoutName::Preference,
+    prompt: &[field("prompt", Shape::Said)],
+    answers: &[field("chosen", Shape::Said), field("rejected", Shape::Said)],
+    optional: &["profile", "system"],
+    fits: always,
     read_prompt: prompt,
-    read_pair: pair,
+    read: pair,
     sample: r#"{"id": 7, "prompt": "p", "chosen": "c", "rejected": "r", "profile": "who"}"#,
 };
 
 /// The prompt of a preference record: unchanged, or after the profile, both stripped and a line break between.
 ///
 /// A profile that is an object holds a person's fields, not text: they become groups, and the prompt stays unchanged.
-fn prompt(record: &Record<'_>, counts: &mut LoadCounts) -> Result<Texts> {
-    if record.peek("prompt").is_some_and(Value::is_array) {
-        return Ok(Texts::Messages(Conversation::prompt_alone(record)?));
-    }
-    let prompt = record.text("prompt")?;
-    match record.get("profile") {
+fn prompt(record: &Record<'_>, notes: &mut Notes<'_>) -> Result<Said> {
+    let prompt = Said::read(record, "prompt")?;
+    let profile = match record.get("profile") {
         Some(Value::Object(_)) => {
-            counts.structured_profiles += 1;
-            counts.profiles += 1;
+            notes.counts.structured_profiles += 1;
+            notes.counts.profiles += 1;
+            return Ok(prompt);
         }
-        None => counts.miss("profile"),
-        Some(_) => match strip(record.text("profile")?) {
-            "" => counts.miss("profile"),
-            profile => {
-                counts.profiles += 1;
-                return Ok(Texts::prompt(format!("{profile}\n{}", strip(prompt))));
-            }
-        },
+        None => "",
+        Some(_) => strip(record.text("profile")?),
+    };
+    if profile.is_empty() {
+        notes.counts.miss("profile");
+        return Ok(prompt);
     }
-    Ok(Texts::prompt(prompt))
+    notes.counts.profiles += 1;
+    Ok(match prompt {
+        Said::Text(prompt) => Said::Text(format!("{profile}\n{}", strip(&prompt))),
+        Said::Messages(mut messages) => {
+            add_profile(&mut messages, profile);
+            Said::Messages(messages)
+        }
+    })
 }
 
 /// The texts or messages, and the groups of a profile that is an object.
-fn pair(
-    layout: &Layout,
-    record: &Record<'_>,
-    groups: &mut Groups,
-    counts: &mut LoadCounts,
-) -> Result<Texts> {
+fn pair(layout: &Layout, record: &Record<'_>, notes: &mut Notes<'_>) -> Result<Vec<Part>> {
     if let Some(Value::Object(profile)) = record.get("profile") {
         let profile = Record::new(record.place, profile.clone());
-        groups.extend(groups::demographic(&profile)?);
+        notes.groups.extend(groups::demographic(&profile)?);
     }
-    groups.extend(groups::values(record)?.unwrap_or_default());
+    notes.groups.extend(groups::values(record)?.unwrap_or_default());
     if record.peek("metadata").is_some_and(Value::is_object) {
         record.get("metadata");
     }
-    match Conversation::read(record)? {
-        Some(conversation) => Ok(Texts::Messages(conversation)),
-        None => plain_pair(layout, record, groups, counts),
-    }
+    two_answers(layout, record, notes)
 }

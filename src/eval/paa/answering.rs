@@ -8,6 +8,7 @@ use chrono::Utc;
 use crate::bail_input;
 use crate::console::progress::Verbosity;
 use crate::data::benchmark::Item as BenchmarkItem;
+use crate::data::chat::ChatTemplate;
 use crate::data::file;
 use crate::disk::read;
 use crate::eval::paa::items::Benchmark;
@@ -119,6 +120,8 @@ impl Answering<'_> {
         settings.add("files of the model", &*answered_by.sha256);
         settings.add("merge", if choice.merge { "yes" } else { "" });
         settings.add("dtype", chat.model().dtype());
+        let day = chat.model().base.template.as_ref().and_then(ChatTemplate::date);
+        settings.add("template-date", day.map_or_else(String::new, |day| day.to_string()));
         settings.add("seed", seed.to_string());
         let _lock = self.folder.begun().begin(&settings)?;
         if let Some(about) = self.finished() {

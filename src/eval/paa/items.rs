@@ -10,7 +10,7 @@ use crate::hub::Hub;
 use crate::judge::protocol::Stage;
 use crate::metrics::paa::evaluation::DataFile;
 use crate::run_folder::answers::{AnswerLine, Answers};
-use crate::session::data_file;
+use crate::session::{data_file, data_files};
 
 /// The items of some files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,14 +31,17 @@ pub struct Answered<'a> {
 }
 
 impl Benchmark {
-    /// Reads `paths`: files of the disk, of the hub (`hf://`) or of the binary (`embedded:`). Stage 1 needs no reference answers.
+    /// Reads `paths`: files of the disk, of the hub (`hf://`) or of the binary (`embedded:`), or what stands for several. Stage 1 needs no reference answers.
     pub fn load(paths: &[String], references: References, verbosity: Verbosity) -> Result<Self> {
         let hub = Hub::new(verbosity);
         let mut notes = Vec::new();
-        let files: Vec<_> = paths
-            .iter()
-            .map(|path| Ok((path.clone(), data_file::read(path, &hub, &mut notes)?)))
-            .collect::<Result<_>>()?;
+        let mut files = Vec::new();
+        for path in paths {
+            for file in data_files::expand(path, "", None, &hub, &mut notes)? {
+                let bytes = data_file::read(&file, &hub, &mut notes)?;
+                files.push((file, bytes));
+            }
+        }
         let (items, counts) = benchmark::load_all(&files, references)?;
         for ((path, _), counts) in files.iter().zip(&counts) {
             notes.extend(benchmark::notes(counts).iter().map(|note| format!("{path}: {note}")));

@@ -1,48 +1,44 @@
 //! `adapter_config.json`: written as PEFT 0.21 does, read by a table of its fields.
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::config::Projection;
+use crate::config::{LoraSection, Modules, Patterns, Projection};
 use crate::disk::fields::{Known, Only, refuse_unknown};
 use crate::error::{InputError, shown};
-use crate::model::lora::Adapter;
+use crate::model::plan::MERGE;
 
-/// `adapter_config.json` with every field that PEFT 0.21 writes. `revision`: of the `base_model`, none for a folder.
-pub fn config_json(
-    adapter: &Adapter,
-    targets: &[Projection],
-    dropout: f64,
-    base_model: &str,
-    revision: Option<&str>,
-) -> Value {
-    let names: Vec<_> = targets.iter().map(|projection| projection.name()).collect();
+/// `adapter_config.json` of an adapter of `lora`, with every field that PEFT 0.21 writes. `revision`: of the `base_model`, none for a
+/// folder.
+pub fn config_json(lora: &LoraSection, base_model: &str, revision: Option<&str>) -> Value {
+    let target_modules = match &lora.target_modules {
+        // What PEFT makes of it too, and what every other reader knows.
+        all if all.is_all_linear() => json!(Projection::NAMES),
+        modules => json!(modules),
+    };
+    let exclude_modules = match &lora.exclude_modules {
+        none if none.is_empty() => Value::Null,
+        modules => json!(modules),
+    };
+    let list = |items: Value| if items == json!([]) { Value::Null } else { items };
+    let alphas = lora.alpha_pattern.0.iter().map(|(key, alpha)| (key.clone(), number(*alpha)));
     json!({
-        "alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,
+        "alora_invocation_tokens": null, "alpha_pattern": alphas.collect::<Map<_, _>>(), "arrow_config": null, "auto_mapping": null,
         "base_model_name_or_path": base_model, "bias": "none", "corda_config": null, "ensure_weight_tying": false, "eva_config": null,
-        "exclude_modules": null, "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true, "layer_replication": null,
-        "layers_pattern": null, "layers_to_transform": null, "loftq_config": {}, "lora_alpha": number(adapter.alpha), "lora_bias": false,
-        "lora_dropout": dropout, "megatron_config": null, "megatron_core": "megatron.core", "modules_to_save": null, "peft_type": "LORA",
-        "peft_version": "0.21.2", "qalora_group_size": 16, "r": adapter.rank, "rank_pattern": {}, "revision": revision, "target_modules": names,
-        "target_parameters": null, "task_type": "CAUSAL_LM", "trainable_token_indices": null, "use_dora": false, "use_qalora": false,
-        "use_rslora": adapter.use_rslora
+        "exclude_modules": exclude_modules, "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true,
+        "layer_replication": null, "layers_pattern": list(json!(lora.layers_pattern)),
+        "layers_to_transform": list(json!(lora.layers_to_transform)), "loftq_config": {}, "lora_alpha": number(lora.alpha),
+        "lora_bias": false, "lora_dropout": lora.dropout, "megatron_config": null, "megatron_core": "megatron.core",
+        "modules_to_save": null, "peft_type": "LORA", "peft_version": "0.21.2", "qalora_group_size": 16, "r": lora.rank,
+        "rank_pattern": lora.rank_pattern, "revision": revision, "target_modules": target_modules, "target_parameters": null,
+        "task_type": "CAUSAL_LM", "trainable_token_indices": null, "use_dora": false, "use_qalora": false,
+        "use_rslora": lora.use_rslora
     })
 }
 
 /// Whole numbers without a fraction: PEFT's `lora_alpha` is an integer wherever it can be.
 fn number(x: f64) -> Value {
     if x.fract().abs() < f64::EPSILON && x.abs() < 1e15 { json!(x as i64) } else { json!(x) }
-}
-
-/// What an `adapter_config.json` says of the adapter itself.
-#[derive(Debug, PartialEq)]
-pub(super) struct AdapterConfig {
-    pub(super) rank: usize,
-    pub(super) alpha: f64,
-    /// Scaled by `alpha / sqrt(rank)`, not by `alpha / rank`.
-    pub(super) use_rslora: bool,
-    /// In the order of [`Projection::ALL`], at least one.
-    pub(super) targets: Vec<Projection>,
 }
 
 /// Fields of PEFT's `LoraConfig` up to 0.21 and the values of them that are plain LoRA.
@@ -57,19 +53,19 @@ const KNOWN: &[(&str, Known)] = &[
     ("target_modules", Known::Any),
     ("bias", Known::OneOf(&[Only::Word("none")])),
     ("alora_invocation_tokens", Known::Unset),
-    ("alpha_pattern", Known::Unset),
+    ("alpha_pattern", Known::Any),
     ("arrow_config", Known::Unset),
     ("enable_lora", Known::Unset),
-    ("exclude_modules", Known::Unset),
+    ("exclude_modules", Known::Any),
     ("fan_in_fan_out", Known::Unset),
     ("kasa_config", Known::Unset),
     ("layer_replication", Known::Unset),
-    ("layers_to_transform", Known::Unset),
+    ("layers_to_transform", Known::Any),
     ("lora_bias", Known::Unset),
     ("megatron_config", Known::Unset),
     ("modules_to_save", Known::Unset),
     ("monteclora_config", Known::Unset),
-    ("rank_pattern", Known::Unset),
+    ("rank_pattern", Known::Any),
     ("target_parameters", Known::Unset),
     ("trainable_token_indices", Known::Unset),
     ("use_bdlora", Known::Unset),
@@ -100,102 +96,168 @@ const KNOWN: &[(&str, Known)] = &[
 /// of the base whenever it loads the adapter, or quantises the base (LoftQ).
 const PLAIN_STARTS: [&str; 5] = ["gaussian", "orthogonal", "mica", "eva", "lora_ga"];
 
-/// Reads the fields of an `adapter_config.json`; `file` names it in errors.
+/// Fields that ask for what PEFT can merge into the base.
+const MERGEABLE: [&str; 5] =
+    ["bias", "modules_to_save", "target_parameters", "trainable_token_indices", "use_dora"];
+
+/// The largest rank, number of a layer, or count of anything else that is read.
+const LARGEST: u64 = 65_536;
+
+/// Reads the fields of an `adapter_config.json` as a `[lora]` section; `file` names it in errors.
 ///
 /// Refuses every field that is not in the table of known ones, by name, unless it is null, `false` or empty.
-pub(super) fn read_config(fields: &Value, file: &str) -> Result<AdapterConfig> {
+pub(super) fn read_config(fields: &Value, file: &str) -> Result<LoraSection> {
     let Value::Object(all) = fields else {
         return Err(InputError::new(format!("{file}: expected a JSON object")).into());
     };
-    let field = |name: &str| fields.get(name).filter(|value| !value.is_null());
-    let wrong = |name: &str, expected: &str| {
-        InputError::new(format!(
-            "{file}: `{name}` must be {expected}, got `{}`",
-            shown(fields.get(name).unwrap_or(&Value::Null))
-        ))
-    };
-    if field("peft_type").and_then(Value::as_str) != Some("LORA") {
-        return Err(wrong("peft_type", "`\"LORA\"`").into());
+    let read = Fields { all, file };
+    if read.get("peft_type").and_then(Value::as_str) != Some("LORA") {
+        return Err(read.wrong("peft_type", "`\"LORA\"`").hint(MERGE).into());
     }
-    let start = field("init_lora_weights").filter(|value| !value.is_boolean());
+    let start = read.get("init_lora_weights").filter(|value| !value.is_boolean());
     if start.is_some_and(|start| PLAIN_STARTS.iter().all(|plain| start != plain)) {
-        return Err(wrong(
-            "init_lora_weights",
-            "`true`, `false` or an initialisation that leaves the base as it is",
-        )
-        .hint(
-            "save it as plain LoRA with PEFT: `model.save_pretrained(FOLDER, path_initial_model_for_weight_conversion=START)`, where START is the \
-             adapter as it was before training",
-        )
-        .into());
+        return Err(read
+            .wrong(
+                "init_lora_weights",
+                "`true`, `false` or an initialisation that leaves the base as it is",
+            )
+            .hint(format!(
+                "save it as plain LoRA with PEFT: `model.save_pretrained(FOLDER, path_initial_model_for_weight_conversion=START)`, where \
+                 START is the adapter as it was before training; or {MERGE}"
+            ))
+            .into());
     }
-    refuse_unknown(file, all, &[KNOWN])?;
-    let rank = field("r")
-        .and_then(Value::as_u64)
-        .filter(|r| (1..=65_536).contains(r))
-        .ok_or_else(|| wrong("r", "a positive whole number"))?;
-    let alpha = field("lora_alpha")
-        .and_then(Value::as_f64)
-        .filter(|alpha| (*alpha as f32).is_normal() && *alpha > 0.0)
-        .ok_or_else(|| wrong("lora_alpha", "a number above 0 that f32 can hold"))?;
-    let use_rslora = field("use_rslora")
+    refuse_unknown(file, all, &[KNOWN]).map_err(|error| {
+        let message = error.to_string();
+        let is_mergeable = |name: &str| message.contains(&format!("{file}: `{name}` must be"));
+        if MERGEABLE.iter().any(|name| is_mergeable(name)) { error.hint(MERGE) } else { error }
+    })?;
+    let rank = read.get("r").and_then(rank_of);
+    let rank = rank.ok_or_else(|| read.wrong("r", "a positive whole number"))?;
+    let alpha = read.get("lora_alpha").and_then(alpha_of);
+    let alpha =
+        alpha.ok_or_else(|| read.wrong("lora_alpha", "a number above 0 that f32 can hold"))?;
+    let use_rslora = read
+        .get("use_rslora")
         .map_or(Some(false), Value::as_bool)
-        .ok_or_else(|| wrong("use_rslora", "`true` or `false`"))?;
-    let modules = || {
-        let error = wrong("target_modules", "a list of projections of a decoder layer");
-        match field("target_modules") {
-            Some(Value::String(_)) => error.hint(
-                "PEFT reads a text as a regular expression over the names of all modules: write the list of the projections \
-                 that the file of weights has, such as `[\"q_proj\", \"v_proj\"]`",
-            ),
-            _ => error,
-        }
+        .ok_or_else(|| read.wrong("use_rslora", "`true` or `false`"))?;
+    let target_modules = read.modules("target_modules")?.filter(|modules| !modules.is_empty());
+    let lora = LoraSection {
+        rank,
+        alpha,
+        use_rslora,
+        target_modules: target_modules.ok_or_else(|| read.wrong("target_modules", MODULES))?,
+        exclude_modules: read.modules("exclude_modules")?.unwrap_or(Modules::NONE),
+        layers_to_transform: read.list("layers_to_transform", "whole numbers", whole)?,
+        layers_pattern: read
+            .list("layers_pattern", "texts", |value| value.as_str().map(str::to_owned))?,
+        rank_pattern: read.patterns("rank_pattern", "positive whole numbers", rank_of)?,
+        alpha_pattern: read.patterns(
+            "alpha_pattern",
+            "numbers above 0 that f32 can hold",
+            alpha_of,
+        )?,
+        ..LoraSection::default()
     };
-    let named = field("target_modules").and_then(Value::as_array).ok_or_else(modules)?;
-    let named: Vec<_> =
-        named.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(modules)?;
-    if let Some(unknown) = named.iter().find(|name| projection(name).is_none()) {
-        return Err(InputError::new(format!(
-            "{file}: target module `{}` is no projection of a decoder layer",
-            shown(unknown)
-        ))
-        .into());
+    if !lora.layers_pattern.is_empty() && lora.layers_to_transform.is_empty() {
+        let expected = "unset without `layers_to_transform`, as PEFT demands";
+        return Err(read.wrong("layers_pattern", expected).into());
     }
-    let named: Vec<_> = named.iter().filter_map(|name| projection(name)).collect();
-    let targets: Vec<_> = Projection::ALL.into_iter().filter(|p| named.contains(p)).collect();
-    if targets.is_empty() {
-        return Err(modules().into());
+    if matches!(lora.target_modules, Modules::Pattern(_)) {
+        for name in ["layers_to_transform", "layers_pattern"] {
+            if read.get(name).is_some_and(|value| *value != json!([])) {
+                let expected = "unset beside a `target_modules` that is a text, as PEFT demands";
+                return Err(read.wrong(name, expected).into());
+            }
+        }
     }
-    Ok(AdapterConfig { rank: rank as usize, alpha, use_rslora, targets })
+    Ok(lora)
 }
 
-/// The projection that a target module names: `q_proj`, or with its path, as PEFT writes it for `all-linear`,
-/// `model.layers.3.self_attn.q_proj`. Whether the adapter has it in every layer is for its tensors to say.
-fn projection(module: &str) -> Option<Projection> {
-    let (is_layer, name) = match module.rsplit_once('.') {
-        None => (true, module),
-        Some((path, name)) => {
-            let parts: Vec<&str> = path.split('.').collect();
-            let is_layer = match &parts[..] {
-                [before @ .., "layers", number, "self_attn" | "mlp"] => {
-                    ["", "model", "base_model.model.model"].contains(&&*before.join("."))
-                        && number.parse::<u32>().is_ok()
-                }
-                _ => false,
-            };
-            (is_layer, name)
-        }
-    };
-    Projection::ALL.into_iter().find(|projection| projection.name() == name).filter(|_| is_layer)
+const MODULES: &str = "a list of names of modules, a regular expression, or `\"all-linear\"`";
+
+fn whole(value: &Value) -> Option<usize> {
+    value.as_u64().filter(|number| *number <= LARGEST).map(|number| number as usize)
+}
+
+fn rank_of(value: &Value) -> Option<usize> {
+    whole(value).filter(|rank| *rank > 0)
+}
+
+fn alpha_of(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|alpha| (*alpha as f32).is_normal() && *alpha > 0.0)
+}
+
+/// The fields of a file.
+struct Fields<'a> {
+    all: &'a Map<String, Value>,
+    file: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    /// A field that is set; null is not.
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.all.get(name).filter(|value| !value.is_null())
+    }
+
+    fn wrong(&self, name: &str, expected: &str) -> InputError {
+        InputError::new(format!(
+            "{}: `{name}` must be {expected}, got `{}`",
+            self.file,
+            shown(self.all.get(name).unwrap_or(&Value::Null))
+        ))
+    }
+
+    /// Names of modules or a pattern; none where the field is not set.
+    fn modules(&self, name: &str) -> Result<Option<Modules>, InputError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let modules = match value {
+            Value::String(pattern) => Some(Modules::Pattern(pattern.clone())),
+            Value::Array(names) => {
+                let names = names.iter().map(|name| Some(name.as_str()?.to_owned()));
+                names.collect::<Option<_>>().map(Modules::Names)
+            }
+            _ => None,
+        };
+        modules.map(Some).ok_or_else(|| self.wrong(name, MODULES))
+    }
+
+    /// A list, or one item alone; empty where the field is not set.
+    fn list<T>(
+        &self,
+        name: &str,
+        of: &str,
+        item: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Vec<T>, InputError> {
+        let items = match self.get(name) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items.iter().map(item).collect(),
+            Some(value) => item(value).map(|item| vec![item]),
+        };
+        items.ok_or_else(|| self.wrong(name, &format!("a list of {of}")))
+    }
+
+    /// A table of patterns in the order of the file; empty where the field is not set.
+    fn patterns<T>(
+        &self,
+        name: &str,
+        of: &str,
+        item: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Patterns<T>, InputError> {
+        let wrong = || self.wrong(name, &format!("an object of {of}"));
+        let Some(value) = self.get(name) else { return Ok(Patterns::default()) };
+        let entries = value.as_object().ok_or_else(wrong)?.iter();
+        let all = entries.map(|(pattern, value)| Some((pattern.clone(), item(value)?)));
+        all.collect::<Option<_>>().map(Patterns).ok_or_else(wrong)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::lora::LoraTensors;
 
     /// What PEFT 0.21 writes, with `changes`; null takes a field away.
-    fn with(changes: Value) -> Result<AdapterConfig> {
+    fn with(changes: Value) -> Result<LoraSection> {
         let mut fields = json!({
             "peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none", "use_rslora": false, "use_dora": false,
             "modules_to_save": null, "layers_to_transform": null, "rank_pattern": {}, "target_modules": ["v_proj", "q_proj"],
@@ -212,31 +274,35 @@ mod tests {
     #[test]
     fn a_configuration_without_use_rslora_scales_by_the_rank() {
         let without = with(json!({"use_rslora": null})).unwrap();
-        let targets = vec![Projection::QProj, Projection::VProj];
-        assert_eq!(without, AdapterConfig { rank: 8, alpha: 16.0, use_rslora: false, targets });
+        let target_modules = Modules::Names(vec!["v_proj".to_owned(), "q_proj".to_owned()]);
+        let expected = LoraSection { rank: 8, alpha: 16.0, target_modules, ..Default::default() };
+        assert_eq!(without, expected);
         assert!(with(json!({"use_rslora": true})).unwrap().use_rslora);
         assert!(with(json!({"use_rslora": "no"})).is_err());
     }
 
     #[test]
-    fn a_target_module_may_have_its_path() {
-        let targets = |names: Value| with(json!({"target_modules": names})).map(|c| c.targets);
-        let all_linear = ["self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj"]
-            .map(|name| [0, 1].map(|layer| format!("model.layers.{layer}.{name}")));
+    fn what_chooses_modules_is_read_in_every_form_that_peft_takes() {
+        let names = |names: &[&str]| Modules::Names(names.iter().map(|&n| n.to_owned()).collect());
+        let pattern = |text: &str| Modules::Pattern(text.to_owned());
+        let target = |value: Value| with(json!({"target_modules": value})).unwrap().target_modules;
+        assert_eq!(target(json!(["a.q_proj"])), names(&["a.q_proj"]));
+        assert_eq!(target(json!("all-linear")), pattern("all-linear"));
+        let read = with(json!({
+            "exclude_modules": r".*\.0\..*", "layers_to_transform": 1, "layers_pattern": "layers",
+            "rank_pattern": {"v_proj": 2, "q_proj": 4}, "alpha_pattern": {"q_proj": 0.5},
+        }))
+        .unwrap();
+        assert_eq!(read.exclude_modules, pattern(r".*\.0\..*"));
         assert_eq!(
-            targets(json!(all_linear.concat())).unwrap(),
-            [Projection::QProj, Projection::VProj, Projection::UpProj]
+            (read.layers_to_transform, read.layers_pattern),
+            (vec![1], vec!["layers".to_owned()])
         );
-        for other in [
-            "lm_head",
-            "model.embed_tokens",
-            "vision.layers.0.self_attn.q_proj",
-            "x.q_proj",
-            ".q_proj",
-        ] {
-            let error = targets(json!(["q_proj", other])).unwrap_err().to_string();
-            assert!(error.contains(&format!("`{other}` is no projection")), "{error}");
-        }
+        // The first that matches counts, so that the order is that of the file.
+        assert_eq!(read.rank_pattern.0, [("v_proj".to_owned(), 2), ("q_proj".to_owned(), 4)]);
+        assert_eq!(read.alpha_pattern.0, [("q_proj".to_owned(), 0.5)]);
+        let lists = with(json!({"layers_to_transform": [3, 1], "layers_pattern": ["h", "layers"]}));
+        assert_eq!(lists.unwrap().layers_to_transform, [3, 1]);
     }
 
     #[test]
@@ -246,20 +312,15 @@ mod tests {
             (json!({"peft_type": "IA3"}), "`peft_type` must be `\"LORA\"`, got `\"IA3\"`"),
             (json!({"peft_type": null}), "`peft_type` must be `\"LORA\"`"),
             (json!({"modules_to_save": ["lm_head"]}), "`modules_to_save` must be unset"),
-            (json!({"layers_to_transform": [0]}), "`layers_to_transform` must be unset"),
-            (json!({"layers_to_transform": 0}), "`layers_to_transform` must be unset"),
             (json!({"layer_replication": [[0, 2]]}), "`layer_replication` must be unset"),
             (json!({"trainable_token_indices": [1]}), "`trainable_token_indices` must be unset"),
             (json!({"target_parameters": ["a"]}), "`target_parameters` must be unset"),
-            (json!({"rank_pattern": {"q_proj": 4}}), "`rank_pattern` must be unset"),
-            (json!({"alpha_pattern": {"q_proj": 4}}), "`alpha_pattern` must be unset"),
             (json!({"use_dora": true}), "`use_dora` must be unset"),
             (json!({"use_qalora": true}), "`use_qalora` must be unset"),
             (json!({"lora_bias": true}), "`lora_bias` must be unset"),
             (json!({"fan_in_fan_out": true}), "`fan_in_fan_out` must be unset"),
             (json!({"bias": "all"}), "`bias` must be `\"none\"`"),
             (json!({"bias": "lora_only"}), "`bias` must be `\"none\"`"),
-            (json!({"exclude_modules": ["q_proj"]}), "`exclude_modules` must be unset"),
             (json!({"alora_invocation_tokens": [1, 2]}), "`alora_invocation_tokens` must be unset"),
             (json!({"use_bdlora": {"nblocks": 2}}), "`use_bdlora` must be unset"),
             (json!({"kasa_config": {"beta": 1e-4}}), "`kasa_config` must be unset"),
@@ -293,9 +354,22 @@ mod tests {
                 json!({"lora_alpha": -16}),
                 "`lora_alpha` must be a number above 0 that f32 can hold, got `-16`",
             ),
-            (json!({"target_modules": ["q_proj", "lm_head"]}), "target module `lm_head`"),
             (json!({"target_modules": []}), "`target_modules` must be"),
-            (json!({"target_modules": "all-linear"}), "`target_modules` must be"),
+            (json!({"target_modules": ""}), "`target_modules` must be"),
+            (json!({"target_modules": [1]}), "`target_modules` must be"),
+            (json!({"target_modules": null}), "`target_modules` must be"),
+            (json!({"exclude_modules": 1}), "`exclude_modules` must be"),
+            (json!({"rank_pattern": {"q_proj": 0}}), "`rank_pattern` must be"),
+            (json!({"rank_pattern": ["q_proj"]}), "`rank_pattern` must be"),
+            (json!({"alpha_pattern": {"q_proj": "x"}}), "`alpha_pattern` must be"),
+            (json!({"alpha_pattern": {"q_proj": -1}}), "`alpha_pattern` must be"),
+            (json!({"layers_to_transform": [-1]}), "`layers_to_transform` must be"),
+            (json!({"layers_pattern": 1}), "`layers_pattern` must be"),
+            (json!({"layers_pattern": "layers"}), "`layers_pattern` must be unset without"),
+            (
+                json!({"target_modules": ".*q_proj", "layers_to_transform": [1]}),
+                "`layers_to_transform` must be unset beside",
+            ),
         ] {
             let error = with(changes).unwrap_err();
             let message = error.to_string();
@@ -335,9 +409,7 @@ mod tests {
     #[test]
     fn the_exported_alpha_is_an_integer_where_it_is_whole() {
         let exported = |alpha| {
-            let adapter =
-                Adapter { rank: 4, alpha, use_rslora: false, tensors: LoraTensors::default() };
-            let json = config_json(&adapter, &[Projection::QProj], 0.0, "base", None);
+            let json = config_json(&LoraSection { alpha, ..Default::default() }, "base", None);
             (json["lora_alpha"].to_string(), read_config(&json, "exported").unwrap().alpha)
         };
         for (alpha, written) in
@@ -347,5 +419,41 @@ mod tests {
             assert_eq!(text, written);
             assert!(read.total_cmp(&alpha).is_eq(), "{read}");
         }
+    }
+
+    #[test]
+    fn what_is_exported_is_read_back_as_it_was() {
+        let patterns = |pairs: &[(&str, usize)]| {
+            Patterns(pairs.iter().map(|(key, rank)| ((*key).to_owned(), *rank)).collect())
+        };
+        let names = |names: &[&str]| Modules::Names(names.iter().map(|&n| n.to_owned()).collect());
+        let plain = LoraSection::default();
+        for lora in [
+            plain.clone(),
+            LoraSection {
+                target_modules: names(&["q_proj", "layers.0.mlp.up_proj"]),
+                exclude_modules: names(&["lm_head"]),
+                rank_pattern: patterns(&[("q_proj", 3), (r"0\.mlp\.\w+", 7)]),
+                alpha_pattern: Patterns(vec![("q_proj".to_owned(), 0.5)]),
+                ..plain.clone()
+            },
+            LoraSection {
+                layers_to_transform: vec![1, 3],
+                layers_pattern: vec!["layers".to_owned()],
+                use_rslora: true,
+                ..plain.clone()
+            },
+            LoraSection {
+                target_modules: Modules::Pattern(r".*\.(q|v)_proj".to_owned()),
+                exclude_modules: Modules::Pattern(r".*\.0\..*".to_owned()),
+                ..plain.clone()
+            },
+        ] {
+            assert_eq!(read_config(&config_json(&lora, "base", None), "exported").unwrap(), lora);
+        }
+        let all =
+            LoraSection { target_modules: Modules::Pattern("all-linear".to_owned()), ..plain };
+        let read = read_config(&config_json(&all, "base", None), "exported").unwrap();
+        assert_eq!(read.target_modules, Modules::of(Projection::ALL));
     }
 }

@@ -10,6 +10,7 @@ use crate::config::Projection;
 use crate::error::InputError;
 use crate::model::family;
 use crate::model::lora::{LoraPair, LoraTensors, PerProjection};
+use crate::model::plan::{AdapterPlan, MERGE, ModulePlan};
 use crate::model::shape::Shape;
 
 /// PEFT's name of a tensor; `letter` is `A` or `B`.
@@ -43,30 +44,24 @@ pub fn to_safetensors(tensors: &LoraTensors) -> Result<Vec<u8>> {
     )?)
 }
 
-/// The rank that the tensors of an adapter must have, by what says so.
-#[derive(Debug, Clone, Copy)]
-pub enum Rank {
-    /// `lora.rank` of the run.
-    Configured(usize),
-    /// `r` of the adapter's own `adapter_config.json`.
-    Own(usize),
+/// What says the rank that the tensors of an adapter must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RankFrom {
+    /// `lora.rank` and `lora.rank_pattern` of the run.
+    Configuration,
+    /// `r` and `rank_pattern` of the adapter's own `adapter_config.json`.
+    Itself,
 }
 
-impl Rank {
-    /// The number.
-    pub(super) fn number(self) -> usize {
-        let (Self::Configured(rank) | Self::Own(rank)) = self;
-        rank
-    }
-
-    /// The remedy for tensors of rank `found`.
-    fn remedy(self, found: usize) -> String {
+impl RankFrom {
+    /// The remedy for tensors of rank `found` where it says `expected`.
+    fn remedy(self, expected: usize, found: usize) -> String {
         match self {
-            Self::Configured(_) => {
+            Self::Configuration => {
                 format!("this adapter was trained with rank {found}; set `lora.rank = {found}`")
             }
-            Self::Own(own) => format!(
-                "its adapter_config.json says `r` is {own}, its tensors have rank {found}: the two files are of different adapters"
+            Self::Itself => format!(
+                "its adapter_config.json says `r` is {expected}, its tensors have rank {found}: the two files are of different adapters"
             ),
         }
     }
@@ -74,24 +69,24 @@ impl Rank {
 
 /// Reads what [`to_safetensors`] or PEFT wrote, as f32 on `device`; `file` names it in errors.
 ///
-/// Refuses tensors that are missing, unknown, of another shape than `rank` gives, or not finite.
+/// Refuses tensors that are missing, beside those of `plan`, of another shape than `plan` gives, or not finite.
 pub fn from_safetensors(
     bytes: &[u8],
     file: &str,
     shape: &Shape,
-    targets: &[Projection],
-    rank: Rank,
+    plan: &AdapterPlan,
+    from: RankFrom,
     device: &Device,
 ) -> Result<LoraTensors> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| {
         InputError::new(format!("adapter `{file}` is not a whole safetensors file: {e}"))
     })?;
     let mut unread: BTreeSet<_> = tensors.names().into_iter().map(str::to_owned).collect();
-    let mut layers = Vec::with_capacity(shape.layers);
-    for layer in 0..shape.layers {
+    let mut layers = Vec::with_capacity(plan.layers.len());
+    for (layer, modules) in plan.layers.iter().enumerate() {
         let mut pairs = PerProjection::default();
-        for &projection in targets {
-            let (out, from) = shape.projection(projection);
+        for (projection, &ModulePlan { rank, .. }) in modules.iter() {
+            let (outputs, inputs) = shape.projection(projection);
             let mut read = |letter, dims: [usize; 2]| {
                 let name = key(layer, projection, letter);
                 let name = [&name, &with_adapter_name(&name)]
@@ -100,14 +95,11 @@ pub fn from_safetensors(
                     .ok_or_else(|| missing(&name, file, &unread))?
                     .clone();
                 let view = tensors.tensor(&name)?;
-                tensor(&view, file, &short_key(layer, projection, letter), dims, rank, device)
+                tensor(&view, file, &short_key(layer, projection, letter), dims, from, device)
             };
             pairs.set(
                 projection,
-                Some(LoraPair {
-                    a: read('A', [rank.number(), from])?,
-                    b: read('B', [out, rank.number()])?,
-                }),
+                Some(LoraPair { a: read('A', [rank, inputs])?, b: read('B', [outputs, rank])? }),
             );
         }
         layers.push(pairs);
@@ -117,7 +109,10 @@ pub fn from_safetensors(
             "adapter `{file}`: {} tensors belong neither to this model nor to its target modules, `{name}` first",
             unread.len()
         );
-        return Err(InputError::new(message).into());
+        let error = InputError::new(message);
+        // What `modules_to_save`, `bias` or a resized vocabulary leave beside the factors.
+        let is_weight = !name.contains(".lora_A.") && !name.contains(".lora_B.");
+        return Err(if is_weight { error.hint(MERGE) } else { error }.into());
     }
     Ok(LoraTensors { layers })
 }
@@ -147,7 +142,7 @@ fn tensor(
     file: &str,
     name: &str,
     shape: [usize; 2],
-    rank: Rank,
+    from: RankFrom,
     device: &Device,
 ) -> Result<Tensor> {
     if view.shape() != shape {
@@ -157,7 +152,7 @@ fn tensor(
         ));
         let side = usize::from(!name.contains("lora_A"));
         return Err(match view.shape().get(side) {
-            Some(found) if *found != shape[side] => error.hint(rank.remedy(*found)),
+            Some(found) if *found != shape[side] => error.hint(from.remedy(shape[side], *found)),
             _ => error.hint("this adapter was trained on a model of another shape"),
         }
         .into());

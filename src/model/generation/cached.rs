@@ -9,7 +9,7 @@ use crate::model::decoder::Decoder;
 use crate::model::layer::{LayerLora, Stream};
 use crate::model::lora::Adapter;
 use crate::ops::decode::{self, Cache, Places};
-use crate::ops::{matvec, rms_norm, rope, rows, swiglu};
+use crate::ops::{bias, matvec, rms_norm, rope, rows, swiglu};
 
 /// An active sequence.
 pub(super) struct Sequence {
@@ -117,7 +117,11 @@ impl<'a> CachedDecoder<'a> {
         let positions: Vec<u32> = sequences.iter().map(Sequence::position).collect();
         self.reserve(positions.iter().max().map_or(0, |&last| last as usize + 1))?;
         let at = Places::new(&slots, &positions);
-        let (cos, sin) = model.rotary.at(&positions)?;
+        // The keys in the cache keep the angles that they were stored with, as in transformers: where the angles depend on the length, a
+        // token has those of the sequence up to itself.
+        let lengths: Vec<u32> = positions.iter().map(|position| position + 1).collect();
+        let (cos, sin) = model.rotary.at(&positions, &lengths)?;
+        let turn = |x| rope::forward(x, &cos, &sin, model.shape.heads.head_dim);
         let eps = model.shape.rms_norm_eps;
 
         let ids = Tensor::new(ids, &model.device)?;
@@ -130,8 +134,8 @@ impl<'a> CachedDecoder<'a> {
                 &layer.input_layernorm,
                 eps,
             )?;
-            let q = rope::forward(project(QProj, &a)?, &cos, &sin)?;
-            let k = rope::forward(project(KProj, &a)?, &cos, &sin)?;
+            let q = turn(project(QProj, &a)?)?;
+            let k = turn(project(KProj, &a)?)?;
             cache.store(&k, &project(VProj, &a)?, &at)?;
             let o = project(OProj, &decode::forward(&q, cache, &at)?)?;
             let rms_norm::Normed { sum: h, y: m, .. } =
@@ -142,13 +146,15 @@ impl<'a> CachedDecoder<'a> {
         matvec::forward(&model.last_norm(&stream)?.y, &model.lm_head)
     }
 
-    /// `W x + scale B A x` of one projection, for a few rows.
+    /// `W x + b + scale B A x` of one projection, for a few rows.
     fn project(&self, layer: usize, projection: Projection, x: &Tensor) -> Result<Tensor> {
-        let y = matvec::forward(x, self.model.layers[layer].weight(projection))?;
-        let pair =
-            self.adapter.and_then(|a| Some((a, a.tensors.layers.get(layer)?.get(projection)?)));
-        if let Some((adapter, pair)) = pair {
-            matvec::add(&y, &matvec::forward(x, &pair.a)?, &pair.b, adapter.scale())?;
+        let frozen = self.model.layers[layer].linear(projection);
+        let mut y = matvec::forward(x, &frozen.weight)?;
+        if let Some(of_rows) = &frozen.bias {
+            y = bias::forward(y, of_rows)?;
+        }
+        if let Some((pair, scale)) = self.adapter.and_then(|a| a.module(layer, projection)) {
+            matvec::add(&y, &matvec::forward(x, &pair.a)?, &pair.b, scale)?;
         }
         Ok(y)
     }
@@ -157,7 +163,7 @@ impl<'a> CachedDecoder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LoraSection;
+    use crate::config::{LoraSection, Modules};
     use crate::ops::testing::random;
     use candle_core::{DType, Device};
 
@@ -194,7 +200,7 @@ mod tests {
         candle_core::safetensors::save(&tensors, path).unwrap();
         let model = Decoder::load(folder.path(), DType::F32, &Device::Cpu).unwrap();
         let section =
-            LoraSection { target_modules: Projection::ALL.to_vec(), ..Default::default() };
+            LoraSection { target_modules: Modules::of(Projection::ALL), ..Default::default() };
         let mut adapter = Adapter::fresh(&model.shape, &section, 1, &Device::Cpu).unwrap();
         let fill = |t: &Tensor| random(t.dims(), 7, t.dtype()) * 0.1;
         adapter.tensors = adapter.tensors.map(fill).unwrap();

@@ -38,7 +38,7 @@ struct Chosen {
     curves: Vec<Curve>,
 }
 
-/// Loss, margin, accuracy and log-probabilities over the steps; empty for runs without steps.
+/// Loss, margin, accuracy, log-probabilities and lengths over the steps; empty for runs without steps.
 pub fn parts(runs: &[&Run]) -> Vec<Part> {
     let one = |quantity, value| vec![Curve { name: "", quantity, value }];
     let others = [
@@ -67,6 +67,34 @@ pub fn parts(runs: &[&Run]) -> Vec<Part> {
                     name: "rejected",
                     quantity: Quantity::Rejected,
                     value: |s| s.logps_rejected,
+                },
+            ],
+        },
+        Chosen {
+            caption: "Log-ratio of the answers to the reference".to_owned(),
+            unit: "nats, policy less reference, mean of the step",
+            reference: Some((0.0, "0: the reference")),
+            range: None,
+            curves: vec![
+                Curve { name: "chosen", quantity: Quantity::Chosen, value: |s| s.logratios_chosen },
+                Curve {
+                    name: "rejected",
+                    quantity: Quantity::Rejected,
+                    value: |s| s.logratios_rejected,
+                },
+            ],
+        },
+        Chosen {
+            caption: "Length of the answers".to_owned(),
+            unit: "scored tokens, mean of the step",
+            reference: None,
+            range: None,
+            curves: vec![
+                Curve { name: "chosen", quantity: Quantity::Chosen, value: |s| s.lengths_chosen },
+                Curve {
+                    name: "rejected",
+                    quantity: Quantity::Rejected,
+                    value: |s| s.lengths_rejected,
                 },
             ],
         },
@@ -164,6 +192,10 @@ fn groups<'a>(runs: &[&'a Run]) -> Vec<Vec<&'a Run>> {
 impl Chosen {
     /// The chart of one run, or the panels of a page of several; none where no step has the value.
     fn of(&self, runs: &[&Run], is_several: bool) -> Option<Chart> {
+        let has = |step: &StepRecord| self.curves.iter().any(|curve| (curve.value)(step).is_some());
+        if !runs.iter().any(|run| run.steps.iter().any(has)) {
+            return None;
+        }
         let svg = match runs {
             [run] if !is_several => self.alone(run)?,
             _ => self.panels(runs)?,
@@ -292,7 +324,7 @@ pub fn evaluations(run: &Run) -> Section {
 }
 
 /// Every evaluation with its step, in order.
-fn states(run: &Run) -> Vec<(usize, &Evaluation)> {
+pub(in crate::report::sections) fn states(run: &Run) -> Vec<(usize, &Evaluation)> {
     let last = run.steps.last().map_or(0, |step| step.step);
     let before = run.before.iter().map(|evaluation| (0, evaluation));
     let during = run.during.iter().map(|(step, evaluation)| (*step, evaluation));

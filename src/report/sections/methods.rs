@@ -36,8 +36,16 @@ pub fn section(run: &Run) -> Section {
     fact(run, "mvpbench ").into_iter().for_each(|version| push("mvpbench", version.into()));
     push("device", run.device().into());
     push("base model", model(run));
-    for (name, file) in files(run) {
-        push(&name, with_digest(run, file));
+    let named = files(run);
+    for (name, file) in &named {
+        push(name, with_digest(run, file));
+    }
+    // A folder, a pattern or a data set stands for files of other names.
+    for line in run.head.iter().filter_map(|line| line.strip_prefix("data: ")) {
+        let file = line.rsplit_once(", sha256 ").map_or(line, |(file, _)| file);
+        if named.iter().all(|(_, known)| *known != file) {
+            push("data file", with_digest(run, file));
+        }
     }
     let dtype = fact(run, "dtype: ").or(run.setting("model.dtype").and_then(Value::as_str));
     dtype.into_iter().for_each(|dtype| push("dtype", dtype.into()));

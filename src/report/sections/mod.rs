@@ -9,12 +9,14 @@ pub mod axes;
 pub mod compare;
 pub mod configurations;
 pub mod curves;
+pub mod drift;
 pub mod group_charts;
 pub mod groups;
 pub mod margins;
 pub mod methods;
 pub mod paa;
 pub mod run_differences;
+pub mod samples;
 pub mod sets;
 pub mod spmr;
 pub mod tiles;
@@ -124,7 +126,7 @@ fn training(run: &Run) -> Section {
 
 /// The sections that every run has, on its own page and on one of several runs.
 fn details(run: &Run, report: &RunReport) -> Vec<Section> {
-    let mut sections = vec![curves::evaluations(run)];
+    let mut sections = vec![curves::evaluations(run), drift::section(run), samples::section(run)];
     let (before, after) = (run.before.as_ref(), run.after.as_ref());
     for (index, files) in run.sets.iter().enumerate() {
         let Some(set) = States::of(&files.name, before, after) else { continue };

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod dry_run;
+mod import_config;
 mod mistakes;
 mod pipes;
 mod terminal;

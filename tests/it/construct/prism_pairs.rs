@@ -116,7 +116,11 @@ fn the_files_load_without_a_note_and_their_people_have_groups() {
     succeed(&build(&place, "out", &["--test-share", "0"]));
     let files = [("out/train.json".to_owned(), place.bytes("out/train.json")).into()];
     let loaded = file::load(&files, &[], &Prompts::default()).unwrap();
-    assert_eq!(loaded.counts.to_string(), "3 pairs from 1 file");
+    let noted = loaded.counts.to_string();
+    let lines: Vec<_> = noted.lines().filter(|line| !line.starts_with("  first ")).collect();
+    assert_eq!(lines[0], "3 pairs from 1 file");
+    assert!(lines[1].starts_with("layout preference: 3 records with `id`,"), "{noted}");
+    assert_eq!(lines.len(), 2, "{noted}");
     let pair = &loaded.pairs[0];
     assert_eq!(
         pair.prompt,

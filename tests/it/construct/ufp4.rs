@@ -345,7 +345,11 @@ fn published_files_of_uf_p_4_load_as_they_are() {
     let text = r#"[{"prompt": "Question: Why?\nAnswer: ", "chosen": "So.", "rejected": "No."}]"#;
     let files = [("uf-p-4/honesty.json".to_owned(), text).into()];
     let loaded = file::load(&files, &[], &file::Prompts::default()).unwrap();
-    assert_eq!(loaded.counts.to_string(), "1 pair from 1 file");
+    assert_eq!(
+        loaded.counts.to_string(),
+        "1 pair from 1 file\nlayout preference: 1 record with `prompt`, `chosen`, `rejected`\n  first prompt: Question: Why? Answer: \n  \
+         first chosen: So.\n  first rejected: No."
+    );
     assert_eq!(loaded.pairs[0].prompt, "Question: Why?\nAnswer: ");
 }
 

@@ -1,4 +1,7 @@
-//! Records before any model: the `mvpbench data` verbs.
+//! Records before any model: the `mvpbench data` verbs, and the layouts of files.
 
+mod layouts;
+mod sources;
 mod split;
+mod templates;
 mod verbs;

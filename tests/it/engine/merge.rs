@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use mvpbench::model::adapter;
 use mvpbench::model::decoder::Decoder;
 use mvpbench::model::shard::Shard;
@@ -57,7 +57,7 @@ fn merged_equals_unmerged_when_alpha_differs_from_rank() {
         let after = Decoder::load(&output, DType::F32, &Device::Cpu).unwrap();
         let adapter_folder = path(&format!("adapters/{adapter_name}"));
         let adapter = adapter::load(&adapter_folder, &base.shape, None, &Device::Cpu).unwrap();
-        assert!((adapter.alpha - adapter.rank as f64).abs() > 0.5);
+        assert!(adapter.plan.iter().all(|(.., m)| (m.alpha - m.rank as f64).abs() > 0.5));
         let logits = |model: &Decoder, adapter| {
             model.next_logits(&[1, 5, 9, 20, 7], adapter).unwrap().to_vec1::<f32>().unwrap()
         };
@@ -175,4 +175,71 @@ fn merges_into_one_folder_at_once_all_end_with_the_whole_model() {
     assert_eq!(other.status.code(), Some(2));
     let said = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(said.contains("have changed since") && said.contains("hint: remove"), "{said}");
+}
+
+/// A base as other programs write it: biases, F64, names without `model.`, shards without an index.
+#[test]
+fn a_base_of_another_form_is_merged_in_its_own_form_and_with_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, golden) = (folder.path().join("base"), path("models/tiny"));
+    std::fs::create_dir(&base).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        std::fs::copy(golden.join(name), base.join(name)).unwrap();
+    }
+    let config = std::fs::read(golden.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    config["attention_bias"] = true.into();
+    std::fs::write(base.join("config.json"), config.to_string()).unwrap();
+    let tensors =
+        candle_core::safetensors::load(golden.join("model.safetensors"), &Device::Cpu).unwrap();
+    let mut shards = [std::collections::HashMap::new(), std::collections::HashMap::new()];
+    for (name, tensor) in tensors {
+        let tensor = tensor.to_dtype(DType::F64).unwrap();
+        let name = name.trim_start_matches("model.").to_owned();
+        let shard = &mut shards[usize::from(name.starts_with("layers.1."))];
+        if name.contains("self_attn") {
+            let bias: Vec<f64> = (0..tensor.dims()[0]).map(|i| 0.1 * (i as f64).cos()).collect();
+            let bias = Tensor::new(bias, &Device::Cpu).unwrap();
+            shard.insert(name.replace(".weight", ".bias"), bias);
+        }
+        shard.insert(name, tensor);
+    }
+    for (i, shard) in shards.iter().enumerate() {
+        let file = base.join(format!("model-0000{}-of-00002.safetensors", i + 1));
+        candle_core::safetensors::save(shard, file).unwrap();
+    }
+    let adapter_folder = path("adapters/tiny-nonzero");
+    for more in [&[][..], &["--dtype", "bf16"]] {
+        let output = folder.path().join(format!("merged{}", more.len()));
+        let done = merge(&base, &adapter_folder, &output, more);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{said}");
+        let index = std::fs::read(output.join("model.safetensors.index.json")).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        let (mut names, mut bytes) = (0, 0);
+        for i in [1, 2] {
+            let file = format!("model-0000{i}-of-00002.safetensors");
+            let shard = Shard::open(&output.join(&file)).unwrap();
+            for entry in shard.entries() {
+                assert_eq!(index["weight_map"][&entry.name], *file, "{}", entry.name);
+                let expected = if more.is_empty() { DType::F64 } else { DType::BF16 };
+                assert_eq!(entry.float().unwrap(), expected, "{}", entry.name);
+                bytes += entry.bytes();
+                names += 1;
+            }
+        }
+        assert_eq!(index["weight_map"].as_object().unwrap().len(), names);
+        assert_eq!((names, &index["metadata"]["total_size"]), (29, &bytes.into()));
+        let unmerged = Decoder::load(&base, DType::F32, &Device::Cpu).unwrap();
+        assert!(unmerged.notes[0].contains("29 tensors are stored as F64"), "{:?}", unmerged.notes);
+        let adapter = adapter::load(&adapter_folder, &unmerged.shape, None, &Device::Cpu).unwrap();
+        let after = Decoder::load(&output, DType::F32, &Device::Cpu).unwrap();
+        let logits = |model: &Decoder, adapter| {
+            model.next_logits(&[1, 5, 9, 20, 7], adapter).unwrap().to_vec1::<f32>().unwrap()
+        };
+        let bound = if more.is_empty() { 1e-5 } else { 0.2 };
+        for (got, want) in logits(&after, None).iter().zip(logits(&unmerged, Some(&adapter))) {
+            assert!((got - want).abs() <= bound, "{got} {want}");
+        }
+    }
 }

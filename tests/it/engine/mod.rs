@@ -2,5 +2,6 @@
 
 mod generation;
 mod merge;
+mod rope;
 mod stories;
 mod values;

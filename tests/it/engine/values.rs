@@ -3,15 +3,16 @@
 use candle_core::safetensors::load;
 use candle_core::{DType, Device, Tensor};
 use mvpbench::config::DpoSection;
-use mvpbench::config::{LoraSection, Projection};
+use mvpbench::config::{LoraSection, Modules, Projection};
 use mvpbench::data::pack::Pack;
 use mvpbench::data::token_pair::TokenPair;
 use mvpbench::inference::engine::Engine;
 use mvpbench::model::adapter::key;
 use mvpbench::model::batch::Rows;
 use mvpbench::model::decoder::{Decoder, Keep};
-use mvpbench::model::layer::{Dropout, Layer, LayerLora, LayerPass, Linear, Stream};
-use mvpbench::model::lora::{Adapter, InputGradient, LoraTensors};
+use mvpbench::model::frozen::Linear;
+use mvpbench::model::layer::{Dropout, Layer, LayerLora, LayerPass, Stream};
+use mvpbench::model::lora::{Adapter, InputGradient, LoraPair, LoraTensors, PerProjection};
 use mvpbench::train::plan::PlannedStep;
 use mvpbench::train::step::{StepOutput, StepSettings, loss_and_gradients};
 
@@ -185,8 +186,11 @@ fn packing_and_sharing_the_prefix_change_nothing() {
 fn adapter_off_and_fresh_adapter_are_bit_identical_to_base() {
     let case = Case::load("tiny", DType::F32);
     let batch = case.model.batch(&Pack::new(&case.pairs)).unwrap();
-    let section =
-        LoraSection { rank: 4, target_modules: Projection::ALL.to_vec(), ..LoraSection::default() };
+    let section = LoraSection {
+        rank: 4,
+        target_modules: Modules::of(Projection::ALL),
+        ..LoraSection::default()
+    };
     let fresh = Adapter::fresh(&case.model.shape, &section, 1, &Device::Cpu).unwrap();
     let bits = |adapter| {
         case.model
@@ -218,6 +222,31 @@ fn recompute_equals_keep_to_the_bit() {
         let recompute = step(&case, 8, Engine { keep: Keep::Inputs, ..KEEP }, dropout);
         assert_eq!(bits(&keep), bits(&recompute));
         assert_ne!(bits(&keep), bits(&step(&case, 8, KEEP, None)), "dropout is at work");
+    }
+}
+
+#[test]
+fn a_layer_without_an_adapter_changes_no_gradient_above_it() {
+    let dropout = Some(Dropout { probability: 0.2, seed: 3, step: 5 });
+    let mut case = Case::load("tiny-alllinear", DType::F32);
+    let upper = |gradients: &LoraTensors| {
+        let of = gradients.iter().filter(|(layer, ..)| *layer == 1);
+        of.map(|(.., t)| t.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect::<Vec<_>>()
+    };
+    // An adapter that does nothing in the lower layer, and the same one without that layer.
+    let mut nothing = PerProjection::default();
+    for (projection, pair) in case.adapter.tensors.layers[0].iter() {
+        let b = pair.b.zeros_like().unwrap();
+        nothing.set(projection, Some(LoraPair { a: pair.a.clone(), b }));
+    }
+    case.adapter.tensors.layers[0] = nothing;
+    let whole = step(&case, 8, KEEP, dropout);
+    case.adapter.tensors.layers[0] = PerProjection::default();
+    case.adapter.plan.layers[0] = PerProjection::default();
+    for keep in [Keep::Everything, Keep::Inputs] {
+        let alone = step(&case, 8, Engine { keep, ..KEEP }, dropout);
+        assert!(alone.1.layers[0].iter().next().is_none() && alone.1.layers.len() == 2);
+        assert_eq!(upper(&alone.1), upper(&whole.1));
     }
 }
 
@@ -268,7 +297,8 @@ fn a_layer_and_its_gradients_equal_the_specification_in_f64() {
         let layer = Layer {
             input_layernorm: weight("input_layernorm"),
             projections: Projection::ALL
-                .map(|p| Linear { weight: weight(&format!("{}.{}", p.module(), p.name())) }),
+                .map(|p| weight(&format!("{}.{}", p.module(), p.name())))
+                .map(|weight| Linear { weight, bias: None }),
             post_attention_layernorm: weight("post_attention_layernorm"),
         };
         let ids = |part: &str, pair: u32| fixture(&format!("{part}.{pair}")).to_vec1().unwrap();
@@ -277,7 +307,7 @@ fn a_layer_and_its_gradients_equal_the_specification_in_f64() {
             prompt: ids("prompt", row),
             chosen: ids("chosen", row),
             rejected: ids("rejected", row),
-            unscored: [0; 2],
+            ..TokenPair::default()
         });
         let batch = case.model.batch(&Pack::new(&pairs)).unwrap();
         let stream = Stream { base: fixture("x"), delta: None };

@@ -206,6 +206,37 @@ fn wide_model(place: &Place, head_dim: usize) {
         .configure("output.dir", "run");
 }
 
+/// [`wide_model`] with a bias in every projection, three quarters of each head turned, and angles that depend on the length, with the
+/// switch between the answers of some pairs.
+fn biased_model(place: &Place, head_dim: usize) {
+    wide_model(place, head_dim);
+    let mut config: Value = serde_json::from_slice(&place.bytes("model/config.json")).unwrap();
+    let pairs = head_dim * 3 / 8;
+    let list = |from: f64| (0..pairs).map(|i| from + 0.05 * i as f64).collect::<Vec<_>>();
+    config["attention_bias"] = true.into();
+    config["mlp_bias"] = true.into();
+    config["rope_scaling"] = json!({
+        "rope_type": "longrope", "factor": 4.0, "partial_rotary_factor": 0.75, "original_max_position_embeddings": 40,
+        "short_factor": list(1.0), "long_factor": list(2.0),
+    });
+    place.write("model/config.json", config.to_string());
+    let file = place.path("model/model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+    let weights: Vec<(String, usize)> = tensors
+        .iter()
+        .filter(|(name, _)| name.contains("_proj."))
+        .map(|(name, weight)| (name.clone(), weight.dims()[0]))
+        .collect();
+    for (name, out) in weights {
+        let of_name = name.bytes().map(u32::from).sum::<u32>();
+        let values: Vec<f32> =
+            (0..out).map(|i| ((i as u32 + of_name) % 31) as f32 / 64.0 - 0.25).collect();
+        let bias = Tensor::new(values, &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap();
+        tensors.insert(name.replace(".weight", ".bias"), bias);
+    }
+    candle_core::safetensors::save(&tensors, &file).unwrap();
+}
+
 const TRAIN: [&str; 3] = ["--config", "config.toml", "-q"];
 const ADAPTER: &str = "run/adapter/adapter_model.safetensors";
 
@@ -243,6 +274,29 @@ fn a_gpu_trains_as_the_cpu_does_with_dropout_and_several_micro_batches() {
         let in_bf16 = train(&place(), head_dim, &["--device", "cuda"]);
         assert_steps(&in_bf16, &on_cpu, 2e-2, 0.5);
     }
+}
+
+#[test]
+fn biases_and_a_part_of_each_head_train_and_answer_on_a_gpu_as_on_the_cpu() {
+    let run = |place: &Place, how: &[&str]| {
+        biased_model(place, 64);
+        place.succeed(&[&TRAIN, how].concat());
+        records(&place.path("run/train.jsonl"))
+    };
+    let on_cpu = run(&Place::new(), &["--device", "cpu"]);
+    let in_f32 = run(&place(), &["--device", "cuda", "--set", "model.dtype=f32"]);
+    assert_steps(&in_f32, &on_cpu, 1e-4, 1e-3);
+    let in_bf16 = run(&place(), &["--device", "cuda"]);
+    assert_steps(&in_bf16, &on_cpu, 2e-2, 0.5);
+    let answers = |place: &Place, device: &str| {
+        biased_model(place, 64);
+        let verb = ["generate", "--model=model", "--max-new-tokens=40", "--dtype=f32", "-q"];
+        let prompts = ["--prompt=The river", "--prompt=Why is it that one cannot"];
+        let output = place.mvpbench(&[&verb[..], &[device], &prompts].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(answers(&place(), "--device=cuda"), answers(&Place::new(), "--device=cpu"));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use mvpbench::data::file::{self, Prompts};
+use mvpbench::config::{ColumnRole, LayoutName, RankedPairs, Reading};
+use mvpbench::data::chat::ChatTemplate;
+use mvpbench::data::file::{self, DataFile, Prompts};
 use mvpbench::data::format::LAYOUTS;
 use mvpbench::data::prompt;
 use mvpbench::data::split::{By, Rule};
@@ -39,6 +41,38 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::load(&path("models/tiny")).unwrap()
 }
 
+/// A template that takes any message.
+fn template(tokenizer: &Tokenizer) -> ChatTemplate {
+    let source = "{% for m in messages %}<{{ m.role }}>{{ m.content or m.tool_calls }}{% endfor %}";
+    ChatTemplate::new(source.to_owned(), tokenizer, "t".to_owned()).unwrap()
+}
+
+/// Every way to read a file: layouts recognised or pinned, one pair of a list of answers or all, columns by name.
+fn readings() -> Vec<Reading> {
+    let pinned = LayoutName::ALL.map(|layout| Reading { layout, ..Reading::default() });
+    let all = Reading { ranked_pairs: RankedPairs::All, ranked_margin: 0.5, ..Reading::default() };
+    let columns = [(ColumnRole::Prompt, "chosen"), (ColumnRole::Chosen, "prompt")];
+    let columns = columns.map(|(role, column)| (role, column.to_owned())).into();
+    pinned.into_iter().chain([all, Reading { columns, ..Reading::default() }]).collect()
+}
+
+/// Reads one data file as `reading` says, and its conversations through a template.
+fn read_as(bytes: &[u8], reading: Reading, template: &ChatTemplate) -> TestCaseResult {
+    let prompts = Prompts { template: Some(template), ..Prompts::default() };
+    let layout = reading.layout;
+    let file = DataFile { name: NAME.to_owned(), bytes, reading, source: 0 };
+    if let Some(loaded) =
+        tame(NAME, bytes.len(), || file::load(std::slice::from_ref(&file), &[], &prompts))?
+    {
+        let records: usize = loaded.counts.layouts.iter().map(|known| known.records).sum();
+        prop_assert!(
+            loaded.pairs.len() >= records || loaded.counts.ties + loaded.counts.within_margin > 0
+        );
+        prop_assert!(layout == LayoutName::Auto || loaded.counts.layouts.len() == 1);
+    }
+    is_tame(NAME, bytes.len(), || prompt::load_as(bytes, NAME, layout, &prompts))
+}
+
 /// Reads one data file with every reader.
 fn read(bytes: &[u8], tokenizer: &Tokenizer) -> TestCaseResult {
     let pairs = tame(NAME, bytes.len(), || file::parse(bytes, NAME))?;
@@ -72,6 +106,25 @@ fn records_with_any_values_are_read_or_refused_by_name() {
         read(text.as_bytes(), &tokenizer)
     });
     outcome.unwrap();
+}
+
+#[test]
+fn records_of_any_layout_are_read_by_any_layout_or_refused_by_name() {
+    let (records, tokenizer) = (records(), tokenizer());
+    let (template, readings) = (template(&tokenizer), readings());
+    let mut runner = TestRunner::new(config(300));
+    let cases = (0..records.len(), 0..readings.len(), edits());
+    let outcome = runner.run(&cases, |(record, reading, edits)| {
+        let record = edited(&records[record], &edits);
+        read_as(record.to_string().as_bytes(), readings[reading].clone(), &template)
+    });
+    outcome.unwrap();
+    for record in &records {
+        for reading in &readings {
+            let line = record.to_string();
+            read_as(line.as_bytes(), reading.clone(), &template).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Files that the program wrote itself and reads again: checkpoints, scores, answers, figures, journals, logs.
 
 use candle_core::Device;
-use mvpbench::config::{LoraSection, Projection};
+use mvpbench::config::{LoraSection, Modules, Projection};
 use mvpbench::disk::journal::Journal;
 use mvpbench::disk::{json_lines, seal};
 use mvpbench::metrics::Evaluation;
@@ -47,7 +47,7 @@ fn what_a_run_left_is_taken_or_refused_by_name_whatever_became_of_it() {
     let model = Shape::parse(&model, "config.json").unwrap();
     let lora = LoraSection {
         rank: 4,
-        target_modules: vec![Projection::QProj, Projection::VProj],
+        target_modules: Modules::of([Projection::QProj, Projection::VProj]),
         ..LoraSection::default()
     };
     let saved = "run/checkpoints/step-000008";

@@ -1,6 +1,7 @@
 //! Configurations: TOML of a file and of `--set`.
 
 use mvpbench::config::RunConfig;
+use mvpbench::config::import::{Program, import};
 use mvpbench::presets::preset;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseResult, TestRunner};
@@ -102,4 +103,59 @@ fn long_and_deep_configurations_are_taken_or_refused_by_name() {
         let start: String = text.chars().take(20).collect();
         assert!(begun.elapsed().as_secs() < 20, "{start}: {:?}", begun.elapsed());
     }
+}
+
+/// A value of YAML.
+fn yaml_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        value(),
+        text().prop_map(|x| toml_string(&x)),
+        "[a-z5e.:&*!<|>{}\\[\\],#% -]{0,12}",
+        prop_oneof![
+            "1e999",
+            "5e-6",
+            "\\[\\[\\[",
+            "&a \\[\\*a\\]",
+            "!!python/x",
+            "\\{<<: 1\\}",
+            "---",
+            "-9223372036854775808",
+            "0x",
+            "1:99"
+        ],
+    ]
+}
+
+#[test]
+fn a_configuration_of_another_trainer_is_translated_or_refused_by_name() {
+    let files = [
+        "model_name_or_path: a/b\nuse_peft: true\nlora_r: 8\nloss_type: [sigmoid, sft]\nloss_weights: [1, 2]\ndatasets:\n- path: a/b\n  split: train\n  columns: [x]\nwarmup_ratio: 0.1\neval_strategy: steps\neval_steps: 5\nload_best_model_at_end: true\n",
+        "base_model: a/b\nrl: dpo\nadapter: lora\nlora_r: 8\nlora_alpha: 16\nlora_target_modules: [q_proj]\nlearning_rate: 1e-5\ndatasets:\n- path: a/b\n  type: chatml.intel\n  roles: {user: [human]}\nspecial_tokens: {eos_token: x}\nlora_rank_pattern: {a: 1}\n",
+        "model_name_or_path: a/b\nstage: dpo\ndataset: x, y\ndataset_dir: no/such\nlora_target: all\npref_loss: simpo\nwarmup_steps: 3\ncutoff_len: 10\n",
+    ];
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), yaml_value()), 1..4);
+    let strategy = (0..files.len(), changes, any::<bool>());
+    TestRunner::new(config(1200))
+        .run(&strategy, |(file, changes, allow_unknown)| {
+            let mut lines: Vec<String> = files[file].lines().map(str::to_owned).collect();
+            for (index, value) in changes {
+                let line = index.get(&lines).clone();
+                let at = lines.iter().position(|other| *other == line).unwrap();
+                let key = line.split_once(':').map_or(&*line, |(key, _)| key);
+                lines[at] = format!("{key}: {value}");
+            }
+            let text = lines.join("\n");
+            is_tame(NAME, text.len(), || {
+                import(&text, NAME, Some(Program::ALL[file]), allow_unknown)
+            })
+        })
+        .unwrap();
+    let whole = files.map(str::as_bytes);
+    TestRunner::new(config(600))
+        .run(&(0..files.len(), damages()), |(file, damages)| {
+            let bytes = damaged(whole[file], &damages);
+            let text = String::from_utf8_lossy(&bytes);
+            is_tame(NAME, text.len(), || import(&text, NAME, None, true))
+        })
+        .unwrap();
 }

@@ -33,7 +33,7 @@ fn data_files_come_from_a_dataset_repository() {
     for (file, part) in [
         ("hf://datasets/org/pairs/other.json", "it has `data/pairs.jsonl`"),
         ("hf://datasets/org/nothing/a.json", "no such repository"),
-        ("hf://org/pairs/a.json", "expected `hf://datasets/OWNER/NAME/FILE`"),
+        ("hf://org/pairs/a.json", "expected `hf://datasets/OWNER/NAME`"),
     ] {
         let train = format!("data.train=[{file:?}]");
         assert_fails(&place, &hub, &["--set", &train], &[], 2, &[part]);

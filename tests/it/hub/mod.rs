@@ -1,7 +1,9 @@
 //! Models and data from the hub, a small HTTP server on loopback: every way to fail, and a whole run from a hub id.
 
+mod adapters;
 mod datasets_and_encoders;
 mod server;
+mod sources;
 
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -183,7 +185,7 @@ fn a_missing_model_or_revision_is_an_error_that_names_the_missing_folder_too() {
         &[],
         2,
         &[
-            "there is no folder `models/nothing`, so the hub was asked",
+            "there is no folder `models/nothing`, so it is taken for a name on the hub",
             "no such repository",
             "HF_TOKEN",
         ],
@@ -423,7 +425,14 @@ fn mistakes_in_the_data_show_before_the_weights_are_fetched() {
 fn offline_without_a_cache_names_what_is_missing() {
     let (hub, place) = (FakeHub::tiny(), place("org/tiny"));
     let offline = [("HF_HUB_OFFLINE", "1")];
-    assert_fails(&place, &hub, &[], &offline, 2, &["not in the cache", "HF_HUB_OFFLINE is set"]);
+    assert_fails(
+        &place,
+        &hub,
+        &[],
+        &offline,
+        2,
+        &["not in the cache", "the hub was not asked: HF_HUB_OFFLINE is set"],
+    );
     succeed(&place, &hub, &["--output", "first"], &[]);
     std::fs::remove_file(
         place.path(&format!("hf/hub/models--org--tiny/snapshots/{COMMIT}/{WEIGHTS}")),

@@ -6,10 +6,12 @@
 
 mod adamw;
 mod attention;
+mod bias;
 mod decode;
 mod dropout;
 mod elements;
 mod harness;
+mod kl;
 mod logps;
 mod most_probable;
 mod rms_norm;

@@ -2,7 +2,7 @@
 
 use mvpbench::ops::reference;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 
 use super::elements::{DTYPES, Elements, TOLERANCE};
 use super::{Argument, Kernels, Launch};
@@ -11,9 +11,18 @@ use super::{Argument, Kernels, Launch};
 fn values_and_gradients_agree_with_the_reference() {
     let Some(kernels) = Kernels::of("src/ops/rope.cu") else { return };
     for (dtype, suffix) in DTYPES {
-        // One pair, odd halves, 16 bytes at a time, more pairs than a block.
-        for (tokens, heads, half) in [(1, 1, 1), (3, 3, 5), (2, 2, 64), (2, 40, 16)] {
-            let (width, n) = (heads * 2 * half, tokens * heads * 2 * half);
+        // One pair, odd halves, 16 bytes at a time, more pairs than a block; then a part of each head: odd, 16 bytes at a time, and
+        // halves that could be moved so in heads that could not.
+        for (tokens, heads, head_dim, half) in [
+            (1, 1, 2, 1),
+            (3, 3, 10, 5),
+            (2, 2, 128, 64),
+            (2, 40, 32, 16),
+            (3, 3, 14, 5),
+            (2, 5, 64, 16),
+            (2, 3, 22, 8),
+        ] {
+            let (width, n) = (heads * head_dim, tokens * heads * head_dim);
             let angles: Vec<f64> = Elements::random(DType::F32, tokens * half, 9)
                 .values()
                 .iter()
@@ -37,6 +46,7 @@ fn values_and_gradients_agree_with_the_reference() {
                         cos.read(),
                         sin.read(),
                         Argument::value(heads as u32),
+                        Argument::value(head_dim as u32),
                         Argument::value(half as u32),
                         Argument::value(sign),
                     ],
@@ -44,11 +54,10 @@ fn values_and_gradients_agree_with_the_reference() {
                 turned
             };
             let y = turn(&x, 1.0, 1, 1);
-            y.assert_close("y", &reference::rope(&x64, &cos64, &sin64).unwrap(), TOLERANCE);
+            let turned = |x: &Tensor| reference::rope(x, &cos64, &sin64, head_dim);
+            y.assert_close("y", &turned(&x64).unwrap(), TOLERANCE);
             assert_eq!(turn(&x, 1.0, 3, 2), y, "on another grid");
-            let want =
-                reference::gradients(&[&x64], &dy64, |t| reference::rope(&t[0], &cos64, &sin64))
-                    .unwrap();
+            let want = reference::gradients(&[&x64], &dy64, |t| turned(&t[0])).unwrap();
             turn(&dy, -1.0, 2, 3).assert_close("dx", &want[0], TOLERANCE);
         }
     }

@@ -1,5 +1,6 @@
 //! Whole runs of `train`: their numbers, their files and their interruptions.
 
+mod adapters;
 pub(crate) mod authors;
 mod damage;
 mod disk;
@@ -8,6 +9,7 @@ pub(crate) mod kills;
 mod losses;
 mod outputs;
 mod resume;
+mod samples;
 mod seeds;
 mod signals;
 pub(crate) mod trajectories;

@@ -1,15 +1,18 @@
 //! Which messages of a record become prompt and answers, and what reaches the template.
 
 use super::*;
+use crate::config::Reading;
+use crate::data::format::draft;
 use crate::data::format::fields::Place;
+use crate::data::format::parts::Texts;
+use crate::data::pair::LoadCounts;
 
-fn read(json: &str) -> Result<Option<Conversation>> {
+fn read(json: &str) -> Result<Conversation> {
     let fields = serde_json::from_str(json).unwrap();
     let record = Record::new(Place { file: "a.json", line: 1 }, fields);
-    let mut conversation = Conversation::read(&record)?;
-    if let Some(conversation) = &mut conversation {
-        conversation.add_columns(&record)?;
-    }
+    let draft = draft::draft(&record, "a", 1, &Reading::default(), &mut LoadCounts::default())?;
+    let Some(Texts::Messages(mut conversation)) = draft.prompt() else { panic!("texts") };
+    conversation.add_columns(&record)?;
     Ok(conversation)
 }
 
@@ -22,12 +25,12 @@ fn a_shared_beginning_is_the_prompt() {
     let explicit = read(&format!(r#"{{"prompt": [{USER}], "chosen": [{A}], "rejected": [{B}]}}"#));
     let implicit =
         read(&format!(r#"{{"prompt": "q", "chosen": [{USER}, {A}], "rejected": [{USER}, {B}]}}"#));
-    let explicit = explicit.unwrap().unwrap();
-    assert_eq!(explicit, implicit.unwrap().unwrap());
+    let explicit = explicit.unwrap();
+    assert_eq!(explicit, implicit.unwrap());
     assert_eq!(explicit, Conversation::of_texts(["q", "a", "b"]));
     // Equal answers: the last message of both is the answer.
     let equal = format!(r#"{{"chosen": [{USER}, {A}], "rejected": [{USER}, {A}]}}"#);
-    assert_eq!(read(&equal).unwrap().unwrap(), Conversation::of_texts(["q", "a", "a"]));
+    assert_eq!(read(&equal).unwrap(), Conversation::of_texts(["q", "a", "a"]));
 }
 
 #[test]
@@ -35,7 +38,7 @@ fn a_profile_goes_before_the_first_question() {
     let json = format!(
         r#"{{"prompt": [{USER}], "chosen": [{A}], "rejected": [{B}], "profile": " old "}}"#
     );
-    assert_eq!(read(&json).unwrap().unwrap(), Conversation::of_texts(["old\nq", "a", "b"]));
+    assert_eq!(read(&json).unwrap(), Conversation::of_texts(["old\nq", "a", "b"]));
 }
 
 /// A conversation with these columns beside it, its prompt rendered by a template that shows what reaches it.
@@ -45,7 +48,7 @@ fn shown(columns: &str) -> String {
         "{% for t in tools or [] %}<{{ t | tojson }}>{% endfor %}{{ think }}{% for m in messages %}{{ m.role }}:{{ m.content }}|{% endfor %}",
     );
     match read(&json) {
-        Ok(conversation) => conversation.unwrap().prompt_text(&template).unwrap(),
+        Ok(conversation) => conversation.prompt_text(&template).unwrap(),
         Err(error) => error.to_string(),
     }
 }
@@ -87,7 +90,7 @@ fn a_system_message_of_the_conversation_stays_alone() {
     let json = format!(
         r#"{{"prompt": [{{"role": "system", "content": "own"}}, {USER}], "chosen": [{A}], "rejected": [{B}], "system": "other"}}"#
     );
-    let conversation = read(&json).unwrap().unwrap();
+    let conversation = read(&json).unwrap();
     assert_eq!(conversation.prompt[0]["content"], "own");
     assert_eq!(conversation.prompt.len(), 2);
 }
@@ -97,12 +100,12 @@ fn a_call_of_a_tool_needs_no_content() {
     let call =
         r#"{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f"}}]}"#;
     let json = format!(r#"{{"prompt": [{USER}], "chosen": [{call}], "rejected": [{B}]}}"#);
-    let conversation = read(&json).unwrap().unwrap();
+    let conversation = read(&json).unwrap();
     assert_eq!(conversation.empty_answers(), 0);
     let template = crate::data::chat::tests::template(
         "{% for m in messages %}{% if m.tool_calls is defined %}{{ m.tool_calls[0].function.name }}{% endif %}{{ m.content is defined }};{% endfor %}",
     );
-    let [prompt, chosen, rejected] = conversation.texts(&template).unwrap();
+    let [prompt, chosen, rejected] = conversation.texts(&template).unwrap().texts;
     assert_eq!([&*prompt, &*chosen, &*rejected], ["True;", "fFalse;", "True;"]);
 }
 
@@ -110,8 +113,8 @@ fn a_call_of_a_tool_needs_no_content() {
 fn what_is_no_message_is_an_error_with_its_place() {
     for (json, expected) in [
         (
-            format!(r#"{{"prompt": [{USER}], "chosen": "a", "rejected": [{B}]}}"#),
-            "a.json:1: `chosen` must be a list of messages",
+            format!(r#"{{"prompt": [{USER}], "chosen": 3, "rejected": [{B}]}}"#),
+            "a.json:1: `chosen` must be a string or a list of messages",
         ),
         (
             format!(r#"{{"prompt": [{USER}], "chosen": [{{"role": "user"}}], "rejected": [{B}]}}"#),
@@ -121,13 +124,22 @@ fn what_is_no_message_is_an_error_with_its_place() {
             format!(r#"{{"prompt": [3], "chosen": [{A}], "rejected": [{B}]}}"#),
             "a.json:1: `prompt[0].role` must be a string, got null",
         ),
-        (format!(r#"{{"chosen": [], "rejected": [{B}]}}"#), "a.json:1: `chosen` has no messages"),
+        (
+            format!(r#"{{"prompt": "q", "chosen": [], "rejected": [{B}]}}"#),
+            "a.json:1: `chosen` has no messages",
+        ),
         (
             format!(r#"{{"prompt": [{USER}], "chosen": [{A}]}}"#),
             "a.json:1: the record has no `rejected`",
         ),
         (
             format!(r#"{{"chosen": [{A}], "rejected": [{B}]}}"#),
+            "a.json:1: the record has no `prompt`, found `chosen`, `rejected`",
+        ),
+        (
+            format!(
+                r#"{{"prompt": "q", "chosen": [{USER}, {A}], "rejected": [{{"role": "user", "content": "p"}}, {B}]}}"#
+            ),
             "a.json:1: `chosen` and `rejected` begin with different messages",
         ),
     ] {
@@ -137,12 +149,12 @@ fn what_is_no_message_is_an_error_with_its_place() {
 }
 
 #[test]
-fn a_prompt_without_answers_has_its_profile_too() {
-    let json = format!(r#"{{"prompt": [{USER}], "profile": " old "}}"#);
-    let fields = serde_json::from_str(&json).unwrap();
-    let record = Record::new(Place { file: "a.json", line: 1 }, fields);
-    let alone = Conversation::prompt_alone(&record).unwrap();
-    assert_eq!(alone.prompt, Conversation::of_texts(["old\nq", "", ""]).prompt);
+fn a_profile_goes_before_the_first_part_of_a_question() {
+    let json = format!(
+        r#"{{"prompt": [{{"role": "user", "content": [{{"type": "text", "text": " q"}}]}}], "chosen": [{A}], "rejected": [{B}], "profile": " old "}}"#
+    );
+    let prompt = read(&json).unwrap().prompt;
+    assert_eq!(prompt[0]["content"][0]["text"], "old\nq");
 }
 
 #[test]

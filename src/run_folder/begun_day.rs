@@ -1,0 +1,54 @@
+//! The day on which a run began, which its prompts may name.
+
+use std::path::Path;
+
+use anyhow::Result;
+use chrono::NaiveDate;
+
+use crate::run_folder::guard::{self, Resume};
+use crate::run_folder::paths::Paths;
+use crate::run_folder::provenance::BEGUN;
+use crate::run_folder::purpose::Purpose;
+
+/// The day on which the run or evaluation in the folder `output` began, or else the run of the checkpoint that it resumes from; none for
+/// a new one.
+pub fn find(purpose: Purpose, output: &Path, resume: &Resume) -> Result<Option<NaiveDate>> {
+    if let Some(day) = of_folder(purpose, output)? {
+        return Ok(Some(day));
+    }
+    let Resume::From(checkpoint) = resume else { return Ok(None) };
+    let run = checkpoint.canonicalize().ok();
+    match run.as_deref().and_then(|path| path.parent()?.parent()) {
+        Some(run) => of_folder(Purpose::Run, run),
+        None => Ok(None),
+    }
+}
+
+/// The day in the head of a configuration file, whose digest [`guard::check`] checks.
+fn of_folder(purpose: Purpose, folder: &Path) -> Result<Option<NaiveDate>> {
+    let Some(text) = guard::read_config(&Paths::of(folder).config(purpose))? else {
+        return Ok(None);
+    };
+    let line = text.lines().find_map(|line| line.strip_prefix(BEGUN));
+    Ok(line.and_then(|line| line.split(' ').next()?.parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_day_is_that_of_the_folder_or_of_the_checkpoints_run() {
+        let place = tempfile::tempdir().unwrap();
+        let (run, new) = (place.path().join("run"), place.path().join("new"));
+        let checkpoint = run.join("checkpoints/step-000001");
+        std::fs::create_dir_all(&checkpoint).unwrap();
+        let day: NaiveDate = "2026-11-27".parse().unwrap();
+        let of = |output: &Path, resume: &Resume| find(Purpose::Run, output, resume).unwrap();
+        assert_eq!(of(&run, &Resume::Auto), None);
+        std::fs::write(run.join("config.toml"), "# begun: 2026-11-27 23:59 UTC\n").unwrap();
+        assert_eq!(of(&run, &Resume::Auto), Some(day));
+        assert_eq!(of(&new, &Resume::Auto), None);
+        assert_eq!(of(&new, &Resume::From(checkpoint)), Some(day));
+    }
+}
