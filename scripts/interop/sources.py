@@ -51,7 +51,12 @@ def load(*args, **settings):
     return datasets.load_dataset(*args, **settings)
 
 
-AS_TEXT = {"dtype": str, "keep_default_na": False, "na_values": [""]}
+def as_text(columns):
+    """Settings under which datasets reads every cell of these columns as text, and an empty one as null."""
+    import datasets
+
+    features = datasets.Features({name: datasets.Value("string") for name in columns})
+    return {"features": features, "keep_default_na": False, "na_values": [""]}
 
 
 class Case:
@@ -83,14 +88,20 @@ def csv(name, rows=None, peer=None, **settings):
         file = folder / name
         pandas.DataFrame(rows or texts()).to_csv(file, **{"index": False, **settings})
         separator = {"sep": "\t"} if ".tsv" in name else {}
-        return file, load("csv", data_files=str(file), split="train", **separator, **(AS_TEXT if peer is None else peer))
+        columns = [*(["Unnamed: 0"] if settings.get("index") else []), *(rows or texts())[0]]
+        return file, load("csv", data_files=str(file), split="train", **separator, **(as_text(columns) if peer is None else peer))
 
     return make
 
 
-def parquet(**settings):
+def parquet(compression=None):
     def make(folder):
-        dataset(records()).to_parquet(folder / "a.parquet", **settings)
+        import pyarrow.parquet
+
+        if compression:
+            pyarrow.parquet.write_table(dataset(records()).data.table, folder / "a.parquet", compression=compression)
+        else:
+            dataset(records()).to_parquet(folder / "a.parquet")
         return folder / "a.parquet", load("parquet", data_files=str(folder / "a.parquet"), split="train")
 
     return make
@@ -248,8 +259,9 @@ def cases():
     yield Case("TSV", "same", csv("a.tsv", sep="\t"))
     numbers = [{"id": f"r{i}", "prompt": "p", "chosen": str(i), "rejected": ["None", "x"][i % 2]} for i in range(4)]
     yield Case("CSV with answers `4` and `None`, defaults of pandas", "otherwise", csv("a.csv", numbers, peer={}))
-    yield Case("Parquet", "same", parquet())
-    yield Case("Parquet, zstd", "same", parquet(compression="zstd"))
+    yield Case("Parquet of datasets", "same", parquet())
+    for compression in ("none", "snappy", "gzip", "zstd", "lz4"):
+        yield Case(f"Parquet of pyarrow, {compression}", "same", parquet(compression))
     yield Case("save_to_disk", "same", saved())
     yield Case("save_to_disk in three shards", "same", saved(num_shards=3))
     yield Case("save_to_disk of a selection", "same", saved(lambda ds: ds.select([7, 2, 5])))
@@ -345,6 +357,8 @@ def main():
         place = Path(place)
         os.environ["HF_HOME"] = str(place / "hf")
         ours = sides.Ours(args.bin, place)
+        # An evaluation notes the commit of our programs.
+        ours.scores("embedded:tiny/model", sides.write_pairs(place / "pairs.jsonl", sides.texts()))
         for number, case in enumerate(cases()):
             if args.only not in case.name:
                 continue

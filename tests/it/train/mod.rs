@@ -13,3 +13,4 @@ mod samples;
 mod seeds;
 mod signals;
 pub(crate) mod trajectories;
+mod weights;

@@ -24,13 +24,18 @@ fn place(weight: f64, seed: i64) -> Place {
 }
 
 fn steps(place: &Place) -> Vec<(serde_json::Value, serde_json::Value)> {
-    records(&place.path("run/train.jsonl")).iter().map(|r| (r["step"].clone(), r["loss"].clone())).collect()
+    records(&place.path("run/train.jsonl"))
+        .iter()
+        .map(|r| (r["step"].clone(), r["loss"].clone()))
+        .collect()
 }
 
 #[test]
 fn a_weighted_run_resumes_to_the_byte_and_another_weight_or_seed_is_another_run() {
     let whole = place(1.5, 12);
-    let said = whole.succeed(&COMMAND);
+    let run = whole.run(&COMMAND);
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(run.status.success(), "{said}");
     let n = records(Path::new(&pairs())).len();
     let visits = n + (n as f64 * 0.5).round() as usize;
     let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
