@@ -1,5 +1,5 @@
-//! What a user names as data -> the names of its files, each of which [`data_file::read`] takes: a file, a folder, a pattern, or a data set
-//! of the hub.
+//! What a user names as data -> the names of its files, each of which [`data_file::read`](super::data_file::read) takes: a file, a folder, a
+//! pattern, or a data set of the hub.
 
 mod folder;
 mod hub_set;
