@@ -10,7 +10,7 @@ fn doctor_finds_the_cpu_well_in_lines_and_in_json() {
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.starts_with("cpu, ") && text.contains("\nf32: copy "), "{text}");
     let verdicts = text.lines().skip(2).map(|line| line.split_whitespace().next());
-    assert!(verdicts.clone().all(|word| word == Some("OK")) && verdicts.count() == 25, "{text}");
+    assert!(verdicts.clone().all(|word| word == Some("OK")) && verdicts.count() == 26, "{text}");
     for part in ["attention backward", "adamw", "layer forward and backward", "memory, recompute"] {
         assert!(text.contains(part), "`{part}` is not in\n{text}");
     }

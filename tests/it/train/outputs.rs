@@ -149,7 +149,7 @@ fn assert_equals_the_log(place: &Place) {
             assert_eq!(found[0].2.to_bits(), value.to_bits(), "{tag} of step {step}");
         }
     }
-    assert_eq!(evaluated.len(), 2 * 13 - 1, "TRL's seven figures and ours");
+    assert_eq!(evaluated.len(), 2 * 15 - 1, "TRL's seven figures and ours");
     for tag in ["train/loss", "train/grad_norm", "train/rewards/margins", "train/learning_rate"] {
         assert_eq!(scalars.iter().filter(|(_, t, _)| t == tag).count(), log.len(), "{tag}");
     }
