@@ -223,7 +223,7 @@ fn a_changed_configuration_is_named_and_refused_unless_allowed() {
     let place = uninterrupted();
     let (first, before) = (place.bytes(ADAPTER), place.bytes("run/eval/before.json"));
     let longer = ["--set", "train.epochs=7"];
-    let parts = ["`train.epochs` is `7`, was `6`", "--allow-config-change"];
+    let parts = ["`train.epochs` is `7.0`, was `6.0`", "--allow-config-change"];
     place.refuse(&[&COMMAND, &longer[..]].concat(), &parts);
     assert_eq!(place.bytes(ADAPTER), first);
 
@@ -235,7 +235,7 @@ fn a_changed_configuration_is_named_and_refused_unless_allowed() {
     assert_ne!(place.bytes(ADAPTER), first);
     assert_ne!(place.bytes("run/eval/before.json"), before);
     let config = String::from_utf8(place.bytes("run/config.toml")).unwrap();
-    let said = "# changed after step 12: `train.epochs` is `7`, was `6`\n";
+    let said = "# changed after step 12: `train.epochs` is `7.0`, was `6.0`\n";
     assert!(config.contains(said) && config.contains("epochs = 7"), "{config}");
     // From now on it is this run's configuration.
     place.succeed(&told);
