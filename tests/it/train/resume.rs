@@ -239,7 +239,7 @@ fn a_changed_configuration_is_named_and_refused_unless_allowed() {
     assert!(config.contains(said) && config.contains("epochs = 7"), "{config}");
     // From now on it is this run's configuration.
     place.succeed(&told);
-    place.refuse(&COMMAND, &["`train.epochs` is `6`, was `7`"]);
+    place.refuse(&COMMAND, &["`train.epochs` is `6.0`, was `7.0`"]);
 
     // No checkpoint fits another rank.
     let wider = ["--set", "lora.rank=8", "--allow-config-change"];
