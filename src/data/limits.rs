@@ -140,10 +140,18 @@ impl TokenCounts {
         })
     }
 
-    /// Counts a kept pair whose prompt lost the ids `lost` at its end, none if it lost none.
-    pub(super) fn count_end(&mut self, lost: &[u32], tokenizer: &Tokenizer) -> Result<()> {
+    /// Counts a kept pair whose prompt, `prompt`, lost the ids `lost` at its end, none if it lost none.
+    pub(super) fn count_end(
+        &mut self,
+        prompt: &[u32],
+        lost: &[u32],
+        tokenizer: &Tokenizer,
+    ) -> Result<()> {
         if self.ends_left_out == 0 && !lost.is_empty() {
-            self.end_left_out = tokenizer.decode(lost, false)?;
+            // After the token before them: a text's first space is not decoded.
+            let before = &prompt[prompt.len().saturating_sub(1)..];
+            let pieces = tokenizer.pieces(&[before, lost].concat())?;
+            self.end_left_out = pieces[before.len()..].concat();
         }
         self.ends_left_out += usize::from(!lost.is_empty());
         Ok(())

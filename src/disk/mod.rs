@@ -14,3 +14,4 @@ pub mod pipe;
 pub mod read;
 pub mod seal;
 pub mod writable;
+pub mod yaml;

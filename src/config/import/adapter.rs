@@ -5,8 +5,8 @@ use toml::Value;
 
 use super::Fate::{Differs, Harmless, Translated};
 use super::draft::Draft;
-use super::node::{Node, Yaml};
 use crate::config::Projection;
+use crate::disk::yaml::{Node, Yaml};
 use crate::error::InputError;
 
 /// What full fine-tuning becomes.

@@ -7,8 +7,8 @@ use anyhow::Result;
 use super::Fate::{Differs, Harmless, Translated};
 use super::copied::{self, As, Line};
 use super::draft::Draft;
-use super::node::{Node, Yaml};
 use super::{adapter, losses, precision, recipe};
+use crate::disk::yaml::{Node, Yaml};
 use crate::error::InputError;
 
 /// Keys that are the same setting here.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use toml::Value;
 
 use super::draft::Draft;
-use super::node::Yaml;
+use crate::disk::yaml::Yaml;
 
 /// Which values a key has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use anyhow::Result;
 use toml::Value;
 
 use super::known::Known;
-use super::node::{Node, Yaml};
 use super::{Fate, Program, Row};
 use crate::config::nearest;
+use crate::disk::yaml::{Node, Yaml};
 use crate::error::{InputError, shown};
 
 /// Keys whose values are not shown: they open an account.

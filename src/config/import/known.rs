@@ -1,8 +1,7 @@
 //! The keys that each program's configuration may have, with their defaults: what scripts/interop/known_keys.py writes to `known/`.
 
 use super::Program;
-use super::node::{Node, Yaml};
-use super::scalar;
+use crate::disk::yaml::{Node, Yaml, plain};
 
 /// The keys of one program.
 pub(super) struct Known {
@@ -50,7 +49,7 @@ impl Known {
             self.lines.iter().find(|(known, _)| *known == key).and_then(|(_, default)| *default);
         match default.and_then(|json| serde_json::from_str(json).ok()) {
             Some(json) => Node::of_json(&json).value,
-            None => default.map_or(Yaml::Null, scalar::plain),
+            None => default.map_or(Yaml::Null, plain),
         }
     }
 }

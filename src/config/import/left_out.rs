@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::Fate::{Differs, Harmless};
 use super::draft::Draft;
-use super::node::Node;
+use crate::disk::yaml::Node;
 
 /// The file.
 #[derive(Deserialize)]

@@ -4,9 +4,9 @@ use anyhow::Result;
 
 use super::Fate::{Differs, Harmless};
 use super::draft::Draft;
-use super::node::Yaml;
 use crate::config::LossType;
 use crate::config::elsewhere;
+use crate::disk::yaml::Yaml;
 use crate::error::InputError;
 
 /// Options of a loss whose every value but the default makes another loss, and what it is.

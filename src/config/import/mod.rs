@@ -1,6 +1,6 @@
 //! The configuration of another trainer -> ours: the text of its YAML in, TOML and what became of every key out.
 //!
-//! `yaml` reads the file as PyYAML does, `known` has the keys that each program documents, and a file of each program (`trl`,
+//! `disk::yaml` reads the file as PyYAML does, `known` has the keys that each program documents, and a file of each program (`trl`,
 //! `axolotl`, `llama_factory`) translates what has a counterpart; `left_out` tells what the other keys mean for the result. The
 //! program's own defaults are written where the file is silent. What makes another method of it, and a key that the program does not
 //! have, is refused by name. The TOML is checked as any configuration before it is given.
@@ -13,16 +13,13 @@ mod known;
 mod left_out;
 mod llama_factory;
 mod losses;
-mod node;
 mod precision;
 mod recipe;
-mod scalar;
 mod sources;
 #[cfg(test)]
 mod tests;
 mod trl;
 mod written;
-mod yaml;
 
 use std::fmt;
 
@@ -30,10 +27,10 @@ use anyhow::{Context, Result};
 
 use super::RunConfig;
 use super::nearest;
+use crate::disk::yaml::{self, Node};
 use crate::error::{InputError, shown};
 use draft::Draft;
 use known::Known;
-use node::Node;
 
 /// A trainer whose configurations are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

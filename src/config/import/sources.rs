@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use super::Fate::{Differs, Harmless, Missing, Translated};
 use super::draft::Draft;
-use super::node::{Node, Yaml};
+use crate::disk::yaml::{Node, Yaml};
 use crate::error::{InputError, shown};
 
 /// Words that `datasets` takes for a format of files, whose names stand elsewhere.

@@ -38,29 +38,6 @@ fn least(program: Program) -> &'static str {
 }
 
 #[test]
-fn each_value_is_the_one_that_pyyaml_reads() {
-    let golden: Vec<(String, String, serde_json::Value)> =
-        serde_json::from_str(include_str!("../../../tests/data/yaml_scalars.json")).unwrap();
-    assert!(golden.len() > 50);
-    for (text, kind, value) in golden {
-        let keys = yaml::table(&format!("a: {text}\n"), "a").unwrap();
-        let found = &keys[0].1.value;
-        let same = match (&*kind, found) {
-            ("null", node::Yaml::Null) => true,
-            ("bool", node::Yaml::Bool(flag)) => value == *flag,
-            ("integer", node::Yaml::Integer(integer)) => value == *integer,
-            ("number", node::Yaml::Number(number)) => match value.as_str() {
-                Some(name) => format!("{number}").to_lowercase() == name,
-                None => value.as_f64() == Some(*number),
-            },
-            ("text", node::Yaml::Text(text)) => value == text.as_str(),
-            _ => false,
-        };
-        assert!(same, "`{text}`: expected {kind} {value}, got {found:?}");
-    }
-}
-
-#[test]
 fn a_silent_file_has_the_defaults_of_its_program() {
     let trl = config(TRL);
     assert_eq!((trl.lora.rank, trl.lora.alpha, trl.lora.dropout), (16, 32.0, 0.0));

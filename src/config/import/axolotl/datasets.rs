@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use super::super::Fate::{Differs, Harmless, Translated};
 use super::super::draft::Draft;
-use super::super::node::{Node, Yaml};
 use super::super::sources::{self, Source};
+use crate::disk::yaml::{Node, Yaml};
 use crate::error::InputError;
 
 /// Strategies of `chatml` and `llama3`, and the layout that they read; none for one that is recognised.

@@ -1,9 +1,9 @@
 //! A plain scalar of YAML 1.1 -> its value, by the patterns of PyYAML.
 
-use super::node::Yaml;
+use super::Yaml;
 
 /// The value of a scalar without quotes. A date stays a text.
-pub(super) fn plain(text: &str) -> Yaml {
+pub fn plain(text: &str) -> Yaml {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Yaml::Null,
         "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {

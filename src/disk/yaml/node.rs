@@ -4,16 +4,16 @@ use std::fmt;
 
 /// A value and the line it begins in; 0 where the file has no lines.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub struct Node {
     /// Line, from 1.
-    pub(super) line: usize,
+    pub line: usize,
     /// The value.
-    pub(super) value: Yaml,
+    pub value: Yaml,
 }
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Yaml {
+pub enum Yaml {
     /// Nothing, as behind `key:`.
     Null,
     /// `true`, `no`, `on` and the like.
@@ -34,7 +34,7 @@ pub(super) enum Yaml {
 
 impl Node {
     /// A value of a JSON text, without lines.
-    pub(super) fn of_json(value: &serde_json::Value) -> Self {
+    pub fn of_json(value: &serde_json::Value) -> Self {
         use serde_json::Value;
         let value = match value {
             Value::Null => Yaml::Null,
@@ -53,7 +53,7 @@ impl Node {
     }
 
     /// How many values it is made of.
-    pub(super) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         match &self.value {
             Yaml::List(list) => 1 + list.iter().map(Self::size).sum::<usize>(),
             Yaml::Table(table) => 1 + table.iter().map(|(_, node)| node.size()).sum::<usize>(),
@@ -64,7 +64,7 @@ impl Node {
 
 impl Yaml {
     /// The text of a scalar that is a key.
-    pub(super) fn as_key(&self) -> String {
+    pub fn as_key(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
             other => other.to_string(),
@@ -72,7 +72,7 @@ impl Yaml {
     }
 
     /// A text; none for another kind of value.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             Self::Merge => Some("<<"),
@@ -81,7 +81,7 @@ impl Yaml {
     }
 
     /// A number, also one that YAML takes for a text, such as `5e-6`: each of the programs converts it.
-    pub(super) fn number(&self) -> Option<f64> {
+    pub fn number(&self) -> Option<f64> {
         match self {
             Self::Integer(integer) => Some(*integer as f64),
             Self::Number(number) => Some(*number),
@@ -95,7 +95,7 @@ impl Yaml {
     }
 
     /// A whole number, also as `3.0` or as a text.
-    pub(super) fn integer(&self) -> Option<i64> {
+    pub fn integer(&self) -> Option<i64> {
         let number = match self {
             Self::Integer(integer) => return Some(*integer),
             other => other.number()?,
@@ -105,7 +105,7 @@ impl Yaml {
     }
 
     /// A flag, also as the texts that an argument parser takes for one.
-    pub(super) fn flag(&self) -> Option<bool> {
+    pub fn flag(&self) -> Option<bool> {
         match self {
             Self::Bool(flag) => Some(*flag),
             Self::Integer(1) => Some(true),
@@ -120,7 +120,7 @@ impl Yaml {
     }
 
     /// The word of a choice: `no` without quotes is a flag in YAML.
-    pub(super) fn word(&self) -> Option<String> {
+    pub fn word(&self) -> Option<String> {
         match self {
             Self::Bool(false) => Some("no".into()),
             other => other.text().map(str::to_owned),
@@ -128,7 +128,7 @@ impl Yaml {
     }
 
     /// The words of a list, or of one text with commas between them.
-    pub(super) fn words(&self) -> Option<Vec<String>> {
+    pub fn words(&self) -> Option<Vec<String>> {
         match self {
             Self::Text(text) => Some(text.split(',').map(|word| word.trim().to_owned()).collect()),
             Self::List(list) => {
@@ -139,14 +139,14 @@ impl Yaml {
     }
 
     /// The value of a key of a table.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+    pub fn get(&self, key: &str) -> Option<&Node> {
         let Self::Table(table) = self else { return None };
         let found = table.iter().find(|(known, _)| known == key).map(|(_, node)| node);
         found.filter(|node| node.value != Self::Null)
     }
 
     /// Whether it sets nothing: null, false, or an empty text, list or table.
-    pub(super) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         match self {
             Self::Null | Self::Bool(false) => true,
             Self::Text(text) => text.trim().is_empty(),
@@ -157,7 +157,7 @@ impl Yaml {
     }
 
     /// Whether it is the same setting as `other`, which may be written in another way, such as `1` and `1.0`.
-    pub(super) fn equals(&self, other: &Self) -> bool {
+    pub fn equals(&self, other: &Self) -> bool {
         if let (Some(a), Some(b)) = (self.number(), other.number()) {
             return a.to_bits() == b.to_bits();
         }

@@ -1,20 +1,23 @@
 //! YAML as PyYAML reads it: a text -> nodes with their lines.
 //!
-//! The three programs read YAML 1.1, where `no` is false and `5e-6`, without a dot, is a text. A key that stands twice is refused, where
-//! PyYAML keeps the last; so are the tags of Python's objects. An alias is copied, up to [`MOST_NODES`].
+//! Python's programs read YAML 1.1, where `no` is false and `5e-6`, without a dot, is a text. A key that stands twice is refused, where
+//! PyYAML keeps the last; so are the tags of Python's objects. Aliases are copied, up to [`MOST_COPIED`] values.
+
+mod node;
+mod scalar;
 
 use std::collections::HashMap;
 
 use anyhow::Result;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use super::node::{Node, Yaml};
-use super::scalar;
 use crate::disk::json;
 use crate::error::{InputError, shown};
+pub use node::{Node, Yaml};
+pub use scalar::plain;
 
-/// Most nodes of a file, those that aliases repeat among them.
-const MOST_NODES: usize = 20_000;
+/// Most values of a file that are copies.
+const MOST_COPIED: usize = 20_000;
 
 /// Deepest nesting.
 const DEEPEST: usize = 64;
@@ -23,11 +26,11 @@ const DEEPEST: usize = 64;
 const CORE: &str = "tag:yaml.org,2002:";
 
 /// The keys of a file whose root is a table, in order; `name`: for messages. A text that is JSON is read as that.
-pub(super) fn table(text: &str, name: &str) -> Result<Vec<(String, Node)>> {
+pub fn table(text: &str, name: &str) -> Result<Vec<(String, Node)>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = match text.trim_start().starts_with('{').then(|| json::unique(text)) {
         Some(Ok(value)) => Some(Node::of_json(&value)),
-        _ => Reader { name, nodes: 0, anchors: HashMap::new(), stack: Vec::new() }.read(text)?,
+        _ => Reader { name, copied: 0, anchors: HashMap::new(), stack: Vec::new() }.read(text)?,
     };
     match root {
         Some(Node { value: Yaml::Table(keys), .. }) => Ok(keys),
@@ -44,7 +47,8 @@ pub(super) fn table(text: &str, name: &str) -> Result<Vec<(String, Node)>> {
 
 struct Reader<'a> {
     name: &'a str,
-    nodes: usize,
+    /// How many values aliases have copied.
+    copied: usize,
     anchors: HashMap<usize, Node>,
     stack: Vec<Open>,
 }
@@ -58,9 +62,10 @@ struct Open {
 
 enum Items {
     List(Vec<Node>),
-    /// The keys so far, the tables behind `<<`, and the key whose value comes next.
+    /// The keys so far with the lines of their values, the tables behind `<<`, and the key whose value comes next.
     Table {
         keys: Vec<(String, Node)>,
+        lines: HashMap<String, usize>,
         merged: Vec<Node>,
         next: Option<Key>,
     },
@@ -100,8 +105,12 @@ impl Reader<'_> {
                             .refuse(line, "an alias stands inside what it names")
                             .into());
                     };
-                    self.count(node.size(), line)?;
-                    self.anchors.get(&anchor).cloned()
+                    self.copied += node.size();
+                    if self.copied > MOST_COPIED {
+                        let what = format!("aliases repeat more than {MOST_COPIED} values");
+                        return Err(self.refuse(line, &what).into());
+                    }
+                    Some(node.clone())
                 }
                 Event::SequenceStart(anchor, tag) => {
                     self.core_tag(tag.as_deref(), &["seq"], line)?;
@@ -110,7 +119,12 @@ impl Reader<'_> {
                 }
                 Event::MappingStart(anchor, tag) => {
                     self.core_tag(tag.as_deref(), &["map"], line)?;
-                    let items = Items::Table { keys: Vec::new(), merged: Vec::new(), next: None };
+                    let items = Items::Table {
+                        keys: Vec::new(),
+                        lines: HashMap::new(),
+                        merged: Vec::new(),
+                        next: None,
+                    };
                     self.open(line, anchor, items)?;
                     None
                 }
@@ -118,7 +132,6 @@ impl Reader<'_> {
                 Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => None,
             };
             if let Some(node) = node {
-                self.count(1, line)?;
                 match self.stack.last_mut() {
                     Some(_) => self.add(node)?,
                     None => root = Some(node),
@@ -145,14 +158,14 @@ impl Reader<'_> {
         let Some(Open { line, anchor, items }) = self.stack.pop() else { return Ok(None) };
         let value = match items {
             Items::List(list) => Yaml::List(list),
-            Items::Table { mut keys, merged, .. } => {
+            Items::Table { mut keys, mut lines, merged, .. } => {
                 // Of several merged tables the first that has a key gives it.
                 for node in merged {
                     let Yaml::Table(more) = node.value else {
                         return Err(self.refuse(node.line, "`<<` merges tables alone").into());
                     };
                     for (key, value) in more {
-                        if keys.iter().all(|(known, _)| *known != key) {
+                        if lines.insert(key.clone(), value.line).is_none() {
                             keys.push((key, value));
                         }
                     }
@@ -167,17 +180,6 @@ impl Reader<'_> {
         Ok(Some(node))
     }
 
-    /// Counts a value that is whole, or all that an alias repeats.
-    fn count(&mut self, values: usize, line: usize) -> Result<()> {
-        self.nodes += values;
-        if self.nodes > MOST_NODES {
-            let what =
-                format!("more than {MOST_NODES} values, those that aliases repeat among them");
-            return Err(self.refuse(line, &what).into());
-        }
-        Ok(())
-    }
-
     /// Puts a node into the innermost list or table.
     fn add(&mut self, node: Node) -> Result<()> {
         let line = node.line;
@@ -187,7 +189,7 @@ impl Reader<'_> {
                 list.push(node);
                 None
             }
-            Items::Table { keys, merged, next } => match next.take() {
+            Items::Table { keys, lines, merged, next } => match next.take() {
                 None => match node.value {
                     Yaml::Merge => {
                         *next = Some(Key::Merge);
@@ -210,8 +212,8 @@ impl Reader<'_> {
                     }
                     None
                 }
-                Some(Key::Name(key)) => match keys.iter().find(|(known, _)| *known == key) {
-                    Some((key, earlier)) => Some((key.clone(), earlier.line)),
+                Some(Key::Name(key)) => match lines.insert(key.clone(), line) {
+                    Some(first) => Some((key, first)),
                     None => {
                         keys.push((key, node));
                         None
@@ -240,12 +242,12 @@ impl Reader<'_> {
         let kind = self.core_tag(tag, &["str", "int", "float", "bool", "null"], line)?;
         let value = match kind.as_deref() {
             Some("str") => Yaml::Text(text.to_owned()),
-            Some("float") => match scalar::plain(text) {
+            Some("float") => match plain(text) {
                 Yaml::Integer(integer) => Yaml::Number(integer as f64),
                 value => value,
             },
-            Some(_) => scalar::plain(text),
-            None if style == ScalarStyle::Plain => scalar::plain(text),
+            Some(_) => plain(text),
+            None if style == ScalarStyle::Plain => plain(text),
             None => Yaml::Text(text.to_owned()),
         };
         let node = Node { line, value };
@@ -271,76 +273,4 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> String {
-        let keys = table(text, "a.yaml").unwrap();
-        Yaml::Table(keys).to_string()
-    }
-
-    fn refused(text: &str) -> String {
-        InputError::of(&table(text, "a.yaml").unwrap_err()).unwrap().to_string()
-    }
-
-    #[test]
-    fn values_are_those_of_pyyaml() {
-        // Of PyYAML 6: yaml.safe_load, printed as JSON.
-        let text = "a: 5e-6\nb: 5.0e-6\nc: 5.0e6\nd: no\ne: On\nf: 'no'\ng: ~\nh:\ni: 010\nj: 0x1F\nk: 1_000\nl: 1:30\nm: .5\nn: -.inf\n\
-                    o: [1, two, null]\np: {q: 1.0}\nr: |\n  x\n  y\ns: >-\n  x\n  y\nt: !!str 5\nu: 1.\nv: +12\nw: true # not false\n";
-        let expected = "{a: 5e-6, b: 0.000005, c: 5.0e6, d: false, e: true, f: \"no\", g: null, h: null, i: 8, j: 31, k: 1000, l: 90, m: 0.5, \
-                        n: -inf, o: [1, two, null], p: {q: 1.0}, r: \"x\\ny\\n\", s: \"x y\", t: \"5\", u: 1.0, v: 12, w: true}";
-        assert_eq!(read(text), expected);
-    }
-
-    #[test]
-    fn anchors_and_merges_are_read_and_what_is_explicit_wins() {
-        let text = "base: &b {a: 1, b: 2}\nother: &o {b: 3, c: 4}\none: {<<: *b, b: 9}\nboth:\n  <<: [*b, *o]\n";
-        assert_eq!(
-            read(text),
-            "{base: {a: 1, b: 2}, other: {b: 3, c: 4}, one: {b: 9, a: 1}, both: {a: 1, b: 2, c: 4}}"
-        );
-    }
-
-    #[test]
-    fn json_is_read_too_with_tabs() {
-        assert_eq!(
-            read("{\n\t\"a\": 5e-6,\n\t\"b\": [true, null]\n}"),
-            "{a: 0.000005, b: [true, null]}"
-        );
-    }
-
-    #[test]
-    fn what_pyyaml_passes_over_or_refuses_is_refused_with_its_line() {
-        for (text, expected) in [
-            ("a: 1\nb: 2\na: 3\n", "a.yaml:3: `a` stands twice, first in line 1"),
-            ("a:\n  - b: 1\n    b: 2\n", "a.yaml:3: `b` stands twice, first in line 2"),
-            (
-                "a: !!python/object:os.system x\n",
-                "a.yaml:1: the tag `tag:yaml.org,2002:python/object:os.system` is not read",
-            ),
-            ("a: !ENV x\n", "a.yaml:1: the tag `!ENV` is not read"),
-            ("a: 1\n---\nb: 2\n", "a.yaml:2: a second document begins, expected one"),
-            ("- a\n- b\n", "a.yaml: expected keys and values, found `[a, b]`"),
-            ("# nothing\n", "a.yaml: the file is empty"),
-            ("", "a.yaml: the file is empty"),
-            ("? [a]\n: 1\n", "a.yaml:1: a list or a table stands in place of a key"),
-            ("a: {<<: 3}\n", "a.yaml:1: `<<` merges tables alone"),
-        ] {
-            assert_eq!(refused(text), expected);
-        }
-        assert!(refused("a: [1\nb: 2").starts_with("a.yaml:"));
-        assert!(refused("a: *nobody\n").starts_with("a.yaml:1"));
-        assert!(refused(&format!("a: {}1{}", "[".repeat(70), "]".repeat(70))).contains("64 deep"));
-    }
-
-    #[test]
-    fn a_bomb_of_aliases_is_refused() {
-        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for i in 1..9 {
-            let inner = vec![format!("*a{}", i - 1); 10].join(", ");
-            text += &format!("a{i}: &a{i} [{inner}]\n");
-        }
-        assert!(refused(&text).contains("more than 20000 values"));
-    }
-}
+mod tests;
