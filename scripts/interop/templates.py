@@ -84,7 +84,7 @@ class Mine:
 def judged(tokenizer, mine, names):
     """Verdict of each conversation, what to say of it, and whether TRL cuts its prompt.
 
-    Of a conversation with parts there are two readings: the parts as they are, and their texts joined where the template was made for texts.
+    Of a conversation with parts there are two readings: the parts as they are, and their texts joined with line breaks where the template was made for texts.
     """
     wanted, why, found = {}, {}, {}
     for name in names:
@@ -127,7 +127,7 @@ def has_parts(name):
 
 def joined(message):
     content = message["content"]
-    return {**message, "content": "".join(part["text"] for part in content)} if isinstance(content, list) else message
+    return {**message, "content": "\n".join(part["text"] for part in content)} if isinstance(content, list) else message
 
 
 def differing(wanted, text, ids):
