@@ -16,6 +16,7 @@ use mvpbench::inference::sums::{self, ScoringPass};
 use mvpbench::metrics::PairScore;
 use mvpbench::metrics::figure;
 use mvpbench::model::decoder::Decoder;
+use mvpbench::parallel::world::World;
 
 /// Scores of the pairs in the file `pairs` under the model in the folder `model`, which is its own reference.
 pub(crate) fn score(model: &Path, pairs: &Path) -> Result<Vec<PairScore>> {
@@ -28,8 +29,13 @@ pub(crate) fn score(model: &Path, pairs: &Path) -> Result<Vec<PairScore>> {
     // Token ids -> one sum for each answer: 4096 tokens at once, each prompt computed once.
     let model = Decoder::load(model, DType::F32, &Device::Cpu)?;
     let members: Vec<_> = pairs.iter().collect();
-    let pass =
-        ScoringPass { model: &model, adapter: None, pairs: &members, micro_batch_tokens: 4096 };
+    let pass = ScoringPass {
+        model: &model,
+        adapter: None,
+        pairs: &members,
+        micro_batch_tokens: 4096,
+        world: &World::default(),
+    };
     let sums = pass.sums("score", None, Verbosity::Quiet)?;
     Ok(sums::scores(&texts, &pairs, &sums, &sums))
 }

@@ -16,6 +16,7 @@ use mvpbench::inference::engine::Engine;
 use mvpbench::inference::sums::ScoringPass;
 use mvpbench::model::decoder::{Decoder, Keep};
 use mvpbench::model::lora::Adapter;
+use mvpbench::parallel::world::World;
 use mvpbench::train::optimizer::{self, Optimizer};
 use mvpbench::train::plan::Plan;
 use mvpbench::train::schedule::learning_rate;
@@ -41,6 +42,7 @@ pub(crate) fn train(
         adapter: None,
         pairs: &members,
         micro_batch_tokens: engine.micro_batch_tokens,
+        world: &World::default(),
     };
     let reference = pass.sums("reference", None, Verbosity::Quiet)?;
 

@@ -2,7 +2,7 @@
 //!
 //! The house has rooms on floors; a room imports only from floors below its own, and there is no circle. The floors, top to bottom:
 //!
-//! `bin > cli > dry_run > train > eval > session > inference, doctor, construct > machine, report > model, encoder, run_folder, judge > data, metrics > dpo > config, hub > presets, disk, net > ops, console > error`
+//! `bin > cli > dry_run > train > eval > session > inference, doctor, construct > machine, report > model, encoder, run_folder, judge, parallel > data, metrics > dpo > config, hub > presets, disk, net > ops, console > error`
 //!
 //! Data flows up:
 //!
@@ -36,6 +36,7 @@ pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod ops;
+pub mod parallel;
 pub mod presets;
 pub mod report;
 pub mod run_folder;

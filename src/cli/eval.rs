@@ -1,18 +1,20 @@
 //! `mvpbench eval`: score a model, with or without an adapter, on any pair files.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::{Args, ValueEnum};
 use toml::{Table, Value};
 
+use crate::cli::ranks::{self, Ranks};
 use crate::cli::typed;
 use crate::config::{Reading, RunConfig};
-use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::console::stdout;
 use crate::disk::digest;
 use crate::error::InputError;
 use crate::eval::standalone::evaluate;
+use crate::parallel::world::World;
 use crate::report::Table1;
 
 /// Evaluate a model, with or without an adapter, on any pair files: the figures that `train` computes before and after.
@@ -47,6 +49,9 @@ pub struct EvalArgs {
     /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Compute on several ranks at once, each on a device of its own: this many, or `all` for as many as there are GPUs
+    #[arg(long, value_name = "N|all", value_parser = ranks::parse)]
+    ranks: Option<Ranks>,
     /// Start although less memory is free than this takes; the system may end it at any moment
     #[arg(long)]
     force: bool,
@@ -63,10 +68,15 @@ enum Figures {
 
 /// Runs the verb: results on stdout, progress on stderr.
 pub fn eval(args: EvalArgs) -> anyhow::Result<()> {
-    interrupt::install()?;
+    let (asked, device) = (args.ranks, args.device.clone());
+    ranks::on(asked, &device, |device, world| lead(&args, &device, world))
+}
+
+/// The evaluation, on the only rank or on the first.
+fn lead(args: &EvalArgs, device: &str, world: Rc<World>) -> anyhow::Result<()> {
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let config = config(&args)?;
-    let evaluated = evaluate(&config, &args.device, args.force, verbosity, typed::command())?;
+    let config = config(args)?;
+    let evaluated = evaluate(&config, device, args.force, verbosity, typed::command(), world)?;
 
     let (before, after) = (evaluated.before.as_ref(), evaluated.after.as_ref());
     let shown = Table1::new(before, after).below(&evaluated.cautions).to_text();

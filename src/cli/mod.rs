@@ -12,6 +12,7 @@ use crate::console::stdout::{self, Closed, Unwritten};
 use crate::error::{InputError, printable};
 use crate::judge::chat::asker::Stopped;
 use crate::machine::threads;
+use crate::parallel::launch::Ended;
 
 pub mod data;
 pub mod doctor;
@@ -20,6 +21,7 @@ pub mod generate;
 pub mod import_config;
 pub mod judge;
 pub mod merge;
+mod ranks;
 mod replies;
 pub mod report;
 pub mod request_args;
@@ -27,6 +29,10 @@ mod template_args;
 pub mod train;
 mod typed;
 
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+/// Exit status where the user's input was wrong.
+const WRONG: u8 = 2;
 /// Exit status after a limit of the command: finished work is kept, and some is left.
 const STOPPED: u8 = 3;
 
@@ -50,18 +56,26 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
 /// Turns a verb's outcome into the exit status: 0 done, or the reader of the results has gone; 2 the user's input was
 /// wrong, 3 a limit such as `--max-requests` was reached, 130 after Ctrl-C, 143 after SIGTERM, 1 anything else.
 pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    ExitCode::from(told(outcome))
+}
+
+/// [`finish`], as a number.
+fn told(outcome: anyhow::Result<()>) -> u8 {
+    let Err(error) = outcome else { return DONE };
     if error.is::<Closed>() {
-        return ExitCode::SUCCESS;
+        return DONE;
+    }
+    if let Some(Ended(status)) = error.downcast_ref() {
+        return *status;
     }
     if error.is::<Interrupted>() {
         stderr::say("interrupted; finished work is saved, the same command resumes it");
-        return ExitCode::from(interrupt::status());
+        return interrupt::status();
     }
     if let Some(stopped) = error.downcast_ref::<Stopped>() {
         stderr::say(printable(&stopped.to_string()));
         stderr::say_as(Mark::Hint, stopped.remedy());
-        return ExitCode::from(STOPPED);
+        return STOPPED;
     }
     stderr::say_as(Mark::Error, printable(&format!("{error:#}")));
     let unwritten = error.is::<Unwritten>().then_some(
@@ -69,10 +83,10 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
          the same command again; `mvpbench generate` keeps its answers with `--output FILE`",
     );
     let (remedy, status) = match InputError::of(&error) {
-        Some(input) => (input.remedy(), ExitCode::from(2)),
+        Some(input) => (input.remedy(), WRONG),
         None => {
             let remedy = unwritten.or_else(|| system_refused(&error));
-            (remedy.or_else(|| out_of_memory(&error)), ExitCode::FAILURE)
+            (remedy.or_else(|| out_of_memory(&error)), FAILED)
         }
     };
     if let Some(remedy) = remedy {
@@ -82,13 +96,13 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     status
 }
 
-/// Parses a seed.
 /// A layout of records by its name.
 fn layout(text: &str) -> Result<LayoutName, String> {
     let named = LayoutName::ALL.into_iter().find(|layout| layout.name() == text);
     named.ok_or_else(|| format!("expected one of {}", LayoutName::NAMES.join(", ")))
 }
 
+/// Parses a seed.
 fn whole_number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("expected a whole number from 0, got `{text}`"))
 }

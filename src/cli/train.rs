@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Args;
 
 use crate::bail_input;
+use crate::cli::ranks::{self, Ranks};
 use crate::cli::{typed, whole_number};
 use crate::config::{LoraSection, Modules, Projection, RunConfig};
 use crate::console::interrupt;
@@ -15,6 +17,7 @@ use crate::console::wrap::{self, COLUMNS, wrap};
 use crate::dry_run::dry_run;
 use crate::error::InputError;
 use crate::machine::card;
+use crate::parallel::world::World;
 use crate::presets;
 use crate::report::Table1;
 use crate::run_folder::guard::Resume;
@@ -52,6 +55,9 @@ pub struct TrainArgs {
     /// together with mean and standard deviation
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', allow_negative_numbers = true, value_parser = whole_number)]
     seeds: Vec<u64>,
+    /// Compute on several ranks at once, each on a device of its own: this many, or `all` for as many as there are GPUs
+    #[arg(long, value_name = "N|all", value_parser = ranks::parse)]
+    ranks: Option<Ranks>,
     /// Print what the run would do and need (tokens, steps, FLOP, time, memory, disk); read no weight and write
     /// nothing. With `--device cuda` or `model.dtype=bf16` the plan is for a GPU, even on a machine without one
     #[arg(long)]
@@ -72,10 +78,20 @@ pub struct TrainArgs {
 
 /// Runs the verb: results on stdout, progress on stderr.
 pub fn train(args: TrainArgs) -> anyhow::Result<()> {
-    interrupt::install()?;
     if let Some(preset) = &args.print_config {
         return print_preset(preset);
     }
+    if args.dry_run {
+        interrupt::install()?;
+        let device = args.device.clone();
+        return lead(args, device, Rc::default());
+    }
+    let (asked, device) = (args.ranks, args.device.clone());
+    ranks::on(asked, &device, |device, world| lead(args, device, world))
+}
+
+/// The run or the runs, on the only rank or on the first.
+fn lead(args: TrainArgs, device: String, world: Rc<World>) -> anyhow::Result<()> {
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let config_file = args.config.unwrap_or_default(); // clap has refused a missing one
     let mut overrides = args.set.clone();
@@ -88,12 +104,13 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
         dir => Resume::From(dir.into()),
     };
     let options = Options {
-        device: args.device,
+        device,
         resume,
         allow_config_change: args.allow_config_change,
         force: args.force,
         verbosity,
         command: typed::command(),
+        world,
     };
     let configs = seeds::configs(&config, &args.seeds)?;
     if let [_, _, ..] = &configs[..]
@@ -104,7 +121,8 @@ pub fn train(args: TrainArgs) -> anyhow::Result<()> {
     if args.dry_run {
         let card = args.card.as_deref().map(card::named).transpose()?;
         let config = configs.first().unwrap_or(&config);
-        let mut out = dry_run(config, &options, args.tflops, card)?;
+        let ranks = args.ranks.map_or(Ok(1), Ranks::number)?;
+        let mut out = dry_run(config, &options, args.tflops, card, ranks)?;
         if configs.len() > 1 {
             let runs = configs.len();
             let line = format!(

@@ -123,6 +123,21 @@ pub(super) fn warmup(train: &TrainSection, name: &str) -> anyhow::Result<()> {
     Err(InputError::new(message).hint("leave one of them at 0").into())
 }
 
+/// Checks that the pairs of a step are whole batches.
+pub(super) fn total_batch(train: &TrainSection, name: &str) -> anyhow::Result<()> {
+    let TrainSection { total_batch_size, per_device_batch_size, .. } = *train;
+    if total_batch_size.is_multiple_of(per_device_batch_size.max(1)) {
+        return Ok(());
+    }
+    let message = format!(
+        "{name}: `train.total_batch_size` must be a multiple of `train.per_device_batch_size`, got `{total_batch_size}` and \
+         `{per_device_batch_size}`"
+    );
+    Err(InputError::new(message)
+        .hint("a step's loss is the mean over batches of each batch's mean")
+        .into())
+}
+
 /// Checks that the keys of evaluations during training have the keys they need.
 pub(super) fn evaluation(eval: &EvalSection, name: &str) -> anyhow::Result<()> {
     let needs = |key: &str, needed: &str, hint: &str| {

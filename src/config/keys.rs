@@ -76,6 +76,8 @@ const RANK: Kind = Kind::Integer(1..=1024);
 const ANY_COUNT: Kind = Kind::Integer(0..=i64::MAX);
 /// Bounded, so that products of two of them stay far from overflow.
 const AT_LEAST_ONE: Kind = Kind::Integer(1..=1_000_000);
+/// Bounded alike, where 0 leaves it to something else.
+const UP_TO_A_MILLION: Kind = Kind::Integer(0..=1_000_000);
 
 /// A key of the configuration.
 #[derive(Debug)]
@@ -147,6 +149,8 @@ pub(super) const KEYS: &[Key] = &[
     key("train.max_grad_norm", NOT_NEGATIVE),
     key("train.per_device_batch_size", AT_LEAST_ONE),
     key("train.gradient_accumulation_steps", AT_LEAST_ONE),
+    key("train.total_batch_size", UP_TO_A_MILLION),
+    key("train.gradient_shards", UP_TO_A_MILLION),
     key("train.leftover_batches", Kind::Choice(LeftoverBatches::NAMES)),
     key("train.seed", ANY_COUNT),
     key("train.activations", Kind::Choice(Activations::NAMES)),

@@ -238,6 +238,7 @@ impl RunConfig {
         check::loss(&config.dpo, name)?;
         check::truncation(&config.data, name)?;
         check::warmup(&config.train, name)?;
+        check::total_batch(&config.train, name)?;
         check::evaluation(&config.eval, name)?;
         check::adapter(&config.lora, name)?;
         config.lora.target_modules.sort();

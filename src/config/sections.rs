@@ -211,8 +211,12 @@ pub struct TrainSection {
     pub max_grad_norm: f64,
     /// Pairs of one batch on one device.
     pub per_device_batch_size: usize,
-    /// Batches of one optimizer step.
+    /// Batches of one optimizer step on one device.
     pub gradient_accumulation_steps: usize,
+    /// Pairs of one optimizer step on all devices together, in place of `gradient_accumulation_steps`; 0 for as many as the devices take.
+    pub total_batch_size: usize,
+    /// Parts that a step's pairs are computed in, each alone: then any number of ranks up to it gives the same bytes; 0 for one part a rank.
+    pub gradient_shards: usize,
     /// What becomes of the batches of an epoch that do not fill a step.
     pub leftover_batches: LeftoverBatches,
     /// Seed of the adapter's start, of the order of the pairs and of dropout.
@@ -244,6 +248,8 @@ impl Default for TrainSection {
             max_grad_norm: 1.0,
             per_device_batch_size: 2,
             gradient_accumulation_steps: 4,
+            total_batch_size: 0,
+            gradient_shards: 0,
             leftover_batches: LeftoverBatches::Step,
             seed: 12,
             activations: Activations::Auto,
@@ -252,6 +258,21 @@ impl Default for TrainSection {
             keep_checkpoints: 2,
             max_skipped_steps: 8,
         }
+    }
+}
+
+impl TrainSection {
+    /// Batches of one optimizer step, on all devices together.
+    pub fn batches_a_step(&self) -> usize {
+        match self.total_batch_size {
+            0 => self.gradient_accumulation_steps,
+            total => total / self.per_device_batch_size,
+        }
+    }
+
+    /// Pairs of one optimizer step that no epoch's end makes smaller.
+    pub fn pairs_a_step(&self) -> usize {
+        self.per_device_batch_size * self.batches_a_step()
     }
 }
 

@@ -29,6 +29,28 @@ pub fn install() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Has `SIGUSR1`, as which a launcher passes a signal on to its ranks, count as SIGTERM.
+pub fn install_passed_on() -> anyhow::Result<()> {
+    let (flag, number) = (FLAG.get_or_init(Arc::default), SIGNAL.get_or_init(Arc::default));
+    let term = signal_hook::consts::SIGTERM as usize;
+    signal_hook::flag::register_usize(signal_hook::consts::SIGUSR1, Arc::clone(number), term)?;
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(flag))?;
+    Ok(())
+}
+
+/// Whether this process leaves it to another one to end its work.
+static LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Has [`check`] pass whatever signal comes: another process decides, and ends this one.
+pub fn leave_to_another() {
+    LEFT.store(true, Ordering::Relaxed);
+}
+
+/// Whether a signal has come, also to a process that leaves it to another.
+pub fn is_signalled() -> bool {
+    FLAG.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
 /// Exit status of a process that a signal ended, less the signal's number.
 const SIGNALLED: i32 = 128;
 
@@ -40,8 +62,5 @@ pub fn status() -> u8 {
 
 /// An [`Interrupted`] error once the flag is set.
 pub fn check() -> anyhow::Result<()> {
-    match FLAG.get() {
-        Some(flag) if flag.load(Ordering::Relaxed) => Err(Interrupted.into()),
-        _ => Ok(()),
-    }
+    if is_signalled() && !LEFT.load(Ordering::Relaxed) { Err(Interrupted.into()) } else { Ok(()) }
 }

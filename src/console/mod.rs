@@ -2,6 +2,7 @@
 //!
 //! Every line of the programs leaves through [`stdout`] or [`stderr`], which heed closed pipes, the width and `NO_COLOR`.
 
+pub mod clock;
 mod colour;
 pub mod interrupt;
 pub mod progress;

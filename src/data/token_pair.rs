@@ -1,9 +1,11 @@
 //! A pair as token ids, the input of packs.
 
+use serde::{Deserialize, Serialize};
+
 use crate::disk::digest;
 
 /// A pair as token ids, already truncated. Both sides share `prompt` exactly.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenPair {
     /// Row of the pair in the data set, before any shuffling; dropout masks and the reference cache are keyed by it.
     pub row: u32,

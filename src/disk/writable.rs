@@ -13,27 +13,39 @@ use crate::error::InputError;
 pub fn check(folder: &Path) -> Result<()> {
     let absolute = std::path::absolute(folder)
         .with_context(|| format!("cannot find `{}`", folder.display()))?;
+    let message = |there: &Path| {
+        format!("output folder `{}` cannot be written: `{}`", folder.display(), there.display())
+    };
     let refused = |there: &Path, why: String| {
-        let (folder, there) = (folder.display(), there.display());
-        let message = format!("output folder `{folder}` cannot be written: `{there}`: {why}");
+        let message = format!("{}: {why}", message(there));
         Err(InputError::new(message).hint("give another folder with `--output`").into())
+    };
+    // A full or failing disk and too many open files say nothing about the folder that was chosen.
+    let failed = |there: &Path, error: io::Error| match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Err(error).with_context(|| message(there))
+        }
+        _ if matches!(error.raw_os_error(), Some(libc::EIO | libc::EMFILE | libc::ENFILE)) => {
+            Err(error).with_context(|| message(there))
+        }
+        _ => refused(there, error.to_string()),
     };
     for there in absolute.ancestors() {
         match there.symlink_metadata() {
             Ok(_) if !there.is_dir() => return refused(there, "not a folder".to_owned()),
             Ok(_) => {
                 if let Err(error) = access(there) {
-                    return refused(there, error.to_string());
+                    return failed(there, error);
                 }
                 return make(&absolute, there).or_else(|error| match error.kind() {
                     // The folder is there, so that this is said of the new one in it.
                     ErrorKind::NotFound => refused(there, "it takes no new folder".to_owned()),
-                    _ => refused(there, error.to_string()),
+                    _ => failed(there, error),
                 });
             }
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(error) => return refused(there, error.to_string()),
+            Err(error) => return failed(there, error),
         }
     }
     Ok(())

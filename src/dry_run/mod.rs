@@ -1,25 +1,27 @@
 //! `train --dry-run`: prints what a run would do and need. Reads the run's inputs but no weight, and writes nothing.
 
 pub mod estimate;
+mod scaling;
 
 use std::fmt::Write as _;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use chrono::Utc;
 
 use crate::bail_input;
 use crate::config::{Activations, Dtype, RunConfig};
+use crate::console::clock;
 use crate::console::units;
 use crate::console::wrap::{COLUMNS, wrap};
 use crate::dry_run::estimate::Estimate;
+use crate::dry_run::scaling::Scaling;
 use crate::machine::card::{self, Card};
 use crate::machine::memory::{DeviceKind, Memory};
 use crate::machine::{self, peak, rate};
 use crate::model::decoder::Keep;
 use crate::report::table::Table;
-use crate::run_folder::guard;
 use crate::run_folder::purpose::Purpose;
+use crate::run_folder::{begun_batch, guard};
 use crate::session::Options;
 use crate::session::held::Headers;
 use crate::session::inputs::Inputs;
@@ -41,10 +43,23 @@ enum Rate {
     Unknown,
 }
 
+impl Rate {
+    /// The sustained rate in TFLOP/s; none where it is unknown.
+    fn tflops(&self) -> Option<f64> {
+        match self {
+            Self::Given(tflops) => Some(*tflops),
+            Self::Measured(matmul) => Some(SUSTAINED_SHARE * matmul),
+            Self::Card(card) => Some(card.assumed_tflops()),
+            Self::Unknown => None,
+        }
+    }
+}
+
 /// The plan of the run that `config` and `options` describe.
 ///
 /// - `tflops`: the sustained rate; none for the card's, or to measure this CPU's matmul rate.
 /// - `card`: plans for this card, whatever the machine has.
+/// - `ranks`: how many share the run; time and memory are those of one.
 ///
 /// `--device cuda` and `model.dtype = "bf16"` plan for a GPU, even on a machine without one.
 pub fn dry_run(
@@ -52,7 +67,10 @@ pub fn dry_run(
     options: &Options,
     tflops: Option<f64>,
     card: Option<&'static Card>,
+    ranks: usize,
 ) -> Result<String> {
+    let (config, kept) = &begun_batch::settled(config, ranks, &options.resume)?;
+    kept.iter().for_each(|note| options.verbosity.note(note));
     let place = match card {
         Some(card) if options.device == "cpu" => bail_input!(
             "`--card {}` plans for a GPU, and `--device cpu` for the CPU; give one of them",
@@ -66,7 +84,7 @@ pub fn dry_run(
         _ => DType::F32,
     };
     guard::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
-    let today = Utc::now().date_naive();
+    let today = clock::now().date_naive();
     let template = TemplateChoice::of_run(config, Purpose::Run, &options.resume, today)?;
     let inputs = Inputs::load(config, &template, options.verbosity)?;
     inputs.notes.iter().for_each(|note| options.verbosity.note(note));
@@ -84,7 +102,8 @@ pub fn dry_run(
             None => Rate::Unknown,
         },
     };
-    let mut text = text(config, &estimate, place, dtype, &rate)?;
+    let scaling = (ranks > 1).then(|| Scaling::new(config, &inputs, estimate.trained, ranks));
+    let mut text = text(config, &estimate, place, dtype, &rate, scaling.as_ref())?;
     if let Some(card) = card {
         text += &fit(config, &estimate, card);
     }
@@ -111,6 +130,7 @@ fn text(
     place: DeviceKind,
     dtype: DType,
     rate: &Rate,
+    scaling: Option<&Scaling>,
 ) -> Result<String> {
     let mut text = String::new();
     let (count, counted) = (units::count, units::counted);
@@ -179,7 +199,15 @@ fn text(
         },
         operations(flop.recomputing)
     )?;
-    writeln!(text, "time:        {}", time(estimate, rate))?;
+    let of_one = if scaling.is_some() { " on one rank" } else { "" };
+    writeln!(text, "time:        {}{of_one}", time(estimate, rate))?;
+    if let Some(scaling) = scaling {
+        let step =
+            flop.training + if estimate.chosen == Keep::Inputs { flop.recomputing } else { 0.0 };
+        let step_s =
+            rate.tflops().map(|tflops| step / estimate.steps.max(1) as f64 / tflops / 1e12);
+        writeln!(text, "{}", scaling.text(step_s))?;
+    }
     let disk = &estimate.disk;
     let base = match disk.base_model {
         0.0 => String::new(),

@@ -58,6 +58,7 @@ impl Evaluator<'_> {
             prompts: &asked.prompts,
             settings: &settings,
             stop: &StopStrings::none(&self.session.inputs.tokenizer),
+            world: &self.session.options.world,
         };
         let key = pass.key(&self.session.model_digest)?;
         let journal = self.session.folder.journal(&set.name, when);

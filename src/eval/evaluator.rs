@@ -64,7 +64,13 @@ impl<'a> Evaluator<'a> {
         let pairs: Vec<_> = set.pairs.iter().collect();
         let (model, micro_batch_tokens) =
             (&self.session.model, self.session.engine.micro_batch_tokens);
-        let pass = sums::ScoringPass { model, adapter, pairs: &pairs, micro_batch_tokens };
+        let pass = sums::ScoringPass {
+            model,
+            adapter,
+            pairs: &pairs,
+            micro_batch_tokens,
+            world: &self.session.options.world,
+        };
         let key = kept_sums::key(
             model,
             &self.session.model_digest,

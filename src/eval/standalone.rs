@@ -1,5 +1,6 @@
 //! `mvpbench eval`: evaluates a base model, and an adapter on it, as `train` does but without training.
 
+use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
@@ -11,11 +12,12 @@ use crate::eval::evaluator::Evaluator;
 use crate::machine;
 use crate::metrics::Evaluation;
 use crate::metrics::harness::{self, About};
+use crate::parallel::world::World;
 use crate::report::page;
 use crate::report::text::Text;
 use crate::run_folder::guard::Resume;
 use crate::run_folder::purpose::Purpose;
-use crate::session::{Options, Session};
+use crate::session::{Options, Session, ranks};
 
 /// Figures of a base model and of an adapter on it.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,13 +34,14 @@ pub struct Evaluated {
 ///
 /// Computes the same figures and writes the same files as a run, and `results.json` with the figures of the adapter, or
 /// of the base model without one. Resumes an interrupted evaluation. Invalid input is an error before anything is
-/// written. `command`: as it was typed, for the folder.
+/// written. `command`: as it was typed, for the folder. `world`: the ranks that share the work.
 pub fn evaluate(
     config: &RunConfig,
     device: &str,
     force: bool,
     verbosity: Verbosity,
     command: String,
+    world: Rc<World>,
 ) -> Result<Evaluated> {
     let begun = Instant::now();
     let options = Options {
@@ -48,8 +51,10 @@ pub fn evaluate(
         force,
         verbosity,
         command,
+        world,
     };
     let session = Session::open(config, &options, Purpose::Evaluation)?;
+    ranks::begin(&session, 0)?;
     let evaluator = Evaluator::new(&session, config.lora.init_from.clone());
     let before = evaluator.before()?;
     let after = match &session.inputs.start {
@@ -60,7 +65,7 @@ pub fn evaluate(
         write_results(&session, evaluation, begun)?;
     }
     let summary = session.summary("evaluation", config.lora.init_from.clone(), None);
-    let report = page::write_run(session.folder.path(), &summary)?;
+    let report = page::write_run(session.folder.path(), &summary, |note| verbosity.warn(note))?;
     Ok(Evaluated { before, after, cautions: report.cautions })
 }
 

@@ -14,6 +14,9 @@ use crate::model::generation::{
     Event, Generation, GenerationSettings, Generator, Stop, StopStrings,
 };
 use crate::model::lora::Adapter;
+use crate::parallel::order::{GenerateOrder, Order};
+use crate::parallel::shares;
+use crate::parallel::world::World;
 
 /// Part of the key; raised whenever the engine may give other tokens for the same input.
 const ENGINE_VERSION: &str = "1";
@@ -30,6 +33,8 @@ pub struct GenerationPass<'a> {
     pub settings: &'a GenerationSettings,
     /// Strings that end an answer.
     pub stop: &'a StopStrings<'a>,
+    /// The ranks that it is shared with, unless strings end an answer.
+    pub world: &'a World,
 }
 
 /// The file that keeps the finished answers of a pass.
@@ -45,7 +50,7 @@ impl GenerationPass<'_> {
     /// Digest of everything that the generations depend on; they do not depend on the batch size. `model_digest`: of
     /// the model's files.
     pub fn key(&self, model_digest: &str) -> Result<String> {
-        let Self { model, adapter, prompts, settings, stop } = self;
+        let Self { model, adapter, prompts, settings, stop, world: _ } = self;
         let prompts = digest::of_parts(
             prompts
                 .iter()
@@ -91,9 +96,7 @@ impl GenerationPass<'_> {
         }
         let mut progress = verbosity.progress("generate", "prompts", already as u64, all as u64);
         let (begun, mut tokens) = (std::time::Instant::now(), 0);
-        let generator =
-            Generator::new(self.model, self.adapter, self.settings.clone())?.stop_at(self.stop);
-        let generations = generator.resume(self.prompts, done, |event| {
+        let generations = self.shared(done, |event| {
             match event {
                 Event::Step { rows } => tokens += rows,
                 Event::Finished { row, generation } => {
@@ -121,4 +124,78 @@ impl GenerationPass<'_> {
         }
         Ok((generations, journal))
     }
+
+    /// Answers the prompts that `done` has none for, in rounds that all ranks share.
+    fn shared(
+        &self,
+        mut done: Vec<Option<Generation>>,
+        mut watch: impl FnMut(Event<'_>) -> Result<()> + Send,
+    ) -> Result<Vec<Generation>> {
+        let Self { model, adapter, prompts, settings, stop, world } = self;
+        let generator = Generator::new(model, *adapter, (*settings).clone())?.stop_at(stop);
+        let ranks = world.ranks();
+        if ranks == 1 || !stop.strings().is_empty() {
+            return generator.resume(prompts, done, watch);
+        }
+        if let Some(adapter) = adapter {
+            let bytes = || adapter::to_safetensors(&adapter.tensors);
+            world.share_adapter(adapter::digest(adapter)?, bytes)?;
+        }
+        let pending: Vec<usize> = (0..done.len()).filter(|row| done[*row].is_none()).collect();
+        for round in pending.chunks(ranks * settings.batch * BATCHES_A_ROUND) {
+            let part = |rank: usize| &round[shares::of_rank(round.len(), ranks, rank)];
+            for rank in world.others() {
+                let order = GenerateOrder {
+                    adapter: adapter.is_some(),
+                    all: prompts.len(),
+                    rows: part(rank).to_vec(),
+                    prompts: part(rank).iter().map(|row| prompts[*row].clone()).collect(),
+                    settings: serde_json::to_string(settings)?,
+                };
+                world.order(rank, &Order::Generate(order))?;
+            }
+            let mut own = all_but(part(0), prompts.len());
+            own = generator.resume(prompts, own, &mut watch)?.into_iter().map(Some).collect();
+            part(0).iter().for_each(|row| done[*row] = own[*row].take());
+            for rank in world.others() {
+                let answers: Vec<Generation> = world.answer_of(rank)?;
+                anyhow::ensure!(
+                    answers.len() == part(rank).len(),
+                    "rank {rank} answered otherwise"
+                );
+                for (&row, generation) in part(rank).iter().zip(answers) {
+                    watch(Event::Step { rows: generation.ids.len() })?;
+                    watch(Event::Finished { row, generation: &generation })?;
+                    done[row] = Some(generation);
+                }
+            }
+        }
+        generator.resume(prompts, done, watch)
+    }
+}
+
+/// Batches of a rank in a round.
+const BATCHES_A_ROUND: usize = 2;
+
+/// A stand-in for the result of every row but `rows`, so that these are generated alone.
+fn all_but(rows: &[usize], all: usize) -> Vec<Option<Generation>> {
+    let mut done = vec![Some(Generation { ids: Vec::new(), stop: Stop::Length }); all];
+    rows.iter().for_each(|row| done[*row] = None);
+    done
+}
+
+/// The answers to the prompts `prompts`, which are the rows `rows` of a pass over `all`: what a rank generates of it.
+pub fn of_rows(
+    model: &Decoder,
+    adapter: Option<&Adapter>,
+    settings: GenerationSettings,
+    rows: &[usize],
+    prompts: Vec<Vec<u32>>,
+    all: usize,
+) -> Result<Vec<Generation>> {
+    let mut whole = vec![vec![0]; all];
+    rows.iter().zip(prompts).for_each(|(&row, prompt)| whole[row] = prompt);
+    let generator = Generator::new(model, adapter, settings)?;
+    let answers = generator.resume(&whole, all_but(rows, all), |_| Ok(()))?;
+    Ok(rows.iter().map(|&row| answers[row].clone()).collect())
 }

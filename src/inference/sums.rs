@@ -1,5 +1,6 @@
 //! Log-probabilities of whole data sets, forward only.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -11,11 +12,18 @@ use crate::data::pair::Pair;
 use crate::data::token_pair::TokenPair;
 use crate::inference::kept_sums::KeptSums;
 use crate::metrics::score::PairScore;
+use crate::model::adapter;
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
+use crate::parallel::order::{Order, ScoreOrder, of_bits};
+use crate::parallel::shares;
+use crate::parallel::world::World;
 
 /// Seconds between two saves of a running pass: the most that a killed program loses.
 const SAVE_EVERY_S: u64 = 60;
+
+/// Micro-batches of a rank between two looks at the clock, where there are several ranks.
+const BATCHES_A_RANK: usize = 4;
 
 /// A forward pass over many pairs.
 pub struct ScoringPass<'a> {
@@ -27,6 +35,8 @@ pub struct ScoringPass<'a> {
     pub pairs: &'a [&'a TokenPair],
     /// Token budget of a micro-batch; a longer pair is a micro-batch of its own.
     pub micro_batch_tokens: usize,
+    /// The ranks that it is shared with.
+    pub world: &'a World,
 }
 
 impl ScoringPass<'_> {
@@ -63,20 +73,62 @@ impl ScoringPass<'_> {
         };
         let lengths: Vec<usize> = self.pairs.iter().map(|pair| pair.tokens()).collect();
         let mut last_saved = Instant::now();
-        for range in pack::cut(&lengths, self.micro_batch_tokens) {
-            if range.end <= sums.len() {
-                continue;
-            }
-            sums.truncate(range.start);
+        let ranges: Vec<_> = pack::cut(&lengths, self.micro_batch_tokens)
+            .into_iter()
+            .filter(|range| range.end > sums.len())
+            .collect();
+        sums.truncate(ranges.first().map_or(all, |range| range.start));
+        self.share_adapter()?;
+        for ranges in ranges.chunks(self.at_once()) {
             interrupt::check().inspect_err(|_| save(&sums))?;
             if last_saved.elapsed().as_secs() >= SAVE_EVERY_S {
                 save(&sums);
                 last_saved = Instant::now();
             }
-            let members = &self.pairs[range];
-            let batch = self.model.batch(&Pack::new(members.iter().copied()))?;
+            let new = self.of(ranges)?;
+            progress.advance(new.len() as u64, &[]);
+            sums.extend(new);
+        }
+        Ok(sums)
+    }
+
+    /// How many micro-batches are computed between two looks at the clock.
+    fn at_once(&self) -> usize {
+        match self.world.ranks() {
+            1 => 1,
+            ranks => ranks * BATCHES_A_RANK,
+        }
+    }
+
+    fn share_adapter(&self) -> Result<()> {
+        match self.adapter.filter(|_| self.world.ranks() > 1) {
+            Some(adapter) => {
+                let bytes = || adapter::to_safetensors(&adapter.tensors);
+                self.world.share_adapter(adapter::digest(adapter)?, bytes)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The sums of the micro-batches `ranges`, neighbours, in order. Each is computed whole on one rank, so that its bits do not depend on it.
+    fn of(&self, ranges: &[Range<usize>]) -> Result<Vec<[f64; 2]>> {
+        let batch = |range: &Range<usize>| self.pairs[range.clone()].iter().copied();
+        let tokens: Vec<usize> =
+            ranges.iter().map(|range| batch(range).map(TokenPair::tokens).sum()).collect();
+        let runs = shares::runs(&tokens, self.world.ranks());
+        for rank in self.world.others() {
+            let batches =
+                ranges[runs[rank].clone()].iter().map(|range| batch(range).cloned().collect());
+            let order = ScoreOrder { adapter: self.adapter.is_some(), batches: batches.collect() };
+            self.world.order(rank, &Order::Score(order))?;
+        }
+        let mut sums = Vec::new();
+        for range in &ranges[runs[0].clone()] {
+            let batch = self.model.batch(&Pack::new(batch(range)))?;
             sums.extend(batch.sums(&self.model.logps(&batch, self.adapter)?)?);
-            progress.advance(members.len() as u64, &[]);
+        }
+        for rank in self.world.others() {
+            sums.extend(of_bits(&self.world.answer_of::<Vec<[u64; 2]>>(rank)?));
         }
         Ok(sums)
     }

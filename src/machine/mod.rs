@@ -20,6 +20,7 @@ use crate::config::Dtype;
 use crate::error::InputError;
 use crate::machine::peak::free_bytes;
 use crate::machine::proc::kibibytes;
+use crate::parallel::launch;
 
 /// The device that `--device` names: `auto` (the first GPU if there is one), `cpu`, `cuda` or `cuda:N`.
 pub fn device(name: &str) -> Result<Device> {
@@ -35,8 +36,27 @@ pub fn device(name: &str) -> Result<Device> {
     }
 }
 
+/// The device of this rank of `ranks`, where `--device` says `asked`: of several ranks on a machine each takes a GPU of its own.
+pub fn device_of_rank(asked: &str, ranks: usize) -> Result<String> {
+    if ranks == 1 {
+        return Ok(asked.to_owned());
+    }
+    let number = launch::local().map_or(0, |(rank, _)| rank);
+    match asked {
+        "cuda" => Ok(format!("cuda:{number}")),
+        "auto" if gpus() > 0 => Ok(format!("cuda:{number}")),
+        "auto" | "cpu" => Ok("cpu".to_owned()),
+        other => {
+            let message = format!("`--device {other}` is one device, and there are {ranks} ranks");
+            let hint = "use `--device cuda`: each rank takes the GPU of its number on its machine";
+            Err(InputError::new(message).hint(hint).into())
+        }
+    }
+}
+
+/// How many GPUs there are.
 #[cfg(feature = "cuda")]
-fn gpus() -> usize {
+pub fn gpus() -> usize {
     gpu::count()
 }
 
@@ -45,8 +65,9 @@ fn open_gpu(_: &str, ordinal: usize) -> Result<Device> {
     gpu::open(ordinal)
 }
 
+/// How many GPUs there are for this program.
 #[cfg(not(feature = "cuda"))]
-fn gpus() -> usize {
+pub fn gpus() -> usize {
     0
 }
 

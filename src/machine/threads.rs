@@ -13,6 +13,7 @@ use crate::console::progress::Verbosity;
 use crate::console::units;
 use crate::error::InputError;
 use crate::machine::{limits, peak, proc};
+use crate::parallel::launch;
 
 /// Address space that any command takes beside its threads' stacks, its data and its model. An estimate: runs
 /// on the golden model under 50 to 300 MB end in a message or a result with it.
@@ -31,10 +32,12 @@ const CANDLE_VARIABLE: &str = "CANDLE_NUM_THREADS";
 /// One thread more is tried and ended again, since templates are compiled on one of their own. An error where not even that can
 /// be started. candle has a pool of its own, and panics where it cannot start it, so it gets its threads here too, or none.
 pub fn start() -> Result<()> {
-    let wanted = wanted(std::env::var(VARIABLE).ok().as_deref());
+    let ranks = launch::local().map_or(1, |(_, ranks)| ranks.max(1));
+    let wanted = wanted(std::env::var(VARIABLE).ok().as_deref(), ranks);
     let candle = match std::env::var(CANDLE_VARIABLE).ok().and_then(|text| text.trim().parse().ok())
     {
         Some(threads) if threads > 0 => threads,
+        _ if ranks > 1 => 1,
         _ => candle_core::utils::get_num_threads(),
     };
     let tried = wanted + 1 + (candle - 1);
@@ -110,10 +113,12 @@ fn refuse_narrow_address_space(threads: usize) -> Result<()> {
     .into())
 }
 
-/// How many threads `text`, the value of the variable, asks for; as many as the machine has without one.
-fn wanted(text: Option<&str>) -> usize {
+/// How many threads `text`, the value of the variable, asks for; without one this process's part of those that the machine has, where `ranks`
+/// processes share it.
+fn wanted(text: Option<&str>, ranks: usize) -> usize {
     let set = text.and_then(|text| text.trim().parse().ok()).filter(|threads| *threads > 0);
-    set.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+    let machine = || thread::available_parallelism().map_or(1, usize::from);
+    set.unwrap_or_else(|| (machine() / ranks).max(1))
 }
 
 /// A thread that waits for its work.
@@ -151,10 +156,10 @@ mod tests {
 
     #[test]
     fn the_variable_is_read_as_rayon_reads_it() {
-        let machine = wanted(None);
+        let machine = wanted(None, 1);
         assert!(machine >= 1);
         assert_eq!(
-            [wanted(Some("3")), wanted(Some("0")), wanted(Some("x"))],
+            [wanted(Some("3"), 2), wanted(Some("0"), 1), wanted(Some("x"), 1)],
             [3, machine, machine]
         );
     }

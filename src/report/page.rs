@@ -117,10 +117,15 @@ fn write_runs(
 
 /// Writes `summary.json` of a run, then both pages from the files of its folder, as `mvpbench report` does again.
 ///
-/// Returns the run as the pages show it.
-pub fn write_run(folder: &Path, summary: &Summary) -> anyhow::Result<RunReport> {
+/// Returns the run as the pages show it. `warn`: takes a sentence for each file that they leave out.
+pub fn write_run(
+    folder: &Path,
+    summary: &Summary,
+    warn: impl Fn(&str),
+) -> anyhow::Result<RunReport> {
     summary.write(&Paths::of(folder).summary())?;
-    let (_, runs) = write_runs(&[folder.to_owned()], folder, None)?;
+    let (written, runs) = write_runs(&[folder.to_owned()], folder, None)?;
+    written.left_out.iter().for_each(|note| warn(note));
     let run = runs.first().context("a page without a run")?;
     Ok(run.report(folder))
 }

@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod begun;
+pub mod begun_batch;
 pub mod begun_day;
 pub mod checkpoints;
 pub mod drift;
@@ -95,9 +96,9 @@ impl RunFolder {
                     changed += &format!("{CHANGED}{step}: {}\n", change.replace('\n', " "));
                 }
             } else if earlier.is_some_and(|earlier| earlier != provenance.inputs) {
+                let what = provenance.other_than(&text);
                 let message = format!(
-                    "the model, the data or the start adapter is not what the {noun} in `{}` began \
-                     with; the configuration is the same",
+                    "{what} not what the {noun} in `{}` began with; the configuration is the same",
                     self.path().display()
                 );
                 return Err(InputError::new(message)

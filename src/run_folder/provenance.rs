@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 
 /// Begins the line of the date.
 pub(super) const BEGUN: &str = "# begun: ";
+/// Begins the line of the base model's digest.
+const WEIGHTS: &str = "# weights: sha256 ";
 /// Begins the line of the digest of all inputs.
 pub(super) const INPUTS: &str = "# inputs: sha256 ";
 
@@ -34,13 +36,29 @@ impl Provenance<'_> {
         comment(BEGUN, &self.begun.format("%Y-%m-%d %H:%M UTC").to_string())
     }
 
+    /// Which inputs are other than the head of the configuration file `text` says, and the verb: `a.jsonl is`.
+    pub(super) fn other_than(&self, text: &str) -> String {
+        let is_same = |line: String| text.lines().any(|known| known == line.trim_end());
+        let weights = !is_same(comment(WEIGHTS, self.weights));
+        let model = weights.then(|| "the base model".to_owned());
+        let files = self.files.iter().filter(|file| !is_same(data_line(file)));
+        let mut other: Vec<_> =
+            model.into_iter().chain(files.map(|(name, _)| format!("`{name}`"))).collect();
+        match other.pop() {
+            Some(last) if other.is_empty() => format!("{last} is"),
+            Some(last) => format!("{} and {last} are", other.join(", ")),
+            // These have no line of their own.
+            None => "the tokenizer, the chat template, the start adapter, the sentence encoder or the prompts of `eval.samples` are"
+                .to_owned(),
+        }
+    }
+
     /// All lines, `begun` as that of the date.
     pub(super) fn lines(&self, begun: &str) -> String {
         let version = format!("{}, commit {}", env!("CARGO_PKG_VERSION"), env!("MVPBENCH_COMMIT"));
         let model = self.commit.map(|commit| comment("# model: commit ", commit));
         let files = self.files.iter();
-        let files =
-            files.map(|(name, sha256)| comment("# data: ", &format!("{name}, sha256 {sha256}")));
+        let files = files.map(data_line);
         let first = [comment("# mvpbench ", &version), begun.to_owned()];
         let machine = [comment("# device: ", self.device), comment("# dtype: ", self.dtype)];
         first
@@ -48,11 +66,15 @@ impl Provenance<'_> {
             .chain([comment("# command: ", self.command)])
             .chain(machine)
             .chain(model)
-            .chain([comment("# weights: sha256 ", self.weights)])
+            .chain([comment(WEIGHTS, self.weights)])
             .chain(files)
             .chain([comment(INPUTS, self.inputs)])
             .collect()
     }
+}
+
+fn data_line((name, sha256): &(String, String)) -> String {
+    comment("# data: ", &format!("{name}, sha256 {sha256}"))
 }
 
 /// One comment line of TOML, which allows no control character.
@@ -86,5 +108,12 @@ mod tests {
         ] {
             assert!(lines.contains(line), "{lines}");
         }
+        let of = |weights, sha256: &str| {
+            let files = [("a\nb.jsonl".to_owned(), sha256.to_owned())];
+            Provenance { weights, files: &files, ..provenance }.other_than(&lines)
+        };
+        assert_eq!(of("34", "13"), "`a\nb.jsonl` is");
+        assert_eq!(of("35", "13"), "the base model and `a\nb.jsonl` are");
+        assert!(of("34", "12").contains("the sentence encoder"));
     }
 }

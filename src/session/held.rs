@@ -202,7 +202,7 @@ pub fn refuse_training(
     let beside = Some(free - weights);
     let Engine { micro_batch_tokens, keep } =
         engine::engine(train, &inputs.plan, &inputs.shape, dtype, &inputs.train, beside);
-    let step = train.per_device_batch_size * train.gradient_accumulation_steps;
+    let step = train.pairs_a_step();
     let sizes = Sizes {
         place: DeviceKind::of(device),
         dtype,

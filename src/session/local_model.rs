@@ -22,6 +22,7 @@ use crate::model::generation::{Generation, GenerationSettings, Sampling, StopStr
 use crate::model::lora::Adapter;
 use crate::model::plan::AdapterPlan;
 use crate::model::weights;
+use crate::parallel::world::World;
 use crate::session::adapter_source::AdapterSource;
 use crate::session::base::Base;
 use crate::session::held;
@@ -185,8 +186,14 @@ impl LocalModel {
                 engine::answers_at_once(&model.shape, model.dtype, &model.device, tokens);
         }
         let settings = &settings;
-        let pass =
-            GenerationPass { model, adapter: self.adapter.as_ref(), prompts, settings, stop };
+        let pass = GenerationPass {
+            model,
+            adapter: self.adapter.as_ref(),
+            prompts,
+            settings,
+            stop,
+            world: &World::default(),
+        };
         let merged = self.merged.as_ref().map(adapter::digest).transpose()?;
         let merged = merged.map_or_else(String::new, |digest| format!("merged {digest}"));
         let key = pass.key(&format!("{} {merged}", self.weights_digest()?))?;

@@ -15,18 +15,20 @@ pub mod held;
 pub mod hub_model;
 pub mod inputs;
 pub mod local_model;
+pub mod ranks;
 pub mod samples;
 pub mod source;
 pub mod template_choice;
 mod token_cache;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use chrono::Utc;
 
 use crate::config::RunConfig;
+use crate::console::clock;
 use crate::console::progress::Verbosity;
 use crate::data::token_pair::TokenPair;
 use crate::disk::atomic;
@@ -38,6 +40,7 @@ use crate::machine::{self, peak};
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
 use crate::model::{adapter, weights};
+use crate::parallel::world::World;
 use crate::run_folder::RunFolder;
 use crate::run_folder::guard::{self, Resume};
 use crate::run_folder::paths::Paths;
@@ -49,7 +52,7 @@ use crate::session::source::ModelSource;
 use crate::session::template_choice::TemplateChoice;
 
 /// What the command line adds to the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Options {
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: String,
@@ -63,6 +66,8 @@ pub struct Options {
     pub verbosity: Verbosity,
     /// The command as it was typed, for the run folder.
     pub command: String,
+    /// The ranks of the job.
+    pub world: Rc<World>,
 }
 
 /// A run or an evaluation that is about to compute: all input is checked, the model is loaded, the folder is locked.
@@ -75,6 +80,8 @@ pub struct Session<'a> {
     pub inputs: Inputs,
     /// The base model.
     pub model: Decoder,
+    /// The folder of the base model's files.
+    pub model_folder: PathBuf,
     /// Digest of the base model's files.
     pub model_digest: String,
     /// The base model's name in `adapter_config.json` and on the model card.
@@ -106,7 +113,7 @@ impl<'a> Session<'a> {
             verbosity.warn(format!("the configuration has changed: {change}"));
         }
         // One instant for both, so that the day in the folder is the one in the prompts.
-        let begun = Utc::now();
+        let begun = clock::now();
         let template =
             TemplateChoice::of_run(config, purpose, &options.resume, begun.date_naive())?;
         let mut inputs = match purpose {
@@ -173,6 +180,7 @@ impl<'a> Session<'a> {
             options,
             inputs,
             model,
+            model_folder: base_path,
             model_digest,
             base_name,
             start,

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
 use crate::config::ModelSection;
+use crate::console::progress::Verbosity;
 use crate::disk::read;
 use crate::error::InputError;
 use crate::hub::{Hub, HubModel, name};
@@ -58,6 +60,29 @@ impl ModelSource {
                 .into());
         }
         Ok(Self::Folder(folder))
+    }
+
+    /// The folder of the model of `section` on the machine of a rank: `leaders`, where the leader has it, if that is here too; otherwise it is
+    /// found, or fetched, as the leader did. A model inside the binary is unpacked for as long as the second value lives.
+    pub fn of_rank(section: &ModelSection, leaders: &str) -> Result<(PathBuf, Option<TempDir>)> {
+        if Path::new(leaders).is_dir() {
+            return Ok((leaders.into(), None));
+        }
+        let hub = Hub::new(Verbosity::Quiet);
+        Ok(match Self::find(section, &hub)? {
+            Self::Folder(folder) => (folder, None),
+            Self::Hub(model) => {
+                hub_model::fetch_weights(&hub, &model)?;
+                (model.folder, None)
+            }
+            Self::Embedded(files) => {
+                let folder = TempDir::new()?;
+                for (name, bytes) in files {
+                    std::fs::write(folder.path().join(name), bytes)?;
+                }
+                (folder.path().to_owned(), Some(folder))
+            }
+        })
     }
 
     /// The folder, unless the model is inside the binary.

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use chrono::{NaiveDate, Utc};
+use chrono::NaiveDate;
 use serde_json::Value;
 
 use crate::config::{DataSection, RunConfig};
+use crate::console::clock;
 use crate::data::chat::Sources;
 use crate::data::tokenizer::Tokenizer;
 use crate::disk::read;
@@ -31,7 +32,7 @@ pub struct TemplateChoice {
 impl TemplateChoice {
     /// That of a configuration, for a command that writes no folder: the day is today, unless the run of the folder has begun.
     pub fn of(config: &RunConfig) -> Result<Self> {
-        Self::of_run(config, Purpose::Run, &Resume::Auto, Utc::now().date_naive())
+        Self::of_run(config, Purpose::Run, &Resume::Auto, clock::now().date_naive())
     }
 
     /// That of a run or an evaluation: without `data.template_date` the day is the one on which its folder began, else `today`.
@@ -51,7 +52,7 @@ impl TemplateChoice {
 
     /// That of options of the command line, in which an empty text is none.
     pub fn typed(path: &str, day: Option<NaiveDate>) -> Self {
-        Self { path: path.to_owned(), day: day.unwrap_or_else(|| Utc::now().date_naive()) }
+        Self { path: path.to_owned(), day: day.unwrap_or_else(|| clock::now().date_naive()) }
     }
 
     /// The templates of `path`; none if it is empty.

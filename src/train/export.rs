@@ -69,13 +69,12 @@ fn adapted(lora: &LoraSection) -> String {
 pub(super) fn model_card(session: &Session<'_>, report: &RunReport) -> Result<()> {
     let config = session.config;
     let (lora, dpo, train) = (&config.lora, &config.dpo, &config.train);
-    let pairs_a_step = train.per_device_batch_size * train.gradient_accumulation_steps;
     let settings = [
         ("rank, alpha, dropout", format!("{}, {}, {}", lora.rank, lora.alpha, lora.dropout)),
         ("adapted layers", adapted(lora)),
         ("loss, beta", format!("{}, {}", dpo.loss, dpo.beta)),
         ("learning rate, schedule", format!("{:e}, {}", train.learning_rate, train.scheduler)),
-        ("pairs a step", pairs_a_step.to_string()),
+        ("pairs a step", train.pairs_a_step().to_string()),
         ("tokens at most", config.data.max_length.to_string()),
         ("seed", train.seed.to_string()),
     ];

@@ -36,8 +36,7 @@ pub struct PlannedStep {
 impl Plan {
     /// The plan of a run whose epochs visit the pairs `visits`, indices of the training pairs.
     pub fn new(visits: Vec<usize>, data: &DataSection, train: &TrainSection) -> Self {
-        let (batch, accumulation) =
-            (train.per_device_batch_size, train.gradient_accumulation_steps);
+        let (batch, accumulation) = (train.per_device_batch_size, train.batches_a_step());
         let leftover = train.leftover_batches;
         let orders = Orders::new(visits.len(), data, train.seed);
         let mut plan = Self { visits, batch, accumulation, leftover, orders, steps: 0 };

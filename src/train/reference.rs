@@ -51,7 +51,13 @@ pub(super) fn logps(session: &Session<'_>, visited: &[usize]) -> Result<Vec<[f64
             logps
         }
         None => {
-            let pass = sums::ScoringPass { model, adapter, pairs: &members, micro_batch_tokens };
+            let pass = sums::ScoringPass {
+                model,
+                adapter,
+                pairs: &members,
+                micro_batch_tokens,
+                world: &session.options.world,
+            };
             let logps = pass.sums("reference", partial.as_ref(), verbosity)?;
             if let Some(Err(error)) = whole.map(|file| file.write(&logps)) {
                 verbosity.warn(format!("the reference is not cached: {error:#}"));

@@ -4,34 +4,38 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::config::RunConfig;
+use crate::config::{RunConfig, TrainSection};
 use crate::console::interrupt::Interrupted;
 use crate::machine::moment::Moment;
 use crate::report::{RunReport, page};
+use crate::run_folder::begun_batch;
 use crate::run_folder::guard::Resume;
 use crate::run_folder::purpose::Purpose;
 use crate::run_folder::summary::{Summary, TrainingSummary};
 use crate::run_folder::train_log::{self, Log};
 use crate::run_folder::wall_time::WallTime;
-use crate::session::{Options, Session};
+use crate::session::{Options, Session, ranks};
 use crate::train::books::Books;
 use crate::train::evaluations::Evaluations;
 use crate::train::flight::Flight;
 use crate::train::launched::Launched;
+use crate::train::leaves::{Leaves, whole_step};
 use crate::train::plan::Plan;
 use crate::train::recipe::Recipe;
 use crate::train::state::State;
-use crate::train::step::loss_and_gradients;
-use crate::train::{checkpoint, divergence, export, optimizer, reference};
+use crate::train::{checkpoint, divergence, export, leader, optimizer, reference};
 
 /// Trains, evaluates and exports what `config` describes; resumes an interrupted run of it.
 ///
 /// Invalid input is an error before anything is written. If training is [`Interrupted`], a checkpoint is saved first.
 pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let begun = Instant::now();
+    let (config, kept) = &begun_batch::settled(config, options.world.ranks(), &options.resume)?;
+    kept.iter().for_each(|note| options.verbosity.note(note));
     let session = Session::open(config, options, Purpose::Run)?;
     let plan = Plan::new(session.inputs.visits.pairs.clone(), &config.data, &config.train);
     let recipe = Recipe::of(config);
+    ranks::begin(&session, plan.steps())?;
     let mut state = checkpoint::newest_or_fresh(&session)?;
     let mut clock = WallTime::open(&session.folder.wall_time(), &session.folder.log(), begun)?;
     let mut evaluations = Evaluations::open(&session, &plan, state.cursor.step)?;
@@ -53,6 +57,7 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
 
     if !evaluations.over(&state) {
         recipe.announce(options.verbosity);
+        leader::share(&session, &state)?;
         let reference = reference::logps(&session, &plan.visited())?;
         let (recorded, answers) = (evaluations.recorded(), evaluations.answers());
         clock.save(state.cursor.step)?;
@@ -80,7 +85,8 @@ pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let adapter_dir = session.folder.adapter().display().to_string();
     let mut summary = session.summary("run", adapter_dir, Some(training));
     summary.notes.extend(damage.into_iter().chain(doubts));
-    let report = page::write_run(session.folder.path(), &summary)?;
+    let report =
+        page::write_run(session.folder.path(), &summary, |note| options.verbosity.warn(note))?;
     export::model_card(&session, &report)?;
     Ok(report)
 }
@@ -102,7 +108,7 @@ fn train(
     books: &mut Books<'_>,
 ) -> Result<()> {
     let Session { model, inputs, engine, .. } = session;
-    let checkpoint_every = session.config.train.checkpoint_every;
+    let TrainSection { checkpoint_every, gradient_shards, .. } = session.config.train;
     let mut planned = plan.steps_from(state.cursor.step);
     // A GPU computes step n while the host prepares step n + 1. On a CPU each step lands at once.
     let mut flight = Flight::default();
@@ -122,10 +128,10 @@ fn train(
         let begun = Moment::on(&model.device)?;
         let policy = state.adapter.to_dtype(model.dtype)?;
         let settings = recipe.settings(n, *engine);
-        let computed =
-            loss_and_gradients(model, &policy, &inputs.train, reference, &step, &settings);
+        let leaves = Leaves { model, adapter: &policy, pairs: &inputs.train, reference, settings };
+        let computed = whole_step(&leaves, &step, n, gradient_shards, &session.options.world);
         flight.land(state, books)?; // step n - 1; its norm is known by now
-        let (output, gradients) = computed?; // several ranks would sum their gradients here
+        let (output, gradients) = computed?;
         let norm = optimizer::norm(&gradients)?;
         let rates = recipe.learning_rates(n, plan.steps());
         state.step(output.loss, &gradients, &norm, rates, recipe)?;
@@ -138,6 +144,7 @@ fn train(
             flight.land(state, books)?;
         }
         if saves {
+            leader::verify(session, state)?;
             books.save(state)?;
         }
     }

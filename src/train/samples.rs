@@ -135,11 +135,12 @@ impl<'a> Samples<'a> {
             Ok(digest::of_bytes(&adapter::to_safetensors(&adapter.tensors)?))
         };
         let digest = adapter.map(digest).transpose()?;
-        if let Some(there) = self.log.of(step, digest.as_deref()) {
-            return Ok((false, there.to_vec()));
-        }
         let name = if adapter.is_some() { checkpoints::name(step) } else { "base".to_owned() };
         let journal = self.session.folder.sample_journal(&name);
+        if let Some(there) = self.log.of(step, digest.as_deref()) {
+            read::remove_if_there(&journal)?; // a program killed after the answers were written left it
+            return Ok((false, there.to_vec()));
+        }
         let generations = self.generate(&name, adapter, &journal)?;
         let divergences = match adapter {
             Some(adapter) => self.divergences(adapter, &generations)?,
@@ -223,5 +224,12 @@ fn pass<'p>(
     stop: &'p StopStrings<'p>,
     adapter: Option<&'p Adapter>,
 ) -> GenerationPass<'p> {
-    GenerationPass { model: &session.model, adapter, prompts, settings, stop }
+    GenerationPass {
+        model: &session.model,
+        adapter,
+        prompts,
+        settings,
+        stop,
+        world: &session.options.world,
+    }
 }

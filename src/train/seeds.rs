@@ -10,6 +10,7 @@ use crate::config::RunConfig;
 use crate::disk::{atomic, read};
 use crate::error::InputError;
 use crate::report::page::{self, FILES, Written};
+use crate::run_folder::begun_batch;
 use crate::run_folder::guard;
 use crate::run_folder::purpose::Purpose;
 use crate::session::Options;
@@ -64,6 +65,7 @@ fn refuse_foreign_files(dir: &Path) -> Result<()> {
 /// Refuses a folder of another configuration before the first run.
 pub fn run_all(configs: &[RunConfig], dir: &Path, options: &Options) -> Result<Written> {
     for config in configs {
+        let (config, _) = &begun_batch::settled(config, options.world.ranks(), &options.resume)?;
         guard::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
     }
     for (index, config) in configs.iter().enumerate() {

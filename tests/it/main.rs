@@ -15,6 +15,7 @@
 //! | `hub` | 15 | 9 | downloads from a hub on loopback |
 //! | `kernels` | 31 | 13 | every kernel's source on the CPU |
 //! | `paa` | 20 | 55 | preference alignment: answers of endpoints and local models, judged by the rule and by endpoints |
+//! | `ranks` | 8 | 70 | several ranks over MPI on the CPU (feature `mpi`) |
 //! | `report` | 9 | 10 | pages, in a browser too |
 //! | `rooms` | 4 | 0 | imports go down, in no circle |
 //! | `train` | 40 | 57 | TRL's trajectories, kills, signals, resuming, full disks |
@@ -44,6 +45,8 @@ mod hostile;
 mod hub;
 mod kernels;
 mod paa;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod report;
 mod rooms;
 mod train;

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
-use chrono::Utc;
 
 use crate::bail_input;
+use crate::console::clock;
 use crate::console::progress::Verbosity;
 use crate::data::benchmark::Item as BenchmarkItem;
 use crate::data::chat::ChatTemplate;
@@ -125,6 +125,8 @@ impl Answering<'_> {
         settings.add("seed", seed.to_string());
         let _lock = self.folder.begun().begin(&settings)?;
         if let Some(about) = self.finished() {
+            // A program killed after the answers were written left it.
+            read::remove_if_there(&self.folder.generations())?;
             return Ok(about);
         }
         self.benchmark.note_absent("answer", &self.protocol.answer, self.verbosity);
@@ -200,7 +202,7 @@ impl Answering<'_> {
             name: self.folder.name()?,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             command: self.command.clone(),
-            date: Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
+            date: clock::now().format("%Y-%m-%d %H:%M UTC").to_string(),
             answered_by,
             protocol: self.protocol_name.to_owned(),
             protocol_sha256: self.protocol.answer.sha256()?,

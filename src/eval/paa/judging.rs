@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Result;
-use chrono::Utc;
 
+use crate::console::clock;
 use crate::console::progress::Verbosity;
 use crate::eval::paa::items::Benchmark;
 use crate::eval::paa::joined::{Joined, lines};
@@ -86,7 +86,7 @@ impl Judging<'_> {
         let evaluation = PaaEvaluation {
             version: format!("{}, commit {}", env!("CARGO_PKG_VERSION"), env!("MVPBENCH_COMMIT")),
             command: self.command.to_owned(),
-            date: Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
+            date: clock::now().format("%Y-%m-%d %H:%M UTC").to_string(),
             protocol: self.protocol_used()?,
             judges: used,
             data: self.benchmark.files.clone(),

@@ -126,6 +126,9 @@ pub fn text_of(path_or_preset: &str, presets: &[(&str, &str)], in_binary: &str) 
             };
             Ok(preset.ok_or_else(missing)?.1.to_owned())
         }
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            Err(InputError::new(format!("{path_or_preset}: expected a TOML file in UTF-8")).into())
+        }
         Err(error) => Err(error).with_context(|| format!("cannot read `{path_or_preset}`")),
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::bail_input;
 
 /// How sequences are generated.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GenerationSettings {
     /// Tokens after which a sequence ends, at least 1.
     pub max_new_tokens: usize,
@@ -25,7 +25,7 @@ impl Default for GenerationSettings {
 }
 
 /// Drawing of tokens: temperature first, then `top_k`, then `top_p`, as transformers does.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// Logits are divided by it; above 0.
     pub temperature: f64,

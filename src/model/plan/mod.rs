@@ -6,11 +6,13 @@ mod targets;
 
 pub(super) use targets::MERGE;
 
+use serde::{Deserialize, Serialize};
+
 use super::shape::Shape;
 use crate::config::Projection;
 
 /// A value for each adapted projection of one layer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PerProjection<T>([Option<T>; Projection::ALL.len()]);
 
 impl<T> Default for PerProjection<T> {
@@ -37,7 +39,7 @@ impl<T> PerProjection<T> {
 }
 
 /// An adapted module.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ModulePlan {
     /// Rows of A and columns of B.
     pub rank: usize,
@@ -56,7 +58,7 @@ impl ModulePlan {
 }
 
 /// The adapted modules of every layer.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AdapterPlan {
     /// One for each decoder layer.
     pub layers: Vec<PerProjection<ModulePlan>>,

@@ -254,3 +254,17 @@ fn the_shapes_of_7b_and_13b_are_planned_from_config_json_alone() {
         assert!(weights[1] < peak[1] && peak[1] < peak[0], "{plan}");
     }
 }
+
+#[test]
+fn a_plan_for_several_ranks_names_the_shares_and_the_time_to_sum_gradients() {
+    let place = Place::golden("tiny");
+    let arguments = ["--config", "config.toml", "--dry-run", "--ranks", "3", "--tflops", "0.001"];
+    let plan = place.succeed(&arguments).split_whitespace().collect::<Vec<_>>().join(" ");
+    // 2 pairs x 4 batches x 3 ranks are more than the data has.
+    assert!(
+        plan.contains("ranks: 3 for the 13 pairs of a step; the largest share has 3"),
+        "{plan}"
+    );
+    assert!(plan.contains("TFLOP/s on one rank") && plan.contains("efficiency"), "{plan}");
+    assert!(!place.path("run").exists());
+}

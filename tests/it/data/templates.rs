@@ -118,7 +118,7 @@ fn a_run_whose_template_has_changed_is_not_resumed() {
     place.write("mine.jinja", template("other"));
     place.refuse(
         &["--config", "config.toml"],
-        &["the data or the start adapter is not what the run"],
+        &["the chat template, the start adapter", "are not what the run"],
     );
     place.configure("data.chat_template", "");
     place.refuse(

@@ -1,0 +1,96 @@
+//! What the leader has another rank compute, as messages of JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::RunConfig;
+use crate::data::token_pair::TokenPair;
+
+/// One order. The rank answers as its line says, or not at all.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Load the model of a run. Answers with the digest of its files.
+    Begin(Box<Begin>),
+    /// Take a state of training: the cursor here, then a message each for the adapter, the first and the second moments, as safetensors.
+    State(String),
+    /// Compute leaves of an optimizer step, take part in its sum, and make the step.
+    Step(StepOrder),
+    /// Take the adapter of the next passes: its digest here, then a message with its safetensors.
+    Adapter(String),
+    /// Say the digest of the state's adapter. Answers with it.
+    Digest,
+    /// Score pairs. Answers with their sums, [`to_bits`].
+    Score(ScoreOrder),
+    /// Answer prompts. Answers with the generations as JSON.
+    Generate(GenerateOrder),
+    /// There is nothing more to do.
+    End,
+}
+
+/// A run that begins.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Begin {
+    /// Its configuration.
+    pub config: RunConfig,
+    /// The folder of the model's files where the leader has them.
+    pub model: String,
+    /// Tokens at once, which all ranks must cut alike.
+    pub micro_batch_tokens: usize,
+    /// Whether a backward pass computes the layers again.
+    pub recompute: bool,
+    /// What its adapter adapts, as JSON.
+    pub plan: String,
+    /// Optimizer steps of the run; 0 for an evaluation.
+    pub steps: usize,
+}
+
+/// A rank's part of an optimizer step.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StepOrder {
+    /// The step, from 0.
+    pub step: usize,
+    /// The step's share of a whole one.
+    pub share: f64,
+    /// Leaves of the whole step.
+    pub leaves: usize,
+    /// The pairs of this rank's leaves.
+    pub pairs: Vec<TokenPair>,
+    /// The weight of each in the step's loss.
+    pub weights: Vec<f64>,
+    /// Summed log-probabilities of each under the reference, [`to_bits`].
+    pub reference: Vec<[u64; 2]>,
+    /// Places among `pairs`, for each of this rank's leaves.
+    pub own: Vec<Vec<usize>>,
+}
+
+/// A rank's part of a scoring pass.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ScoreOrder {
+    /// Whether the adapter of the last [`Order::Adapter`] is on.
+    pub adapter: bool,
+    /// Micro-batches of pairs.
+    pub batches: Vec<Vec<TokenPair>>,
+}
+/// A rank's part of a generation pass.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GenerateOrder {
+    /// Whether the adapter of the last [`Order::Adapter`] is on.
+    pub adapter: bool,
+    /// Prompts of the whole pass.
+    pub all: usize,
+    /// The rows of this rank's prompts among them.
+    pub rows: Vec<usize>,
+    /// Token ids of each.
+    pub prompts: Vec<Vec<u32>>,
+    /// The generator's settings, as JSON.
+    pub settings: String,
+}
+
+/// Sums as their bits: JSON has no NaN.
+pub fn to_bits(sums: &[[f64; 2]]) -> Vec<[u64; 2]> {
+    sums.iter().map(|sums| sums.map(f64::to_bits)).collect()
+}
+
+/// What [`to_bits`] made.
+pub fn of_bits(bits: &[[u64; 2]]) -> Vec<[f64; 2]> {
+    bits.iter().map(|bits| bits.map(f64::from_bits)).collect()
+}

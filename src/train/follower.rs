@@ -1,0 +1,178 @@
+//! A rank that does not lead: it holds the model and the state, and computes what the leader orders.
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use tempfile::TempDir;
+
+use super::leaves::Leaves;
+use super::optimizer::{self, Optimizer};
+use super::plan::PlannedStep;
+use super::recipe::Recipe;
+use super::state::{Cursor, State};
+use crate::config::RunConfig;
+use crate::data::pack::Pack;
+use crate::inference::engine::Engine;
+use crate::inference::generations;
+use crate::machine;
+use crate::model::adapter::{self, RankFrom};
+use crate::model::decoder::{Decoder, Keep};
+use crate::model::generation::Generation;
+use crate::model::lora::{Adapter, LoraTensors};
+use crate::model::plan::AdapterPlan;
+use crate::model::weights;
+use crate::parallel::order::{
+    Begin, GenerateOrder, Order, ScoreOrder, StepOrder, of_bits, to_bits,
+};
+use crate::parallel::shares;
+use crate::parallel::world::World;
+use crate::session::source::ModelSource;
+
+/// Computes what the leader of `world` orders until it has nothing more to order. `device`: of this rank.
+///
+/// Reads the base model alone: pairs, configuration and state come from the leader. Writes nothing.
+pub fn follow(world: &World, device: &str) -> Result<()> {
+    let mut run = None;
+    loop {
+        let order = match world.next_order()? {
+            Order::Begin(begin) => {
+                let begun = Run::open(&begin, device)?;
+                world.answer(&begun.digest)?;
+                run = Some(begun);
+                continue;
+            }
+            Order::End => return Ok(()),
+            order => order,
+        };
+        let run = run.as_mut().context("an order came before a run")?;
+        match order {
+            Order::State(cursor) => run.take_state(&cursor, world)?,
+            Order::Step(step) => run.step(&step, world)?,
+            Order::Adapter(digest) => run.take_adapter(&digest, &world.from_leader()?)?,
+            Order::Digest => world.answer(&run.state_digest()?)?,
+            Order::Score(score) => world.answer(&run.score(&score)?)?,
+            Order::Generate(generate) => world.answer(&run.generate(generate)?)?,
+            Order::Begin(_) | Order::End => bail!("an order came out of turn"),
+        }
+    }
+}
+
+/// The run that this rank has a part in.
+struct Run {
+    config: RunConfig,
+    model: Decoder,
+    digest: String,
+    engine: Engine,
+    plan: AdapterPlan,
+    steps: usize,
+    state: Option<State>,
+    /// The adapter of passes.
+    adapter: Option<Adapter>,
+    /// The files of a model inside the binary, where this machine does not see the leader's.
+    _unpacked: Option<TempDir>,
+}
+
+impl Run {
+    fn open(begin: &Begin, device: &str) -> Result<Self> {
+        let config = begin.config.clone();
+        let device = machine::device(device)?;
+        let dtype = machine::dtype(config.model.dtype, &device)?;
+        let (folder, unpacked) = ModelSource::of_rank(&config.model, &begin.model)?;
+        let model = Decoder::load(&folder, dtype, &device)?;
+        let digest = weights::digest(&folder)?;
+        let plan = serde_json::from_str(&begin.plan)?;
+        let keep = if begin.recompute { Keep::Inputs } else { Keep::Everything };
+        let engine = Engine { micro_batch_tokens: begin.micro_batch_tokens, keep };
+        let (steps, state, adapter) = (begin.steps, None, None);
+        Ok(Self { config, model, digest, engine, plan, steps, state, adapter, _unpacked: unpacked })
+    }
+
+    fn tensors(&self, bytes: &[u8], device: &Device) -> Result<LoraTensors> {
+        let from = RankFrom::Configuration;
+        adapter::from_safetensors(
+            bytes,
+            "of the leader",
+            &self.model.shape,
+            &self.plan,
+            from,
+            device,
+        )
+    }
+
+    fn take_state(&mut self, cursor: &str, world: &World) -> Result<()> {
+        let cursor: Cursor = serde_json::from_str(cursor)?;
+        let next = || self.tensors(&world.from_leader()?, &self.model.device);
+        let (tensors, first_moments, second_moments) = (next()?, next()?, next()?);
+        let adapter = Adapter { plan: self.plan.clone(), tensors };
+        let optimizer = Optimizer { first_moments, second_moments, count: cursor.updates };
+        self.state = Some(State { cursor, adapter, optimizer });
+        Ok(())
+    }
+
+    fn take_adapter(&mut self, digest: &str, bytes: &[u8]) -> Result<()> {
+        let tensors = self.tensors(bytes, &Device::Cpu)?;
+        let adapter = Adapter { plan: self.plan.clone(), tensors };
+        let adapter = self.model.bring(&adapter)?;
+        let found = adapter::digest(&adapter)?;
+        if found != digest {
+            bail!("the adapter for this pass came with the digest {found}, expected {digest}");
+        }
+        self.adapter = Some(adapter);
+        Ok(())
+    }
+
+    fn state_digest(&self) -> Result<String> {
+        let state = self.state.as_ref().context("no state came")?;
+        adapter::digest(&state.adapter)
+    }
+
+    fn step(&mut self, order: &StepOrder, world: &World) -> Result<()> {
+        let state = self.state.as_mut().context("a step came before the state")?;
+        let recipe = Recipe::of(&self.config);
+        let policy = state.adapter.to_dtype(self.model.dtype)?;
+        let reference = of_bits(&order.reference);
+        let step = PlannedStep {
+            pairs: (0..order.pairs.len()).collect(),
+            weights: order.weights.clone(),
+            share: order.share,
+            epoch: 0.0,
+        };
+        let leaves = Leaves {
+            model: &self.model,
+            adapter: &policy,
+            pairs: &order.pairs,
+            reference: &reference,
+            settings: recipe.settings(order.step, self.engine),
+        };
+        let range = shares::of_rank(order.leaves, world.ranks(), world.rank());
+        let (output, gradients) = leaves.sum(&step, order.leaves, range, &order.own, world)?;
+        let norm = optimizer::norm(&gradients)?;
+        let rates = recipe.learning_rates(order.step, self.steps);
+        state.step(output.loss, &gradients, &norm, rates, &recipe)?;
+        state.advance(!(output.loss.is_finite() && norm.get()?.is_finite()), 0);
+        Ok(())
+    }
+
+    /// The adapter of a pass that wants one.
+    fn adapter_if(&self, wanted: bool) -> Result<Option<&Adapter>> {
+        match wanted {
+            true => self.adapter.as_ref().context("a pass came before its adapter").map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn generate(&self, order: GenerateOrder) -> Result<Vec<Generation>> {
+        let settings = serde_json::from_str(&order.settings)?;
+        let adapter = self.adapter_if(order.adapter)?;
+        generations::of_rows(&self.model, adapter, settings, &order.rows, order.prompts, order.all)
+    }
+
+    fn score(&self, order: &ScoreOrder) -> Result<Vec<[u64; 2]>> {
+        let adapter = self.adapter_if(order.adapter)?;
+        let mut sums = Vec::new();
+        for members in &order.batches {
+            let batch = self.model.batch(&Pack::new(members))?;
+            sums.extend(batch.sums(&self.model.logps(&batch, adapter)?)?);
+        }
+        Ok(to_bits(&sums))
+    }
+}

@@ -1,0 +1,148 @@
+//! Several ranks over MPI on the CPU: the trajectory of one process, the same bytes with `train.gradient_shards`, and what becomes of a job
+//! when a rank fails.
+
+mod failures;
+
+use serde_json::Value;
+
+use crate::command::{Place, records};
+use crate::eval::encoder::folder as encoder;
+use crate::golden::pairs;
+use crate::train::kills;
+
+pub(crate) const COMMAND: [&str; 2] = ["--config", "config.toml"];
+const ADAPTER: &str = "run/adapter/adapter_model.safetensors";
+
+/// A run with dropout whose epochs end in a smaller step.
+fn place() -> Place {
+    Place::golden("tiny-gqa")
+        .set("lora.rank", 4)
+        .set("lora.dropout", 0.1)
+        .set("train.epochs", 4)
+        .set("train.learning_rate", 1e-3)
+        .set("train.per_device_batch_size", 2)
+        .set("train.total_batch_size", 8)
+        .set("train.checkpoint_every", 2)
+        .evaluate("golden", pairs())
+}
+
+/// A run with every phase whose bytes do not depend on the ranks.
+pub(crate) fn sharded() -> Place {
+    kills::place().set("train.gradient_shards", 4).set("train.total_batch_size", 8)
+}
+
+fn of(place: &Place, figure: &str) -> Vec<f64> {
+    records(&place.path("run/train.jsonl")).iter().map(|r| r[figure].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn ranks_take_the_trajectory_of_one_process() {
+    let one = place();
+    one.succeed(&COMMAND);
+    for ranks in ["2", "3", "4"] {
+        let several = place();
+        several.succeed(&[&COMMAND[..], &["--ranks", ranks]].concat());
+        for (figure, bound) in
+            [("loss", 1e-6), ("grad_norm", 1e-5), ("rewards/margins", 1e-6), ("logps/chosen", 1e-3)]
+        {
+            let (one, several) = (of(&one, figure), of(&several, figure));
+            assert_eq!(one.len(), several.len());
+            for (step, (one, several)) in one.iter().zip(&several).enumerate() {
+                let distance = (one - several).abs();
+                assert!(distance <= bound, "{ranks} ranks, {figure}, step {step}: {distance:e}");
+            }
+        }
+        for figure in ["num_tokens", "tokens_computed", "epoch", "learning_rate"] {
+            assert_eq!(of(&one, figure), of(&several, figure), "{ranks} ranks, {figure}");
+        }
+    }
+}
+
+#[test]
+fn with_shards_any_number_of_ranks_gives_the_same_bytes() {
+    let one = sharded();
+    one.succeed(&COMMAND);
+    let outcome = kills::outcome(&one);
+    for ranks in ["2", "3", "4", "5"] {
+        let several = sharded();
+        several.succeed(&[&COMMAND[..], &["--ranks", ranks]].concat());
+        kills::assert_same(&several, &outcome, &format!("{ranks} ranks"));
+    }
+    let whole = kills::place().set("train.total_batch_size", 8);
+    whole.succeed(&COMMAND);
+    assert_ne!(whole.bytes(ADAPTER), one.bytes(ADAPTER), "the shards are one pack");
+}
+
+#[test]
+fn each_rank_has_a_batch_of_its_own_and_the_run_keeps_its_steps_on_other_ranks() {
+    let place =
+        place().set("train.total_batch_size", 0).set("train.gradient_accumulation_steps", 1);
+    place.succeed(&[&COMMAND[..], &["--ranks", "3", "--set", "train.max_steps=2"]].concat());
+    let config: toml::Table =
+        std::fs::read_to_string(place.path("run/config.toml")).unwrap().parse().unwrap();
+    assert_eq!(config["train"]["total_batch_size"].as_integer(), Some(6), "2 pairs, 3 ranks");
+    let one = self::place().set("train.total_batch_size", 6);
+    one.succeed(&[&COMMAND[..], &["--set", "train.max_steps=2"]].concat());
+    assert_eq!(of(&place, "num_tokens"), of(&one, "num_tokens"));
+
+    let resumed = place.run(&[&COMMAND[..], &["--set", "train.max_steps=2"]].concat());
+    let said = String::from_utf8_lossy(&resumed.stderr);
+    assert!(resumed.status.success(), "{said}");
+    assert!(
+        said.contains("a step has 6 pairs, as the run began; on 1 rank it would have 2"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_evaluation_has_the_same_files_on_any_number_of_ranks() {
+    let place = kills::place();
+    place.succeed(
+        &[&COMMAND[..], &["--set", "eval.every=0", "--set", "eval.best_metric=none"]].concat(),
+    );
+    let model = crate::golden::text("models/tiny-gqa");
+    let evaluate = |ranks: &str, output: &str| {
+        let embedder = encoder();
+        let arguments = [
+            "eval",
+            "--model",
+            &model,
+            "--adapter",
+            "run/adapter",
+            "--data",
+            "a=test.jsonl",
+            "--metrics",
+            "opa,spmr",
+            "--embedder",
+            embedder.to_str().unwrap(),
+            "--set",
+            "eval.spmr.max_new_tokens=24",
+            "--output",
+            output,
+            "--ranks",
+            ranks,
+        ];
+        let output = place.mvpbench(&arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    evaluate("1", "one");
+    evaluate("3", "three");
+    let files = |folder: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(place.path(folder).join("eval")).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(files("one"), files("three"));
+    assert!(files("one").iter().any(|name| name.starts_with("generations-a")));
+    let same = |name: &str| {
+        let of = |folder: &str| -> Value {
+            let text = String::from_utf8(place.bytes(&format!("{folder}/eval/{name}"))).unwrap();
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        };
+        assert_eq!(of("one"), of("three"), "{name}");
+    };
+    files("one").iter().for_each(|name| same(name));
+}
