@@ -22,12 +22,15 @@ const LOCAL: [[&str; 2]; 2] = [
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What Open MPI reads from the environment, versions 4 and 5. The ranks may be more than the cores and are bound to none; root may start them,
-/// as in a container.
-const OPEN_MPI: [(&str, &str); 6] = [
+/// as in a container; a machine that has fallen silent ends the job in half a minute.
+const OPEN_MPI: [(&str, &str); 9] = [
     ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
     ("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe"),
     ("OMPI_MCA_hwloc_base_binding_policy", "none"),
     ("PRTE_MCA_hwloc_default_binding_policy", "none"),
+    ("OMPI_MCA_oob_tcp_keepalive_time", "5"),
+    ("OMPI_MCA_oob_tcp_keepalive_intvl", "5"),
+    ("OMPI_MCA_oob_tcp_keepalive_probes", "3"),
     ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
     ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
 ];

@@ -18,6 +18,7 @@ pub(crate) enum Need {
     Stories,
     Chromium,
     Mounts,
+    Hosts,
     FullDevice,
     Registry,
     EmulatedCard,
@@ -27,12 +28,13 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Linux,
         Self::Compiler,
         Self::Stories,
         Self::Chromium,
         Self::Mounts,
+        Self::Hosts,
         Self::FullDevice,
         Self::Registry,
         Self::EmulatedCard,
@@ -62,6 +64,11 @@ impl Need {
                 "mounts",
                 "no file system can be mounted",
                 "run the tests as root, or where user namespaces are allowed",
+            ],
+            Self::Hosts => [
+                "hosts",
+                "no network namespaces, or no Open MPI 4",
+                "run the tests as root, with iproute2 and Debian's Open MPI",
             ],
             Self::FullDevice => ["dev-full", "no /dev/full", "run the tests on Linux"],
             Self::Registry => [
@@ -286,7 +293,10 @@ fn a_need_is_demanded_in_ci_and_when_all_are_and_the_registry_only_when_asked() 
     assert!(!asked.demands(Need::Compiler));
     let spared = Demand { may_skip: "stories260k,registry", ..all };
     let demanded = Need::ALL.map(|need| spared.demands(need));
-    assert_eq!(demanded, [true, true, false, true, true, true, false, false, true, true, true]);
+    assert_eq!(
+        demanded,
+        [true, true, false, true, true, true, true, false, false, true, true, true]
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! when a rank fails.
 
 mod failures;
+mod hosts;
 
 use serde_json::Value;
 
