@@ -8,7 +8,7 @@ import statistics
 import time
 from pathlib import Path
 
-from program import difference, results
+from program import results
 from scenes import BY_NAME, SCENES, model_and_pairs
 from verdicts import kept, violated
 
@@ -41,18 +41,18 @@ class Two:
                     return violated("hang", said)
                 if ended.panicked or ended.code < 0:
                     return violated("panic", said)
-                if ended.code == scene.code:
+                if scene.right(ended):
                     continue
                 if ended.code != 2:
                     return violated("status 1", said)
                 if "another program" not in ended.stderr and "already" not in ended.stderr:
                     return violated("not said why", said)
-            if all(ended.code != scene.code for ended in both):
+            if all(not scene.right(ended) for ended in both):
                 return violated("neither ended", f"{what}: {both[0].first_error()} / {both[1].first_error()}")
             differ = self.stage.differ(scene, place)
             if differ:
                 return violated("another result", f"{what}, {[one.code for one in both]}: {' '.join(differ[:4])}")
-            return kept("one refused" if any(ended.code != scene.code for ended in both) else "both")
+            return kept("one refused" if any(not scene.right(ended) for ended in both) else "both")
 
 
 class FirstUsers:
@@ -83,7 +83,7 @@ class FirstUsers:
             if killed:
                 all_ended[0] = self.stage.run(scene, places[0], {"MVPBENCH_CACHE": cache})
             for place, ended in zip(places, all_ended):
-                if ended.panicked or ended.code != scene.code:
+                if ended.panicked or not scene.right(ended):
                     return violated("did not end", f"status {ended.code}: {ended.first_error()}")
                 if differ := self.stage.differ(scene, place):
                     return violated("another result", " ".join(differ[:4]))

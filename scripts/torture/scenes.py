@@ -62,8 +62,13 @@ class Scene:
     outputs: list                   # what the command makes, in the folder
     server: bool = False
     code: int = 0                   # exit status of an undisturbed run
+    says: str = ""                  # what it says then, where that is not 0
     once: bool = False              # whether the finished output is refused, since it may be of something else
     inputs: list = field(default_factory=list)   # files whose bits are flipped, as patterns
+
+    def right(self, ended):
+        """Whether a run ended as an undisturbed one does."""
+        return ended.code == self.code and self.says in ended.stderr
 
 
 class Maker:
@@ -206,7 +211,7 @@ SCENES = [
     # The tiny model says neither Yes nor No, so the command ends with 1, and says why, with every file written.
     Scene("judge model", answered_for_a_model,
           ["mvpbench", "judge", "--answers", "answers/base", "--model", "embedded:tiny/model", "--config", "few.toml", "--output", "paa"], ["paa"],
-          code=1, inputs=["answers/base/*", "few.toml"]),
+          code=1, says="no answer has a verdict", inputs=["answers/base/*", "few.toml"]),
     Scene("judge endpoint", answered, ["mvpbench", "judge", "--answers", "answers/base", *SCRIPTED, "--output", "paa"], ["paa"], server=True),
     Scene("merge", with_adapter, ["mvpbench", "merge", "--model", "model", "--adapter", "adapter", "--output", "merged"], ["merged"],
           inputs=[*MODEL, *ADAPTER]),

@@ -50,7 +50,7 @@ class Stage:
             place = self.new()
             shutil.copytree(self.maker.base(scene), place)
             ended = self.run(scene, place)
-            if ended.code != scene.code:
+            if not scene.right(ended):
                 raise SystemExit(f"torture: `{scene.name}` ends with {ended.code} undisturbed:\n{ended.stderr}")
             self.wholes[scene.name] = place
         return self.wholes[scene.name]

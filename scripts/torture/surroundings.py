@@ -77,18 +77,18 @@ exit $code"""
         bad = self.tame(what, ended, {scene.code, 1})
         if bad:
             return bad
-        if ended.code != scene.code and "No space left" not in first:
+        if not scene.right(ended) and "No space left" not in first:
             return violated("no message", f"{what}: status {ended.code}: {ended.first_error()}")
         whole, found = self.stage.whole(scene), results(left, scene.outputs)
         shutil.rmtree(left, ignore_errors=True)
-        if scene.once and ended.code == scene.code and "already exists" in again and not difference(whole, found):
+        if scene.once and scene.right(ended) and "already exists" in again and not difference(whole, found):
             return kept("right at once")
         if f"STATUS {scene.code}" not in again:
             return violated("does not resume", f"{what} ({ended.first_error()}); then with room: {again.strip()[-300:]}")
         differ = difference(whole, found)
         if differ:
             return violated("another result", f"{what}: with room again {' '.join(differ[:4])}")
-        return kept("right at once" if ended.code == scene.code else "refused, then resumed")
+        return kept("right at once" if scene.right(ended) else "refused, then resumed")
 
 
 class ReadOnly(Surrounding):
@@ -142,7 +142,7 @@ class Memory(Surrounding):
             bad = self.tame(what, ended, {scene.code, 1, 2})
             if bad:
                 return bad
-            if ended.code == scene.code:
+            if scene.right(ended):
                 differ = self.stage.differ(scene, place)
                 if differ and ended.code == 0:
                     return violated("another result", f"{what}: {' '.join(differ[:4])}")
@@ -150,7 +150,7 @@ class Memory(Surrounding):
                     return kept("the right result")
             again = self.stage.run(scene, place)
             differ = self.stage.differ(scene, place)
-            if again.code != scene.code or differ:
+            if not scene.right(again) or differ:
                 said = f"status {again.code} {again.first_error()} {' '.join(differ[:4])}"
                 return violated("does not resume", f"{what}, then without the limit: {said}")
             return kept(f"status {ended.code}")
@@ -178,7 +178,7 @@ class Threads(Surrounding):
             differ = [sign for sign in self.stage.differ(scene, place) if not SAID_OF_THREADS.search(sign)]
             if ended.code == 0 and differ:
                 return violated("another result", f"{what}: {' '.join(differ[:4])}")
-            return kept("the right result" if ended.code == scene.code else "status 1")
+            return kept("the right result" if scene.right(ended) else "status 1")
 
 
 class Clock(Surrounding):
@@ -209,6 +209,6 @@ class Clock(Surrounding):
             # A folder that is of tomorrow is resumed today.
             again = self.stage.run(scene, place)
             differ = self.stage.differ(scene, place)
-            if again.code != scene.code or differ:
+            if not scene.right(again) or differ:
                 return violated("not resumed later", f"{what}, then today: status {again.code} {again.first_error()} {' '.join(differ[:4])}")
             return kept("the right result")

@@ -13,10 +13,12 @@ import argparse
 import datetime
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -96,27 +98,44 @@ def processor():
 
 
 def page(counts, options, minutes):
-    commit = options.commit or subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip() or "unknown"
+    head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+    commit = options.commit or head.stdout.strip() or "unknown"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     given = f"--kills {options.kills} --errors {options.errors} --flips {options.flips} --steps {options.steps} --seed {options.seed}"
     given += "".join(f" --only '{name}'" for name in options.only or [])
     parts = [
         f"# Faults and load, {datetime.date.today()}",
-        f"{sum(count.tried for count in counts)} attempts, {sum(len(count.violations) for count in counts)} violations. What is promised, how often "
-        "it was tried, how often it was kept. A flip or a failing call is one attempt; a kill is one too, with the command that resumes.",
-        f"Commit {commit}, {platform.system()} {platform.release()}, {processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, no GPU. "
-        f"Python {platform.python_version()}. {minutes:.0f} minutes. Command:",
+        textwrap.fill(f"{sum(count.tried for count in counts)} attempts, {sum(len(count.violations) for count in counts)} violations. What is "
+                      "promised, how often it was tried, how often it was kept. A flip or a failing call is one attempt; a kill is one too, "
+                      "with the command that resumes.", 148),
+        textwrap.fill(f"Commit {commit}, {platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, no GPU. "
+                      f"Python {platform.python_version()}. {minutes:.0f} minutes. Command:", 148),
         f"```\nscripts/torture.sh --bin target/release {given} --output FILE.md\n```",
         table(counts),
     ]
     said = [f"- {count.name}, {text}" for count in counts for text in count.numbers[:30]]
     if said:
         parts += ["## Measured", "\n".join(said)]
+    wrong = [f"- {count.name}, {name} ({n})" for count in counts for name, n in sorted(count.files.items())]
+    if wrong:
+        parts += ["## Files that stayed wrong, with every other file of the result right", "\n".join(wrong)]
     parts += ["## Violations", violations(counts, "scripts/torture.sh", options.most) or "None."]
     missed = [f"{count.name} {count.missed}" for count in counts if count.missed]
     if missed:
         parts.append("Drawn and not come about, since the number of calls differs between runs by a few: " + ", ".join(missed) + ".")
-    return "\n\n".join(parts) + "\n"
+    # Without the folder of the attempts.
+    return wrapped(re.sub(r"/[^\s`']*/(place-\d+|tmp/)", r"\1", "\n\n".join(parts)) + "\n")
+
+
+def wrapped(text):
+    """Long lines of lists in several, indented alike; tables and commands as they are."""
+    def lines(line):
+        if len(line) <= 150 or line.startswith(("|", "scripts/")):
+            return [line]
+        indent = " " * (len(line) - len(line.lstrip(" -")))
+        return textwrap.wrap(line, 150, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+    return "\n".join(part for line in text.split("\n") for part in lines(line))
 
 
 def main():

@@ -15,6 +15,7 @@ class Verdict:
     kept: bool
     kind: str               # in a word or two: how the promise was kept or broken
     detail: str = ""
+    file: str = ""          # a file that stayed wrong, its digits as N
 
 
 def kept(kind, detail=""):
@@ -35,12 +36,15 @@ class Count:
     outcomes: dict = field(default_factory=dict)     # kind of a kept promise -> how often
     violations: list = field(default_factory=list)   # (case, verdict)
     numbers: list = field(default_factory=list)      # what was measured, in words
+    files: dict = field(default_factory=dict)        # files that stayed wrong -> how often
     skipped: str = ""
     seconds: float = 0.0
 
     def add(self, case, verdict):
         if verdict.kept:
             self.outcomes[verdict.kind] = self.outcomes.get(verdict.kind, 0) + 1
+            if verdict.file:
+                self.files[verdict.file] = self.files.get(verdict.file, 0) + 1
             if verdict.detail:
                 self.numbers.append(f"{case}: {verdict.detail}")
         else:
