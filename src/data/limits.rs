@@ -169,6 +169,8 @@ impl TokenCounts {
             Truncation::Room => cut_to_room(pair, limits, bos),
             Truncation::Trl06 => Some(cut_as_trl_0_6(pair, limits, bos)),
         };
+        // Without a token there is nothing to compute.
+        let cut = cut.filter(|_| pair.tokens() > 0);
         let Some([prompt_cut, chosen_cut, rejected_cut]) = cut else {
             self.dropped += 1;
             if self.dropped <= DROPPED_SHOWN {

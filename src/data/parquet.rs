@@ -12,9 +12,10 @@ use bytes::Bytes;
 use parquet::basic::Compression;
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
 use serde_json::Value;
 
-use crate::data::format::fields::{LONGEST_RECORD, not_text};
+use crate::data::format::fields::{LONGEST_RECORD, not_text, shorten};
 use crate::data::unpacked::{most, too_much};
 use crate::error::InputError;
 use crate::error::bounded::bounded;
@@ -76,6 +77,7 @@ fn rows<R: ChunkReader + 'static>(
 ) -> Result<()> {
     let reader =
         SerializedFileReader::new(file).map_err(|error| broken(name, &error.to_string()))?;
+    refuse_twins(reader.metadata().file_metadata().schema(), name)?;
     let columns = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
     let foreign = columns
         .map(|column| column.compression())
@@ -106,6 +108,24 @@ fn rows<R: ChunkReader + 'static>(
             crate::bail_input!("{name}:{row}: a record of more than {} MiB", LONGEST_RECORD >> 20);
         }
         take(row, object(&fields))?;
+    }
+    Ok(())
+}
+
+/// Refuses a column or an inner field whose name stands twice: JSON would keep the last.
+fn refuse_twins(group: &Type, name: &str) -> Result<()> {
+    if !group.is_group() {
+        return Ok(());
+    }
+    let fields = group.get_fields();
+    for (at, field) in fields.iter().enumerate() {
+        if fields[..at].iter().any(|earlier| earlier.name() == field.name()) {
+            let column = shorten(field.name());
+            return Err(InputError::new(format!("{name}: the column `{column}` stands twice"))
+                .hint("keep one of the two: it is not known which one is meant")
+                .into());
+        }
+        refuse_twins(field, name)?;
     }
     Ok(())
 }
@@ -264,6 +284,20 @@ mod tests {
             error,
             "d/a.parquet:1: `prompt` must be a string or a list of messages, got 4 bytes that are not UTF-8 text"
         );
+    }
+
+    #[test]
+    fn a_column_that_stands_twice_is_refused_within_others_too() {
+        let columns =
+            [("prompt", b"p".to_vec()), ("chosen", b"a".to_vec()), ("chosen", b"b".to_vec())];
+        let bytes = binary(&columns, Compression::UNCOMPRESSED);
+        let error = to_lines(&bytes, "a.parquet").unwrap_err().to_string();
+        assert_eq!(error, "a.parquet: the column `chosen` stands twice");
+        let nested =
+            "message m { required group said { required binary role; required binary role; } }";
+        let schema = parse_message_type(nested).unwrap();
+        let error = refuse_twins(&schema, "a.parquet").unwrap_err().to_string();
+        assert_eq!(error, "a.parquet: the column `role` stands twice");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) fn translate(draft: &mut Draft<'_>) -> Result<()> {
     datasets::translate(draft)?;
     steps(draft)?;
     let bf16 = if draft.given("bfloat16").is_some() { "bfloat16" } else { "bf16" };
-    precision::translate(draft, bf16, None, false)?;
+    precision::translate(draft, bf16, None, "auto")?;
     recipe::translate(draft, &recipe::Names { optimizer: "optimizer", scheduler: "lr_scheduler" })?;
     special_tokens(draft)?;
     for key in ["float16", "float32"] {

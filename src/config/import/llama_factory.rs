@@ -78,7 +78,7 @@ pub(super) fn translate(draft: &mut Draft<'_>) -> Result<()> {
 /// Without `bf16` the weights have the type in which the model is stored.
 fn precision(draft: &mut Draft<'_>, bf16: &'static str) -> Result<()> {
     if draft.is_on(bf16) || draft.is_on("fp16") {
-        return precision::translate(draft, bf16, None, false);
+        return precision::translate(draft, bf16, None, "f32");
     }
     draft.set(
         "model.dtype",

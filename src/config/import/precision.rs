@@ -5,12 +5,12 @@ use anyhow::Result;
 use super::Fate::{Differs, Translated};
 use super::draft::Draft;
 
-/// The number type of the weights by the flags of a Trainer; `default`: bf16 where neither flag is set.
+/// The number type of the weights by the flags of a Trainer; `default`: where neither flag is set.
 pub(super) fn translate(
     draft: &mut Draft<'_>,
     bf16: &'static str,
     dtype: Option<&'static str>,
-    default: bool,
+    default: &'static str,
 ) -> Result<()> {
     let ours = "model.dtype";
     let flag = |draft: &Draft<'_>, key: &str| -> Result<Option<bool>> {
@@ -42,7 +42,7 @@ pub(super) fn translate(
         let shown = draft.shown(key);
         draft.set(ours, "bf16", format!("{shown}: {said}"));
         draft.note(key, Differs, said);
-    } else if is_bf16.unwrap_or(default)
+    } else if is_bf16.unwrap_or(default == "bf16")
         || of_weights.as_deref().is_some_and(|word| word.starts_with("bf"))
     {
         match (is_bf16, dtype) {
@@ -63,7 +63,7 @@ pub(super) fn translate(
     } else {
         match is_bf16 {
             Some(_) => draft.translate(bf16, ours, "f32"),
-            None => draft.set_default(ours, "f32", bf16),
+            None => draft.set_default(ours, default, bf16),
         }
     }
     for key in [Some(bf16), Some("fp16"), dtype].into_iter().flatten() {

@@ -68,7 +68,10 @@ fn a_silent_file_has_the_defaults_of_its_program() {
     assert_eq!(of(&axolotl), (1e-5, 1.0, 1, 1));
     assert_eq!((axolotl.train.scheduler, axolotl.train.warmup_ratio), (Scheduler::Cosine, 0.03));
     assert_eq!((axolotl.data.max_length, axolotl.train.seed, axolotl.dpo.beta), (512, 42, 0.1));
-    assert_eq!((axolotl.model.dtype, axolotl.data.prompt_format), (Dtype::F32, PromptFormat::Chat));
+    assert_eq!(
+        (axolotl.model.dtype, axolotl.data.prompt_format),
+        (Dtype::Auto, PromptFormat::Chat)
+    );
 
     let factory = config(LLAMA_FACTORY);
     assert_eq!((factory.lora.rank, factory.lora.alpha, factory.lora.dropout), (8, 16.0, 0.0));

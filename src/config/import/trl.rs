@@ -56,7 +56,7 @@ pub(super) fn translate(draft: &mut Draft<'_>) -> Result<()> {
     lengths(draft)?;
     datasets::translate(draft)?;
     let dtype = if draft.given("dtype").is_some() { "dtype" } else { "torch_dtype" };
-    precision::translate(draft, "bf16", Some(dtype), true)?;
+    precision::translate(draft, "bf16", Some(dtype), "bf16")?;
     recipe::translate(
         draft,
         &recipe::Names { optimizer: "optim", scheduler: "lr_scheduler_type" },

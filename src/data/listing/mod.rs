@@ -170,7 +170,8 @@ impl Tree<'_> {
         };
         if !self.has(saved::DICT) {
             let (files, split) = state("")?;
-            let name = split.unwrap_or_else(|| wanted.split.unwrap_or("train").to_owned());
+            // As datasets names the split of a data set that has none.
+            let name = split.unwrap_or_else(|| "train".to_owned());
             let found = [Split { name, files }];
             let chosen = self.pick(&found, wanted)?;
             if chosen.files.is_empty() {

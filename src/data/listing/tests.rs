@@ -103,6 +103,14 @@ fn a_saved_data_set_has_the_files_that_its_state_names() {
     assert_eq!(one.choose(Wanted::default()).unwrap().files, ["data-00000-of-00001.arrow"]);
     assert_eq!(one.choose(split("train")).unwrap().files.len(), 1);
     assert_eq!(one.refused(split("test")).1, "it has `train`");
+    // A data set that was made in memory has no split of its own.
+    let unnamed = Made::of(&["data-00000-of-00001.arrow"])
+        .with("state.json", &state.replace("\"train\"", "null"));
+    assert_eq!(unnamed.choose(Wanted::default()).unwrap().files.len(), 1);
+    assert_eq!(unnamed.choose(split("train")).unwrap().files.len(), 1);
+    for other in ["test", "train[:10%]", "train+test"] {
+        assert!(unnamed.refused(split(other)).1.ends_with("it has `train`"), "{other}");
+    }
     let cut = Made::of(&[]).with("state.json", state);
     assert!(
         cut.refused(Wanted::default())

@@ -235,6 +235,18 @@ fn an_end_of_the_prompt_that_is_lost_is_counted_and_shown_with_its_spaces() {
 }
 
 #[test]
+fn a_pair_without_a_token_is_dropped() {
+    let (pairs, tokenizer, _) = tiny();
+    let [prompt, chosen, rejected] = [(); 3].map(|()| String::new());
+    let empty = Pair { prompt, chosen, rejected, ..pairs[0].clone() };
+    let limits =
+        Limits { tokenization: Tokenization::Separate, eos: Eos::LeftOut, ..Limits::default() };
+    let tokenized = tokenize(&[empty.clone(), pairs[1].clone()], &tokenizer, &limits).unwrap();
+    assert_eq!((tokenized.pairs.len(), tokenized.counts.dropped), (1, 1));
+    assert_eq!(tokenized.counts.dropped_ids, [empty.id]);
+}
+
+#[test]
 fn odd_texts_do_not_panic() {
     let (pairs, tokenizer, _) = tiny();
     for text in [

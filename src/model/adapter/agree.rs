@@ -10,6 +10,17 @@ use crate::error::InputError;
 use crate::model::family;
 use crate::model::plan::AdapterPlan;
 
+/// Refuses an adapter whose configuration `file` gives other ranks, those of `own`, than its tensors have, which are those of `plan`.
+pub(super) fn same_ranks(file: &str, plan: &AdapterPlan, own: &AdapterPlan) -> Result<()> {
+    let other = plan.iter().zip(own.iter()).find(|((.., has), (.., says))| has.rank != says.rank);
+    let Some(((.., has), (.., says))) = other else { return Ok(()) };
+    let message = format!(
+        "{file} says rank {}, the adapter's tensors have rank {}: the two files are of different adapters",
+        says.rank, has.rank
+    );
+    Err(InputError::new(message).hint("put the files of one adapter together").into())
+}
+
 /// Refuses an adapter that the run's section does not describe; the shapes of the tensors tell a wrong `lora.rank`.
 ///
 /// - `sections`, `plans`: of the run, and of the adapter in `folder`.

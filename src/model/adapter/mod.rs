@@ -61,7 +61,7 @@ pub fn load(
             agree::agree(folder, [section, &config], [&plan, &own])?;
             (plan, RankFrom::Configuration)
         }
-        None => (own, RankFrom::Itself),
+        None => (own.clone(), RankFrom::Itself),
     };
     let weights = folder.join(WEIGHTS_FILE);
     let bytes = piped(&weights)?.map_err(|e| {
@@ -77,6 +77,7 @@ pub fn load(
     })?;
     let name = weights.display().to_string();
     let tensors = from_safetensors(&bytes, &name, shape, &plan, from, device)?;
+    agree::same_ranks(&file, &plan, &own)?;
     Ok(Adapter { plan, tensors })
 }
 
@@ -161,6 +162,19 @@ mod tests {
             )
         };
         assert!(read(8, 3).is_ok());
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(WEIGHTS_FILE), &bytes).unwrap();
+        for (says, whole) in [(3, true), (6, false)] {
+            let says = LoraSection { rank: says, ..section.clone() };
+            let config = config_json(&says, "b", None).to_string();
+            std::fs::write(folder.path().join(CONFIG_FILE), config).unwrap();
+            let alike = load(folder.path(), &shape(8), Some(&section), &Device::Cpu);
+            assert_eq!(alike.is_ok(), whole);
+            if let Err(error) = alike {
+                let said = error.to_string();
+                assert!(said.ends_with("says rank 6, the adapter's tensors have rank 3: the two files are of different adapters"), "{said}");
+            }
+        }
         for (hidden, rank, hint) in [
             (8, 4, "this adapter was trained with rank 3; set `lora.rank = 3`"),
             (10, 3, "this adapter was trained on a model of another shape"),
