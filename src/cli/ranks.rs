@@ -90,8 +90,20 @@ fn join(asked: Option<Ranks>) -> anyhow::Result<Option<World>> {
             let hint = "leave `--ranks` out under `mpirun` or `srun`";
             Err(InputError::new(message).hint(hint).into())
         }
-        _ => World::join().map(Some),
+        (launched, _) => joined(launched).map(Some),
     }
+}
+
+/// The world of all ranks that the launcher says it has started. Refuses a launcher of another MPI, under which each rank would be alone.
+fn joined(launched: Option<usize>) -> anyhow::Result<World> {
+    let (world, launched) = (World::join()?, launched.unwrap_or(1));
+    if world.ranks() == launched {
+        return Ok(world);
+    }
+    let message =
+        format!("the launcher has started {launched} ranks, and MPI sees {}", world.ranks());
+    let hint = "use the launcher of the MPI that this program was built with; under Slurm `srun --mpi=pmix`";
+    Err(InputError::new(message).hint(hint).into())
 }
 
 /// Ends a rank. The other ranks end with one that fails, which says why: they would wait for it forever.

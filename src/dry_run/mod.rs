@@ -69,7 +69,7 @@ pub fn dry_run(
     card: Option<&'static Card>,
     ranks: usize,
 ) -> Result<String> {
-    let (config, kept) = &begun_batch::settled(config, ranks, &options.resume)?;
+    let (config, kept) = &begun_batch::settled(config, ranks, &options.resume);
     kept.iter().for_each(|note| options.verbosity.note(note));
     let place = match card {
         Some(card) if options.device == "cpu" => bail_input!(

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Result;
-
 use crate::config::{RunConfig, TrainSection};
 use crate::run_folder::guard::{self, Resume};
 use crate::run_folder::paths::Paths;
@@ -11,21 +9,17 @@ use crate::run_folder::purpose::Purpose;
 
 /// `config` with `train.total_batch_size` set to what `ranks` ranks take at once, unless it is set or there is one rank; and a note where the run
 /// in the folder, or that of the checkpoint to resume from, began with other steps. It keeps those.
-pub fn settled(
-    config: &RunConfig,
-    ranks: usize,
-    resume: &Resume,
-) -> Result<(RunConfig, Option<String>)> {
+pub fn settled(config: &RunConfig, ranks: usize, resume: &Resume) -> (RunConfig, Option<String>) {
     let mut settled = config.clone();
     if config.train.total_batch_size > 0 {
-        return Ok((settled, None));
+        return (settled, None);
     }
     let own = config.train.pairs_a_step() * ranks;
-    let Some(begun) = begun(&config.output.dir, resume)? else {
+    let Some(begun) = begun(&config.output.dir, resume) else {
         if ranks > 1 {
             settled.train.total_batch_size = own;
         }
-        return Ok((settled, None));
+        return (settled, None);
     };
     settled.train.total_batch_size = begun.total_batch_size;
     let kept = begun.pairs_a_step();
@@ -34,22 +28,21 @@ pub fn settled(
             let on = if ranks == 1 { "1 rank".to_owned() } else { format!("{ranks} ranks") };
             format!("a step has {kept} pairs, as the run began; on {on} it would have {own}")
         });
-    Ok((settled, note))
+    (settled, note)
 }
 
-/// The loop of the run in `output`, or else of the checkpoint that is resumed from; none where neither has a configuration.
-fn begun(output: &Path, resume: &Resume) -> Result<Option<TrainSection>> {
-    let of = |folder: &Path| -> Result<Option<TrainSection>> {
+/// The loop of the run in `output`, or else of the checkpoint that is resumed from; none where neither has a configuration. What cannot be
+/// read or is damaged is left to [`guard::check`], which says so.
+fn begun(output: &Path, resume: &Resume) -> Option<TrainSection> {
+    let of = |folder: &Path| -> Option<TrainSection> {
         let file = Paths::of(folder).config(Purpose::Run);
-        let Some(text) = guard::read_config(&file)? else { return Ok(None) };
-        Ok(Some(Purpose::Run.parse(&text, &file.display().to_string())?.train))
+        let text = guard::read_config(&file).ok().flatten()?;
+        Some(Purpose::Run.parse(&text, &file.display().to_string()).ok()?.train)
     };
-    if let Some(found) = of(output)? {
-        return Ok(Some(found));
-    }
-    let Resume::From(checkpoint) = resume else { return Ok(None) };
-    let run = checkpoint.canonicalize().ok();
-    run.as_deref().and_then(|path| path.parent()?.parent()).map_or(Ok(None), of)
+    of(output).or_else(|| {
+        let Resume::From(checkpoint) = resume else { return None };
+        of(checkpoint.canonicalize().ok()?.parent()?.parent()?)
+    })
 }
 
 #[cfg(test)]
@@ -68,8 +61,7 @@ mod tests {
     fn a_run_keeps_the_pairs_of_its_steps_on_any_number_of_ranks() {
         let folder = tempfile::tempdir().unwrap();
         let total = |set: usize, ranks: usize| {
-            let (settled, note) =
-                settled(&config(folder.path(), set), ranks, &Resume::Auto).unwrap();
+            let (settled, note) = settled(&config(folder.path(), set), ranks, &Resume::Auto);
             (settled.train.total_batch_size, note)
         };
         assert_eq!(total(0, 1), (0, None));

@@ -30,7 +30,7 @@ use crate::train::{checkpoint, divergence, export, leader, optimizer, reference}
 /// Invalid input is an error before anything is written. If training is [`Interrupted`], a checkpoint is saved first.
 pub fn run(config: &RunConfig, options: &Options) -> Result<RunReport> {
     let begun = Instant::now();
-    let (config, kept) = &begun_batch::settled(config, options.world.ranks(), &options.resume)?;
+    let (config, kept) = &begun_batch::settled(config, options.world.ranks(), &options.resume);
     kept.iter().for_each(|note| options.verbosity.note(note));
     let session = Session::open(config, options, Purpose::Run)?;
     let plan = Plan::new(session.inputs.visits.pairs.clone(), &config.data, &config.train);

@@ -65,7 +65,7 @@ fn refuse_foreign_files(dir: &Path) -> Result<()> {
 /// Refuses a folder of another configuration before the first run.
 pub fn run_all(configs: &[RunConfig], dir: &Path, options: &Options) -> Result<Written> {
     for config in configs {
-        let (config, _) = &begun_batch::settled(config, options.world.ranks(), &options.resume)?;
+        let (config, _) = &begun_batch::settled(config, options.world.ranks(), &options.resume);
         guard::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
     }
     for (index, config) in configs.iter().enumerate() {

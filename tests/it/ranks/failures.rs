@@ -126,6 +126,12 @@ fn what_is_wrong_is_said_once_and_ends_the_job() {
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
     assert!(said.contains("train.jsonl:1"), "{said}");
 
+    // As a launcher of another MPI would start it.
+    let output = place.command(&COMMAND).env("PMI_SIZE", "3").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("the launcher has started 3 ranks, and MPI sees 1"), "{said}");
+
     let place = sharded();
     for (arguments, part) in [
         (
