@@ -8,6 +8,7 @@ use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::disk::digest;
 use crate::disk::journal::Journal;
+use crate::inference::shared::share_adapter;
 use crate::model::adapter;
 use crate::model::decoder::Decoder;
 use crate::model::generation::{
@@ -137,10 +138,7 @@ impl GenerationPass<'_> {
         if ranks == 1 || !stop.strings().is_empty() {
             return generator.resume(prompts, done, watch);
         }
-        if let Some(adapter) = adapter {
-            let bytes = || adapter::to_safetensors(&adapter.tensors);
-            world.share_adapter(adapter::digest(adapter)?, bytes)?;
-        }
+        share_adapter(world, *adapter)?;
         let pending: Vec<usize> = (0..done.len()).filter(|row| done[*row].is_none()).collect();
         for round in pending.chunks(ranks * settings.batch * BATCHES_A_ROUND) {
             let part = |rank: usize| &round[shares::of_rank(round.len(), ranks, rank)];

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
@@ -11,8 +11,8 @@ use crate::data::pack::{self, Pack};
 use crate::data::pair::Pair;
 use crate::data::token_pair::TokenPair;
 use crate::inference::kept_sums::KeptSums;
+use crate::inference::shared::share_adapter;
 use crate::metrics::score::PairScore;
-use crate::model::adapter;
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
 use crate::parallel::order::{Order, ScoreOrder, of_bits};
@@ -78,7 +78,7 @@ impl ScoringPass<'_> {
             .filter(|range| range.end > sums.len())
             .collect();
         sums.truncate(ranges.first().map_or(all, |range| range.start));
-        self.share_adapter()?;
+        share_adapter(self.world, self.adapter)?;
         for ranges in ranges.chunks(self.at_once()) {
             interrupt::check().inspect_err(|_| save(&sums))?;
             if last_saved.elapsed().as_secs() >= SAVE_EVERY_S {
@@ -100,16 +100,6 @@ impl ScoringPass<'_> {
         }
     }
 
-    fn share_adapter(&self) -> Result<()> {
-        match self.adapter.filter(|_| self.world.ranks() > 1) {
-            Some(adapter) => {
-                let bytes = || adapter::to_safetensors(&adapter.tensors);
-                self.world.share_adapter(adapter::digest(adapter)?, bytes)
-            }
-            None => Ok(()),
-        }
-    }
-
     /// The sums of the micro-batches `ranges`, neighbours, in order. Each is computed whole on one rank, so that its bits do not depend on it.
     fn of(&self, ranges: &[Range<usize>]) -> Result<Vec<[f64; 2]>> {
         let batch = |range: &Range<usize>| self.pairs[range.clone()].iter().copied();
@@ -122,16 +112,30 @@ impl ScoringPass<'_> {
             let order = ScoreOrder { adapter: self.adapter.is_some(), batches: batches.collect() };
             self.world.order(rank, &Order::Score(order))?;
         }
-        let mut sums = Vec::new();
-        for range in &ranges[runs[0].clone()] {
-            let batch = self.model.batch(&Pack::new(batch(range)))?;
-            sums.extend(batch.sums(&self.model.logps(&batch, self.adapter)?)?);
-        }
+        let mut sums =
+            of_batches(self.model, self.adapter, ranges[runs[0].clone()].iter().map(batch))?;
         for rank in self.world.others() {
-            sums.extend(of_bits(&self.world.answer_of::<Vec<[u64; 2]>>(rank)?));
+            let answer: Vec<[u64; 2]> = self.world.answer_of(rank)?;
+            let pairs: usize = ranges[runs[rank].clone()].iter().map(Range::len).sum();
+            ensure!(answer.len() == pairs, "rank {rank} answered otherwise");
+            sums.extend(of_bits(&answer));
         }
         Ok(sums)
     }
+}
+
+/// Sums `[chosen, rejected]` of each pair of some micro-batches, in nats: what a rank computes of a pass.
+pub fn of_batches<'p, B: IntoIterator<Item = &'p TokenPair>>(
+    model: &Decoder,
+    adapter: Option<&Adapter>,
+    batches: impl IntoIterator<Item = B>,
+) -> Result<Vec<[f64; 2]>> {
+    let mut sums = Vec::new();
+    for members in batches {
+        let batch = model.batch(&Pack::new(members))?;
+        sums.extend(batch.sums(&model.logps(&batch, adapter)?)?);
+    }
+    Ok(sums)
 }
 
 /// Scores of the pairs of a set from their sums `[chosen, rejected]` under policy and reference, in nats.

@@ -10,9 +10,8 @@ use super::plan::PlannedStep;
 use super::recipe::Recipe;
 use super::state::{Cursor, State};
 use crate::config::RunConfig;
-use crate::data::pack::Pack;
 use crate::inference::engine::Engine;
-use crate::inference::generations;
+use crate::inference::{generations, sums};
 use crate::machine;
 use crate::model::adapter::{self, RankFrom};
 use crate::model::decoder::{Decoder, Keep};
@@ -168,11 +167,6 @@ impl Run {
 
     fn score(&self, order: &ScoreOrder) -> Result<Vec<[u64; 2]>> {
         let adapter = self.adapter_if(order.adapter)?;
-        let mut sums = Vec::new();
-        for members in &order.batches {
-            let batch = self.model.batch(&Pack::new(members))?;
-            sums.extend(batch.sums(&self.model.logps(&batch, adapter)?)?);
-        }
-        Ok(to_bits(&sums))
+        Ok(to_bits(&sums::of_batches(&self.model, adapter, &order.batches)?))
     }
 }

@@ -43,17 +43,7 @@ fn a_rank_that_is_killed_ends_the_job_and_any_number_of_ranks_resumes_it() {
     let whole = sharded();
     whole.succeed(&COMMAND);
     let whole = kills::outcome(&whole);
-    for (i, wanted) in [
-        "evaluation before",
-        "answers before",
-        "reference",
-        "training",
-        "evaluation during",
-        "after",
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (i, wanted) in kills::LONG_PHASES.into_iter().enumerate() {
         let place = sharded();
         let mut job = place.start_heard(&[&COMMAND[..], &["--ranks", "2"]].concat());
         job.wait_for(wanted, || phase(&place.path("run")) == wanted);

@@ -26,6 +26,10 @@ const PHASES: [&str; 8] = [
     "after",
 ];
 
+/// Those that last long enough for a test to stop a program within them.
+pub(crate) const LONG_PHASES: [&str; 6] =
+    ["evaluation before", "answers before", "reference", "training", "evaluation during", "after"];
+
 /// A run of 8 steps with evaluations, answers and a checkpoint after every step. It has enough pairs for a kill to hit
 /// every phase.
 pub(crate) fn place() -> Place {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::Place;
 use crate::golden::path;
-use crate::train::kills::{assert_same, outcome, phase, place};
+use crate::train::kills::{self, assert_same, outcome, phase, place};
 
 const COMMAND: [&str; 2] = ["--config", "config.toml"];
 
@@ -14,17 +14,7 @@ fn a_run_that_is_stopped_in_any_phase_saves_and_the_same_command_resumes() {
     let whole = place();
     whole.succeed(&["--config", "config.toml"]);
     let whole = outcome(&whole);
-    for (i, wanted) in [
-        "evaluation before",
-        "answers before",
-        "reference",
-        "training",
-        "evaluation during",
-        "after",
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (i, wanted) in kills::LONG_PHASES.into_iter().enumerate() {
         let (place, signal) = (place(), ["-TERM", "-INT"][i % 2]);
         let mut child = place.start_heard(&COMMAND);
         child.wait_for(wanted, || phase(&place.path("run")) == wanted);
