@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 use toml::{Table, Value};
 
-use super::choices::{BestMetric, LossType, MetricName, Truncation};
+use super::choices::{BestMetric, ColumnRole, LossType, MetricName, Truncation};
 use super::elsewhere;
 use super::keys::{Kind, REQUIRED, SET_KEYS, SET_REQUIRED, SOURCE_KEYS, kind, quoted};
 use super::modules::Modules;
@@ -478,7 +478,10 @@ fn columns(at: &At<'_>, roles: &[&str], found: &Value) -> anyhow::Result<()> {
         if !roles.contains(&&**role) {
             return Err(at.unknown(role, roles).into());
         }
-        value(&at.inside(&format!(".{role}")), &Kind::Text, column)?;
+        let is_none = column.as_str() == Some("") && ColumnRole::MAY_LACK.contains(&&**role);
+        if !is_none {
+            value(&at.inside(&format!(".{role}")), &Kind::Text, column)?;
+        }
     }
     Ok(())
 }

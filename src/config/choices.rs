@@ -178,6 +178,8 @@ choices! {
         System = "system",
         /// The functions that a model may call.
         Tools = "tools",
+        /// Questions and answers before the prompt.
+        History = "history",
         /// Who asks, as text before the prompt.
         Profile = "profile",
         /// The record's id.
@@ -391,6 +393,12 @@ impl LossType {
             Reward::MeanAlone => false,
         }
     }
+}
+
+impl ColumnRole {
+    /// Roles whose column may be the empty name, which says that the file has none of it.
+    pub const MAY_LACK: &'static [&'static str] =
+        &["system", "tools", "history", "profile", "id", "user_id"];
 }
 
 impl EvalTokenization {

@@ -123,7 +123,7 @@ pub struct DataSection {
     pub train: Vec<Source>,
     /// The layout of the records of `train`; `auto` recognises it.
     pub layout: LayoutName,
-    /// The column of each role, where it is named otherwise than in the layout.
+    /// The column of each role, where it is named otherwise than in the layout; empty where no column has the role.
     pub columns: BTreeMap<ColumnRole, String>,
     /// Which pairs a record with more than two answers gives.
     pub ranked_pairs: RankedPairs,

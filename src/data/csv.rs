@@ -37,6 +37,8 @@ pub(super) fn delimiter(name: &str) -> Option<u8> {
 pub(super) fn to_lines(bytes: &[u8], delimiter: u8, name: &str) -> Result<String> {
     let (mut text, mut at) = (String::new(), 1);
     each(bytes, delimiter, name, &mut |line, fields| {
+        // Lines that end with a carriage return alone are not counted by the parser.
+        let line = line.max(at + 1);
         let fields = fields.map_err(|why| InputError::new(format!("{name}:{line}: {why}")))?;
         text.extend(std::iter::repeat_n('\n', line - at));
         at = line;
@@ -340,6 +342,12 @@ mod tests {
                 random.permutation(40).iter().map(|n| b"a,\"\r\n\xff'\t"[n % 8]).collect();
             let _ = read(&noise);
         }
+    }
+
+    #[test]
+    fn each_record_has_a_line_of_its_own_where_carriage_returns_end_the_lines() {
+        let text = to_lines(b"a,b\r1,x\r2,y\r", b',', "a.csv").unwrap();
+        assert_eq!(text, "\n{\"a\":\"1\",\"b\":\"x\"}\n{\"a\":\"2\",\"b\":\"y\"}");
     }
 
     #[test]

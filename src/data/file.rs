@@ -208,11 +208,15 @@ pub(super) fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Vec<(usize, &'
 
 /// Refuses a file that begins as one of another format does.
 pub(super) fn refuse_foreign(bytes: &[u8], name: &str) -> Result<()> {
-    let foreign: [(&[u8], &str, &str); 6] = [
+    let foreign: [(&[u8], &str, &str); 10] = [
         (b"PARE", "an encrypted Parquet file", "write it without encryption"),
         (b"\x1f\x8b", "gzip data in packed data", "unpack it with `gunzip`"),
         (b"\x28\xb5\x2f\xfd", "zstd data in packed data", "unpack it with `unzstd`"),
         (b"PK\x03\x04", "a zip archive", "unpack it with `unzip`"),
+        (b"BZh91AY", "a bzip2 file", "unpack it with `bunzip2`, or pack it as .gz or .zst"),
+        (b"\xfd7zXZ\0", "an xz file", "unpack it with `unxz`, or pack it as .gz or .zst"),
+        (b"\x80\x04\x95", "a Python pickle", "write its records as JSONL"),
+        (b"\x80\x05\x95", "a Python pickle", "write its records as JSONL"),
         (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
         (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
     ];

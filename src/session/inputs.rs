@@ -13,6 +13,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::data::visits::{Visits, Weighted};
 use crate::disk::digest;
 use crate::encoder::source::EncoderSource;
+use crate::error::InputError;
 use crate::hub::Hub;
 use crate::model::adapter;
 use crate::model::lora::Adapter;
@@ -131,6 +132,14 @@ impl Inputs {
                 &[],
                 &limits,
             )?;
+            if set.pairs.iter().all(TokenPair::is_twin) {
+                return Err(InputError::new(format!(
+                    "training pairs: both answers of all {} pairs are the same tokens, so that nothing can be learned",
+                    set.pairs.len()
+                ))
+                .hint("the records have equal answers, `data.max_length` cuts them before they differ, or the chat template leaves them out")
+                .into());
+            }
             let id = |pair: &TokenPair| set.texts[pair.row as usize].id.clone();
             train_ids = set.pairs.iter().map(id).collect::<Vec<_>>();
             visits = of_sources(&config.data, &set.pairs, &set.by_source, config.train.seed)?;
@@ -353,6 +362,9 @@ impl<'a> PairReader<'a> {
         }
         self.notes.push(counts.replace('\n', "\n  "));
         if tokenized.pairs.is_empty() {
+            if loaded.pairs.is_empty() {
+                bail_input!("{name}: the records give no pair: {}", loaded.counts);
+            }
             bail_input!(
                 "{name}: none of the {} pairs is left under `data.max_length = {}`",
                 loaded.pairs.len(),

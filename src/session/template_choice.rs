@@ -70,7 +70,7 @@ impl TemplateChoice {
         }
         let is_template =
             path.extension().is_some_and(|ending| ending == "jinja" || ending == "j2");
-        if !is_template {
+        if !is_template || !path.exists() {
             let what = if path.exists() { "is no such file" } else { "is not there" };
             return Err(InputError::new(format!(
                 "{at}: expected a `.jinja` file, or a folder with `{FILE}` or `{TOKENIZER_CONFIG}`; it {what}"

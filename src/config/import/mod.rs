@@ -9,6 +9,7 @@ mod adapter;
 mod axolotl;
 mod copied;
 mod draft;
+mod evaluation;
 mod known;
 mod left_out;
 mod llama_factory;

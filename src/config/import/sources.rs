@@ -1,5 +1,7 @@
 //! Sources of pairs: what a program names -> entries of `data.train`.
 
+use std::path::Path;
+
 use anyhow::Result;
 use toml::{Table, Value};
 
@@ -10,6 +12,9 @@ use crate::error::{InputError, shown};
 
 /// Words that `datasets` takes for a format of files, whose names stand elsewhere.
 const FORMATS: &[&str] = &["json", "csv", "parquet", "arrow"];
+
+/// Roles of columns that TRL does not read: it has `prompt`, `chosen`, `rejected`, `tools` and `chat_template_kwargs`.
+pub(super) const NOT_TRLS: &[&str] = &["profile", "system"];
 
 /// One source.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +46,16 @@ impl Source {
         }
     }
 
+    /// Says that no column has a role, whatever the file's are called, unless one is named.
+    pub(super) fn no_column(&mut self, roles: &[&str]) {
+        let columns = self.table.entry("columns").or_insert_with(|| Table::new().into());
+        if let Value::Table(columns) = columns {
+            for role in roles {
+                columns.entry(*role).or_insert_with(|| "".into());
+            }
+        }
+    }
+
     /// As `data.train` has it: a lone name as a text.
     fn into_value(self) -> Value {
         match (
@@ -53,42 +68,66 @@ impl Source {
     }
 }
 
-/// A source by what `datasets.load_dataset` is given: a path, files of it, and the place of the key in the file.
+/// What `datasets.load_dataset` is given to name a data set.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<'n> {
+    /// The place of the key in the file, such as `datasets[0].path`.
+    pub(super) at: &'n str,
+    /// A path, the name of a data set, or a format.
+    pub(super) path: &'n Node,
+    /// Files of it.
+    pub(super) files: Option<&'n Node>,
+    /// A revision of a data set on the hub.
+    pub(super) revision: Option<&'n str>,
+    /// Key and value of its configuration.
+    pub(super) configuration: Option<(&'n str, &'n Node)>,
+    /// Key and value of a folder in it.
+    pub(super) folder: Option<(&'n str, &'n Node)>,
+}
+
+/// A data set whose splits are sources.
+#[derive(Debug, Clone)]
+pub(super) struct DataSet {
+    /// Its name here; empty for files without a folder.
+    base: String,
+    /// Its files, where they are named.
+    files: Files,
+}
+
+#[derive(Debug, Clone)]
+enum Files {
+    /// Those of the splits that the data set has.
+    Own,
+    /// All of them are the split `train`.
+    Train(Vec<String>),
+    /// Those of each split.
+    BySplit(Vec<(String, Vec<String>)>),
+}
+
+/// The name of a data set and of what is chosen of it, translated.
 ///
 /// A path is a file or folder if there is one, else the name of a data set on the hub, as `datasets` decides.
-pub(super) fn loaded(
-    draft: &mut Draft<'_>,
-    at: &str,
-    path: &Node,
-    files: Option<&Node>,
-    revision: Option<&str>,
-) -> Result<Source> {
+pub(super) fn loaded(draft: &mut Draft<'_>, named: Named<'_>) -> Result<DataSet> {
+    let Named { at, path, files, revision, configuration, folder } = named;
     let Some(name) = path.value.text().filter(|name| !name.trim().is_empty()) else {
         return Err(draft.wrong(at, path, "the name of a data set").into());
     };
     let files = match files {
-        None => None,
-        Some(node) => match &node.value {
-            Yaml::Text(name) => Some(vec![name.clone()]),
-            Yaml::List(_) => node.value.words(),
-            // By split: those of training.
-            Yaml::Table(_) => node.value.get("train").and_then(|node| match &node.value {
-                Yaml::Text(name) => Some(vec![name.clone()]),
-                value => value.words(),
-            }),
-            _ => None,
-        },
+        None => Files::Own,
+        Some(node) => named_files(node)
+            .ok_or_else(|| draft.wrong(&format!("{at}, `data_files`"), node, "names of files"))?,
     };
     let is_format = FORMATS.contains(&name);
-    if is_format && files.as_ref().is_none_or(Vec::is_empty) {
+    if is_format && matches!(files, Files::Own) {
         let message = format!(
             "{}: `{at}: {name}` is a format, and no files are named",
             draft.place(path.line)
         );
         return Err(InputError::new(message).hint("add `data_files`").into());
     }
-    let is_here = !is_format && std::path::Path::new(name).exists();
-    let base = match (is_format, is_here, hub_name(name)) {
+    let here = Path::new(name);
+    let is_here = !is_format && here.exists();
+    let mut base = match (is_format, is_here, hub_name(name)) {
         (true, ..) => String::new(),
         (false, true, _) => name.trim_end_matches('/').to_owned(),
         (false, false, Some(hub)) => match revision {
@@ -98,19 +137,163 @@ pub(super) fn loaded(
         (false, false, None) => {
             let said = "no such file, and not the name `OWNER/NAME` of a data set on the hub: put a name that is in its place";
             draft.note_inside(at.to_owned(), path, Missing, said);
-            return Ok(Source::of(name));
+            let files = if is_data_file(name) { Files::Train(vec![name.into()]) } else { files };
+            return Ok(DataSet { base: name.to_owned(), files });
         }
     };
-    let mut source = Source::of(&base);
-    if let Some(files) = files {
-        let inside =
+    if is_here && here.is_file() {
+        return Ok(DataSet { files: Files::Train(vec![base.clone()]), base });
+    }
+    if let Some((at, node)) = folder {
+        let Some(folder) = node.value.text() else {
+            return Err(draft.wrong(at, node, "the name of a folder").into());
+        };
+        let folder = folder.trim_matches('/');
+        base = if base.is_empty() { folder.to_owned() } else { format!("{base}/{folder}") };
+        let said = format!("`{}`", shown(&base));
+        draft.note_inside(at.to_owned(), node, Translated, said);
+    }
+    if let Some((at, node)) = configuration {
+        let Some(name) = node.value.text() else {
+            return Err(draft.wrong(at, node, "the name of a configuration").into());
+        };
+        let (fate, said) = match (name, &files) {
+            ("default", _) => (Harmless, "the default of a data set".to_owned()),
+            (_, Files::Train(_) | Files::BySplit(_)) => (Harmless, "the files are named".into()),
+            _ if folder.is_some() => {
+                (Differs, "the folder is named, and its configuration is not".into())
+            }
+            _ => {
+                base = format!("{base}/{name}");
+                (Translated, format!("`{}`", shown(&base)))
+            }
+        };
+        draft.note_inside(at.to_owned(), node, fate, said);
+    }
+    let inside = |files: Vec<String>| {
+        let one =
             |file: String| match base.is_empty() || file.contains("://") || file.starts_with('/') {
                 true => file,
                 false => format!("{base}/{file}"),
             };
-        source.put("files", files.into_iter().map(inside).map(Value::from).collect::<Vec<_>>());
+        files.into_iter().map(one).collect()
+    };
+    let files = match files {
+        Files::Own => Files::Own,
+        Files::Train(files) => Files::Train(inside(files)),
+        Files::BySplit(splits) => Files::BySplit(
+            splits.into_iter().map(|(split, files)| (split, inside(files))).collect(),
+        ),
+    };
+    Ok(DataSet { base, files })
+}
+
+/// `data_files`: a name, a list of names, or a table of them by split. None for anything else.
+fn named_files(node: &Node) -> Option<Files> {
+    let names = |value: &Yaml| match value {
+        Yaml::Text(name) => Some(vec![name.clone()]),
+        Yaml::List(list) => {
+            let all = list.iter().map(|node| node.value.text().map(str::to_owned));
+            all.collect::<Option<Vec<_>>>().filter(|names| !names.is_empty())
+        }
+        _ => None,
+    };
+    match &node.value {
+        Yaml::Table(table) => {
+            let one = |(split, node): &(String, Node)| Some((split.clone(), names(&node.value)?));
+            Some(Files::BySplit(table.iter().map(one).collect::<Option<Vec<_>>>()?))
+        }
+        value => names(value).map(Files::Train),
     }
-    Ok(source)
+}
+
+impl DataSet {
+    /// One file, or files by a pattern.
+    pub(super) fn of_file(name: String) -> Self {
+        Self { base: String::new(), files: Files::Train(vec![name]) }
+    }
+
+    /// Whether its splits are those of a data set on the hub.
+    pub(super) fn is_of_hub(&self) -> bool {
+        self.base.starts_with("hf://") && matches!(self.files, Files::Own)
+    }
+
+    /// The sources of a split as `datasets` spells it: `train`, `train+test`, `train[:10%]`. A slice is noted.
+    ///
+    /// - `at`: the place of the key in the file.
+    /// - `split`: its value; none for `default`, and a default of none leaves the split open.
+    pub(super) fn of_split(
+        &self,
+        draft: &mut Draft<'_>,
+        at: &str,
+        split: Option<&Node>,
+        default: Option<&str>,
+    ) -> Result<Vec<Source>> {
+        let Some(node) = split else { return Ok(vec![self.source(draft, at, default)?]) };
+        let expected = "the name of a split, or a sum of such names";
+        let Some(text) = node.value.text() else {
+            return Err(draft.wrong(at, node, expected).into());
+        };
+        let mut all = Vec::new();
+        for part in text.split('+') {
+            let part = part.trim();
+            let (name, slice) = part.split_at(part.find(['[', '(']).unwrap_or(part.len()));
+            let is_name = |word: &str| {
+                !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_')
+            };
+            if name == "all" || !name.split('.').all(is_name) {
+                return Err(draft.wrong(at, node, expected).into());
+            }
+            if !slice.is_empty() {
+                let said = "a part of the split is trained on there, all of it here; `weight` takes a share, drawn by the seed";
+                draft.note_inside(at.to_owned(), node, Differs, said);
+            }
+            all.push(self.source(draft, at, Some(name))?);
+        }
+        Ok(all)
+    }
+
+    fn source(&self, draft: &Draft<'_>, at: &str, split: Option<&str>) -> Result<Source> {
+        let absent = |split: &str, why: &str| {
+            InputError::new(format!(
+                "{}: `{at}` names the split `{}`, and {why}",
+                draft.name,
+                shown(&split)
+            ))
+        };
+        let mut source = Source::of(&self.base);
+        let files = match &self.files {
+            Files::Own => {
+                if let Some(split) = split {
+                    source.put("split", split);
+                }
+                return Ok(source);
+            }
+            Files::Train(files) => match split {
+                None | Some("train") => files,
+                Some(other) => {
+                    return Err(absent(other, "files that are named are the split `train`").into());
+                }
+            },
+            Files::BySplit(splits) => {
+                let split = split.unwrap_or("train");
+                let found = splits.iter().find(|(name, _)| name == split);
+                let Some((_, files)) = found else {
+                    return Err(absent(split, "`data_files` has no files of it").into());
+                };
+                files
+            }
+        };
+        source.put("files", files.iter().cloned().map(Value::from).collect::<Vec<_>>());
+        Ok(source)
+    }
+}
+
+/// Whether a name ends as a file of data does.
+fn is_data_file(name: &str) -> bool {
+    [".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst", ".zip", ".txt"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// The name here of a data set on the hub; none for what is no such name.
@@ -121,10 +304,7 @@ pub(super) fn hub_name(name: &str) -> Option<String> {
             && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
     let (owner, data_set) = name.split_once('/')?;
-    let is_file = [".json", ".jsonl", ".csv", ".parquet", ".arrow", ".gz", ".zst", ".zip", ".txt"]
-        .iter()
-        .any(|end| name.ends_with(end));
-    (word(owner) && word(data_set) && !is_file).then(|| format!("hf://datasets/{name}"))
+    (word(owner) && word(data_set) && !is_data_file(name)).then(|| format!("hf://datasets/{name}"))
 }
 
 /// Writes the sources of training; `from`: the keys of the file that name them.
@@ -157,102 +337,4 @@ pub(super) fn set_evaluation(
     for key in from.iter().filter(|key| draft.given(key).is_some()).copied().collect::<Vec<_>>() {
         draft.note(key, Translated, format!("the set `{name}` of `eval.sets`"));
     }
-}
-
-/// Notes pairs that are held out there, which are trained on here.
-pub(super) fn held_out(draft: &mut Draft<'_>, key: &str) -> Result<()> {
-    let Some(share) = draft.number(key)? else { return Ok(()) };
-    match share > 0.0 {
-        true => {
-            let said = "that part of the pairs is held out there and trained on here; `mvpbench data split` makes two files of one";
-            draft.note(key, Differs, said);
-        }
-        false => draft.note(key, Harmless, "nothing is held out, as here"),
-    }
-    Ok(())
-}
-
-/// Evaluations during training, by the keys of transformers' `Trainer`: `eval.every`, and the figure that chooses the best of them.
-pub(super) fn evaluations(draft: &mut Draft<'_>, strategies: &[&'static str]) -> Result<()> {
-    let strategy = draft.given_of(strategies);
-    let word = match strategy {
-        Some((key, _)) => draft.word(key)?,
-        // Axolotl evaluates by steps where it has their number.
-        None if strategies.contains(&"evaluation_strategy")
-            && draft.program == super::Program::Axolotl =>
-        {
-            Some("steps".into())
-        }
-        None => None,
-    };
-    let has_set = draft.settings.iter().any(|setting| setting.key == "eval.sets");
-    let every = draft.number("eval_steps")?;
-    let is_by_steps = word.as_deref() == Some("steps");
-    let whole = every.filter(|every| *every >= 1.0 && every.fract().abs() < f64::MIN_POSITIVE);
-    let said = match (is_by_steps && has_set, whole) {
-        (true, Some(every)) => {
-            draft.translate("eval_steps", "eval.every", every as i64);
-            None
-        }
-        _ if !has_set => {
-            Some("no pairs to evaluate are named; name them in `[[eval.sets]]`, and `eval.every`")
-        }
-        _ => Some(
-            "evaluations by epochs or shares have no key; the sets are evaluated before and after training, and `eval.every` asks for more",
-        ),
-    };
-    for key in strategies.iter().chain(&["eval_steps"]) {
-        if draft.given(key).is_some() && !draft.is_noted(key) {
-            draft.note(key, Harmless, said.unwrap_or("`eval.every` has the steps"));
-        }
-    }
-    best(draft, said.is_none())
-}
-
-fn best(draft: &mut Draft<'_>, has_evaluations: bool) -> Result<()> {
-    let metric =
-        draft.text("metric_for_best_model")?.map(|name| name.strip_prefix("eval_").unwrap_or(name));
-    let patience = ["early_stopping_patience", "early_stopping_steps"];
-    let patience = patience.into_iter().find(|key| draft.given(key).is_some());
-    let wants = draft.is_on("load_best_model_at_end") || patience.is_some();
-    let ours = match metric.unwrap_or("loss") {
-        "loss" => Some("dpo_loss"),
-        "rewards/accuracies" => Some("opa"),
-        "rewards/margins" => Some("reward_margin_mean"),
-        _ => None,
-    };
-    let said = match (wants, has_evaluations, ours) {
-        (false, ..) => None,
-        (true, false, _) => Some(
-            "the best of several evaluations is exported there, the last adapter here: name `[[eval.sets]]`, `eval.every` and `eval.best_metric`",
-        ),
-        (true, true, None) => Some(
-            "the figure that chooses the best adapter has no counterpart: the last one is exported here",
-        ),
-        (true, true, Some(figure)) => {
-            let key = if draft.is_on("load_best_model_at_end") {
-                "load_best_model_at_end"
-            } else {
-                patience.unwrap_or_default()
-            };
-            draft.translate(key, "eval.best_metric", figure);
-            if let Some(key) = patience {
-                let count = draft.integer(key)?.unwrap_or(1);
-                draft.translate(key, "eval.patience", count);
-            }
-            None
-        }
-    };
-    for key in ["load_best_model_at_end", "metric_for_best_model"].into_iter().chain(patience) {
-        if draft.given(key).is_some() && !draft.is_noted(key) {
-            match said {
-                Some(said) => draft.note(key, Differs, said),
-                None if wants => draft.note(key, Translated, "`eval.best_metric`"),
-                None => {
-                    draft.note(key, Harmless, "the adapter of the last step is exported, as there")
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -2,6 +2,8 @@ use super::*;
 use crate::config::{Activations, Dtype, LossType, OptimizerName, Order, PromptFormat, Scheduler};
 use crate::error::InputError;
 
+mod sources;
+
 fn imported(text: &str) -> Imported {
     import(text, "a.yaml", None, false).unwrap()
 }
@@ -344,104 +346,4 @@ fn losses_without_a_reference_have_their_settings() {
         (LossType::Simpo, 2.0, 1.6, 0.5)
     );
     assert_eq!(config(&AXOLOTL.replace("rl: dpo", "rl: ipo")).dpo.loss, LossType::Ipo);
-}
-
-#[test]
-fn data_sets_of_axolotl_have_their_columns() {
-    let of = |data: &str| {
-        let text = AXOLOTL.split_once("datasets:").unwrap().0.to_owned() + "datasets:\n" + data;
-        imported(&text)
-    };
-    let found = of(
-        "  - path: owner/pairs\n    split: train\n    type: chatml.intel\n  - path: json\n    data_files: [a.jsonl]\n    type: chat_template.default\n    field_messages: conversation\n",
-    );
-    let config = RunConfig::parse(&found.toml, "a").unwrap();
-    let columns = |i: usize| {
-        format!(
-            "{:?}",
-            config.data.train[i].reading.as_ref().map(|reading| reading.columns.clone())
-        )
-    };
-    let layout = |i: usize| config.data.train[i].reading.as_ref().unwrap().layout.name();
-    assert_eq!((layout(0), layout(1)), ("orca", "messages"));
-    assert!(columns(1).contains("conversation"), "{}", columns(1));
-    assert_eq!(config.data.train[1].files, ["a.jsonl"]);
-    assert_eq!(row(&found, "datasets[0].type").fate, Fate::Differs);
-    let found = of(
-        "  - path: owner/pairs\n    type:\n      field_prompt: q\n      field_chosen: good\n      prompt_format: '<|user|>{prompt}'\n",
-    );
-    assert_eq!(row(&found, "datasets[0].type.prompt_format").fate, Fate::Differs);
-    assert!(found.toml.contains("chosen = \"good\""), "{}", found.toml);
-    let text = AXOLOTL.replace("chat_template.default", "zephyr.nectar");
-    refused(&text, "`datasets[0].type: zephyr.nectar` has no counterpart here");
-}
-
-#[test]
-fn mixtures_of_the_handbook_keep_their_weights_and_splits() {
-    let text = "model_name_or_path: owner/model\nuse_peft: true\ndataset_mixture:\n  datasets:\n    - id: a/b\n      config: default\n      split: train_prefs\n      columns: [chosen, rejected]\n      weight: 0.5\n    - id: c/d\n      config: other\n  test_split_size: 100\n  seed: 0\n";
-    let found = imported(text);
-    let config = RunConfig::parse(&found.toml, "a").unwrap();
-    let seen: Vec<_> = config
-        .data
-        .train
-        .iter()
-        .map(|source| (&*source.files[0], &*source.split, source.weight))
-        .collect();
-    assert_eq!(
-        seen,
-        [("hf://datasets/a/b", "train_prefs", 0.5), ("hf://datasets/c/d", "train", 1.0)]
-    );
-    assert_eq!(row(&found, "dataset_mixture.test_split_size").fate, Fate::Differs);
-    assert_eq!(row(&found, "dataset_mixture.datasets[1].config").fate, Fate::Differs);
-    let text = "model_name_or_path: owner/model\nuse_peft: true\ndataset_mixer:\n  a/b: 1.0\n  c/d: 0.25\ndataset_splits: [train_prefs, test_prefs]\n";
-    let config = config_of(text);
-    let seen: Vec<_> = config
-        .data
-        .train
-        .iter()
-        .map(|source| (&*source.files[0], &*source.split, source.weight))
-        .collect();
-    assert_eq!(
-        seen,
-        [("hf://datasets/a/b", "train_prefs", 1.0), ("hf://datasets/c/d", "train_prefs", 0.25)]
-    );
-    assert_eq!(config.eval.sets[0].files.len(), 2);
-}
-
-fn config_of(text: &str) -> RunConfig {
-    config(text)
-}
-
-#[test]
-fn data_sets_of_llama_factory_are_those_of_its_list() {
-    let folder = tempfile::tempdir().unwrap();
-    let info = r#"{"mine": {"file_name": "mine.json", "ranking": true, "formatting": "sharegpt", "columns": {"messages": "talk", "chosen": "good", "rejected": "bad"}},
-        "orca": {"hf_hub_url": "owner/orca", "ranking": true, "columns": {"prompt": "question", "chosen": "chosen", "rejected": "rejected", "system": "system"}},
-        "answers": {"file_name": "answers.json"}, "odd": {"file_name": "odd.json", "ranking": true, "script_url": "x"}}"#;
-    std::fs::write(folder.path().join("dataset_info.json"), info).unwrap();
-    let dir = folder.path().display().to_string();
-    let text = |names: &str| {
-        LLAMA_FACTORY
-            .replace("no/such/folder", &dir)
-            .replace("dataset: pairs", &format!("dataset: {names}"))
-    };
-    let config = config(&text("mine, orca"));
-    assert_eq!(config.data.train[0].files, [format!("{dir}/mine.json")]);
-    assert_eq!(config.data.train[1].files, ["hf://datasets/owner/orca"]);
-    let columns = format!("{:?}", config.data.train[0].reading);
-    assert!(
-        columns.contains("talk") && columns.contains("good") && columns.contains("bad"),
-        "{columns}"
-    );
-    refused(&text("answers"), "`answers.ranking` must be `true`");
-    refused(&text("other"), "`dataset` has `other`");
-    refused(&text("odd"), "`odd.script_url` is not read");
-    let missing = imported(LLAMA_FACTORY);
-    assert_eq!(row(&missing, "dataset").fate, Fate::Missing);
-    assert!(
-        missing.toml.contains("# To be filled in:")
-            && missing.toml.contains(r#"train = ["pairs"]"#),
-        "{}",
-        missing.toml
-    );
 }

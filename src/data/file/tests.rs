@@ -74,6 +74,9 @@ fn another_format_is_named() {
     assert!(error(b"ARROW1\0\0\xff\xff").contains("not a whole Arrow file"));
     assert!(error(b"\xff\xff\xff\xff\x10\0").contains("not a whole Arrow file"));
     assert!(error(gzip(&gzip(b"{}"))).contains("found gzip data in packed data"));
+    assert!(error(b"BZh91AY&SY").contains("found a bzip2 file"));
+    assert!(error(b"\xfd7zXZ\0\0").contains("found an xz file"));
+    assert!(error(b"\x80\x04\x95\0").contains("found a Python pickle"));
     let mut archive = vec![b'a'; 512];
     archive[257..262].copy_from_slice(b"ustar");
     assert!(error(gzip(&archive)).contains("found a tar archive"));

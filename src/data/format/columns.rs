@@ -20,7 +20,8 @@ pub(in crate::data) struct NamedColumns<'a> {
 impl<'a> NamedColumns<'a> {
     /// None seen yet.
     pub(in crate::data) fn new(columns: &'a Columns) -> Self {
-        let unseen = columns.values().map(String::as_str).collect();
+        let unseen =
+            columns.values().map(String::as_str).filter(|column| !column.is_empty()).collect();
         Self { columns, unseen, first: Vec::new() }
     }
 

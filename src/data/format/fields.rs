@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::config::ColumnRole;
 use crate::error::InputError;
 
-/// The column of each role that a file has under a name of its own (`data.columns`).
+/// The column of each role that a file has under a name of its own (`data.columns`); an empty name for a role that no column has.
 pub(in crate::data) type Columns = BTreeMap<ColumnRole, String>;
 
 /// A file and a line in it, shown as `MVP_train.json:12`.
@@ -45,11 +45,11 @@ impl<'a> Record<'a> {
         Self { columns: Some(columns), ..self }
     }
 
-    /// The column of a field; none if it has another role.
+    /// The column of a field; none if it has another role, or the role has no column.
     fn column<'k>(&'k self, key: &'k str) -> Option<&'k str> {
         let columns = || self.columns.into_iter().flatten();
         match columns().find(|(role, _)| role.name() == key) {
-            Some((_, column)) => Some(column),
+            Some((_, column)) => Some(&**column).filter(|column| !column.is_empty()),
             None => columns().all(|(_, column)| column != key).then_some(key),
         }
     }

@@ -117,6 +117,8 @@ fn arena(_: &Layout, record: &Record<'_>, notes: &mut Notes<'_>) -> Result<Vec<P
             "model_b" => 1,
             "tie" | "tie (bothbad)" => {
                 notes.counts.ties += 1;
+                // They are read, though nothing is made of them.
+                let _ = NAMES.map(|name| record.get(name));
                 return Ok(Vec::new());
             }
             _ => return Err(refused(record, &Value::String(winner.clone())).into()),

@@ -7,7 +7,7 @@ use crate::config::LayoutName;
 use crate::data::chat::message;
 use crate::data::format::fields::Record;
 use crate::data::format::messages::{self, Said, answers, messages};
-use crate::data::format::parts::{Part, two_answers, whole};
+use crate::data::format::parts::{Notes, Part, whole};
 use crate::data::format::{Layout, Shape, always, field};
 use crate::error::InputError;
 
@@ -18,7 +18,7 @@ pub(super) const MESSAGES: Layout = Layout {
     optional: &["system"],
     fits: always,
     read_prompt: |record, _| Ok(Said::Messages(messages(record, "messages")?)),
-    read: two_answers,
+    read: answers_after_messages,
     sample: r#"{"messages": [{"role": "user", "content": "Name a river."}], "chosen": {"role": "assistant", "content": "The Rhine."}, "rejected": {"role": "assistant", "content": "A chair."}}"#,
 };
 
@@ -29,7 +29,7 @@ pub(super) const SHAREGPT_RANKING: Layout = Layout {
     optional: &["system"],
     fits: always,
     read_prompt: |record, _| Ok(Said::Messages(messages(record, "conversations")?)),
-    read: two_answers,
+    read: answers_after_messages,
     sample: r#"{"conversations": [{"from": "human", "value": "Name a river."}], "chosen": {"from": "gpt", "value": "The Rhine."}, "rejected": {"from": "gpt", "value": "A chair."}}"#,
 };
 
@@ -64,6 +64,39 @@ pub(super) const MS_SWIFT_MESSAGES: Layout = Layout {
     },
     sample: r#"{"messages": [{"role": "user", "content": "Name a metal."}, {"role": "assistant", "content": "Iron."}], "rejected_messages": [{"role": "user", "content": "Name a metal."}, {"role": "assistant", "content": "Wood."}]}"#,
 };
+
+/// The pair of messages and two answers. An answer that is a whole conversation begins with those messages, and is what follows them.
+fn answers_after_messages(
+    layout: &Layout,
+    record: &Record<'_>,
+    notes: &mut Notes<'_>,
+) -> Result<Vec<Part>> {
+    let [chosen, rejected] = layout.answers else {
+        return Err(anyhow::anyhow!("`{}` has no two answers", layout.name.name()));
+    };
+    let asked = (layout.read_prompt)(record, notes)?.messages("user");
+    let answer = |name: &str| match Said::read(record, name)? {
+        Said::Messages(messages) if !messages.first().is_some_and(answers) => {
+            match messages.strip_prefix(&*asked) {
+                Some(answer) if answer.first().is_some_and(answers) => {
+                    Ok(Said::Messages(answer.to_vec()))
+                }
+                _ => {
+                    let (name, place) = (record.named(name), record.place);
+                    let asked = record.named(layout.prompt[0].name);
+                    let what = format!(
+                        "{place}: `{name}` is a conversation, which must begin with the messages of `{asked}`, and an answer follow"
+                    );
+                    let hint = "give the answer alone, or leave `layout` out where both answers are whole conversations";
+                    Err(anyhow::Error::from(InputError::new(what).hint(hint)))
+                }
+            }
+        }
+        said => Ok(said),
+    };
+    let (chosen, rejected) = (answer(chosen.name)?, answer(rejected.name)?);
+    Ok(Part::only(notes.texts(Said::Messages(asked), chosen, rejected)))
+}
 
 /// Whether `messages` has an answer at its end and a question before it.
 fn ends_with_an_answer(record: &Record<'_>) -> bool {

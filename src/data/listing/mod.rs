@@ -12,6 +12,7 @@ use glob::{MatchOptions, Pattern};
 
 use self::card::Config;
 use self::splits::Split;
+use crate::data::unpacked::inner_name;
 use crate::error::{InputError, shown};
 
 /// How patterns match: `*` stays within a folder, and a leading dot is written out.
@@ -132,6 +133,15 @@ impl Tree<'_> {
                 )
                 .into());
         }
+        let twice = chosen.files.iter().enumerate().find_map(|(at, file)| {
+            let inner = inner_name(file);
+            let other = chosen.files[..at].iter().find(|other| inner_name(other) == inner)?;
+            Some((other, file))
+        });
+        if let Some((one, other)) = twice {
+            let what = format!("has the same file as `{one}` and `{other}`");
+            return Err(self.refuse(&what, "keep one: they hold the same records").into());
+        }
         Ok(self.chosen(chosen, &found, &others))
     }
 
@@ -155,8 +165,13 @@ impl Tree<'_> {
                     )
                     .into());
             }
-            let (files, split) =
-                saved::files(&(self.read)(&path)?, &format!("{}: `{path}`", self.title))?;
+            let info = format!("{folder}{}", saved::INFO);
+            let columns = match self.has(&info) {
+                true => saved::columns(&(self.read)(&info)?),
+                false => Vec::new(),
+            };
+            let name = format!("{}: `{path}`", self.title);
+            let (files, split) = saved::files(&(self.read)(&path)?, &name, &columns)?;
             let files: Vec<_> = files.into_iter().map(|file| format!("{folder}{file}")).collect();
             if let Some(absent) = files.iter().find(|file| !self.has(file)) {
                 return Err(self

@@ -12,6 +12,9 @@ pub const DICT: &str = "dataset_dict.json";
 /// The file that names the Arrow files of a saved `Dataset`.
 pub const STATE: &str = "state.json";
 
+/// The file beside [`STATE`] that names the columns.
+pub const INFO: &str = "dataset_info.json";
+
 #[derive(Deserialize)]
 struct Dict {
     splits: Vec<String>,
@@ -32,8 +35,19 @@ pub(super) fn splits(bytes: &[u8], name: &str) -> Result<Vec<String>> {
     }
 }
 
-/// The Arrow files that a `state.json` names, in order, and the split that it says it is.
-pub(super) fn files(bytes: &[u8], name: &str) -> Result<(Vec<String>, Option<String>)> {
+/// The columns that a `dataset_info.json` names; none where it names none.
+pub(super) fn columns(bytes: &[u8]) -> Vec<String> {
+    let info: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let features = info.get("features").and_then(Value::as_object);
+    features.into_iter().flat_map(|features| features.keys().cloned()).collect()
+}
+
+/// The Arrow files that a `state.json` names, in order, and the split that it says it is. `columns`: those of the data set, as far as known.
+pub(super) fn files(
+    bytes: &[u8],
+    name: &str,
+    columns: &[String],
+) -> Result<(Vec<String>, Option<String>)> {
     let state: Value =
         serde_json::from_slice(bytes).map_err(|error| wrong(name, &error.to_string()))?;
     let Some(keys) = state.as_object() else { return Err(wrong(name, "expected an object")) };
@@ -44,7 +58,12 @@ pub(super) fn files(bytes: &[u8], name: &str) -> Result<(Vec<String>, Option<Str
         Value::String(text) => !text.is_empty(),
         _ => true,
     };
-    for (key, _) in keys.iter().filter(|(_, value)| is_set(value)) {
+    // What `concatenate_datasets` makes shows all columns by name.
+    let shows_all = |value: &Value| {
+        let shown = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        !columns.is_empty() && columns.iter().all(|column| shown.iter().any(|one| one == column))
+    };
+    for (key, value) in keys.iter().filter(|(_, value)| is_set(value)) {
         let (what, remedy) = match &**key {
             // The type of what Python is given, and what marks the state in a cache.
             "_data_files"
@@ -53,6 +72,7 @@ pub(super) fn files(bytes: &[u8], name: &str) -> Result<(Vec<String>, Option<Str
             | "_format_type"
             | "_format_kwargs"
             | "_output_all_columns" => continue,
+            "_format_columns" if shows_all(value) => continue,
             "_format_columns" => {
                 ("shows some of its columns alone", "save it again after `reset_format()`")
             }
@@ -97,8 +117,17 @@ mod tests {
     fn a_state_names_its_files_and_what_would_change_the_rows_is_refused() {
         let state = r#"{"_data_files": [{"filename": "data-00000-of-00002.arrow"}, {"filename": "b.arrow"}], "_fingerprint": "ab",
             "_format_columns": null, "_format_kwargs": {}, "_format_type": "torch", "_output_all_columns": false, "_split": "train"}"#;
-        let (found, split) = files(state.as_bytes(), "s/state.json").unwrap();
+        let (found, split) = files(state.as_bytes(), "s/state.json", &[]).unwrap();
         assert_eq!((found.len(), &*found[1], split.as_deref()), (2, "b.arrow", Some("train")));
+        let all = ["prompt".to_owned(), "chosen".to_owned()];
+        let shown = br#"{"_data_files": [{"filename": "a.arrow"}], "_format_columns": ["chosen", "prompt"]}"#;
+        assert!(files(shown, "s/state.json", &all).is_ok());
+        assert!(files(shown, "s/state.json", &[]).is_err(), "columns that are not known");
+        let info =
+            br#"{"description": "", "features": {"prompt": {"dtype": "string"}, "chosen": {}}}"#;
+        let mut named = columns(info);
+        named.sort();
+        assert_eq!((named, columns(b"{}").len()), (vec!["chosen".into(), "prompt".into()], 0));
         for (key, value, why) in [
             (
                 "_format_columns",
@@ -114,11 +143,14 @@ mod tests {
             ("_data_files", r#"[{"filename": "../x"}]"#, "`../x` is no name of a file beside it"),
             ("_data_files", "3", "`_data_files`: "),
         ] {
-            let error =
-                files(format!("{{\"{key}\": {value}}}").as_bytes(), "s/state.json").unwrap_err();
+            let error = files(format!("{{\"{key}\": {value}}}").as_bytes(), "s/state.json", &all)
+                .unwrap_err();
             assert!(InputError::of(&error).is_some() && error.to_string().contains(why), "{error}");
         }
-        assert!(files(b"[", "s/state.json").is_err() && files(b"[]", "s/state.json").is_err());
+        assert!(
+            files(b"[", "s/state.json", &all).is_err()
+                && files(b"[]", "s/state.json", &all).is_err()
+        );
     }
 
     #[test]

@@ -63,6 +63,8 @@ fn a_folder_without_data_or_with_several_formats_is_refused() {
     assert!(hint.ends_with("it has `a.txt`, `b.bin`"), "{hint}");
     let (message, _) = Made::of(&["a.csv", "a.jsonl"]).refused(Wanted::default());
     assert_eq!(message, "folder `d` has files of several formats: `a.csv` and `a.jsonl`");
+    let (message, _) = Made::of(&["a.jsonl", "a.jsonl.gz", "b.jsonl"]).refused(Wanted::default());
+    assert_eq!(message, "folder `d` has the same file as `a.jsonl` and `a.jsonl.gz`");
 }
 
 #[test]

@@ -151,3 +151,28 @@ fn all_pairs_of_a_list_have_ids_of_their_own_and_a_split_keeps_the_record_whole(
     };
     assert_eq!((side("train").len(), side("test").len()), (2, 2));
 }
+
+#[test]
+fn training_pairs_that_teach_nothing_are_refused_with_the_reason() {
+    let place = Place::new();
+    let twin = r#"{"prompt": "p", "chosen": "c", "rejected": "c"}"#;
+    place.write("twins.jsonl", format!("{twin}\n{twin}\n"));
+    let said = |text: &str| serde_json::json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]);
+    let tie = serde_json::json!({"conversation_a": said("a"), "conversation_b": said("b"), "winner": "tie"});
+    place.write("ties.jsonl", format!("{tie}\n"));
+    let refusal = |set: &str| {
+        let words = ["--config", "tiny.toml", "--dry-run", "--set", set];
+        let output = place.command(&words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{set}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = refusal("data.train=[\"twins.jsonl\"]");
+    assert!(said.contains("both answers of all 2 pairs are the same tokens"), "{said}");
+    let said = refusal("data.train=[\"ties.jsonl\"]");
+    assert!(
+        said.contains("the records give no pair: 0 pairs from 1 file; 1 left out as ties"),
+        "{said}"
+    );
+    let said = refusal("data.chat_template=none.jinja");
+    assert!(said.contains("chat template `none.jinja`: expected a `.jinja` file"), "{said}");
+}

@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use super::super::Fate::{Differs, Harmless, Translated};
 use super::super::draft::Draft;
-use super::super::sources::{self, Source};
+use super::super::evaluation;
+use super::super::sources::{self, NOT_TRLS, Named, Source};
 use crate::disk::yaml::{Node, Yaml};
 use crate::error::InputError;
 
@@ -32,9 +33,9 @@ pub(super) fn translate(draft: &mut Draft<'_>) -> Result<()> {
         let sources = all(draft, "test_datasets", list)?;
         sources::set_evaluation(draft, "test", sources, &["test_datasets"]);
     }
-    sources::held_out(draft, "val_set_size")?;
+    evaluation::held_out(draft, "val_set_size")?;
     template(draft)?;
-    sources::evaluations(draft, &["eval_strategy", "evaluation_strategy"])
+    evaluation::during_training(draft, &["eval_strategy", "evaluation_strategy"])
 }
 
 fn all(draft: &mut Draft<'_>, key: &str, list: &Node) -> Result<Vec<Source>> {
@@ -44,10 +45,14 @@ fn all(draft: &mut Draft<'_>, key: &str, list: &Node) -> Result<Vec<Source>> {
     if items.is_empty() {
         return Err(draft.wrong(key, list, "a list of one or more data sets").into());
     }
-    items.iter().enumerate().map(|(i, item)| one(draft, key, i, item)).collect()
+    let mut all = Vec::new();
+    for (i, item) in items.iter().enumerate() {
+        all.extend(one(draft, key, i, item)?);
+    }
+    Ok(all)
 }
 
-fn one(draft: &mut Draft<'_>, key: &str, number: usize, item: &Node) -> Result<Source> {
+fn one(draft: &mut Draft<'_>, key: &str, number: usize, item: &Node) -> Result<Vec<Source>> {
     let at = format!("{key}[{number}]");
     draft.refuse_unknown_inside(&at, key, item)?;
     let Some(path) = item.value.get("path") else {
@@ -55,22 +60,23 @@ fn one(draft: &mut Draft<'_>, key: &str, number: usize, item: &Node) -> Result<S
             InputError::new(format!("{}: `{at}` has no `path`", draft.place(item.line))).into()
         );
     };
-    let revision = item.value.get("revision").and_then(|node| node.value.text());
-    let files = item.value.get("data_files");
-    let mut source = sources::loaded(draft, &format!("{at}.path"), path, files, revision)?;
-    let is_of_hub =
-        source.table.get("files").is_some_and(|files| files.to_string().contains("hf://"));
-    match item.value.get("split").and_then(|node| node.value.text()) {
-        Some(split) => source.put("split", split),
-        None if is_of_hub && files.is_none() => source.put("split", "train"),
-        None => {}
-    }
-    layout(draft, &at, item, &mut source)?;
+    let inner = |key: &str| item.value.get(key).filter(|node| !node.value.is_idle());
+    let [path_at, split_at, name_at] = ["path", "split", "name"].map(|key| format!("{at}.{key}"));
+    let named = Named {
+        at: &path_at,
+        path,
+        files: inner("data_files"),
+        revision: inner("revision").and_then(|node| node.value.text()),
+        configuration: inner("name").map(|node| (&*name_at, node)),
+        folder: None,
+    };
+    let set = sources::loaded(draft, named)?;
+    let default = set.is_of_hub().then_some("train");
+    let mut found = set.of_split(draft, &split_at, inner("split"), default)?;
+    let mut reading = Source::default();
+    layout(draft, &at, item, &mut reading)?;
+    found.iter_mut().for_each(|source| source.table.extend(reading.table.clone()));
     for (inner, said) in [
-        (
-            "name",
-            "a data set's configuration has no key: name its files, as `hf://datasets/OWNER/NAME/FOLDER/*.parquet`",
-        ),
         ("shards", "a part of the pairs is trained on there, all of them here"),
         ("preprocess_shards", "a part of the pairs is trained on there, all of them here"),
         ("drop_system_message", "a system message is a part of the data"),
@@ -91,6 +97,7 @@ fn one(draft: &mut Draft<'_>, key: &str, number: usize, item: &Node) -> Result<S
     // What SFT reads of a data set, and preference pairs do not.
     let read = [
         "path",
+        "name",
         "data_files",
         "split",
         "revision",
@@ -110,13 +117,14 @@ fn one(draft: &mut Draft<'_>, key: &str, number: usize, item: &Node) -> Result<S
             }
         }
     }
-    Ok(source)
+    Ok(found)
 }
 
 /// The columns of a data set by the strategy that reads it there.
 fn layout(draft: &mut Draft<'_>, at: &str, item: &Node, source: &mut Source) -> Result<()> {
     let at_type = format!("{at}.type");
     let Some(kind) = item.value.get("type") else {
+        source.no_column(NOT_TRLS);
         draft.note_inside(
             at_type,
             item,
@@ -147,6 +155,7 @@ fn layout(draft: &mut Draft<'_>, at: &str, item: &Node, source: &mut Source) -> 
             source.column("messages", &field("field_messages", "messages"));
             source.column("chosen", &field("field_chosen", "chosen"));
             source.column("rejected", &field("field_rejected", "rejected"));
+            source.no_column(&["system", "tools"]);
             mappings(draft, at, item)?;
             draft.note_inside(at_type, kind, Translated, chat);
         }
@@ -165,12 +174,11 @@ fn layout(draft: &mut Draft<'_>, at: &str, item: &Node, source: &mut Source) -> 
             );
             draft.note_inside(at_type, kind, Differs, said);
         }
-        ("passthrough", _) => draft.note_inside(
-            at_type,
-            kind,
-            Translated,
-            "the columns are TRL's, recognised here too",
-        ),
+        ("passthrough", _) => {
+            source.no_column(NOT_TRLS);
+            let said = "the columns are TRL's, recognised here too";
+            draft.note_inside(at_type, kind, Translated, said);
+        }
         _ => {
             let place = draft.place(kind.line);
             let message = format!("{place}: `{at_type}: {name}` has no counterpart here");
@@ -226,6 +234,15 @@ fn mappings(draft: &mut Draft<'_>, at: &str, item: &Node) -> Result<()> {
 
 /// A table of fields and formats in place of a strategy.
 fn user_defined(draft: &mut Draft<'_>, at: &str, kind: &Node, source: &mut Source) -> Result<()> {
+    let writes_system = kind
+        .value
+        .get("prompt_format")
+        .and_then(|node| node.value.text())
+        .is_some_and(|format| format.contains("{system}"));
+    source.no_column(&["profile", "tools"]);
+    if !writes_system {
+        source.no_column(&["system"]);
+    }
     for (key, role) in [
         ("field_prompt", "prompt"),
         ("field_chosen", "chosen"),
@@ -236,6 +253,11 @@ fn user_defined(draft: &mut Draft<'_>, at: &str, kind: &Node, source: &mut Sourc
             let Some(column) = node.value.text() else {
                 return Err(draft.wrong(&format!("{at}.{key}"), node, "a column").into());
             };
+            if role == "system" && !writes_system {
+                let said = "`prompt_format` does not write it";
+                draft.note_inside(format!("{at}.{key}"), node, Harmless, said);
+                continue;
+            }
             source.column(role, column);
             draft.note_inside(
                 format!("{at}.{key}"),

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::super::Fate::{Differs, Missing, Translated};
 use super::super::draft::Draft;
-use super::super::sources::{self, Source};
+use super::super::evaluation;
+use super::super::sources::{self, DataSet, Named, Source};
+use crate::disk::yaml::{Node, Yaml};
 use crate::disk::{json, read};
 use crate::error::{InputError, shown};
 
@@ -51,14 +53,14 @@ pub(super) fn translate(draft: &mut Draft<'_>) -> Result<()> {
         let sources = named(draft, "eval_dataset", &names)?;
         sources::set_evaluation(draft, "test", sources, &["eval_dataset"]);
     }
-    sources::held_out(draft, "val_size")?;
+    evaluation::held_out(draft, "val_size")?;
     draft.set("data.prompt_format", "chat", "every prompt goes through a template there");
     if draft.given("template").is_some() {
         let said = "LLaMA-Factory's own template of that name; here the model's chat template: `mvpbench data inspect` shows the text, and \
                     `data.chat_template` gives another";
         draft.note("template", Differs, said);
     }
-    sources::evaluations(draft, &["eval_strategy", "evaluation_strategy"])
+    evaluation::during_training(draft, &["eval_strategy", "evaluation_strategy"])
 }
 
 /// The sources of names in `dataset_info.json`.
@@ -71,6 +73,7 @@ fn named(draft: &mut Draft<'_>, key: &'static str, names: &[String]) -> Result<V
         let hub = |name: &String| {
             let mut source = Source::of(&sources::hub_name(name).unwrap_or_else(|| name.clone()));
             source.put("split", "train");
+            source.no_column(&["system", "tools", "profile"]);
             source
         };
         return Ok(names.iter().map(hub).collect());
@@ -107,7 +110,7 @@ fn named(draft: &mut Draft<'_>, key: &'static str, names: &[String]) -> Result<V
             );
             return Err(InputError::new(message).into());
         };
-        all.push(entry_of(draft, key, name, entry, folder)?);
+        all.extend(entry_of(draft, key, name, entry, folder)?);
     }
     Ok(all)
 }
@@ -119,7 +122,7 @@ fn entry_of(
     name: &str,
     entry: &serde_json::Map<String, Value>,
     folder: &str,
-) -> Result<Source> {
+) -> Result<Vec<Source>> {
     let at = |inner: &str| format!("{DATASET_INFO}: `{name}.{inner}`");
     let text = |inner: &str| entry.get(inner).and_then(Value::as_str);
     if let Some(other) = entry.keys().find(|known| !ATTRIBUTES.contains(&known.as_str())) {
@@ -132,24 +135,30 @@ fn entry_of(
             format!("{} must be `true` for pairs of a chosen and a rejected answer", at("ranking"));
         return Err(InputError::new(message).into());
     }
-    let mut source = match (text("hf_hub_url"), text("file_name")) {
+    let line = draft.given(key).map_or(0, |node| node.line);
+    let inner =
+        |inner: &str| text(inner).map(|text| Node { line, value: Yaml::Text(text.to_owned()) });
+    let [url_at, split_at, subset_at, folder_at] =
+        ["hf_hub_url", "split", "subset", "folder"].map(|inner| format!("{name}.{inner}"));
+    let set = match (inner("hf_hub_url"), text("file_name")) {
         (Some(url), _) => {
-            let Some(hub) = sources::hub_name(url) else {
-                return Err(InputError::new(format!(
-                    "{} must be `OWNER/NAME`, got `{}`",
-                    at("hf_hub_url"),
-                    shown(&url)
-                ))
-                .into());
+            let (subset, inside) = (inner("subset"), inner("folder"));
+            let named = Named {
+                at: &url_at,
+                path: &url,
+                files: None,
+                revision: None,
+                configuration: subset.as_ref().map(|node| (&*subset_at, node)),
+                folder: inside.as_ref().map(|node| (&*folder_at, node)),
             };
-            let mut source = Source::of(&match text("folder") {
-                Some(folder) => format!("{hub}/{folder}"),
-                None => hub,
-            });
-            source.put("split", text("split").unwrap_or("train"));
-            source
+            sources::loaded(draft, named)?
         }
-        (None, Some(file)) => Source::of(&Path::new(folder).join(file).display().to_string()),
+        (None, Some(file)) => {
+            let path = Path::new(folder).join(file);
+            // All files of a folder are one split there.
+            let path = if path.is_dir() { path.join("*") } else { path };
+            DataSet::of_file(path.display().to_string())
+        }
         (None, None) => {
             let message =
                 format!("{DATASET_INFO}: `{name}` has neither `file_name` nor `hf_hub_url`");
@@ -158,6 +167,7 @@ fn entry_of(
                 .into());
         }
     };
+    let mut source = Source::default();
     let is_sharegpt = match text("formatting") {
         None | Some("alpaca") => false,
         Some("sharegpt" | "openai") => true,
@@ -201,19 +211,17 @@ fn entry_of(
             }
         },
     }
-    for role in ["chosen", "rejected", "system", "tools"] {
+    for role in ["chosen", "rejected", "system", "tools", "history"] {
         if let Some(column) = column(role) {
             source.column(role, column);
         }
     }
+    // A column is read there if it is named.
+    let unread = ["history", "profile", "system", "tools"];
+    let unread: Vec<_> = unread.into_iter().filter(|role| column(role).is_none()).collect();
+    source.no_column(&unread);
     if ["images", "videos", "audios"].into_iter().any(|role| column(role).is_some()) {
         draft.note(key, Differs, format!("pictures, films and sounds of `{name}` are not read"));
-    }
-    if entry.get("subset").is_some() {
-        let said = format!(
-            "the subset of `{name}` has no key: name its files, as `hf://datasets/OWNER/NAME/FOLDER/*.parquet`"
-        );
-        draft.note(key, Differs, said);
     }
     if entry.get("num_samples").is_some() {
         draft.note(key, Differs, format!("a drawn part of `{name}` is trained on there, all of it here; `weight` takes a share"));
@@ -224,5 +232,9 @@ fn entry_of(
         );
         draft.note(key, Differs, said);
     }
-    Ok(source)
+    let split = inner("split");
+    let mut found =
+        set.of_split(draft, &split_at, split.as_ref(), set.is_of_hub().then_some("train"))?;
+    found.iter_mut().for_each(|found| found.table.extend(source.table.clone()));
+    Ok(found)
 }

@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use super::super::Fate::{Differs, Harmless, Translated};
 use super::super::draft::Draft;
-use super::super::sources::{self, Source};
+use super::super::evaluation;
+use super::super::sources::{self, NOT_TRLS, Named, Source};
 use crate::disk::yaml::{Node, Yaml};
 use crate::error::InputError;
 
@@ -36,9 +37,9 @@ pub(super) fn translate(draft: &mut Draft<'_>) -> Result<()> {
             }
         }
     }
-    sources::held_out(draft, "test_split_size")?;
+    evaluation::held_out(draft, "test_split_size")?;
     template(draft)?;
-    sources::evaluations(draft, &["eval_strategy", "evaluation_strategy"])
+    evaluation::during_training(draft, &["eval_strategy", "evaluation_strategy"])
 }
 
 /// `dataset_name` with its split.
@@ -51,37 +52,36 @@ fn named(draft: &mut Draft<'_>) -> Result<()> {
         .hint("give what the command line of `trl dpo` has in the file")
         .into());
     };
-    let mut source = sources::loaded(draft, "dataset_name", node, None, None)?;
-    note_configuration(draft, "dataset_config".into(), draft.given("dataset_config"));
-    let mut test = source.clone();
-    let split = draft.text("dataset_train_split")?.unwrap_or("train");
-    source.put("split", split);
-    let from: Vec<_> = ["dataset_name", "dataset_train_split"]
+    let named = Named {
+        at: "dataset_name",
+        path: node,
+        files: None,
+        revision: None,
+        configuration: draft.given("dataset_config").map(|node| ("dataset_config", node)),
+        folder: None,
+    };
+    let set = sources::loaded(draft, named)?;
+    let (train, test) = ("dataset_train_split", "dataset_test_split");
+    let from: Vec<_> = ["dataset_name", "dataset_config", train]
         .into_iter()
         .filter(|key| draft.given(key).is_some())
         .collect();
-    sources::set(draft, vec![source], &from);
-    let split = draft.text("dataset_test_split")?.unwrap_or("test");
+    let training = set.of_split(draft, train, draft.given(train), Some("train"))?;
+    sources::set(draft, training.into_iter().map(as_trl).collect(), &from);
     let evaluates = draft.given_of(&["eval_strategy", "evaluation_strategy"]);
     if evaluates.is_some_and(|(_, node)| node.value.word().as_deref() != Some("no")) {
-        test.put("split", split);
-        sources::set_evaluation(draft, "test", vec![test], &["dataset_test_split"]);
-    } else if draft.given("dataset_test_split").is_some() {
-        draft.note("dataset_test_split", Harmless, "nothing is evaluated there");
+        let tests = set.of_split(draft, test, draft.given(test), Some("test"))?;
+        sources::set_evaluation(draft, "test", tests.into_iter().map(as_trl).collect(), &[test]);
+    } else if draft.given(test).is_some() {
+        draft.note(test, Harmless, "nothing is evaluated there");
     }
     Ok(())
 }
 
-/// A data set of several configurations has no key for one of them.
-fn note_configuration(draft: &mut Draft<'_>, at: String, node: Option<&Node>) {
-    let Some(node) = node else { return };
-    match node.value.text() == Some("default") {
-        true => draft.note_inside(at, node, Harmless, "the default of a data set"),
-        false => {
-            let said = "a data set's configuration has no key: name its files, as `hf://datasets/OWNER/NAME/FOLDER/*.parquet`";
-            draft.note_inside(at, node, Differs, said);
-        }
-    }
+/// A source read as TRL reads it.
+fn as_trl(mut source: Source) -> Source {
+    source.no_column(NOT_TRLS);
+    source
 }
 
 /// A list of data sets: TRL's `datasets`, alignment-handbook's `dataset_mixture.datasets`.
@@ -98,26 +98,24 @@ fn mixture(draft: &mut Draft<'_>, key: &str, list: &Node, path: &str) -> Result<
             let place = draft.place(item.line);
             return Err(InputError::new(format!("{place}: `{at}` has no `{name}`")).into());
         };
-        let mut source = sources::loaded(
-            draft,
-            &format!("{at}.{name}"),
-            node,
-            item.value.get("data_files"),
-            None,
-        )?;
-        let split = item.value.get("split").and_then(|node| node.value.text()).unwrap_or("train");
-        source.put("split", split);
-        for inner in ["name", "config"] {
-            note_configuration(draft, format!("{at}.{inner}"), item.value.get(inner));
-        }
-        if let Some(node) = item.value.get("data_dir") {
-            draft.note_inside(
-                format!("{at}.data_dir"),
-                node,
-                Differs,
-                "a folder inside a data set has no key: name its files",
-            );
-        }
+        let keys = [name, "split", "config", "name", "data_dir"];
+        let [path_at, split_at, config_at, name_at, folder_at] =
+            keys.map(|key| format!("{at}.{key}"));
+        let inner = |key: &str| item.value.get(key).filter(|node| !node.value.is_idle());
+        let configuration = match path {
+            "datasets" => inner("name").map(|node| (&*name_at, node)),
+            _ => inner("config").map(|node| (&*config_at, node)),
+        };
+        let named = Named {
+            at: &path_at,
+            path: node,
+            files: inner("data_files"),
+            revision: None,
+            configuration,
+            folder: inner("data_dir").map(|node| (&*folder_at, node)),
+        };
+        let set = sources::loaded(draft, named)?;
+        let mut found = set.of_split(draft, &split_at, inner("split"), Some("train"))?;
         if let Some(node) = item.value.get("columns") {
             draft.note_inside(
                 format!("{at}.columns"),
@@ -134,9 +132,9 @@ fn mixture(draft: &mut Draft<'_>, key: &str, list: &Node, path: &str) -> Result<
             let Some(weight) = node.value.number() else {
                 return Err(draft.wrong(&format!("{at}.weight"), node, "a number").into());
             };
-            put_weight(&mut source, weight);
+            found.iter_mut().for_each(|source| put_weight(source, weight));
         }
-        all.push(source);
+        all.extend(found.into_iter().map(as_trl));
     }
     if all.is_empty() {
         return Err(draft.wrong(key, list, "a list of one or more data sets").into());
@@ -171,17 +169,27 @@ fn mixer(draft: &mut Draft<'_>, node: &Node) -> Result<()> {
             return Err(draft.wrong(&format!("dataset_mixer.{name}"), weight, "a number").into());
         };
         let path = Node { line: node.line, value: Yaml::Text(name.clone()) };
-        let source = sources::loaded(draft, "dataset_mixer", &path, None, None)?;
+        let named = Named {
+            at: "dataset_mixer",
+            path: &path,
+            files: None,
+            revision: None,
+            configuration: None,
+            folder: None,
+        };
+        let set = sources::loaded(draft, named)?;
+        let mut of = |split: &String| {
+            let node = Node { line: node.line, value: Yaml::Text(split.clone()) };
+            set.of_split(draft, "dataset_splits", Some(&node), None)
+        };
         for split in &training {
-            let mut source = source.clone();
-            source.put("split", split.as_str());
-            put_weight(&mut source, weight);
-            all.push(source);
+            for mut source in of(split)? {
+                put_weight(&mut source, weight);
+                all.push(as_trl(source));
+            }
         }
         for split in &testing {
-            let mut source = source.clone();
-            source.put("split", split.as_str());
-            tests.push(source);
+            tests.extend(of(split)?.into_iter().map(as_trl));
         }
     }
     if all.is_empty() {

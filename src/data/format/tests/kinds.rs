@@ -224,6 +224,7 @@ fn a_list_of_answers_gives_the_best_against_the_worst_or_all_pairs() {
     assert_eq!((&*pairs[0].chosen, counts.several_best), ("a", 1));
     let tie = r#"{"conversation_a": [{"role": "user", "content": "q"}], "conversation_b": [{"role": "user", "content": "q"}], "winner": "tie"}"#;
     assert_eq!((of(tie).0.len(), of(tie).1.ties), (0, 1));
+    assert_eq!(of(tie).1.unread.len(), 0, "a tie is read");
 }
 
 #[test]
@@ -293,6 +294,34 @@ fn columns_have_the_roles_that_they_are_given_and_no_other() {
     let wrong = of(r#"{"q": 3, "chosen": "b", "rejected": "a"}"#).with_columns(&columns);
     let error = read_by(&wrong, &Reading::default()).unwrap_err().to_string();
     assert_eq!(error, "d/a.json:2: `q` must be a string or a list of messages, got the number `3`");
+}
+
+#[test]
+fn a_role_without_a_column_is_not_read_whatever_the_columns_are_called() {
+    let columns =
+        [ColumnRole::System, ColumnRole::Profile].map(|role| (role, String::new())).into();
+    let json = r#"{"prompt": "p", "chosen": "b", "rejected": "a", "system": "S", "profile": "P"}"#;
+    let record = of(json).with_columns(&columns);
+    let (pairs, counts) = read_by(&record, &Reading::default()).unwrap();
+    assert_eq!(pairs[0].prompt, "p");
+    assert_eq!(counts.unread.iter().collect::<Vec<_>>(), ["profile", "system"]);
+}
+
+#[test]
+fn an_answer_beside_messages_may_begin_with_them() {
+    let turn = |role: &str, text: &str| serde_json::json!({"role": role, "content": text});
+    let (q, a, b) = (turn("user", "q"), turn("assistant", "a"), turn("assistant", "b"));
+    let messages = Reading { layout: LayoutName::Messages, ..Reading::default() };
+    let of = |chosen: serde_json::Value| {
+        let record = serde_json::json!({"messages": [q], "chosen": chosen, "rejected": [b]});
+        record.to_string()
+    };
+    let alone = texts(&of(serde_json::json!([a])), &messages).unwrap();
+    assert_eq!(texts(&of(serde_json::json!([q, a])), &messages).unwrap(), alone);
+    for chosen in [serde_json::json!([turn("user", "other"), a]), serde_json::json!([q])] {
+        let error = refusal(&of(chosen), &messages);
+        assert!(error.starts_with("`chosen` is a conversation, which must begin"), "{error}");
+    }
 }
 
 #[test]
