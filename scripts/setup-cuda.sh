@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lays out what `cargo build --features cuda` needs on a machine without a CUDA toolkit: nvcc and headers from NVIDIA's Python wheels,
-# and stand-ins for the driver and cuBLAS, for the linker. Needs no root and no GPU; takes about 270 MB. A machine that trains has the
+# and stand-ins for the driver, cuBLAS and NCCL, for the linker. Needs no root and no GPU; takes about 270 MB. A machine that trains has the
 # real libraries: with a system toolkit (12.x or 13) it does not need this script.
 #
 #   scripts/setup-cuda.sh [FOLDER]        FOLDER: default ~/.cache/mvpbench/cuda
@@ -54,6 +54,7 @@ stand_in cublas   libcublas.so.13   'cublas[A-Z]'   "$bindings/cublas/sys/mod.rs
 stand_in cublasLt libcublasLt.so.13 'cublasLt[A-Z]' "$bindings/cublaslt/sys/mod.rs"
 stand_in curand   libcurand.so.10   'curand[A-Z]'   "$bindings/curand/sys/mod.rs"
 stand_in nvrtc    libnvrtc.so.13    'nvrtc[A-Z]'    "$bindings/nvrtc/sys/mod.rs"
+stand_in nccl     libnccl.so.2      'p?nccl[A-Z]'   "$bindings/nccl/sys/mod.rs"
 
 # `CUDA_COMPUTE_CAP` is the oldest card that candle's own kernels run on; ours always run on 8.0 and later.
 cat > "$folder/env.sh" <<ENVIRONMENT

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::RunConfig;
+use crate::config::{ModelSection, RunConfig};
 use crate::data::token_pair::TokenPair;
 
 /// One order. The rank answers as its line says, or not at all.
@@ -26,13 +26,15 @@ pub enum Order {
     End,
 }
 
-/// A run that begins.
+/// A run, or a pass of answers, that begins.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Begin {
-    /// Its configuration.
-    pub config: RunConfig,
+    /// The configuration of a run; none for answers alone.
+    pub config: Option<RunConfig>,
+    /// The base model and its number type.
+    pub model: ModelSection,
     /// The folder of the model's files where the leader has them.
-    pub model: String,
+    pub folder: String,
     /// Tokens at once, which all ranks must cut alike.
     pub micro_batch_tokens: usize,
     /// Whether a backward pass computes the layers again.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use anyhow::{Context, Result};
+use candle_core::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,6 +11,7 @@ use super::exchange::{self, Part};
 use super::link::Link;
 use super::order::Order;
 use super::tree::Node;
+use super::wire::{Host, Wire};
 use crate::error::InputError;
 
 /// The ranks of this job; one alone in most.
@@ -18,12 +20,14 @@ pub struct World {
     link: Option<Box<dyn Link>>,
     /// The digest of the adapter that the other ranks have for passes.
     adapter: RefCell<Option<String>>,
+    /// The way of gradients that is not the link's.
+    wire: RefCell<Option<Box<dyn Wire>>>,
 }
 
 impl World {
     /// The ranks that `link` reaches.
     pub fn new(link: Box<dyn Link>) -> Self {
-        Self { link: Some(link), adapter: RefCell::default() }
+        Self { link: Some(link), ..Self::default() }
     }
 
     /// The ranks that a launcher has started this process among.
@@ -123,15 +127,43 @@ impl World {
         *self.adapter.borrow_mut() = None;
     }
 
-    /// [`exchange::sum`] over all ranks.
+    /// Has gradients go from GPU to GPU where the leader has one and the program was built with NCCL. All ranks call it, each with its device,
+    /// when the leader has begun a run; the second time does nothing.
+    pub fn connect(&self, device: &Device) -> Result<()> {
+        if self.ranks() == 1 || self.wire.borrow().is_some() {
+            return Ok(());
+        }
+        let name = match self.rank() {
+            0 => {
+                let name = group_of(device)?;
+                self.send_all(&name)?;
+                name
+            }
+            _ => self.from_leader()?,
+        };
+        if !name.is_empty() {
+            *self.wire.borrow_mut() = Some(joined(&name, device, self.rank(), self.ranks())?);
+        }
+        Ok(())
+    }
+
+    /// [`exchange::sum`] over all ranks, whose tensors are on `device`.
     pub fn sum(
         &self,
+        device: &Device,
         leaves: usize,
         own: Vec<(Node, Option<Part>)>,
         figures: usize,
         values: usize,
     ) -> Result<Option<Part>> {
-        exchange::sum(self.link()?, leaves, own, figures, values)
+        let link = self.link()?;
+        match &*self.wire.borrow() {
+            Some(wire) => exchange::sum(link, &**wire, leaves, own, figures, values),
+            None => {
+                let wire = Host { link, device: device.clone() };
+                exchange::sum(link, &wire, leaves, own, figures, values)
+            }
+        }
     }
 
     /// Ends every rank now, this process among them.
@@ -141,4 +173,35 @@ impl World {
             None => std::process::exit(status.into()),
         }
     }
+}
+
+/// The name of a new group of GPUs; empty where gradients go through the host.
+#[cfg(feature = "nccl")]
+fn group_of(device: &Device) -> Result<Vec<u8>> {
+    if device.is_cuda() { super::nccl::new_name() } else { Ok(Vec::new()) }
+}
+
+/// The name of a new group of GPUs; empty where gradients go through the host.
+#[cfg(not(feature = "nccl"))]
+fn group_of(_: &Device) -> Result<Vec<u8>> {
+    Ok(Vec::new())
+}
+
+/// The way to the GPUs of a group.
+#[cfg(feature = "nccl")]
+fn joined(name: &[u8], device: &Device, rank: usize, ranks: usize) -> Result<Box<dyn Wire>> {
+    match device {
+        Device::Cuda(device) => Ok(Box::new(super::nccl::Nccl::join(name, device, rank, ranks)?)),
+        _ => Err(InputError::new("this rank runs on the CPU, and rank 0 on a GPU")
+            .hint("give all ranks a GPU, or all of them `--device cpu`")
+            .into()),
+    }
+}
+
+/// The way to the GPUs of a group.
+#[cfg(not(feature = "nccl"))]
+fn joined(_: &[u8], _: &Device, _: usize, _: usize) -> Result<Box<dyn Wire>> {
+    Err(InputError::new("rank 0 was built with NCCL, and this rank without")
+        .hint("give all machines the same program")
+        .into())
 }

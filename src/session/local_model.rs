@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
@@ -22,10 +23,12 @@ use crate::model::generation::{Generation, GenerationSettings, Sampling, StopStr
 use crate::model::lora::Adapter;
 use crate::model::plan::AdapterPlan;
 use crate::model::weights;
+use crate::parallel::order::Begin;
 use crate::parallel::world::World;
 use crate::session::adapter_source::AdapterSource;
 use crate::session::base::Base;
 use crate::session::held;
+use crate::session::ranks;
 use crate::session::template_choice::TemplateChoice;
 
 /// Which model, and how it is held.
@@ -51,6 +54,18 @@ pub struct LocalChoice {
     pub force: bool,
 }
 
+impl LocalChoice {
+    /// The model as a configuration has it.
+    fn section(&self) -> ModelSection {
+        ModelSection {
+            path: self.model.clone(),
+            revision: self.revision.clone(),
+            dtype: self.dtype,
+            ..ModelSection::default()
+        }
+    }
+}
+
 /// How answers are generated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drawing {
@@ -73,19 +88,15 @@ pub struct LocalModel {
     merged: Option<Adapter>,
     weights_digest: OnceCell<String>,
     model: OnceCell<Decoder>,
+    /// The ranks that answer with this one.
+    world: Rc<World>,
 }
 
 impl LocalModel {
     /// Reads and checks the small files and the adapter. Downloads the small files of a hub model.
     pub fn load(choice: LocalChoice, verbosity: Verbosity) -> Result<Self> {
         let device = machine::device(&choice.device)?;
-        let section = ModelSection {
-            path: choice.model.clone(),
-            revision: choice.revision.clone(),
-            dtype: choice.dtype,
-            ..ModelSection::default()
-        };
-        let base = Base::load(&section, &choice.template, verbosity)?;
+        let base = Base::load(&choice.section(), &choice.template, verbosity)?;
         base.notes.iter().for_each(|note| verbosity.note(note));
         let eos = base.eos_ids()?;
         let adapter = match &choice.adapter {
@@ -106,8 +117,20 @@ impl LocalModel {
         };
         let dtype = machine::dtype(choice.dtype, &device)?;
         let (adapter, merged) = if choice.merge { (None, adapter) } else { (adapter, None) };
-        let (weights_digest, model) = (OnceCell::new(), OnceCell::new());
-        Ok(Self { base, choice, device, dtype, eos, adapter, merged, weights_digest, model })
+        let (weights_digest, model, world) = Default::default();
+        Ok(Self { base, choice, device, dtype, eos, adapter, merged, weights_digest, model, world })
+    }
+
+    /// Shares the answers with all ranks of `world`. Refuses an adapter that is to be merged, which the others have not.
+    pub fn on(self, world: Rc<World>) -> Result<Self> {
+        if world.ranks() > 1 && self.merged.is_some() {
+            return Err(InputError::new("`--merge` is for one rank, and there are several")
+                .hint(
+                    "leave `--merge` out, or merge once with `mvpbench merge` and give that model",
+                )
+                .into());
+        }
+        Ok(Self { world, ..self })
     }
 
     /// Which model, and how it is held.
@@ -192,7 +215,7 @@ impl LocalModel {
             prompts,
             settings,
             stop,
-            world: &World::default(),
+            world: &self.world,
         };
         let merged = self.merged.as_ref().map(adapter::digest).transpose()?;
         let merged = merged.map_or_else(String::new, |digest| format!("merged {digest}"));
@@ -228,7 +251,9 @@ impl LocalModel {
                 &self.device,
             )?;
         }
+        let mut place = PathBuf::new();
         let load = |folder: &Path| {
+            place = std::path::absolute(folder)?;
             let known = self.weights_digest.get().cloned();
             let digest = known.map_or_else(|| weights::digest(folder), Ok)?;
             Ok((Decoder::load(folder, self.dtype, &self.device)?, digest))
@@ -239,6 +264,18 @@ impl LocalModel {
         if let Some(adapter) = &self.merged {
             model = model.merged(adapter)?;
         }
+        let plan = self.adapter.as_ref().map(|adapter| adapter.plan.clone());
+        let plan = plan.unwrap_or_else(|| AdapterPlan::none(shape));
+        let begin = Begin {
+            config: None,
+            model: self.choice.section(),
+            folder: place.display().to_string(),
+            micro_batch_tokens: 0,
+            recompute: false,
+            plan: serde_json::to_string(&plan)?,
+            steps: 0,
+        };
+        ranks::load(&self.world, begin, self.weights_digest()?, &self.device)?;
         Ok(self.model.get_or_init(|| model))
     }
 }

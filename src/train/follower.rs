@@ -36,6 +36,7 @@ pub fn follow(world: &World, device: &str) -> Result<()> {
             Order::Begin(begin) => {
                 let begun = Run::open(&begin, device)?;
                 world.answer(&begun.digest)?;
+                world.connect(&begun.model.device)?;
                 run = Some(begun);
                 continue;
             }
@@ -57,7 +58,8 @@ pub fn follow(world: &World, device: &str) -> Result<()> {
 
 /// The run that this rank has a part in.
 struct Run {
-    config: RunConfig,
+    /// None for answers alone.
+    config: Option<RunConfig>,
     model: Decoder,
     digest: String,
     engine: Engine,
@@ -74,8 +76,8 @@ impl Run {
     fn open(begin: &Begin, device: &str) -> Result<Self> {
         let config = begin.config.clone();
         let device = machine::device(device)?;
-        let dtype = machine::dtype(config.model.dtype, &device)?;
-        let (folder, unpacked) = ModelSource::of_rank(&config.model, &begin.model)?;
+        let dtype = machine::dtype(begin.model.dtype, &device)?;
+        let (folder, unpacked) = ModelSource::of_rank(&begin.model, &begin.folder)?;
         let model = Decoder::load(&folder, dtype, &device)?;
         let digest = weights::digest(&folder)?;
         let plan = serde_json::from_str(&begin.plan)?;
@@ -126,7 +128,8 @@ impl Run {
 
     fn step(&mut self, order: &StepOrder, world: &World) -> Result<()> {
         let state = self.state.as_mut().context("a step came before the state")?;
-        let recipe = Recipe::of(&self.config);
+        let config = self.config.as_ref().context("a step came without a configuration")?;
+        let recipe = Recipe::of(config);
         let policy = state.adapter.to_dtype(self.model.dtype)?;
         let reference = of_bits(&order.reference);
         let step = PlannedStep {

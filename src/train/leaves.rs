@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::plan::PlannedStep;
 use super::step::{StepOutput, StepSettings, loss_and_gradients};
@@ -113,10 +113,12 @@ impl Leaves<'_> {
         };
         let own = nodes.into_iter().map(part).collect::<Result<_>>()?;
         let values = self.adapter.tensors.parameters();
-        let sum = world.sum(leaves, own, FIGURES, values)?.context("a step without pairs")?;
+        let device = &self.model.device;
+        let sum =
+            world.sum(device, leaves, own, FIGURES, values)?.context("a step without pairs")?;
         let figures = sum.figures[..].try_into().context("a sum has other figures")?;
         let output = StepOutput::of_figures(figures, has_reference);
-        Ok((output, shaped(&sum.values, &self.adapter.tensors, &self.model.device)?))
+        Ok((output, shaped(&sum.values, &self.adapter.tensors)?))
     }
 
     /// The pairs of the step at these places alone; none without any.
@@ -138,23 +140,19 @@ impl Leaves<'_> {
     }
 }
 
-/// All elements, one tensor after another.
-fn flat(tensors: &LoraTensors) -> Result<Vec<f32>> {
-    let mut all = Vec::with_capacity(tensors.parameters());
-    for (.., tensor) in tensors.iter() {
-        all.extend(tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?);
-    }
-    Ok(all)
+/// `[elements]` f32: all of them, one tensor after another.
+fn flat(tensors: &LoraTensors) -> Result<Tensor> {
+    let all = tensors.iter().map(|(.., tensor)| tensor.flatten_all());
+    Ok(Tensor::cat(&all.collect::<Result<Vec<_>, _>>()?, 0)?)
 }
 
 /// What [`flat`] made of tensors of the shapes of `like`.
-fn shaped(values: &[f32], like: &LoraTensors, device: &Device) -> Result<LoraTensors> {
-    let mut rest = values;
+fn shaped(values: &Tensor, like: &LoraTensors) -> Result<LoraTensors> {
+    let mut place = 0;
     like.map(|tensor| {
-        let (own, after) =
-            rest.split_at_checked(tensor.elem_count()).context("a sum is too short")?;
-        rest = after;
-        Ok(Tensor::from_slice(own, tensor.shape(), device)?)
+        let own = values.narrow(0, place, tensor.elem_count())?;
+        place += tensor.elem_count();
+        Ok(own.copy()?.reshape(tensor.shape())?)
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 
@@ -18,16 +19,22 @@ use crate::eval::paa::local_chat::LocalChat;
 use crate::judge::chat::cost::Prices;
 use crate::judge::protocol::Protocol;
 use crate::machine::peak;
+use crate::parallel::world::World;
 use crate::run_folder::answers::{AnswersAbout, AnswersFolder};
 use crate::session::local_model::LocalChoice;
 
 /// Answers of a local model.
-pub(super) fn local(args: &GenerateArgs, choice: LocalChoice, verbosity: Verbosity) -> Result<()> {
+pub(super) fn local(
+    args: &GenerateArgs,
+    choice: LocalChoice,
+    world: Rc<World>,
+    verbosity: Verbosity,
+) -> Result<()> {
     peak::keep_freed_memory();
     let (protocol, benchmark) = inputs(args, verbosity)?;
     let answering = answering(args, &protocol, &benchmark, verbosity)?;
     answering.folder.begun().check()?;
-    let chat = LocalChat::load(choice, verbosity)?;
+    let chat = LocalChat::load(choice, verbosity)?.on(world)?;
     let about = answering.by_local(&chat, args.seed.unwrap_or(0))?;
     print(&answering, &about)
 }

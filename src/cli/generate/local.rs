@@ -1,5 +1,7 @@
 //! Prompts to a local model.
 
+use std::rc::Rc;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -12,6 +14,7 @@ use crate::data::prompt::Prompt;
 use crate::error::InputError;
 use crate::machine::peak;
 use crate::model::generation::{Sampling, Stop, StopStrings};
+use crate::parallel::world::World;
 use crate::session::base::Base;
 use crate::session::local_model::{Drawing, LocalChoice, LocalModel};
 
@@ -29,13 +32,14 @@ struct Answer<'a> {
 pub(super) fn prompts(
     args: &GenerateArgs,
     choice: LocalChoice,
+    world: Rc<World>,
     verbosity: Verbosity,
 ) -> Result<()> {
     peak::keep_freed_memory();
     let output = args.output.as_deref();
     refuse_output(output, args.prompts.as_deref())?;
     let drawing = Drawing { max_new_tokens: args.max_new_tokens, sampling: sampling(args)? };
-    let model = LocalModel::load(choice, verbosity)?;
+    let model = LocalModel::load(choice, verbosity)?.on(world)?;
     let prompts = read(args, &model.base, verbosity)?;
     let ids: Vec<_> = prompts.iter().map(|prompt| model.ids(prompt)).collect::<Result<_>>()?;
     let stop = StopStrings::new(&model.base.tokenizer, &args.stop);

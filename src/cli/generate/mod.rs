@@ -12,6 +12,7 @@ use anyhow::Result;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args};
 
+use crate::cli::ranks::{self, Ranks};
 use crate::cli::request_args::RequestArgs;
 use crate::cli::template_args::TemplateArgs;
 use crate::cli::{layout, whole_number};
@@ -24,7 +25,7 @@ use crate::error::InputError;
 use crate::session::local_model::LocalChoice;
 
 /// Options that an endpoint does not read.
-const OF_A_MODEL: [&str; 11] = [
+const OF_A_MODEL: [&str; 12] = [
     "revision",
     "adapter",
     "merge",
@@ -35,6 +36,7 @@ const OF_A_MODEL: [&str; 11] = [
     "batch",
     "dtype",
     "device",
+    "ranks",
     "force",
 ];
 
@@ -125,6 +127,10 @@ pub struct GenerateArgs {
     /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Answer on several ranks at once, each on a device of its own: this many, or `all` for as many as there are GPUs; prompts with
+    /// `--stop` are answered by the first alone
+    #[arg(long, value_name = "N|all", value_parser = ranks::parse)]
+    ranks: Option<Ranks>,
     /// Start although less memory is free than this takes; the system may end it at any moment
     #[arg(long)]
     force: bool,
@@ -143,11 +149,13 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
                 let what = format!("`{option}` needs `--endpoint`, got `--model`");
                 return Err(InputError::new(what).hint("leave it out for a local model").into());
             }
-            let choice = choice(args, model);
-            match &args.data[..] {
-                [] => local::prompts(args, choice, verbosity),
-                _ => benchmark::local(args, choice, verbosity),
-            }
+            ranks::on(args.ranks, &args.device, |device, world| {
+                let choice = choice(args, model, device);
+                match &args.data[..] {
+                    [] => local::prompts(args, choice, world, verbosity),
+                    _ => benchmark::local(args, choice, world, verbosity),
+                }
+            })
         }
         (None, given) => {
             let asked = endpoint::Asked {
@@ -162,7 +170,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     }
 }
 
-fn choice(args: &GenerateArgs, model: &str) -> LocalChoice {
+fn choice(args: &GenerateArgs, model: &str, device: String) -> LocalChoice {
     LocalChoice {
         model: model.to_owned(),
         revision: args.revision.clone(),
@@ -170,7 +178,7 @@ fn choice(args: &GenerateArgs, model: &str) -> LocalChoice {
         merge: args.merge,
         template: args.template.choice(),
         dtype: args.dtype,
-        device: args.device.clone(),
+        device,
         batch: args.batch,
         force: args.force,
     }

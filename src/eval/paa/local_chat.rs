@@ -1,6 +1,7 @@
 //! A local model that answers chats, with the outcomes that an endpoint would have.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 
@@ -12,6 +13,7 @@ use crate::judge::chat::outcome::{Answer, Failure, Finish, Usage};
 use crate::judge::chat::request::Message;
 use crate::judge::protocol::Stage;
 use crate::model::generation::{Generation, Sampling, Stop, StopStrings};
+use crate::parallel::world::World;
 use crate::session::local_model::{Drawing, LocalChoice, LocalModel};
 
 /// How answers are drawn, as a stage of a protocol says.
@@ -42,6 +44,11 @@ impl LocalChat {
     /// Reads the small files of the model; its weights are opened with the first conversations.
     pub fn load(choice: LocalChoice, verbosity: Verbosity) -> Result<Self> {
         Ok(Self(LocalModel::load(choice, verbosity)?))
+    }
+
+    /// Shares the answers with all ranks of `world`.
+    pub fn on(self, world: Rc<World>) -> Result<Self> {
+        Ok(Self(self.0.on(world)?))
     }
 
     /// The model.

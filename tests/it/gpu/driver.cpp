@@ -205,9 +205,14 @@ CUresult cuGetErrorName(CUresult error, const char **name) {
     return *name = text, CUDA_SUCCESS;
 }
 CUresult cuGetErrorString(CUresult error, const char **text) { return cuGetErrorName(error, text); }
-CUresult cuDeviceGetCount(int *count) { return *count = 1, CUDA_SUCCESS; }
+// `EMULATED_CARDS`, or 1. A process uses one of them.
+int cards() {
+    static const char *given = std::getenv("EMULATED_CARDS");
+    return given ? std::atoi(given) : 1;
+}
+CUresult cuDeviceGetCount(int *count) { return *count = cards(), CUDA_SUCCESS; }
 CUresult cuDeviceGet(CUdevice *device, int ordinal) {
-    return ordinal == 0 ? *device = 0, CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+    return ordinal < cards() ? *device = ordinal, CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 CUresult cuDeviceGetName(char *name, int size, CUdevice) {
     return std::snprintf(name, (size_t)size, "emulated GPU"), CUDA_SUCCESS;

@@ -4,6 +4,9 @@
 //! With `MVPBENCH_GPU=real` the same tests run on the machine's own card. A build with CUDA starts only where there is a driver's
 //! library, or with `LD_LIBRARY_PATH=$MVPBENCH_CUDA_STAND_INS` (scripts/setup-cuda.sh).
 
+#[cfg(feature = "nccl")]
+mod several;
+
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -8,10 +8,10 @@ use crate::command::Place;
 use crate::train::kills::{self, phase};
 
 /// The longest that the other ranks may live after one has failed.
-const END: Duration = Duration::from_secs(30);
+pub(crate) const END: Duration = Duration::from_secs(30);
 
 /// The processes of the ranks of the job in `place`, by rank.
-fn ranks(place: &Place) -> Vec<(usize, PathBuf)> {
+pub(crate) fn ranks(place: &Place) -> Vec<(usize, PathBuf)> {
     let cache = format!("MVPBENCH_CACHE={}", place.path("cache").display());
     let rank = |process: &Path| -> Option<usize> {
         let variables = std::fs::read(process.join("environ")).ok()?;
@@ -33,7 +33,7 @@ fn ranks(place: &Place) -> Vec<(usize, PathBuf)> {
     found
 }
 
-fn kill(process: &Path) {
+pub(crate) fn kill(process: &Path) {
     let id = process.file_name().unwrap().to_str().unwrap();
     std::process::Command::new("kill").args(["-9", id]).output().unwrap();
 }

@@ -1,7 +1,7 @@
 //! Several ranks over MPI on the CPU: the trajectory of one process, the same bytes with `train.gradient_shards`, and what becomes of a job
 //! when a rank fails.
 
-mod failures;
+pub(crate) mod failures;
 mod hosts;
 
 use serde_json::Value;
@@ -146,4 +146,30 @@ fn an_evaluation_has_the_same_files_on_any_number_of_ranks() {
         assert_eq!(of("one"), of("three"), "{name}");
     };
     files("one").iter().for_each(|name| same(name));
+}
+
+#[test]
+fn answers_are_the_same_on_any_number_of_ranks() {
+    let place = kills::place();
+    place.succeed(
+        &[&COMMAND[..], &["--set", "eval.every=0", "--set", "eval.best_metric=none"]].concat(),
+    );
+    let model = crate::golden::text("models/tiny-gqa");
+    let generate = |more: &[&str]| {
+        let words =
+            ["generate", "--model", &model, "--adapter", "run/adapter", "--temperature", "1"];
+        let words =
+            [&words[..], &["--max-new-tokens", "12", "--prompts", "test.jsonl"], more].concat();
+        place.mvpbench(&words).output().unwrap()
+    };
+    for (ranks, file) in [("1", "one.jsonl"), ("3", "three.jsonl")] {
+        let output = generate(&["--ranks", ranks, "--output", file]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(place.bytes("one.jsonl").len() > 1000);
+    assert_eq!(place.bytes("one.jsonl"), place.bytes("three.jsonl"));
+    let merged = generate(&["--ranks", "2", "--merge"]);
+    let said = String::from_utf8_lossy(&merged.stderr).into_owned();
+    assert_eq!(merged.status.code(), Some(2), "{said}");
+    assert!(said.contains("`--merge` is for one rank, and there are several"), "{said}");
 }
