@@ -9,6 +9,7 @@ use crate::console::progress::Verbosity;
 use crate::disk::digest;
 use crate::disk::journal::Journal;
 use crate::inference::shared::share_adapter;
+use crate::machine;
 use crate::model::adapter;
 use crate::model::decoder::Decoder;
 use crate::model::generation::{
@@ -60,10 +61,10 @@ impl GenerationPass<'_> {
         let adapter = adapter.map(adapter::digest).transpose()?.unwrap_or_default();
         let GenerationSettings { max_new_tokens, sampling, eos, batch: _ } = settings;
         let how = format!(
-            "{max_new_tokens} {sampling:?} {eos:?} {:?} {:?} {:?}",
+            "{max_new_tokens} {sampling:?} {eos:?} {:?} {:?} {}",
             stop.strings(),
             model.dtype,
-            model.device.location()
+            machine::numerics(&model.device)?
         );
         Ok(digest::of_parts([ENGINE_VERSION, model_digest, &adapter, &prompts, &how]))
     }

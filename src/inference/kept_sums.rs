@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bail_input;
 use crate::data::token_pair::{self, TokenPair};
 use crate::disk::{atomic, digest, read};
+use crate::machine;
 use crate::model::adapter;
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
@@ -25,7 +26,8 @@ pub fn key<'a>(
     pairs: impl IntoIterator<Item = &'a TokenPair>,
     micro_batch_tokens: usize,
 ) -> Result<String> {
-    let numerics = format!("{:?} {:?} {micro_batch_tokens}", model.dtype, model.device.location());
+    let device = machine::numerics(&model.device)?;
+    let numerics = format!("{:?} {device} {micro_batch_tokens}", model.dtype);
     let pairs = token_pair::digest_of(pairs);
     let mut parts = vec![ENGINE_VERSION, model_digest, &pairs, &numerics];
     let adapter = adapter.map(adapter::digest).transpose()?;

@@ -125,15 +125,28 @@ impl ScoringPass<'_> {
 }
 
 /// Sums `[chosen, rejected]` of each pair of some micro-batches, in nats: what a rank computes of a pass.
+///
+/// A sum that is not finite is computed again from its pair alone: in a tile of a tensor core a pair without a number takes its neighbours'
+/// away, 0 times NaN being NaN, and the one to name is the broken one.
 pub fn of_batches<'p, B: IntoIterator<Item = &'p TokenPair>>(
     model: &Decoder,
     adapter: Option<&Adapter>,
     batches: impl IntoIterator<Item = B>,
 ) -> Result<Vec<[f64; 2]>> {
+    let of = |members: &[&TokenPair]| -> Result<Vec<[f64; 2]>> {
+        let batch = model.batch(&Pack::new(members.iter().copied()))?;
+        Ok(batch.sums(&model.logps(&batch, adapter)?)?)
+    };
     let mut sums = Vec::new();
     for members in batches {
-        let batch = model.batch(&Pack::new(members))?;
-        sums.extend(batch.sums(&model.logps(&batch, adapter)?)?);
+        let members: Vec<&TokenPair> = members.into_iter().collect();
+        let mut own = of(&members)?;
+        for (sum, pair) in own.iter_mut().zip(&members).filter(|_| members.len() > 1) {
+            if !sum.iter().all(|sum| sum.is_finite()) {
+                *sum = of(&[pair])?[0];
+            }
+        }
+        sums.extend(own);
     }
     Ok(sums)
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use candle_core::cuda_backend::cudarc::driver::result::DriverError;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaEvent, CudaStream, sys};
 
 use crate::bail_input;
 use crate::error::InputError;
+use crate::ops::cuda;
 
 /// Lowest compute capability of the kernels, which multiply bf16 on tensor cores.
 const OLDEST: (i32, i32) = (8, 0);
@@ -29,6 +30,7 @@ pub(super) fn open(ordinal: usize) -> Result<Device> {
         });
         return Err(error.hint("`nvidia-smi` lists them; `--device cpu` computes without").into());
     }
+    refuse_older_driver(driver_version()?)?;
     let device = Device::new_cuda_with_stream(ordinal)?;
     let gpu = Gpu::of(&device)?;
     let capability = gpu.context.compute_capability()?;
@@ -43,7 +45,39 @@ pub(super) fn open(ordinal: usize) -> Result<Device> {
         );
     }
     gpu.keep_memory()?;
+    cuda::prepare(&device).context("the driver cannot load this program's kernels")?;
     Ok(device)
+}
+
+/// The release of nvcc that compiled the kernels, as `13.0`; empty where it did not tell.
+const NVCC: &str = env!("MVPBENCH_NVCC");
+
+/// The newest CUDA of the driver: 1000 times the first number of its version and 10 times the second.
+#[expect(unsafe_code, reason = "a foreign function")]
+fn driver_version() -> Result<i32> {
+    let mut version = 0;
+    // SAFETY: the driver writes a number.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
+    Ok(version)
+}
+
+/// Refuses a driver that is older than the compiler of the kernels, which it does not load.
+fn refuse_older_driver(version: i32) -> Result<()> {
+    let number = |text: &str| text.parse::<i32>().ok();
+    let release = NVCC.split_once('.');
+    let release = release.and_then(|(cuda, part)| Some(1000 * number(cuda)? + 10 * number(part)?));
+    let Some(release) = release.filter(|release| version < *release) else { return Ok(()) };
+    let of = |version: i32| format!("{}.{}", version / 1000, version % 1000 / 10);
+    let message = format!(
+        "the driver is for CUDA {}, and this program's kernels were compiled for CUDA {}, which it cannot load",
+        of(version),
+        of(release)
+    );
+    let hint = format!(
+        "install a newer driver, or build with the toolkit of CUDA {} or an earlier one (docs/gpu.md)",
+        of(version)
+    );
+    Err(InputError::new(message).hint(hint).into())
 }
 
 /// An open GPU.
@@ -75,13 +109,34 @@ impl Gpu {
 
     /// Newest CUDA version of the driver, and compute capability of the card.
     pub(super) fn driver(&self) -> Result<String> {
-        let mut version = 0;
-        // SAFETY: the driver writes a number.
-        #[expect(unsafe_code, reason = "a foreign function")]
-        unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
+        let version = driver_version()?;
         let (major, minor) = self.context.compute_capability()?;
         let (cuda, part) = (version / 1000, version % 1000 / 10);
         Ok(format!("driver for CUDA {cuda}.{part}, compute capability {major}.{minor}"))
+    }
+
+    /// All that its results may depend on: card, processors, driver and cuBLAS, not its number.
+    pub(super) fn numerics(&self, device: &Device) -> Result<String> {
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        Ok(format!(
+            "{}, {} processors, {}, cuBLAS {}",
+            self.context.name()?,
+            self.context.attribute(attribute)?,
+            self.driver()?,
+            cuda::cublas_version(device)?
+        ))
+    }
+
+    /// Whether the driver keeps memory in pools; some virtual cards have none.
+    fn has_pools(&self) -> Result<bool> {
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
+        Ok(self.context.attribute(attribute)? != 0)
+    }
+
+    /// Bytes that all programs on the card have taken.
+    fn taken_bytes(&self) -> Result<f64> {
+        let (free, all) = self.context.mem_get_info()?;
+        Ok((all - free) as f64)
     }
 
     /// Bytes of memory, free or not.
@@ -93,13 +148,19 @@ impl Gpu {
     pub(super) fn free_bytes(&self) -> Result<f64> {
         use sys::CUmemPool_attribute as Attribute;
         let (free, _) = self.context.mem_get_info()?;
+        if !self.has_pools()? {
+            return Ok(free as f64);
+        }
         let held = self.pool_bytes(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
         let used = self.pool_bytes(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
         Ok(free as f64 + held.saturating_sub(used) as f64)
     }
 
-    /// Most bytes that tensors have taken at once.
+    /// Most bytes that tensors have taken at once; without pools what is taken now.
     pub(super) fn peak_bytes(&self) -> Result<f64> {
+        if !self.has_pools()? {
+            return self.taken_bytes();
+        }
         Ok(self.pool_bytes(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)? as f64)
     }
 
@@ -107,6 +168,9 @@ impl Gpu {
     #[expect(unsafe_code, reason = "foreign functions")]
     pub(super) fn reset_peak(&self) -> Result<f64> {
         use sys::CUmemPool_attribute as Attribute;
+        if !self.has_pools()? {
+            return self.taken_bytes();
+        }
         let mut nothing = 0u64;
         // SAFETY: the attribute is a u64, which the driver reads; zero is the one value that it accepts.
         unsafe {
@@ -126,6 +190,9 @@ impl Gpu {
         // SAFETY: all work of this program goes to the one stream that the device was opened with, in the order of the
         // calls.
         unsafe { self.context.disable_event_tracking() };
+        if !self.has_pools()? {
+            return Ok(());
+        }
         let mut everything = u64::MAX;
         // SAFETY: the attribute is a u64, which the driver copies.
         unsafe {
@@ -155,5 +222,22 @@ impl Gpu {
         // SAFETY: the driver writes a handle, which is valid as long as the device is.
         unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, self.context.cu_device()) }.result()?;
         Ok(pool)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_older_than_the_kernels_compiler_is_refused_with_the_remedy() {
+        assert!(NVCC.split_once('.').is_some(), "the build has not told nvcc's release");
+        assert!(refuse_older_driver(99_000).is_ok());
+        let error = refuse_older_driver(11_080).unwrap_err();
+        let remedy = InputError::of(&error).and_then(InputError::remedy).unwrap();
+        assert!(
+            remedy.contains("build with the toolkit of CUDA 11.8 or an earlier one"),
+            "{remedy}"
+        );
     }
 }

@@ -125,6 +125,15 @@ pub fn details(device: &Device) -> Details {
     }
 }
 
+/// All of `device` that the bits of a result may depend on, for keys of caches.
+pub fn numerics(device: &Device) -> Result<String> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => gpu::Gpu::of(device)?.numerics(device),
+        other => Ok(format!("{:?}", other.location())),
+    }
+}
+
 /// The name of `device`, for messages.
 pub fn describe(device: &Device) -> String {
     match device {

@@ -27,7 +27,7 @@ extern "C" __global__ void adamw_square_sums(
 }
 
 // norm[0]: root of the sum of all. One block.
-extern "C" __global__ void adamw_norm(
+extern "C" __global__ void __launch_bounds__(1024) adamw_norm(
     const double *sums, // [count]
     double *norm,       // [1]
     unsigned count)

@@ -14,7 +14,7 @@
 //                              heads of the group                              + 2 * 32 * 20
 // A product of a tile is 2 * 64 * 64 * d FLOP, half that for dkdv; a tile walked over moves 4 * d bytes a key or query through the caches.
 // Registers (nvcc 13.0, sm_90): 182, 217, 237 at d = 128 and 138, 171, 162 at 64, none spilled; so an H100 runs two blocks a processor at
-// 128 and three at 64.
+// 128 and three at 64, but two of dq: 171 registers are allocated as 176, of which three blocks would take more than it has.
 // A tile's rows are 2 d bytes; piece c of 16 bytes of row r lies at c ^ (r % 8), so that the 8 rows of a matrix lie in different banks.
 //
 // Plain kernels, for any head_dim, in f32 and bf16: one warp for each row and head, 4 to a block, f32 throughout.

@@ -97,7 +97,7 @@ mod launch {
             .count(out)?;
         let blocks = cuda::blocks(out, cuda::wide(dtype));
         // SAFETY: the parameters of `bias_add`; each thread overwrites the elements that it alone has read.
-        unsafe { launch.run((blocks, tokens), THREADS) }
+        unsafe { launch.run((tokens, blocks), THREADS) }
     }
 }
 

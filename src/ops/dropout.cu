@@ -1,5 +1,5 @@
 // Dropout whose mask is a function of an element's address: the words of Philox4x32-10 that the CPU computes, bit for bit.
-// Grid: (any, tokens), 256 threads a block; a thread takes four columns, which share one block of words. Arithmetic in f32.
+// Grid: (tokens, any), 256 threads a block; a thread takes four columns, which share one block of words. Arithmetic in f32.
 #include "element.cuh"
 
 struct Words {
@@ -23,10 +23,10 @@ __device__ __forceinline__ Words philox(unsigned key0, unsigned key1, unsigned c
 template <typename T, bool ADD, unsigned N>
 __device__ void masked(const T *x, T *y, const unsigned *pair_rows, const unsigned *offsets, unsigned columns, unsigned key0,
                        unsigned key1, unsigned step, unsigned threshold, float scale) {
-    const unsigned token = blockIdx.y;
+    const unsigned token = blockIdx.x;
     const size_t row = (size_t)token * columns;
     const unsigned offset = offsets[token], pair = pair_rows[token], quads = (columns + 3) / 4;
-    for (unsigned quad = blockIdx.x * blockDim.x + threadIdx.x; quad < quads; quad += gridDim.x * blockDim.x) {
+    for (unsigned quad = blockIdx.y * blockDim.x + threadIdx.x; quad < quads; quad += gridDim.y * blockDim.x) {
         const Words words = philox(key0, key1, quad, offset, pair, step);
         for (unsigned from = 0; from < 4 && 4 * quad + from < columns; from += N) {
             const size_t place = row + 4 * quad + from;

@@ -140,7 +140,7 @@ mod launch {
             .count(mask.threshold() as usize)?
             .float(mask.scale());
         // SAFETY: the parameters of `dropout_apply` and `dropout_add`; each thread overwrites the elements that it alone has read.
-        unsafe { launch.run((cuda::blocks(columns, 4), tokens), THREADS) }
+        unsafe { launch.run((tokens, cuda::blocks(columns, 4)), THREADS) }
     }
 }
 

@@ -48,7 +48,7 @@ __device__ void backward(const float *dlogps, const T *own, T *dhidden, unsigned
 }
 
 #define KERNELS(T)                                                                                                                 \
-    extern "C" __global__ void logps_forward_##T(                                                                                  \
+    extern "C" __global__ void __launch_bounds__(1024) logps_forward_##T(                                                             \
         const float *z,          /* [rows, vocab] */                                                                               \
         const unsigned *targets, /* [rows] */                                                                                      \
         float *logps,            /* [rows] */                                                                                      \

@@ -21,7 +21,7 @@ __device__ __forceinline__ Best warp_best(Best best) {
 }
 
 #define KERNELS(T)                                                                                                                 \
-    extern "C" __global__ void most_probable_##T(                                                                                  \
+    extern "C" __global__ void __launch_bounds__(1024) most_probable_##T(                                                             \
         const T *logits, /* [gridDim.x, vocab] */                                                                                  \
         unsigned *ids,   /* [gridDim.x] */                                                                                         \
         unsigned vocab) {                                                                                                          \

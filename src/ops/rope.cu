@@ -1,16 +1,16 @@
 // Rotary position embedding in place: within a head, element i turns with element i + half; the elements from 2 * half on stay. Angles
 // are f32 whatever the dtype.
-// Grid: (any, tokens), 256 threads a block; each thread steps over the pairs of its token. Moves 2 x [tokens, heads * 2 * half].
+// Grid: (tokens, any), 256 threads a block; each thread steps over the pairs of its token. Moves 2 x [tokens, heads * 2 * half].
 #include "element.cuh"
 
 // (a, b) -> (a cos - b sin sign, b cos + a sin sign); sign -1 turns a gradient back.
 template <typename T, unsigned N>
 __device__ void turn(T *x, const float *cos, const float *sin, unsigned heads, unsigned head_dim, unsigned half, float sign) {
-    const size_t token = blockIdx.y;
+    const size_t token = blockIdx.x;
     T *row = x + token * heads * head_dim;
     const float *c = cos + token * half, *s = sin + token * half;
     const unsigned runs = half / N;
-    for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < heads * runs; i += gridDim.x * blockDim.x) {
+    for (unsigned i = blockIdx.y * blockDim.x + threadIdx.x; i < heads * runs; i += gridDim.y * blockDim.x) {
         const unsigned angle = i % runs * N;
         T *head = row + (size_t)(i / runs) * head_dim + angle;
         Run<T, N> a = load<N>(head), b = load<N>(head + half);

@@ -130,7 +130,7 @@ mod launch {
             .float(sign);
         let blocks = cuda::blocks(heads * half, cuda::wide(x.dtype()));
         // SAFETY: the parameters of `rope_turn`; each thread overwrites the pairs that it alone has read.
-        unsafe { launch.run((blocks, tokens), THREADS) }
+        unsafe { launch.run((tokens, blocks), THREADS) }
     }
 }
 

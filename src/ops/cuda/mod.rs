@@ -193,6 +193,28 @@ impl Launch<'_> {
     }
 }
 
+/// Prepares a device for this program: loads one of its kernels, and has products round once, from f32 to their type, where cuBLAS splits a
+/// sum. Fails where the driver cannot load what nvcc made.
+#[expect(unsafe_code, reason = "a foreign function")]
+pub(crate) fn prepare(device: &Device) -> Result<()> {
+    let device = of(device)?;
+    let module = module!("adamw");
+    device.get_or_load_custom_func("adamw_norm", module.name, module.ptx)?;
+    let mode = cublas::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    // SAFETY: the handle is the device's, and the mode one of the default type of arithmetic.
+    unsafe { cublas::cublasSetMathMode(*device.cublas_handle().handle(), mode) }.result().w()
+}
+
+/// Version of cuBLAS.
+#[expect(unsafe_code, reason = "a foreign function")]
+pub(crate) fn cublas_version(device: &Device) -> Result<i32> {
+    let mut version = 0;
+    let handle = of(device)?.cublas_handle();
+    // SAFETY: the handle is the device's, and a number is written.
+    unsafe { cublas::cublasGetVersion_v2(*handle.handle(), &mut version) }.result().w()?;
+    Ok(version)
+}
+
 /// Blocks for `elements` where a thread takes `each` at a time.
 pub(super) fn blocks(elements: usize, each: usize) -> usize {
     elements.div_ceil(each * THREADS as usize).min(MOST_BLOCKS)
@@ -318,7 +340,9 @@ pub(super) fn gemm(
     }
     let (alpha, beta) = (alpha as f32, beta as f32);
     let size = |n: usize| i32::try_from(n).map_err(candle_core::Error::wrap);
-    let handle = of(out.device())?.cublas_handle();
+    let device = of(out.device())?;
+    device.cuda_stream().context().bind_to_thread().w()?;
+    let handle = device.cublas_handle();
     // SAFETY: shapes and dtypes are checked above, the addresses are of contiguous tensors of them, and the call is queued on
     // the stream that everything else is on.
     unsafe {

@@ -198,7 +198,11 @@ template <class T> T handle() { return reinterpret_cast<T>(static_cast<uintptr_t
 extern "C" {
 
 CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
-CUresult cuDriverGetVersion(int *version) { return *version = 13000, CUDA_SUCCESS; }
+// `EMULATED_DRIVER`, or 13000.
+CUresult cuDriverGetVersion(int *version) {
+    const char *given = std::getenv("EMULATED_DRIVER");
+    return *version = given ? std::atoi(given) : 13000, CUDA_SUCCESS;
+}
 CUresult cuGetErrorName(CUresult error, const char **name) {
     static char text[32];
     std::snprintf(text, sizeof text, "CUDA error %d", (int)error);
@@ -222,7 +226,7 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
     switch (attribute) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = 0; break;
-    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = 1; break;
+    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = !std::getenv("EMULATED_NO_POOLS"); break;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 4; break;
     default: die(std::to_string((int)attribute).c_str(), "cuDeviceGetAttribute");
     }
@@ -264,7 +268,10 @@ CUresult cuEventElapsedTime_v2(float *ms, CUevent from, CUevent to) {
     return *ms = (float)(last.ms - first.ms), CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice) { return *pool = handle<CUmemoryPool>(), CUDA_SUCCESS; }
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice) {
+    if (std::getenv("EMULATED_NO_POOLS")) return CUDA_ERROR_NOT_SUPPORTED;
+    return *pool = handle<CUmemoryPool>(), CUDA_SUCCESS;
+}
 CUresult cuMemPoolSetAttribute(CUmemoryPool, CUmemPool_attribute attribute, void *value) {
     CALL;
     if (attribute == CU_MEMPOOL_ATTR_USED_MEM_HIGH) {
@@ -379,6 +386,10 @@ CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z,
 
 int cublasCreate_v2(void **created) { return *created = handle<void *>(), 0; }
 int cublasDestroy_v2(void *) { return 0; }
+int cublasGetVersion_v2(void *, int *version) { return *version = 130000, 0; }
+// Products here round once, which is what this mode asks for.
+bool rounds_once;
+int cublasSetMathMode(void *, int mode) { return rounds_once = mode == 16, 0; }
 int cublasSetStream_v2(void *, CUstream) { return 0; }
 int curandCreateGenerator(void **generator, int) { return *generator = handle<void *>(), 0; }
 int curandDestroyGenerator(void *) { return 0; }
@@ -429,6 +440,7 @@ int product(int transpose_a, int transpose_b, int m, int n, int k, float alpha, 
          ours((uintptr_t)b, size_of(b_type) * (transpose_b ? last(ldb, k, n) : last(ldb, n, k))) &&
          ours((uintptr_t)c, size_of(c_type) * last(ldc, n, m)));
     if (!inside) die("a matrix is not inside one allocation", "cublasGemmEx");
+    if (!rounds_once) die("the mode lets partial sums be rounded", "cublasGemmEx");
     if (only_counted()) return 0;
     const std::vector<float> of_a = factor(a, a_type, transpose_a, inner, rows, (size_t)lda);
     const std::vector<float> of_b = factor(b, b_type, !transpose_b, inner, columns, (size_t)ldb);

@@ -4,6 +4,8 @@
 //! With `MVPBENCH_GPU=real` the same tests run on the machine's own card. A build with CUDA starts only where there is a driver's
 //! library, or with `LD_LIBRARY_PATH=$MVPBENCH_CUDA_STAND_INS` (scripts/setup-cuda.sh).
 
+mod assembled;
+mod cards;
 #[cfg(feature = "nccl")]
 mod several;
 
@@ -85,30 +87,6 @@ fn candle_kernels() -> PathBuf {
 
 fn place() -> Place {
     Place { environment: environment(), ..Place::new() }
-}
-
-#[test]
-fn every_kernel_assembles_for_every_card_without_spilling() {
-    let modules = std::fs::read_dir(env!("OUT_DIR")).unwrap().map(|entry| entry.unwrap().path());
-    let modules: Vec<_> = modules
-        .filter(|path| path.extension().is_some_and(|extension| extension == "ptx"))
-        .collect();
-    assert!(modules.len() > 8, "{modules:?}");
-    for card in ["sm_80", "sm_89", "sm_90"] {
-        for module in &modules {
-            let mut assembler = Command::new(toolkit().join("bin/ptxas"));
-            assembler.args(["-v", "-arch", card, "-o", "/dev/null"]).arg(module);
-            let output = assembler.output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.success(), "{said}");
-            let mut stacks = said.lines().filter(|line| line.contains("spill stores"));
-            assert!(
-                said.contains("spill stores")
-                    && stacks.all(|line| line.contains(" 0 bytes spill stores")),
-                "{said}"
-            );
-        }
-    }
 }
 
 /// The runs that the emulated card repeats, a minute each; a real one repeats them all.

@@ -15,7 +15,7 @@ fn values_agree_with_the_reference_on_any_grid() {
             let (x, bias) = (Elements::random(dtype, n, 1), Elements::random(dtype, out, 2));
             let add = |blocks: u32, seed: u64| {
                 let mut y = x.clone();
-                let grid = [blocks, tokens as u32, 1];
+                let grid = [tokens as u32, blocks, 1];
                 kernels.launch(
                     &format!("bias_add_{suffix}"),
                     Launch { grid, seed, ..Launch::of(1, 64) },

@@ -37,7 +37,7 @@ fn the_mask_is_the_cpus_bit_for_bit() {
                 kernels.launch(
                     &format!("dropout_{kernel}_{suffix}"),
                     Launch {
-                        grid: [blocks, tokens as u32, 1],
+                        grid: [tokens as u32, blocks, 1],
                         seed: u64::from(blocks),
                         ..Launch::of(1, 32)
                     },

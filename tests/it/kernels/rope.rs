@@ -37,7 +37,7 @@ fn values_and_gradients_agree_with_the_reference() {
             let (x64, dy64) = (x.tensor(&[tokens, width]), dy.tensor(&[tokens, width]));
             let turn = |input: &Elements, sign: f32, blocks, seed| {
                 let mut turned = input.clone();
-                let grid = [blocks, tokens as u32, 1];
+                let grid = [tokens as u32, blocks, 1];
                 kernels.launch(
                     &format!("rope_turn_{suffix}"),
                     Launch { grid, seed, ..Launch::of(1, 64) },
