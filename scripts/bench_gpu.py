@@ -7,7 +7,7 @@
 
 PYTHON is an interpreter with torch, transformers and peft; TRL's rows need trl and datasets too and are left out without them.
 The model has random bf16 weights (7b: 13.5 GB on disk); pairs have the paper's lengths: a prompt of about 200 tokens, answers of about
-120. Every program takes the same steps of 8 pairs, with an adapter of rank 16 on q and v and no dropout; ours and the lean loop compute
+120. Every program takes the same steps of 8 pairs, with an adapter of rank 16 on q and v; ours and the lean loop compute
 the reference's log-probabilities beforehand. Each round runs every program once, one after another; the table has medians over steps
 and rounds without the first two steps of a run. Memory is the peak of all tensors. Prints a Markdown table.
 """
@@ -45,7 +45,7 @@ CONFIG = """
 [model]
 path = "model"
 [lora]
-dropout = 0.0
+dropout = {dropout}
 [data]
 train = ["pairs.jsonl"]
 max_prompt_tokens = 0
@@ -141,7 +141,7 @@ def read_pairs(folder, steps):
 
 def run_ours(args, folder, activations):
     shutil.rmtree(folder / "run", ignore_errors=True)
-    (folder / "ours.toml").write_text(CONFIG.format(steps=args.steps, activations=activations))
+    (folder / "ours.toml").write_text(CONFIG.format(steps=args.steps, activations=activations, dropout=args.dropout))
     # torch's wheels have the libraries of CUDA if the system has none.
     libraries = [str(path) for entry in sys.path for path in Path(entry).glob("nvidia/*/lib")]
     env = {**os.environ, "MVPBENCH_CACHE": str(folder / "cache")}
@@ -189,10 +189,10 @@ class Watch:
         print("RESULT " + json.dumps({"seconds": self.seconds, "memory_gib": most / 2**30, "losses": losses}))
 
 
-def lora():
+def lora(dropout):
     from peft import LoraConfig
 
-    return LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], lora_dropout=0.0, bias="none", task_type="CAUSAL_LM")
+    return LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], lora_dropout=dropout, bias="none", task_type="CAUSAL_LM")
 
 
 def peer_trl(args, folder):
@@ -212,9 +212,9 @@ def peer_trl(args, folder):
     tuned = dict(precompute_ref_log_probs=True, gradient_checkpointing=False, model_init_kwargs={"dtype": "bfloat16"}) if args.tuned else {}
     config = DPOConfig(output_dir=tempfile.mkdtemp(dir=folder), per_device_train_batch_size=BATCH, gradient_accumulation_steps=ACCUMULATION,
                        num_train_epochs=1, learning_rate=5e-5, max_length=1024, logging_steps=1, report_to="none", save_strategy="no",
-                       disable_tqdm=True, seed=12, use_cpu=args.device == "cpu", **tuned)
+                       disable_tqdm=True, seed=12, use_cpu=args.device == "cpu", disable_dropout=False, **tuned)
     trainer = DPOTrainer(model=str(folder / "model"), args=config, train_dataset=Dataset.from_list(read_pairs(folder, args.steps)),
-                         processing_class=AutoTokenizer.from_pretrained(folder / "model"), peft_config=lora(), callbacks=[Steps()])
+                         processing_class=AutoTokenizer.from_pretrained(folder / "model"), peft_config=lora(args.dropout), callbacks=[Steps()])
     trainer.train()
     watch.result([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
 
@@ -228,7 +228,7 @@ def peer_lean(args, folder):
     torch.manual_seed(12)
     dtype = torch.bfloat16 if args.device == "cuda" else torch.float32
     base = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype).to(args.device)
-    model = get_peft_model(base, lora()).train()
+    model = get_peft_model(base, lora(args.dropout)).train()
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     body, head = model.base_model.model.model, model.base_model.model.lm_head
     run = torch.compile(body, dynamic=True) if args.compile else body
@@ -283,7 +283,8 @@ def peer_lean(args, folder):
 
 def run_peer(args, folder, arguments):
     kind, *options = arguments
-    command = [sys.executable, __file__, "--peer", kind, *options, "--work", str(folder), "--steps", str(args.steps), "--device", args.device]
+    command = [sys.executable, __file__, "--peer", kind, *options, "--work", str(folder), "--steps", str(args.steps), "--device", args.device,
+               "--dropout", str(args.dropout)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     for line in done.stdout.splitlines():
@@ -301,6 +302,7 @@ def main():
     parser.add_argument("--shape", choices=SHAPES, default="7b")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--dropout", type=float, default=0.0, help="of the adapter, for every program; the recipe's is 0.05")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--work", type=Path, help="folder that keeps model and runs; by default they are removed at the end")
     parser.add_argument("--only", nargs="*", default=[*OURS, *PEERS], help="programs to run, by name")
@@ -332,6 +334,9 @@ def main():
             else:
                 if not all(math.isfinite(loss or math.nan) for loss in result["losses"]):
                     sys.exit(f"{name}: a loss is not finite: {result['losses']}")
+                # B is zero before the first step, so that policy and reference agree.
+                if abs(result["losses"][0] - math.log(2)) > 1e-3:
+                    print(f"{name}: the first loss is {result['losses'][0]:.4f}, expected ln 2 = 0.6931", file=sys.stderr)
                 runs[name].append(result)
 
     def median(name):
@@ -342,7 +347,7 @@ def main():
     where = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     print(f"{where}, {datetime.date.today()}, commit {commit or 'unknown'}, torch {torch.__version__}; {args.shape}, {args.rounds} rounds of "
-          f"{args.steps} steps of {PAIRS} pairs\n")
+          f"{args.steps} steps of {PAIRS} pairs, dropout {args.dropout:g}\n")
     print("| program | s per step | pairs/s | times ours | TFLOP/s | share of matmul | memory, GiB |\n|---|---|---|---|---|---|---|")
     ours = median("ours") if "ours" in runs else None
     for name, of in runs.items():

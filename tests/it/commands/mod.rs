@@ -2,6 +2,7 @@
 
 mod doctor;
 mod dry_run;
+mod first_card;
 mod import_config;
 mod mistakes;
 mod pipes;
