@@ -11,7 +11,7 @@ use crate::console::progress::Verbosity;
 use crate::disk::read;
 
 /// Ends the name of a file or folder that is not finished.
-const PARTIAL: &str = ".partial";
+pub(super) const PARTIAL: &str = ".partial";
 
 /// Writes a partial file in the folder of `path`, flushes it to the disk and renames it to `path`.
 ///

@@ -372,6 +372,8 @@ fn read(path: &Path, what: &str) -> Result<String> {
         )
         .hint(HINT)
         .into()),
-        Err(error) => Err(InputError::new(format!("cannot read `{file}`: {error}")).into()),
+        Err(error) => {
+            Err(InputError::of_path(format!("cannot read `{file}`"), error, |error| error))
+        }
     }
 }

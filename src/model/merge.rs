@@ -315,8 +315,9 @@ pub fn refuse_foreign(output: &Path) -> Result<()> {
 fn read_config(model: &Path) -> Result<(Shape, String)> {
     let path = model.join(CONFIG_FILE);
     let text = read::text(&path).map_err(|error| {
-        InputError::new(format!("cannot read `{}`: {error}", path.display()))
-            .hint("`--model` must be the folder of a Hugging Face checkpoint")
+        InputError::of_path(format!("cannot read `{}`", path.display()), error, |error| {
+            error.hint("`--model` must be the folder of a Hugging Face checkpoint")
+        })
     })?;
     Ok((Shape::parse(&text, &path.display().to_string())?, text))
 }

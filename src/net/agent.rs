@@ -46,16 +46,17 @@ pub fn certificates(get: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
 pub fn new(certificates: Option<&Path>, manner: Manner) -> Result<Agent> {
     let roots = match certificates {
         Some(path) => {
-            let wrong = |what: String| {
-                InputError::new(format!("`{}`: {what}", path.display()))
-                    .hint("set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a PEM file of certificates")
-            };
+            const REMEDY: &str =
+                "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a PEM file of certificates";
+            let place = format!("`{}`", path.display());
+            let wrong = |what: &str| InputError::new(format!("{place}: {what}")).hint(REMEDY);
             let is_special =
                 std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
             if is_special {
-                return Err(wrong("expected a file, found a pipe or a device".into()).into());
+                return Err(wrong("expected a file, found a pipe or a device").into());
             }
-            let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+            let pem = std::fs::read(path)
+                .map_err(|error| InputError::of_path(&place, error, |error| error.hint(REMEDY)))?;
             let certificates: Vec<_> = parse_pem(&pem)
                 .filter_map(|item| match item {
                     Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -63,7 +64,7 @@ pub fn new(certificates: Option<&Path>, manner: Manner) -> Result<Agent> {
                 })
                 .collect();
             if certificates.is_empty() {
-                return Err(wrong("there is no certificate in it".into()).into());
+                return Err(wrong("there is no certificate in it").into());
             }
             RootCerts::from(certificates)
         }

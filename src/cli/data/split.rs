@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::built;
 use crate::bail_input;
 use crate::cli::{layout, whole_number};
 use crate::config::LayoutName;
@@ -64,9 +65,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<()> {
             .hint("add `--by country`")
             .into());
     }
-    if args.output.exists() && !args.output.is_dir() {
-        bail_input!("output folder `{}` is a file", args.output.display());
-    }
+    built::check(&args.output)?;
     let mut files = Vec::new();
     let mut digests: Vec<String> = Vec::new();
     let (hub, mut notes, mut names) = (Hub::new(Verbosity::Normal), Vec::new(), Vec::new());

@@ -3,6 +3,7 @@
 mod doctor;
 mod dry_run;
 mod import_config;
+mod machine;
 mod mistakes;
 mod pipes;
 mod terminal;
