@@ -7,8 +7,10 @@ use anyhow::Result;
 use ureq::Agent;
 use ureq::config::RedirectAuthHeaders;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
 
 use crate::error::InputError;
+use crate::net::resolver::Names;
 
 /// Time-out of a silent peer, at every stage of a request.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -91,5 +93,5 @@ pub fn new(certificates: Option<&Path>, manner: Manner) -> Result<Agent> {
         .max_idle_connections_per_host(manner.connections)
         .tls_config(TlsConfig::builder().root_certs(roots).build())
         .build();
-    Ok(config.into())
+    Ok(Agent::with_parts(config, DefaultConnector::default(), Names))
 }
