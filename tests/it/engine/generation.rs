@@ -429,14 +429,40 @@ fn a_wrong_token_in_a_journal_changes_no_answer_and_a_kill_after_the_last_one_is
 }
 
 #[test]
-fn a_journal_of_other_settings_is_refused() {
+fn a_journal_of_other_inputs_is_refused_by_those_that_have_changed() {
     let place = resumed_place();
+    let (journal, model) = (place.path("out.jsonl.journal"), path("models/tiny"));
+    let arguments = [&RESUMED[..], &["out.jsonl"]].concat();
+    let command = [&["generate", "--model", model.to_str().unwrap()], &arguments[..]].concat();
+    let run = Running::start(place.mvpbench(&command).arg("-q"));
+    run.kill_at("answers", || lines(&journal) >= 2);
+    let begun = place.bytes("out.jsonl.journal");
+    let refused = |arguments: &[&str], what: &str| {
+        let before = place.bytes("out.jsonl.journal");
+        let output = verb(&place, arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(what) && said.contains("hint: "), "`{what}` is not in: {said}");
+        assert_eq!(place.bytes("out.jsonl.journal"), before);
+    };
+    let other = arguments.iter().map(|part| if *part == "5" { "6" } else { *part });
+    let settings = "the choice of length, sampling, stop strings, dtype or device";
+    refused(
+        &other.collect::<Vec<_>>(),
+        &format!("out.jsonl.journal`: {settings} has changed since it began"),
+    );
+    let adapter = path("adapters/tiny-nonzero");
+    let adapted = [&arguments[..], &["--adapter", adapter.to_str().unwrap()]].concat();
+    refused(&adapted, "journal`: the adapter has changed since it began");
+    let prompts = String::from_utf8(place.bytes("p.jsonl")).unwrap();
+    place.write("p.jsonl", prompts.replacen("words", "wards", 1));
+    refused(&arguments, "journal`: the set of prompts has changed since it began");
+    place.write("p.jsonl", &prompts);
+
     place.write("out.jsonl.journal", "{\"key\":\"abc\",\"prompts\":120}\n");
-    let output = verb(&place, &[&RESUMED[..], &["out.jsonl"]].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("another model") && said.contains("hint: "), "{said}");
-    assert_eq!(lines(&place.path("out.jsonl.journal")), 1);
+    refused(&arguments, "its first line is broken, or it is no journal");
+    place.write("out.jsonl.journal", begun);
+    answers(&place, &arguments);
 }
 
 #[test]
