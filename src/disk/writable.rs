@@ -1,7 +1,6 @@
 //! Refuses a folder that cannot be written, before anything is computed for it.
 
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -29,6 +28,7 @@ pub fn check_or(folder: &Path, remedy: &str) -> Result<()> {
     let failed = |there: &Path, error| {
         Err(InputError::of_path(message(there), error, |error| error.hint(remedy)))
     };
+    let mut new = None;
     for there in absolute.ancestors() {
         match there.symlink_metadata() {
             Ok(_) if !there.is_dir() => return refused(there, "not a folder"),
@@ -36,17 +36,19 @@ pub fn check_or(folder: &Path, remedy: &str) -> Result<()> {
                 if let Err(error) = access(there) {
                     return failed(there, error);
                 }
-                if there == absolute {
-                    return Ok(());
-                }
-                return try_folder(there).or_else(|error| match error.kind() {
+                let Some(new) = new else { return Ok(()) };
+                atomic::sweep_of(new)?;
+                return try_folder(new).or_else(|error| match error.kind() {
                     // The folder is there, so that this is said of the new one in it.
                     ErrorKind::NotFound => refused(there, "it takes no new folder"),
                     _ => failed(there, error),
                 });
             }
             Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                new = Some(there);
+            }
             Err(error) => return failed(there, error),
         }
     }
@@ -76,13 +78,17 @@ pub fn check_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a folder in `there` and removes it again: some file systems take none, such as `/proc`. It has a name of its own, so that no other
-/// program takes it for the output of this one.
-fn try_folder(there: &Path) -> io::Result<()> {
-    let random = RandomState::new().hash_one(std::process::id());
-    let path = there.join(format!(".mvpbench-{random:016x}{}", atomic::PARTIAL));
+/// Makes a partial folder of `new` and removes it again: some file systems take none, such as `/proc`. It has a name of its own, so that no
+/// other program takes it for the output of this one.
+fn try_folder(new: &Path) -> io::Result<()> {
+    let name = new.file_name().unwrap_or_default().to_string_lossy();
+    let path = new.with_file_name(atomic::partial_name(&name));
     fs::create_dir(&path)?;
-    fs::remove_dir(&path)
+    match fs::remove_dir(&path) {
+        // Another program took it for abandoned.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Whether this process may make files in `folder`: its permissions allow it, and it is not mounted read-only.
@@ -109,6 +115,8 @@ mod tests {
     #[test]
     fn a_folder_under_a_file_or_a_dangling_link_is_refused_and_a_new_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
+        // As a killed program leaves it.
+        std::fs::create_dir(folder.path().join(".a.12-34.partial")).unwrap();
         check(&folder.path().join("a/b/c")).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         std::fs::write(folder.path().join("file"), "x").unwrap();
