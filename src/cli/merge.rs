@@ -10,6 +10,7 @@ use crate::config::ModelSection;
 use crate::console::progress::Verbosity;
 use crate::console::wrap::{COLUMNS, wrap};
 use crate::console::{stdout, units};
+use crate::disk::writable;
 use crate::model::adapter;
 use crate::model::merge::{
     Merge, PROBES, Stored, merge as write_merged, refuse_foreign, templates_of_adapter,
@@ -71,6 +72,10 @@ pub fn merge(args: MergeArgs) -> anyhow::Result<()> {
     };
     let output = &*args.output;
     refuse_foreign(output)?;
+    // A finished output is only read.
+    if !output.exists() {
+        writable::check(output)?;
+    }
     let section =
         ModelSection { path: args.model, revision: args.revision, ..ModelSection::default() };
     let base = Base::load(&section, &TemplateChoice::typed("", None), verbosity)?;

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::console::stderr::{self, Mark};
 use crate::console::stdout;
+use crate::disk::writable;
 use crate::error::{InputError, printable};
 use crate::report::page;
 use crate::run_folder::kind;
@@ -43,6 +44,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     }
     refuse_twice(&args.runs)?;
     refuse_other(&args.runs, &output)?;
+    writable::check(&output)?;
     let written = page::write(&args.runs, &output, args.minimum_n)?;
     written.left_out.iter().for_each(|note| stderr::say_as(Mark::Warning, printable(note)));
     let shown = written.to_text();

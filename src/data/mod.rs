@@ -44,7 +44,7 @@ pub mod stats;
 pub mod token_pair;
 pub mod tokenize;
 pub mod tokenizer;
-mod tokenizer_config;
+pub mod tokenizer_config;
 mod tokenizer_files;
 mod transformers5;
 mod unpacked;

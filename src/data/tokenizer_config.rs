@@ -1,7 +1,7 @@
 //! `tokenizer_config.json`: the fields that are known, and those that change which special tokens go around a text.
 
 use anyhow::Result;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokenizers::processors::template::TemplateProcessing;
 
 use crate::disk::fields::{Known, Only, refuse_unknown};
@@ -82,18 +82,26 @@ const FIELDS: &[(&str, Known)] = &[
 /// Refuses a field that is set and unknown. One that ends with `_token` or `_token_id` names a token. `name`: the folder, for messages.
 pub(super) fn check(tokenizer_config: &Value, name: &str) -> Result<()> {
     let file = format!("{name}/tokenizer_config.json");
-    let fields = match tokenizer_config {
-        Value::Null => return Ok(()),
-        Value::Object(fields) => fields,
-        _ => return Err(InputError::new(format!("{file}: expected an object")).into()),
-    };
+    match tokenizer_config {
+        Value::Null => Ok(()),
+        Value::Object(fields) => refuse_unknown_beside(&[], fields, &file),
+        _ => Err(InputError::new(format!("{file}: expected an object")).into()),
+    }
+}
+
+/// Refuses a field of a `tokenizer_config.json` that is set and known neither here nor to `own`, whose rows count first.
+pub fn refuse_unknown_beside(
+    own: &[(&str, Known)],
+    fields: &Map<String, Value>,
+    file: &str,
+) -> Result<()> {
     let names_token =
         |name: &str| ["_token", "_token_id"].iter().any(|ending| name.ends_with(ending));
     let others = fields
         .iter()
         .filter(|(name, _)| FIELDS.iter().any(|(known, _)| known == name) || !names_token(name));
     let others = others.map(|(name, value)| (name.clone(), value.clone())).collect();
-    Ok(refuse_unknown(&file, &others, &[FIELDS])?)
+    Ok(refuse_unknown(file, &others, &[own, FIELDS])?)
 }
 
 /// A token that marks the beginning or the end of a sequence.

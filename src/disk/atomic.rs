@@ -198,9 +198,7 @@ impl Partial {
         fs::create_dir_all(folder)?;
         sweep_of(target)?;
         loop {
-            let process = std::process::id();
-            let random = RandomState::new().hash_one(process);
-            let path = folder.join(format!(".{}.{process}-{random:016x}{PARTIAL}", stem(&name)));
+            let path = folder.join(partial_name(&name));
             let lock = match make(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 // Another process took the folder for abandoned between its making and its opening.
@@ -249,6 +247,13 @@ impl Drop for Partial {
             remove(&self.path);
         }
     }
+}
+
+/// A name of a partial file or folder of one called `name` that no other process has.
+pub(super) fn partial_name(name: &str) -> String {
+    let process = std::process::id();
+    let random = RandomState::new().hash_one(process);
+    format!(".{}.{process}-{random:016x}{PARTIAL}", stem(name))
 }
 
 /// The part of `name` that the name of a partial file holds: a name may have 255 bytes.

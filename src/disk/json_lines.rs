@@ -1,6 +1,6 @@
 //! Files of JSON lines, one record a line, each with its digest as the last field.
 
-use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::Context;
@@ -49,8 +49,9 @@ pub fn line<T: Serialize>(record: &T) -> anyhow::Result<Vec<u8>> {
 ///
 /// An empty file has no records; a caller that needs some refuses it.
 pub fn read<T: Line>(path: &Path) -> anyhow::Result<Vec<T>> {
-    let file = read::open(path)
-        .map_err(|error| unreadable(&format!("cannot open `{}`", path.display()), error))?;
+    let file = read::open(path).map_err(|error| {
+        InputError::of_path(format!("cannot open `{}`", path.display()), error, |error| error)
+    })?;
     records(path, BufReader::new(file))
 }
 
@@ -59,20 +60,11 @@ pub fn parse<T: Line>(path: &Path, bytes: &[u8]) -> anyhow::Result<Vec<T>> {
     records(path, bytes)
 }
 
-fn unreadable(what: &str, error: io::Error) -> anyhow::Error {
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::InvalidData => {
-            InputError::new(format!("{what}: {error}")).into()
-        }
-        _ => anyhow::Error::from(error).context(what.to_owned()),
-    }
-}
-
 fn records<T: Line>(path: &Path, lines: impl BufRead) -> anyhow::Result<Vec<T>> {
     let mut records = Vec::new();
     for (index, line) in lines.lines().enumerate() {
         let place = || format!("{}:{}", path.display(), index + 1);
-        let line = line.map_err(|error| unreadable(&place(), error))?;
+        let line = line.map_err(|error| InputError::of_path(place(), error, |error| error))?;
         if T::SKIPS_BLANK_LINES && line.trim().is_empty() {
             continue;
         }

@@ -6,45 +6,49 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::disk::atomic;
 use crate::error::InputError;
 
 /// Refuses a folder that can be neither written nor made: the nearest existing path at or above it is not a folder, is
 /// read-only, belongs to another user or takes no new folder, or a name is too long. Leaves nothing behind.
 pub fn check(folder: &Path) -> Result<()> {
+    check_or(folder, "give another folder with `--output`")
+}
+
+/// As [`check`], for a folder that is written in because it was given to be read; `remedy`: the hint.
+pub fn check_or(folder: &Path, remedy: &str) -> Result<()> {
     let absolute = std::path::absolute(folder)
         .with_context(|| format!("cannot find `{}`", folder.display()))?;
     let message = |there: &Path| {
         format!("output folder `{}` cannot be written: `{}`", folder.display(), there.display())
     };
-    let refused = |there: &Path, why: String| {
-        let message = format!("{}: {why}", message(there));
-        Err(InputError::new(message).hint("give another folder with `--output`").into())
+    let refused = |there: &Path, why: &str| {
+        Err(InputError::new(format!("{}: {why}", message(there))).hint(remedy).into())
     };
-    // A full or failing disk and too many open files say nothing about the folder that was chosen.
-    let failed = |there: &Path, error: io::Error| match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            Err(error).with_context(|| message(there))
-        }
-        _ if matches!(error.raw_os_error(), Some(libc::EIO | libc::EMFILE | libc::ENFILE)) => {
-            Err(error).with_context(|| message(there))
-        }
-        _ => refused(there, error.to_string()),
+    let failed = |there: &Path, error| {
+        Err(InputError::of_path(message(there), error, |error| error.hint(remedy)))
     };
+    let mut new = None;
     for there in absolute.ancestors() {
         match there.symlink_metadata() {
-            Ok(_) if !there.is_dir() => return refused(there, "not a folder".to_owned()),
+            Ok(_) if !there.is_dir() => return refused(there, "not a folder"),
             Ok(_) => {
                 if let Err(error) = access(there) {
                     return failed(there, error);
                 }
-                return make(&absolute, there).or_else(|error| match error.kind() {
+                let Some(new) = new else { return Ok(()) };
+                atomic::sweep_of(new)?;
+                return try_folder(new).or_else(|error| match error.kind() {
                     // The folder is there, so that this is said of the new one in it.
-                    ErrorKind::NotFound => refused(there, "it takes no new folder".to_owned()),
+                    ErrorKind::NotFound => refused(there, "it takes no new folder"),
                     _ => failed(there, error),
                 });
             }
             Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                new = Some(there);
+            }
             Err(error) => return failed(there, error),
         }
     }
@@ -74,14 +78,17 @@ pub fn check_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes `folder` and removes it again with all above it that `there` did not hold: some file systems take no folder,
-/// such as `/proc`.
-fn make(folder: &Path, there: &Path) -> io::Result<()> {
-    let made = fs::create_dir_all(folder);
-    let new = folder.ancestors().take_while(|path| *path != there);
-    // A folder in which another program has begun to write meanwhile is not empty, and stays.
-    let _ = new.map(fs::remove_dir).find(Result::is_err);
-    made
+/// Makes a partial folder of `new` and removes it again: some file systems take none, such as `/proc`. It has a name of its own, so that no
+/// other program takes it for the output of this one.
+fn try_folder(new: &Path) -> io::Result<()> {
+    let name = new.file_name().unwrap_or_default().to_string_lossy();
+    let path = new.with_file_name(atomic::partial_name(&name));
+    fs::create_dir(&path)?;
+    match fs::remove_dir(&path) {
+        // Another program took it for abandoned.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Whether this process may make files in `folder`: its permissions allow it, and it is not mounted read-only.
@@ -108,6 +115,8 @@ mod tests {
     #[test]
     fn a_folder_under_a_file_or_a_dangling_link_is_refused_and_a_new_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
+        // As a killed program leaves it.
+        std::fs::create_dir(folder.path().join(".a.12-34.partial")).unwrap();
         check(&folder.path().join("a/b/c")).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         std::fs::write(folder.path().join("file"), "x").unwrap();

@@ -3,6 +3,7 @@
 //! Its forward pass is candle-transformers'. It runs on the CPU wherever the language model runs: MiniLM takes 11 million
 //! multiplications a token, and so a figure does not depend on the device.
 
+use std::io;
 use std::path::Path;
 
 use anyhow::Result;
@@ -180,6 +181,8 @@ fn guarded<T>(name: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
     };
     contained(call, broken).map_err(|error| match InputError::of(&error) {
         Some(_) => error,
+        // A file could not be read, which says nothing about the folder.
+        None if error.chain().any(|cause| cause.is::<io::Error>()) => error,
         None => broken(&error.to_string()),
     })
 }
@@ -189,14 +192,19 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
+const TOKENIZER_HINT: &str = "a sentence-transformers folder with a fast tokenizer has this file";
+
 /// The tokenizer, set to cut at the folder's length and never to pad; its own file may set other lengths (MiniLM's sets 128 for both).
 fn tokenizer(layout: &Layout) -> Result<Tokenizer> {
     let path = layout.transformer.join(TOKENIZER_FILE);
     let wrong = |what: String| {
         InputError::new(format!("sentence encoder: `{}` {what}", path.display()))
-            .hint("a sentence-transformers folder with a fast tokenizer has this file")
+            .hint(TOKENIZER_HINT)
     };
-    let bytes = read::bytes(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let bytes = read::bytes(&path).map_err(|error| {
+        let what = format!("sentence encoder: `{}` cannot be read", path.display());
+        InputError::of_path(what, error, |error| error.hint(TOKENIZER_HINT))
+    })?;
     let mut tokenizer = Tokenizer::from_bytes(&bytes)
         .map_err(|error| wrong(format!("is not a tokenizer: {error}")))?;
     let truncation = TruncationParams { max_length: layout.max_tokens, ..Default::default() };
@@ -212,11 +220,13 @@ fn weights(folder: &Path) -> Result<(VarBuilder<'static>, String)> {
     let path = folder.join(WEIGHTS_FILE);
     let file = path.display().to_string();
     let bytes = read::bytes(&path).map_err(|error| {
-        let error = InputError::new(format!("sentence encoder: cannot read `{file}`: {error}"));
-        if folder.join("pytorch_model.bin").exists() {
-            return error.hint("the folder has a `pytorch_model.bin`; save the encoder again with sentence-transformers, which writes safetensors");
-        }
-        error
+        let what = format!("sentence encoder: cannot read `{file}`");
+        InputError::of_path(what, error, |error| {
+            if !folder.join("pytorch_model.bin").exists() {
+                return error;
+            }
+            error.hint("the folder has a `pytorch_model.bin`; save the encoder again with sentence-transformers, which writes safetensors")
+        })
     })?;
     let weights = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu);
     let weights = weights.map_err(|error| {

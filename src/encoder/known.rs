@@ -41,6 +41,15 @@ pub(super) const TRANSFORMER: &[(&str, Known)] = &[
     ("query_expansion", Known::Unset),
 ];
 
+/// Of the `tokenizer_config.json` of a BERT, beside those of every tokenizer: `tokenizer.json` has what they were made into.
+pub(super) const TOKENIZER: &[(&str, Known)] = &[
+    ("do_lower_case", Known::Any),
+    ("do_basic_tokenize", Known::Any),
+    ("strip_accents", Known::Any),
+    ("tokenize_chinese_chars", Known::Any),
+    ("never_split", Known::Any),
+];
+
 /// Of the `config.json` of a BERT, beside those of every model.
 pub(super) const BERT: &[(&str, Known)] = &[
     ("model_type", Known::Any),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::{Map, Value};
 
+use crate::data::tokenizer_config::refuse_unknown_beside;
 use crate::disk::fields::{Known, WITHOUT_EFFECT, refuse_unknown};
 use crate::disk::read;
 use crate::encoder::known;
@@ -231,6 +232,9 @@ fn length(transformer: &Path, config: &Fields) -> Result<(usize, bool)> {
         _ => Ok(None),
     };
     let (settings, tokenizer) = (optional(TRANSFORMER_FILE)?, optional(TOKENIZER_CONFIG_FILE)?);
+    if let Some(tokenizer) = &tokenizer {
+        refuse_unknown_beside(known::TOKENIZER, &tokenizer.fields, &tokenizer.file)?;
+    }
     if let Some(settings) = &settings {
         settings.refuse_unknown(&[known::TRANSFORMER])?;
         let plain = serde_json::json!({"text": {"method": "forward", "method_output_name": "last_hidden_state"}});
@@ -372,6 +376,8 @@ fn read(path: &Path, what: &str) -> Result<String> {
         )
         .hint(HINT)
         .into()),
-        Err(error) => Err(InputError::new(format!("cannot read `{file}`: {error}")).into()),
+        Err(error) => {
+            Err(InputError::of_path(format!("cannot read `{file}`"), error, |error| error))
+        }
     }
 }

@@ -39,6 +39,20 @@ impl InputError {
         self.hint.as_deref()
     }
 
+    /// `what: error`, of a path that the user gave: an [`InputError`] where [`is_of_path`] holds, with what `remedy` adds to it; otherwise
+    /// `error` itself under `what`, mostly a failure of the machine.
+    pub fn of_path(
+        what: impl fmt::Display,
+        error: io::Error,
+        remedy: impl FnOnce(Self) -> Self,
+    ) -> anyhow::Error {
+        if is_of_path(&error) {
+            remedy(Self::new(format!("{what}: {error}"))).into()
+        } else {
+            anyhow::Error::new(error).context(what.to_string())
+        }
+    }
+
     /// The input error in the chain of `error`; none if something else went wrong.
     pub fn of(error: &anyhow::Error) -> Option<&Self> {
         error.chain().find_map(|cause| {
@@ -47,6 +61,25 @@ impl InputError {
             cause.downcast_ref().or_else(inner)
         })
     }
+}
+
+/// Whether `error` tells of the path that was given: nothing is there, it is not what is expected, or nobody may read or write it.
+/// Anything else, such as a full or failing disk or too many open files, is a failure of the machine.
+pub fn is_of_path(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        InvalidData, InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+        ReadOnlyFilesystem,
+    };
+    matches!(
+        error.kind(),
+        NotFound
+            | PermissionDenied
+            | InvalidData
+            | InvalidFilename
+            | NotADirectory
+            | IsADirectory
+            | ReadOnlyFilesystem
+    ) || error.raw_os_error() == Some(libc::ELOOP)
 }
 
 /// A message that is safe to print, whatever a file put into it: control characters escaped, at most a screen or two.
@@ -116,6 +149,27 @@ mod tests {
     fn an_id_stays_on_its_line() {
         assert_eq!(one_line("a\nb\u{1b}[2J\u{9b}é"), "a\\nb\\u{1b}[2J\\u{9b}é");
         assert_eq!(shown(&"a\tb"), "a\\tb");
+    }
+
+    #[test]
+    fn what_a_path_is_to_blame_for_is_an_input_error_and_a_failure_of_the_machine_is_none() {
+        let wrapped = |error: io::Error| {
+            let error = InputError::of_path("cannot read `a`", error, |error| error.hint("b"));
+            assert!(format!("{error:#}").starts_with("cannot read `a`: "), "{error:#}");
+            InputError::of(&error).map(|error| error.remedy() == Some("b"))
+        };
+        // It keeps its own remedy.
+        let inner = io::Error::other(InputError::new("found a pipe").hint("c"));
+        for number in
+            [libc::ENOENT, libc::EACCES, libc::ENOTDIR, libc::EISDIR, libc::EROFS, libc::ELOOP]
+        {
+            assert_eq!(wrapped(io::Error::from_raw_os_error(number)), Some(true), "{number}");
+        }
+        assert_eq!(wrapped(io::ErrorKind::InvalidData.into()), Some(true));
+        assert_eq!(wrapped(inner), Some(false));
+        for number in [libc::EIO, libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::ENOMEM] {
+            assert_eq!(wrapped(io::Error::from_raw_os_error(number)), None, "{number}");
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Evaluates policies on the sets: writes pair scores and answers to `eval/` and returns the figures.
 
-use crate::run_folder::checkpoints;
-use crate::run_folder::paths::{AFTER, BEFORE};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -21,6 +19,9 @@ use crate::metrics::spmr::{Spmr, read_answers};
 use crate::metrics::{Evaluation, SetResult};
 use crate::model::adapter;
 use crate::model::lora::Adapter;
+use crate::run_folder::checkpoints;
+use crate::run_folder::eval_log::{EvalRecord, KL, KL_STDERR};
+use crate::run_folder::paths::{AFTER, BEFORE};
 use crate::session::Session;
 use crate::session::inputs::EvalInputs;
 
@@ -148,6 +149,62 @@ impl<'a> Evaluator<'a> {
         self.written(&checkpoints::name(step))
     }
 
+    /// What is wrong with the figures after `step` steps or with the scores that they rest on; none where both are whole, and where no
+    /// figures are there.
+    pub fn damage(&self, step: usize) -> Result<Option<String>> {
+        match self.verified(&checkpoints::name(step)) {
+            Err(error) if InputError::of(&error).is_some() => Ok(Some(format!("{error:#}"))),
+            found => found.map(|_| None),
+        }
+    }
+
+    /// The evaluation after `step` steps, from its scores and the divergences in its `records`; none where scores are missing, damaged or
+    /// of other pairs. Writes nothing.
+    ///
+    /// - `adapter`: that of the step; none where no checkpoint has it, so that its digest is lost.
+    pub fn from_scores(
+        &self,
+        step: usize,
+        adapter: Option<&Adapter>,
+        records: &[EvalRecord],
+    ) -> Result<Option<Scored>> {
+        let when = checkpoints::name(step);
+        let before = self.start()?.scores;
+        let (mut results, mut all) = (Vec::new(), Vec::new());
+        for (set, before) in self.session.inputs.sets.iter().zip(&before) {
+            let path = self.session.folder.scores(&set.name, &when);
+            let scores = match read_scores(&path) {
+                Err(error) if InputError::of(&error).is_some() => return Ok(None),
+                scores => scores?,
+            };
+            let record = records.iter().find(|record| record.set == set.name);
+            let Some(record) = record.filter(|_| scores.len() == set.pairs.len()) else {
+                return Ok(None);
+            };
+            let beta = self.session.config.dpo.beta;
+            let result = SetResult::measure_change(&set.name, before, &scores, beta)?;
+            results.push(SetResult { kl: self.recorded_kl(set, record), ..result });
+            all.push(scores);
+        }
+        let digest = adapter.map(|adapter| adapter_digest(adapter)).transpose()?;
+        let evaluation = self.figures(&when, Some(name_after(step)), digest, results)?;
+        Ok(Some(Scored { evaluation, scores: all }))
+    }
+
+    /// Writes the figures of `scored`, the evaluation after `step` steps.
+    pub fn write_during(&self, step: usize, scored: &Scored) -> Result<()> {
+        scored.evaluation.write(&self.session.folder.evaluation(&checkpoints::name(step)))
+    }
+
+    /// [`Self::kl`] as `record` has it.
+    fn recorded_kl(&self, set: &EvalInputs, record: &EvalRecord) -> Option<Kl> {
+        let value = *record.figures.get(KL)?;
+        let places = spread(set.pairs.len(), self.session.config.eval.kl_pairs);
+        let tokens = places.map(|place| set.pairs[place].scored()[0]).filter(|tokens| *tokens > 0);
+        let (answers, tokens) = tokens.fold((0, 0), |(n, sum), tokens| (n + 1, sum + tokens));
+        Some(Kl { value, standard_error: record.figures.get(KL_STDERR).copied(), answers, tokens })
+    }
+
     /// Scores the starting policy and the reference and returns their figures; none without a set.
     ///
     /// Reads the figures if an interrupted run has written them.
@@ -188,8 +245,7 @@ impl<'a> Evaluator<'a> {
     ///
     /// Reads the scores if an interrupted run has written them for the same adapter.
     pub fn during(&self, step: usize, adapter: &Adapter) -> Result<Scored> {
-        let name = format!("the adapter after step {step}");
-        self.trained(&checkpoints::name(step), name, adapter, None)
+        self.trained(&checkpoints::name(step), name_after(step), adapter, None)
     }
 
     /// Scores the exported adapter (taken after `step` steps) and answers the prompts, with the reference scores that
@@ -208,7 +264,7 @@ impl<'a> Evaluator<'a> {
         adapter: &Adapter,
         twin: Option<&str>,
     ) -> Result<Scored> {
-        let digest = digest::of_bytes(&adapter::to_safetensors(&adapter.tensors)?);
+        let digest = adapter_digest(adapter)?;
         let same = |when: &str| -> Result<Option<Scored>> {
             let is_same =
                 |there: &Scored| there.evaluation.adapter_sha256.as_ref() == Some(&digest);
@@ -293,6 +349,20 @@ impl<'a> Evaluator<'a> {
         adapter_sha256: Option<String>,
         results: Vec<SetResult>,
     ) -> Result<Evaluation> {
+        let evaluation = self.figures(when, adapter, adapter_sha256, results)?;
+        evaluation.write(&self.session.folder.evaluation(when))?;
+        self.remove_kept(when)?;
+        Ok(evaluation)
+    }
+
+    /// The figures of all sets with the digests of the files that they are computed from.
+    fn figures(
+        &self,
+        when: &str,
+        adapter: Option<String>,
+        adapter_sha256: Option<String>,
+        results: Vec<SetResult>,
+    ) -> Result<Evaluation> {
         let beta = self.session.config.dpo.beta;
         let (folder, mut files) = (&self.session.folder, BTreeMap::new());
         let states = if when == BEFORE { vec![when] } else { vec![BEFORE, when] };
@@ -304,14 +374,11 @@ impl<'a> Evaluator<'a> {
                 }
             }
         }
-        let evaluation = Evaluation {
+        Ok(Evaluation {
             adapter_sha256,
             files,
             ..Evaluation::new(&self.session.config.model.path, adapter, beta, results)
-        };
-        evaluation.write(&folder.evaluation(when))?;
-        self.remove_kept(when)?;
-        Ok(evaluation)
+        })
     }
 
     /// Removes the figures of evaluation `when` before its other files are written again.
@@ -330,6 +397,16 @@ impl<'a> Evaluator<'a> {
         }
         Ok(())
     }
+}
+
+/// Name of the adapter of an evaluation during training.
+fn name_after(step: usize) -> String {
+    format!("the adapter after step {step}")
+}
+
+/// SHA-256 of an adapter's file of weights.
+fn adapter_digest(adapter: &Adapter) -> Result<String> {
+    Ok(digest::of_bytes(&adapter::to_safetensors(&adapter.tensors)?))
 }
 
 /// The last part of `path`.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::disk::digest;
-use crate::disk::journal::Journal;
+use crate::disk::journal::{Journal, Key};
 use crate::inference::shared::share_adapter;
 use crate::machine;
 use crate::model::adapter;
@@ -45,13 +45,12 @@ pub struct JournalFile<'a> {
     /// Its path.
     pub path: &'a Path,
     /// [`GenerationPass::key`].
-    pub key: &'a str,
+    pub key: &'a Key,
 }
 
 impl GenerationPass<'_> {
-    /// Digest of everything that the generations depend on; they do not depend on the batch size. `model_digest`: of
-    /// the model's files.
-    pub fn key(&self, model_digest: &str) -> Result<String> {
+    /// Everything that the generations depend on; they do not depend on the batch size. `model_digest`: of the model's files.
+    pub fn key(&self, model_digest: &str) -> Result<Key> {
         let Self { model, adapter, prompts, settings, stop, world: _ } = self;
         let prompts = digest::of_parts(
             prompts
@@ -66,7 +65,13 @@ impl GenerationPass<'_> {
             model.dtype,
             machine::numerics(&model.device)?
         );
-        Ok(digest::of_parts([ENGINE_VERSION, model_digest, &adapter, &prompts, &how]))
+        Ok(Key::of(vec![
+            ("the version of the engine", ENGINE_VERSION.to_owned()),
+            ("the model (or what is merged into it)", model_digest.to_owned()),
+            ("the adapter", adapter),
+            ("the set of prompts", prompts),
+            ("the choice of length, sampling, stop strings, dtype or device", how),
+        ]))
     }
 
     /// Generates an answer to each prompt.

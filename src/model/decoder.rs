@@ -82,9 +82,11 @@ impl Decoder {
                 .into());
         }
         let path = folder.join("config.json");
-        let text = read::text(&path).map_err(|e| {
-            InputError::new(format!("cannot read `{}`: {e}", path.display()))
-                .hint("`model.path` must be the folder of a Hugging Face checkpoint")
+        let text = read::text(&path).map_err(|error| {
+            let what = format!("cannot read `{}`", path.display());
+            InputError::of_path(what, error, |error| {
+                error.hint("`model.path` must be the folder of a Hugging Face checkpoint")
+            })
         })?;
         let shape = Shape::parse(&text, &path.display().to_string())?;
         let mut checkpoint = Checkpoint::open(folder, dtype, device)?;

@@ -5,11 +5,12 @@
 //!
 //! One file: writing and comparing share the list of what the adapter changes.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::View;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ use super::streamed::next_logits;
 use super::weights::{self, Checkpoint};
 use crate::bail_input;
 use crate::config::Projection;
-use crate::data::chat::{self, Sources};
+use crate::data::chat::{self, NamedFile, Sources};
 use crate::data::tokenizer::Tokenizer;
 use crate::disk::{atomic, digest, read, seal};
 use crate::error::InputError;
@@ -188,8 +189,8 @@ const RECORD_FILE: &str = "merge.json";
 struct Record {
     /// Digest of base, adapter, dtype and probes.
     key: String,
-    /// Digest of the merged weights.
-    weights: String,
+    /// SHA-256 of every other file that was written, by its name in the folder; none in a record of an earlier version.
+    digests: Option<BTreeMap<String, String>>,
     tensors: usize,
     changed: usize,
     files: usize,
@@ -202,7 +203,7 @@ impl Record {
     fn of(merge: &Merge<'_>, adapter: &Adapter, folder: &Path, merged: &Merged) -> Result<Self> {
         Ok(Self {
             key: key(merge, adapter)?,
-            weights: weights::digest(folder)?,
+            digests: Some(digests(folder)?),
             tensors: merged.tensors,
             changed: merged.changed,
             files: merged.files,
@@ -239,28 +240,59 @@ fn key(merge: &Merge<'_>, adapter: &Adapter) -> Result<String> {
     let how = format!("{:?} {:?}", merge.stored, merge.probes);
     let mut parts: Vec<Vec<u8>> =
         vec![weights::digest(merge.model)?.into(), adapter::digest(adapter)?.into(), how.into()];
-    if let Some(templates) = templates_of_adapter(merge.model, merge.adapter)? {
-        parts.extend(templates.files()?.into_iter().flat_map(|(name, bytes)| [name.into(), bytes]));
-    }
+    parts.extend(copied(merge)?.into_iter().flat_map(|(name, bytes)| [name.into(), bytes]));
     Ok(digest::of_parts(parts))
 }
 
-/// What an earlier command with the same inputs has written. Refuses an output of anything else, or with other weights
+/// SHA-256 of every file that a merge has written into `folder`, by its name there.
+fn digests(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let mut paths = read::folder(folder)?;
+    paths.extend(read::folder(&folder.join(chat::ADDITIONAL_TEMPLATES))?);
+    paths.retain(|path| path.is_file());
+    let one = |path: &PathBuf| {
+        let name = path.strip_prefix(folder)?.to_str().context("a name that is not UTF-8")?;
+        Ok((name.to_owned(), digest::of_file(path)?))
+    };
+    paths.par_iter().map(one).collect()
+}
+
+/// The first of the files `written`, with their digests, that `folder` no longer holds as it was written, and what became of it.
+fn first_changed(
+    folder: &Path,
+    written: &BTreeMap<String, String>,
+) -> Result<Option<(String, &'static str)>> {
+    let one = |(name, digest): (&String, &String)| -> Result<_> {
+        let path = folder.join(name);
+        if !read::is_there(&path)? {
+            return Ok(Some((name.clone(), "is missing")));
+        }
+        let is_same = digest::of_file(&path)? == *digest;
+        Ok((!is_same).then(|| (name.clone(), "has changed since")))
+    };
+    let all: Vec<_> = written.par_iter().map(one).collect::<Result<_>>()?;
+    Ok(all.into_iter().flatten().next())
+}
+
+/// What an earlier command with the same inputs has written. Refuses an output of anything else, and one in which a file is another
 /// than it wrote.
 fn earlier(merge: &Merge<'_>, adapter: &Adapter) -> Result<Merged> {
     atomic::sweep_of(merge.output)?;
     let refused = || already_exists(merge.output);
     let record = Record::read(merge.output)?.ok_or_else(refused)?;
+    let changed = |what: String| -> anyhow::Error {
+        InputError::new(format!("output folder `{}` holds {what}", merge.output.display()))
+            .hint("remove the folder to merge again, or give another with `--output`")
+            .into()
+    };
+    let Some(written) = &record.digests else {
+        let what = "a merge by an earlier version, whose `merge.json` does not tell whether its files have changed";
+        return Err(changed(what.to_owned()));
+    };
     if record.key != key(merge, adapter)? {
         return Err(refused().into());
     }
-    if record.weights != weights::digest(merge.output)? {
-        return Err(InputError::new(format!(
-            "output folder `{}` holds this merge, but its weights or its config.json have changed since",
-            merge.output.display()
-        ))
-        .hint("remove the folder to merge again, or give another with `--output`")
-        .into());
+    if let Some((name, became)) = first_changed(merge.output, written)? {
+        return Err(changed(format!("this merge, but `{name}` {became}")));
     }
     let dtype = record.dtype.parse().map_err(|_| refused())?;
     let Record { tensors, changed, files, bytes, difference, .. } = record;
@@ -283,8 +315,9 @@ pub fn refuse_foreign(output: &Path) -> Result<()> {
 fn read_config(model: &Path) -> Result<(Shape, String)> {
     let path = model.join(CONFIG_FILE);
     let text = read::text(&path).map_err(|error| {
-        InputError::new(format!("cannot read `{}`: {error}", path.display()))
-            .hint("`--model` must be the folder of a Hugging Face checkpoint")
+        InputError::of_path(format!("cannot read `{}`", path.display()), error, |error| {
+            error.hint("`--model` must be the folder of a Hugging Face checkpoint")
+        })
     })?;
     Ok((Shape::parse(&text, &path.display().to_string())?, text))
 }
@@ -390,6 +423,25 @@ fn tensor(
     Ok(rounded.data().into_owned())
 }
 
+/// The file `name` of the base; none if it has none.
+fn of_base(merge: &Merge<'_>, name: &str) -> Result<Option<Vec<u8>>> {
+    let path = merge.model.join(name);
+    let read = || read::bytes(&path).with_context(|| format!("cannot read `{}`", path.display()));
+    path.is_file().then(read).transpose()
+}
+
+/// The files that come from the base as they are, but for the chat templates, which the adapter may have in place of the base's.
+fn copied(merge: &Merge<'_>) -> Result<Vec<NamedFile>> {
+    let mut copied = chat::additional_templates(merge.model)?;
+    for name in COPIED {
+        copied.extend(of_base(merge, name)?.map(|bytes| (name.to_owned(), bytes)));
+    }
+    if let Some(templates) = templates_of_adapter(merge.model, merge.adapter)? {
+        templates.replace_in(&mut copied)?;
+    }
+    Ok(copied)
+}
+
 /// Copies everything but the weights. Where their dtype changes, updates `config.json` and the index. Shards without an index get one,
 /// since transformers reads them by it.
 fn copy(
@@ -402,26 +454,14 @@ fn copy(
     let put = |name: &str, bytes: &[u8]| {
         atomic::write(&folder.join(name), |out| Ok(out.write_all(bytes)?))
     };
-    let read = |name: &str| -> Result<Option<Vec<u8>>> {
-        let path = merge.model.join(name);
-        let read =
-            || read::bytes(&path).with_context(|| format!("cannot read `{}`", path.display()));
-        path.is_file().then(read).transpose()
-    };
-    let mut copied = chat::additional_templates(merge.model)?;
-    for name in COPIED {
-        copied.extend(read(name)?.map(|bytes| (name.to_owned(), bytes)));
-    }
-    if let Some(templates) = templates_of_adapter(merge.model, merge.adapter)? {
-        templates.replace_in(&mut copied)?;
-    }
-    for (name, bytes) in copied {
+    for (name, bytes) in copied(merge)? {
         if name.starts_with(chat::ADDITIONAL_TEMPLATES) {
             std::fs::create_dir_all(folder.join(chat::ADDITIONAL_TEMPLATES))?;
         }
         put(&name, &bytes)?;
     }
-    let index = match read(INDEX_FILE)?.filter(|_| !merge.model.join("model.safetensors").is_file())
+    let index = match of_base(merge, INDEX_FILE)?
+        .filter(|_| !merge.model.join("model.safetensors").is_file())
     {
         None if shards.len() > 1 => Some(index(shards, bytes)?),
         index => index,

@@ -1,6 +1,7 @@
 //! Tensors of a checkpoint folder: one `model.safetensors`, or shards with or without their index. Memory-mapped, checked by name and shape.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,7 +15,7 @@ use super::prefix::{self, Names};
 use super::shard::Shard;
 use crate::bail_input;
 use crate::disk::{digest, read};
-use crate::error::InputError;
+use crate::error::{InputError, is_of_path};
 
 /// File of the weights where there is one.
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
@@ -45,13 +46,19 @@ impl Checkpoint {
         // SAFETY: the files are opened for reading only; as for every mapped file, nothing may shorten them meanwhile.
         #[expect(unsafe_code, reason = "memory-mapping a file is unsafe in Rust")]
         let files = unsafe { MmapedSafetensors::multi(&paths) };
-        let files = files.map_err(|e| {
+        let files = files.map_err(|error| {
             let message = format!(
                 "checkpoint `{}` is not made of whole safetensors files: {}",
                 folder.display(),
-                e.to_string().lines().next().unwrap_or_default()
+                error.to_string().lines().next().unwrap_or_default()
             );
-            InputError::new(message).hint("the download is incomplete or broken; fetch it again")
+            match of_system(error) {
+                Some(error) if !is_of_path(&error) => anyhow::Error::new(error)
+                    .context(format!("cannot read the weights in `{}`", folder.display())),
+                _ => InputError::new(message)
+                    .hint("the download is incomplete or broken; fetch it again")
+                    .into(),
+            }
         })?;
         let unread: BTreeSet<_> = files.tensors().into_iter().map(|(name, _)| name).collect();
         let names = Names::of(unread.iter().map(String::as_str));
@@ -316,6 +323,18 @@ pub(crate) fn shard_names(text: &str, index: &str) -> Result<BTreeSet<String>> {
         bail_input!("{index}: `weight_map` is empty");
     }
     Ok(names)
+}
+
+/// The error of the system that `error` holds; none where the bytes of a file are wrong.
+fn of_system(error: candle_core::Error) -> Option<io::Error> {
+    use candle_core::Error::{Context, Io, WithBacktrace, WithPath};
+    match error {
+        Io(error) => Some(error),
+        WithPath { inner, .. } | WithBacktrace { inner, .. } | Context { inner, .. } => {
+            of_system(*inner)
+        }
+        _ => None,
+    }
 }
 
 /// Digest of `config.json` and the files of the weights, by name and content; other files of the folder do not count.

@@ -7,8 +7,10 @@ use anyhow::Result;
 use ureq::Agent;
 use ureq::config::RedirectAuthHeaders;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
 
 use crate::error::InputError;
+use crate::net::resolver::Names;
 
 /// Time-out of a silent peer, at every stage of a request.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -46,16 +48,17 @@ pub fn certificates(get: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
 pub fn new(certificates: Option<&Path>, manner: Manner) -> Result<Agent> {
     let roots = match certificates {
         Some(path) => {
-            let wrong = |what: String| {
-                InputError::new(format!("`{}`: {what}", path.display()))
-                    .hint("set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a PEM file of certificates")
-            };
+            const REMEDY: &str =
+                "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a PEM file of certificates";
+            let place = format!("`{}`", path.display());
+            let wrong = |what: &str| InputError::new(format!("{place}: {what}")).hint(REMEDY);
             let is_special =
                 std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
             if is_special {
-                return Err(wrong("expected a file, found a pipe or a device".into()).into());
+                return Err(wrong("expected a file, found a pipe or a device").into());
             }
-            let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+            let pem = std::fs::read(path)
+                .map_err(|error| InputError::of_path(&place, error, |error| error.hint(REMEDY)))?;
             let certificates: Vec<_> = parse_pem(&pem)
                 .filter_map(|item| match item {
                     Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -63,7 +66,7 @@ pub fn new(certificates: Option<&Path>, manner: Manner) -> Result<Agent> {
                 })
                 .collect();
             if certificates.is_empty() {
-                return Err(wrong("there is no certificate in it".into()).into());
+                return Err(wrong("there is no certificate in it").into());
             }
             RootCerts::from(certificates)
         }
@@ -90,5 +93,5 @@ pub fn new(certificates: Option<&Path>, manner: Manner) -> Result<Agent> {
         .max_idle_connections_per_host(manner.connections)
         .tls_config(TlsConfig::builder().root_certs(roots).build())
         .build();
-    Ok(config.into())
+    Ok(Agent::with_parts(config, DefaultConnector::default(), Names))
 }

@@ -8,6 +8,7 @@ use ureq::http::{HeaderMap, Response, StatusCode};
 
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
+use crate::net::resolver::NoThread;
 
 /// How often a request is tried, and how long the pauses are.
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +159,7 @@ impl Fault {
 
     /// A request or a body that ended in `error`.
     pub fn broken(error: &ureq::Error) -> Self {
-        use ureq::Error::{ConnectionFailed, HostNotFound, Io, Protocol, Timeout};
+        use ureq::Error::{ConnectionFailed, HostNotFound, Io, Other, Protocol, Timeout};
         use ureq::Timeout::{Connect, Resolve};
         let kind = match error {
             // A certificate that is not trusted now will not be trusted on a retry.
@@ -167,10 +168,16 @@ impl Fault {
                 FaultKind::Unreached
             }
             HostNotFound | ConnectionFailed | Timeout(Connect | Resolve) => FaultKind::Unreached,
+            // A thread may end meanwhile.
+            Other(error) if error.is::<NoThread>() => FaultKind::Unreached,
             Io(_) | Timeout(_) | Protocol(_) => FaultKind::Broken,
             _ => FaultKind::Hopeless,
         };
-        Self { kind, what: error.to_string(), pause: None }
+        let what = match error {
+            Other(error) => error.to_string(), // without ureq's `other: `
+            error => error.to_string(),
+        };
+        Self { kind, what, pause: None }
     }
 
     /// A connection that ended after `done` of `size` bytes; `why`: empty, or the reason after `: `.

@@ -103,8 +103,10 @@ pub fn run(ranks: usize) -> Result<()> {
     }
     in_child(&mut mpirun, || end_with_the_launcher(Parting::Asked));
     let mut mpirun = mpirun.spawn().map_err(|error| {
-        InputError::new(format!("`--ranks {ranks}`: `mpirun` cannot be started: {error}"))
-            .hint("install Open MPI, or lay one out with `scripts/setup-mpi.sh`; docs/clusters.md has both")
+        let what = format!("`--ranks {ranks}`: `mpirun` cannot be started");
+        InputError::of_path(what, error, |error| {
+            error.hint("install Open MPI, or lay one out with `scripts/setup-mpi.sh`; docs/clusters.md has both")
+        })
     })?;
     let mut is_passed_on = false;
     let status = loop {

@@ -247,8 +247,9 @@ fn read_config(
     path: &Path,
     left_out: &mut Vec<String>,
 ) -> anyhow::Result<(Vec<String>, String, toml::Table)> {
-    let text = read::text(path)
-        .map_err(|error| InputError::new(format!("cannot read `{}`: {error}", path.display())))?;
+    let text = read::text(path).map_err(|error| {
+        InputError::of_path(format!("cannot read `{}`", path.display()), error, |error| error)
+    })?;
     let config = text.parse().map_err(|error: toml::de::Error| {
         InputError::new(format!("`{}` is no TOML: {}", path.display(), error.message()))
     })?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
 use crate::bail_input;
@@ -16,7 +16,7 @@ use crate::data::format::draft::Prompts;
 use crate::data::pair::{Loaded, Pair};
 use crate::data::prompt::{self, LoadedPrompts};
 use crate::data::tokenizer::{Tokenizer, TokenizerFiles};
-use crate::disk::{atomic, digest};
+use crate::disk::digest;
 use crate::error::{InputError, shown};
 use crate::hub::Hub;
 use crate::model::shape::Shape;
@@ -26,6 +26,7 @@ use crate::session::generation_config;
 use crate::session::hub_model;
 use crate::session::source::ModelSource;
 use crate::session::template_choice::TemplateChoice;
+use crate::session::unpacked::Unpacked;
 
 /// Files of a tokenizer. Those that a model has are copied next to the exported adapter.
 const TOKENIZER_FILES: [&str; 5] = [
@@ -226,8 +227,8 @@ impl Base {
         Ok(loaded)
     }
 
-    /// Calls `read` with the folder of all files of the model. Downloads the weights of a hub model; unpacks an embedded model into a
-    /// temporary folder, and removes the folder afterwards.
+    /// Calls `read` with the folder of all files of the model. Downloads the weights of a hub model; unpacks an embedded model into the
+    /// cache.
     pub fn in_folder<T>(&self, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         match &self.source {
             ModelSource::Folder(folder) => read(folder),
@@ -235,20 +236,7 @@ impl Base {
                 hub_model::fetch_weights(&self.hub, model)?;
                 read(&model.folder)
             }
-            ModelSource::Embedded(files) => {
-                let place = tempfile::Builder::new()
-                    .prefix("mvpbench-embedded-")
-                    .tempdir()
-                    .context("cannot make a temporary folder for the embedded model")?;
-                for (name, bytes) in files {
-                    atomic::write(&place.path().join(name), |out| Ok(out.write_all(bytes)?))?;
-                }
-                let done = read(place.path());
-                place
-                    .close()
-                    .context("cannot remove the temporary folder of the embedded model")?;
-                done
-            }
+            ModelSource::Embedded(files) => read(&Unpacked::of(files)?.folder),
         }
     }
 

@@ -141,7 +141,10 @@ fn of_pattern(pattern: &str, split: Option<&str>, notes: &mut Vec<String>) -> Re
     })?;
     let (mut files, mut folders) = (Vec::new(), Vec::new());
     for path in paths {
-        let path = path.map_err(|error| InputError::new(format!("`{pattern}`: {error}")))?;
+        let path = path.map_err(|error| {
+            let what = format!("`{pattern}`: cannot read `{}`", error.path().display());
+            InputError::of_path(what, error.into(), |error| error)
+        })?;
         let kept = if path.is_dir() { &mut folders } else { &mut files };
         kept.push(path.display().to_string());
     }

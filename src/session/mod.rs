@@ -2,9 +2,8 @@
 //!
 //! [`source`] finds the base model ([`hub_model`] on the hub), [`adapter_source`] an adapter, [`base`] reads its small files,
 //! [`template_choice`] decides which template renders conversations, [`inputs`] reads the data files and the start adapter, [`samples`]
-//! the prompts to answer, `token_cache` caches token ids. [`local_model`] is a model that generates, without a
-//! run. [`Session::open`] does all of it in order, so that
-//! no caller can forget a step.
+//! the prompts to answer, `token_cache` caches token ids, [`unpacked`] is the model of the binary as a folder. [`local_model`] is a model
+//! that generates, without a run. [`Session::open`] does all of it in order, so that no caller can forget a step.
 
 pub mod adapter_source;
 pub mod base;
@@ -20,6 +19,7 @@ pub mod samples;
 pub mod source;
 pub mod template_choice;
 mod token_cache;
+pub mod unpacked;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use crate::config::ModelSection;
 use crate::console::progress::Verbosity;
@@ -13,6 +12,7 @@ use crate::error::InputError;
 use crate::hub::{Hub, HubModel, name};
 use crate::presets;
 use crate::session::hub_model;
+use crate::session::unpacked::Unpacked;
 
 /// Where the base model comes from.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub enum ModelSource {
     Folder(PathBuf),
     /// A commit in the hub's cache.
     Hub(HubModel),
-    /// Files inside the binary, to be unpacked into the run folder.
+    /// Files inside the binary, to be unpacked into the run folder, or into the cache by what has none.
     Embedded(Vec<(&'static str, &'static [u8])>),
 }
 
@@ -64,7 +64,7 @@ impl ModelSource {
 
     /// The folder of the model of `section` on the machine of a rank: `leaders`, where the leader has it, if that is here too; otherwise it is
     /// found, or fetched, as the leader did. A model inside the binary is unpacked for as long as the second value lives.
-    pub fn of_rank(section: &ModelSection, leaders: &str) -> Result<(PathBuf, Option<TempDir>)> {
+    pub fn of_rank(section: &ModelSection, leaders: &str) -> Result<(PathBuf, Option<Unpacked>)> {
         if Path::new(leaders).is_dir() {
             return Ok((leaders.into(), None));
         }
@@ -76,11 +76,8 @@ impl ModelSource {
                 (model.folder, None)
             }
             Self::Embedded(files) => {
-                let folder = TempDir::new()?;
-                for (name, bytes) in files {
-                    std::fs::write(folder.path().join(name), bytes)?;
-                }
-                (folder.path().to_owned(), Some(folder))
+                let unpacked = Unpacked::of(&files)?;
+                (unpacked.folder.clone(), Some(unpacked))
             }
         })
     }

@@ -64,6 +64,7 @@ impl<'a> Evaluations<'a> {
         let mut all = Self { session, plan, evaluator, judge, log, has_sets, samples };
         if has_sets {
             all.repair(steps, &evaluated)?;
+            all.mend_figures()?;
         }
         if has_sets && !all.log.has(0) {
             let scored = all.evaluator.start()?;
@@ -128,6 +129,31 @@ impl<'a> Evaluations<'a> {
         }
         verbosity.warn(what);
         self.log.mend(restored.into_iter().map(|(_, records)| records))
+    }
+
+    /// Writes damaged figures of a recorded step again: from its scores, where the record agrees with them, or by an evaluation of its
+    /// checkpoint, each with a warning, as is what neither is left of.
+    fn mend_figures(&self) -> Result<()> {
+        let steps: BTreeSet<usize> = self.log.records().iter().map(|record| record.step).collect();
+        for step in steps.into_iter().filter(|step| *step > 0) {
+            let Some(damage) = self.evaluator.damage(step)? else { continue };
+            let recorded: Vec<EvalRecord> =
+                self.log.records().iter().filter(|record| record.step == step).cloned().collect();
+            let adapter = checkpoint::adapter_after(self.session, step).ok();
+            let scored = self.evaluator.from_scores(step, adapter.as_ref(), &recorded)?;
+            if let Some(scored) = scored.filter(|scored| self.records(step, scored) == recorded) {
+                let again = format!("{damage}; it is written again from the scores");
+                self.session.options.verbosity.warn(again);
+                self.evaluator.write_during(step, &scored)?;
+            } else if let Some(adapter) = adapter {
+                self.evaluator.during(step, &adapter)?;
+            } else {
+                let lost =
+                    format!("{damage}; no checkpoint of the step is left to compute it again");
+                self.session.options.verbosity.warn(lost);
+            }
+        }
+        Ok(())
     }
 
     /// The steps up to `steps` that were evaluated, by the files in `eval/` or the best checkpoints, if `planned` also

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use tempfile::TempDir;
 
 use super::leaves::Leaves;
 use super::optimizer::{self, Optimizer};
@@ -25,6 +24,7 @@ use crate::parallel::order::{
 use crate::parallel::shares;
 use crate::parallel::world::World;
 use crate::session::source::ModelSource;
+use crate::session::unpacked::Unpacked;
 
 /// Computes what the leader of `world` orders until it has nothing more to order. `device`: of this rank.
 ///
@@ -69,7 +69,7 @@ struct Run {
     /// The adapter of passes.
     adapter: Option<Adapter>,
     /// The files of a model inside the binary, where this machine does not see the leader's.
-    _unpacked: Option<TempDir>,
+    _unpacked: Option<Unpacked>,
 }
 
 impl Run {

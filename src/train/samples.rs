@@ -58,7 +58,7 @@ impl<'a> Samples<'a> {
         let stop = StopStrings::none(&session.inputs.tokenizer);
         let base = pass(session, &prompts, &settings, &stop, None);
         let key = base.key(&session.model_digest)?;
-        let log = SampleLog::open(&path, key, prompts.len())?;
+        let log = SampleLog::open(&path, key.digest(), prompts.len())?;
         let mut all = Self { session, inputs, prompts, settings, log };
         let broken = json_lines::numbered("line", all.log.broken_lines());
         if !all.log.broken_lines().is_empty() {

@@ -75,7 +75,7 @@ pub(super) fn build_prism_pairs(args: &BuildPrismPairsArgs) -> Result<()> {
     if !(0.0..=100.0).contains(&args.min_margin) {
         bail_input!("`--min-margin` must be in 0..=100, got `{}`", args.min_margin);
     }
-    built::refuse_file(&args.output)?;
+    built::check(&args.output)?;
     let verbosity = Verbosity::Normal;
     let (hub, mut notes) = (Hub::new(verbosity), Vec::new());
     let survey = data_file::read(&args.survey, &hub, &mut notes)?;

@@ -76,7 +76,7 @@ pub(super) fn build_ufp4(args: &BuildUfp4Args) -> Result<()> {
     if !(0.0..1.0).contains(&args.test_share) {
         bail_input!("`--test-share` must be at least 0 and below 1, got `{}`", args.test_share);
     }
-    built::refuse_file(&args.output)?;
+    built::check(&args.output)?;
     let verbosity = Verbosity::Normal;
     let inputs = inputs(&args.ultrafeedback, verbosity)?;
     let rule = Rule {

@@ -1,4 +1,4 @@
-//! What the verbs that build a data set have in common: the folder to write, and the records that are left out.
+//! What the verbs that write a data set have in common: the folder to write, and the records that are left out.
 
 use std::path::Path;
 
@@ -8,13 +8,14 @@ use crate::bail_input;
 use crate::console::progress::Verbosity;
 use crate::console::units::counted;
 use crate::construct::prism::Broken;
+use crate::disk::writable;
 
-/// Refuses an output folder that is a file.
-pub(super) fn refuse_file(output: &Path) -> Result<()> {
+/// Refuses an output folder that is a file or cannot be written.
+pub(super) fn check(output: &Path) -> Result<()> {
     if output.exists() && !output.is_dir() {
         bail_input!("output folder `{}` is a file", output.display());
     }
-    Ok(())
+    writable::check(output)
 }
 
 /// Names the broken records, the first of them where they are many, and the fields that are not read.

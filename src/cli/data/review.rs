@@ -15,7 +15,7 @@ use crate::construct::quality::exclude::rejected;
 use crate::construct::quality::import::{Changed, Imported, import};
 use crate::construct::quality::sample::QUALITY;
 use crate::construct::quality::{Marks, Records, Sample, exclusions, figures, marks};
-use crate::disk::atomic;
+use crate::disk::{atomic, writable};
 use crate::error::InputError;
 use crate::report::{html, markdown, plain};
 
@@ -33,6 +33,21 @@ enum ReviewVerb {
     Judge(judge::JudgeArgs),
     Exclude(ExcludeArgs),
 }
+
+impl ReviewVerb {
+    /// The folder of the benchmark, in which the verb writes; none where it may write nothing there.
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Sample(args) => Some(args.folder()),
+            Self::Import(args) => Some(&args.folder),
+            Self::Judge(args) => args.writes_in(),
+            Self::Exclude(args) => Some(&args.folder),
+        }
+    }
+}
+
+/// The remedy for a folder of a benchmark that cannot be written.
+const WRITABLE: &str = "samples and marks are written beside the benchmark: make the folder writable, or give a copy of it";
 
 /// Take the marks of reviewers, and print shares accepted, agreement beside chance, and disagreements
 #[derive(Debug, Clone, Args)]
@@ -65,6 +80,9 @@ const EXCLUDED: &str = "exclude.jsonl";
 /// Runs the verb.
 pub(super) fn review(args: &ReviewArgs) -> Result<()> {
     interrupt::install()?;
+    if let Some(folder) = args.verb.folder().filter(|folder| folder.is_dir()) {
+        writable::check_or(&folder.join(QUALITY), WRITABLE)?;
+    }
     match &args.verb {
         ReviewVerb::Sample(args) => sample::sample(args),
         ReviewVerb::Import(args) => take(args),

@@ -42,8 +42,9 @@ pub fn load(
 ) -> Result<Adapter> {
     let path = folder.join(CONFIG_FILE);
     let file = path.display().to_string();
-    let text = piped(&path)?.and_then(text).map_err(|e| {
-        InputError::new(format!("cannot read `{file}`: {e}")).hint(no_adapter(folder))
+    let text = piped(&path)?.and_then(text).map_err(|error| {
+        let what = format!("cannot read `{file}`");
+        InputError::of_path(what, error, |error| error.hint(no_adapter(folder)))
     })?;
     let fields: Value =
         json::unique(&text).map_err(|e| InputError::new(format!("{file}: not valid JSON: {e}")))?;
@@ -64,16 +65,17 @@ pub fn load(
         None => (own.clone(), RankFrom::Itself),
     };
     let weights = folder.join(WEIGHTS_FILE);
-    let bytes = piped(&weights)?.map_err(|e| {
-        let error = InputError::new(format!("cannot read `{}`: {e}", weights.display()));
-        if folder.join("adapter_model.bin").exists() {
+    let bytes = piped(&weights)?.map_err(|error| {
+        let what = format!("cannot read `{}`", weights.display());
+        InputError::of_path(what, error, |error| {
+            if !folder.join("adapter_model.bin").exists() {
+                return error;
+            }
             error.hint(
                 "the folder has `adapter_model.bin`, a pickle, which is not read here; load the adapter with PEFT and call \
                  `save_pretrained(FOLDER)`, which writes `adapter_model.safetensors`",
             )
-        } else {
-            error
-        }
+        })
     })?;
     let name = weights.display().to_string();
     let tensors = from_safetensors(&bytes, &name, shape, &plan, from, device)?;

@@ -4,6 +4,7 @@ mod doctor;
 mod dry_run;
 mod first_card;
 mod import_config;
+mod machine;
 mod mistakes;
 mod pipes;
 mod terminal;

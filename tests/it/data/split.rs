@@ -75,8 +75,49 @@ fn split_goes_on_from_its_own_half_and_refuses_another() {
         assert!(!place.path("out/.test.json.12-34.partial").exists());
     }
     let other = [&split[..], &["--seed", "77"]].concat();
-    assert_refused(&place, &other, &["`out/train.json` already exists, of another split"]);
+    let what = "`out` holds another split: `--seed` was `12`, is `77`";
+    assert_refused(&place, &other, &[what, "hint: give another folder"]);
     assert_eq!(place.bytes("out/train.json"), whole[0]);
+    std::fs::remove_file(place.path("out/manifest.json")).unwrap();
+    assert_refused(&place, &other, &["`out/train.json` already exists, of another split"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn split_names_the_input_that_has_changed_also_where_it_ended_before_its_manifest() {
+    let place = Place::new();
+    people(&place);
+    let one = |prompt: &str| {
+        let record = format!(
+            r#"[{{"question": "{prompt}", "answer_w": "a", "answer_l": "b", "user_id": "v"}}]"#
+        );
+        place.write("one.json", record);
+    };
+    one("Why?");
+    let inputs = ["data", "split", "--input", "people.json", "one.json"];
+    let split = [&inputs[..], &["--test-share", "0.9", "--output", "out"]].concat();
+    // No file may grow beyond 4 KiB, and only the test side does.
+    let command = place.mvpbench(&split);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    let ended = limited.current_dir(place.folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    let is_there = |name: &str| place.path("out").join(name).exists();
+    assert_eq!(["train.json", "test.json"].map(is_there), [true, false], "{said}");
+
+    one("How?");
+    let what = "`out` holds another split: `one.json` has changed";
+    assert_refused(&place, &split, &[what, "or the inputs"]);
+    one("Why?");
+    succeed(&place, &split);
+    assert!(!is_there(".split.json"), "the manifest has all that it tells");
+    one("How?");
+    assert_refused(&place, &split, &[what]);
+    let fewer =
+        ["data", "split", "--input", "people.json", "--test-share", "0.9", "--output", "out"];
+    assert_refused(&place, &fewer, &["another split: `one.json` is not given"]);
 }
 
 #[test]

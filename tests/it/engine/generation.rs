@@ -299,6 +299,52 @@ fn the_embedded_model_generates_and_a_chat_model_takes_its_template() {
     }
 }
 
+#[test]
+fn the_embedded_model_is_unpacked_into_the_cache_once_and_mended_there() {
+    let mut place = Place::new();
+    // A program that is killed cannot leave anything where it can write nothing.
+    place.environment.push(("TMPDIR", place.path("nowhere").into()));
+    let generate =
+        "generate --model embedded:tiny/model --prompt Hello --max-new-tokens 8 -q".split(' ');
+    let generate: Vec<_> = generate.collect();
+    let run = || {
+        let done = place.mvpbench(&generate).output().unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.success(), "{said}");
+        (done.stdout, said)
+    };
+    let (answer, said) = run();
+    assert_eq!(said, "");
+    let models: Vec<_> = std::fs::read_dir(place.path("cache/models")).unwrap().collect();
+    assert_eq!(models.len(), 1);
+    let folder = models[0].as_ref().unwrap().path();
+    let sizes = || -> Vec<_> {
+        let mut files: Vec<_> =
+            std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect()
+    };
+    let whole = sizes();
+    assert_eq!(whole.len(), 6);
+    // As a killed program and a disk with a wrong bit leave it.
+    let weights = folder.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    std::fs::remove_file(folder.join("tokenizer.json")).unwrap();
+    std::fs::write(folder.join(".tokenizer.json.12-34.partial"), "half").unwrap();
+    let (again, said) = run();
+    assert!(again == answer && sizes() == whole);
+    assert!(said.contains("model.safetensors` has changed; it is written again"), "{said}");
+    assert_eq!(run().1, "");
+    // Without a cache a temporary folder serves.
+    std::fs::remove_dir_all(place.path("cache")).unwrap();
+    place.write("cache", "a file");
+    std::fs::create_dir(place.path("nowhere")).unwrap();
+    assert_eq!(run().0, answer);
+    assert_eq!(std::fs::read_dir(place.path("nowhere")).unwrap().count(), 0);
+}
+
 const RESUMED: [&str; 11] = [
     "--prompts",
     "p.jsonl",
@@ -383,14 +429,40 @@ fn a_wrong_token_in_a_journal_changes_no_answer_and_a_kill_after_the_last_one_is
 }
 
 #[test]
-fn a_journal_of_other_settings_is_refused() {
+fn a_journal_of_other_inputs_is_refused_by_those_that_have_changed() {
     let place = resumed_place();
+    let (journal, model) = (place.path("out.jsonl.journal"), path("models/tiny"));
+    let arguments = [&RESUMED[..], &["out.jsonl"]].concat();
+    let command = [&["generate", "--model", model.to_str().unwrap()], &arguments[..]].concat();
+    let run = Running::start(place.mvpbench(&command).arg("-q"));
+    run.kill_at("answers", || lines(&journal) >= 2);
+    let begun = place.bytes("out.jsonl.journal");
+    let refused = |arguments: &[&str], what: &str| {
+        let before = place.bytes("out.jsonl.journal");
+        let output = verb(&place, arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(what) && said.contains("hint: "), "`{what}` is not in: {said}");
+        assert_eq!(place.bytes("out.jsonl.journal"), before);
+    };
+    let other = arguments.iter().map(|part| if *part == "5" { "6" } else { *part });
+    let settings = "the choice of length, sampling, stop strings, dtype or device";
+    refused(
+        &other.collect::<Vec<_>>(),
+        &format!("out.jsonl.journal`: {settings} has changed since it began"),
+    );
+    let adapter = path("adapters/tiny-nonzero");
+    let adapted = [&arguments[..], &["--adapter", adapter.to_str().unwrap()]].concat();
+    refused(&adapted, "journal`: the adapter has changed since it began");
+    let prompts = String::from_utf8(place.bytes("p.jsonl")).unwrap();
+    place.write("p.jsonl", prompts.replacen("words", "wards", 1));
+    refused(&arguments, "journal`: the set of prompts has changed since it began");
+    place.write("p.jsonl", &prompts);
+
     place.write("out.jsonl.journal", "{\"key\":\"abc\",\"prompts\":120}\n");
-    let output = verb(&place, &[&RESUMED[..], &["out.jsonl"]].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("another model") && said.contains("hint: "), "{said}");
-    assert_eq!(lines(&place.path("out.jsonl.journal")), 1);
+    refused(&arguments, "its first line is broken, or it is no journal");
+    place.write("out.jsonl.journal", begun);
+    answers(&place, &arguments);
 }
 
 #[test]

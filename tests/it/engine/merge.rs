@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use candle_core::{DType, Device, Tensor};
+use mvpbench::disk::seal;
 use mvpbench::model::adapter;
 use mvpbench::model::decoder::Decoder;
 use mvpbench::model::shard::Shard;
@@ -162,19 +163,65 @@ fn merges_into_one_folder_at_once_all_end_with_the_whole_model() {
     );
 
     // The same command recognises its work, also after a kill that left a part of another attempt. It does not
-    // recognise another merge, nor its own with changed weights.
+    // recognise another merge, nor its own with a changed file.
     std::fs::create_dir(folder.path().join(".merged.12-34.partial")).unwrap();
     assert!(merge(&tiny, &adapter, &output, &["-q"]).status.success());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     let other = merge(&tiny, &adapter, &output, &["--dtype", "bf16"]);
     assert_eq!(other.status.code(), Some(2));
-    let mut changed = weights(&output);
-    *changed.last_mut().unwrap() ^= 1;
-    std::fs::write(output.join("model.safetensors"), changed).unwrap();
-    let other = merge(&tiny, &adapter, &output, &[]);
-    assert_eq!(other.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&other.stderr).into_owned();
-    assert!(said.contains("have changed since") && said.contains("hint: remove"), "{said}");
+    let mut names: Vec<_> = std::fs::read_dir(&output).unwrap().map(|file| file.unwrap()).collect();
+    names.retain(|file| file.file_name() != "merge.json");
+    assert_eq!(names.len(), 6, "weights, configurations and the files of the tokenizer");
+    for file in names {
+        let (file, name) = (file.path(), file.file_name().into_string().unwrap());
+        let whole = std::fs::read(&file).unwrap();
+        let mut changed = whole.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        std::fs::write(&file, changed).unwrap();
+        not_earlier(&output, &format!("holds this merge, but `{name}` has changed since"));
+        std::fs::remove_file(&file).unwrap();
+        not_earlier(&output, &format!("holds this merge, but `{name}` is missing"));
+        std::fs::write(&file, whole).unwrap();
+    }
+    assert!(merge(&tiny, &adapter, &output, &["-q"]).status.success(), "all files are whole again");
+}
+
+/// `output` of the adapter `tiny-nonzero` is refused with `what`, and stays as it is.
+#[track_caller]
+fn not_earlier(output: &Path, what: &str) {
+    let done = merge(&path("models/tiny"), &path("adapters/tiny-nonzero"), output, &[]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains(what) && said.contains("hint: remove"), "`{what}` is not in {said}");
+}
+
+#[test]
+fn a_merge_of_an_earlier_version_is_refused_and_so_is_one_of_a_base_with_another_tokenizer() {
+    let folder = tempfile::tempdir().unwrap();
+    let [base, output] = ["base", "merged"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&base).unwrap();
+    for file in std::fs::read_dir(path("models/tiny")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), base.join(file.file_name())).unwrap();
+    }
+    let adapter = path("adapters/tiny-nonzero");
+    assert!(merge(&base, &adapter, &output, &[]).status.success());
+    let file = base.join("tokenizer_config.json");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{config}\n")).unwrap();
+    let done = merge(&base, &adapter, &output, &[]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.code() == Some(2) && said.contains("already exists"), "{said}");
+    std::fs::write(&file, config).unwrap();
+    assert!(merge(&base, &adapter, &output, &[]).status.success());
+
+    let record = output.join("merge.json");
+    let mut fields = seal::open(&std::fs::read(&record).unwrap()).unwrap();
+    let mut object: serde_json::Value = serde_json::from_slice(&fields).unwrap();
+    object.as_object_mut().unwrap().remove("digests").unwrap();
+    fields = seal::indented(&object).unwrap();
+    std::fs::write(&record, fields).unwrap();
+    not_earlier(&output, "whose `merge.json` does not tell");
 }
 
 /// A base as other programs write it: biases, F64, names without `model.`, shards without an index.

@@ -257,13 +257,24 @@ fn what_is_not_computed_is_refused_by_name() {
 
 #[test]
 fn a_field_that_is_not_known_is_refused_by_name_in_every_file() {
-    for file in ["config.json", "sentence_bert_config.json", "1_Pooling/config.json"] {
+    for file in [
+        "config.json",
+        "sentence_bert_config.json",
+        "1_Pooling/config.json",
+        "tokenizer_config.json",
+    ] {
         let place = copy();
         change(&place, file, |fields| fields["a_field_of_2027"] = json!({"on": true}));
         assert_refused(&place, &[file, "`a_field_of_2027` is `{\"on\":true}`"]);
         change(&place, file, |fields| fields["a_field_of_2027"] = false.into());
         Embedder::load(&place.path("encoder")).unwrap();
     }
+    let place = copy();
+    change(&place, "tokenizer_config.json", |fields| {
+        let known = json!({"strip_accents": null, "do_basic_tokenize": true, "never_split": ["a"], "tokenize_chinese_chars": true});
+        fields.as_object_mut().unwrap().extend(known.as_object().unwrap().clone());
+    });
+    Embedder::load(&place.path("encoder")).unwrap();
     let place = copy();
     change(&place, "modules.json", |modules| modules[1]["a_field_of_2027"] = 1.into());
     assert_refused(&place, &["modules.json: module 1", "a_field_of_2027"]);

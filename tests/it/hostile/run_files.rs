@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use mvpbench::config::{LoraSection, Modules, Projection};
-use mvpbench::disk::journal::Journal;
+use mvpbench::disk::journal::{Journal, Key};
 use mvpbench::disk::{json_lines, seal};
 use mvpbench::metrics::Evaluation;
 use mvpbench::metrics::score::read_scores;
@@ -117,8 +117,9 @@ fn what_a_run_left_is_taken_or_refused_by_name_whatever_became_of_it() {
 fn a_journal_of_anything_is_taken_or_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile.journal");
-    let lines =
-        [json!({"key": "k", "prompts": 3}), json!({"row": 2, "ids": [5, 6], "stop": "eos"})];
+    let key = Key::of(vec![("the model", "k".to_owned())]);
+    let head = json!({"key": key.digest(), "prompts": 3, "inputs": {"the model": "k"}});
+    let lines = [head, json!({"row": 2, "ids": [5, 6], "stop": "eos"})];
     let whole: Vec<u8> = lines.iter().flat_map(sealed).collect();
     let whole = &*whole;
     let cases = prop_oneof![
@@ -129,7 +130,7 @@ fn a_journal_of_anything_is_taken_or_refused_by_name() {
     let outcome = TestRunner::new(config(300)).run(&cases, |bytes| {
         std::fs::write(&path, &bytes).unwrap();
         is_tame("hostile.journal", bytes.len(), || {
-            Journal::<Generation>::open(&path, "k", 3).map(|_| ())
+            Journal::<Generation>::open(&path, &key, 3).map(|_| ())
         })
     });
     outcome.unwrap();

@@ -226,6 +226,47 @@ fn a_wrong_digit_in_scores_or_figures_is_computed_again() {
 }
 
 #[test]
+fn damaged_figures_of_a_step_are_written_again_from_its_scores_or_its_checkpoint() {
+    let place = place().set("eval.kl_pairs", 4);
+    place.succeed(&COMMAND);
+    let file = |name: &str| format!("run/eval/{name}");
+    let (third, sixth) = (file("step-000003.json"), file("step-000006.json"));
+    let whole = [&third, &sixth].map(|file| place.bytes(file));
+    let damage = |file: &str| change(&place, file, "", "\"beta\"", "\"bets\"");
+
+    // A checkpoint has the adapter of step 3, none that of step 6, whose digest is lost.
+    damage(&third);
+    damage(&sixth);
+    let told = said(&place);
+    for file in [&third, &sixth] {
+        assert!(told.contains(&format!("`{file}`")), "{told}");
+    }
+    assert_eq!(told.matches("it is written again from the scores").count(), 2, "{told}");
+    assert!(place.bytes(&third) == whole[0]);
+    let text = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).unwrap() };
+    let (mended, whole_sixth) = (text(&place.bytes(&sixth)), text(&whole[1]));
+    assert_eq!(mended["sets"], whole_sixth["sets"]);
+    assert!(whole_sixth["sets"][0]["kl"]["tokens"].as_u64() > Some(0));
+    assert!(mended["adapter_sha256"].is_null() && whole_sixth["adapter_sha256"].is_string());
+    assert!(!told.contains("left out"), "the report lacks nothing: {told}");
+    assert!(!said(&place).contains("written again"), "whole again");
+
+    // Without its scores, the step is evaluated again where its checkpoint is left, and named where it is not.
+    let damaged_scores = |step: &str| {
+        let scores = file(&format!("scores-golden-{step}.jsonl"));
+        change(&place, &scores, "", "policy_chosen_logps\":-", "policy_chosen_logps\":-1");
+    };
+    damage(&third);
+    damaged_scores("step-000003");
+    let told = said(&place);
+    assert!(told.contains("`step-000003` is computed again"), "{told}");
+    assert!(place.bytes(&third) == whole[0]);
+    damaged_scores("step-000006");
+    let told = said(&place);
+    assert!(told.contains("golden-step-000006") && told.contains("no checkpoint of"), "{told}");
+}
+
+#[test]
 fn a_broken_line_of_the_log_costs_its_own_record_alone_and_a_lost_log_is_said() {
     let place = Place::golden("tiny").set("train.epochs", 3).set("train.checkpoint_every", 2);
     place.succeed(&COMMAND);

@@ -1,6 +1,6 @@
 //! `data review judge`: a model's opinion of a sample, as one more reviewer without a vote.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -44,6 +44,16 @@ pub(super) struct JudgeArgs {
     /// Print only warnings, errors and results
     #[arg(short, long)]
     quiet: bool,
+}
+
+impl JudgeArgs {
+    /// The folder of the benchmark; none where requests are only counted, or written elsewhere.
+    pub(super) fn writes_in(&self) -> Option<&Path> {
+        match self.requests.way() {
+            Way::Estimate | Way::Export(_) => None,
+            Way::Ask | Way::Import(_) => Some(&self.folder),
+        }
+    }
 }
 
 /// Runs the verb.

@@ -1,6 +1,6 @@
 //! `data review sample`: draws records and writes what reviewers read and mark.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -33,6 +33,12 @@ pub(super) struct SampleArgs {
     /// Share of the records that every reviewer reads; each of the others is read by one
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, allow_negative_numbers = true)]
     overlap: f64,
+}
+
+impl SampleArgs {
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
 }
 
 /// Runs the verb.

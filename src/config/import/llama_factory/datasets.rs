@@ -1,5 +1,6 @@
 //! LLaMA-Factory's names of data sets, and the list that says what they are.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Result;
@@ -79,16 +80,18 @@ fn named(draft: &mut Draft<'_>, key: &'static str, names: &[String]) -> Result<V
         return Ok(names.iter().map(hub).collect());
     }
     let path = Path::new(folder).join(DATASET_INFO);
-    let unreadable =
-        |error: anyhow::Error| InputError::new(format!("{}: `dataset_dir`: {error:#}", draft.name));
-    let info = match read::if_there(&path).map_err(unreadable)? {
-        Some(bytes) => {
+    let info = match read::bytes(&path) {
+        Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let json = json::unique(&text)
                 .map_err(|error| InputError::new(format!("{}: {error}", path.display())))?;
             Some(json)
         }
-        None => None,
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            let what = format!("{}: `dataset_dir`: cannot read `{}`", draft.name, path.display());
+            return Err(InputError::of_path(what, error, |error| error));
+        }
     };
     let Some(info) = info else {
         let said = format!(
