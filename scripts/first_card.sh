@@ -34,6 +34,7 @@ export MVPBENCH_CACHE="$work/cache"
 summary="$out/summary.md"
 has() { command -v "$1" >/dev/null 2>&1; }
 failures=0
+begun_at=-1
 {
   echo "# A card, $(date -u +%F)"
   echo
@@ -47,6 +48,11 @@ part() { # name, limit in seconds, command
   local name="$1" limit="$2" log begun=$SECONDS status=0 outcome
   shift 2
   log="$name.log"
+  if [ "$begun_at" -ge 0 ]; then
+    local left=$((1200 - (SECONDS - begun_at)))
+    if [ "$left" -lt 5 ]; then left_out "$name" 'the 20 minutes are over'; return 0; fi
+    [ "$limit" -le "$left" ] || limit="$left"
+  fi
   echo "== $name"
   timeout --kill-after=10 "$limit" bash -c '"$@"' part "$@" > "$out/$log" 2>&1 < /dev/null || status=$?
   case "$status" in
@@ -104,9 +110,10 @@ if [ -z "$bin" ]; then
   part build 900 build || { echo 'the build failed: the rest needs it' >> "$summary"; cat "$summary"; exit 1; }
   bin="$(realpath "${CARGO_TARGET_DIR:-target}/release")"
 fi
+begun_at=$SECONDS
 part environment 60 environment
-part doctor 180 "$bin/mvpbench" doctor --device "$device" $([ "$shape" = tiny ] && echo --quick)
-part doctor-json 180 "$bin/mvpbench" doctor --device "$device" --json $([ "$shape" = tiny ] && echo --quick)
+part doctor 120 "$bin/mvpbench" doctor --device "$device" $([ "$shape" = tiny ] && echo --quick)
+part doctor-json 120 "$bin/mvpbench" doctor --device "$device" --json $([ "$shape" = tiny ] && echo --quick)
 part first-steps 120 "$bin/train" --config tiny.toml --device "$device" --set train.max_steps=8 --output "$work/tiny"
 if [ -n "$tests" ]; then
   MVPBENCH_GPU=real MVPBENCH_REQUIRE='' part golden 300 "$tests" gpu::
@@ -116,7 +123,7 @@ fi
 if "$python" -c 'import torch, transformers, peft' 2>/dev/null; then
   part steps 300 ours --steps "$steps" --rounds 1 --only ours 'ours, recompute'
   part steps-dropout 200 ours --steps "$steps" --rounds 1 --dropout 0.05 --only ours
-  part peers 400 ours --steps 12 --rounds 1
+  part peers 300 ours --steps 12 --rounds 1
 else
   left_out steps "$python has no torch, transformers and peft, which make the model of a 7B's shape"
   model=embedded:tiny/model

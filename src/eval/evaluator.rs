@@ -186,7 +186,7 @@ impl<'a> Evaluator<'a> {
             results.push(SetResult { kl: self.recorded_kl(set, record), ..result });
             all.push(scores);
         }
-        let digest = adapter.map(|adapter| adapter_digest(adapter)).transpose()?;
+        let digest = adapter.map(adapter_digest).transpose()?;
         let evaluation = self.figures(&when, Some(name_after(step)), digest, results)?;
         Ok(Some(Scored { evaluation, scores: all }))
     }

@@ -56,7 +56,7 @@ fn look_up(
     let (uri, config) = (uri.clone(), config.clone());
     thread
         .name("look-up".to_owned())
-        .spawn(move || sender.send(asked(&uri, &config)))
+        .spawn(move || drop(sender.send(asked(&uri, &config))))
         .map_err(|error| Error::Other(NoThread(error).into()))?;
     match receiver.recv_timeout(*after) {
         Ok(found) => found,
