@@ -7,6 +7,8 @@ pub mod card;
 pub mod saved;
 mod splits;
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use glob::{MatchOptions, Pattern};
 
@@ -253,7 +255,7 @@ impl Tree<'_> {
     ) -> Result<Vec<Split>> {
         let mut found = Vec::new();
         for (name, patterns) in patterns {
-            let mut files = Vec::new();
+            let (mut files, mut taken) = (Vec::new(), HashSet::new());
             for text in patterns {
                 let text = text.trim_start_matches("./");
                 let text =
@@ -268,11 +270,8 @@ impl Tree<'_> {
                         "see its README.md",
                     )
                 })?;
-                let mut matched: Vec<_> = data
-                    .iter()
-                    .filter(|file| pattern.matches_with(file, MATCHING))
-                    .cloned()
-                    .collect();
+                let is_matched = |file: &&String| pattern.matches_with(file, MATCHING);
+                let mut matched: Vec<&String> = data.iter().filter(is_matched).collect();
                 if matched.is_empty() {
                     let what = format!(
                         "has no data file `{}` of the configuration `{}`",
@@ -282,9 +281,7 @@ impl Tree<'_> {
                     return Err(self.refuse(&what, "see its README.md").into());
                 }
                 matched.sort();
-                files.extend(
-                    matched.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>(),
-                );
+                files.extend(matched.into_iter().filter(|file| taken.insert(*file)).cloned());
             }
             found.push(Split { name: name.clone(), files });
         }
