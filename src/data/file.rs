@@ -1,6 +1,7 @@
 //! The bytes of a data file -> its pairs. A JSON array, JSONL, Parquet or Arrow, packed or not, told apart by what is in it; CSV by its ending.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Result;
@@ -80,15 +81,27 @@ pub fn sources(names: &[&str]) -> Vec<String> {
         let from = parts.len().saturating_sub(folders + 1);
         [&parts[from..parts.len().saturating_sub(1)], &[&*stem(name)]].concat().join("/")
     };
-    let source = |(at, name): (usize, &&str)| {
-        let others = || (0..names.len()).filter(|&other| other != at && names[other] != *name);
-        let deepest = name.split(['/', '\\']).count();
-        (0..deepest)
-            .map(|folders| (folders, end(name, folders)))
-            .find(|(folders, own)| others().all(|other| end(names[other], *folders) != *own))
-            .map_or_else(|| (*name).to_owned(), |(_, own)| own)
-    };
-    names.iter().enumerate().map(source).collect()
+    let parts: Vec<usize> = names.iter().map(|name| name.split(['/', '\\']).count()).collect();
+    let mut found = vec![None; names.len()];
+    for folders in 0..parts.iter().copied().max().unwrap_or_default() {
+        let ends: Vec<String> = names.iter().map(|name| end(name, folders)).collect();
+        // The name of each end; none where several names have it.
+        let mut owners: HashMap<&str, Option<&str>> = HashMap::new();
+        for (end, name) in ends.iter().zip(names) {
+            let owner = owners.entry(end).or_insert(Some(name));
+            *owner = owner.filter(|owner| owner == name);
+        }
+        for (at, end) in ends.iter().enumerate() {
+            if found[at].is_none() && folders < parts[at] && owners[&**end].is_some() {
+                found[at] = Some(end.clone());
+            }
+        }
+        if found.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    let named = found.into_iter().zip(names);
+    named.map(|(found, name)| found.unwrap_or_else(|| (*name).to_owned())).collect()
 }
 
 /// The pairs of one file, plain texts unchanged. `name`: the file, for messages and [`Pair::source`].

@@ -138,6 +138,16 @@ fn files_of_the_same_name_are_different_sources() {
 }
 
 #[test]
+fn twenty_thousand_files_are_told_apart_at_once() {
+    let names: Vec<String> = (0..20_000).map(|n| format!("{}/{}.json", n % 2, n / 2)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let begun = std::time::Instant::now();
+    let sources = sources(&names);
+    assert_eq!((&*sources[0], &*sources[19_999]), ("0/0", "1/9999"));
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_packed_file_and_a_csv_file_give_the_pairs_of_the_same_lines() {
     let lines = format!("{RECORD}\n{RECORD}\n");
     let want = parse(lines.as_bytes(), "d/a.jsonl").unwrap();

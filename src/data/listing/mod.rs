@@ -7,6 +7,8 @@ pub mod card;
 pub mod saved;
 mod splits;
 
+use std::collections::{HashMap, HashSet};
+
 use anyhow::Result;
 use glob::{MatchOptions, Pattern};
 
@@ -133,11 +135,11 @@ impl Tree<'_> {
                 )
                 .into());
         }
-        let twice = chosen.files.iter().enumerate().find_map(|(at, file)| {
-            let inner = inner_name(file);
-            let other = chosen.files[..at].iter().find(|other| inner_name(other) == inner)?;
-            Some((other, file))
-        });
+        let mut seen = HashMap::new();
+        let twice = chosen
+            .files
+            .iter()
+            .find_map(|file| seen.insert(inner_name(file), file).map(|other| (other, file)));
         if let Some((one, other)) = twice {
             let what = format!("has the same file as `{one}` and `{other}`");
             return Err(self.refuse(&what, "keep one: they hold the same records").into());
@@ -268,7 +270,7 @@ impl Tree<'_> {
     ) -> Result<Vec<Split>> {
         let mut found = Vec::new();
         for (name, patterns) in patterns {
-            let mut files = Vec::new();
+            let (mut files, mut taken) = (Vec::new(), HashSet::new());
             for text in patterns {
                 let text = text.trim_start_matches("./");
                 let text =
@@ -283,11 +285,8 @@ impl Tree<'_> {
                         "see its README.md",
                     )
                 })?;
-                let mut matched: Vec<_> = data
-                    .iter()
-                    .filter(|file| pattern.matches_with(file, MATCHING))
-                    .cloned()
-                    .collect();
+                let is_matched = |file: &&String| pattern.matches_with(file, MATCHING);
+                let mut matched: Vec<&String> = data.iter().filter(is_matched).collect();
                 if matched.is_empty() {
                     let what = format!(
                         "has no data file `{}` of the configuration `{}`",
@@ -297,9 +296,7 @@ impl Tree<'_> {
                     return Err(self.refuse(&what, "see its README.md").into());
                 }
                 matched.sort();
-                files.extend(
-                    matched.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>(),
-                );
+                files.extend(matched.into_iter().filter(|file| taken.insert(*file)).cloned());
             }
             found.push(Split { name: name.clone(), files });
         }

@@ -1,5 +1,7 @@
 //! The names of the files of a folder -> its splits, by the rules of `datasets.load_dataset`.
 
+use std::collections::HashSet;
+
 use crate::data::csv;
 use crate::data::unpacked::inner_name;
 
@@ -99,8 +101,8 @@ pub(super) fn splits(files: &[String]) -> (Vec<Split>, Vec<String>) {
     };
     let found =
         found.unwrap_or_else(|| vec![Split { name: "train".to_owned(), files: files.clone() }]);
-    let is_in = |file: &String| found.iter().any(|split| split.files.contains(file));
-    let left = files.iter().filter(|file| !is_in(file)).cloned().collect();
+    let taken: HashSet<&String> = found.iter().flat_map(|split| &split.files).collect();
+    let left = files.iter().filter(|file| !taken.contains(file)).cloned().collect();
     (found, left)
 }
 

@@ -131,3 +131,17 @@ fn a_saved_data_set_has_the_files_that_its_state_names() {
     let inner = Made::of(&["a/data-00000-of-00001.arrow"]).with("a/state.json", state);
     assert_eq!(inner.refused(Wanted::default()).1, "name one: `a`");
 }
+
+#[test]
+fn a_hundred_thousand_files_are_listed_at_once() {
+    let names: Vec<String> = (0..100_000).map(|n| format!("data/{n:06}.json")).collect();
+    let patterns = "configs:\n- config_name: a\n  data_files: [\"data/**\", \"**/*.json\"]\n";
+    for card in ["# Pairs\n".to_owned(), format!("---\n{patterns}---\n")] {
+        let read = |_: &str| Ok(card.clone().into_bytes());
+        let files = [&names[..], &["README.md".to_owned()]].concat();
+        let begun = std::time::Instant::now();
+        let tree = Tree { title: "folder `d`".to_owned(), files, read: &read };
+        assert_eq!(tree.choose(Wanted::default()).unwrap().files, names);
+        assert!(begun.elapsed().as_secs() < 20, "{card}: {:?}", begun.elapsed());
+    }
+}
