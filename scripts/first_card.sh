@@ -74,12 +74,12 @@ environment() {
   lscpu
   free -g
   git log -1 --oneline 2>/dev/null
-  ldd "$bin/mvpbench"
-  "$bin/mvpbench" --version
   "$python" -c 'import importlib.metadata as m
 for name in ("torch", "transformers", "peft", "trl", "flash-attn", "liger-kernel"):
     try: print(name, m.version(name))
     except m.PackageNotFoundError: print(name, "is not installed")' || true
+  ldd "$bin/mvpbench"
+  "$bin/mvpbench" --version
 }
 build() {
   local capability

@@ -67,8 +67,8 @@ impl InputError {
 /// Anything else, such as a full or failing disk or too many open files, is a failure of the machine.
 pub fn is_of_path(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        InvalidData, InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied,
-        ReadOnlyFilesystem,
+        InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
+        PermissionDenied, ReadOnlyFilesystem,
     };
     matches!(
         error.kind(),
@@ -80,6 +80,7 @@ pub fn is_of_path(error: &io::Error) -> bool {
             | IsADirectory
             | ReadOnlyFilesystem
     ) || error.raw_os_error() == Some(libc::ELOOP)
+        || error.kind() == InvalidInput && error.raw_os_error().is_none() // a name with a NUL byte
 }
 
 /// A message that is safe to print, whatever a file put into it: control characters escaped, at most a screen or two.
