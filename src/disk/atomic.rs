@@ -137,8 +137,7 @@ impl Growing {
 /// Removes the partial files and folders in `folder` that no process writes any more: those of killed programs.
 pub fn sweep(folder: &Path) -> anyhow::Result<()> {
     for path in read::folder(folder)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with('.') && name.ends_with(PARTIAL) {
+        if is_partial(&path) {
             remove_abandoned(&path);
         }
     }
@@ -154,6 +153,12 @@ pub fn sweep_of(target: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether `path` is a partial file or folder.
+pub fn is_partial(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.ends_with(PARTIAL)
 }
 
 /// Whether `path` is a partial file or folder of one called `name`.

@@ -44,10 +44,11 @@ const PREFIX: &str = "seed-";
 
 /// Refuses a folder that holds anything but runs of `--seeds` and their report.
 fn refuse_foreign_files(dir: &Path) -> Result<()> {
-    // A program that is killed at the report leaves a part of it.
+    // A program that is killed at the report, or at the beginning of a run, leaves a part of it.
     let ours = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(PREFIX)
+        let run = if atomic::is_partial(path) { &name[1..] } else { &*name };
+        run.starts_with(PREFIX)
             || FILES.iter().any(|file| name == *file || atomic::is_partial_of(path, file))
     };
     let there = if dir.is_dir() { read::folder(dir)? } else { Vec::new() };
@@ -75,4 +76,24 @@ pub fn run_all(configs: &[RunConfig], dir: &Path, options: &Options) -> Result<W
     }
     let folders: Vec<_> = configs.iter().map(|config| config.output.dir.clone()).collect();
     page::write(&folders, dir, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_run_of_a_seed_leaves_is_no_foreign_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["seed-1", ".seed-2.77-0123456789abcdef.partial", "report.html"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert!(refuse_foreign_files(folder.path()).is_ok());
+        for name in ["mine", ".mine.77-0123456789abcdef.partial", ".seed-2"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+            let error = refuse_foreign_files(folder.path()).unwrap_err();
+            assert!(error.to_string().contains(&format!("holds `{name}`")), "{error}");
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+        }
+    }
 }
