@@ -67,6 +67,9 @@ class Bits:
         found = sorted(path for pattern in scene.inputs for path in base.glob(pattern) if path.is_file())
         return [str(path.relative_to(base)) for path in found if path.name not in EMPTY]
 
+    def cases(self, wanted):
+        return [f"{scene.name}:{file}:{k}" for scene in SCENES for file in self.inputs(scene) for k in range(wanted)]
+
     def ended_badly(self, what, ended):
         if ended.code is None:
             return violated("hang", what)
@@ -89,9 +92,6 @@ class Bits:
 class Flips(Bits):
     name = "wrong bits in inputs"
     promise = "refused by name, no effect, or the result of the other input that it is; no key is passed over; no panic or hang"
-
-    def cases(self, wanted):
-        return [f"{scene.name}:{file}:{k}" for scene in SCENES for file in self.inputs(scene) for k in range(wanted)]
 
     def attempt(self, case):
         name, file, k = case.split(":")
@@ -123,9 +123,6 @@ class Flips(Bits):
 class Changed(Bits):
     name = "wrong bits in inputs, halfway"
     promise = "refused by name, no effect, or all of the result is the other input's; never a mixture"
-
-    def cases(self, wanted):
-        return [f"{scene.name}:{file}:{k}" for scene in SCENES for file in self.inputs(scene) for k in range(wanted)]
 
     def attempt(self, case):
         name, file, k = case.split(":")

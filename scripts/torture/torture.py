@@ -124,8 +124,7 @@ def page(counts, options, minutes):
     if missed:
         parts.append("Drawn and not come about, since the number of calls differs between runs by a few: " + ", ".join(missed) + ".")
     # Without the folder of the attempts.
-    text = re.sub(r"/[^\s`']*/(place-\d+|tmp/)", r"\1", "\n\n".join(parts))
-    return wrapped(re.sub(r"[./]*tmp/mvpbench-embedded-\w+", "$TMPDIR/mvpbench-embedded-XXXXXX", text) + "\n")
+    return wrapped(re.sub(r"/[^\s`']*/(place-\d+|tmp/)", r"\1", "\n\n".join(parts)) + "\n")
 
 
 def wrapped(text):

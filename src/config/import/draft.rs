@@ -189,7 +189,12 @@ impl<'a> Draft<'a> {
         self.rows.push(row);
     }
 
-    /// Whether something was noted about `key`.
+    /// Whether something was noted about `key` itself.
+    pub(super) fn has_row(&self, key: &str) -> bool {
+        self.rows.iter().any(|row| row.key == key)
+    }
+
+    /// Whether something was noted about `key`, or about what is inside it.
     pub(super) fn is_noted(&self, key: &str) -> bool {
         let inside =
             |row: &Row| row.key.strip_prefix(key).is_some_and(|rest| rest.starts_with(['[', '.']));

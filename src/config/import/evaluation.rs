@@ -5,6 +5,9 @@ use anyhow::Result;
 use super::Fate::{Differs, Harmless, Translated};
 use super::draft::Draft;
 
+/// Names of the strategy of evaluations, the later one first.
+pub(super) const STRATEGIES: [&str; 2] = ["eval_strategy", "evaluation_strategy"];
+
 /// Notes pairs that are held out there, which are trained on here.
 pub(super) fn held_out(draft: &mut Draft<'_>, key: &str) -> Result<()> {
     let Some(share) = draft.number(key)? else { return Ok(()) };
@@ -19,16 +22,11 @@ pub(super) fn held_out(draft: &mut Draft<'_>, key: &str) -> Result<()> {
 }
 
 /// Evaluations during training, by the keys of transformers' `Trainer`: `eval.every`, and the figure that chooses the best of them.
-pub(super) fn during_training(draft: &mut Draft<'_>, strategies: &[&'static str]) -> Result<()> {
-    let strategy = draft.given_of(strategies);
-    let word = match strategy {
+pub(super) fn during_training(draft: &mut Draft<'_>) -> Result<()> {
+    let word = match draft.given_of(&STRATEGIES) {
         Some((key, _)) => draft.word(key)?,
         // Axolotl evaluates by steps where it has their number.
-        None if strategies.contains(&"evaluation_strategy")
-            && draft.program == super::Program::Axolotl =>
-        {
-            Some("steps".into())
-        }
+        None if draft.program == super::Program::Axolotl => Some("steps".into()),
         None => None,
     };
     let has_set = draft.settings.iter().any(|setting| setting.key == "eval.sets");
@@ -47,7 +45,7 @@ pub(super) fn during_training(draft: &mut Draft<'_>, strategies: &[&'static str]
             "evaluations by epochs or shares have no key; the sets are evaluated before and after training, and `eval.every` asks for more",
         ),
     };
-    for key in strategies.iter().chain(&["eval_steps"]) {
+    for key in STRATEGIES.into_iter().chain(["eval_steps"]) {
         if draft.given(key).is_some() && !draft.is_noted(key) {
             draft.note(key, Harmless, said.unwrap_or("`eval.every` has the steps"));
         }

@@ -112,7 +112,7 @@ pub(super) fn loaded(draft: &mut Draft<'_>, named: Named<'_>) -> Result<DataSet>
     let Some(name) = path.value.text().filter(|name| !name.trim().is_empty()) else {
         return Err(draft.wrong(at, path, "the name of a data set").into());
     };
-    let files = match files {
+    let mut files = match files {
         None => Files::Own,
         Some(node) => named_files(node)
             .ok_or_else(|| draft.wrong(&format!("{at}, `data_files`"), node, "names of files"))?,
@@ -137,14 +137,17 @@ pub(super) fn loaded(draft: &mut Draft<'_>, named: Named<'_>) -> Result<DataSet>
         (false, false, None) => {
             let said = "no such file, and not the name `OWNER/NAME` of a data set on the hub: put a name that is in its place";
             draft.note_inside(at.to_owned(), path, Missing, said);
-            let files = if is_data_file(name) { Files::Train(vec![name.into()]) } else { files };
-            return Ok(DataSet { base: name.to_owned(), files });
+            name.to_owned()
         }
     };
-    if is_here && here.is_file() {
-        return Ok(DataSet { files: Files::Train(vec![base.clone()]), base });
+    let is_one = matches!(files, Files::Own)
+        && if is_here { here.is_file() } else { !base.starts_with("hf://") && is_data_file(name) };
+    if is_one {
+        files = Files::Train(vec![std::mem::take(&mut base)]);
     }
-    if let Some((at, node)) = folder {
+    if let Some((at, node)) = folder.filter(|_| is_one) {
+        draft.note_inside(at.to_owned(), node, Harmless, "one file is named");
+    } else if let Some((at, node)) = folder {
         let Some(folder) = node.value.text() else {
             return Err(draft.wrong(at, node, "the name of a folder").into());
         };
@@ -313,7 +316,8 @@ pub(super) fn set(draft: &mut Draft<'_>, sources: Vec<Source>, from: &[&str]) {
     let sources: Vec<Value> = sources.into_iter().map(Source::into_value).collect();
     let written = Value::from(sources);
     draft.set("data.train", written.clone(), comments.join(", "));
-    for key in from {
+    // A part of it may have no counterpart, which is noted.
+    for key in from.iter().filter(|key| !draft.has_row(key)).copied().collect::<Vec<_>>() {
         draft.note(key, Translated, format!("`data.train = {}`", shown(&written)));
     }
 }
@@ -334,7 +338,8 @@ pub(super) fn set_evaluation(
     );
     let sets = vec![Value::Table(set)];
     draft.set("eval.sets", sets, comments.join(", "));
-    for key in from.iter().filter(|key| draft.given(key).is_some()).copied().collect::<Vec<_>>() {
+    let is_new = |key: &&&str| draft.given(key).is_some() && !draft.has_row(key);
+    for key in from.iter().filter(is_new).copied().collect::<Vec<_>>() {
         draft.note(key, Translated, format!("the set `{name}` of `eval.sets`"));
     }
 }

@@ -87,6 +87,14 @@ impl<'a> Notes<'a> {
     }
 }
 
+/// The fields of the two answers of a layout.
+pub(super) fn answer_names(layout: &Layout) -> Result<[&'static str; 2]> {
+    match layout.answers {
+        [chosen, rejected] => Ok([chosen.name, rejected.name]),
+        _ => Err(anyhow::anyhow!("`{}` has no two answers", layout.name.name())),
+    }
+}
+
 /// The pair of a record with a prompt and two answers.
 ///
 /// Beside a text prompt, answers that are whole conversations bring the prompt: the messages that both begin with. The text is then not
@@ -96,10 +104,7 @@ pub(super) fn two_answers(
     record: &Record<'_>,
     notes: &mut Notes<'_>,
 ) -> Result<Vec<Part>> {
-    let [chosen, rejected] = layout.answers else {
-        return Err(anyhow::anyhow!("`{}` has no two answers", layout.name.name()));
-    };
-    let names = [chosen.name, rejected.name];
+    let names = answer_names(layout)?;
     if let Some(field) = layout.prompt.iter().find(|field| record.peek(field.name).is_none()) {
         return Err(record.missing(field.name, "string").into());
     }

@@ -7,7 +7,7 @@ use crate::config::LayoutName;
 use crate::data::chat::message;
 use crate::data::format::fields::Record;
 use crate::data::format::messages::{self, Said, answers, messages};
-use crate::data::format::parts::{Notes, Part, whole};
+use crate::data::format::parts::{Notes, Part, answer_names, whole};
 use crate::data::format::{Layout, Shape, always, field};
 use crate::error::InputError;
 
@@ -71,9 +71,7 @@ fn answers_after_messages(
     record: &Record<'_>,
     notes: &mut Notes<'_>,
 ) -> Result<Vec<Part>> {
-    let [chosen, rejected] = layout.answers else {
-        return Err(anyhow::anyhow!("`{}` has no two answers", layout.name.name()));
-    };
+    let [chosen, rejected] = answer_names(layout)?;
     let asked = (layout.read_prompt)(record, notes)?.messages("user");
     let answer = |name: &str| match Said::read(record, name)? {
         Said::Messages(messages) if !messages.first().is_some_and(answers) => {
@@ -94,7 +92,7 @@ fn answers_after_messages(
         }
         said => Ok(said),
     };
-    let (chosen, rejected) = (answer(chosen.name)?, answer(rejected.name)?);
+    let (chosen, rejected) = (answer(chosen)?, answer(rejected)?);
     Ok(Part::only(notes.texts(Said::Messages(asked), chosen, rejected)))
 }
 

@@ -4,4 +4,5 @@ mod generation;
 mod merge;
 mod rope;
 mod stories;
+mod unpacked;
 mod values;

@@ -35,7 +35,7 @@ pub(super) fn translate(draft: &mut Draft<'_>) -> Result<()> {
     }
     evaluation::held_out(draft, "val_set_size")?;
     template(draft)?;
-    evaluation::during_training(draft, &["eval_strategy", "evaluation_strategy"])
+    evaluation::during_training(draft)
 }
 
 fn all(draft: &mut Draft<'_>, key: &str, list: &Node) -> Result<Vec<Source>> {

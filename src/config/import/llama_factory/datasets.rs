@@ -33,6 +33,9 @@ const ATTRIBUTES: &[&str] = &[
     "num_samples",
 ];
 
+/// Roles whose columns are read there if the entry names them.
+const UNNAMED: [&str; 4] = ["history", "profile", "system", "tools"];
+
 /// Translates the data and how it is evaluated.
 pub(super) fn translate(draft: &mut Draft<'_>) -> Result<()> {
     let Some(node) = draft.given("dataset") else {
@@ -61,7 +64,7 @@ pub(super) fn translate(draft: &mut Draft<'_>) -> Result<()> {
                     `data.chat_template` gives another";
         draft.note("template", Differs, said);
     }
-    evaluation::during_training(draft, &["eval_strategy", "evaluation_strategy"])
+    evaluation::during_training(draft)
 }
 
 /// The sources of names in `dataset_info.json`.
@@ -74,7 +77,7 @@ fn named(draft: &mut Draft<'_>, key: &'static str, names: &[String]) -> Result<V
         let hub = |name: &String| {
             let mut source = Source::of(&sources::hub_name(name).unwrap_or_else(|| name.clone()));
             source.put("split", "train");
-            source.no_column(&["system", "tools", "profile"]);
+            source.no_column(&UNNAMED);
             source
         };
         return Ok(names.iter().map(hub).collect());
@@ -219,10 +222,7 @@ fn entry_of(
             source.column(role, column);
         }
     }
-    // A column is read there if it is named.
-    let unread = ["history", "profile", "system", "tools"];
-    let unread: Vec<_> = unread.into_iter().filter(|role| column(role).is_none()).collect();
-    source.no_column(&unread);
+    source.no_column(&UNNAMED);
     if ["images", "videos", "audios"].into_iter().any(|role| column(role).is_some()) {
         draft.note(key, Differs, format!("pictures, films and sounds of `{name}` are not read"));
     }

@@ -56,8 +56,19 @@ fn splits_slices_and_configurations_are_those_of_datasets() {
             expected.into_iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
         assert_eq!(files(&config(&text).data.train), expected, "{text}");
     }
-    let sliced = imported(&trl("dataset_name: owner/pairs\ndataset_train_split: train[:10%]\n"));
-    assert_eq!(row(&sliced, "dataset_train_split").fate, Fate::Differs);
+    let sliced = imported(&trl(
+        "dataset_name: owner/pairs\ndataset_config: small\ndataset_train_split: train[:10%]\n",
+    ));
+    let fates = |key: &str| -> Vec<Fate> {
+        sliced.rows.iter().filter(|row| row.key == key).map(|row| row.fate).collect()
+    };
+    assert_eq!(fates("dataset_train_split"), [Fate::Differs], "each key is told once");
+    assert_eq!(fates("dataset_config"), [Fate::Translated]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.jsonl");
+    std::fs::write(&file, "").unwrap();
+    let one = imported(&axolotl(&format!("  - {{path: {}, name: small}}\n", file.display())));
+    assert_eq!(row(&one, "datasets[0].name").fate, Fate::Harmless, "no key is passed over");
     assert!(sliced.toml.contains("split = \"train\""), "{}", sliced.toml);
     refused(
         &trl("datasets:\n- {path: json, data_files: [x.jsonl], split: test}\n"),
@@ -123,33 +134,27 @@ fn data_sets_of_axolotl_have_their_columns() {
     refused(&text, "`datasets[0].type: zephyr.nectar` has no counterpart here");
 }
 
+/// The first file of each source of training, its split and weight.
+fn weighted(config: &RunConfig) -> Vec<(&str, &str, f64)> {
+    let sources = config.data.train.iter();
+    sources.map(|source| (&*source.files[0], &*source.split, source.weight)).collect()
+}
+
 #[test]
 fn mixtures_of_the_handbook_keep_their_weights_and_splits() {
     let text = "model_name_or_path: owner/model\nuse_peft: true\ndataset_mixture:\n  datasets:\n    - id: a/b\n      config: default\n      split: train_prefs\n      columns: [chosen, rejected]\n      weight: 0.5\n    - id: c/d\n      config: other\n  test_split_size: 100\n  seed: 0\n";
     let found = imported(text);
     let config = RunConfig::parse(&found.toml, "a").unwrap();
-    let seen: Vec<_> = config
-        .data
-        .train
-        .iter()
-        .map(|source| (&*source.files[0], &*source.split, source.weight))
-        .collect();
     assert_eq!(
-        seen,
+        weighted(&config),
         [("hf://datasets/a/b", "train_prefs", 0.5), ("hf://datasets/c/d/other", "train", 1.0)]
     );
     assert_eq!(row(&found, "dataset_mixture.test_split_size").fate, Fate::Differs);
     assert_eq!(row(&found, "dataset_mixture.datasets[1].config").fate, Fate::Translated);
     let text = "model_name_or_path: owner/model\nuse_peft: true\ndataset_mixer:\n  a/b: 1.0\n  c/d: 0.25\ndataset_splits: [train_prefs, test_prefs]\n";
     let config = super::config(text);
-    let seen: Vec<_> = config
-        .data
-        .train
-        .iter()
-        .map(|source| (&*source.files[0], &*source.split, source.weight))
-        .collect();
     assert_eq!(
-        seen,
+        weighted(&config),
         [("hf://datasets/a/b", "train_prefs", 1.0), ("hf://datasets/c/d", "train_prefs", 0.25)]
     );
     assert_eq!(config.eval.sets[0].files.len(), 2);

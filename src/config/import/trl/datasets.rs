@@ -39,7 +39,7 @@ pub(super) fn translate(draft: &mut Draft<'_>) -> Result<()> {
     }
     evaluation::held_out(draft, "test_split_size")?;
     template(draft)?;
-    evaluation::during_training(draft, &["eval_strategy", "evaluation_strategy"])
+    evaluation::during_training(draft)
 }
 
 /// `dataset_name` with its split.
@@ -68,7 +68,7 @@ fn named(draft: &mut Draft<'_>) -> Result<()> {
         .collect();
     let training = set.of_split(draft, train, draft.given(train), Some("train"))?;
     sources::set(draft, training.into_iter().map(as_trl).collect(), &from);
-    let evaluates = draft.given_of(&["eval_strategy", "evaluation_strategy"]);
+    let evaluates = draft.given_of(&evaluation::STRATEGIES);
     if evaluates.is_some_and(|(_, node)| node.value.word().as_deref() != Some("no")) {
         let tests = set.of_split(draft, test, draft.given(test), Some("test"))?;
         sources::set_evaluation(draft, "test", tests.into_iter().map(as_trl).collect(), &[test]);
