@@ -209,7 +209,7 @@ impl Decoder {
     /// Logits of the token after `ids`, `[vocab]`.
     pub fn next_logits(&self, ids: &[u32], adapter: Option<&Adapter>) -> Result<Tensor> {
         let batch = Batch::next(ids, self.shape.vocab, &self.rotary)?;
-        self.last_hidden(&batch, adapter)?.matmul(&self.lm_head.t()?)?.squeeze(0)
+        linear::forward(&self.last_hidden(&batch, adapter)?, &self.lm_head)?.squeeze(0)
     }
 
     /// [`Decoder::logps`] under an adapter in training, and the tape that [`Decoder::backward`] reads.

@@ -213,7 +213,7 @@ pub fn backward(
     let a = linear::weight_gradient(&dinner, &lora.dropped(x)?, 1.0)?;
     let b = linear::weight_gradient(dy, inner, lora.scale)?;
     dx = match (dx, &lora.mask) {
-        (Some(dx), Some(mask)) => Some(mask.add(dx, &dinner.matmul(&lora.pair.a)?)?),
+        (Some(dx), Some(mask)) => Some(mask.add(dx, &linear::backward(&dinner, &lora.pair.a)?)?),
         (Some(dx), None) => {
             linear::add_product(&dx, &dinner, &lora.pair.a, 1.0)?;
             Some(dx)

@@ -59,7 +59,7 @@ pub fn update(
     step: &Step,
     scale: f64,
 ) -> Result<Parameter> {
-    on_cpu!("adamw", gradient, T => update_cpu::<T>(parameter, gradient, step, scale))
+    on_cpu!("adamw", gradient, T => update_cpu::<<T as cpu::Element>::Work>(parameter, gradient, step, scale))
 }
 
 /// Sum of the squares of `gradient`, accumulated in f64. Infinite or NaN where the gradient is.

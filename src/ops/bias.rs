@@ -5,7 +5,7 @@
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::ops::cpu::{self, InPlace, Real};
+use crate::ops::cpu::{self, Element};
 
 /// Adds `bias` to every row of `y`, in place.
 ///
@@ -44,15 +44,11 @@ impl InplaceOp2 for Add {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<()> {
-        match y {
-            CpuStorage::F32(_) => add_cpu::<f32>(y, layout, bias, bias_layout),
-            CpuStorage::F64(_) => add_cpu::<f64>(y, layout, bias, bias_layout),
-            _ => bail!("bias: expected f32 or f64 on the cpu"),
-        }
+        cpu::in_storage!("bias", y, T => add_cpu::<T>(y, layout, bias, bias_layout))
     }
 }
 
-fn add_cpu<T: Real + InPlace>(
+fn add_cpu<T: Element>(
     y: &mut CpuStorage,
     layout: &Layout,
     bias: &CpuStorage,
@@ -69,8 +65,8 @@ fn add_cpu<T: Real + InPlace>(
             #[inline(always)]
             || {
                 for row in data.chunks_exact_mut(out) {
-                    for (y, &bias) in row.iter_mut().zip(bias) {
-                        *y += bias;
+                    for (y, bias) in row.iter_mut().zip(bias) {
+                        *y = T::rounded(y.value() + bias.value());
                     }
                 }
             },

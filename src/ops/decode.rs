@@ -7,11 +7,11 @@
 #[cfg(feature = "cuda")]
 mod launch;
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
 use crate::ops::attention::Heads;
-use crate::ops::cpu::{self, InPlace, LANES as BLOCK, Real, on_device, vectorised};
+use crate::ops::cpu::{self, Element, LANES as BLOCK, Real, on_device, vectorised};
 
 /// Keys and values of one layer.
 #[derive(Debug, Clone)]
@@ -153,16 +153,12 @@ impl InplaceOp2 for Store<'_> {
         rows: &CpuStorage,
         rows_layout: &Layout,
     ) -> Result<()> {
-        match cache {
-            CpuStorage::F32(_) => self.store::<f32>(cache, cache_layout, rows, rows_layout),
-            CpuStorage::F64(_) => self.store::<f64>(cache, cache_layout, rows, rows_layout),
-            _ => bail!("decode store: expected f32 or f64 on the cpu"),
-        }
+        cpu::in_storage!("decode store", cache, T => self.store::<T>(cache, cache_layout, rows, rows_layout))
     }
 }
 
 impl Store<'_> {
-    fn store<T: Real + InPlace>(
+    fn store<T: Element>(
         &self,
         cache: &mut CpuStorage,
         cache_layout: &Layout,
@@ -199,30 +195,31 @@ impl Store<'_> {
 /// Fewest multiplications that are worth a task of their own.
 const WORK_PER_TASK: usize = 32 * 1024;
 
-fn forward_cpu<T: Real>(q: &Tensor, cache: &Cache, at: &Places<'_>) -> Result<Tensor> {
+fn forward_cpu<T: Element>(q: &Tensor, cache: &Cache, at: &Places<'_>) -> Result<Tensor> {
     let Heads { heads, kv_heads, head_dim } = cache.heads;
     let (rows, width) = q.dims2()?;
     let (q, keys) = (cpu::elements::<T>(q)?, cpu::elements::<T>(&cache.keys)?);
     let values = cpu::elements::<T>(&cache.values)?;
     let (q, keys, values) = (&q[..], &keys[..], &values[..]);
     let (group, slot_head) = (heads / kv_heads * head_dim, cache.capacity() * head_dim);
-    let scale = T::from_f64(cache.heads.scale());
+    let scale = T::Work::from_f64(cache.heads.scale());
     let mut o = vec![T::zero(); rows * width];
     let work: usize = at.positions.iter().map(|&p| 2 * (p as usize + 1) * width).sum();
     let tasks = (work / WORK_PER_TASK).max(1);
     let pieces = o.par_chunks_exact_mut(group).with_min_len((rows * kv_heads).div_ceil(tasks));
-    pieces.enumerate().for_each_init(Vec::new, |scores, (place, o)| {
+    let room = || (Vec::new(), vec![T::Work::ZERO; head_dim]);
+    pieces.enumerate().for_each_init(room, |(scores, sums), (place, o)| {
         let (row, kv) = (place / kv_heads, place % kv_heads);
         let (slot, seen) = (at.slots[row] as usize, at.positions[row] as usize + 1);
         let from = (slot * kv_heads + kv) * slot_head;
         let (keys, values) = (&keys[from..][..slot_head], &values[from..][..seen * head_dim]);
         let q = &q[row * width + kv * group..][..group];
-        scores.resize(seen.next_multiple_of(BLOCK), T::zero());
+        scores.resize(seen.next_multiple_of(BLOCK), T::Work::ZERO);
         vectorised(
             #[inline(always)]
             || {
                 for (q, o) in q.chunks_exact(head_dim).zip(o.chunks_exact_mut(head_dim)) {
-                    one_head(q, keys, values, scores, seen, scale, o);
+                    one_head(q, keys, values, (&mut scores[..], &mut sums[..]), seen, scale, o);
                 }
             },
         );
@@ -230,22 +227,23 @@ fn forward_cpu<T: Real>(q: &Tensor, cache: &Cache, at: &Places<'_>) -> Result<Te
     cpu::tensor(o, (rows, width))
 }
 
-/// One query over the first `seen` keys and values; `scores`: room for them in whole blocks.
+/// One query over the first `seen` keys and values; `room`: for the scores in whole blocks, and for the sums of a head.
 #[inline(always)]
-fn one_head<T: Real>(
+fn one_head<T: Element>(
     q: &[T],
     keys: &[T],
     values: &[T],
-    scores: &mut [T],
+    (scores, totals): (&mut [T::Work], &mut [T::Work]),
     seen: usize,
-    scale: T,
+    scale: T::Work,
     o: &mut [T],
 ) {
     for (scores, keys) in scores.chunks_exact_mut(BLOCK).zip(keys.chunks_exact(BLOCK * q.len())) {
-        let mut sums = [T::zero(); BLOCK];
-        for (&q, keys) in q.iter().zip(keys.as_chunks::<BLOCK>().0) {
-            for (sum, &key) in sums.iter_mut().zip(keys) {
-                *sum = Real::mul_add(q, key, *sum);
+        let mut sums = [T::Work::ZERO; BLOCK];
+        for (q, keys) in q.iter().zip(keys.as_chunks::<BLOCK>().0) {
+            let q = q.value();
+            for (sum, key) in sums.iter_mut().zip(keys) {
+                *sum = Real::mul_add(q, key.value(), *sum);
             }
         }
         scores.copy_from_slice(&sums);
@@ -253,15 +251,15 @@ fn one_head<T: Real>(
     let scores = &mut scores[..seen];
     let largest = cpu::max_of(scores) * scale;
     let sum = cpu::exp_in_place(scores, scale, largest);
-    o.fill(T::zero());
+    totals.fill(T::Work::ZERO);
     for (&p, value) in scores.iter().zip(values.chunks_exact(o.len())) {
-        for (o, &value) in o.iter_mut().zip(value) {
-            *o = Real::mul_add(p, value, *o);
+        for (total, value) in totals.iter_mut().zip(value) {
+            *total = Real::mul_add(p, value.value(), *total);
         }
     }
-    let inverse = T::one() / sum;
-    for o in o {
-        *o *= inverse;
+    let inverse = T::Work::ONE / sum;
+    for (o, &total) in o.iter_mut().zip(&*totals) {
+        *o = T::rounded(total * inverse);
     }
 }
 

@@ -6,10 +6,10 @@
 //! Kept elements are divided by `1 - p`. The same data, step and seed give the same mask in any pack or micro-batch, after a resume,
 //! and on any device.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, WithDType};
 
 use crate::ops::cpu::block::by_row;
-use crate::ops::cpu::{self, Real, on_device};
+use crate::ops::cpu::{self, Element, Real, on_device};
 use crate::ops::philox;
 
 /// Blocks of four random words, and elements, that are computed side by side.
@@ -36,7 +36,7 @@ pub struct DropoutMask<'a> {
 impl DropoutMask<'_> {
     /// `x * mask / (1 - p)`; `x`: `[tokens, columns]`, and so is the result. It is its own backward: apply it to the gradient.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        on_device!("dropout", x, T => self.apply_cpu::<T>(x), cuda => launch::apply(self, x))
+        on_device!("dropout", x, T => self.masked::<T>(x, None), cuda => launch::apply(self, x))
     }
 
     /// `y + x * mask / (1 - p)`, each `[tokens, columns]`; `y` is overwritten where that saves memory: pass one that nothing else reads.
@@ -46,7 +46,7 @@ impl DropoutMask<'_> {
             launch::add(self, &y, x)?;
             return Ok(y);
         }
-        y + self.apply(x)?
+        cpu::on_cpu!("dropout", x, T => self.masked::<T>(x, Some(&y)))
     }
 
     /// Factor of the kept elements.
@@ -63,8 +63,16 @@ impl DropoutMask<'_> {
         [self.seed as u32, (self.seed >> 32) as u32 ^ self.module]
     }
 
-    fn apply_cpu<T: Real>(&self, x: &Tensor) -> Result<Tensor> {
+    /// `x * mask / (1 - p)`, or that added to `y`, in new memory.
+    fn masked<T: Element>(&self, x: &Tensor, y: Option<&Tensor>) -> Result<Tensor> {
         let (tokens, columns) = x.dims2()?;
+        if let Some(y) = y
+            && y.dims() != x.dims()
+        {
+            candle_core::bail!("dropout: {:?} is not added to {:?}", x.dims(), y.dims());
+        }
+        let before = y.map(cpu::elements::<T>).transpose()?;
+        let before = before.as_deref();
         let (pair_rows, offsets) =
             (cpu::elements::<u32>(self.pair_rows)?, cpu::elements::<u32>(self.offsets)?);
         let (pair_rows, offsets) = (&pair_rows[..], &offsets[..]);
@@ -77,12 +85,16 @@ impl DropoutMask<'_> {
         }
         let data = cpu::elements::<T>(x)?;
         let data = &data[..];
-        let (key, threshold, scale) = (self.key(), self.threshold(), T::from_f64(self.scale()));
+        let (key, threshold) = (self.key(), self.threshold());
+        let scale = T::Work::from_f64(self.scale());
         let [y] = by_row(
             tokens,
             [columns],
             #[inline(always)]
             |t: usize, [y]: [&mut [T]; 1]| {
+                if let Some(before) = before {
+                    y.copy_from_slice(cpu::row(before, t, columns));
+                }
                 let stretches =
                     y.chunks_mut(STRETCH).zip(cpu::row(data, t, columns).chunks(STRETCH));
                 for (stretch, (y, x)) in stretches.enumerate() {
@@ -93,9 +105,10 @@ impl DropoutMask<'_> {
                     for (i, quad) in in_order.chunks_exact_mut(4).enumerate() {
                         quad.copy_from_slice(&[words[0][i], words[1][i], words[2][i], words[3][i]]);
                     }
-                    for ((y, &x), &word) in y.iter_mut().zip(x).zip(&in_order) {
-                        let kept = x * scale;
-                        *y = if word >= threshold { kept } else { T::zero() };
+                    for ((y, x), &word) in y.iter_mut().zip(x).zip(&in_order) {
+                        let kept = x.value() * scale;
+                        let kept = if word >= threshold { kept } else { T::Work::ZERO };
+                        *y = T::rounded(if before.is_some() { y.value() + kept } else { kept });
                     }
                 }
             },

@@ -4,10 +4,11 @@
 //! `l_i = ln p_i - ln q_i`, which is the same number because `q` sums to 1. No term is negative, and equal predictions give
 //! exactly 0; `sum_i p_i l_i` would cancel its leading digits where the two are near. A monitor: it has no backward pass.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, WithDType};
 use rayon::prelude::*;
 
-use crate::ops::cpu::gemm::{Tile, product};
+use crate::ops::cpu::gemm::Tile;
+use crate::ops::cpu::product::Multiplied;
 use crate::ops::cpu::{self, Real, on_device};
 use crate::ops::logps;
 
@@ -26,7 +27,11 @@ pub fn forward(hidden: &Tensor, reference: &Tensor, lm_head: &Tensor) -> Result<
     )
 }
 
-fn forward_cpu<T: Real>(hidden: &Tensor, reference: &Tensor, lm_head: &Tensor) -> Result<Tensor> {
+fn forward_cpu<T: Multiplied>(
+    hidden: &Tensor,
+    reference: &Tensor,
+    lm_head: &Tensor,
+) -> Result<Tensor> {
     let ((rows, width), (vocab, _)) = (hidden.dims2()?, lm_head.dims2()?);
     if reference.dims2()? != (rows, width) {
         candle_core::bail!(
@@ -39,15 +44,15 @@ fn forward_cpu<T: Real>(hidden: &Tensor, reference: &Tensor, lm_head: &Tensor) -
     let (p, q, w) = (p?, q?, w?);
     let w = Tile::rows(&w, width);
     let chunk = logps::chunk_rows(vocab).div_ceil(2);
-    let mut divergences = vec![T::zero(); rows];
+    let mut divergences = vec![T::Work::ZERO; rows];
     for from in (0..rows).step_by(chunk) {
         let rows = chunk.min(rows - from);
         let logits =
-            |h: &[T]| product(rows, width, vocab, Tile::rows(&h[from * width..], width), w.t());
+            |h: &[T]| T::sums(rows, width, vocab, Tile::rows(&h[from * width..], width), w.t());
         let (zp, zq) = (logits(&p), logits(&q));
         let each = zp.par_chunks(vocab).zip(zq.par_chunks(vocab));
         each.zip(&mut divergences[from..][..rows])
-            .for_each(|((zp, zq), divergence)| *divergence = T::from_f64(of_row(zp, zq)));
+            .for_each(|((zp, zq), divergence)| *divergence = T::Work::from_f64(of_row(zp, zq)));
     }
     cpu::tensor(divergences, rows)
 }

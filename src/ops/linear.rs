@@ -2,11 +2,12 @@
 //!
 //! The weight is frozen: its gradient, a third of a tape's work, is never computed.
 
-use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp3, Layout, Result, Tensor, bail};
 
 use crate::ops::cpu::block::Block;
-use crate::ops::cpu::gemm::{Into, Threads, Tile, gemm, product};
-use crate::ops::cpu::{self, InPlace, Real, on_cpu};
+use crate::ops::cpu::gemm::Tile;
+use crate::ops::cpu::product::Multiplied;
+use crate::ops::cpu::{self, on_cpu};
 #[cfg(feature = "cuda")]
 use crate::ops::cuda::{self, Factor};
 
@@ -26,7 +27,7 @@ pub fn backward(dy: &Tensor, weight: &Tensor) -> Result<Tensor> {
     }
 }
 
-fn product_cpu<T: Real>(a: &Tensor, b: &Tensor, transposed: bool) -> Result<Tensor> {
+fn product_cpu<T: Multiplied>(a: &Tensor, b: &Tensor, transposed: bool) -> Result<Tensor> {
     let ((m, k), (b_rows, b_columns)) = (a.dims2()?, b.dims2()?);
     let (b_k, n) = if transposed { (b_columns, b_rows) } else { (b_rows, b_columns) };
     if b_k != k {
@@ -35,7 +36,7 @@ fn product_cpu<T: Real>(a: &Tensor, b: &Tensor, transposed: bool) -> Result<Tens
     let (a, b) = (cpu::elements::<T>(a)?, cpu::elements::<T>(b)?);
     let b = Tile::rows(&b[..], b_columns);
     let b = if transposed { b.t() } else { b };
-    cpu::tensor(product(m, k, n, Tile::rows(&a[..], k), b), (m, n))
+    cpu::tensor(T::product(m, k, n, Tile::rows(&a[..], k), b), (m, n))
 }
 
 /// `out += scale * a b`, in place; `a`: `[m, k]`, `b`: `[k, n]`, `out`: `[m, n]`. All contiguous.
@@ -64,6 +65,12 @@ pub fn scaled_backward(dy: &Tensor, weight: &Tensor, scale: f64) -> Result<Tenso
         cuda::gemm(&dx, Factor::Plain(dy), Factor::Plain(weight), scale, 0.0)?;
         return Ok(dx);
     }
+    if dy.dtype() == DType::BF16 {
+        // Rounded once, after the scale.
+        let dx = Tensor::zeros((dy.dim(0)?, weight.dim(1)?), dy.dtype(), dy.device())?;
+        add_product(&dx, dy, weight, scale)?;
+        return Ok(dx);
+    }
     backward(dy, weight)? * scale
 }
 
@@ -75,7 +82,17 @@ pub fn weight_gradient(dy: &Tensor, x: &Tensor, scale: f64) -> Result<Tensor> {
         cuda::gemm(&gradient, Factor::Transposed(dy), Factor::Plain(x), scale, 0.0)?;
         return Ok(gradient);
     }
-    dy.t()?.matmul(x)? * scale
+    on_cpu!("weight gradient", dy, T => gradient_cpu::<T>(dy, x))? * scale
+}
+
+fn gradient_cpu<T: Multiplied>(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let ((tokens, out), (rows, from)) = (dy.dims2()?, x.dims2()?);
+    if rows != tokens {
+        bail!("weight gradient: {tokens} rows of a gradient, {rows} of an input");
+    }
+    let (dy, x) = (cpu::elements::<T>(dy)?, cpu::elements::<T>(x)?);
+    let sums = T::sums(out, tokens, from, Tile::rows(&dy[..], out).t(), Tile::rows(&x[..], from));
+    cpu::tensor(sums, (out, from))
 }
 
 struct AddProduct {
@@ -97,16 +114,12 @@ impl InplaceOp3 for AddProduct {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> Result<()> {
-        match out {
-            CpuStorage::F32(_) => self.add::<f32>(out, out_layout, a, a_layout, b, b_layout),
-            CpuStorage::F64(_) => self.add::<f64>(out, out_layout, a, a_layout, b, b_layout),
-            _ => bail!("add_product: expected f32 or f64 on the cpu"),
-        }
+        cpu::in_storage!("add_product", out, T => self.add::<T>(out, out_layout, a, a_layout, b, b_layout))
     }
 }
 
 impl AddProduct {
-    fn add<T: Real + InPlace>(
+    fn add<T: Multiplied>(
         &self,
         out: &mut CpuStorage,
         out_layout: &Layout,
@@ -133,7 +146,7 @@ impl AddProduct {
         let b = Tile::rows(&T::cpu_storage_as_slice(b)?[b_from..b_to], b_columns);
         let b = if self.transposed { b.t() } else { b };
         let out = cpu::elements_mut::<T>(out, out_layout)?;
-        gemm(Block::of(out, n), Into::Add, k, a, b, T::from_f64(self.scale), Threads::All);
+        T::add_product(Block::of(out, n), k, a, b, self.scale);
         Ok(())
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! There is never a `[tokens, vocab]` matrix: the gradient of a chunk's logits overwrites them, then both are dropped.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
-use crate::ops::cpu::gemm::{Tile, product};
-use crate::ops::cpu::{self, Real, on_device, vectorised};
+use crate::ops::cpu::block::by_row;
+use crate::ops::cpu::gemm::Tile;
+use crate::ops::cpu::product::Multiplied;
+use crate::ops::cpu::{self, Element, Real, on_device, vectorised};
 
 /// Elements of logits that exist at one time, within [`MIN_CHUNK_ROWS`] and [`MAX_CHUNK_ROWS`].
 const CHUNK_ELEMENTS: usize = 4 << 20;
@@ -68,14 +70,36 @@ fn chunks(
 
 /// Gradient of `hidden`: each row's own gradient times the gradient `dlogps` (`[scored]`) of its log-probability.
 pub fn backward(dlogps: &Tensor, own: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if own.device().is_cuda() {
-        return launch::backward(dlogps, own);
-    }
-    own.broadcast_mul(&dlogps.to_dtype(own.dtype())?.unsqueeze(1)?)
+    on_device!(
+        "logps backward", own,
+        T => backward_cpu::<T>(dlogps, own),
+        cuda => launch::backward(dlogps, own)
+    )
 }
 
-fn chunks_cpu<T: Real>(
+fn backward_cpu<T: Element>(dlogps: &Tensor, own: &Tensor) -> Result<Tensor> {
+    let (scored, width) = own.dims2()?;
+    let dlogps = dlogps.to_dtype(T::Work::DTYPE)?;
+    let (dlogps, own) = (cpu::elements::<T::Work>(&dlogps)?, cpu::elements::<T>(own)?);
+    let (dlogps, own) = (&dlogps[..], &own[..]);
+    if dlogps.len() != scored {
+        bail!("logps backward: {} gradients of {scored} rows", dlogps.len());
+    }
+    let [dhidden] = by_row(
+        scored,
+        [width],
+        #[inline(always)]
+        |t: usize, [row]: [&mut [T]; 1]| {
+            let (own, scale) = (cpu::row(own, t, width), dlogps[t]);
+            for (x, own) in row.iter_mut().zip(own) {
+                *x = T::rounded(own.value() * scale);
+            }
+        },
+    );
+    cpu::tensor(dhidden, (scored, width))
+}
+
+fn chunks_cpu<T: Multiplied>(
     hidden: &Tensor,
     lm_head: &Tensor,
     targets: &Tensor,
@@ -90,12 +114,12 @@ fn chunks_cpu<T: Real>(
         bail!("logps: token id {target} with a vocabulary of {vocab}");
     }
     let chunk = chunk_rows(vocab);
-    let mut logps = vec![T::zero(); scored];
+    let mut logps = vec![T::Work::ZERO; scored];
     let mut own = Vec::new();
     for from in (0..scored).step_by(chunk) {
         let rows = chunk.min(scored - from);
         let hidden = Tile::rows(&h[from * width..], width);
-        let mut logits = product(rows, width, vocab, hidden, Tile::rows(w, width).t());
+        let mut logits = T::sums(rows, width, vocab, hidden, Tile::rows(w, width).t());
         let (logps, targets) = (&mut logps[from..][..rows], &targets[from..][..rows]);
         (logits.par_chunks_mut(vocab), logps, targets).into_par_iter().for_each(
             |(z, logp, &target)| {
@@ -104,20 +128,21 @@ fn chunks_cpu<T: Real>(
                     || {
                         let largest = cpu::max_of(z);
                         let chosen = z[target as usize] - largest;
-                        let sum = cpu::exp_in_place(z, T::one(), largest);
-                        *logp = chosen - T::from_f64(sum.to_f64().ln());
+                        let sum = cpu::exp_in_place(z, T::Work::ONE, largest);
+                        *logp = chosen - T::Work::from_f64(sum.to_f64().ln());
                         if gradient {
-                            let scale = -T::one() / sum;
+                            let scale = -T::Work::ONE / sum;
                             z.iter_mut().for_each(|z| *z *= scale);
-                            z[target as usize] += T::one();
+                            z[target as usize] += T::Work::ONE;
                         }
                     },
                 );
             },
         );
         if gradient {
+            let slopes = T::all_rounded(logits);
             let rows =
-                product(rows, vocab, width, Tile::rows(&logits, vocab), Tile::rows(w, width));
+                T::product(rows, vocab, width, Tile::rows(&slopes, vocab), Tile::rows(w, width));
             if own.is_empty() { own = rows } else { own.extend(rows) }
         }
     }

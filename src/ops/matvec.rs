@@ -3,12 +3,17 @@
 //! With few rows a product takes as long as reading the weights: the rows of `W` are split over the threads, and each is read once
 //! for all rows of `x`. An element of `y` is one dot product in one order of additions, so a row's bits do not depend on how many
 //! rows are computed with it. `gemm` does not promise that, nor does cuBLAS, which computes the product on a GPU.
+//!
+//! A product in bf16 is that of the same values in f32, rounded: a few rows of the weight at a time are widened into the cache.
 
-use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, WithDType, bail};
+use half::bf16;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::ops::cpu::{self, InPlace, Real, on_cpu};
+use crate::ops::cpu::gemm::Tile;
+use crate::ops::cpu::product::Multiplied;
+use crate::ops::cpu::{self, Element, Real, on_cpu};
 use crate::ops::linear;
 
 /// `y = x W^T`; `x`: `[rows, in]`, `weight`: `[out, in]`. Returns `[rows, out]`.
@@ -27,7 +32,7 @@ pub fn add(y: &Tensor, x: &Tensor, weight: &Tensor, scale: f64) -> Result<()> {
     }
 }
 
-fn forward_cpu<T: Float>(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+fn forward_cpu<T: Dotted>(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let ((rows, from), (to, width)) = (x.dims2()?, weight.dims2()?);
     if from != width {
         bail!("matvec: [{rows}, {from}] does not multiply with a weight of [{to}, {width}]");
@@ -58,16 +63,12 @@ impl InplaceOp3 for Add {
     ) -> Result<()> {
         let x = Operand { storage: x, layout: x_layout };
         let w = Operand { storage: w, layout: w_layout };
-        match y {
-            CpuStorage::F32(_) => self.add::<f32>(y, y_layout, x, w),
-            CpuStorage::F64(_) => self.add::<f64>(y, y_layout, x, w),
-            _ => bail!("matvec add: expected f32 or f64 on the cpu"),
-        }
+        cpu::in_storage!("matvec add", y, T => self.add::<T>(y, y_layout, x, w))
     }
 }
 
 impl Add {
-    fn add<T: Float + InPlace>(
+    fn add<T: Dotted>(
         &self,
         y: &mut CpuStorage,
         y_layout: &Layout,
@@ -83,7 +84,7 @@ impl Add {
             );
         }
         let (x, w) = (x.elements::<T>()?, w.elements::<T>()?);
-        let scale = T::from_f64(self.scale);
+        let scale = T::Work::from_f64(self.scale);
         let y = cpu::elements_mut::<T>(y, y_layout)?;
         products(y, x, w, from, |y, product| Real::mul_add(product, scale, y));
         Ok(())
@@ -98,7 +99,7 @@ struct Operand<'a> {
 }
 
 impl<'a> Operand<'a> {
-    fn elements<T: Float>(self) -> Result<&'a [T]> {
+    fn elements<T: Element>(self) -> Result<&'a [T]> {
         let Some((from, to)) = self.layout.contiguous_offsets() else {
             bail!("matvec add: expected contiguous tensors");
         };
@@ -116,9 +117,15 @@ const SERIAL: usize = 64 * 1024;
 const TASKS_PER_THREAD: usize = 4;
 
 /// Replaces each element `y` of `[rows, out]` by `put(y, x . w)`. `width`: elements of a row of `x` and of `w`.
-fn products<T: Float>(y: &mut [T], x: &[T], w: &[T], width: usize, put: impl Fn(T, T) -> T + Sync) {
+fn products<T: Dotted>(
+    y: &mut [T],
+    x: &[T],
+    w: &[T],
+    width: usize,
+    put: impl Fn(T::Work, T::Work) -> T::Work + Sync,
+) {
     if y.is_empty() || width == 0 {
-        return y.iter_mut().for_each(|y| *y = put(*y, T::zero()));
+        return y.iter_mut().for_each(|y| *y = T::rounded(put(y.value(), T::Work::ZERO)));
     }
     let (rows, to) = (x.len() / width, w.len() / width);
     let threads = rayon::current_num_threads();
@@ -127,7 +134,7 @@ fn products<T: Float>(y: &mut [T], x: &[T], w: &[T], width: usize, put: impl Fn(
     let each = to.div_ceil(tasks).next_multiple_of(TILE);
     if each >= to {
         let mut parts: Vec<&mut [T]> = y.chunks_exact_mut(to).collect();
-        return pulp::Arch::new().dispatch(Rows { y: &mut parts, x, w, width, put: &put });
+        return T::rows(&mut parts, x, w, width, &put);
     }
     // Part `i` of every row of `y` belongs to part `i` of the weight.
     let mut parts: Vec<Vec<&mut [T]>> =
@@ -135,9 +142,65 @@ fn products<T: Float>(y: &mut [T], x: &[T], w: &[T], width: usize, put: impl Fn(
     for row in y.chunks_exact_mut(to) {
         row.chunks_mut(each).zip(&mut parts).for_each(|(part, parts)| parts.push(part));
     }
-    parts.into_par_iter().zip(w.par_chunks(each * width)).for_each(|(mut y, w)| {
-        pulp::Arch::new().dispatch(Rows { y: &mut y, x, w, width, put: &put });
-    });
+    let parts = parts.into_par_iter().zip(w.par_chunks(each * width));
+    parts.for_each(|(mut y, w)| T::rows(&mut y, x, w, width, &put));
+}
+
+/// An element whose rows are multiplied.
+trait Dotted: Element {
+    /// [`products`] of some rows of the weight on the calling thread; for each row of `x`, `y` has the elements that belong to them.
+    fn rows(
+        y: &mut [&mut [Self]],
+        x: &[Self],
+        w: &[Self],
+        width: usize,
+        put: &impl Fn(Self::Work, Self::Work) -> Self::Work,
+    );
+}
+
+macro_rules! dotted_as_it_is {
+    ($float:ty) => {
+        impl Dotted for $float {
+            fn rows(
+                y: &mut [&mut [Self]],
+                x: &[Self],
+                w: &[Self],
+                width: usize,
+                put: &impl Fn(Self, Self) -> Self,
+            ) {
+                pulp::Arch::new().dispatch(Rows { y, x, w, width, put });
+            }
+        }
+    };
+}
+dotted_as_it_is!(f32);
+dotted_as_it_is!(f64);
+
+impl Dotted for bf16 {
+    fn rows(
+        y: &mut [&mut [Self]],
+        x: &[Self],
+        w: &[Self],
+        width: usize,
+        put: &impl Fn(f32, f32) -> f32,
+    ) {
+        let (mut x_room, mut w_room) = (Vec::new(), Vec::new());
+        Self::in_work(Tile::rows(x, width), &mut x_room, y.len(), width);
+        let mut sums = vec![0.0; y.len() * TILE];
+        for (group, w) in w.chunks(TILE * width).enumerate() {
+            let columns = w.len() / width;
+            Self::in_work(Tile::rows(w, width), &mut w_room, columns, width);
+            let mut parts: Vec<&mut [f32]> =
+                sums.chunks_exact_mut(TILE).map(|sums| &mut sums[..columns]).collect();
+            let (x, w) = (&x_room[..], &w_room[..]);
+            pulp::Arch::new().dispatch(Rows { y: &mut parts, x, w, width, put: &|_, sum| sum });
+            for (y, sums) in y.iter_mut().zip(sums.chunks_exact(TILE)) {
+                for (y, &sum) in y[group * TILE..].iter_mut().zip(&sums[..columns]) {
+                    *y = Self::rounded(put(y.value(), sum));
+                }
+            }
+        }
+    }
 }
 
 /// The products of all rows of `x` with some rows of the weight.

@@ -16,6 +16,8 @@ mod cpu;
 pub(crate) mod cuda;
 pub mod decode;
 pub mod dropout;
+#[cfg(test)]
+mod in_bf16;
 pub mod kl;
 pub mod linear;
 pub mod logps;

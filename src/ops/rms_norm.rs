@@ -1,9 +1,9 @@
 //! RMSNorm, fused with the residual addition before it: `h = x + delta`, `y = h * inv * w`, `inv = 1 / sqrt(mean(h^2) + eps)`.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, WithDType};
 
-use crate::ops::cpu::block::by_row;
-use crate::ops::cpu::{self, Real, on_device};
+use crate::ops::cpu::block::{by_row, by_row_with};
+use crate::ops::cpu::{self, Element, LANES, Real, on_device};
 
 /// What [`forward`] returns.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Normed {
 /// - `x`, `delta`: `[tokens, hidden]`; without a `delta` the sum is `x` itself, not a copy.
 /// - `weight`: `[hidden]`, frozen.
 ///
-/// Sums of squares and `inv` are in the tensor's own float type, f32 for bf16.
+/// Sums of squares and `inv` are in the tensor's own float type, f32 for bf16; the sum is rounded before it is squared.
 /// A row whose sum of squares is infinite becomes NaN. PyTorch gives zeros, and with them a diverged model a finite loss and no gradient.
 pub fn forward(x: &Tensor, delta: Option<&Tensor>, weight: &Tensor, eps: f64) -> Result<Normed> {
     on_device!(
@@ -60,7 +60,7 @@ pub fn backward(
     )
 }
 
-fn forward_cpu<T: Real>(
+fn forward_cpu<T: Element>(
     x: &Tensor,
     delta: Option<&Tensor>,
     weight: &Tensor,
@@ -69,28 +69,30 @@ fn forward_cpu<T: Real>(
     let (tokens, hidden) = x.dims2()?;
     let w = cpu::elements::<T>(weight)?;
     let w = &w[..];
-    let eps = T::from_f64(eps);
+    let eps = T::Work::from_f64(eps);
     let a = cpu::elements::<T>(x)?;
     let a = &a[..];
     let Some(delta) = delta else {
-        let [y, inv] = by_row(
+        let ([y], inv) = by_row_with(
             tokens,
-            [hidden, 1],
+            [hidden],
             #[inline(always)]
-            |t: usize, [y, inv]: [&mut [T]; 2]| norm(y, inv, cpu::row(a, t, hidden), w, eps),
+            |t: usize, [y]: [&mut [T]; 1], inv| norm(y, inv, cpu::row(a, t, hidden), w, eps),
         );
         let (y, inv) = (cpu::tensor(y, (tokens, hidden))?, cpu::tensor(inv, tokens)?);
         return Ok(Normed { sum: x.clone(), y, inv });
     };
     let b = cpu::elements::<T>(delta)?;
     let b = &b[..];
-    let [sum, y, inv] = by_row(
+    let ([sum, y], inv) = by_row_with(
         tokens,
-        [hidden, hidden, 1],
+        [hidden, hidden],
         #[inline(always)]
-        |t: usize, [sum, y, inv]: [&mut [T]; 3]| {
+        |t: usize, [sum, y]: [&mut [T]; 2], inv| {
             let (a, b) = (cpu::row(a, t, hidden), cpu::row(b, t, hidden));
-            sum.iter_mut().zip(a).zip(b).for_each(|((sum, &a), &b)| *sum = a + b);
+            for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
+                *sum = T::rounded(a.value() + b.value());
+            }
             norm(y, inv, sum, w, eps);
         },
     );
@@ -99,18 +101,19 @@ fn forward_cpu<T: Real>(
 }
 
 #[inline(always)]
-fn norm<T: Real>(y: &mut [T], inv: &mut [T], h: &[T], w: &[T], eps: T) {
-    let mean = cpu::dot(h, h) / T::from_f64(h.len() as f64);
+fn norm<T: Element>(y: &mut [T], inv: &mut T::Work, h: &[T], w: &[T], eps: T::Work) {
+    let work = T::Work::from_f64;
+    let mean = cpu::dot(h, h) / work(h.len() as f64);
     // 1 / sqrt(inf) is 0, which would turn a row that overflows into zeros.
-    let overflow = mean >= T::from_f64(f64::INFINITY);
-    inv[0] = if overflow { T::from_f64(f64::NAN) } else { T::one() / Real::sqrt(mean + eps) };
-    scale_row(y, h, inv[0], w);
+    let overflow = mean >= work(f64::INFINITY);
+    *inv = if overflow { work(f64::NAN) } else { work(1.0) / Real::sqrt(mean + eps) };
+    scale_row(y, h, *inv, w);
 }
 
-fn apply_cpu<T: Real>(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Tensor> {
+fn apply_cpu<T: Element>(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (tokens, hidden) = sum.dims2()?;
     let (h, inv, w) =
-        (cpu::elements::<T>(sum)?, cpu::elements::<T>(inv)?, cpu::elements::<T>(weight)?);
+        (cpu::elements::<T>(sum)?, cpu::elements::<T::Work>(inv)?, cpu::elements::<T>(weight)?);
     let (h, inv, w) = (&h[..], &inv[..], &w[..]);
     let [y] = by_row(
         tokens,
@@ -122,13 +125,13 @@ fn apply_cpu<T: Real>(sum: &Tensor, inv: &Tensor, weight: &Tensor) -> Result<Ten
 }
 
 #[inline(always)]
-fn scale_row<T: Real>(y: &mut [T], h: &[T], inv: T, w: &[T]) {
-    for ((y, &h), &w) in y.iter_mut().zip(h).zip(w) {
-        *y = h * inv * w;
+fn scale_row<T: Element>(y: &mut [T], h: &[T], inv: T::Work, w: &[T]) {
+    for ((y, h), w) in y.iter_mut().zip(h).zip(w) {
+        *y = T::rounded(h.value() * inv * w.value());
     }
 }
 
-fn backward_cpu<T: Real>(
+fn backward_cpu<T: Element>(
     dy: &Tensor,
     sum: &Tensor,
     inv: &Tensor,
@@ -137,7 +140,7 @@ fn backward_cpu<T: Real>(
 ) -> Result<Tensor> {
     let (tokens, hidden) = dy.dims2()?;
     let (dy, h) = (cpu::elements::<T>(dy)?, cpu::elements::<T>(sum)?);
-    let (inv, w) = (cpu::elements::<T>(inv)?, cpu::elements::<T>(weight)?);
+    let (inv, w) = (cpu::elements::<T::Work>(inv)?, cpu::elements::<T>(weight)?);
     let residual = residual.map(cpu::elements::<T>).transpose()?;
     let (dy, h, inv, w, residual) = (&dy[..], &h[..], &inv[..], &w[..], residual.as_deref());
     let [dx] = by_row(
@@ -146,21 +149,30 @@ fn backward_cpu<T: Real>(
         #[inline(always)]
         |t: usize, [dx]: [&mut [T]; 1]| {
             let (dy, h, inv) = (cpu::row(dy, t, hidden), cpu::row(h, t, hidden), inv[t]);
-            for ((dx, &dy), &w) in dx.iter_mut().zip(dy).zip(w) {
-                *dx = dy * w;
-            }
-            let pull = cpu::dot(dx, h) / T::from_f64(hidden as f64) * inv * inv * inv;
-            for (dx, &h) in dx.iter_mut().zip(h) {
-                *dx = *dx * inv - h * pull;
-            }
-            if let Some(residual) = residual {
-                for (dx, &r) in dx.iter_mut().zip(cpu::row(residual, t, hidden)) {
-                    *dx += r;
-                }
+            let pull = pull_of(dy, w, h) / T::Work::from_f64(hidden as f64) * inv * inv * inv;
+            let past = residual.map(|residual| cpu::row(residual, t, hidden));
+            for (i, (((dx, dy), w), h)) in dx.iter_mut().zip(dy).zip(w).zip(h).enumerate() {
+                let own = dy.value() * w.value() * inv - h.value() * pull;
+                *dx = T::rounded(past.map_or(own, |past| own + past[i].value()));
             }
         },
     );
     cpu::tensor(dx, (tokens, hidden))
+}
+
+/// `sum(dy w h)`.
+#[inline(always)]
+fn pull_of<T: Element>(dy: &[T], w: &[T], h: &[T]) -> T::Work {
+    let mut lanes = [T::Work::ZERO; LANES];
+    let [(dy, dy_rest), (w, w_rest), (h, h_rest)] = [dy, w, h].map(|row| row.as_chunks::<LANES>());
+    for ((dy, w), h) in dy.iter().zip(w).zip(h) {
+        for lane in 0..LANES {
+            lanes[lane] += dy[lane].value() * w[lane].value() * h[lane].value();
+        }
+    }
+    let rest = dy_rest.iter().zip(w_rest).zip(h_rest);
+    let rest = rest.map(|((dy, w), h)| dy.value() * w.value() * h.value());
+    lanes.iter().fold(rest.fold(T::Work::ZERO, |sum, x| sum + x), |sum, &lane| sum + lane)
 }
 
 #[cfg(feature = "cuda")]

@@ -4,10 +4,10 @@
 //! `(a, b) -> (a cos - b sin, b cos + a sin)`; its gradient is the rotation by the negative angle. A factor on both tables, which some
 //! kinds of RoPE have, multiplies values and gradients alike.
 
-use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
-use crate::ops::cpu::{self, InPlace, Real};
+use crate::ops::cpu::{self, Element};
 
 /// Turns each head of each token by the angles of the token's position, in place.
 ///
@@ -58,16 +58,12 @@ impl InplaceOp3 for Turn {
         sin: &CpuStorage,
         _: &Layout,
     ) -> Result<()> {
-        match x {
-            CpuStorage::F32(_) => self.turn::<f32>(x, layout, cos, cos_layout, sin),
-            CpuStorage::F64(_) => self.turn::<f64>(x, layout, cos, cos_layout, sin),
-            _ => bail!("rope: expected f32 or f64 on the cpu"),
-        }
+        cpu::in_storage!("rope", x, T => self.turn::<T>(x, layout, cos, cos_layout, sin))
     }
 }
 
 impl Turn {
-    fn turn<T: Real + InPlace>(
+    fn turn<T: Element>(
         &self,
         x: &mut CpuStorage,
         layout: &Layout,
@@ -76,8 +72,8 @@ impl Turn {
         sin: &CpuStorage,
     ) -> Result<()> {
         let ((_, width), (_, half)) = (layout.shape().dims2()?, cos_layout.shape().dims2()?);
-        let (cos, sin) = (T::cpu_storage_as_slice(cos)?, T::cpu_storage_as_slice(sin)?);
-        let (head_dim, sign) = (self.head_dim, T::from_f64(self.sign));
+        let (cos, sin) = (T::Work::cpu_storage_as_slice(cos)?, T::Work::cpu_storage_as_slice(sin)?);
+        let (head_dim, sign) = (self.head_dim, T::Work::from_f64(self.sign));
         let rows = cpu::rows_per_task(width);
         let each = cpu::elements_mut::<T>(x, layout)?.par_chunks_mut(rows * width).enumerate();
         each.for_each(|(task, data)| {
@@ -90,7 +86,9 @@ impl Turn {
                         for head in row.chunks_exact_mut(head_dim) {
                             let (a, b) = head[..2 * half].split_at_mut(half);
                             for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-                                (*a, *b) = (*a * cos - *b * sin * sign, *b * cos + *a * sin * sign);
+                                let (left, right) = (a.value(), b.value());
+                                *a = T::rounded(left * cos - right * sin * sign);
+                                *b = T::rounded(right * cos + left * sin * sign);
                             }
                         }
                     }

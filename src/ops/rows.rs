@@ -1,6 +1,9 @@
 //! Rows of a matrix by index, `y[i] = x[rows[i]]`. The gradient adds what belongs to a row in the list's order.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
+
+use crate::ops::cpu::block::by_row;
+use crate::ops::cpu::{self, Element, Real, on_device};
 
 /// The rows of `x` (`[_, columns]`) at the indices `rows` (`[rows]` u32), each of a row of `x`. Returns `[rows, columns]`.
 pub fn forward(x: &Tensor, rows: &Tensor) -> Result<Tensor> {
@@ -13,11 +16,41 @@ pub fn forward(x: &Tensor, rows: &Tensor) -> Result<Tensor> {
 
 /// Adds row `i` of `dy` (`[rows, columns]`) to row `rows[i]` of a matrix of zeros, for every `i`. Returns `[count, columns]`.
 pub fn backward(dy: &Tensor, rows: &Tensor, count: usize) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if dy.device().is_cuda() {
-        return launch::backward(dy, rows, count);
+    on_device!(
+        "rows backward", dy,
+        T => spread_cpu::<T>(dy, rows, count),
+        cuda => launch::backward(dy, rows, count)
+    )
+}
+
+fn spread_cpu<T: Element>(dy: &Tensor, rows: &Tensor, count: usize) -> Result<Tensor> {
+    let (listed, columns) = dy.dims2()?;
+    let (dy, rows) = (cpu::elements::<T>(dy)?, cpu::elements::<u32>(rows)?);
+    let dy = &dy[..];
+    if let Some(row) = rows.iter().find(|&&row| row as usize >= count) {
+        bail!("rows backward: row {row} of {count}");
     }
-    Tensor::zeros((count, dy.dim(1)?), dy.dtype(), dy.device())?.index_add(rows, dy, 0)
+    if rows.len() != listed {
+        bail!("rows backward: {} indices of {listed} rows", rows.len());
+    }
+    let mut of_row = vec![Vec::new(); count];
+    rows.iter().enumerate().for_each(|(i, &row)| of_row[row as usize].push(i));
+    let [dx] = by_row(
+        count,
+        [columns],
+        #[inline(always)]
+        |row: usize, [dx]: [&mut [T]; 1]| match of_row[row][..] {
+            [] => {}
+            [i] => dx.copy_from_slice(cpu::row(dy, i, columns)),
+            ref several => {
+                for (column, dx) in dx.iter_mut().enumerate() {
+                    let parts = several.iter().map(|i| dy[i * columns + column].value());
+                    *dx = T::rounded(parts.fold(T::Work::ZERO, |sum, part| sum + part));
+                }
+            }
+        },
+    );
+    cpu::tensor(dx, (count, columns))
 }
 
 #[cfg(feature = "cuda")]

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::ops::cpu::block::by_row;
-use crate::ops::cpu::{self, Real, on_device};
+use crate::ops::cpu::{self, Element, Real, on_device};
 
 /// `silu(gate) * up`; `gate`, `up` and the result are `[tokens, intermediate]`.
 pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -29,7 +29,7 @@ fn sigmoid<T: Real>(z: T) -> T {
     T::one() / (T::one() + Real::exp(-z))
 }
 
-fn forward_cpu<T: Real>(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+fn forward_cpu<T: Element>(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let (tokens, width) = gate.dims2()?;
     let (gate, up) = (cpu::elements::<T>(gate)?, cpu::elements::<T>(up)?);
     let (gate, up) = (&gate[..], &up[..]);
@@ -39,15 +39,16 @@ fn forward_cpu<T: Real>(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         #[inline(always)]
         |t: usize, [y]: [&mut [T]; 1]| {
             let (gate, up) = (cpu::row(gate, t, width), cpu::row(up, t, width));
-            for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
-                *y = gate * sigmoid(gate) * up;
+            for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
+                let gate = gate.value();
+                *y = T::rounded(gate * sigmoid(gate) * up.value());
             }
         },
     );
     cpu::tensor(y, (tokens, width))
 }
 
-fn backward_cpu<T: Real>(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Tensor, Tensor)> {
+fn backward_cpu<T: Element>(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Tensor, Tensor)> {
     let (tokens, width) = gate.dims2()?;
     let (dy, gate, up) =
         (cpu::elements::<T>(dy)?, cpu::elements::<T>(gate)?, cpu::elements::<T>(up)?);
@@ -59,12 +60,13 @@ fn backward_cpu<T: Real>(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Ten
         |t, [dgate, dup]: [&mut [T]; 2]| {
             let (dy, gate, up) =
                 (cpu::row(dy, t, width), cpu::row(gate, t, width), cpu::row(up, t, width));
-            for ((((dgate, dup), &dy), &gate), &up) in
+            for ((((dgate, dup), dy), gate), up) in
                 dgate.iter_mut().zip(dup).zip(dy).zip(gate).zip(up)
             {
+                let (dy, gate, up, one) = (dy.value(), gate.value(), up.value(), T::Work::ONE);
                 let s = sigmoid(gate);
-                *dgate = dy * up * s * (T::one() + gate * (T::one() - s));
-                *dup = dy * gate * s;
+                *dgate = T::rounded(dy * up * s * (one + gate * (one - s)));
+                *dup = T::rounded(dy * gate * s);
             }
         },
     );

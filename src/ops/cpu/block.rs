@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::ops::cpu::{Real, vectorised};
+use crate::ops::cpu::{Element, vectorised};
 
 /// A block of a matrix: `rows` times `columns` elements that no other block has.
 pub(in crate::ops) struct Block<'a, T> {
@@ -129,59 +129,90 @@ fn cuts(length: usize, parts: usize, grain: usize) -> impl Iterator<Item = Range
     (0..parts).map(move |part| cut(part)..cut(part + 1)).filter(|range| !range.is_empty())
 }
 
-/// Matrices that parallel calls of `write(band, part, scratch, blocks)` fill, with the rows of all `bands`. Matrix `i`
+/// Matrices that parallel calls of `write(band, part, scratch, blocks, others)` fill, with the rows of all `bands`. Matrix `i`
 /// has `parts * widths[i]` columns; a call gets the rows `bands[band]` and the columns of `part` of each matrix, all
-/// zero.
+/// zero. The others, of `other_widths`, are of the type of work.
 ///
 /// A thread passes its `scratch` from call to call. Panics unless the bands follow one another from 0 on.
-pub(in crate::ops) fn matrices<T: Real, S: Default, const N: usize>(
+pub(in crate::ops) fn matrices<T: Element, S: Default, const N: usize, const M: usize>(
     bands: &[Range<usize>],
     parts: usize,
     widths: [usize; N],
-    write: impl Fn(usize, usize, &mut S, [Block<'_, T>; N]) + Sync,
-) -> [Vec<T>; N] {
+    other_widths: [usize; M],
+    write: impl Fn(usize, usize, &mut S, [Block<'_, T>; N], [Block<'_, T::Work>; M]) + Sync,
+) -> ([Vec<T>; N], [Vec<T::Work>; M]) {
     let rows = bands.iter().fold(0, |from, band| {
         assert!(band.start == from && band.end >= from, "bands follow one another");
         band.end
     });
     let (memory, places) = Uncleared::of(rows, parts, widths);
+    let (other_memory, other_places) = Uncleared::of(rows, parts, other_widths);
     let call = |scratch: &mut S, task: usize| {
         let (band, part) = (task / parts, task % parts);
-        write(band, part, scratch, places.map(|place| place.cleared(&bands[band], part)));
+        let blocks = places.map(|place| place.cleared(&bands[band], part));
+        write(
+            band,
+            part,
+            scratch,
+            blocks,
+            other_places.map(|place| place.cleared(&bands[band], part)),
+        );
     };
     (0..bands.len() * parts).into_par_iter().for_each_init(S::default, call);
     // SAFETY: every task cleared its blocks, and these are all rows and all columns of each matrix.
     #[expect(unsafe_code, reason = "each thread clears what it writes")]
-    memory.map(|memory| unsafe { memory.assume_init() }.into_vec())
+    unsafe {
+        (
+            memory.map(|memory| memory.assume_init().into_vec()),
+            other_memory.map(|memory| memory.assume_init().into_vec()),
+        )
+    }
 }
 
 /// Matrices of `rows` rows that parallel, [`vectorised`] calls of `write(row, [that row of each])` fill; the rows start
 /// as zeros.
 #[inline(always)]
-pub(in crate::ops) fn by_row<T: Real, const N: usize>(
+pub(in crate::ops) fn by_row<T: Element, const N: usize>(
     rows: usize,
     widths: [usize; N],
     write: impl Fn(usize, [&mut [T]; N]) + Sync,
 ) -> [Vec<T>; N] {
+    let (matrices, _) = by_row_with::<T, (), N>(
+        rows,
+        widths,
+        #[inline(always)]
+        |i, row, _| write(i, row),
+    );
+    matrices
+}
+
+/// [`by_row`] with one more value of each row, `write(row, [that row of each], the value)`.
+#[inline(always)]
+pub(in crate::ops) fn by_row_with<T: Element, U: Copy + Default + Send, const N: usize>(
+    rows: usize,
+    widths: [usize; N],
+    write: impl Fn(usize, [&mut [T]; N], &mut U) + Sync,
+) -> ([Vec<T>; N], Vec<U>) {
     /// Elements of a task, so that it outlasts its scheduling.
     const TASK: usize = 32 * 1024;
     let width = widths.iter().copied().max().unwrap_or(0);
     let step = (TASK / width.max(1)).max(1);
     let (memory, places) = Uncleared::of(rows, 1, widths);
-    (0..rows.div_ceil(step)).into_par_iter().for_each(|task| {
+    let mut values = vec![U::default(); rows];
+    values.par_chunks_mut(step).enumerate().for_each(|(task, values)| {
         vectorised(
             #[inline(always)]
             || {
-                for i in task * step..rows.min((task + 1) * step) {
+                for (i, value) in (task * step..).zip(values) {
                     let mut row = places.map(|place| place.cleared(&(i..i + 1), 0));
-                    write(i, row.each_mut().map(|row| row.row(0)));
+                    write(i, row.each_mut().map(|row| row.row(0)), value);
                 }
             },
         );
     });
     // SAFETY: every row of every matrix was cleared.
     #[expect(unsafe_code, reason = "each thread clears what it writes")]
-    memory.map(|memory| unsafe { memory.assume_init() }.into_vec())
+    (memory.map(|memory| unsafe { memory.assume_init() }.into_vec()), values)
 }
 
 /// A result before it is written.
@@ -199,7 +230,7 @@ struct Uncleared<T> {
 #[expect(unsafe_code, reason = "the blocks of one matrix are written by several threads")]
 unsafe impl<T: Send> Sync for Uncleared<T> {}
 
-impl<T: Real> Uncleared<T> {
+impl<T: Element> Uncleared<T> {
     /// Memory for `rows` rows of each matrix, and its address.
     fn of<const N: usize>(
         rows: usize,
@@ -239,8 +270,8 @@ mod tests {
     #[test]
     fn every_block_lands_in_its_place_and_starts_cleared() {
         let bands = [0..2, 2..2, 2..5];
-        let [a, b] =
-            matrices(&bands, 3, [2, 1], |band, part, calls: &mut usize, [mut a, mut b]| {
+        let ([a, b], []) =
+            matrices(&bands, 3, [2, 1], [], |band, part, calls: &mut usize, [mut a, mut b], []| {
                 *calls += 1;
                 for i in 0..a.rows() {
                     assert!(

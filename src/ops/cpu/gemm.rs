@@ -27,7 +27,8 @@ impl<'a, T> Tile<'a, T> {
         Self { data: self.data, row: self.column, column: self.row }
     }
 
-    fn holds(&self, rows: usize, columns: usize) -> bool {
+    /// Whether `rows` and `columns` lie within the slice; neither is 0.
+    pub(in crate::ops) fn holds(&self, rows: usize, columns: usize) -> bool {
         (rows - 1) * self.row + (columns - 1) * self.column < self.data.len()
     }
 }

@@ -1,20 +1,81 @@
-//! What the CPU bodies share: borrowing a tensor's elements, the two float types, and reductions the compiler vectorises.
+//! What the CPU bodies share: borrowing a tensor's elements, the types of an element, and reductions the compiler vectorises.
 //!
 //! Loops run inside [`vectorised`], which compiles them for the widest vectors of the machine; its closure and every function
 //! called there must be `#[inline(always)]`, or they stay at the baseline, where a fused multiply-add is a library call.
 
 pub(super) mod block;
 pub(super) mod gemm;
+pub(super) mod product;
 
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, Device, Result, Storage, StorageRef, Tensor, WithDType, bail};
+use half::bf16;
+use rayon::prelude::*;
 
 /// Independent partial sums of a reduction: fills two AVX-512 registers of f32.
 pub(super) const LANES: usize = 32;
 
-/// The float types of the CPU bodies: f32 for work, f64 for tests in exact arithmetic.
-pub(super) trait Real: WithDType + std::ops::Neg<Output = Self> {
+/// An element as memory has it. The bodies read it by [`Element::value`], compute in [`Element::Work`] and round each result once, as the
+/// kernels do with `value` and `rounded` of `element.cuh`.
+pub(super) trait Element: WithDType + InPlace {
+    /// The type that is computed in: f32 for bf16, its own for f32 and f64.
+    type Work: Real;
+    /// The element in the type of work, exactly.
+    fn value(self) -> Self::Work;
+    /// `x` rounded to nearest, ties to even; NaN stays NaN.
+    fn rounded(x: Self::Work) -> Self;
+    /// Every element of `all` rounded; the same memory where nothing is.
+    fn all_rounded(all: Vec<Self::Work>) -> Vec<Self>;
+}
+
+macro_rules! works_in_itself {
+    ($float:ty) => {
+        impl Element for $float {
+            type Work = Self;
+            #[inline(always)]
+            fn value(self) -> Self {
+                self
+            }
+            #[inline(always)]
+            fn rounded(x: Self) -> Self {
+                x
+            }
+            fn all_rounded(all: Vec<Self>) -> Vec<Self> {
+                all
+            }
+        }
+    };
+}
+works_in_itself!(f32);
+works_in_itself!(f64);
+
+impl Element for bf16 {
+    type Work = f32;
+    #[inline(always)]
+    fn value(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+    /// Without a branch, so that loops of it vectorise.
+    #[inline(always)]
+    fn rounded(x: f32) -> Self {
+        let bits = x.to_bits();
+        let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+        let nan = bits & 0x7fff_ffff > 0x7f80_0000;
+        Self::from_bits((if nan { bits | 0x40_0000 } else { nearest } >> 16) as u16)
+    }
+    fn all_rounded(all: Vec<f32>) -> Vec<Self> {
+        let rounded = |x: &f32| Self::rounded(*x);
+        all.par_chunks(rows_per_task(1)).flat_map_iter(|some| some.iter().map(rounded)).collect()
+    }
+}
+
+/// The float types that are computed in: f32, and f64 for tests in exact arithmetic.
+pub(super) trait Real:
+    Element<Work = Self> + std::ops::Neg<Output = Self> + Default
+{
+    const ZERO: Self;
+    const ONE: Self;
     /// `exp(self)`.
     fn exp(self) -> Self;
     /// `self * a + b`, rounded once.
@@ -26,6 +87,8 @@ pub(super) trait Real: WithDType + std::ops::Neg<Output = Self> {
 }
 
 impl Real for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
     /// Within 2 units in the last place on `[-87, 88]`; 0 below, infinite above. Branch-free, so that loops of it vectorise.
     ///
     /// `exp(x) = 2^n exp(r)` with `n = round(x / ln 2)` and `|r| <= ln 2 / 2`, `exp(r)` by its Taylor polynomial of degree 7.
@@ -71,6 +134,8 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
     #[inline(always)]
     fn exp(self) -> Self {
         f64::exp(self)
@@ -122,7 +187,7 @@ pub(super) fn elements<T: WithDType>(tensor: &Tensor) -> Result<Elements<'_, T>>
 }
 
 /// The elements of a contiguous CPU storage, for operations in place.
-pub(super) fn elements_mut<'a, T: WithDType + InPlace>(
+pub(super) fn elements_mut<'a, T: Element>(
     storage: &'a mut CpuStorage,
     layout: &candle_core::Layout,
 ) -> Result<&'a mut [T]> {
@@ -156,6 +221,7 @@ macro_rules! in_place {
 }
 in_place!(f32, F32);
 in_place!(f64, F64);
+in_place!(bf16, BF16);
 
 /// A CPU tensor made of `data`, without a copy.
 pub(super) fn tensor<T: WithDType, S: Into<candle_core::Shape>>(
@@ -168,16 +234,20 @@ pub(super) fn tensor<T: WithDType, S: Into<candle_core::Shape>>(
 /// The error for a device or a dtype without a body.
 pub(super) fn unsupported(name: &str, tensor: &Tensor) -> Result<Tensor> {
     bail!(
-        "{name}: expected f32 or f64 on the cpu, got {:?} on {:?}",
+        "{name}: expected bf16, f32 or f64 on the cpu, got {:?} on {:?}",
         tensor.dtype(),
         tensor.device().location()
     )
 }
 
-/// Runs the CPU body of an operation for the float type of `tensor`.
+/// Runs the CPU body of an operation for the [`Element`] of `tensor`.
 macro_rules! on_cpu {
     ($name:literal, $tensor:expr, $float:ident => $body:expr) => {
         match ($tensor.device(), $tensor.dtype()) {
+            (candle_core::Device::Cpu, candle_core::DType::BF16) => {
+                type $float = half::bf16;
+                $body
+            }
             (candle_core::Device::Cpu, candle_core::DType::F32) => {
                 type $float = f32;
                 $body
@@ -194,7 +264,29 @@ macro_rules! on_cpu {
 }
 pub(super) use on_cpu;
 
-/// Runs the body of an operation for the device and the dtype of `tensor`: the CPU's for its float type, or the launch.
+/// Runs the CPU body of an operation in place for the [`Element`] of `storage`.
+macro_rules! in_storage {
+    ($name:literal, $storage:expr, $float:ident => $body:expr) => {
+        match $storage {
+            candle_core::CpuStorage::BF16(_) => {
+                type $float = half::bf16;
+                $body
+            }
+            candle_core::CpuStorage::F32(_) => {
+                type $float = f32;
+                $body
+            }
+            candle_core::CpuStorage::F64(_) => {
+                type $float = f64;
+                $body
+            }
+            _ => candle_core::bail!(concat!($name, ": expected bf16, f32 or f64 on the cpu")),
+        }
+    };
+}
+pub(super) use in_storage;
+
+/// Runs the body of an operation for the device and the dtype of `tensor`: the CPU's for its [`Element`], or the launch.
 macro_rules! on_device {
     ($name:literal, $tensor:expr, $float:ident => $cpu:expr, cuda => $launch:expr) => {
         match ($tensor.device(), $tensor.dtype()) {
@@ -236,18 +328,19 @@ fn filled<T: Real>(rest: &[T], filling: T) -> [T; LANES] {
     block
 }
 
-/// Dot product.
+/// Dot product, in the type of work.
 #[inline(always)]
-pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut lanes = [T::zero(); LANES];
+pub(super) fn dot<T: Element>(a: &[T], b: &[T]) -> T::Work {
+    let mut lanes = [T::Work::ZERO; LANES];
     let (a_blocks, a_rest) = a.as_chunks::<LANES>();
     let (b_blocks, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a_blocks.iter().zip(b_blocks) {
         for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane];
+            lanes[lane] += a[lane].value() * b[lane].value();
         }
     }
-    let rest = a_rest.iter().zip(b_rest).fold(T::zero(), |total, (&a, &b)| total + a * b);
+    let rest = a_rest.iter().zip(b_rest);
+    let rest = rest.fold(T::Work::ZERO, |total, (a, b)| total + a.value() * b.value());
     lanes.iter().fold(rest, |total, &lane| total + lane)
 }
 
@@ -320,6 +413,19 @@ mod tests {
         assert!(Real::exp(f32::INFINITY).is_infinite());
         assert!(Real::exp(f32::NAN).is_nan());
         assert_eq!(Real::exp(0f32).to_bits(), 1f32.to_bits());
+    }
+
+    /// By the definition: of the two neighbours the nearer, of two equally near the even one.
+    #[test]
+    fn bf16_is_rounded_to_nearest_with_ties_to_even() {
+        let near = |x: f32| f64::from(bf16::rounded(x).value());
+        for bits in (0..u32::MAX).step_by(9973).chain([0x3f80_8000, 0x3f81_8000, 0x7f7f_ffff]) {
+            let x = f32::from_bits(bits);
+            assert_eq!(x.is_nan(), bf16::rounded(x).value().is_nan(), "{bits:x}");
+            assert_eq!(bf16::rounded(x).to_bits(), bf16::from_f32(x).to_bits(), "{bits:x}");
+        }
+        assert_eq!((near(1.00390625), near(1.01171875)), (1.0, 1.015625));
+        assert!(bf16::rounded(f32::MAX).value().is_infinite());
     }
 
     #[test]

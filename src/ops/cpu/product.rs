@@ -1,0 +1,273 @@
+//! Products of matrices of any [`Element`], summed in its type of work and rounded once.
+//!
+//! f32 and f64 go to the gemm crate as they are. bf16 is widened tile by tile: a tile of each factor and the tile of sums stay in the cache,
+//! so that a product reads and writes half the memory and computes at f32's rate.
+
+use half::bf16;
+use rayon::prelude::*;
+
+use crate::ops::cpu::block::{Block, Extent};
+use crate::ops::cpu::gemm::{self, Into, Threads, Tile, gemm};
+use crate::ops::cpu::{Element, vectorised};
+
+/// An element that matrices of it are multiplied.
+pub(in crate::ops) trait Multiplied: Element {
+    /// `a [m, k]` times `b [k, n]`, each element rounded once, in new memory.
+    fn product(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self>;
+    /// [`Multiplied::product`] in the type of work, not rounded.
+    fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self::Work>;
+    /// `out += scale a b`, each element rounded once; `a [out.rows, k]`, `b [k, out.columns]`.
+    fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Tile<Self>, scale: f64);
+    /// The first `rows` and `columns` of `from` in the type of work: in `room`, along memory as `from` lies, unless they are already.
+    fn in_work<'a>(
+        from: Tile<'a, Self>,
+        room: &'a mut Vec<Self::Work>,
+        rows: usize,
+        columns: usize,
+    ) -> Tile<'a, Self::Work>;
+}
+
+macro_rules! multiplied_as_it_is {
+    ($float:ty) => {
+        impl Multiplied for $float {
+            fn product(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self> {
+                gemm::product(m, k, n, a, b)
+            }
+            fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self> {
+                gemm::product(m, k, n, a, b)
+            }
+            fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Tile<Self>, scale: f64) {
+                gemm(out, Into::Add, k, a, b, scale as Self, Threads::All);
+            }
+            fn in_work<'a>(
+                from: Tile<'a, Self>,
+                _: &'a mut Vec<Self>,
+                _: usize,
+                _: usize,
+            ) -> Tile<'a, Self> {
+                from
+            }
+        }
+    };
+}
+multiplied_as_it_is!(f32);
+multiplied_as_it_is!(f64);
+
+impl Multiplied for bf16 {
+    fn product(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self> {
+        new(m, k, n, a, b, Self::rounded)
+    }
+
+    fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<f32> {
+        new(m, k, n, a, b, |sum| sum)
+    }
+
+    fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Tile<Self>, scale: f64) {
+        let scale = scale as f32;
+        tiles(out, k, a, b, |out, sum| *out = Self::rounded(out.value() + sum * scale));
+    }
+
+    fn in_work<'a>(
+        from: Tile<'a, Self>,
+        room: &'a mut Vec<f32>,
+        rows: usize,
+        columns: usize,
+    ) -> Tile<'a, f32> {
+        let across = from.row < from.column;
+        let (lines, length, stride, step) = match across {
+            true => (columns, rows, from.column, from.row),
+            false => (rows, columns, from.row, from.column),
+        };
+        room.resize(lines * length, 0.0);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (i, room) in room.chunks_exact_mut(length).enumerate() {
+                    let from = &from.data[i * stride..];
+                    if step == 1 {
+                        room.iter_mut().zip(from).for_each(|(to, from)| *to = from.value());
+                    } else {
+                        let from = from.iter().step_by(step);
+                        room.iter_mut().zip(from).for_each(|(to, from)| *to = from.value());
+                    }
+                }
+            },
+        );
+        let tile = Tile::rows(&room[..], length);
+        if across { tile.t() } else { tile }
+    }
+}
+
+/// Most rows, columns and terms of a tile: three tiles of f32 fit into 768 KiB.
+const TILE: usize = 256;
+
+/// Rows and columns that the gemm crate computes together.
+const GRAIN: Extent = Extent { rows: 6, columns: 16 };
+
+/// Multiply-adds below which a second thread costs more than it brings.
+const WORTH_A_THREAD: usize = 1 << 19;
+
+/// `made(sum)` of every element of `a [m, k] b [k, n]`, in new memory.
+fn new<U: Element>(
+    m: usize,
+    k: usize,
+    n: usize,
+    a: Tile<bf16>,
+    b: Tile<bf16>,
+    made: impl Fn(f32) -> U + Sync,
+) -> Vec<U> {
+    if m == 0 || n == 0 {
+        return Vec::new();
+    }
+    let mut out = Box::<[U]>::new_uninit_slice(m * n);
+    // SAFETY: `tiles` puts every element of the block, and `put` reads none.
+    #[expect(
+        unsafe_code,
+        reason = "clearing memory that is overwritten costs a tenth of a product"
+    )]
+    unsafe {
+        tiles(Block::uncleared(&mut out, n), k, a, b, |out, sum| *out = made(sum));
+        out.assume_init().into_vec()
+    }
+}
+
+/// Calls `put(element, sum)` for every element of `out` with that of `a [out.rows, k] b [k, out.columns]`.
+///
+/// Panics if a factor does not fit its slice: an error of the calling operation, not of its input.
+fn tiles<U: Element>(
+    out: Block<U>,
+    k: usize,
+    a: Tile<bf16>,
+    b: Tile<bf16>,
+    put: impl Fn(&mut U, f32) + Sync,
+) {
+    let (m, n) = (out.rows(), out.columns());
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(k == 0 || (a.holds(m, k) && b.holds(k, n)), "a matrix reaches past its slice");
+    let work = |scratch: &mut Scratch, (row, column, out): (usize, usize, Block<U>)| {
+        let a = Tile { data: a.data.get(row * a.row..).unwrap_or_default(), ..a };
+        let b = Tile { data: b.data.get(column * b.column..).unwrap_or_default(), ..b };
+        scratch.tile(out, k, a, b, &put);
+    };
+    let (rows, mut columns) = (m.div_ceil(TILE), n.div_ceil(TILE));
+    let threads = rayon::current_num_threads().min((m * n).saturating_mul(k) / WORTH_A_THREAD);
+    // Fewer tiles than threads become narrower ones, while they stay a whole panel.
+    while rows * columns < threads && n / (columns + 1) >= TILE / 4 {
+        columns += 1;
+    }
+    let tiles = out.cut(Extent { rows, columns }, GRAIN);
+    if threads <= 1 {
+        let mut scratch = Scratch::default();
+        return tiles.into_iter().for_each(|tile| work(&mut scratch, tile));
+    }
+    tiles.into_par_iter().for_each_init(Scratch::default, work);
+}
+
+/// Tiles of f32 that a thread uses again.
+#[derive(Default)]
+struct Scratch {
+    sums: Vec<f32>,
+    a: Vec<f32>,
+    b: Vec<f32>,
+}
+
+impl Scratch {
+    /// [`tiles`] of one tile of `out`.
+    fn tile<U: Element>(
+        &mut self,
+        mut out: Block<U>,
+        k: usize,
+        a: Tile<bf16>,
+        b: Tile<bf16>,
+        put: &impl Fn(&mut U, f32),
+    ) {
+        let (m, n) = (out.rows(), out.columns());
+        self.sums.clear();
+        self.sums.resize(m * n, 0.0);
+        for from in (0..k).step_by(TILE) {
+            let k = TILE.min(k - from);
+            let a = Tile { data: &a.data[from * a.column..], ..a };
+            let b = Tile { data: &b.data[from * b.row..], ..b };
+            let (a, b) = (bf16::in_work(a, &mut self.a, m, k), bf16::in_work(b, &mut self.b, k, n));
+            let into = if from == 0 { Into::Replace } else { Into::Add };
+            gemm(Block::of(&mut self.sums, n), into, k, a, b, 1.0, Threads::One);
+        }
+        vectorised(
+            #[inline(always)]
+            || {
+                for (i, sums) in self.sums.chunks_exact(n).enumerate() {
+                    out.row(i).iter_mut().zip(sums).for_each(|(out, &sum)| put(out, sum));
+                }
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::values;
+
+    fn bf16s(n: usize, seed: u64) -> Vec<bf16> {
+        values(n, seed).into_iter().map(|x| bf16::rounded(x as f32)).collect()
+    }
+
+    /// Element `(i, j)` of a factor and of its transpose, which lies with rows of `stride`.
+    fn laid_out(rows: usize, columns: usize, seed: u64, stride: usize) -> (Vec<bf16>, Vec<bf16>) {
+        let all = bf16s(rows * columns, seed);
+        let mut across = vec![bf16::ONE; columns * stride];
+        for (i, row) in all.chunks_exact(columns).enumerate() {
+            row.iter().enumerate().for_each(|(j, &x)| across[j * stride + i] = x);
+        }
+        (all, across)
+    }
+
+    /// Sums of exact products in f64, and the same of magnitudes: what a bound on the error is a share of.
+    fn exact(m: usize, k: usize, n: usize, a: &[bf16], b: &[bf16]) -> Vec<(f64, f64)> {
+        let of = |i: usize, j: usize| {
+            let terms =
+                (0..k).map(|l| f64::from(a[i * k + l].value()) * f64::from(b[l * n + j].value()));
+            terms.fold((0.0, 0.0), |(sum, all), x| (sum + x, all + x.abs()))
+        };
+        (0..m).flat_map(|i| (0..n).map(move |j| of(i, j))).collect()
+    }
+
+    #[test]
+    fn sums_are_exact_but_for_the_rounding_of_f32_in_every_layout() {
+        for (m, k, n) in [(1, 1, 1), (3, 7, 5), (70, 33, 290), (300, 600, 20), (16, 515, 261)] {
+            let (a, a_across) = laid_out(m, k, 1, m + 3);
+            let (b, b_across) = laid_out(k, n, 2, k + 1);
+            let want = exact(m, k, n, &a, &b);
+            let lies = |all, width, across, stride| {
+                [Tile::rows(all, width), Tile::rows(across, stride).t()]
+            };
+            for a in lies(&a[..], k, &a_across[..], m + 3) {
+                for b in lies(&b[..], n, &b_across[..], k + 1) {
+                    let sums = bf16::sums(m, k, n, a, b);
+                    for (i, (&got, &(want, all))) in sums.iter().zip(&want).enumerate() {
+                        let bound = all * f64::from(f32::EPSILON) * (k as f64).sqrt().max(2.0);
+                        let error = (f64::from(got) - want).abs();
+                        assert!(error <= bound, "{m} {k} {n} [{i}]: {got}, expected {want}");
+                    }
+                    let rounded: Vec<bf16> = sums.iter().map(|&sum| bf16::rounded(sum)).collect();
+                    assert_eq!(bf16::product(m, k, n, a, b), rounded, "{m} {k} {n}");
+                    let mut out = bf16s(m * n, 3);
+                    let added = out.iter().zip(&sums);
+                    let added: Vec<bf16> =
+                        added.map(|(y, x)| bf16::rounded(y.value() + x * 0.5)).collect();
+                    bf16::add_product(Block::of(&mut out, n), k, a, b, 0.5);
+                    assert_eq!(out, added, "{m} {k} {n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_of_nothing_is_zero() {
+        let none = Tile::rows(&[][..], 0);
+        assert_eq!(bf16::product(2, 0, 3, none, Tile::rows(&[][..], 3)), [bf16::ZERO; 6]);
+        assert!(bf16::product(0, 4, 3, none, Tile::rows(&[bf16::ONE; 12][..], 3)).is_empty());
+    }
+}
