@@ -59,7 +59,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N|all", value_parser = ranks::parse)]
     ranks: Option<Ranks>,
     /// Print what the run would do and need (tokens, steps, FLOP, time, memory, disk); read no weight and write
-    /// nothing. With `--device cuda` or `model.dtype=bf16` the plan is for a GPU, even on a machine without one
+    /// nothing. With `--device cuda` or `--card` the plan is for a GPU, even on a machine without one
     #[arg(long)]
     dry_run: bool,
     /// Sustained TFLOP/s from which `--dry-run` computes the time, instead of the measured rate

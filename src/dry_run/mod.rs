@@ -61,7 +61,7 @@ impl Rate {
 /// - `card`: plans for this card, whatever the machine has.
 /// - `ranks`: how many share the run; time and memory are those of one.
 ///
-/// `--device cuda` and `model.dtype = "bf16"` plan for a GPU, even on a machine without one.
+/// `--device cuda` plans for a GPU, even on a machine without one.
 pub fn dry_run(
     config: &RunConfig,
     options: &Options,
@@ -77,7 +77,7 @@ pub fn dry_run(
             card.name
         ),
         Some(_) => DeviceKind::Cuda,
-        None => place(config, &options.device)?,
+        None => place(&options.device)?,
     };
     let dtype = match (config.model.dtype, place) {
         (Dtype::Auto, DeviceKind::Cuda) | (Dtype::Bf16, _) => DType::BF16,
@@ -111,16 +111,12 @@ pub fn dry_run(
 }
 
 /// The kind of device that the run is planned for. Refuses the devices that a run would refuse.
-fn place(config: &RunConfig, device: &str) -> Result<DeviceKind> {
+fn place(device: &str) -> Result<DeviceKind> {
     let ordinal = device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
     if device == "cuda" || ordinal {
         return Ok(DeviceKind::Cuda);
     }
     let there = machine::device(device)?;
-    if device == "auto" && config.model.dtype == Dtype::Bf16 {
-        return Ok(DeviceKind::Cuda);
-    }
-    machine::dtype(config.model.dtype, &there)?;
     Ok(if there.is_cpu() { DeviceKind::Cpu } else { DeviceKind::Cuda })
 }
 

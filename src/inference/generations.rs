@@ -63,7 +63,7 @@ impl GenerationPass<'_> {
             "{max_new_tokens} {sampling:?} {eos:?} {:?} {:?} {}",
             stop.strings(),
             model.dtype,
-            machine::numerics(&model.device)?
+            machine::numerics(&model.device, model.dtype)?
         );
         Ok(Key::of(vec![
             ("the version of the engine", ENGINE_VERSION.to_owned()),

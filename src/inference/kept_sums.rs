@@ -26,7 +26,7 @@ pub fn key<'a>(
     pairs: impl IntoIterator<Item = &'a TokenPair>,
     micro_batch_tokens: usize,
 ) -> Result<String> {
-    let device = machine::numerics(&model.device)?;
+    let device = machine::numerics(&model.device, model.dtype)?;
     let numerics = format!("{:?} {device} {micro_batch_tokens}", model.dtype);
     let pairs = token_pair::digest_of(pairs);
     let mut parts = vec![ENGINE_VERSION, model_digest, &pairs, &numerics];

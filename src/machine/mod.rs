@@ -20,6 +20,7 @@ use crate::config::Dtype;
 use crate::error::InputError;
 use crate::machine::peak::free_bytes;
 use crate::machine::proc::kibibytes;
+use crate::ops::linear::Products;
 use crate::parallel::launch;
 
 /// The device that `--device` names: `auto` (the first GPU if there is one), `cpu`, `cuda` or `cuda:N`.
@@ -79,18 +80,28 @@ fn open_gpu(name: &str, _: usize) -> Result<Device> {
     Err(error.hint("use `--device cpu`").into())
 }
 
-/// The dtype of weights and activations on `device`.
+/// The dtype of weights and activations on `device`. Refuses a `MVPBENCH_CPU_PRODUCT` that is none or that this processor lacks.
 pub fn dtype(choice: Dtype, device: &Device) -> Result<DType> {
     match (choice, device) {
         (Dtype::F32, _) | (Dtype::Auto, Device::Cpu) => Ok(DType::F32),
-        (Dtype::Bf16, Device::Cpu) => {
-            let error = InputError::new(
-                "`model.dtype = \"bf16\"` needs a GPU: on a CPU it would be slower than f32",
-            );
-            Err(error.hint("set `model.dtype = \"auto\"`").into())
-        }
+        (Dtype::Bf16, Device::Cpu) => products().map(|_| DType::BF16),
         _ => Ok(DType::BF16),
     }
+}
+
+/// How this processor multiplies in bf16.
+pub fn products() -> Result<Products> {
+    Products::chosen().clone().map_err(|why| InputError::new(why).into())
+}
+
+/// The number type and the place of a computation, for messages: `bf16 by widened products on cpu, 2 threads`.
+pub fn computation(device: &Device, dtype: DType) -> String {
+    let products = match (device, dtype) {
+        (Device::Cpu, DType::BF16) => products().map(|products| products.name()).ok(),
+        _ => None,
+    };
+    let how = products.map(|name| format!(" by {name} products")).unwrap_or_default();
+    format!("{}{how} on {}", dtype.as_str(), describe(device))
 }
 
 /// A device as its system describes it.
@@ -126,10 +137,11 @@ pub fn details(device: &Device) -> Details {
 }
 
 /// All of `device` that the bits of a result may depend on, for keys of caches.
-pub fn numerics(device: &Device) -> Result<String> {
+pub fn numerics(device: &Device, dtype: DType) -> Result<String> {
     match device {
         #[cfg(feature = "cuda")]
         Device::Cuda(_) => gpu::Gpu::of(device)?.numerics(device),
+        Device::Cpu if dtype == DType::BF16 => Ok(format!("Cpu {}", products()?.name())),
         other => Ok(format!("{:?}", other.location())),
     }
 }
@@ -160,9 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_device_or_not_computed_on_one_is_refused_by_name() {
+    fn what_is_no_device_is_refused_by_name_and_a_cpu_computes_in_both_dtypes() {
         assert!(device("tpu").unwrap_err().to_string().contains("`tpu`"));
-        assert!(dtype(Dtype::Bf16, &Device::Cpu).is_err());
+        assert_eq!(dtype(Dtype::Auto, &Device::Cpu).unwrap(), DType::F32);
+        assert_eq!(dtype(Dtype::Bf16, &Device::Cpu).unwrap(), DType::BF16);
         assert!(matches!(device("cpu"), Ok(Device::Cpu)));
     }
 }

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::machine::memory::MICRO_BATCH_TOKENS;
 use crate::model::shape::Shape;
+use crate::ops::linear;
 use crate::ops::philox::Philox;
 
 /// Largest hidden size of the timed matmul: a plan may be for a model that does not fit into this machine's memory.
@@ -27,7 +28,7 @@ pub fn matmul_tflops(shape: &Shape, dtype: DType, device: &Device) -> Result<f64
     let begun = Instant::now();
     while fastest_s.is_infinite() || begun.elapsed().as_millis() < 50 {
         let each = Instant::now();
-        x.matmul(&weight.t()?)?;
+        linear::forward(&x, &weight)?;
         device.synchronize()?;
         fastest_s = fastest_s.min(each.elapsed().as_secs_f64());
     }

@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp3, Layout, Result, Tensor,
 use crate::ops::cpu::block::Block;
 use crate::ops::cpu::gemm::Tile;
 use crate::ops::cpu::product::Multiplied;
+pub use crate::ops::cpu::product::Products;
 use crate::ops::cpu::{self, on_cpu};
 #[cfg(feature = "cuda")]
 use crate::ops::cuda::{self, Factor};

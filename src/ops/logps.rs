@@ -24,14 +24,12 @@ pub(in crate::ops) fn chunk_rows(vocab: usize) -> usize {
     (CHUNK_ELEMENTS / vocab.max(1)).clamp(MIN_CHUNK_ROWS, MAX_CHUNK_ROWS)
 }
 
-/// Memory of a chunk of the logits of `scored` rows and of their gradient, in elements of `dtype`. A GPU has f32 logits in bf16 too:
-/// three times the chunk.
+/// Memory of a chunk of the logits of `scored` rows and of their gradient, in elements of `dtype`. Logits are f32 in bf16 too, and their
+/// gradient is apart from them: three times the chunk.
 pub(crate) fn chunk_elements(scored: usize, vocab: usize, dtype: DType, on_gpu: bool) -> usize {
-    match (on_gpu, dtype) {
-        (true, DType::BF16) => 3 * scored.min(MAX_CHUNK_ROWS) * vocab,
-        (true, _) => scored.min(MAX_CHUNK_ROWS) * vocab,
-        (false, _) => scored.min(chunk_rows(vocab)) * vocab,
-    }
+    let rows = scored.min(if on_gpu { MAX_CHUNK_ROWS } else { chunk_rows(vocab) });
+    let times = if dtype == DType::BF16 { 3 } else { 1 };
+    times * rows * vocab
 }
 
 /// Log-probability of each completion token under the model, in nats.
@@ -317,10 +315,11 @@ mod tests {
     }
     #[test]
     fn memory_of_logits_is_that_of_the_rows_that_exist_at_one_time() {
-        // One row of 32,000 logits, whatever a chunk has room for; in bf16 on a GPU, 2 halves of f32 and their gradient.
+        // One row of 32,000 logits, whatever a chunk has room for; in bf16 2 halves of f32 and their gradient.
         assert_eq!(chunk_elements(1, 32_000, DType::F32, false), 32_000);
         assert_eq!(chunk_elements(1, 32_000, DType::F32, true), 32_000);
         assert_eq!(chunk_elements(1, 32_000, DType::BF16, true), 96_000);
+        assert_eq!(chunk_elements(1, 32_000, DType::BF16, false), 96_000);
         // A full chunk: 256 rows on the CPU where 4 Mi elements are fewer (131 rows), 1024 on a GPU or of a small vocabulary.
         assert_eq!(chunk_elements(2000, 32_000, DType::F32, false), 256 * 32_000);
         assert_eq!(chunk_elements(2000, 8192, DType::F32, false), 512 * 8192);

@@ -168,9 +168,9 @@ impl<'a> Session<'a> {
         };
         if is_run {
             verbosity.note(format!(
-                "model: {:.1} M parameters, {} on {place}; activations: {}, {} tokens at once",
+                "model: {:.1} M parameters, {}; activations: {}, {} tokens at once",
                 model.shape.parameters() as f64 / 1e6,
-                dtype.as_str(),
+                machine::computation(&device, dtype),
                 engine.keep.name(),
                 engine.micro_batch_tokens
             ));

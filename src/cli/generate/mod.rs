@@ -121,7 +121,7 @@ pub struct GenerateArgs {
     /// and memory; on a GPU also answers in which two tokens are about equally probable
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = within(1..=1 << 16))]
     batch: Option<usize>,
-    /// Number type of the weights; auto is bf16 on a GPU and f32 on the CPU. The CPU computes in f32 only
+    /// Number type of the weights; auto is bf16 on a GPU and f32 on the CPU
     #[arg(long, value_name = "DTYPE", value_parser = dtype_named(), default_value = "auto")]
     dtype: Dtype,
     /// Device: auto (a GPU if there is one), cpu, cuda or cuda:N

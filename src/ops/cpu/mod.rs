@@ -5,6 +5,7 @@
 
 pub(super) mod block;
 pub(super) mod gemm;
+mod pairs;
 pub(super) mod product;
 
 use std::ops::{Deref, Range};

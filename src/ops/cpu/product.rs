@@ -1,14 +1,69 @@
 //! Products of matrices of any [`Element`], summed in its type of work and rounded once.
 //!
-//! f32 and f64 go to the gemm crate as they are. bf16 is widened tile by tile: a tile of each factor and the tile of sums stay in the cache,
-//! so that a product reads and writes half the memory and computes at f32's rate.
+//! f32 and f64 go to the gemm crate as they are. bf16 goes tile by tile by the [`Products`] of the processor: a tile of each factor and the
+//! tile of sums stay in the cache, so that a product reads and writes half the memory.
+
+use std::sync::OnceLock;
 
 use half::bf16;
 use rayon::prelude::*;
 
 use crate::ops::cpu::block::{Block, Extent};
 use crate::ops::cpu::gemm::{self, Into, Threads, Tile, gemm};
+use crate::ops::cpu::pairs::{self, Packed};
 use crate::ops::cpu::{Element, vectorised};
+
+/// How a product in bf16 is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// Tiles become f32, for the product of f32.
+    Widened,
+    /// By AVX-512 BF16.
+    Avx512,
+    /// By plain arithmetic in the order of AVX-512 BF16: slow, for tests.
+    Avx512Emulated,
+}
+
+impl Products {
+    const ALL: [Self; 3] = [Self::Widened, Self::Avx512, Self::Avx512Emulated];
+
+    /// Its name in `MVPBENCH_CPU_PRODUCT`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Widened => "widened",
+            Self::Avx512 => "avx512-bf16",
+            Self::Avx512Emulated => "avx512-bf16-emulated",
+        }
+    }
+
+    fn is_possible(self) -> bool {
+        self != Self::Avx512 || pairs::has_avx512()
+    }
+
+    /// The way of `MVPBENCH_CPU_PRODUCT`, else the fastest of this processor. Refuses an unknown name and what the processor lacks, in
+    /// words.
+    pub fn chosen() -> &'static Result<Self, String> {
+        static CHOSEN: OnceLock<Result<Products, String>> = OnceLock::new();
+        CHOSEN.get_or_init(|| Self::named(std::env::var("MVPBENCH_CPU_PRODUCT").ok().as_deref()))
+    }
+
+    fn named(name: Option<&str>) -> Result<Self, String> {
+        let fastest = if pairs::has_avx512() { Self::Avx512 } else { Self::Widened };
+        let Some(name) = name.filter(|name| !name.is_empty() && *name != "auto") else {
+            return Ok(fastest);
+        };
+        match Self::ALL.into_iter().find(|way| way.name() == name) {
+            Some(way) if way.is_possible() => Ok(way),
+            Some(_) => Err(format!(
+                "`MVPBENCH_CPU_PRODUCT={name}`: this processor has no such instructions"
+            )),
+            None => Err(format!(
+                "`MVPBENCH_CPU_PRODUCT={name}` is none of auto, {}",
+                Self::ALL.map(Self::name).join(", ")
+            )),
+        }
+    }
+}
 
 /// An element that matrices of it are multiplied.
 pub(in crate::ops) trait Multiplied: Element {
@@ -55,16 +110,17 @@ multiplied_as_it_is!(f64);
 
 impl Multiplied for bf16 {
     fn product(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self> {
-        new(m, k, n, a, b, Self::rounded)
+        new(chosen(), (m, k, n), a, b, Self::rounded)
     }
 
     fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<f32> {
-        new(m, k, n, a, b, |sum| sum)
+        new(chosen(), (m, k, n), a, b, |sum| sum)
     }
 
     fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Tile<Self>, scale: f64) {
         let scale = scale as f32;
-        tiles(out, k, a, b, |out, sum| *out = Self::rounded(out.value() + sum * scale));
+        let put = |out: &mut Self, sum: f32| *out = Self::rounded(out.value() + sum * scale);
+        tiles(chosen(), out, k, a, b, put);
     }
 
     fn in_work<'a>(
@@ -109,9 +165,8 @@ const WORTH_A_THREAD: usize = 1 << 19;
 
 /// `made(sum)` of every element of `a [m, k] b [k, n]`, in new memory.
 fn new<U: Element>(
-    m: usize,
-    k: usize,
-    n: usize,
+    way: Products,
+    (m, k, n): (usize, usize, usize),
     a: Tile<bf16>,
     b: Tile<bf16>,
     made: impl Fn(f32) -> U + Sync,
@@ -126,15 +181,21 @@ fn new<U: Element>(
         reason = "clearing memory that is overwritten costs a tenth of a product"
     )]
     unsafe {
-        tiles(Block::uncleared(&mut out, n), k, a, b, |out, sum| *out = made(sum));
+        tiles(way, Block::uncleared(&mut out, n), k, a, b, |out, sum| *out = made(sum));
         out.assume_init().into_vec()
     }
+}
+
+/// The [`Products::chosen`]; a program that computes has refused a name that is none.
+fn chosen() -> Products {
+    Products::chosen().as_ref().copied().unwrap_or(Products::Widened)
 }
 
 /// Calls `put(element, sum)` for every element of `out` with that of `a [out.rows, k] b [k, out.columns]`.
 ///
 /// Panics if a factor does not fit its slice: an error of the calling operation, not of its input.
 fn tiles<U: Element>(
+    way: Products,
     out: Block<U>,
     k: usize,
     a: Tile<bf16>,
@@ -159,21 +220,26 @@ fn tiles<U: Element>(
     }
     let tiles = out.cut(Extent { rows, columns }, GRAIN);
     if threads <= 1 {
-        let mut scratch = Scratch::default();
+        let mut scratch = Scratch::of(way);
         return tiles.into_iter().for_each(|tile| work(&mut scratch, tile));
     }
-    tiles.into_par_iter().for_each_init(Scratch::default, work);
+    tiles.into_par_iter().for_each_init(|| Scratch::of(way), work);
 }
 
-/// Tiles of f32 that a thread uses again.
-#[derive(Default)]
+/// Tiles that a thread uses again.
 struct Scratch {
+    way: Products,
     sums: Vec<f32>,
     a: Vec<f32>,
     b: Vec<f32>,
+    packed: Packed,
 }
 
 impl Scratch {
+    fn of(way: Products) -> Self {
+        Self { way, sums: Vec::new(), a: Vec::new(), b: Vec::new(), packed: Packed::default() }
+    }
+
     /// [`tiles`] of one tile of `out`.
     fn tile<U: Element>(
         &mut self,
@@ -184,24 +250,41 @@ impl Scratch {
         put: &impl Fn(&mut U, f32),
     ) {
         let (m, n) = (out.rows(), out.columns());
+        let (rows, stride) = match self.way {
+            Products::Widened => (m, n),
+            Products::Avx512 | Products::Avx512Emulated => pairs::padded(m, n),
+        };
         self.sums.clear();
-        self.sums.resize(m * n, 0.0);
+        self.sums.resize(rows * stride, 0.0);
         for from in (0..k).step_by(TILE) {
             let k = TILE.min(k - from);
             let a = Tile { data: &a.data[from * a.column..], ..a };
             let b = Tile { data: &b.data[from * b.row..], ..b };
-            let (a, b) = (bf16::in_work(a, &mut self.a, m, k), bf16::in_work(b, &mut self.b, k, n));
-            let into = if from == 0 { Into::Replace } else { Into::Add };
-            gemm(Block::of(&mut self.sums, n), into, k, a, b, 1.0, Threads::One);
+            self.add((m, k, n), a, b);
         }
         vectorised(
             #[inline(always)]
             || {
-                for (i, sums) in self.sums.chunks_exact(n).enumerate() {
+                for (i, sums) in self.sums.chunks_exact(stride).take(m).enumerate() {
                     out.row(i).iter_mut().zip(sums).for_each(|(out, &sum)| put(out, sum));
                 }
             },
         );
+    }
+
+    /// `sums += a b`; `a [m, k]`, `b [k, n]`.
+    fn add(&mut self, (m, k, n): (usize, usize, usize), a: Tile<bf16>, b: Tile<bf16>) {
+        let kernel = match self.way {
+            Products::Widened => {
+                let a = bf16::in_work(a, &mut self.a, m, k);
+                let b = bf16::in_work(b, &mut self.b, k, n);
+                return gemm(Block::of(&mut self.sums, n), Into::Add, k, a, b, 1.0, Threads::One);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Products::Avx512 => pairs::avx512,
+            _ => pairs::emulated,
+        };
+        pairs::add(&mut self.sums, (m, k, n), a, b, &mut self.packed, kernel);
     }
 }
 
@@ -234,8 +317,15 @@ mod tests {
         (0..m).flat_map(|i| (0..n).map(move |j| of(i, j))).collect()
     }
 
+    /// By each way that the processor has.
     #[test]
     fn sums_are_exact_but_for_the_rounding_of_f32_in_every_layout() {
+        for way in Products::ALL.into_iter().filter(|way| way.is_possible()) {
+            sums_are_exact_by(way);
+        }
+    }
+
+    fn sums_are_exact_by(way: Products) {
         for (m, k, n) in [(1, 1, 1), (3, 7, 5), (70, 33, 290), (300, 600, 20), (16, 515, 261)] {
             let (a, a_across) = laid_out(m, k, 1, m + 3);
             let (b, b_across) = laid_out(k, n, 2, k + 1);
@@ -245,13 +335,20 @@ mod tests {
             };
             for a in lies(&a[..], k, &a_across[..], m + 3) {
                 for b in lies(&b[..], n, &b_across[..], k + 1) {
-                    let sums = bf16::sums(m, k, n, a, b);
+                    let sums = new(way, (m, k, n), a, b, |sum| sum);
                     for (i, (&got, &(want, all))) in sums.iter().zip(&want).enumerate() {
                         let bound = all * f64::from(f32::EPSILON) * (k as f64).sqrt().max(2.0);
                         let error = (f64::from(got) - want).abs();
-                        assert!(error <= bound, "{m} {k} {n} [{i}]: {got}, expected {want}");
+                        assert!(
+                            error <= bound,
+                            "{way:?} {m} {k} {n} [{i}]: {got}, expected {want}"
+                        );
                     }
                     let rounded: Vec<bf16> = sums.iter().map(|&sum| bf16::rounded(sum)).collect();
+                    assert_eq!(new(way, (m, k, n), a, b, bf16::rounded), rounded, "{m} {k} {n}");
+                    if way != chosen() {
+                        continue;
+                    }
                     assert_eq!(bf16::product(m, k, n, a, b), rounded, "{m} {k} {n}");
                     let mut out = bf16s(m * n, 3);
                     let added = out.iter().zip(&sums);
@@ -262,6 +359,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_path_that_is_none_or_not_of_this_processor_is_refused_by_name() {
+        assert!(Products::named(Some("fast")).unwrap_err().contains("`MVPBENCH_CPU_PRODUCT=fast`"));
+        assert_eq!(Products::named(Some("widened")), Ok(Products::Widened));
+        assert_eq!(Products::named(Some("auto")), Products::named(None));
+        assert_eq!(Products::named(Some("avx512-bf16")).is_ok(), pairs::has_avx512());
     }
 
     #[test]

@@ -137,7 +137,6 @@ fn a_device_that_is_not_there_is_refused() {
         &["`--device cuda`", "hint: use `--device cpu`"],
     );
     assert_refused(&place(), &["--device", "abacus"], &["abacus"]);
-    assert_refused(&place(), &["--set", "model.dtype=bf16"], &["bf16"]);
 }
 
 #[test]

@@ -1,0 +1,190 @@
+//! `sums += a b` of tiles of bf16 by pairs of terms: each step adds the products of two neighbouring terms to sixteen sums, which is one
+//! instruction of AVX-512 BF16 (VDPBF16PS).
+//!
+//! Both factors are packed as 32-bit words of two bf16, the term of even number below: `a` along its rows, `b` in panels of [`PANEL`]
+//! columns, zeros past the end. [`emulated`] does by plain arithmetic what the instruction does, so that packing and tiles are tested
+//! on any machine.
+
+use half::bf16;
+
+use crate::ops::cpu::gemm::Tile;
+use crate::ops::cpu::vectorised;
+
+/// Columns of a panel: two registers of sums.
+const PANEL: usize = 32;
+
+/// Rows that are computed together: with two registers each and those of a panel, 26 of 32 registers.
+const ROWS: usize = 12;
+
+/// Packed factors that a thread uses again.
+#[derive(Default)]
+pub(super) struct Packed {
+    a: Vec<u32>,
+    b: Vec<u32>,
+}
+
+/// Adds the products of `pairs` words of [`ROWS`] rows and of a panel to their sums: `(sums, stride, a, b, pairs)`, where row `r` of the
+/// sums begins at `r * stride` and row `r` of `a` at `r * pairs`.
+pub(super) type Kernel = fn(&mut [f32], usize, &[u32], &[u32], usize);
+
+/// Rows and columns of the sums that a tile of `m` rows and `n` columns takes.
+pub(super) fn padded(m: usize, n: usize) -> (usize, usize) {
+    (m.next_multiple_of(ROWS), n.next_multiple_of(PANEL))
+}
+
+/// `sums += a b`; `a [m, k]`, `b [k, n]`, `sums` as [`padded`].
+pub(super) fn add(
+    sums: &mut [f32],
+    (m, k, n): (usize, usize, usize),
+    a: Tile<bf16>,
+    b: Tile<bf16>,
+    packed: &mut Packed,
+    kernel: Kernel,
+) {
+    let ((rows, columns), pairs) = (padded(m, n), k.div_ceil(2));
+    let Packed { a: words, b: panels } = packed;
+    vectorised(
+        #[inline(always)]
+        || {
+            pack_rows(words, a, (m, k), rows);
+            pack_panels(panels, b, (k, n));
+        },
+    );
+    for (panel, b) in panels.chunks_exact(pairs * PANEL).enumerate() {
+        for (strip, a) in words.chunks_exact(pairs * ROWS).enumerate() {
+            let at = strip * ROWS * columns + panel * PANEL;
+            kernel(&mut sums[at..], columns, a, b, pairs);
+        }
+    }
+}
+
+#[inline(always)]
+fn word(low: bf16, high: bf16) -> u32 {
+    u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16
+}
+
+/// Rows of words; those past `m` are zero.
+#[inline(always)]
+fn pack_rows(words: &mut Vec<u32>, a: Tile<bf16>, (m, k): (usize, usize), rows: usize) {
+    let pairs = k.div_ceil(2);
+    words.clear();
+    words.resize(rows * pairs, 0);
+    for (i, words) in words.chunks_exact_mut(pairs).take(m).enumerate() {
+        let row = &a.data[i * a.row..];
+        if a.column == 1 {
+            let (whole, rest) = row[..k].as_chunks::<2>();
+            for (word_of, &[low, high]) in words.iter_mut().zip(whole) {
+                *word_of = word(low, high);
+            }
+            if let &[last] = rest {
+                words[pairs - 1] = word(last, bf16::ZERO);
+            }
+        } else {
+            let term = |l: usize| if l < k { row[l * a.column] } else { bf16::ZERO };
+            for (l, word_of) in words.iter_mut().enumerate() {
+                *word_of = word(term(2 * l), term(2 * l + 1));
+            }
+        }
+    }
+}
+
+/// Panels of words; columns past `n` are zero.
+#[inline(always)]
+fn pack_panels(panels: &mut Vec<u32>, b: Tile<bf16>, (k, n): (usize, usize)) {
+    let pairs = k.div_ceil(2);
+    panels.clear();
+    panels.resize(n.div_ceil(PANEL) * pairs * PANEL, 0);
+    for (panel, words) in panels.chunks_exact_mut(pairs * PANEL).enumerate() {
+        let from = panel * PANEL;
+        let columns = PANEL.min(n - from);
+        let data = &b.data[from * b.column..];
+        for (pair, words) in words.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
+            let (low, alone) = (&data[2 * pair * b.row..], 2 * pair + 1 == k);
+            let high = if alone { low } else { &data[(2 * pair + 1) * b.row..] };
+            if b.column == 1 {
+                let both = low[..columns].iter().zip(&high[..columns]);
+                words.iter_mut().zip(both).for_each(|(to, (&low, &high))| *to = word(low, high));
+            } else {
+                let both = low.iter().step_by(b.column).zip(high.iter().step_by(b.column));
+                let both = both.take(columns);
+                words.iter_mut().zip(both).for_each(|(to, (&low, &high))| *to = word(low, high));
+            }
+            if alone {
+                words.iter_mut().for_each(|word| *word &= 0xffff);
+            }
+        }
+    }
+}
+
+/// The [`Kernel`] by plain arithmetic: each product is added with one rounding, the odd term first.
+pub(super) fn emulated(sums: &mut [f32], stride: usize, a: &[u32], b: &[u32], pairs: usize) {
+    let (low, high) =
+        (|word: u32| f32::from_bits(word << 16), |word: u32| f32::from_bits(word & 0xffff_0000));
+    for (sums, a) in sums.chunks_mut(stride).zip(a.chunks_exact(pairs)) {
+        for (&x, b) in a.iter().zip(b.chunks_exact(PANEL)) {
+            for (sum, &y) in sums.iter_mut().zip(b) {
+                *sum = low(x).mul_add(low(y), high(x).mul_add(high(y), *sum));
+            }
+        }
+    }
+}
+
+/// The [`Kernel`] on AVX-512 BF16.
+///
+/// Panics where the processor has none, or where the sums or factors are shorter than their shapes.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn avx512(sums: &mut [f32], stride: usize, a: &[u32], b: &[u32], pairs: usize) {
+    assert!(has_avx512(), "this processor has no AVX-512 BF16");
+    assert!(stride >= PANEL && sums.len() >= (ROWS - 1) * stride + PANEL);
+    assert!(a.len() == ROWS * pairs && b.len() == PANEL * pairs);
+    // SAFETY: the processor has the instructions, and the lengths are asserted.
+    #[expect(unsafe_code, reason = "instructions that not every processor has")]
+    unsafe {
+        avx512_kernel(sums.as_mut_ptr(), stride, a.as_ptr(), b.as_ptr(), pairs);
+    }
+}
+
+/// Whether the processor has what [`avx512`] needs.
+pub(super) fn has_avx512() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// # Safety
+///
+/// The processor has the features; `sums` has [`ROWS`] rows of `stride` elements, of the last one [`PANEL`]; `a` has `ROWS * pairs` words
+/// and `b` `PANEL * pairs`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[expect(unsafe_code, reason = "instructions that not every processor has")]
+unsafe fn avx512_kernel(sums: *mut f32, stride: usize, a: *const u32, b: *const u32, pairs: usize) {
+    use std::arch::x86_64::{
+        __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+        _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
+    };
+    // SAFETY: both are 512 bits without a meaning of their own.
+    let as_pairs = |words: __m512i| unsafe { std::mem::transmute::<__m512i, __m512bh>(words) };
+    let mut registers = [[_mm512_setzero_ps(); 2]; ROWS];
+    for pair in 0..pairs {
+        // SAFETY: the caller gives the lengths.
+        let (panel, x) = unsafe { (b.add(pair * PANEL), a.add(pair)) };
+        let left = as_pairs(unsafe { _mm512_loadu_si512(panel.cast()) });
+        let right = as_pairs(unsafe { _mm512_loadu_si512(panel.add(PANEL / 2).cast()) });
+        for (row, [first, second]) in registers.iter_mut().enumerate() {
+            let x = as_pairs(_mm512_set1_epi32(unsafe { *x.add(row * pairs) }.cast_signed()));
+            *first = _mm512_dpbf16_ps(*first, x, left);
+            *second = _mm512_dpbf16_ps(*second, x, right);
+        }
+    }
+    for (row, halves) in registers.into_iter().enumerate() {
+        for (half, register) in halves.into_iter().enumerate() {
+            // SAFETY: the caller gives the lengths.
+            unsafe {
+                let at = sums.add(row * stride + half * (PANEL / 2));
+                _mm512_storeu_ps(at, _mm512_add_ps(_mm512_loadu_ps(at), register));
+            }
+        }
+    }
+}
