@@ -121,7 +121,7 @@ mod tests {
         spent
     }
 
-    /// 21 kernels and 26 products a layer, 128 of the kernels and none of the products in a cast, counted by hand from the code.
+    /// 21 kernels and 26 products a layer and 128 casts of A and B, counted by hand from the code; the head has two chunks.
     #[test]
     fn a_step_of_a_7b_makes_the_launches_that_were_counted_by_hand() {
         let (shape, plan) = llama_7b();
