@@ -2,7 +2,7 @@
 //!
 //! The house has rooms on floors; a room imports only from floors below its own, and there is no circle. The floors, top to bottom:
 //!
-//! `bin > cli > dry_run > train > eval > session > inference, doctor, construct > machine, report > model, encoder, run_folder, judge, parallel > data, metrics > dpo > config, hub > presets, disk, net > ops, console > error`
+//! `bin > cli > dry_run > train > eval > session > inference, doctor, construct > cost > machine, report > model, encoder, run_folder, judge, parallel > data, metrics > dpo > config, hub > presets, disk, net > ops, console > error`
 //!
 //! Data flows up:
 //!
@@ -20,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod construct;
+pub mod cost;
 pub mod data;
 pub mod disk;
 pub mod doctor;

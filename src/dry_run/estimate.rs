@@ -12,7 +12,6 @@ use crate::inference::engine;
 use crate::machine::memory::{DeviceKind, Memory};
 use crate::machine::{peak, rate};
 use crate::model::decoder::Keep;
-use crate::model::generation::GenerationSettings;
 use crate::model::shape::Shape;
 use crate::session::held::{Headers, MicroBatch, Sizes, asked, headers, held};
 use crate::session::inputs::{EvalInputs, Inputs};
@@ -90,10 +89,6 @@ pub struct Estimate {
     pub sampled: usize,
     /// States of the model that answer the fixed prompts: the base, a start that is not fresh, and the evaluations.
     pub sampled_states: usize,
-    /// Most steps of decoding in all; each reads every weight once.
-    pub decoding_steps: usize,
-    /// Bytes of the weights in the dtype of the run.
-    pub weights: f64,
     /// Floating-point operations.
     pub flop: Flop,
     /// Memory with all activations kept, and with layers recomputed.
@@ -162,7 +157,6 @@ impl Estimate {
                 + sampled.flop(model),
         };
         let new_tokens = config.eval.spmr.max_new_tokens;
-        let at_once = GenerationSettings::default().batch;
         let trained = inputs.plan.parameters(model);
         let headers = headers(&inputs.model);
         let sizes = Sizes { place, dtype, micro_batch: all.largest };
@@ -186,11 +180,6 @@ impl Estimate {
                 + sampled.tokens(),
             sampled: sampled.tokens(),
             sampled_states: sampled.states,
-            decoding_steps: asked(inputs)
-                .map(|set| 2 * prompts(config, set).div_ceil(at_once) * new_tokens)
-                .sum::<usize>()
-                + sampled.states * sampled.prompts.div_ceil(at_once) * sampled.new_tokens,
-            weights,
             flop,
             memory,
             chosen: engine.keep,
@@ -251,7 +240,7 @@ impl Sampled {
 }
 
 /// Prompts of `set` that SPMR asks the model.
-fn prompts(config: &RunConfig, set: &EvalInputs) -> usize {
+pub(super) fn prompts(config: &RunConfig, set: &EvalInputs) -> usize {
     match config.eval.spmr.max_prompts {
         0 => set.pairs.len(),
         most => most.min(set.pairs.len()),

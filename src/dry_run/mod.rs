@@ -1,6 +1,7 @@
 //! `train --dry-run`: prints what a run would do and need. Reads the run's inputs but no weight, and writes nothing.
 
 pub mod estimate;
+pub mod prediction;
 mod scaling;
 
 use std::fmt::Write as _;
@@ -14,8 +15,9 @@ use crate::console::clock;
 use crate::console::units;
 use crate::console::wrap::{COLUMNS, wrap};
 use crate::dry_run::estimate::Estimate;
+use crate::dry_run::prediction::Prediction;
 use crate::dry_run::scaling::Scaling;
-use crate::machine::card::{self, Card};
+use crate::machine::card::Card;
 use crate::machine::memory::{DeviceKind, Memory};
 use crate::machine::{self, peak, rate};
 use crate::model::decoder::Keep;
@@ -31,33 +33,40 @@ use crate::train::recipe::Recipe;
 /// Share of the plain matmul rate that a run sustains: the log's `mfu` on the CPU.
 const SUSTAINED_SHARE: f64 = 0.65;
 
-/// The rate that the time of a run is computed from, in TFLOP/s.
+/// What the time of a run is computed from.
 enum Rate {
-    /// The sustained rate, from `--tflops`.
+    /// The sustained rate in TFLOP/s, from `--tflops`.
     Given(f64),
     /// This CPU's plain matmul rate; a run sustains [`SUSTAINED_SHARE`] of it.
     Measured(f64),
-    /// A card's published rate, of which [`card::ASSUMED_SHARE`] is assumed.
-    Card(&'static Card),
+    /// Launch by launch, on the card of `--card`.
+    Card(Box<Prediction>),
     /// Not given for a GPU.
     Unknown,
 }
 
 impl Rate {
-    /// The sustained rate in TFLOP/s; none where it is unknown.
-    fn tflops(&self) -> Option<f64> {
+    /// Seconds of `flop` operations at the sustained rate; none where there is no rate.
+    fn seconds(&self, flop: f64) -> Option<f64> {
         match self {
-            Self::Given(tflops) => Some(*tflops),
-            Self::Measured(matmul) => Some(SUSTAINED_SHARE * matmul),
-            Self::Card(card) => Some(card.assumed_tflops()),
-            Self::Unknown => None,
+            Self::Given(tflops) => Some(flop / tflops / 1e12),
+            Self::Measured(matmul) => Some(flop / (SUSTAINED_SHARE * matmul) / 1e12),
+            Self::Card(_) | Self::Unknown => None,
+        }
+    }
+
+    /// Seconds of a step of `flop` operations; none where the rate is unknown.
+    fn step_s(&self, flop: f64) -> Option<f64> {
+        match self {
+            Self::Card(prediction) => Some(prediction.step_s()),
+            _ => self.seconds(flop),
         }
     }
 }
 
 /// The plan of the run that `config` and `options` describe.
 ///
-/// - `tflops`: the sustained rate; none for the card's, or to measure this CPU's matmul rate.
+/// - `tflops`: the sustained rate; none to predict each launch on the card, or to measure this CPU's matmul rate.
 /// - `card`: plans for this card, whatever the machine has.
 /// - `ranks`: how many share the run; time and memory are those of one.
 ///
@@ -96,9 +105,11 @@ pub fn dry_run(
         (None, DeviceKind::Cpu) => {
             Rate::Measured(rate::matmul_tflops(&inputs.shape, dtype, &Device::Cpu)?)
         }
-        // The published rates are of bf16.
-        (None, DeviceKind::Cuda) => match card.filter(|_| dtype == DType::BF16) {
-            Some(card) => Rate::Card(card),
+        (None, DeviceKind::Cuda) => match card {
+            Some(card) => {
+                let on = (card, dtype, fitting(config, &estimate, card).0);
+                Rate::Card(Box::new(Prediction::new(config, &inputs, &estimate, on)))
+            }
             None => Rate::Unknown,
         },
     };
@@ -106,6 +117,9 @@ pub fn dry_run(
     let mut text = text(config, &estimate, place, dtype, &rate, scaling.as_ref())?;
     if let Some(card) = card {
         text += &fit(config, &estimate, card);
+    }
+    if let Rate::Card(prediction) = &rate {
+        text += &format!("\n{}", prediction.table()?);
     }
     Ok(text)
 }
@@ -197,11 +211,13 @@ fn text(
     )?;
     let of_one = if scaling.is_some() { " on one rank" } else { "" };
     writeln!(text, "time:        {}{of_one}", time(estimate, rate))?;
+    if let Rate::Card(prediction) = rate {
+        writeln!(text, "speed:       {}", prediction.speed())?;
+    }
     if let Some(scaling) = scaling {
         let step =
             flop.training + if estimate.chosen == Keep::Inputs { flop.recomputing } else { 0.0 };
-        let step_s =
-            rate.tflops().map(|tflops| step / estimate.steps.max(1) as f64 / tflops / 1e12);
+        let step_s = rate.step_s(step / estimate.steps.max(1) as f64);
         writeln!(text, "{}", scaling.text(step_s))?;
     }
     let disk = &estimate.disk;
@@ -243,44 +259,23 @@ fn text(
 /// The time of the run at `rate`.
 fn time(estimate: &Estimate, rate: &Rate) -> String {
     let flop = &estimate.flop;
-    let time = |tflops: f64, answers_s: f64| {
-        let others = flop.total(estimate.chosen) - flop.generation;
-        let all = units::duration(others / tflops / 1e12 + answers_s);
-        match estimate.generated {
-            0 => (all, String::new()),
-            _ => (
-                format!("at most {all}"),
-                format!(", of it answers {}", units::duration(answers_s)),
-            ),
-        }
+    let seconds = |flop: f64| rate.seconds(flop).map(units::duration).unwrap_or_default();
+    let (all, answers) = match estimate.generated {
+        0 => (seconds(flop.total(estimate.chosen)), String::new()),
+        _ => (
+            format!("at most {}", seconds(flop.total(estimate.chosen))),
+            format!(", of it answers {}", seconds(flop.generation)),
+        ),
     };
-    let computed = |tflops: f64| time(tflops, flop.generation / tflops / 1e12);
     match rate {
-        Rate::Given(tflops) => {
-            let (all, answers) = computed(*tflops);
-            format!("{all} at the given {tflops} TFLOP/s{answers}")
-        }
+        Rate::Given(tflops) => format!("{all} at the given {tflops} TFLOP/s{answers}"),
         Rate::Measured(matmul) => {
-            let (all, answers) = computed(SUSTAINED_SHARE * matmul);
             let share = 100.0 * SUSTAINED_SHARE;
             format!(
                 "{all} at {share:.0} % of the measured matmul rate, {matmul:.3} TFLOP/s{answers}"
             )
         }
-        Rate::Card(card) => {
-            let tflops = card.assumed_tflops();
-            // A step of decoding takes at least as long as its weights take to be read.
-            let read_s = estimate.weights / card.bandwidth_gb_s / 1e9;
-            let answers_s =
-                (flop.generation / tflops / 1e12).max(estimate.decoding_steps as f64 * read_s);
-            let (all, answers) = time(tflops, answers_s);
-            format!(
-                "{all} at {tflops:.0} TFLOP/s, an assumed {:.0} % of the {} bf16 TFLOP/s published for {}{answers}",
-                100.0 * card::ASSUMED_SHARE,
-                card.bf16_tflops,
-                card.model
-            )
-        }
+        Rate::Card(prediction) => prediction.time(),
         Rate::Unknown => {
             "unknown; name the card with --card, or give its sustained rate with --tflops"
                 .to_owned()
@@ -288,20 +283,26 @@ fn time(estimate: &Estimate, rate: &Rate) -> String {
     }
 }
 
+/// The first way that the configuration allows whose memory `card` has, else the one that needs least; and whether it fits.
+fn fitting(config: &RunConfig, estimate: &Estimate, card: &Card) -> (Keep, bool) {
+    let ways = match config.train.activations {
+        Activations::Auto => &[Keep::Everything, Keep::Inputs][..],
+        Activations::Keep => &[Keep::Everything],
+        Activations::Recompute => &[Keep::Inputs],
+    };
+    let fits = |keep: &Keep| estimate.memory(*keep).peak() <= card.memory_mib * 1024.0 * 1024.0;
+    match ways.iter().copied().find(fits) {
+        Some(keep) => (keep, true),
+        None => (ways.last().copied().unwrap_or(Keep::Inputs), false),
+    }
+}
+
 /// Whether the run fits the memory of `card`, in the ways that the configuration allows.
 fn fit(config: &RunConfig, estimate: &Estimate, card: &Card) -> String {
-    let there = card.memory_mib * 1024.0 * 1024.0;
-    let ways = match config.train.activations {
-        Activations::Auto => &[(Keep::Everything, "keep"), (Keep::Inputs, "recompute")][..],
-        Activations::Keep => &[(Keep::Everything, "keep")],
-        Activations::Recompute => &[(Keep::Inputs, "recompute")],
-    };
-    let mut fitting = ways.iter().map(|(keep, name)| (estimate.memory(*keep).peak(), *name));
-    let least = fitting.clone().next_back();
-    let fits = fitting.find(|(needed, _)| *needed <= there);
-    let verdict = if fits.is_some() { "it fits" } else { "it does not fit" };
-    let (needed, name) = fits.or(least).unwrap_or_default();
-    let (needed, there) = (units::bytes(needed), units::bytes(there));
+    let (keep, fits) = fitting(config, estimate, card);
+    let verdict = if fits { "it fits" } else { "it does not fit" };
+    let needed = units::bytes(estimate.memory(keep).peak());
+    let (there, name) = (units::bytes(card.memory_mib * 1024.0 * 1024.0), keep.name());
     format!("\n{verdict}: {needed} needed under {name}, {there} on {}\n", card.model)
 }
 

@@ -56,6 +56,9 @@ pub fn micro_batch_tokens(train: &TrainSection) -> usize {
     if train.micro_batch_tokens > 0 { train.micro_batch_tokens } else { MICRO_BATCH_TOKENS }
 }
 
+/// Most answers at once on a GPU.
+const ON_GPU: usize = 64;
+
 /// Answers to generate at once on `device`: 16 on a CPU, 64 on a GPU, fewer if their keys and values need more than a
 /// share of the free memory, but at least 1.
 ///
@@ -63,10 +66,25 @@ pub fn micro_batch_tokens(train: &TrainSection) -> usize {
 /// - `tokens`: most tokens of an answer, its prompt included.
 ///
 /// A decoding step reads every weight once for any number of answers. These reads dominate its time on a GPU: by the
-/// bytes read, a step of 64 answers takes twice as long as one of 16. `--dry-run` plans 16 on either device.
+/// bytes read, a step of 64 answers takes twice as long as one of 16. `--dry-run` plans the memory of 16 on either device.
 pub fn answers_at_once(config: &Shape, dtype: DType, device: &Device, tokens: usize) -> usize {
-    let most = if device.is_cpu() { GenerationSettings::default().batch } else { 64 };
-    with_room(memory::key_value_bytes(config, dtype, tokens), free_bytes(device), most)
+    match device {
+        Device::Cpu => {
+            let most = GenerationSettings::default().batch;
+            with_room(memory::key_value_bytes(config, dtype, tokens), free_bytes(device), most)
+        }
+        _ => answers_on_gpu(config, dtype, free_bytes(device), tokens),
+    }
+}
+
+/// [`answers_at_once`] on a GPU with that much free memory.
+pub fn answers_on_gpu(
+    config: &Shape,
+    dtype: DType,
+    free_bytes: Option<f64>,
+    tokens: usize,
+) -> usize {
+    with_room(memory::key_value_bytes(config, dtype, tokens), free_bytes, ON_GPU)
 }
 
 /// How many items of `each` bytes fit a share of the free memory: at most `most`, at least 1.

@@ -2,9 +2,6 @@
 
 use crate::error::InputError;
 
-/// Share of a card's published rate that a plan assumes. An assumption: `--tflops` takes a measured rate.
-pub const ASSUMED_SHARE: f64 = 0.4;
-
 /// A card as NVIDIA's data sheets describe it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Card {
@@ -14,49 +11,50 @@ pub struct Card {
     pub model: &'static str,
     /// Dense bf16 rate of the tensor cores with sums in f32, in TFLOP/s.
     pub bf16_tflops: f64,
+    /// Rate of the vector units in f32, in TFLOP/s.
+    pub f32_tflops: f64,
     /// Bandwidth of its memory, in GB/s.
     pub bandwidth_gb_s: f64,
     /// Memory that a program finds, in MiB: less than the data sheet's where error correction takes some.
     pub memory_mib: f64,
-}
-
-impl Card {
-    /// The rate that a plan assumes, in TFLOP/s.
-    pub fn assumed_tflops(&self) -> f64 {
-        ASSUMED_SHARE * self.bf16_tflops
-    }
+    /// Its multiprocessors.
+    pub sms: usize,
+    /// Compute capability: 90 for 9.0.
+    pub capability: u32,
 }
 
 const fn card(
     name: &'static str,
     model: &'static str,
-    bf16_tflops: f64,
+    [bf16_tflops, f32_tflops]: [f64; 2],
     bandwidth_gb_s: f64,
     memory_mib: f64,
+    sms: usize,
+    capability: u32,
 ) -> Card {
-    Card { name, model, bf16_tflops, bandwidth_gb_s, memory_mib }
+    Card { name, model, bf16_tflops, f32_tflops, bandwidth_gb_s, memory_mib, sms, capability }
 }
 
-/// Rates and bandwidths of NVIDIA's data sheets (architecture white papers for the GeForce cards), rates without sparsity; memory as
-/// `nvidia-smi` reports it.
+/// Rates, bandwidths and multiprocessors of NVIDIA's data sheets (architecture white papers for the GeForce cards), rates without
+/// sparsity; memory as `nvidia-smi` reports it; capabilities of CUDA's list.
 pub const CARDS: &[Card] = &[
-    card("b200", "B200", 2250.0, 7700.0, 183_359.0),
-    card("h200", "H200 SXM", 989.0, 4800.0, 143_771.0),
-    card("h100", "H100 SXM", 989.0, 3350.0, 81_559.0),
-    card("h100-nvl", "H100 NVL", 835.0, 3900.0, 95_830.0),
-    card("h100-pcie", "H100 PCIe", 756.0, 2000.0, 81_559.0),
-    card("a100-80", "A100 80 GB", 312.0, 1935.0, 81_920.0),
-    card("a100-40", "A100 40 GB", 312.0, 1555.0, 40_960.0),
-    card("a40", "A40", 149.7, 696.0, 46_068.0),
-    card("a30", "A30", 165.0, 933.0, 24_576.0),
-    card("a10", "A10", 125.0, 600.0, 23_028.0),
-    card("l40s", "L40S", 362.0, 864.0, 46_068.0),
-    card("l40", "L40", 181.0, 864.0, 46_068.0),
-    card("l4", "L4", 121.0, 300.0, 23_034.0),
-    card("a6000", "RTX A6000", 154.8, 768.0, 49_140.0),
-    card("5090", "GeForce RTX 5090", 209.5, 1792.0, 32_607.0),
-    card("4090", "GeForce RTX 4090", 165.2, 1008.0, 24_564.0),
-    card("3090", "GeForce RTX 3090", 71.0, 936.0, 24_576.0),
+    card("b200", "B200", [2250.0, 75.0], 7700.0, 183_359.0, 148, 100),
+    card("h200", "H200 SXM", [989.0, 67.0], 4800.0, 143_771.0, 132, 90),
+    card("h100", "H100 SXM", [989.0, 67.0], 3350.0, 81_559.0, 132, 90),
+    card("h100-nvl", "H100 NVL", [835.0, 60.0], 3900.0, 95_830.0, 132, 90),
+    card("h100-pcie", "H100 PCIe", [756.0, 51.0], 2000.0, 81_559.0, 114, 90),
+    card("a100-80", "A100 80 GB", [312.0, 19.5], 1935.0, 81_920.0, 108, 80),
+    card("a100-40", "A100 40 GB", [312.0, 19.5], 1555.0, 40_960.0, 108, 80),
+    card("a40", "A40", [149.7, 37.4], 696.0, 46_068.0, 84, 86),
+    card("a30", "A30", [165.0, 10.3], 933.0, 24_576.0, 56, 80),
+    card("a10", "A10", [125.0, 31.2], 600.0, 23_028.0, 72, 86),
+    card("l40s", "L40S", [362.0, 91.6], 864.0, 46_068.0, 142, 89),
+    card("l40", "L40", [181.0, 90.5], 864.0, 46_068.0, 142, 89),
+    card("l4", "L4", [121.0, 30.3], 300.0, 23_034.0, 58, 89),
+    card("a6000", "RTX A6000", [154.8, 38.7], 768.0, 49_140.0, 84, 86),
+    card("5090", "GeForce RTX 5090", [209.5, 104.8], 1792.0, 32_607.0, 170, 120),
+    card("4090", "GeForce RTX 4090", [165.2, 82.6], 1008.0, 24_564.0, 128, 89),
+    card("3090", "GeForce RTX 3090", [71.0, 35.6], 936.0, 24_576.0, 82, 86),
 ];
 
 /// The card of that name, whatever the case and with or without `rtx`.
@@ -92,6 +90,9 @@ mod tests {
             assert!((50.0..3000.0).contains(&card.bf16_tflops), "{}", card.name);
             assert!((250.0..9000.0).contains(&card.bandwidth_gb_s), "{}", card.name);
             assert!((20_000.0..200_000.0).contains(&card.memory_mib), "{}", card.name);
+            assert!((10.0..120.0).contains(&card.f32_tflops), "{}", card.name);
+            assert!((50..200).contains(&card.sms), "{}", card.name);
+            assert!([80, 86, 89, 90, 100, 120].contains(&card.capability), "{}", card.name);
         }
     }
 }

@@ -17,7 +17,7 @@ const CHUNK_ELEMENTS: usize = 4 << 20;
 const MIN_CHUNK_ROWS: usize = 256;
 
 /// Most rows of logits that exist at one time: more would not be faster.
-pub(in crate::ops) const MAX_CHUNK_ROWS: usize = 1024;
+pub(crate) const MAX_CHUNK_ROWS: usize = 1024;
 
 /// Rows of logits that exist at one time.
 pub(in crate::ops) fn chunk_rows(vocab: usize) -> usize {
