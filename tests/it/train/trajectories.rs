@@ -52,8 +52,8 @@ pub(crate) const F32: Tolerances = Tolerances {
     opa: 1e-9,
 };
 
-/// Of bf16, on the CPU as on the emulated card: twice what was seen. The margins of the first steps are smaller than its rounding, and an
-/// accuracy counts their signs.
+/// Of bf16, on the CPU as on the emulated card: twice what was seen. An accuracy and an OPA count the signs of margins and of changes, and
+/// those of the first steps and of the runs at 5e-5 are smaller than the rounding: two of 13 pairs may turn.
 pub(crate) const BF16: Tolerances = Tolerances {
     loss: 1.2e-2,
     accuracy: 1.0,
@@ -62,7 +62,7 @@ pub(crate) const BF16: Tolerances = Tolerances {
     change: 0.2,
     element: 8.0,
     after: 0.5,
-    opa: 0.08,
+    opa: 0.16,
 };
 
 fn tensors(file: &std::path::Path) -> HashMap<String, Tensor> {
