@@ -106,7 +106,7 @@ impl Case {
         } else {
             ("plain".to_owned(), [(tokens * heads).div_ceil(4), 1, 1], 4 * arrays * d * 4)
         };
-        let launch = Launch { grid, block: [THREADS, 1, 1], shared, seed: self.seed };
+        let launch = Launch { grid, shared, seed: self.seed, ..Launch::of(1, THREADS) };
         (format!("attention_{kernel}_{body}_{}", self.suffix()), launch)
     }
 
