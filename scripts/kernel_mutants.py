@@ -8,7 +8,7 @@
 
 Needs Python 3.11, a C++ compiler and Linux. A mutant is a folder with a copy of the kernels and of what compiles them for the CPU; the
 test program, built once, takes its kernels from there (MVPBENCH_KERNELS) and runs the tests of the changed file, or of all files that
-include a changed header. The checkout is never changed.
+include a changed header: first those of values, which notice most, then all. The checkout is never changed.
 
 Kinds:
   barrier     a __syncthreads, __syncwarp, copy_wait or copy_commit removed
@@ -20,7 +20,7 @@ Kinds:
 
 All of the first, third, fourth and fifth kind are run; of comparisons and of strides --each a file, drawn by a hash of --seed and the change.
 
-A mutant that does not compile is left out. One that runs ten times longer than the kernels themselves, and 60 s, has failed too. A
+A mutant that does not compile is left out. One that runs four times longer than the kernels themselves, and 30 s, has failed too. A
 survivor that no test can kill, since the kernel does the same, is listed in --known with its reason. Exit status 1 with any other
 survivor.
 """
@@ -151,11 +151,17 @@ def compiles(folder, stem):
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
-def filters(stems):
-    return [f"kernels::{stem}::" for stem in stems]
+def stages(stems, tests):
+    """Filters of tests, the quickest to notice something first."""
+    return [tests] if tests else [[f"kernels::{stem}::values" for stem in stems], [f"kernels::{stem}::" for stem in stems]]
 
 
-def run(program, mutant, seconds, scratch):
+def test(program, folder, filters, timeout):
+    return run_tests(program, filters, 0, timeout, ROOT, 2, {"MVPBENCH_KERNELS": str(folder)})
+
+
+def measure(program, mutant, tests, seconds, scratch):
+    """Fills in the fate of a mutant; `seconds` has each stage's time of the kernels themselves, by stem."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         folder = Path(folder)
         lay_out(folder, mutant)
@@ -163,8 +169,11 @@ def run(program, mutant, seconds, scratch):
         if not compiles(folder, stems[0]):
             mutant.fate = "does not compile"
             return
-        state, mutant.by = run_tests(program, filters(stems), 0, max(60, 10 * seconds), ROOT, 2, {"MVPBENCH_KERNELS": str(folder)})
-        mutant.fate = "survived" if state == "passed" else "timed out" if state == "timed out" else "killed"
+        for stage, filters in enumerate(stages(stems, tests)):
+            state, mutant.by = test(program, folder, filters, 30 + 4 * sum(seconds[stem][stage] for stem in stems))
+            if state != "passed":
+                break
+        mutant.fate = "survived" if state == "passed" else state
 
 
 def main():
@@ -172,6 +181,7 @@ def main():
     parser.add_argument("program", nargs="?", type=Path, help="the test program `it`")
     parser.add_argument("--files", nargs="+", default=[], help="names in src/ops (default: all)")
     parser.add_argument("--only", default="", metavar="REGEX", help="changes whose kind, line's text or change this finds")
+    parser.add_argument("--tests", nargs="+", default=[], metavar="FILTER", help="tests in place of those of the changed file")
     parser.add_argument("--each", type=int, default=20, help="comparisons, and strides, drawn a file (default 20)")
     parser.add_argument("--seed", default="1", help="another one draws others (default 1)")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="mutants at once (default: half the cores)")
@@ -200,20 +210,29 @@ def main():
 
     began, lock, left = time.monotonic(), threading.Lock(), len(mutants)
     with tempfile.TemporaryDirectory() as scratch:
-        seconds = {}
-        for file in {mutant.file for mutant in mutants}:
-            folder = Path(scratch) / f"unchanged-{file}"
+        program, seconds = options.program.resolve(), {}
+
+        def unchanged(stem):
+            """The seconds of each stage, as many stems at once as later mutants."""
+            folder = Path(scratch) / stem
             lay_out(folder, None)
-            start = time.monotonic()
-            state, by = run_tests(options.program.resolve(), filters(includers(file)), 0, 3600, ROOT, 2, {"MVPBENCH_KERNELS": str(folder)})
-            if state != "passed":
-                sys.exit(f"the tests of {file} fail without a mutant: {by or state}")
-            seconds[file] = time.monotonic() - start
-            print(f"{file} unchanged: {seconds[file]:.0f} s", file=sys.stderr, flush=True)
+            times = []
+            for filters in stages([stem], options.tests):
+                start = time.monotonic()
+                state, by = test(program, folder, filters, 3600)
+                if state != "passed":
+                    sys.exit(f"the tests of {stem} fail without a mutant: {by or state}")
+                times.append(time.monotonic() - start)
+            print(f"{stem} unchanged: {sum(times):.0f} s", file=sys.stderr, flush=True)
+            return stem, times
+
+        stems = sorted({stem for file in {mutant.file for mutant in mutants} for stem in includers(file)})
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            seconds.update(pool.map(unchanged, stems))
 
         def one(mutant):
             nonlocal left
-            run(options.program.resolve(), mutant, seconds[mutant.file], scratch)
+            measure(program, mutant, options.tests, seconds, scratch)
             with lock:
                 left -= 1
                 print(f"{left} left {mutant.fate} {mutant.file}:{mutant.line} {mutant.change} {mutant.by}", file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ mod harness;
 mod kl;
 mod logps;
 mod most_probable;
+mod mutants;
 mod rms_norm;
 mod rope;
 mod rows;
