@@ -519,10 +519,10 @@ def build_what_compiles(tree, target, mutants, integration, journal):
         mutants = [mutant for mutant in mutants if id(mutant) not in gone]
 
 
-def run_tests(program, arguments, number, timeout, tree, threads=None):
+def run_tests(program, arguments, number, timeout, tree, threads=None, variables={}):
     """(`passed`, `killed` or `timed out`; the test that failed) of a test program under a mutant."""
     with tempfile.TemporaryDirectory() as scratch:
-        environment = {**os.environ, "MUTANT": str(number), "TMPDIR": scratch, "RAYON_NUM_THREADS": str(THREADS), "CARGO_MANIFEST_DIR": str(tree)}
+        environment = {**os.environ, "MUTANT": str(number), "TMPDIR": scratch, "RAYON_NUM_THREADS": str(THREADS), "CARGO_MANIFEST_DIR": str(tree), **variables}
         limited = ["sh", "-c", f'ulimit -c 0; ulimit -v {MEMORY >> 10}; exec "$@"', "sh", program, *arguments]
         if threads:
             limited += ["--test-threads", str(threads)]

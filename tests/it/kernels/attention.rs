@@ -11,7 +11,7 @@ use mvpbench::ops::attention::{self, Activations, Heads, Mask};
 
 use self::bound::{Bounds, Worst};
 use super::elements::Elements;
-use super::{Argument, Kernels, Launch};
+use super::{Accesses, Argument, Kernels, Launch};
 
 /// Threads of a block, and rows of a tile, of `attention.cu`.
 const THREADS: u32 = 128;
@@ -60,6 +60,7 @@ struct Case {
     seed: u64,
     /// Factor of the scores that the kernels are told.
     scale: f64,
+    accesses: Accesses,
 }
 
 impl Case {
@@ -67,7 +68,8 @@ impl Case {
         let (heads, kv_heads, head_dim) = heads;
         let scale = 1.0 / (head_dim as f64).sqrt();
         let heads = Heads { heads, kv_heads, head_dim };
-        Self { rows: packed(pairs), heads, dtype, seed: 1, scale }
+        let accesses = Accesses::InOrderIfFew;
+        Self { rows: packed(pairs), heads, dtype, seed: 1, scale, accesses }
     }
 
     fn tokens(&self) -> usize {
@@ -106,7 +108,8 @@ impl Case {
         } else {
             ("plain".to_owned(), [(tokens * heads).div_ceil(4), 1, 1], 4 * arrays * d * 4)
         };
-        let launch = Launch { grid, block: [THREADS, 1, 1], shared, seed: self.seed };
+        let Self { seed, accesses, .. } = *self;
+        let launch = Launch { grid, shared, seed, accesses, ..Launch::of(1, THREADS) };
         (format!("attention_{kernel}_{body}_{}", self.suffix()), launch)
     }
 
@@ -146,7 +149,11 @@ impl Case {
         let count = (tokens * heads) as u32;
         kernels().unwrap().launch(
             &format!("attention_delta_{}", self.suffix()),
-            Launch { seed: self.seed, ..Launch::of(count.div_ceil(4), THREADS) },
+            Launch {
+                seed: self.seed,
+                accesses: self.accesses,
+                ..Launch::of(count.div_ceil(4), THREADS)
+            },
             &mut [
                 inputs.d_o.read(),
                 o.read(),
@@ -257,6 +264,23 @@ fn values_and_gradients_on_tensor_cores_agree_with_the_reference() {
     }
 }
 
+/// Whatever the values: at a place where a vote happens to stand between a write and a read they are right here, and not on a GPU.
+#[test]
+fn barriers_order_all_accesses_of_every_kernel() {
+    if kernels().is_none() {
+        return;
+    }
+    for heads in [(2, 1, 64), (2, 1, 128), (2, 1, 5)] {
+        // Several tiles, and more than one buffer of them; of few rows where each is a warp's.
+        let pairs: &[_] = if heads.2 == 5 { PACKS[1] } else { PACKS[2] };
+        let case = Case::new(pairs, heads, DType::BF16);
+        let case = Case { accesses: Accesses::InOrder, ..case };
+        let inputs = case.inputs();
+        let (o, lse) = case.forward(&inputs);
+        case.backward(&inputs, &o, &lse);
+    }
+}
+
 #[test]
 fn values_and_gradients_of_other_heads_agree_with_the_reference() {
     if kernels().is_none() {
@@ -322,6 +346,25 @@ fn the_order_of_threads_does_not_change_a_bit() {
         for seed in 1..4 {
             assert!(run(seed) == first, "{heads:?} {dtype:?} seed {seed}");
         }
+    }
+}
+
+#[test]
+fn an_empty_range_hides_nothing_wherever_it_lies() {
+    if kernels().is_none() {
+        return;
+    }
+    for (heads, dtype) in [((1, 1, 64), DType::BF16), ((2, 1, 5), DType::F32)] {
+        let case = Case::new(&[(5, 4, 0)], heads, dtype);
+        let mut other = case.clone();
+        other.rows[case.tokens()..].fill(3);
+        let inputs = case.inputs();
+        let run = |case: &Case| {
+            let (o, lse) = case.forward(&inputs);
+            let Gradients { dq, dk, dv } = case.backward(&inputs, &o, &lse);
+            (o, lse, dq, dk, dv)
+        };
+        assert!(run(&case) == run(&other), "{heads:?}");
     }
 }
 

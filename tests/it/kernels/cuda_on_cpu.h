@@ -4,6 +4,9 @@
 // seed also says which asynchronous copies land at once and which not before they are waited for. What a GPU leaves undefined (a lane missing from a shuffle, a
 // thread missing from a barrier) ends the launch with a message.
 //
+// Compiled with -fsanitize=thread and linked with order.cpp, two accesses to one place that no barrier orders end the launch too, whatever
+// the values: of threads of one block in shared or global memory, and of two blocks in global memory.
+//
 // The file that includes this, the kernels and a table `emulation::kernels` is compiled as one C++17 library with
 // -fvisibility=hidden; mod.rs beside this file writes it.
 #pragma once
@@ -33,6 +36,22 @@
 #include <vector>
 #ifndef __x86_64__
 #include <ucontext.h>
+#endif
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CUDA_ON_CPU_ORDERED 1
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define CUDA_ON_CPU_ORDERED 1
+#endif
+#ifdef CUDA_ON_CPU_ORDERED
+#include "order.h"
+// Says something to the keeper of the order of accesses; nothing where there is none.
+#define ORDERED(...) __VA_ARGS__
+#define UNWATCHED __attribute__((no_sanitize("thread")))
+#else
+#define ORDERED(...)
+#define UNWATCHED
 #endif
 
 #ifndef __VECTOR_TYPES_H__ // unless the toolkit's own are there
@@ -95,10 +114,22 @@ inline void prepare(Context &context, char *stack, size_t size, void (*entry)())
 
 enum class State { Runs, WaitsForBlock, WaitsForWarp, Returned };
 
+// While one lives the emulation runs, whose accesses are no kernel's.
+struct Quiet {
+#ifdef CUDA_ON_CPU_ORDERED
+    const bool before = order::quiet;
+    UNWATCHED Quiet() { order::quiet = true; }
+    UNWATCHED ~Quiet() { order::quiet = before; }
+#else
+    Quiet() {}
+#endif
+};
+
 struct Copy {
     void *to;
     const void *from;
     unsigned bytes; // the rest of 16 is zero
+    bool landed;
 };
 
 struct Thread {
@@ -123,6 +154,7 @@ static std::vector<Exchange> exchanges; // [2 * warps]
 static std::vector<char *> stacks;
 static std::vector<unsigned char> dynamic;
 static unsigned char *dynamic_shared;
+static size_t shared_bytes;
 static Thread *thread; // the one that runs
 static Context scheduler;
 static dim3 block_index, block_size, grid_size;
@@ -130,8 +162,12 @@ static const char *failure;
 static void (*body)(void *const *);
 static void *const *arguments;
 static uint64_t random_state;
+static void *variables; // the shared ones
+static size_t variable_bytes;
+static std::vector<unsigned> warp_barriers; // that lie behind each warp
 
 inline void wait(State state) {
+    const Quiet quiet;
     Thread &self = *thread;
     self.state = state;
     switch_to(self.context, scheduler);
@@ -141,18 +177,21 @@ inline void wait(State state) {
     for (;;) wait(State::Returned);
 }
 inline void entry() {
+    ORDERED(order::quiet = false;)
     body(arguments);
     for (;;) wait(State::Returned);
 }
 inline unsigned lane() { return thread->linear % 32; }
 inline unsigned warp() { return thread->linear / 32; }
 inline void warp_wait(const char *operation) {
+    const Quiet quiet;
     thread->at = operation;
     wait(State::WaitsForWarp);
 }
 
 // What every lane has put in, once all of them have.
 inline const Exchange &exchange(const char *operation, const void *mine, size_t size) {
+    const Quiet quiet;
     const unsigned turn = ++thread->exchanges;
     Exchange &all = exchanges[warp() * 2 + turn % 2];
     std::memcpy(all.from[lane()], mine, size);
@@ -168,6 +207,7 @@ template <class T> T from_lane(const Exchange &all, unsigned lane) {
 }
 template <class T> T shuffle(const char *operation, T value, unsigned from) {
     static_assert(sizeof(T) <= 8, "a shuffle moves 8 bytes at most");
+    const Quiet quiet;
     return from_lane<T>(exchange(operation, &value, sizeof(T)), from);
 }
 
@@ -188,6 +228,7 @@ inline float bf16_value(uint32_t pair, unsigned high) {
 }
 // mma.m16n8k16: d [16, 8] += a [16, 16] b [16, 8]; lane 4 g + t holds of `a` the rows g and g + 8, of `b` the column g.
 inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    const Quiet quiet;
     const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
     const Exchange &all = exchange("mma", mine, sizeof mine);
     const unsigned g = lane() / 4, t = lane() % 4;
@@ -206,6 +247,7 @@ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
 // ldmatrix.x4: lane 8 m + r names row r (16 bytes) of matrix m; register m is of matrix m the elements (lane / 4, 2 * (lane % 4))
 // and the next, or of its transpose.
 inline void ldmatrix_x4(uint32_t (&d)[4], const void *row, bool transposed) {
+    const Quiet quiet;
     if (reinterpret_cast<uintptr_t>(row) % 16 != 0) fail("ldmatrix: a row is not on a multiple of 16 bytes");
     const Exchange &all = exchange(transposed ? "ldmatrix.trans" : "ldmatrix", &row, sizeof row);
     for (unsigned m = 0; m < 4; m++) {
@@ -213,7 +255,9 @@ inline void ldmatrix_x4(uint32_t (&d)[4], const void *row, bool transposed) {
         for (unsigned i = 0; i < 2; i++) {
             const unsigned first = lane() / 4, second = lane() % 4 * 2 + i;
             const unsigned at = transposed ? second : first, element = transposed ? first : second;
-            std::memcpy(&pair[i], from_lane<const char *>(all, m * 8 + at) + element * 2, 2);
+            const char *from = from_lane<const char *>(all, m * 8 + at) + element * 2;
+            ORDERED(order::reads(from, 2);) // by the lane that gets it
+            std::memcpy(&pair[i], from, 2);
         }
         d[m] = pair[0] | (uint32_t)pair[1] << 16;
     }
@@ -226,16 +270,25 @@ inline void land(const Copy &copy) {
 inline void copy_async_16(void *to, const void *from, unsigned bytes) {
     if (reinterpret_cast<uintptr_t>(to) % 16 != 0 || (bytes && reinterpret_cast<uintptr_t>(from) % 16 != 0))
         fail("cp.async: an address is not a multiple of 16");
-    const Copy copy{to, from, bytes};
-    if (random_below(2)) land(copy);
-    else thread->copies.back().push_back(copy);
+    ORDERED(order::begins_copy(to, from, bytes);)
+    const Quiet quiet;
+    const Copy copy{to, from, bytes, random_below(2) == 1};
+    if (copy.landed) land(copy);
+    thread->copies.back().push_back(copy);
 }
-inline void copy_commit() { thread->copies.emplace_back(); }
+inline void copy_commit() {
+    const Quiet quiet;
+    thread->copies.emplace_back();
+}
 // Lands all groups but the `pending` youngest.
 inline void copy_wait(unsigned pending) {
+    const Quiet quiet;
     auto &groups = thread->copies;
     while (groups.size() - 1 > pending) {
-        for (const Copy &copy : groups.front()) land(copy);
+        for (const Copy &copy : groups.front()) {
+            if (!copy.landed) land(copy);
+            ORDERED(order::ends_copy(copy.to, copy.from, copy.bytes);)
+        }
         groups.erase(groups.begin());
     }
 }
@@ -248,6 +301,7 @@ inline void shuffle_order(std::vector<unsigned> &order) {
 
 // Runs the lanes of `warp` until each has returned or waits for the block.
 inline void run_warp(unsigned warp, unsigned count) {
+    ORDERED(order::now.warp_barriers = warp_barriers[warp];)
     const unsigned first = warp * 32, last = std::min(first + 32, count);
     for (;;) {
         // An order of the 32 lanes: an odd stride from anywhere.
@@ -256,7 +310,9 @@ inline void run_warp(unsigned warp, unsigned count) {
             const unsigned at = first + (i * stride + offset) % 32;
             if (at >= last || threads[at].state != State::Runs) continue;
             thread = &threads[at];
+            ORDERED(order::now.thread = at, order::now.stack = reinterpret_cast<uintptr_t>(stacks[at]);)
             switch_to(scheduler, thread->context);
+            ORDERED(if (!failure) failure = order::failure();)
             if (failure) return;
         }
         const char *operation = nullptr;
@@ -273,6 +329,7 @@ inline void run_warp(unsigned warp, unsigned count) {
             failure = "lanes of one warp wait for others that wait at __syncthreads";
             return;
         }
+        ORDERED(if (!std::strcmp(operation, "__syncwarp")) order::now.warp_barriers = ++warp_barriers[warp];)
         for (unsigned i = first; i < last; i++)
             if (threads[i].state == State::WaitsForWarp) threads[i].state = State::Runs;
     }
@@ -292,8 +349,10 @@ inline void poison() {
                 ours |= part.p_type == PT_LOAD && at - part.p_vaddr < part.p_memsz;
             }
             for (int i = 0; ours && i < info->dlpi_phnum; i++)
-                if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_tls_data)
-                    std::memset(info->dlpi_tls_data, 0xff, info->dlpi_phdr[i].p_memsz);
+                if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_tls_data) {
+                    variables = info->dlpi_tls_data, variable_bytes = info->dlpi_phdr[i].p_memsz;
+                    std::memset(variables, 0xff, variable_bytes);
+                }
             return (int)ours;
         },
         reinterpret_cast<void *>(&poison));
@@ -312,11 +371,14 @@ inline void run_block(unsigned count) {
         prepare(t.context, stacks[i], STACK - i * 704 % 65536, entry); // so that they do not share the cache's places
     }
     std::memset(exchanges.data(), 0, exchanges.size() * sizeof(Exchange));
-    std::vector<unsigned> order(warps);
-    for (unsigned i = 0; i < warps; i++) order[i] = i;
-    for (;;) {
-        shuffle_order(order);
-        for (unsigned warp : order) {
+    warp_barriers.assign(warps, 0);
+    ORDERED(order::begin_block(dynamic_shared, shared_bytes, variables, variable_bytes);)
+    std::vector<unsigned> warps_in_order(warps);
+    for (unsigned i = 0; i < warps; i++) warps_in_order[i] = i;
+    for (unsigned barriers = 0;; barriers++) {
+        ORDERED(order::now.barriers = barriers;)
+        shuffle_order(warps_in_order);
+        for (unsigned warp : warps_in_order) {
             run_warp(warp, count);
             if (failure) return;
         }
@@ -367,7 +429,7 @@ extern "C" __attribute__((visibility("default"))) const unsigned *emulation_para
 extern "C" __attribute__((visibility("default"))) const char *emulation_launch(
     const char *name, void *const *arguments, const unsigned *grid, const unsigned *block, unsigned shared, uint64_t seed) {
     using namespace emulation;
-    static char message[256];
+    static char message[512];
     const Kernel *kernel = emulation::kernels;
     while (std::strcmp(kernel->name, name)) kernel++;
     body = kernel->call;
@@ -386,11 +448,14 @@ extern "C" __attribute__((visibility("default"))) const char *emulation_launch(
     }
     dynamic.assign(shared + WATCHED + 1024, 0xff);
     dynamic_shared = dynamic.data() + (-reinterpret_cast<uintptr_t>(dynamic.data()) & 1023);
+    shared_bytes = shared;
     dynamic.resize((size_t)(dynamic_shared - dynamic.data()) + shared + WATCHED); // shrinks, and so stays where it is
+    ORDERED(order::begin_launch(), order::now = {~0u, 0, 0, 0, 0, STACK};)
     for (unsigned z = 0; z < grid[2] && !failure; z++)
         for (unsigned y = 0; y < grid[1] && !failure; y++)
             for (unsigned x = 0; x < grid[0] && !failure; x++) {
                 block_index = {x, y, z};
+                ORDERED(order::now.block++;)
                 run_block(count);
                 if (failure)
                     std::snprintf(message, sizeof message, "%s: block (%u, %u, %u): %s", name, x, y, z, failure);
@@ -419,6 +484,7 @@ template <class T> T __shfl_up_sync(unsigned, T x, unsigned by) {
     return emulation::shuffle("__shfl_up_sync", x, lane >= by ? lane - by : lane);
 }
 inline unsigned __ballot_sync(unsigned, bool yes) {
+    const emulation::Quiet quiet;
     const emulation::Exchange &all = emulation::exchange("__ballot_sync", &yes, sizeof yes);
     unsigned bits = 0;
     for (unsigned lane = 0; lane < 32; lane++)

@@ -40,8 +40,7 @@ impl Case {
         let Heads { heads, head_dim, .. } = self.heads;
         let rows = places.len() / 2;
         let mut o = Elements::unwritten(self.dtype, rows * heads * head_dim);
-        let launch =
-            Launch { grid: [rows as u32, heads as u32, 1], block: [128, 1, 1], shared: 0, seed };
+        let launch = Launch { grid: [rows as u32, heads as u32, 1], seed, ..Launch::of(1, 128) };
         let mut arguments = vec![q.read(), memory.keys.read(), memory.values.read()];
         arguments.extend([Argument::read(places), o.write(), Argument::value(heads as u32)]);
         arguments.extend(self.row());

@@ -88,3 +88,43 @@ extern "C" __global__ void ranks(float *y) {
     }
     y[lane] = before + 100.0f * (float)__popc(all);
 }
+
+// y[i] = x[i + 1] through shared memory, around the warp. Between the write and the read by another lane stands a vote, which makes lanes wait
+// for each other here but orders nothing on a GPU; with `barrier` also __syncwarp.
+extern "C" __global__ void next_after_a_vote(const float *x, float *y, unsigned barrier) {
+    __shared__ float all[32];
+    all[threadIdx.x] = x[threadIdx.x];
+    if (!__any_sync(0xffffffffu, true)) return;
+    if (barrier) __syncwarp();
+    y[threadIdx.x] = all[(threadIdx.x + 1) % 32];
+}
+
+// y[i] = 1, what a thread of the other warp has written, after a barrier of one warp.
+extern "C" __global__ void other_warp(float *y) {
+    __shared__ float all[64];
+    all[threadIdx.x] = 1;
+    __syncwarp();
+    y[threadIdx.x] = all[threadIdx.x ^ 32];
+}
+
+// Each thread waits for its own copy and reads that of the next, after a barrier or not.
+extern "C" __global__ void copy_of_another(const float *x, float *y, unsigned barrier) {
+    DYNAMIC_SHARED(float, shared);
+    copy_async(shared + threadIdx.x * 4, x + threadIdx.x * 4, true);
+    copy_commit();
+    copy_wait<0>();
+    if (barrier) __syncthreads();
+    y[threadIdx.x] = shared[(threadIdx.x + 1) % blockDim.x * 4];
+}
+
+// y[block + 1] = y[block] + 1: right only where blocks run in their order.
+extern "C" __global__ void chain_of_blocks(float *y) {
+    y[blockIdx.x + 1] = y[blockIdx.x] + 1;
+}
+
+// A place that every lane reads is written by one, after a barrier or not.
+extern "C" __global__ void write_what_is_read(float *y, unsigned barrier) {
+    const float x = y[0];
+    if (barrier) __syncthreads();
+    if (threadIdx.x == 33) y[0] = x + 1;
+}

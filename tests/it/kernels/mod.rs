@@ -2,7 +2,10 @@
 //!
 //! [`Kernels::of`] compiles a file once per process and keeps the library under cargo's folder for tests, by a digest of all it was
 //! made of. [`Kernels::launch`] runs one kernel as the driver would: by name, with a grid, a block, dynamic shared memory and the
-//! arguments in order.
+//! arguments in order. A launch of few threads runs in a library that keeps the order of accesses to memory (`order.cpp`).
+//!
+//! `MVPBENCH_KERNELS` names a folder with other `src/ops` and `tests/it/kernels`, whose kernels are then run; scripts/kernel_mutants.py
+//! sets it.
 
 mod adamw;
 mod attention;
@@ -14,6 +17,7 @@ mod harness;
 mod kl;
 mod logps;
 mod most_probable;
+mod mutants;
 mod rms_norm;
 mod rope;
 mod rows;
@@ -32,8 +36,12 @@ use crate::require::{Need, compiler, skip};
 
 /// The kernels of one `.cu` file.
 pub(crate) struct Kernels {
-    library: Library,
-    /// The library runs one launch at a time.
+    source: &'static str,
+    compiler: &'static str,
+    /// Compiled when first needed: one that keeps the order of accesses, and one that does not.
+    ordered: OnceLock<Library>,
+    unwatched: OnceLock<Library>,
+    /// A library runs one launch at a time.
     running: Mutex<()>,
 }
 
@@ -46,12 +54,26 @@ pub(crate) struct Launch {
     pub(crate) shared: u32,
     /// Orders the warps and lanes between barriers.
     pub(crate) seed: u64,
+    pub(crate) accesses: Accesses,
 }
 
+/// Whether the order of a kernel's accesses to memory is kept.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Accesses {
+    Unwatched,
+    InOrder,
+    /// In launches of at most [`FEW`] threads.
+    InOrderIfFew,
+}
+
+/// Threads of a launch for which it costs little: it takes about six times as long.
+const FEW: u32 = 1024;
+
 impl Launch {
-    /// One-dimensional grid and block, no dynamic shared memory.
+    /// One-dimensional grid and block, no dynamic shared memory, accesses in order if they are few.
     pub(crate) fn of(blocks: u32, threads: u32) -> Self {
-        Self { grid: [blocks, 1, 1], block: [threads, 1, 1], shared: 0, seed: 1 }
+        let accesses = Accesses::InOrderIfFew;
+        Self { grid: [blocks, 1, 1], block: [threads, 1, 1], shared: 0, seed: 1, accesses }
     }
 }
 
@@ -131,18 +153,25 @@ impl Kernels {
         }
         let compiler = compiler()?;
         let mut compiled = COMPILED.get_or_init(Mutex::default).lock().unwrap();
-        let compile = || -> &Kernels { Box::leak(Box::new(Self::compile(compiler, source))) };
-        Some(*compiled.entry(source).or_insert_with(compile))
+        let make = || -> &Kernels {
+            let (ordered, unwatched) = <(OnceLock<_>, OnceLock<_>)>::default();
+            let running = Mutex::default();
+            Box::leak(Box::new(Self { source, compiler, ordered, unwatched, running }))
+        };
+        Some(*compiled.entry(source).or_insert_with(make))
     }
 
     #[expect(unsafe_code, reason = "loads the library it made")]
-    fn compile(compiler: &str, source: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let header = root.join("tests/it/kernels/cuda_on_cpu.h");
-        // SAFETY: a library of kernels runs nothing on being loaded.
-        let library =
-            unsafe { Library::new(library(compiler, &header, &root.join(source), &[])) }.unwrap();
-        Self { library, running: Mutex::new(()) }
+    fn library(&self, in_order: bool) -> &Library {
+        let library = if in_order { &self.ordered } else { &self.unwatched };
+        library.get_or_init(|| {
+            let folder = root().join("tests/it/kernels");
+            let order = in_order.then(|| folder.join("order.cpp"));
+            let (header, source) = (folder.join("cuda_on_cpu.h"), root().join(self.source));
+            let made = kernel_library(self.compiler, &header, &source, &[], order.as_deref());
+            // SAFETY: a library of kernels runs nothing on being loaded.
+            unsafe { Library::new(made) }.unwrap()
+        })
     }
 
     /// Runs `kernel`; fails the test with the emulation's message if the launch goes wrong.
@@ -153,14 +182,32 @@ impl Kernels {
         }
     }
 
-    /// Runs `kernel`; the error is what a GPU would leave undefined, or an array written behind its ends or against its word.
-    #[expect(unsafe_code, reason = "calls the library it made")]
+    /// Runs `kernel`; the error is what a GPU would leave undefined, or an array written behind its ends or against its word. Accesses
+    /// whose order nothing keeps are an error where the launch is small.
     pub(crate) fn try_launch(
         &self,
         kernel: &str,
         launch: Launch,
         arguments: &mut [Argument<'_>],
     ) -> Result<(), String> {
+        let threads: u32 = launch.grid.iter().chain(&launch.block).product();
+        let in_order = match launch.accesses {
+            Accesses::Unwatched => false,
+            Accesses::InOrder => true,
+            Accesses::InOrderIfFew => threads <= FEW,
+        };
+        self.run(self.library(in_order), kernel, launch, arguments)
+    }
+
+    #[expect(unsafe_code, reason = "calls the library it made")]
+    fn run(
+        &self,
+        library: &Library,
+        kernel: &str,
+        launch: Launch,
+        arguments: &mut [Argument<'_>],
+    ) -> Result<(), String> {
+        type Arrays = unsafe extern "C" fn(*const *const c_void, *const usize, usize);
         type Parameters = unsafe extern "C" fn(*const c_char) -> *const u32;
         type Run = unsafe extern "C" fn(
             *const c_char,
@@ -173,12 +220,12 @@ impl Kernels {
         let name = CString::new(kernel).unwrap();
         // SAFETY: the two functions of cuda_on_cpu.h, with its types; the list that the first returns ends with 0.
         let (run, sizes) = unsafe {
-            let parameters = self.library.get::<Parameters>(b"emulation_parameters\0").unwrap();
+            let parameters = library.get::<Parameters>(b"emulation_parameters\0").unwrap();
             let first = parameters(name.as_ptr());
             assert!(!first.is_null(), "there is no kernel `{kernel}`");
             let count = (0..).take_while(|&i| *first.add(i) != 0).count();
             let sizes = std::slice::from_raw_parts(first, count);
-            (self.library.get::<Run>(b"emulation_launch\0").unwrap(), sizes)
+            (library.get::<Run>(b"emulation_launch\0").unwrap(), sizes)
         };
         let given: Vec<usize> = arguments.iter().map(|argument| argument.size()).collect();
         let taken: Vec<usize> = sizes.iter().map(|&size| size as usize).collect();
@@ -201,9 +248,15 @@ impl Kernels {
                 _ => std::ptr::from_ref(address).cast(),
             })
             .collect();
+        let lengths: Vec<usize> =
+            arrays.iter().map(|array| array.as_ref().map_or(0, |array| array.len)).collect();
         let _one = self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         // SAFETY: the kernel exists and its parameters have these sizes; a message lives until the next launch.
         let message = unsafe {
+            // Only a library that watches accesses has names for them.
+            if let Ok(name_arrays) = library.get::<Arrays>(b"emulation_arrays\0") {
+                name_arrays(addresses.as_ptr(), lengths.as_ptr(), addresses.len());
+            }
             let message = run(
                 name.as_ptr(),
                 places.as_ptr(),
@@ -250,10 +303,32 @@ impl Argument<'_> {
     }
 }
 
+/// Where the kernels lie, and this folder.
+fn root() -> PathBuf {
+    let other = std::env::var_os("MVPBENCH_KERNELS").filter(|folder| !folder.is_empty());
+    other.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).to_owned(), PathBuf::from)
+}
+
+/// Where libraries are kept.
+fn cache() -> PathBuf {
+    let other = std::env::var_os("MVPBENCH_KERNELS").filter(|folder| !folder.is_empty());
+    other.map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from)
+}
+
 /// The kernels of `source` under `header` as a library that launches them by name; the same file for the same text and `options`.
 pub(crate) fn library(compiler: &str, header: &Path, source: &Path, options: &[String]) -> PathBuf {
+    kernel_library(compiler, header, source, options, None)
+}
+
+fn kernel_library(
+    compiler: &str,
+    header: &Path,
+    source: &Path,
+    options: &[String],
+    order: Option<&Path>,
+) -> PathBuf {
     let includes = format!("#include {header:?}\n#include {source:?}\n");
-    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let scratch = tempfile::tempdir_in(cache()).unwrap();
     let file = scratch.path().join("kernels.cpp");
     std::fs::write(&file, &includes).unwrap();
     let list = ["-E", "-P", "-std=c++17", "-DCUDA_ON_CPU_LIST"];
@@ -264,11 +339,16 @@ pub(crate) fn library(compiler: &str, header: &Path, source: &Path, options: &[S
     let table: Vec<String> = names.iter().map(|name| format!("EMULATED({name}),\n")).collect();
     let table =
         format!("const emulation::Kernel emulation::kernels[] = {{\n{}{{}}}};\n", table.concat());
-    shared_library(compiler, &(includes + &table), options)
+    compiled(compiler, &(includes + &table), options, order)
 }
 
 /// C++ as a shared library; the same file for the same preprocessed text and `options`.
 pub(crate) fn shared_library(compiler: &str, text: &str, options: &[String]) -> PathBuf {
+    compiled(compiler, text, options, None)
+}
+
+/// With `order`, order.cpp, accesses to memory are reported to it.
+fn compiled(compiler: &str, text: &str, options: &[String], order: Option<&Path>) -> PathBuf {
     const FLAGS: [&str; 9] = [
         "-std=c++17",
         "-O2",
@@ -280,12 +360,20 @@ pub(crate) fn shared_library(compiler: &str, text: &str, options: &[String]) -> 
         "-Wno-unknown-pragmas",
         "-Werror=return-type",
     ];
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let scratch = tempfile::tempdir_in(folder).unwrap();
+    /// The callbacks that this asks for are order.cpp's.
+    const WATCHED: &str = "-fsanitize=thread";
+    let folder = cache();
+    let scratch = tempfile::tempdir_in(&folder).unwrap();
     let file = scratch.path().join("kernels.cpp");
     std::fs::write(&file, text).unwrap();
-    let whole =
-        run(Command::new(compiler).args(["-E", "-P", "-std=c++17"]).args(options).arg(&file));
+    let preprocess = |file: &Path| {
+        let flags = ["-E", "-P", "-std=c++17"];
+        run(Command::new(compiler).args(flags).args(order.map(|_| WATCHED)).args(options).arg(file))
+    };
+    let mut whole = preprocess(&file);
+    if let Some(order) = order {
+        whole.extend(preprocess(order));
+    }
     let digest = Sha256::new()
         .chain_update(compiler)
         .chain_update(FLAGS.concat())
@@ -296,7 +384,20 @@ pub(crate) fn shared_library(compiler: &str, text: &str, options: &[String]) -> 
     let library = folder.join(format!("kernels-{digest}.so"));
     if !library.exists() {
         let made = scratch.path().join("kernels.so");
-        run(Command::new(compiler).args(FLAGS).args(options).arg("-o").arg(&made).arg(&file));
+        let compile = || {
+            let mut command = Command::new(compiler);
+            command.args(FLAGS).args(options);
+            command
+        };
+        match order {
+            None => run(compile().arg("-o").arg(&made).arg(&file)),
+            Some(order) => {
+                let object = scratch.path().join("kernels.o");
+                run(compile().args([WATCHED, "-c", "-o"]).arg(&object).arg(&file));
+                // Without that option, so that the sanitizer's own library is not linked; a callback that is missing ends the link.
+                run(compile().arg("-Wl,-z,defs").arg("-o").arg(&made).arg(&object).arg(order))
+            }
+        };
         std::fs::rename(made, &library).unwrap();
     }
     library
