@@ -1,10 +1,16 @@
-//! Tells the program which commit it was built from and, with the feature `cuda`, compiles the kernels of `src/ops` to PTX.
+//! Tells the program which commit it was built from and, with the feature `cuda`, compiles the kernels of `src/ops`: to PTX, which any card's
+//! driver compiles further, and to the code of the cards in [`CARDS`].
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
+use std::sync::Mutex;
 
 /// The oldest card the kernels run on (bf16, `cp.async`); drivers compile the PTX for newer ones.
 const ARCHITECTURE: &str = "-arch=compute_80";
+
+/// Compute capabilities of the cards whose code is made here, as far as nvcc knows them: Ampere, its consumer cards, Ada, Hopper, and
+/// Blackwell's two.
+const CARDS: [(u32, u32); 6] = [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -22,7 +28,7 @@ fn main() {
     }
 }
 
-/// Every `src/ops/NAME.cu` to `OUT_DIR/NAME.ptx`.
+/// Of every `src/ops/NAME.cu` in `OUT_DIR`: `NAME.ptx`, `NAME.sm_90.cubin` and the like, and `NAME.cubins.rs`, which lists them.
 fn compile_kernels() {
     for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH", "PATH", "CI"] {
         println!("cargo:rerun-if-env-changed={variable}");
@@ -36,23 +42,79 @@ fn compile_kernels() {
     println!("cargo:rustc-env=MVPBENCH_NVCC={}", release(&nvcc));
     // A newer compiler may warn of what this one does not, which is no reason for a user's build to end.
     let strict = std::env::var_os("CI").map(|_| "--Werror=all-warnings");
-    let compile = |source: &PathBuf| {
-        let stem = source.file_stem().expect("a .cu file has a name");
-        let ptx = Path::new(&folder).join(stem).with_extension("ptx");
+    let cards = known_cards(&nvcc);
+    let made = |source: &Path, end: &str| {
+        let stem = source.file_stem().expect("a .cu file has a name").to_string_lossy();
+        Path::new(&folder).join(format!("{stem}.{end}"))
+    };
+    let compile = |source: &Path| {
         let mut command = Command::new(&nvcc);
         command.args(["-ptx", "-O3", "-std=c++17", ARCHITECTURE]).args(strict).arg("-o");
-        command.arg(ptx).arg(source).status().is_ok_and(|status| status.success())
+        command.arg(made(source, "ptx")).arg(source);
+        command.status().is_ok_and(|status| status.success())
     };
-    let failed = std::thread::scope(|scope| {
-        let running: Vec<_> =
-            sources.iter().map(|source| (source, scope.spawn(|| compile(source)))).collect();
-        let finished =
-            running.into_iter().map(|(source, thread)| (source, thread.join().unwrap_or(false)));
-        finished.filter(|(_, done)| !done).map(|(source, _)| source).collect::<Vec<_>>()
-    });
+    // From the same PTX that drivers compile.
+    let assemble = |source: &Path, card: &str| {
+        let mut command = Command::new(&nvcc);
+        command.args(["-cubin", "-O3", &format!("-arch={card}"), "-o"]);
+        command.arg(made(source, &format!("{card}.cubin"))).arg(made(source, "ptx"));
+        command.status().is_ok_and(|status| status.success())
+    };
+    let compiled = in_parallel(sources.iter(), |source| compile(source));
+    let every: Vec<_> =
+        compiled.iter().flat_map(|source| cards.iter().map(move |card| (*source, card))).collect();
+    let assembled = in_parallel(every.iter(), |(source, (_, card))| assemble(source, card));
+    let whole = |source: &&PathBuf| {
+        assembled.iter().filter(|(of, _)| of == source).count() == cards.len()
+            && compiled.contains(source)
+    };
+    for source in sources.iter().filter(whole) {
+        let list: Vec<String> = cards
+            .iter()
+            .map(|((major, minor), card)| {
+                let cubin = made(source, &format!("{card}.cubin"));
+                format!("(({major}, {minor}), include_bytes!({cubin:?}).as_slice()),\n")
+            })
+            .collect();
+        let list = format!("&[\n{}]\n", list.concat());
+        std::fs::write(made(source, "cubins.rs"), list).expect("OUT_DIR can be written");
+    }
+    let failed: Vec<&PathBuf> = sources.iter().filter(|source| !whole(source)).collect();
     if !failed.is_empty() {
         fail(&format!("`{}` could not compile {failed:?}; its messages are above", nvcc.display()));
     }
+}
+
+/// Those of `all` for which `work` succeeds, on the machine's processors.
+fn in_parallel<'a, T: Sync>(
+    all: impl ExactSizeIterator<Item = &'a T> + Send,
+    work: impl Fn(&T) -> bool + Sync,
+) -> Vec<&'a T> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(all.len());
+    let (left, done) = (Mutex::new(all), Mutex::new(Vec::new()));
+    let next = || left.lock().expect("no thread panics").next();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(one) = next() {
+                    if work(one) {
+                        done.lock().expect("no thread panics").push(one);
+                    }
+                }
+            });
+        }
+    });
+    done.into_inner().expect("no thread panics")
+}
+
+/// Those of [`CARDS`] that nvcc makes code for, with their names, as `sm_90`.
+fn known_cards(nvcc: &Path) -> Vec<((u32, u32), String)> {
+    let output = Command::new(nvcc).arg("--list-gpu-code").output();
+    let known = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let known = known.unwrap_or_default();
+    let named =
+        CARDS.into_iter().map(|(major, minor)| ((major, minor), format!("sm_{major}{minor}")));
+    named.filter(|(_, name)| known.split_whitespace().any(|one| one == name)).collect()
 }
 
 /// The release of CUDA that nvcc is of, as `13.0`; empty where it does not tell.

@@ -61,7 +61,8 @@ fn driver_version() -> Result<i32> {
     Ok(version)
 }
 
-/// Refuses a driver that is older than the compiler of the kernels, which it does not load.
+/// Refuses a driver that is older than the compiler of the kernels. Ours hold code that needs no compiling for many cards, but candle's are
+/// PTX, and a driver compiles none of a later CUDA.
 fn refuse_older_driver(version: i32) -> Result<()> {
     let number = |text: &str| text.parse::<i32>().ok();
     let release = NVCC.split_once('.');
@@ -69,7 +70,7 @@ fn refuse_older_driver(version: i32) -> Result<()> {
     let Some(release) = release.filter(|release| version < *release) else { return Ok(()) };
     let of = |version: i32| format!("{}.{}", version / 1000, version % 1000 / 10);
     let message = format!(
-        "the driver is for CUDA {}, and this program's kernels were compiled for CUDA {}, which it cannot load",
+        "the driver is for CUDA {}, and candle's kernels in this program are PTX of CUDA {}, which it cannot load",
         of(version),
         of(release)
     );

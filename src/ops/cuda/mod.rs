@@ -4,6 +4,7 @@
 //! earlier ones have run.
 
 pub(super) mod arriving;
+mod module;
 
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::cudarc::cublas::{result::gemm_ex, sys as cublas};
@@ -15,6 +16,8 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Device, Result, Shape, Storage, Tensor, bail};
 
+pub(super) use self::module::{Module, module};
+
 /// Threads of a block, for kernels without a number of their own.
 pub(super) const THREADS: u32 = 256;
 
@@ -23,25 +26,6 @@ const MOST_BLOCKS: usize = 2048;
 
 /// Bytes of dynamic shared memory that a kernel may use without setting an attribute.
 const FREE_SHARED: usize = 48 * 1024;
-
-/// The kernels of one `.cu` file, compiled.
-pub(super) struct Module {
-    /// File name without `.cu`.
-    pub(super) name: &'static str,
-    /// Output of nvcc.
-    pub(super) ptx: &'static str,
-}
-
-/// The [`Module`] of `src/ops/NAME.cu`.
-macro_rules! module {
-    ($name:literal) => {
-        crate::ops::cuda::Module {
-            name: $name,
-            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")),
-        }
-    };
-}
-pub(super) use module;
 
 enum Argument {
     Address(u64),
@@ -170,13 +154,14 @@ impl Launch<'_> {
             bail!("{}: expected at most 65535 rows at once, got {y}", self.kernel);
         }
         let Self { module, kernel, device, arguments, shared } = self;
-        let function = device.get_or_load_custom_func(&kernel, module.name, module.ptx)?;
+        let function = module.kernel(&kernel, &device)?;
         let shared_mem_bytes = u32::try_from(shared).map_err(candle_core::Error::wrap)?;
         if shared > FREE_SHARED {
             let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(most, shared as i32).w()?;
         }
-        let mut builder = function.builder();
+        let stream = device.cuda_stream();
+        let mut builder = stream.launch_builder(&function);
         for argument in &arguments {
             match argument {
                 Argument::Address(a) | Argument::U64(a) => builder.arg(a),
@@ -198,8 +183,7 @@ impl Launch<'_> {
 #[expect(unsafe_code, reason = "a foreign function")]
 pub(crate) fn prepare(device: &Device) -> Result<()> {
     let device = of(device)?;
-    let module = module!("adamw");
-    device.get_or_load_custom_func("adamw_norm", module.name, module.ptx)?;
+    module!("adamw").kernel("adamw_norm", device)?;
     let mode = cublas::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
     // SAFETY: the handle is the device's, and the mode one of the default type of arithmetic.
     unsafe { cublas::cublasSetMathMode(*device.cublas_handle().handle(), mode) }.result().w()

@@ -70,3 +70,30 @@ fn every_kernel_assembles_for_every_card_without_spilling_and_its_block_has_regi
     });
     assert!(counts[0] > 40 && counts.iter().all(|count| *count == counts[0]), "{counts:?}");
 }
+
+/// Names of the kernels in PTX.
+fn entries(ptx: &str) -> Vec<&str> {
+    let after = ptx.split(".entry ").skip(1);
+    after.filter_map(|rest| rest.split(['(', '\n']).next().map(str::trim)).collect()
+}
+
+#[test]
+fn every_module_has_code_for_every_card_with_all_of_its_kernels() {
+    let modules = modules();
+    for module in &modules {
+        let ptx = std::fs::read_to_string(module).unwrap();
+        let listed = std::fs::read_to_string(module.with_extension("cubins.rs")).unwrap();
+        for card in CARDS {
+            let file = module.with_extension(format!("{card}.cubin"));
+            assert!(listed.contains(&format!("{file:?}")), "{listed}");
+            let code = std::fs::read(&file).unwrap();
+            for kernel in entries(&ptx) {
+                let section = format!("\0.text.{kernel}\0").into_bytes();
+                let is_there = code.windows(section.len()).any(|part| part == section);
+                assert!(is_there, "{kernel} is not in {file:?}");
+            }
+        }
+        assert_eq!(listed.matches("include_bytes!").count(), CARDS.len(), "{listed}");
+        assert!(!entries(&ptx).is_empty());
+    }
+}

@@ -1,6 +1,7 @@
 //! Cards and drivers that are not like the emulated one: what is refused before a model is read, and what works without.
 
 use candle_core::{Device, Tensor, safetensors};
+use serde_json::Value;
 
 use super::{environment, place, wide_model};
 use crate::command::Place;
@@ -24,7 +25,7 @@ fn a_driver_older_than_the_kernels_is_refused_before_anything_is_read() {
     let output = place.run(&COMMAND);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("the driver is for CUDA 11.8, and this program's kernels"), "{said}");
+    assert!(said.contains("the driver is for CUDA 11.8, and candle's kernels"), "{said}");
     assert!(said.contains("hint: install a newer driver"), "{said}");
 }
 
@@ -38,6 +39,27 @@ fn a_card_without_memory_pools_trains_the_same_adapter() {
         place.bytes("run/adapter/adapter_model.safetensors")
     };
     assert_eq!(adapter(with("EMULATED_NO_POOLS", "yes")), adapter(with("EMULATED_CARDS", "1")));
+}
+
+/// Modules of a run that the card of `capability` was given as its own code, and the adapter.
+fn cubins(capability: &str) -> (u64, Vec<u8>) {
+    let mut place = with("EMULATED_CAPABILITY", capability);
+    place.environment.push(("EMULATED_LOG", place.path("counts.json").into()));
+    place.succeed(&COMMAND);
+    let counts: Value = serde_json::from_slice(&place.bytes("counts.json")).unwrap();
+    let adapter = place.bytes("run/adapter/adapter_model.safetensors");
+    (counts["cubins"].as_u64().unwrap(), adapter)
+}
+
+#[test]
+fn a_card_loads_its_own_code_and_one_that_none_was_made_for_the_ptx() {
+    if environment().is_empty() {
+        return skip(Need::EmulatedCard, "");
+    }
+    let [hopper, ada, other] = ["90", "89", "87"].map(cubins);
+    assert!(hopper.0 > 5 && ada.0 == hopper.0, "{} {}", hopper.0, ada.0);
+    assert_eq!(other.0, 0);
+    assert!(hopper.1 == ada.1 && hopper.1 == other.1);
 }
 
 #[test]

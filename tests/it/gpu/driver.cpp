@@ -12,12 +12,14 @@
 // host takes of it, and every number is zero.
 #include <cuda.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <dlfcn.h>
+#include <elf.h>
 #include <iterator>
 #include <map>
 #include <mutex>
@@ -119,8 +121,10 @@ struct Function {
     std::string name;
     unsigned most_shared = SHARED;
 };
+// A module's image: PTX, or a cubin, which is code of one card.
 struct Module {
-    std::string ptx;
+    std::string image;
+    bool is_cubin;
     std::map<std::string, Function> functions;
 };
 std::vector<Library> libraries() {
@@ -154,15 +158,15 @@ struct Step {
     Counted to_device;
 };
 struct Counts {
-    size_t launches, products, allocations, to_device, waits;
+    size_t launches, products, allocations, to_device, waits, cubins;
     std::vector<Step> steps;
-    Counts() : launches(), products(), allocations(), to_device(), waits(), steps(1) {}
+    Counts() : launches(), products(), allocations(), to_device(), waits(), cubins(), steps(1) {}
     ~Counts() {
         const char *path = std::getenv("EMULATED_LOG");
         FILE *file = path ? std::fopen(path, "w") : nullptr;
         if (!file) return;
-        std::fprintf(file, "{\"launches\": %zu, \"products\": %zu, \"allocations\": %zu, \"to_device\": %zu, \"waits\": %zu, \"steps\": [",
-                     launches, products, allocations, to_device, waits);
+        std::fprintf(file, "{\"launches\": %zu, \"products\": %zu, \"allocations\": %zu, \"to_device\": %zu, \"waits\": %zu, \"cubins\": %zu, \"steps\": [",
+                     launches, products, allocations, to_device, waits, cubins);
         for (size_t i = 0; i < steps.size(); i++) {
             const Step &step = steps[i];
             const char *comma = "";
@@ -268,6 +272,11 @@ int cards() {
     static const char *given = std::getenv("EMULATED_CARDS");
     return given ? std::atoi(given) : 1;
 }
+// `EMULATED_CAPABILITY`, ten times the first number and the second, or 90.
+int capability() {
+    static const char *given = std::getenv("EMULATED_CAPABILITY");
+    return given ? std::atoi(given) : 90;
+}
 CUresult cuDeviceGetCount(int *count) { return *count = cards(), CUDA_SUCCESS; }
 CUresult cuDeviceGet(CUdevice *device, int ordinal) {
     return ordinal < cards() ? *device = ordinal, CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
@@ -278,8 +287,8 @@ CUresult cuDeviceGetName(char *name, int size, CUdevice) {
 CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice) { return *bytes = memory(), CUDA_SUCCESS; }
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
     switch (attribute) {
-    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
-    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = 0; break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = capability() / 10; break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = capability() % 10; break;
     case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = !std::getenv("EMULATED_NO_POOLS"); break;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 4; break;
     default: die(std::to_string((int)attribute).c_str(), "cuDeviceGetAttribute");
@@ -315,12 +324,15 @@ CUresult cuEventSynchronize(CUevent event) {
     CALL;
     return wait(reinterpret_cast<Event *>(event)->after), CUDA_SUCCESS;
 }
+// By its name of CUDA 13, and by that of CUDA 12.
+#undef cuEventElapsedTime
 CUresult cuEventElapsedTime_v2(float *ms, CUevent from, CUevent to) {
     CALL;
     const Event &first = *reinterpret_cast<Event *>(from), &last = *reinterpret_cast<Event *>(to);
     if (first.after > seen || last.after > seen) return CUDA_ERROR_NOT_READY;
     return *ms = (float)(last.ms - first.ms), CUDA_SUCCESS;
 }
+CUresult cuEventElapsedTime(float *ms, CUevent from, CUevent to) { return cuEventElapsedTime_v2(ms, from, to); }
 
 CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice) {
     if (std::getenv("EMULATED_NO_POOLS")) return CUDA_ERROR_NOT_SUPPORTED;
@@ -400,9 +412,26 @@ CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUst
 }
 
 CUresult cuModuleLoadData(CUmodule *module, const void *image) {
+    CALL;
     const char *text = static_cast<const char *>(image);
-    if (!std::strstr(text, ".entry")) die("expected PTX with a kernel in it", "cuModuleLoadData");
-    return *module = reinterpret_cast<CUmodule>(new Module{text, {}}), CUDA_SUCCESS;
+    Elf64_Ehdr header;
+    if (std::memcmp(text, ELFMAG, SELFMAG) != 0) {
+        if (!std::strstr(text, ".entry")) die("expected PTX or a cubin with a kernel in it", "cuModuleLoadData");
+        return *module = reinterpret_cast<CUmodule>(new Module{text, false, {}}), CUDA_SUCCESS;
+    }
+    std::memcpy(&header, text, sizeof header);
+    if (header.e_machine != EM_CUDA) return CUDA_ERROR_INVALID_IMAGE;
+    // Where the second byte of the flags is the card's; nvcc of CUDA 12 writes the first.
+    const unsigned of = header.e_ident[EI_ABIVERSION] >= 8 ? header.e_flags >> 8 & 0xff : header.e_flags & 0xff;
+    if ((int)of != capability()) return CUDA_ERROR_NO_BINARY_FOR_GPU;
+    size_t bytes = header.e_shoff + (size_t)header.e_shnum * header.e_shentsize;
+    for (size_t i = 0; i < header.e_shnum; i++) {
+        Elf64_Shdr section;
+        std::memcpy(&section, text + header.e_shoff + i * header.e_shentsize, sizeof section);
+        if (section.sh_type != SHT_NOBITS) bytes = std::max(bytes, (size_t)(section.sh_offset + section.sh_size));
+    }
+    counts.cubins++;
+    return *module = reinterpret_cast<CUmodule>(new Module{std::string(text, bytes), true, {}}), CUDA_SUCCESS;
 }
 CUresult cuModuleUnload(CUmodule module) { return delete reinterpret_cast<Module *>(module), CUDA_SUCCESS; }
 CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
@@ -411,7 +440,9 @@ CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *
     Module &in = *reinterpret_cast<Module *>(module);
     auto found = in.functions.find(name);
     if (found == in.functions.end()) {
-        if (in.ptx.find(".entry " + std::string(name) + "(") == std::string::npos) return CUDA_ERROR_NOT_FOUND;
+        // A cubin has a section of each kernel.
+        const std::string sign = in.is_cubin ? std::string(1, '\0') + ".text." + name + '\0' : ".entry " + std::string(name) + "(";
+        if (in.image.find(sign) == std::string::npos) return CUDA_ERROR_NOT_FOUND;
         for (const Library &library : all)
             if (library.parameters(name)) found = in.functions.emplace(name, Function{library, name}).first;
         if (found == in.functions.end()) die("no library has this kernel", name);
