@@ -1,6 +1,6 @@
 //! The sentence encoder that a key such as `eval.spmr.embedder` names: found and checked early, loaded when every other input is checked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -60,9 +60,15 @@ impl EncoderSource {
         Embedder::load(&self.folder).with_context(|| format!("`{}`", self.key))
     }
 
-    /// Digest of the content of every file that an embedding depends on.
+    /// SHA-256 of every file that an embedding depends on, with its path inside the encoder.
+    pub fn digests(&self) -> Result<Vec<(PathBuf, String)>> {
+        let inside = |path: &Path| path.strip_prefix(&self.folder).unwrap_or(path).to_owned();
+        let files = self.layout.files.iter();
+        files.map(|path| Ok((inside(path), digest::of_file(path)?))).collect()
+    }
+
+    /// Digest of the content of all these files.
     pub fn digest(&self) -> Result<String> {
-        let files = self.layout.files.iter().map(|path| digest::of_file(path));
-        Ok(digest::of_parts(files.collect::<Result<Vec<_>>>()?))
+        Ok(digest::of_parts(self.digests()?.into_iter().map(|(_, sha256)| sha256)))
     }
 }

@@ -86,13 +86,14 @@ impl<'a> Evaluator<'a> {
     /// KL divergence of `policy`, in the model's dtype, from the reference, on `eval.kl_pairs` pairs of a set; without a policy, of the
     /// starting one.
     fn kl(&self, set: &EvalInputs, policy: Option<&Adapter>) -> Result<Option<Kl>> {
-        let Session { model, config, engine, start, .. } = self.session;
+        let Session { model, config, engine, start, options, .. } = self.session;
         let places = spread(set.pairs.len(), config.eval.kl_pairs);
         let pairs: Vec<_> = places.map(|place| &set.pairs[place]).collect();
         let policy = policy.or(start.as_ref());
         let reference = start.as_ref().filter(|_| config.dpo.reference == Reference::Init);
         let micro_batch_tokens = engine.micro_batch_tokens;
-        let pass = DivergencePass { model, policy, reference, micro_batch_tokens };
+        let world = &options.world;
+        let pass = DivergencePass { model, policy, reference, micro_batch_tokens, world };
         let means = pass.per_token(pairs.iter().copied())?;
         let answers: Vec<_> = (pairs.iter().zip(means))
             .filter_map(|(pair, mean)| {

@@ -5,8 +5,11 @@ use anyhow::Result;
 use crate::console::interrupt;
 use crate::data::pack::{self, Pack};
 use crate::data::token_pair::TokenPair;
+use crate::inference::shared::{at_once, over_ranks, share_adapters};
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
+use crate::parallel::order::{DivergeOrder, Order};
+use crate::parallel::world::World;
 
 /// Forward passes of two adapters over the same answers.
 pub struct DivergencePass<'a> {
@@ -18,6 +21,8 @@ pub struct DivergencePass<'a> {
     pub reference: Option<&'a Adapter>,
     /// Token budget of a micro-batch; a longer pair is a micro-batch of its own.
     pub micro_batch_tokens: usize,
+    /// The ranks that it is shared with.
+    pub world: &'a World,
 }
 
 impl DivergencePass<'_> {
@@ -38,19 +43,45 @@ impl DivergencePass<'_> {
         };
         let pairs: Vec<TokenPair> = pairs.into_iter().map(chosen).collect();
         let lengths: Vec<usize> = pairs.iter().map(TokenPair::tokens).collect();
+        let Self { model, policy, reference, world, .. } = *self;
+        let digests = share_adapters(world, [policy, reference])?;
         let mut means = Vec::with_capacity(pairs.len());
-        for range in pack::cut(&lengths, self.micro_batch_tokens) {
+        for ranges in pack::cut(&lengths, self.micro_batch_tokens).chunks(at_once(world)) {
             interrupt::check()?;
-            let members = &pairs[range];
-            let batch = self.model.batch(&Pack::new(members))?;
-            let sums = batch.sums(&self.model.kl(&batch, self.policy, self.reference)?)?;
-            means.extend(members.iter().zip(sums).map(|(pair, [sum, _])| {
-                let scored = pair.scored()[0];
-                (scored > 0).then(|| sum / scored as f64)
-            }));
+            let batches: Vec<_> =
+                ranges.iter().map(|range| pairs[range.clone()].iter().collect()).collect();
+            let order = |batches| {
+                let [policy, reference] = digests.clone();
+                Order::Diverge(DivergeOrder { policy, reference, batches })
+            };
+            let own = |batches: &[Vec<&TokenPair>]| {
+                let batches = batches.iter().map(|batch| batch.iter().copied());
+                of_batches(model, policy, reference, batches)
+            };
+            means.extend(over_ranks(world, &batches, order, own)?);
         }
-        Ok(means)
+        Ok(means.into_iter().map(|bits: Option<u64>| bits.map(f64::from_bits)).collect())
     }
+}
+
+/// The bits of [`DivergencePass::per_token`] of each pair of some micro-batches: what a rank computes of a pass.
+pub fn of_batches<'p, B: IntoIterator<Item = &'p TokenPair>>(
+    model: &Decoder,
+    policy: Option<&Adapter>,
+    reference: Option<&Adapter>,
+    batches: impl IntoIterator<Item = B>,
+) -> Result<Vec<Option<u64>>> {
+    let mut means = Vec::new();
+    for members in batches {
+        let members: Vec<&TokenPair> = members.into_iter().collect();
+        let batch = model.batch(&Pack::new(members.iter().copied()))?;
+        let sums = batch.sums(&model.kl(&batch, policy, reference)?)?;
+        means.extend(members.iter().zip(sums).map(|(pair, [sum, _])| {
+            let scored = pair.scored()[0];
+            (scored > 0).then(|| (sum / scored as f64).to_bits())
+        }));
+    }
+    Ok(means)
 }
 
 #[cfg(test)]
@@ -88,7 +119,8 @@ mod tests {
     fn it_is_the_mean_over_the_tokens_of_the_divergence_of_next_token_logits() {
         let (model, adapter, pairs) = tiny(0.05);
         let pass = |policy, micro_batch_tokens| {
-            DivergencePass { model: &model, policy, reference: None, micro_batch_tokens }
+            let world = &World::default();
+            DivergencePass { model: &model, policy, reference: None, micro_batch_tokens, world }
                 .per_token(&pairs)
                 .unwrap()
         };
@@ -117,9 +149,15 @@ mod tests {
     #[test]
     fn a_fresh_adapter_and_the_base_itself_have_exactly_none() {
         let (model, fresh, pairs) = tiny(0.0);
+        let world = World::default();
         for policy in [None, Some(&fresh)] {
-            let pass =
-                DivergencePass { model: &model, policy, reference: None, micro_batch_tokens: 64 };
+            let pass = DivergencePass {
+                model: &model,
+                policy,
+                reference: None,
+                micro_batch_tokens: 64,
+                world: &world,
+            };
             assert_eq!(pass.per_token(&pairs).unwrap(), [Some(0.0); 2]);
         }
         let both = DivergencePass {
@@ -127,6 +165,7 @@ mod tests {
             policy: Some(&fresh),
             reference: Some(&fresh),
             micro_batch_tokens: 64,
+            world: &world,
         };
         assert_eq!(both.per_token(&pairs).unwrap(), [Some(0.0); 2]);
         let empty = TokenPair { prompt: vec![1, 2], ..TokenPair::default() };

@@ -8,7 +8,7 @@ use crate::console::interrupt;
 use crate::console::progress::Verbosity;
 use crate::disk::digest;
 use crate::disk::journal::{Journal, Key};
-use crate::inference::shared::share_adapter;
+use crate::inference::shared::share_adapters;
 use crate::machine;
 use crate::model::adapter;
 use crate::model::decoder::Decoder;
@@ -144,13 +144,13 @@ impl GenerationPass<'_> {
         if ranks == 1 || !stop.strings().is_empty() {
             return generator.resume(prompts, done, watch);
         }
-        share_adapter(world, *adapter)?;
+        let [digest] = share_adapters(world, [*adapter])?;
         let pending: Vec<usize> = (0..done.len()).filter(|row| done[*row].is_none()).collect();
         for round in pending.chunks(ranks * settings.batch * BATCHES_A_ROUND) {
             let part = |rank: usize| &round[shares::of_rank(round.len(), ranks, rank)];
             for rank in world.others() {
                 let order = GenerateOrder {
-                    adapter: adapter.is_some(),
+                    adapter: digest.clone(),
                     all: prompts.len(),
                     rows: part(rank).to_vec(),
                     prompts: part(rank).iter().map(|row| prompts[*row].clone()).collect(),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::console::interrupt;
 use crate::console::progress::Verbosity;
@@ -11,19 +11,15 @@ use crate::data::pack::{self, Pack};
 use crate::data::pair::Pair;
 use crate::data::token_pair::TokenPair;
 use crate::inference::kept_sums::KeptSums;
-use crate::inference::shared::share_adapter;
+use crate::inference::shared::{at_once, over_ranks, share_adapters};
 use crate::metrics::score::PairScore;
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
-use crate::parallel::order::{Order, ScoreOrder, of_bits};
-use crate::parallel::shares;
+use crate::parallel::order::{Order, ScoreOrder, of_bits, to_bits};
 use crate::parallel::world::World;
 
 /// Seconds between two saves of a running pass: the most that a killed program loses.
 const SAVE_EVERY_S: u64 = 60;
-
-/// Micro-batches of a rank between two looks at the clock, where there are several ranks.
-const BATCHES_A_RANK: usize = 4;
 
 /// A forward pass over many pairs.
 pub struct ScoringPass<'a> {
@@ -78,49 +74,30 @@ impl ScoringPass<'_> {
             .filter(|range| range.end > sums.len())
             .collect();
         sums.truncate(ranges.first().map_or(all, |range| range.start));
-        share_adapter(self.world, self.adapter)?;
-        for ranges in ranges.chunks(self.at_once()) {
+        let [adapter] = share_adapters(self.world, [self.adapter])?;
+        for ranges in ranges.chunks(at_once(self.world)) {
             interrupt::check().inspect_err(|_| save(&sums))?;
             if last_saved.elapsed().as_secs() >= SAVE_EVERY_S {
                 save(&sums);
                 last_saved = Instant::now();
             }
-            let new = self.of(ranges)?;
+            let new = self.of(ranges, &adapter)?;
             progress.advance(new.len() as u64, &[]);
             sums.extend(new);
         }
         Ok(sums)
     }
 
-    /// How many micro-batches are computed between two looks at the clock.
-    fn at_once(&self) -> usize {
-        match self.world.ranks() {
-            1 => 1,
-            ranks => ranks * BATCHES_A_RANK,
-        }
-    }
-
-    /// The sums of the micro-batches `ranges`, neighbours, in order. Each is computed whole on one rank, so that its bits do not depend on it.
-    fn of(&self, ranges: &[Range<usize>]) -> Result<Vec<[f64; 2]>> {
-        let batch = |range: &Range<usize>| self.pairs[range.clone()].iter().copied();
-        let tokens: Vec<usize> =
-            ranges.iter().map(|range| batch(range).map(TokenPair::tokens).sum()).collect();
-        let runs = shares::runs(&tokens, self.world.ranks());
-        for rank in self.world.others() {
-            let batches =
-                ranges[runs[rank].clone()].iter().map(|range| batch(range).cloned().collect());
-            let order = ScoreOrder { adapter: self.adapter.is_some(), batches: batches.collect() };
-            self.world.order(rank, &Order::Score(order))?;
-        }
-        let mut sums =
-            of_batches(self.model, self.adapter, ranges[runs[0].clone()].iter().map(batch))?;
-        for rank in self.world.others() {
-            let answer: Vec<[u64; 2]> = self.world.answer_of(rank)?;
-            let pairs: usize = ranges[runs[rank].clone()].iter().map(Range::len).sum();
-            ensure!(answer.len() == pairs, "rank {rank} answered otherwise");
-            sums.extend(of_bits(&answer));
-        }
-        Ok(sums)
+    /// The sums of the micro-batches `ranges`, neighbours, in order; `adapter`: the digest of [`Self::adapter`] for other ranks.
+    fn of(&self, ranges: &[Range<usize>], adapter: &Option<String>) -> Result<Vec<[f64; 2]>> {
+        let batches: Vec<_> =
+            ranges.iter().map(|range| self.pairs[range.clone()].to_vec()).collect();
+        let order = |batches| Order::Score(ScoreOrder { adapter: adapter.clone(), batches });
+        let own = |batches: &[Vec<&TokenPair>]| {
+            let batches = batches.iter().map(|batch| batch.iter().copied());
+            Ok(to_bits(&of_batches(self.model, self.adapter, batches)?))
+        };
+        Ok(of_bits(&over_ranks(self.world, &batches, order, own)?))
     }
 }
 

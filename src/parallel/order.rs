@@ -14,12 +14,14 @@ pub enum Order {
     State(String),
     /// Compute leaves of an optimizer step, take part in its sum, and make the step.
     Step(StepOrder),
-    /// Take the adapter of the next passes: its digest here, then a message with its safetensors.
-    Adapter(String),
+    /// Hold an adapter for passes; a message with its safetensors follows.
+    Adapter(AdapterOrder),
     /// Say the digest of the state's adapter. Answers with it.
     Digest,
     /// Score pairs. Answers with their sums, [`to_bits`].
     Score(ScoreOrder),
+    /// Measure divergences. Answers with the mean of each answer as its bits.
+    Diverge(DivergeOrder),
     /// Answer prompts. Answers with the generations as JSON.
     Generate(GenerateOrder),
     /// There is nothing more to do.
@@ -64,19 +66,40 @@ pub struct StepOrder {
     pub own: Vec<Vec<usize>>,
 }
 
+/// An adapter of passes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AdapterOrder {
+    /// Its digest.
+    pub digest: String,
+    /// The digests of those that are held on; others are dropped.
+    pub keep: Vec<String>,
+}
+
 /// A rank's part of a scoring pass.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ScoreOrder {
-    /// Whether the adapter of the last [`Order::Adapter`] is on.
-    pub adapter: bool,
+    /// The digest of the adapter that is on; none for the base model.
+    pub adapter: Option<String>,
     /// Micro-batches of pairs.
     pub batches: Vec<Vec<TokenPair>>,
 }
+
+/// A rank's part of a pass of divergences.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DivergeOrder {
+    /// The digest of the policy's adapter; none for the base model.
+    pub policy: Option<String>,
+    /// The digest of the reference's adapter; none for the base model.
+    pub reference: Option<String>,
+    /// Micro-batches of pairs without a rejected answer.
+    pub batches: Vec<Vec<TokenPair>>,
+}
+
 /// A rank's part of a generation pass.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct GenerateOrder {
-    /// Whether the adapter of the last [`Order::Adapter`] is on.
-    pub adapter: bool,
+    /// The digest of the adapter that is on; none for the base model.
+    pub adapter: Option<String>,
     /// Prompts of the whole pass.
     pub all: usize,
     /// The rows of this rank's prompts among them.

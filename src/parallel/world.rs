@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::exchange::{self, Part};
 use super::link::Link;
-use super::order::Order;
+use super::order::{AdapterOrder, Order};
 use super::tree::Node;
 use super::wire::{Host, Wire};
 use crate::error::InputError;
@@ -18,8 +18,8 @@ use crate::error::InputError;
 #[derive(Default)]
 pub struct World {
     link: Option<Box<dyn Link>>,
-    /// The digest of the adapter that the other ranks have for passes.
-    adapter: RefCell<Option<String>>,
+    /// The digests of the adapters that the other ranks hold for passes.
+    adapters: RefCell<Vec<String>>,
     /// The way of gradients that is not the link's.
     wire: RefCell<Option<Box<dyn Wire>>>,
 }
@@ -108,23 +108,25 @@ impl World {
             .with_context(|| format!("the answer of rank {from} is not understood"))
     }
 
-    /// Makes sure that the other ranks have the adapter with this digest for passes; `bytes`: its safetensors.
-    pub fn share_adapter(
-        &self,
-        digest: String,
-        bytes: impl FnOnce() -> Result<Vec<u8>>,
-    ) -> Result<()> {
-        if self.adapter.borrow().as_ref() != Some(&digest) {
-            self.order_all(&Order::Adapter(digest.clone()))?;
-            self.send_all(&bytes()?)?;
-            *self.adapter.borrow_mut() = Some(digest);
+    /// Makes sure that the other ranks hold the adapters `wanted` for passes, and forgets others. Each has its digest, and gives its
+    /// safetensors when they are asked for.
+    pub fn share_adapters<B: Fn() -> Result<Vec<u8>>>(&self, wanted: &[(String, B)]) -> Result<()> {
+        let mut held = self.adapters.borrow_mut();
+        held.retain(|held| wanted.iter().any(|(digest, _)| digest == held));
+        for (digest, bytes) in wanted {
+            if !held.contains(digest) {
+                let order = AdapterOrder { digest: digest.clone(), keep: held.clone() };
+                self.order_all(&Order::Adapter(order))?;
+                self.send_all(&bytes()?)?;
+                held.push(digest.clone());
+            }
         }
         Ok(())
     }
 
     /// A new run: the other ranks have no adapter.
-    pub fn forget_adapter(&self) {
-        *self.adapter.borrow_mut() = None;
+    pub fn forget_adapters(&self) {
+        self.adapters.borrow_mut().clear();
     }
 
     /// Has gradients go from GPU to GPU where the leader has one and the program was built with NCCL. All ranks call it, each with its device,

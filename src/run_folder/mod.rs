@@ -31,7 +31,7 @@ use crate::config::RunConfig;
 use crate::disk::{atomic, lock, read};
 use crate::error::InputError;
 use crate::run_folder::paths::Paths;
-use crate::run_folder::provenance::{BEGUN, INPUTS, Provenance};
+use crate::run_folder::provenance::{BEGUN, Provenance};
 use crate::run_folder::purpose::Purpose;
 
 const CHANGED: &str = "# changed after step ";
@@ -81,7 +81,6 @@ impl RunFolder {
         let mut changed = String::new();
         let mut begun = provenance.begun_line();
         if let Some(text) = guard::read_config(&file)? {
-            let earlier = text.lines().find_map(|line| line.strip_prefix(INPUTS));
             if !changes.is_empty() {
                 self.remove_figures()?;
                 if let Some(first) = text.lines().find(|line| line.starts_with(BEGUN)) {
@@ -95,8 +94,7 @@ impl RunFolder {
                 for change in changes {
                     changed += &format!("{CHANGED}{step}: {}\n", change.replace('\n', " "));
                 }
-            } else if earlier.is_some_and(|earlier| earlier != provenance.inputs) {
-                let what = provenance.other_than(&text);
+            } else if let Some(what) = provenance.other_than(&text) {
                 let message = format!(
                     "{what} not what the {noun} in `{}` began with; the configuration is the same",
                     self.path().display()

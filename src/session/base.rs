@@ -20,6 +20,7 @@ use crate::disk::digest;
 use crate::error::{InputError, shown};
 use crate::hub::Hub;
 use crate::model::shape::Shape;
+use crate::run_folder::provenance::{InputFile, InputKind};
 use crate::session::data_file;
 use crate::session::data_files;
 use crate::session::generation_config;
@@ -49,6 +50,8 @@ pub struct Base {
     pub template: Option<ChatTemplate>,
     /// Tokenizer files by name.
     pub tokenizer_files: Vec<NamedFile>,
+    /// The files of tokenizer, chat template and generation config with their digests.
+    pub input_files: Vec<InputFile>,
     /// Lines for the user: repository and commit of a hub model.
     pub notes: Vec<String>,
     /// Whose rules make token ids of a text.
@@ -122,6 +125,18 @@ impl Base {
             tokenizer_files.extend(chat::additional_templates(folder)?);
         }
         let given = choice.sources(&tokenizer)?;
+        let mut input_files = Vec::new();
+        let mut add = |kind, path: String, bytes: &[u8]| {
+            input_files.push(InputFile { kind, path, sha256: digest::of_bytes(bytes) });
+        };
+        let in_model = |name: &str| Path::new(path).join(name).display().to_string();
+        for (name, bytes) in &tokenizer_files {
+            let kind =
+                if is_template(name) { InputKind::ChatTemplate } else { InputKind::Tokenizer };
+            if kind == InputKind::Tokenizer || given.is_none() {
+                add(kind, in_model(name), bytes);
+            }
+        }
         if let Some(given) = &given {
             notes.push(format!("chat template: {}, in place of the model's own", given.place));
         }
@@ -129,6 +144,21 @@ impl Base {
             None => own_template(&tokenizer_files, path)?,
             Some(given) => {
                 given.replace_in(&mut tokenizer_files)?;
+                let place = given.place.split_once(": ").map_or(&*given.place, |(file, _)| file);
+                match tokenizer_files
+                    .iter()
+                    .filter(|(name, _)| is_template(name))
+                    .collect::<Vec<_>>()[..]
+                {
+                    [(_, bytes)] => add(InputKind::ChatTemplate, place.to_owned(), bytes),
+                    ref several => several.iter().for_each(|(name, bytes)| {
+                        add(
+                            InputKind::ChatTemplate,
+                            Path::new(place).join(name).display().to_string(),
+                            bytes,
+                        );
+                    }),
+                }
                 Some(given)
             }
         };
@@ -139,11 +169,22 @@ impl Base {
         notes.extend(template.as_ref().and_then(ChatTemplate::note));
         let rules = section.tokenizer;
         if let Some(bytes) = source.file("generation_config.json")? {
+            add(InputKind::GenerationConfig, in_model("generation_config.json"), &bytes);
             // One that is no JSON is refused below.
             let config = serde_json::from_slice(&bytes).unwrap_or_default();
             notes.extend(generation_config::unread(&config));
         }
-        let base = Self { source, shape, tokenizer, template, tokenizer_files, notes, rules, hub };
+        let base = Self {
+            source,
+            shape,
+            tokenizer,
+            template,
+            tokenizer_files,
+            input_files,
+            notes,
+            rules,
+            hub,
+        };
         base.eos_ids()?; // a verb that generates nothing refuses a wrong one too
         Ok(base)
     }
@@ -285,6 +326,11 @@ fn own_template(files: &[NamedFile], model: &str) -> Result<Option<Sources>> {
         config.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
     let jinja = named(files, "chat_template.jinja");
     Sources::found(jinja, &additional, &config["chat_template"], model)
+}
+
+/// Whether the tokenizer's file `name` has nothing but a chat template.
+fn is_template(name: &str) -> bool {
+    name == "chat_template.jinja" || name.starts_with(chat::ADDITIONAL_TEMPLATES)
 }
 
 /// The bytes of the file `name`.

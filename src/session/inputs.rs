@@ -1,5 +1,7 @@
 //! Reads and checks everything the user gave, before anything is written.
 
+use std::path::Path;
+
 use anyhow::Result;
 use candle_core::Device;
 
@@ -19,6 +21,7 @@ use crate::model::adapter;
 use crate::model::lora::Adapter;
 use crate::model::plan::AdapterPlan;
 use crate::model::shape::Shape;
+use crate::run_folder::provenance::{InputFile, InputKind};
 use crate::session::adapter_source::AdapterSource;
 use crate::session::base::Base;
 use crate::session::hub_model;
@@ -72,6 +75,8 @@ pub struct Inputs {
     pub notes: Vec<String>,
     /// Name and SHA-256 of every data file, each once.
     pub files: Vec<(String, String)>,
+    /// Every file of the tokenizer, the chat template and the adapter.
+    pub input_files: Vec<InputFile>,
     /// Bytes of the data files, at least those of their texts.
     pub data_bytes: usize,
     /// Token ids that no cache has yet.
@@ -108,11 +113,13 @@ impl Inputs {
     ) -> Result<Self> {
         let base = Base::load(&config.model, template, verbosity)?;
         let own_plan = training.map(|lora| AdapterPlan::of(lora, &base.shape)).transpose()?;
+        let mut input_files = base.input_files.clone();
         let (start, adapter_notes) = match config.lora.init_from.as_str() {
             "" => (None, Vec::new()),
             name => {
                 let source = AdapterSource::find(name, "lora.init_from", &base.hub)?;
                 let start = adapter::load(&source.folder, &base.shape, training, &Device::Cpu)?;
+                input_files.extend(source.input_files(name)?);
                 let other_base = adapter::other_base(&source.folder, &config.model.path);
                 (Some(start), source.note.into_iter().chain(other_base).collect())
             }
@@ -193,6 +200,7 @@ impl Inputs {
             encoder,
             notes,
             files,
+            input_files,
             data_bytes,
             unsaved,
             hub,
@@ -216,8 +224,19 @@ impl Inputs {
         }
     }
 
-    /// Digest of all inputs that a result depends on; `model_digest`: of the model's files.
-    pub fn digest(&self, model_digest: &str) -> Result<String> {
+    /// Every file of an input that is neither data nor weights of the model; `encoder` is the key of the encoder.
+    pub fn all_input_files(&self, encoder: &str) -> Result<Vec<InputFile>> {
+        let files = self.encoder.as_ref().map(EncoderSource::digests).transpose()?;
+        let of_encoder = files.into_iter().flatten().map(|(path, sha256)| InputFile {
+            kind: InputKind::Encoder,
+            path: Path::new(encoder).join(path).display().to_string(),
+            sha256,
+        });
+        Ok(self.input_files.iter().cloned().chain(of_encoder).collect())
+    }
+
+    /// Digest of all inputs that a result depends on; `model_digest`: of the model's files, `input_files`: [`Self::all_input_files`].
+    pub fn digest(&self, model_digest: &str, input_files: &[InputFile]) -> Result<String> {
         let start = self
             .start
             .as_ref()
@@ -225,7 +244,9 @@ impl Inputs {
             .transpose()?;
         let start = digest::of_bytes(&start.unwrap_or_default());
         let sets = self.sets.iter().map(|set| token_pair::digest_of(&set.pairs));
-        let encoder = self.encoder.as_ref().map(EncoderSource::digest).transpose()?;
+        let of_encoder = input_files.iter().filter(|file| file.kind == InputKind::Encoder);
+        let encoder =
+            self.encoder.as_ref().map(|_| digest::of_parts(of_encoder.map(|file| &file.sha256)));
         let first = [model_digest.to_owned(), token_pair::digest_of(&self.train), start];
         // Weights of sources are a part of their own, so that a run without them keeps its digest.
         let visits = match self.visits.are_plain() {

@@ -140,7 +140,8 @@ impl<'a> Session<'a> {
         inputs.notes.extend(model.notes.iter().cloned());
         let model_digest = weights::digest(&base_path)?;
         inputs.save_tokens(verbosity);
-        let inputs_digest = inputs.digest(&model_digest)?;
+        let input_files = inputs.all_input_files(&config.eval.spmr.embedder)?;
+        let inputs_digest = inputs.digest(&model_digest, &input_files)?;
         let place = machine::describe(&device);
         let commit = inputs.model.on_hub().map(|model| model.commit.as_str());
         let provenance = Provenance {
@@ -151,6 +152,7 @@ impl<'a> Session<'a> {
             commit,
             weights: &model_digest,
             files: &inputs.files,
+            input_files: &input_files,
             inputs: &inputs_digest,
         };
         folder.begin(purpose, config, &provenance, &changes)?;

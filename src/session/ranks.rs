@@ -30,7 +30,7 @@ pub(super) fn load(world: &World, begin: Begin, model_digest: &str, device: &Dev
     if world.ranks() == 1 {
         return Ok(());
     }
-    world.forget_adapter();
+    world.forget_adapters();
     let model = begin.model.path.clone();
     world.order_all(&Order::Begin(Box::new(begin)))?;
     for rank in world.others() {

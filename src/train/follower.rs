@@ -10,7 +10,7 @@ use super::recipe::Recipe;
 use super::state::{Cursor, State};
 use crate::config::RunConfig;
 use crate::inference::engine::Engine;
-use crate::inference::{generations, sums};
+use crate::inference::{divergence, generations, sums};
 use crate::machine;
 use crate::model::adapter::{self, RankFrom};
 use crate::model::decoder::{Decoder, Keep};
@@ -19,7 +19,8 @@ use crate::model::lora::{Adapter, LoraTensors};
 use crate::model::plan::AdapterPlan;
 use crate::model::weights;
 use crate::parallel::order::{
-    Begin, GenerateOrder, Order, ScoreOrder, StepOrder, of_bits, to_bits,
+    AdapterOrder, Begin, DivergeOrder, GenerateOrder, Order, ScoreOrder, StepOrder, of_bits,
+    to_bits,
 };
 use crate::parallel::shares;
 use crate::parallel::world::World;
@@ -47,9 +48,10 @@ pub fn follow(world: &World, device: &str) -> Result<()> {
         match order {
             Order::State(cursor) => run.take_state(&cursor, world)?,
             Order::Step(step) => run.step(&step, world)?,
-            Order::Adapter(digest) => run.take_adapter(&digest, &world.from_leader()?)?,
+            Order::Adapter(order) => run.take_adapter(order, &world.from_leader()?)?,
             Order::Digest => world.answer(&run.state_digest()?)?,
             Order::Score(score) => world.answer(&run.score(&score)?)?,
+            Order::Diverge(diverge) => world.answer(&run.diverge(&diverge)?)?,
             Order::Generate(generate) => world.answer(&run.generate(generate)?)?,
             Order::Begin(_) | Order::End => bail!("an order came out of turn"),
         }
@@ -66,8 +68,8 @@ struct Run {
     plan: AdapterPlan,
     steps: usize,
     state: Option<State>,
-    /// The adapter of passes.
-    adapter: Option<Adapter>,
+    /// The adapters of passes, with their digests.
+    adapters: Vec<(String, Adapter)>,
     /// The files of a model inside the binary, where this machine does not see the leader's.
     _unpacked: Option<Unpacked>,
 }
@@ -83,8 +85,18 @@ impl Run {
         let plan = serde_json::from_str(&begin.plan)?;
         let keep = if begin.recompute { Keep::Inputs } else { Keep::Everything };
         let engine = Engine { micro_batch_tokens: begin.micro_batch_tokens, keep };
-        let (steps, state, adapter) = (begin.steps, None, None);
-        Ok(Self { config, model, digest, engine, plan, steps, state, adapter, _unpacked: unpacked })
+        let (steps, state, adapters) = (begin.steps, None, Vec::new());
+        Ok(Self {
+            config,
+            model,
+            digest,
+            engine,
+            plan,
+            steps,
+            state,
+            adapters,
+            _unpacked: unpacked,
+        })
     }
 
     fn tensors(&self, bytes: &[u8], device: &Device) -> Result<LoraTensors> {
@@ -109,7 +121,9 @@ impl Run {
         Ok(())
     }
 
-    fn take_adapter(&mut self, digest: &str, bytes: &[u8]) -> Result<()> {
+    fn take_adapter(&mut self, order: AdapterOrder, bytes: &[u8]) -> Result<()> {
+        let AdapterOrder { digest, keep } = order;
+        self.adapters.retain(|(held, _)| keep.contains(held));
         let tensors = self.tensors(bytes, &Device::Cpu)?;
         let adapter = Adapter { plan: self.plan.clone(), tensors };
         let adapter = self.model.bring(&adapter)?;
@@ -117,7 +131,7 @@ impl Run {
         if found != digest {
             bail!("the adapter for this pass came with the digest {found}, expected {digest}");
         }
-        self.adapter = Some(adapter);
+        self.adapters.push((digest, adapter));
         Ok(())
     }
 
@@ -154,22 +168,27 @@ impl Run {
         Ok(())
     }
 
-    /// The adapter of a pass that wants one.
-    fn adapter_if(&self, wanted: bool) -> Result<Option<&Adapter>> {
-        match wanted {
-            true => self.adapter.as_ref().context("a pass came before its adapter").map(Some),
-            false => Ok(None),
-        }
+    /// The adapter of a pass that wants one, by its digest.
+    fn adapter(&self, wanted: &Option<String>) -> Result<Option<&Adapter>> {
+        let Some(wanted) = wanted else { return Ok(None) };
+        let held = self.adapters.iter().find(|(digest, _)| digest == wanted);
+        let (_, adapter) = held.context("a pass came before its adapter")?;
+        Ok(Some(adapter))
     }
 
     fn generate(&self, order: GenerateOrder) -> Result<Vec<Generation>> {
         let settings = serde_json::from_str(&order.settings)?;
-        let adapter = self.adapter_if(order.adapter)?;
+        let adapter = self.adapter(&order.adapter)?;
         generations::of_rows(&self.model, adapter, settings, &order.rows, order.prompts, order.all)
     }
 
     fn score(&self, order: &ScoreOrder) -> Result<Vec<[u64; 2]>> {
-        let adapter = self.adapter_if(order.adapter)?;
+        let adapter = self.adapter(&order.adapter)?;
         Ok(to_bits(&sums::of_batches(&self.model, adapter, &order.batches)?))
+    }
+
+    fn diverge(&self, order: &DivergeOrder) -> Result<Vec<Option<u64>>> {
+        let (policy, reference) = (self.adapter(&order.policy)?, self.adapter(&order.reference)?);
+        divergence::of_batches(&self.model, policy, reference, &order.batches)
     }
 }

@@ -198,7 +198,7 @@ impl<'a> Samples<'a> {
         adapter: &Adapter,
         generations: &[Generation],
     ) -> Result<Vec<Option<f64>>> {
-        let Session { model, config, engine, start, .. } = self.session;
+        let Session { model, config, engine, start, options, .. } = self.session;
         let policy = model.bring(adapter)?;
         let answer = |(prompt, generation): (&Vec<u32>, &Generation)| TokenPair {
             prompt: prompt.clone(),
@@ -211,6 +211,7 @@ impl<'a> Samples<'a> {
             policy: Some(&policy),
             reference: start.as_ref().filter(|_| config.dpo.reference == Reference::Init),
             micro_batch_tokens: engine.micro_batch_tokens,
+            world: &options.world,
         };
         pass.per_token(&pairs)
     }

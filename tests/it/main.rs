@@ -44,7 +44,7 @@ mod gpu;
 mod hostile;
 mod hub;
 mod kernels;
-mod paa;
+pub(crate) mod paa;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod report;

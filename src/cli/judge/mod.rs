@@ -5,21 +5,24 @@ mod panel;
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, ValueEnum};
 
+use crate::cli::ranks::{self, Ranks};
 use crate::cli::request_args::{RequestArgs, Way};
 use crate::cli::template_args::TemplateArgs;
 use crate::cli::typed;
 use crate::config::Dtype;
 use crate::console::progress::Verbosity;
-use crate::console::{interrupt, stdout};
+use crate::console::stdout;
 use crate::eval::paa::judging::Judging;
 use crate::judge::protocol::Protocol;
 use crate::metrics::groups::MINIMUM_N;
 use crate::metrics::paa::PaaEvaluation;
+use crate::parallel::world::World;
 use crate::report::page;
 use crate::report::sections::paa::models::ModelTable;
 use crate::run_folder::paa::PaaFolder;
@@ -68,6 +71,9 @@ pub struct JudgeArgs {
     /// Its device: auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", requires = "model")]
     device: String,
+    /// Have that model judge on several ranks at once, each on a device of its own: this many, or `all` for as many as there are GPUs
+    #[arg(long, value_name = "N|all", value_parser = ranks::parse, requires = "model")]
+    ranks: Option<Ranks>,
     /// A judge without a model. `rule` accepts an answer that has more words of the preferred answer alone than of the
     /// rejected answer alone: it shows the way without a network and says nothing about alignment
     #[arg(long, value_enum)]
@@ -93,7 +99,10 @@ enum OwnJudge {
 
 /// Runs the verb: figures on stdout, progress on stderr.
 pub fn judge(args: &JudgeArgs) -> Result<()> {
-    interrupt::install()?;
+    ranks::on(args.ranks, &args.device, |device, world| lead(args, device, world))
+}
+
+fn lead(args: &JudgeArgs, device: String, world: Rc<World>) -> Result<()> {
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let named = inputs::named(args)?;
     let protocol = Protocol::load(&args.config)?;
@@ -124,7 +133,7 @@ pub fn judge(args: &JudgeArgs) -> Result<()> {
     for one in &named {
         panel.plan(one)?;
     }
-    let local = panel.local()?;
+    let local = panel.local(device, world)?;
     let _lock = folder.lock()?;
     if let Way::Import(files) = args.requests.way() {
         panel.import(files)?;

@@ -25,6 +25,7 @@ use crate::judge::chat::request::Parameters;
 use crate::judge::protocol::Kind;
 use crate::judge::reply::scores;
 use crate::judge::stage2::Replies;
+use crate::parallel::world::World;
 use crate::run_folder::paa::PaaFolder;
 use crate::session::local_model::LocalChoice;
 
@@ -71,8 +72,8 @@ impl Panel<'_> {
         open(endpoint, settings, &journal, self.judging.verbosity)
     }
 
-    /// The local model that judges; none without `--model`.
-    pub(super) fn local(&self) -> Result<Option<LocalJudge>> {
+    /// The local model that judges, on `device` and all ranks of `world`; none without `--model`.
+    pub(super) fn local(&self, device: String, world: Rc<World>) -> Result<Option<LocalJudge>> {
         let Some(model) = &self.args.model else { return Ok(None) };
         let choice = LocalChoice {
             model: model.clone(),
@@ -84,12 +85,14 @@ impl Panel<'_> {
                 .into_iter()
                 .find(|dtype| dtype.name() == self.args.dtype)
                 .unwrap_or(Dtype::Auto),
-            device: self.args.device.clone(),
+            device,
             batch: None,
             force: false,
         };
         let (protocol, verbosity) = (self.judging.protocol, self.judging.verbosity);
-        LocalJudge::load(choice, protocol, self.folder, self.args.recompute, verbosity).map(Some)
+        let judge =
+            LocalJudge::load(choice, protocol, self.folder, self.args.recompute, verbosity)?;
+        judge.on(world).map(Some)
     }
 
     /// The judges, in the order in which their opinions are kept: the rule, the local model, the endpoints.

@@ -1,5 +1,7 @@
 //! A local model as a judge: its replies are kept as an endpoint's are.
 
+use std::rc::Rc;
+
 use anyhow::{Context, Result};
 
 use crate::bail_input;
@@ -14,6 +16,7 @@ use crate::judge::chat::request::Items;
 use crate::judge::chat::{Item, Outcome};
 use crate::judge::protocol::Protocol;
 use crate::judge::stage2::Replies;
+use crate::parallel::world::World;
 use crate::run_folder::paa::PaaFolder;
 use crate::session::local_model::LocalChoice;
 
@@ -61,6 +64,11 @@ impl LocalJudge {
         let sha256 = model.digest()?;
         let key = digest::of_parts([&*sha256, &model.dtype(), &format!("{drawing:?}")]);
         Ok(Self { chat, drawing, folder: folder.clone(), is_recomputed, verbosity, sha256, key })
+    }
+
+    /// Shares the replies with all ranks of `world`.
+    pub fn on(self, world: Rc<World>) -> Result<Self> {
+        Ok(Self { chat: self.chat.on(world)?, ..self })
     }
 
     /// Opens the journal.

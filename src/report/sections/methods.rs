@@ -8,6 +8,7 @@ use crate::report::section::{Part, Section};
 use crate::report::sections::about::of_recorded;
 use crate::report::table::Table;
 use crate::report::text::Text;
+use crate::run_folder::provenance::InputKind;
 
 /// Settings shown, with the key that holds each.
 const SETTINGS: [(&str, &str); 8] = [
@@ -86,6 +87,7 @@ fn is_shown(line: &str) -> bool {
     ["begun: ", "command: ", "mvpbench ", "device: ", "dtype: ", "model: ", "weights: ", "data: "]
         .iter()
         .any(|begin| line.starts_with(begin))
+        || InputKind::has_line(line) // the digest of all inputs stands for these files
 }
 
 /// The base model with its commit and the digest of its files.
@@ -168,6 +170,7 @@ mod tests {
             "dtype: bf16",
             "weights: sha256 77",
             "data: a.jsonl, sha256 0123456789abcdef99",
+            "sentence encoder: e/modules.json, sha256 88",
             "inputs: sha256 99",
             "changed after step 2: `train.epochs`",
         ]
@@ -193,5 +196,6 @@ mod tests {
         ] {
             assert!(page.contains(row), "`{row}` is not in\n{page}");
         }
+        assert!(!page.contains("modules.json"), "{page}");
     }
 }

@@ -118,7 +118,7 @@ fn a_run_whose_template_has_changed_is_not_resumed() {
     place.write("mine.jinja", template("other"));
     place.refuse(
         &["--config", "config.toml"],
-        &["the chat template, the start adapter", "are not what the run"],
+        &["`mine.jinja` (chat template) is not what the run in `run` began with"],
     );
     place.configure("data.chat_template", "");
     place.refuse(
@@ -191,7 +191,10 @@ fn a_dated_prompt_has_the_day_that_is_set_or_the_day_on_which_the_run_began() {
     let seal = format!("# sha256 of the other lines: {}", seal::digits(rest.as_bytes()));
     place.write("run/config.toml", earlier.replace(was, &seal));
     assert!(inspected(&place, &[]).contains("06 May 2020<user>Why?"));
-    place.refuse(&["--config", "config.toml"], &["are not what the run in `run` began with"]);
+    place.refuse(
+        &["--config", "config.toml"],
+        &["what is read from the same files is not what the run in `run` began with"],
+    );
     place.write("run/config.toml", config);
     place.succeed(&["--config", "config.toml"]);
 }

@@ -70,7 +70,7 @@ fn answers(
 }
 
 /// Two models: `fair` answers well three times in four and once not at all, `poor` once in four.
-pub(super) fn place() -> Place {
+pub(crate) fn place() -> Place {
     let place = Place::new();
     benchmark(&place, 40, "");
     answers(&place, "fair", 40, "", |n| match n {
@@ -84,7 +84,7 @@ pub(super) fn place() -> Place {
     place
 }
 
-pub(super) const ANSWERS: [&str; 4] = ["judge", "--answers", "answers/fair", "answers/poor"];
+pub(crate) const ANSWERS: [&str; 4] = ["judge", "--answers", "answers/fair", "answers/poor"];
 
 pub(super) fn judge(place: &Place, options: &[&str]) -> Value {
     let mut command = place.mvpbench(&[&ANSWERS[..], &["--output", "paa"], options].concat());

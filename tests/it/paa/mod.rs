@@ -2,7 +2,7 @@
 
 mod generate;
 mod generate_endpoint;
-mod judge;
+pub(crate) mod judge;
 mod judge_panels;
 mod real_server;
 

@@ -173,3 +173,86 @@ fn answers_are_the_same_on_any_number_of_ranks() {
     assert_eq!(merged.status.code(), Some(2), "{said}");
     assert!(said.contains("`--merge` is for one rank, and there are several"), "{said}");
 }
+
+/// The values of `kl` of every evaluation and of every sample of a run.
+fn divergences(place: &Place) -> Vec<u64> {
+    fn collect(value: &Value, found: &mut Vec<u64>) {
+        let fields = value.as_object().into_iter().flatten();
+        fields.for_each(|(name, value)| match value.as_f64() {
+            Some(number) if name == "kl" => found.push(number.to_bits()),
+            _ => collect(value, found),
+        });
+        value.as_array().into_iter().flatten().for_each(|value| collect(value, found));
+    }
+    let mut found = Vec::new();
+    for file in ["run/eval.jsonl", "run/eval/samples.jsonl"] {
+        records(&place.path(file)).iter().for_each(|record| collect(record, &mut found));
+    }
+    found
+}
+
+#[test]
+fn divergences_are_the_same_on_any_number_of_ranks_and_each_rank_computes_some() {
+    // With an adapter to start from as the reference, so that a pass has two adapters.
+    let place = || {
+        sharded()
+            .set("dpo.reference", "init")
+            .set("eval.kl_pairs", 12)
+            .set("eval.samples.prompts", pairs())
+            .set("eval.samples.max_prompts", 4)
+            .set("eval.samples.max_new_tokens", 12)
+            .set("train.micro_batch_tokens", 64)
+    };
+    let first = sharded();
+    first.succeed(
+        &[&COMMAND[..], &["--set", "eval.every=0", "--set", "eval.best_metric=none"]].concat(),
+    );
+    let start = first.path("run/adapter").to_str().unwrap().to_owned();
+    let one = place().set("lora.init_from", start.clone());
+    one.succeed(&COMMAND);
+    let three = place().set("lora.init_from", start);
+    three.succeed(&[&COMMAND[..], &["--ranks", "3"]].concat());
+    let kl = divergences(&one);
+    assert!(kl.len() >= 8 && kl.iter().any(|bits| f64::from_bits(*bits) > 1e-9), "{kl:?}");
+    assert_eq!(divergences(&three), kl);
+    assert_eq!(three.bytes("run/eval/samples.jsonl"), one.bytes("run/eval/samples.jsonl"));
+    kills::assert_same(&three, &kills::outcome(&one), "3 ranks");
+}
+
+#[test]
+fn a_local_judge_gives_the_same_files_on_any_number_of_ranks() {
+    let place = crate::paa::judge::place();
+    let paper = include_str!("../../../configs/paa-paper.toml");
+    let few = paper.replace("calibrate = 200", "calibrate = 4");
+    place.write("few.toml", few.replace("max_tokens = 16", "max_tokens = 2"));
+    let judge = |output: &str, more: &[&str]| {
+        let words = ["--output", output, "--config", "few.toml", "--model", "embedded:tiny/model"];
+        let command = [&crate::paa::judge::ANSWERS[..], &words, more].concat();
+        let output = place.mvpbench(&command).output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (output, more) in [("one", &[][..]), ("three", &["--ranks", "3"])] {
+        let said = judge(output, more);
+        assert!(said.contains("no answer has a verdict"), "{said}");
+    }
+    let files = |folder: &str| -> Vec<(String, Vec<u8>)> {
+        let entries = std::fs::read_dir(place.path(folder)).unwrap().map(Result::unwrap);
+        let file = |entry: std::fs::DirEntry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let kept = name.starts_with("verdicts-") || name.starts_with("journal-");
+            kept.then(|| (name.clone(), place.bytes(&format!("{folder}/{name}"))))
+        };
+        let mut files: Vec<_> = entries.filter_map(file).collect();
+        files.sort();
+        files
+    };
+    assert!(files("one").len() >= 3, "{:?}", files("one"));
+    assert_eq!(files("three"), files("one"));
+
+    let wrong =
+        [&crate::paa::judge::ANSWERS[..], &["--output", "o", "--judge", "rule", "--ranks", "2"]];
+    let output = place.mvpbench(&wrong.concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--model"), "{said}");
+}

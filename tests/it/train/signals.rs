@@ -1,10 +1,12 @@
 //! SIGTERM and Ctrl-C in every phase of a run: it saves, prints how to resume, and ends with the same bytes.
 #![cfg(unix)]
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::command::Place;
 use crate::golden::path;
+use crate::running::Running;
 use crate::train::kills::{self, assert_same, outcome, phase, place};
 
 const COMMAND: [&str; 2] = ["--config", "config.toml"];
@@ -98,4 +100,20 @@ fn a_second_ctrl_c_ends_at_once() {
     assert_eq!(code, Some(130), "{said}");
     assert!(!said.contains("the same command resumes"), "{said}");
     assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());
+}
+
+#[test]
+fn the_one_rank_of_a_launcher_saves_on_the_signal_that_launchers_pass_on() {
+    let (whole, place) = (place(), place());
+    whole.succeed(&COMMAND);
+    let mut command = place.command(&COMMAND);
+    command.env("SLURM_STEP_NUM_TASKS", "1");
+    let mut child = Running::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+    child.wait_for("training", || phase(&place.path("run")) == "training");
+    child.send("-USR1");
+    let (said, code) = child.end();
+    assert_eq!(code, Some(143), "{said}");
+    assert!(said.contains("the same command resumes"), "{said}");
+    place.succeed(&[&COMMAND[..], &["-q"]].concat());
+    assert_same(&place, &outcome(&whole), "after SIGUSR1");
 }
