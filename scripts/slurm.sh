@@ -9,7 +9,7 @@
 #SBATCH --job-name=train
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --signal=USR1@180
+#SBATCH --signal=B:USR1@180
 #SBATCH --ntasks-per-node=1
 set -uo pipefail
 train=("${TRAIN:-train}" "$@")
@@ -20,10 +20,14 @@ if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
   }
   train=("${TRAIN:-train}" "${@:1:$#-2}" --set "train.seed=$SLURM_ARRAY_TASK_ID" --output "${*: -1}/seed-$SLURM_ARRAY_TASK_ID")
 fi
-# Slurm signals the ranks three minutes before the end of the time; they save and end with 143.
-srun --mpi=pmix --kill-on-bad-exit=1 "${train[@]}"
-status=$?
-if [ "$status" -eq 143 ]; then
+# Slurm signals this script three minutes before the end of the time, which has the ranks save and end with 143. So do those that are
+# ended because another was killed: without the signal, such a job is not put back, or it would come back for ever. To one rank USR1 is no request.
+signalled='' again=''
+trap 'signalled=1 again=1; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+srun --mpi=pmix --kill-on-bad-exit=1 "${train[@]}" &
+step=$!
+while wait "$step"; status=$?; [ -n "$again" ]; do again=''; done
+if [ -n "$signalled" ] && [ "$status" -eq 143 ]; then
   scontrol requeue "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
 fi
 exit "$status"
