@@ -427,7 +427,12 @@ mod tests {
         }
         // Half way between two neighbours, the even one is below and above.
         let half_ways = [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0].map(near);
-        assert!(half_ways.iter().zip([1.0, 1.0 + 4.0 / 256.0]).all(|(got, want)| got.total_cmp(&want).is_eq()));
+        assert!(
+            half_ways
+                .iter()
+                .zip([1.0, 1.0 + 4.0 / 256.0])
+                .all(|(got, want)| got.total_cmp(&want).is_eq())
+        );
         assert!(bf16::rounded(f32::MAX).value().is_infinite());
     }
 

@@ -35,8 +35,9 @@ enum Image {
     Ptx(&'static str),
 }
 
-/// Modules that are loaded, each on its card.
-static LOADED: Mutex<Vec<(Arc<CudaContext>, &str, Arc<CudaModule>)>> = Mutex::new(Vec::new());
+/// Modules that are loaded, by name, each on its card.
+static LOADED: Mutex<Vec<Loaded>> = Mutex::new(Vec::new());
+type Loaded = (Arc<CudaContext>, &'static str, Arc<CudaModule>);
 
 impl Module {
     /// Code of exactly this capability, or PTX. Code of an earlier card of the generation would run too, but not on every kind of board.

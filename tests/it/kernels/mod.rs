@@ -316,6 +316,7 @@ fn cache() -> PathBuf {
 }
 
 /// The kernels of `source` under `header` as a library that launches them by name; the same file for the same text and `options`.
+#[cfg(feature = "cuda")]
 pub(crate) fn library(compiler: &str, header: &Path, source: &Path, options: &[String]) -> PathBuf {
     kernel_library(compiler, header, source, options, None)
 }
@@ -343,6 +344,7 @@ fn kernel_library(
 }
 
 /// C++ as a shared library; the same file for the same preprocessed text and `options`.
+#[cfg(feature = "cuda")]
 pub(crate) fn shared_library(compiler: &str, text: &str, options: &[String]) -> PathBuf {
     compiled(compiler, text, options, None)
 }
