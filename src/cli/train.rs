@@ -65,7 +65,8 @@ pub struct TrainArgs {
     /// Sustained TFLOP/s from which `--dry-run` computes the time, instead of the measured rate
     #[arg(long, value_name = "X", requires = "dry_run", value_parser = positive)]
     tflops: Option<f64>,
-    /// Card that `--dry-run` plans for, with its published rate and memory: h100, h200, a100-40, a100-80, l40s, 4090, ...
+    /// Card that `--dry-run` plans for: its memory, and a step launch by launch with the time of each group and of the run, all of it
+    /// predicted: b200, h200, h100, h100-nvl, h100-pcie, a100-80, a100-40, a40, a30, a10, l40s, l40, l4, a6000, 5090, 4090, 3090
     #[arg(long, value_name = "NAME", requires = "dry_run")]
     card: Option<String>,
     /// Start although less memory is free than this takes; the system may end it at any moment

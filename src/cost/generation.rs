@@ -8,6 +8,7 @@ use super::launches::{Group, Launches};
 use super::product::Product;
 use super::step::{Engine, PackSizes, Pass};
 use super::tiles::Tiles;
+use crate::ops::decode::BLOCK;
 
 /// Rows that the first layers compute at least, and answers that the last one does, where an adapter stands beside a wide model.
 const LEAST_ROWS: [usize; 2] = [2, 65];
@@ -19,9 +20,17 @@ const WIDE: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
     /// Sequences that it has room for.
-    pub slots: usize,
+    slots: usize,
     /// Tokens of each.
-    pub capacity: usize,
+    capacity: usize,
+}
+
+impl Cache {
+    /// Room for `slots` sequences of `tokens` tokens, in whole blocks. A run begins with less and copies what it has as sequences grow,
+    /// which is not counted.
+    pub fn new(slots: usize, tokens: usize) -> Self {
+        Self { slots, capacity: tokens.next_multiple_of(BLOCK) }
+    }
 }
 
 impl Engine<'_> {

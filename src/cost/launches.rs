@@ -123,9 +123,8 @@ impl Launches {
 
     /// Adds all of `other`, `times` over.
     pub fn extend(&mut self, other: &Self, times: usize) {
-        self.all.extend(
-            other.all.iter().map(|one| Launch { count: one.count * times, ..one.clone() }),
-        );
+        self.all
+            .extend(other.all.iter().map(|one| Launch { count: one.count * times, ..one.clone() }));
         self.copies += other.copies * times;
         self.copied += other.copied * times;
         self.waits += other.waits * times;

@@ -20,8 +20,8 @@
 pub mod assumptions;
 pub mod generation;
 pub mod kernel;
-mod layer;
 pub mod launches;
+mod layer;
 pub mod pace;
 pub mod product;
 pub mod spent;

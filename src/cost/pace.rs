@@ -66,13 +66,18 @@ impl Pace {
         let (rate, bandwidth) = (self.product_tflops(product.factors), self.bandwidth_tb_s());
         let moved = product.moved() as f64;
         if rows.min(columns).min(inner) < NARROW_PRODUCT {
-            let (share, split) = match () {
-                () if over_tokens => (OVER_TOKENS, SPLIT_US),
-                () if rows < NARROW_PRODUCT => (FEW_ROWS, 0.0),
-                () if columns < NARROW_PRODUCT => (FEW_COLUMNS, 0.0),
-                () if adds => (SHORT_INNER_ADDED, 0.0),
-                () => (SHORT_INNER, 0.0),
+            let share = if over_tokens {
+                OVER_TOKENS
+            } else if rows < NARROW_PRODUCT {
+                FEW_ROWS
+            } else if columns < NARROW_PRODUCT {
+                FEW_COLUMNS
+            } else if adds {
+                SHORT_INNER_ADDED
+            } else {
+                SHORT_INNER
             };
+            let split = if over_tokens { SPLIT_US } else { 0.0 };
             return us(moved, share * bandwidth).max(us(product.flop(), rate)) + PRODUCT_US + split;
         }
         let [reference_rows, reference_columns, _] = REFERENCE_PRODUCT;

@@ -4,8 +4,8 @@
 use candle_core::DType;
 
 use super::kernel::Kernel;
-use super::layer::Layer;
 use super::launches::{Group, Launches};
+use super::layer::Layer;
 use super::product::Product;
 use super::tiles::Tiles;
 use crate::data::pack::Pack;
@@ -184,10 +184,7 @@ impl Engine<'_> {
         let half = self.shape.rope.turned(self.shape.heads.head_dim) / 2;
         list.copy(tokens * WORD);
         for _ in 0..2 {
-            list.add(
-                Group::Moves,
-                Kernel::rows_gather(DType::F32, self.angle_rows, tokens, half),
-            );
+            list.add(Group::Moves, Kernel::rows_gather(DType::F32, self.angle_rows, tokens, half));
         }
     }
 

@@ -24,7 +24,7 @@ use crate::model::generation::PREFILL_TOKENS;
 use crate::parallel::shares;
 use crate::report::table::Table;
 use crate::session::held::asked;
-use crate::session::inputs::Inputs;
+use crate::session::inputs::{EvalInputs, Inputs};
 use crate::train::plan::{Plan, PlannedStep};
 
 /// Seconds of the parts of a run.
@@ -90,6 +90,27 @@ pub fn steps<'a>(
     let plan = Plan::new(inputs.visits.pairs.clone(), &config.data, &config.train);
     let all: Vec<_> = plan.steps_from(0).map(|(_, step)| step).collect();
     all.into_iter().map(move |step| run.engine.step(&run.packs_of(&step)))
+}
+
+/// The launches after the last step: the evaluation sets under the adapter, and the fixed prompts, whose answers are all of full length.
+/// Without those for SPMR.
+pub fn last_evaluation(config: &RunConfig, inputs: &Inputs, dtype: DType) -> Launches {
+    let run = Run::new(config, inputs, dtype, Keep::Everything);
+    let mut all = Launches::default();
+    for set in &inputs.sets {
+        let pairs: Vec<&TokenPair> = set.pairs.iter().collect();
+        let passes = run.scores(&pairs, true).into_iter().chain(run.set_divergences(set));
+        passes.for_each(|launches| all.extend(&launches, 1));
+    }
+    if let Some(samples) = &inputs.samples {
+        let new = config.eval.samples.max_new_tokens;
+        let prompts = longest_first(samples.prompts.iter().map(|prompt| prompt.ids.len()));
+        let answers = run.answers(&prompts, new, true, prompts.len().max(1));
+        answers.iter().for_each(|(launches, times)| all.extend(launches, *times));
+        let divergences = run.sample_divergences(&prompts, new);
+        divergences.iter().for_each(|launches| all.extend(launches, 1));
+    }
+    all
 }
 
 impl Prediction {
@@ -260,24 +281,17 @@ impl<'a> Run<'a> {
         leaves.iter().flat_map(|leaf| self.packs(&of(leaf))).collect()
     }
 
-    /// Seconds of the log-probabilities of some pairs, under the base model or the adapter.
-    fn scoring_s(&self, pairs: &[&TokenPair], adapted: bool, pace: &Pace) -> f64 {
-        let mut spent = Spent::default();
-        for pack in self.packs(pairs) {
-            spent.add(&self.engine.score(&pack, adapted), 1, pace);
-        }
-        spent.total().us / 1e6
+    /// The log-probabilities of some pairs, under the base model or the adapter.
+    fn scores(&self, pairs: &[&TokenPair], adapted: bool) -> Vec<Launches> {
+        self.packs(pairs).iter().map(|pack| self.engine.score(pack, adapted)).collect()
     }
 
-    /// Seconds of the divergences along the chosen answers of some pairs.
-    fn divergence_s<'p>(&self, pairs: impl Iterator<Item = &'p TokenPair>, pace: &Pace) -> f64 {
+    /// The divergences along the chosen answers of some pairs.
+    fn divergences<'p>(&self, pairs: impl Iterator<Item = &'p TokenPair>) -> Vec<Launches> {
         let chosen = |pair: &TokenPair| TokenPair { rejected: Vec::new(), ..pair.clone() };
         let pairs: Vec<TokenPair> = pairs.map(chosen).collect();
-        let mut spent = Spent::default();
-        for pack in self.packs(&pairs.iter().collect::<Vec<_>>()) {
-            spent.add(&self.engine.divergence(&pack), 1, pace);
-        }
-        spent.total().us / 1e6
+        let packs = self.packs(&pairs.iter().collect::<Vec<_>>());
+        packs.iter().map(|pack| self.engine.divergence(pack)).collect()
     }
 
     fn reference_s(&self, visited: &[usize], pace: &Pace) -> f64 {
@@ -287,7 +301,7 @@ impl<'a> Run<'a> {
         }
         let adapted = inputs.start.is_some() && config.dpo.reference == Reference::Init;
         let pairs: Vec<&TokenPair> = visited.iter().map(|&i| &inputs.train[i]).collect();
-        self.scoring_s(&pairs, adapted, pace)
+        seconds(&self.scores(&pairs, adapted), pace)
     }
 
     /// Before training the policy, and the base where it is the reference and not the policy itself; the policy in each later evaluation.
@@ -299,14 +313,19 @@ impl<'a> Run<'a> {
         let mut all = 0.0;
         for set in &inputs.sets {
             let pairs: Vec<&TokenPair> = set.pairs.iter().collect();
-            all += adapted as f64 * self.scoring_s(&pairs, true, pace);
+            all += adapted as f64 * seconds(&self.scores(&pairs, true), pace);
             if base {
-                all += self.scoring_s(&pairs, false, pace);
+                all += seconds(&self.scores(&pairs, false), pace);
             }
-            let some = spread(set.pairs.len(), config.eval.kl_pairs).map(|place| &set.pairs[place]);
-            all += (1 + evaluations) as f64 * self.divergence_s(some, pace);
+            all += (1 + evaluations) as f64 * seconds(&self.set_divergences(set), pace);
         }
         all
+    }
+
+    /// The divergences on some pairs of a set.
+    fn set_divergences(&self, set: &EvalInputs) -> Vec<Launches> {
+        let places = spread(set.pairs.len(), self.config.eval.kl_pairs);
+        self.divergences(places.map(|place| &set.pairs[place]))
     }
 
     /// Seconds of all answers at full length on a card with that much memory beside the weights, and their tokens.
@@ -315,12 +334,13 @@ impl<'a> Run<'a> {
         let (mut all, mut tokens) = (0.0, 0);
         let starts = inputs.start.is_some();
         let mut answer = |prompts: &[usize], new: usize, adapted: bool, times: usize| {
-            all += times as f64 * self.round_s(prompts, new, adapted, free, pace);
+            let at_once = self.at_once(prompts, new, free);
+            let one = self.answers(prompts, new, adapted, at_once);
+            all += times as f64 * timed(one.iter().map(|(all, times)| (all, *times)), pace);
             tokens += times * prompts.len() * new;
         };
         for set in asked(inputs) {
-            let mut prompts: Vec<usize> = set.pairs.iter().map(|pair| pair.prompt.len()).collect();
-            prompts.sort_unstable_by(|a, b| b.cmp(a));
+            let mut prompts = longest_first(set.pairs.iter().map(|pair| pair.prompt.len()));
             prompts.truncate(estimate::prompts(config, set));
             for adapted in [starts, true] {
                 answer(&prompts, config.eval.spmr.max_new_tokens, adapted, 1);
@@ -328,39 +348,70 @@ impl<'a> Run<'a> {
         }
         if let Some(samples) = &inputs.samples {
             let new = config.eval.samples.max_new_tokens;
-            let mut prompts: Vec<usize> = samples.prompts.iter().map(|p| p.ids.len()).collect();
-            prompts.sort_unstable_by(|a, b| b.cmp(a));
+            let prompts = longest_first(samples.prompts.iter().map(|prompt| prompt.ids.len()));
             answer(&prompts, new, false, 1);
             let states = usize::from(starts) + evaluations;
             answer(&prompts, new, true, states);
-            let answered = |tokens: &usize| TokenPair {
-                prompt: vec![0; *tokens],
-                chosen: vec![0; new],
-                ..TokenPair::default()
-            };
-            let pairs: Vec<TokenPair> = prompts.iter().map(answered).collect();
-            all += states as f64 * self.divergence_s(pairs.iter(), pace);
+            all += states as f64 * seconds(&self.sample_divergences(&prompts, new), pace);
         }
         (all, tokens)
     }
 
-    /// Seconds of answers of `new` tokens to prompts of these lengths, longest first, as many at once as a run takes.
-    fn round_s(&self, prompts: &[usize], new: usize, adapted: bool, free: f64, pace: &Pace) -> f64 {
-        let Some(&longest) = prompts.first() else { return 0.0 };
+    /// The divergences along full answers to the fixed prompts.
+    fn sample_divergences(&self, prompts: &[usize], new: usize) -> Vec<Launches> {
+        let answered = |tokens: &usize| TokenPair {
+            prompt: vec![0; *tokens],
+            chosen: vec![0; new],
+            ..TokenPair::default()
+        };
+        let pairs: Vec<TokenPair> = prompts.iter().map(answered).collect();
+        self.divergences(pairs.iter())
+    }
+
+    /// How many of these prompts a run answers at once, with that much free memory.
+    fn at_once(&self, prompts: &[usize], new: usize, free: f64) -> usize {
         let Engine { shape, dtype, .. } = self.engine;
-        let at_once = engine::answers_on_gpu(shape, dtype, Some(free), longest + new);
-        let slots = at_once.min(prompts.len());
-        let cache = Cache { slots, capacity: longest + new };
-        let mut spent = Spent::default();
+        let longest = prompts.iter().copied().max().unwrap_or(0);
+        engine::answers_on_gpu(shape, dtype, Some(free), longest + new)
+    }
+
+    /// Answers of `new` tokens to prompts of these lengths, longest first; each pass with how often it is made. The steps of decoding are
+    /// taken for as many of the middle one.
+    fn answers(
+        &self,
+        prompts: &[usize],
+        new: usize,
+        adapted: bool,
+        at_once: usize,
+    ) -> Vec<(Launches, usize)> {
+        let Some(&longest) = prompts.first() else { return Vec::new() };
+        let cache = Cache::new(at_once.min(prompts.len()), longest + new);
+        let mut all = Vec::new();
         for prompts in prompts.chunks(at_once) {
             for range in pack::cut(prompts, PREFILL_TOKENS) {
-                spent.add(&self.engine.prefill(&prompts[range], cache, adapted), 1, pace);
+                all.push((self.engine.prefill(&prompts[range], cache, adapted), 1));
             }
-            // The mean of the steps: an answer of half its length.
             let context = prompts.iter().sum::<usize>() + prompts.len() * (new / 2);
             let step = self.engine.decode(prompts.len(), context, cache, adapted);
-            spent.add(&step, new.saturating_sub(1), pace);
+            all.push((step, new.saturating_sub(1)));
         }
-        spent.total().us / 1e6
+        all
     }
+}
+
+fn longest_first(lengths: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut lengths: Vec<usize> = lengths.collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    lengths
+}
+
+/// Seconds of passes, each so many times.
+fn timed<'l>(passes: impl Iterator<Item = (&'l Launches, usize)>, pace: &Pace) -> f64 {
+    let mut spent = Spent::default();
+    passes.for_each(|(launches, times)| spent.add(launches, times, pace));
+    spent.total().us / 1e6
+}
+
+fn seconds(passes: &[Launches], pace: &Pace) -> f64 {
+    timed(passes.iter().map(|launches| (launches, 1)), pace)
 }

@@ -11,7 +11,10 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor,
 use rayon::prelude::*;
 
 use crate::ops::attention::Heads;
-use crate::ops::cpu::{self, InPlace, LANES as BLOCK, Real, on_device, vectorised};
+use crate::ops::cpu::{self, InPlace, Real, on_device, vectorised};
+
+/// Positions of a sequence that a cache has room for together.
+pub(crate) const BLOCK: usize = cpu::LANES;
 
 /// Keys and values of one layer.
 #[derive(Debug, Clone)]

@@ -159,17 +159,24 @@ fn a_card_by_name_gives_the_rate_and_the_memory() {
     };
     let h100 = plan(&["--card", "h100"]);
     for part in [
-        "at 396 TFLOP/s, an assumed 40 % of the 989 bf16 TFLOP/s published for H100 SXM",
+        " predicted on H100 SXM: training ",
+        " of the 989 bf16 TFLOP/s published for H100 SXM; products sustain an assumed 791",
+        "Where power limits them to 682: ",
+        "No card has been timed for this",
         "on one GPU in BF16",
         "it fits: ",
         " needed under keep, 79.6 GiB on H100 SXM",
+        "a step under keep launches GFLOP GB ms share",
     ] {
         assert!(h100.contains(part), "no `{part}` in {h100}");
     }
     let given = plan(&["--card", "4090", "--tflops", "100"]);
     assert!(given.contains("at the given 100 TFLOP/s") && given.contains("RTX 4090"), "{given}");
+    assert!(!given.contains("predicted") && !given.contains("GFLOP GB"), "{given}");
     let f32 = plan(&["--card", "h100", "--set", "model.dtype=f32"]);
-    assert!(f32.contains("time: unknown") && f32.contains("it fits"), "{f32}");
+    let published =
+        "of the 67 f32 TFLOP/s published for H100 SXM; products sustain an assumed 54. No";
+    assert!(f32.contains(published) && f32.contains("it fits"), "{f32}");
     for (arguments, part) in [
         (&["--card", "voodoo"][..], "the cards are `b200`, `h200`"),
         (&["--card", "h100", "--device", "cpu"], "give one of them"),
@@ -198,13 +205,74 @@ fn a_plan_refuses_what_the_run_would_refuse() {
     assert!(!place.path("run").exists());
 }
 
-/// The folder has config.json and a tokenizer, and no weights.
+/// `shaped`: a folder with the `config.json` of a Llama-2 of this hidden and intermediate size, layers and heads, a tokenizer, no weights.
+fn write_shaped(place: &Place, [hidden, inner, layers, heads]: [usize; 4]) {
+    let config = serde_json::json!({
+        "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "num_key_value_heads": heads, "vocab_size": 32_000, "hidden_act": "silu",
+        "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "tie_word_embeddings": false, "bos_token_id": 1,
+        "eos_token_id": 2,
+    });
+    place.write("shaped/config.json", config.to_string());
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        let bytes = std::fs::read(path("models/tiny").join(name)).unwrap();
+        place.write(&format!("shaped/{name}"), bytes);
+    }
+}
+
+#[test]
+fn the_table_of_a_card_adds_up_to_the_step_and_the_steps_to_the_time() {
+    let place = Place::golden("tiny");
+    write_shaped(&place, [4096, 11_008, 32, 32]);
+    let plan = |more: &[&str]| {
+        let all = ["--config", "config.toml", "--dry-run", "-q", "--set", "model.path=shaped"];
+        let plan = place.succeed(&[&all[..], more].concat());
+        assert!(plan.lines().all(|line| line.chars().count() <= 80), "{plan}");
+        plan
+    };
+    // The numbers of the rows of the table, and pairs a second and milliseconds a step before it.
+    let parts = |plan: &str| {
+        let (before, table) = plan.split_once("\na step under ").unwrap();
+        let ms = |line: &str| -> f64 {
+            line.split("  ").filter(|cell| !cell.is_empty()).nth(4).unwrap().trim().parse().unwrap()
+        };
+        let rows: Vec<f64> = table.lines().skip(1).map(ms).collect();
+        let words: Vec<&str> = before.split_whitespace().collect();
+        let ahead = |unit: &str| -> f64 {
+            let place = words.iter().position(|word| word.trim_end_matches(',') == unit).unwrap();
+            words[place - 1].parse().unwrap()
+        };
+        (rows, ahead("pairs/s"), ahead("ms"))
+    };
+    let mut steps = Vec::new();
+    for more in [
+        &["--card", "h100"][..],
+        &["--card", "h200"],
+        &["--card", "h100", "--set", "train.activations=recompute"],
+        &["--card", "h100", "--set", "model.dtype=f32"],
+        &["--card", "4090"],
+    ] {
+        let plan = plan(more);
+        let (rows, pairs, ms) = parts(&plan);
+        let (all, groups) = rows.split_last().unwrap();
+        let sum: f64 = groups.iter().sum();
+        assert!(groups.len() >= 11 && (sum / all - 1.0).abs() < 1e-3, "{sum} for {all}: {plan}");
+        assert!((all / ms - 1.0).abs() < 1e-3, "{plan}");
+        // 13 pairs in two steps.
+        assert!((pairs * ms / 1e3 / 6.5 - 1.0).abs() < 0.01, "{plan}");
+        steps.push(ms);
+    }
+    let [h100, h200, again, f32, small] = steps[..] else { panic!("{steps:?}") };
+    assert!(h200 < h100 && h100 < again && again < f32 && again < small, "{steps:?}");
+    assert!((1.2..1.45).contains(&(again / h100)), "{steps:?}");
+}
+
 #[test]
 fn the_shapes_of_7b_and_13b_are_planned_from_config_json_alone() {
     let place = place();
-    let (model, pairs) = (path("models/tiny"), path("pairs.jsonl"));
+    let pairs = path("pairs.jsonl");
     // 13 pairs are 7 batches: two steps an epoch, or the one that transformers counts.
-    for (preset, [hidden, inner, layers, heads], gib, parameters, steps) in [
+    for (preset, sizes, gib, parameters, steps) in [
         ("llama2-7b.toml", [4096, 11_008, 32, 32], 12.6, "6,738,415,616", "6 optimizer steps"),
         (
             "paper-llama2-7b.toml",
@@ -215,16 +283,7 @@ fn the_shapes_of_7b_and_13b_are_planned_from_config_json_alone() {
         ),
         ("llama2-13b.toml", [5120, 13_824, 40, 40], 24.2, "13,015,864,320", "6 optimizer steps"),
     ] {
-        let config = serde_json::json!({
-            "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
-            "num_attention_heads": heads, "num_key_value_heads": heads, "vocab_size": 32_000, "hidden_act": "silu",
-            "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "tie_word_embeddings": false, "bos_token_id": 1,
-            "eos_token_id": 2,
-        });
-        place.write("shaped/config.json", config.to_string());
-        for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
-            place.write(&format!("shaped/{name}"), std::fs::read(model.join(name)).unwrap());
-        }
+        write_shaped(&place, sizes);
         let train = format!("data.train=[{pairs:?}]");
         let plan = place.succeed(&[
             "--config",

@@ -5,7 +5,9 @@
 //
 // Stricter than a GPU: new memory and what lies around it is NaN, what was freed is gone, a write outside an allocation ends the
 // program, and a copy or a product with an address that is not of this device is an error, as is memory of no bytes. `EMULATED_LOG`
-// names a file for the number of calls, written at the end; that of waits is since the first optimizer step. `EMULATED_ONLY_COUNTED`
+// names a file for the number of calls, written at the end; that of waits is since the first optimizer step. There the launches stand by
+// kernel, with the bytes from each tensor that it is given to the end of that tensor's memory, the products by shape and the copies from
+// the host: for each optimizer step, and of what follows the last. `EMULATED_ONLY_COUNTED`
 // counts memory, copies, kernels and products without doing them: a model of any size then goes through a run in the time that the
 // host takes of it, and every number is zero.
 #include <cuda.h>
@@ -19,6 +21,7 @@
 #include <iterator>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <time.h>
 #include <vector>
@@ -139,18 +142,69 @@ std::vector<Library> libraries() {
 
 // ---- Counts ----
 
+struct Counted {
+    size_t times, bytes;
+};
+// What is queued up to the update of an optimizer step, the update included; the last one is of what follows.
+struct Step {
+    std::map<std::string, Counted> kernels;
+    // By rows, columns and inner dimension of a row-major `c = a b`, whether a is transposed, whether it adds to c, bytes of an element
+    // of the factors and of c.
+    std::map<std::string, size_t> products;
+    Counted to_device;
+};
 struct Counts {
     size_t launches, products, allocations, to_device, waits;
+    std::vector<Step> steps;
+    Counts() : launches(), products(), allocations(), to_device(), waits(), steps(1) {}
     ~Counts() {
         const char *path = std::getenv("EMULATED_LOG");
         FILE *file = path ? std::fopen(path, "w") : nullptr;
         if (!file) return;
-        std::fprintf(file,
-                     "{\"launches\": %zu, \"products\": %zu, \"allocations\": %zu, \"to_device\": %zu, \"waits\": %zu}\n",
+        std::fprintf(file, "{\"launches\": %zu, \"products\": %zu, \"allocations\": %zu, \"to_device\": %zu, \"waits\": %zu, \"steps\": [",
                      launches, products, allocations, to_device, waits);
+        for (size_t i = 0; i < steps.size(); i++) {
+            const Step &step = steps[i];
+            const char *comma = "";
+            std::fprintf(file, "%s{\"copies\": [%zu, %zu], \"kernels\": {", i ? ", " : "", step.to_device.times, step.to_device.bytes);
+            for (const auto &kernel : step.kernels) {
+                std::fprintf(file, "%s\"%s\": [%zu, %zu]", comma, kernel.first.c_str(), kernel.second.times, kernel.second.bytes);
+                comma = ", ";
+            }
+            std::fprintf(file, "}, \"products\": {");
+            comma = "";
+            for (const auto &product : step.products) {
+                std::fprintf(file, "%s\"%s\": %zu", comma, product.first.c_str(), product.second);
+                comma = ", ";
+            }
+            std::fprintf(file, "}}");
+        }
+        std::fprintf(file, "]}\n");
         std::fclose(file);
     }
 } counts;
+
+// Bytes from an address of ours to the end of its allocation; 0 if it is none.
+size_t reach(uintptr_t address) {
+    auto after = allocations.upper_bound(address);
+    if (after == allocations.begin()) return 0;
+    const auto &found = *--after;
+    const uintptr_t end = found.first + found.second.bytes;
+    return address < end ? end - address : 0;
+}
+// Counts a launch: an argument of eight bytes is a tensor where it is an address of ours. The same one twice is one tensor.
+void count(const Function &kernel, void *const *arguments) {
+    Counted &counted = counts.steps.back().kernels[kernel.name];
+    counted.times++;
+    std::set<uintptr_t> given;
+    const unsigned *sizes = kernel.library.parameters(kernel.name.c_str());
+    for (size_t i = 0; sizes[i]; i++) {
+        uintptr_t address = 0;
+        if (sizes[i] == sizeof address) std::memcpy(&address, arguments[i], sizeof address);
+        if (address && given.insert(address).second) counted.bytes += reach(address);
+    }
+    if (kernel.name == "adamw_update") counts.steps.emplace_back();
+}
 
 std::recursive_mutex one_at_a_time;
 #define CALL std::lock_guard<std::recursive_mutex> locked(one_at_a_time)
@@ -304,6 +358,8 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream) { return cuMemFree_v2(add
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream) {
     CALL;
     if (bytes > 64 << 10) wait(++queued); // a small copy goes along with the commands
+    Counted &copies = counts.steps.back().to_device;
+    copies.times++, copies.bytes += bytes;
     return counts.to_device++, copy(to, reinterpret_cast<uintptr_t>(from), bytes, true, false);
 }
 CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned) {
@@ -374,6 +430,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z,
     if (!x || !y || !z || y > 65535 || z > 65535 || !block_x || !block_y || !block_z || shared > kernel.most_shared || extra)
         return CUDA_ERROR_INVALID_VALUE;
     counts.launches++;
+    count(kernel, arguments);
     // From here on: how often a rate is measured before depends on the clock.
     if (static bool stepped; !stepped && kernel.name.find("adamw") == 0) stepped = true, counts.waits = 0;
     if (only_counted()) return CUDA_SUCCESS;
@@ -468,6 +525,10 @@ int cublasGemmEx(void *, int transpose_a, int transpose_b, int m, int n, int k, 
     CALL;
     counts.products++;
     if (compute != ACCUMULATE_IN_F32) return INVALID;
+    char of[128];
+    std::snprintf(of, sizeof of, "%d,%d,%d,%d,%d,%zu,%zu", n, m, k, transpose_b != 0, *static_cast<const float *>(beta) != 0,
+                  size_of(a_type), size_of(c_type));
+    counts.steps.back().products[of]++;
     return product(transpose_a, transpose_b, m, n, k, *static_cast<const float *>(alpha), a, a_type, lda, b, b_type, ldb,
                    *static_cast<const float *>(beta), c, c_type, ldc);
 }

@@ -2,23 +2,32 @@
 
 use std::path::Path;
 
+use mvpbench::config::Projection;
+use mvpbench::model::shape::Shape;
 use serde_json::{Value, json};
 
 use super::{copy_tokenizer, environment, place};
 use crate::command::{Place, records};
 use crate::require::{Need, skip};
 
-/// A model of Llama-2-7b's shape with this many layers, whose weights take no room on disk: a file of zeros, which are not stored.
+/// A model of Llama-2-7b's shape with this many layers: [`hollow`].
 pub(super) fn hollow_model(place: &Place, layers: usize) {
-    let (hidden, intermediate, vocab) = (4096, 11008, 32_000);
-    let config = json!({
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": hidden,
-        "intermediate_size": intermediate, "num_attention_heads": 32, "num_key_value_heads": 32, "num_hidden_layers": layers,
-        "vocab_size": vocab, "rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "tie_word_embeddings": false,
+    hollow(place, &json!({ "num_hidden_layers": layers }));
+}
+
+/// A model of Llama-2-7b's shape with these changes of `config.json`, whose weights take no room on disk: a file of zeros, which are not
+/// stored.
+pub(super) fn hollow(place: &Place, changes: &Value) {
+    let mut config = json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 4096,
+        "intermediate_size": 11008, "num_attention_heads": 32, "num_key_value_heads": 32, "num_hidden_layers": 32,
+        "vocab_size": 32_000, "rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "tie_word_embeddings": false,
         "bos_token_id": 1, "eos_token_id": 2,
     });
+    config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     place.write("model/config.json", config.to_string());
     copy_tokenizer(place);
+    let shape = Shape::parse(&config.to_string(), "model").unwrap();
     let (mut header, mut bytes) = (serde_json::Map::new(), 0);
     let mut add = |name: &str, shape: &[usize]| {
         let from = bytes;
@@ -26,22 +35,23 @@ pub(super) fn hollow_model(place: &Place, layers: usize) {
         let entry = json!({ "dtype": "BF16", "shape": shape, "data_offsets": [from, bytes] });
         header.insert(name.to_owned(), entry);
     };
-    add("model.embed_tokens.weight", &[vocab, hidden]);
-    add("lm_head.weight", &[vocab, hidden]);
-    add("model.norm.weight", &[hidden]);
-    for layer in 0..layers {
-        for (name, shape) in [
-            ("self_attn.q_proj", &[hidden, hidden][..]),
-            ("self_attn.k_proj", &[hidden, hidden]),
-            ("self_attn.v_proj", &[hidden, hidden]),
-            ("self_attn.o_proj", &[hidden, hidden]),
-            ("mlp.gate_proj", &[intermediate, hidden]),
-            ("mlp.up_proj", &[intermediate, hidden]),
-            ("mlp.down_proj", &[hidden, intermediate]),
-            ("input_layernorm", &[hidden]),
-            ("post_attention_layernorm", &[hidden]),
-        ] {
-            add(&format!("model.layers.{layer}.{name}.weight"), shape);
+    add("model.embed_tokens.weight", &[shape.vocab, shape.hidden]);
+    if !shape.tied {
+        add("lm_head.weight", &[shape.vocab, shape.hidden]);
+    }
+    add("model.norm.weight", &[shape.hidden]);
+    for layer in 0..shape.layers {
+        for projection in Projection::ALL {
+            let (out, from) = shape.projection(projection);
+            let (block, part) = (projection.module(), projection.name());
+            let name = format!("model.layers.{layer}.{block}.{part}");
+            add(&format!("{name}.weight"), &[out, from]);
+            if shape.has_bias(projection) {
+                add(&format!("{name}.bias"), &[out]);
+            }
+        }
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            add(&format!("model.layers.{layer}.{norm}.weight"), &[shape.hidden]);
         }
     }
     let header = Value::Object(header).to_string();

@@ -6,6 +6,7 @@
 
 mod assembled;
 mod cards;
+mod costs;
 mod memory;
 #[cfg(feature = "nccl")]
 mod several;
