@@ -273,7 +273,7 @@ mod tests {
             let last = f32::from_bits(1f32.to_bits() + runs.get() / 3);
             Ok(vec![Tensor::new(&[1f32, last], &Device::Cpu)?])
         };
-        examiner.examine("uneven", 1.0, |_| Ok(0.0), Cost::Bytes(8), Run::alone(&uneven));
+        examiner.examine("uneven", 1.0, |_| Ok(0.0), Cost::Bytes(8), Run::alone(uneven));
         let check = examiner.finish().checks.remove(0);
         assert!(!check.ok, "{check:?}");
         assert_eq!(check.times.unwrap().unequal, 1);

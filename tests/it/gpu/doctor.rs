@@ -85,7 +85,7 @@ fn a_kernel_that_fails_is_named_in_the_drivers_words_and_ends_no_other_check() {
     for name in ["adamw", "linear backward", "q", "attention backward", "most probable token"] {
         assert_eq!(names(true).iter().filter(|ok| **ok == name).count(), 2, "{name}");
     }
-    let told = checks(&found).filter(|check| check["ok"] == false);
-    assert!(told.clone().all(|check| check["note"].as_str().unwrap().contains("719")), "{text}");
+    let mut told = checks(&found).filter(|check| check["ok"] == false);
+    assert!(told.all(|check| check["note"].as_str().unwrap().contains("719")), "{text}");
     assert!(text.contains("8 of ") && text.contains("checks failed"), "{text}");
 }
