@@ -21,12 +21,21 @@ fn over_columns(f: impl Fn(usize) -> Result<f64>) -> Result<f64> {
     Ok(if one >= other || one.is_nan() { one } else { other })
 }
 
-pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
-    norms(examiner, sizes)?;
-    rotary(examiner, sizes)?;
-    biases(examiner, sizes)?;
-    gates(examiner, sizes)?;
-    rows_of_tokens(examiner, sizes)
+/// Kinds of operations that are examined one after another.
+type Part = fn(&mut Examiner, &Sizes) -> Result<()>;
+
+/// An error in one kind ends no other.
+pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) {
+    let parts: [(&str, Part); 5] = [
+        ("norms", norms),
+        ("rotary", rotary),
+        ("biases", biases),
+        ("gates", gates),
+        ("rows of tokens", rows_of_tokens),
+    ];
+    for (name, part) in parts {
+        examiner.attempt(name, |examiner| part(examiner, sizes));
+    }
 }
 
 fn few(examiner: &Examiner, columns: usize, seed: u64) -> Result<Tensor> {

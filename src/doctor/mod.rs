@@ -67,7 +67,7 @@ pub fn examine(device: &Device, quick: bool) -> Result<Diagnosis> {
 
 /// Every operation, then a whole layer.
 fn operations(examiner: &mut Examiner, sizes: &Sizes) {
-    examiner.attempt("elements", |examiner| elements::examine(examiner, sizes));
+    elements::examine(examiner, sizes);
     examiner.attempt("optimizer", |examiner| optimizer::examine(examiner, sizes));
     examiner.attempt("products", |examiner| products::examine(examiner, sizes));
     step_products::examine(examiner, sizes);

@@ -17,8 +17,8 @@ use crate::machine::peak;
 use crate::model::decoder::Keep;
 use crate::ops::adamw::{self, Parameter, Rule, Step, Update};
 
-/// Steps that are timed after one that is not.
-const STEPS: usize = 5;
+/// Steps of a GPU, and of a CPU, that are timed after one that is not.
+const STEPS: [usize; 2] = [5, 1];
 
 const STEP: Step = Step { learning_rate: 1e-5, weight_decay: 0.0, count: 1, rule: Rule::Torch };
 
@@ -53,6 +53,7 @@ pub struct StepTimes {
 
 pub(super) fn examine(examiner: &mut Examiner, model: &TwoLayers) -> Result<()> {
     let device = &examiner.device;
+    let steps = STEPS[usize::from(device.is_cpu())];
     let mut parameters = Vec::new();
     for (.., value) in model.adapter.tensors.iter() {
         let moment = value.zeros_like()?;
@@ -62,10 +63,10 @@ pub(super) fn examine(examiner: &mut Examiner, model: &TwoLayers) -> Result<()> 
     let mut each = vec![one(device, model, &mut parameters)?];
     each.clear(); // the first one loads kernels and fills the pool
     let before = kernels::launches();
-    for _ in 0..STEPS {
+    for _ in 0..steps {
         each.push(one(device, model, &mut parameters)?);
     }
-    let launches = kernels::launches().zip(before).map(|(after, before)| (after - before) / STEPS);
+    let launches = kernels::launches().zip(before).map(|(after, before)| (after - before) / steps);
     each.sort_by(|one, other| one.device_ms.total_cmp(&other.device_ms));
     let planned = model.planned(Keep::Everything);
     let predicted_ms = examiner.pace.map(|pace| {
@@ -89,7 +90,7 @@ pub(super) fn examine(examiner: &mut Examiner, model: &TwoLayers) -> Result<()> 
         reserved_memory_gib: peak::reserved_memory_gib(device),
         beside_pool_gib: peak::beside_pool_bytes(device).map(gib),
         planned_gib: gib(planned.kept + planned.working),
-        ..each.swap_remove(STEPS / 2)
+        ..each.swap_remove(steps / 2)
     });
     Ok(())
 }
