@@ -9,7 +9,6 @@ use crate::error::InputError;
 use crate::hub::name::{Kind, Repository, is_id};
 use crate::hub::{self, Hub};
 use crate::model::adapter::{CONFIG_FILE, WEIGHTS_FILE};
-use crate::run_folder::provenance::{InputFile, InputKind};
 
 /// An adapter's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,16 +33,6 @@ impl AdapterSource {
                 "`{setting}`: there is no folder `{name}`, so it is taken for a name on the hub"
             )
         })
-    }
-
-    /// The files of the adapter, which the configuration calls `name`.
-    pub(super) fn input_files(&self, name: &str) -> Result<Vec<InputFile>> {
-        let file = |file: &str| {
-            let sha256 = digest::of_file(&self.folder.join(file))?;
-            let path = Path::new(name).join(file).display().to_string();
-            Ok(InputFile { kind: InputKind::Adapter, path, sha256 })
-        };
-        [CONFIG_FILE, WEIGHTS_FILE].map(file).into_iter().collect()
     }
 
     fn fetch(repository: &Repository, hub: &Hub) -> Result<Self> {

@@ -118,8 +118,14 @@ impl Inputs {
             "" => (None, Vec::new()),
             name => {
                 let source = AdapterSource::find(name, "lora.init_from", &base.hub)?;
-                let start = adapter::load(&source.folder, &base.shape, training, &Device::Cpu)?;
-                input_files.extend(source.input_files(name)?);
+                let folder = &source.folder;
+                let (start, files) =
+                    adapter::load_digested(folder, &base.shape, training, &Device::Cpu)?;
+                input_files.extend(files.map(|(file, sha256)| InputFile {
+                    kind: InputKind::Adapter,
+                    path: Path::new(name).join(file).display().to_string(),
+                    sha256,
+                }));
                 let other_base = adapter::other_base(&source.folder, &config.model.path);
                 (Some(start), source.note.into_iter().chain(other_base).collect())
             }

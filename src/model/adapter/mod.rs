@@ -40,6 +40,16 @@ pub fn load(
     expected: Option<&LoraSection>,
     device: &Device,
 ) -> Result<Adapter> {
+    Ok(load_digested(folder, shape, expected, device)?.0)
+}
+
+/// [`load`], and each file that was read with the SHA-256 of what it held.
+pub fn load_digested(
+    folder: &Path,
+    shape: &Shape,
+    expected: Option<&LoraSection>,
+    device: &Device,
+) -> Result<(Adapter, [(&'static str, String); 2])> {
     let path = folder.join(CONFIG_FILE);
     let file = path.display().to_string();
     let text = piped(&path)?.and_then(text).map_err(|error| {
@@ -80,7 +90,9 @@ pub fn load(
     let name = weights.display().to_string();
     let tensors = from_safetensors(&bytes, &name, shape, &plan, from, device)?;
     agree::same_ranks(&file, &plan, &own)?;
-    Ok(Adapter { plan, tensors })
+    let files = [(CONFIG_FILE, text.as_bytes()), (WEIGHTS_FILE, &bytes[..])];
+    let digests = files.map(|(file, bytes)| (file, digest::of_bytes(bytes)));
+    Ok((Adapter { plan, tensors }, digests))
 }
 
 /// The bytes of a file of an adapter, which is read once and may be a pipe. The outer error is an interruption.
