@@ -7,7 +7,8 @@
 BENCH is the peer's benchmark folder (bench_trl.py, make_small.py, bench_pairs.jsonl, small/); it is copied, not written to.
 PYTHON is an interpreter with torch 2.15, transformers 5.23, peft 0.21, trl 1.16, datasets 5.2, accelerate 1.15.
 Every program gets two threads. Each round runs every program once, one after another; the table has medians over the rounds.
-Ours runs with a warm reference cache, as the lean loop does with its reference precomputed. Prints a Markdown table.
+Ours runs with a warm reference cache, as the lean loop does with its reference precomputed, in f32 and in bf16. Prints a Markdown table;
+`times` are against ours in f32. Which instructions multiply bf16 depends on the processor, whose name and bf16 units stand above the table.
 """
 import argparse
 import json
@@ -23,12 +24,14 @@ PEERS = {
     "TRL, f32": ["--mode", "trl"],
     "TRL, f32, reference precomputed": ["--mode", "trl", "--precompute"],
     "lean PyTorch, f32, reference precomputed": ["--mode", "lean", "--precompute"],
-    "lean PyTorch, bf16 weights (AMX), reference precomputed": ["--mode", "lean", "--dtype", "bf16", "--weights", "bfloat16", "--precompute"],
+    "lean PyTorch, bf16 weights, reference precomputed": ["--mode", "lean", "--dtype", "bf16", "--weights", "bfloat16", "--precompute"],
 }
-OURS = "ours, f32, reference cached"
+OURS = {"ours, f32, reference cached": "f32", "ours, bf16, reference cached": "bf16"}
+BF16_UNITS = ["avx512_bf16", "amx_bf16"]
 CONFIG = """
 [model]
 path = "small"
+dtype = "{dtype}"
 [lora]
 dropout = 0.0
 [data]
@@ -43,9 +46,9 @@ dir = "run"
 """
 
 
-def run_ours(train, folder, steps, threads):
+def run_ours(train, folder, dtype, steps, threads):
     shutil.rmtree(folder / "run", ignore_errors=True)
-    (folder / "ours.toml").write_text(CONFIG.format(steps=steps))
+    (folder / "ours.toml").write_text(CONFIG.format(dtype=dtype, steps=steps))
     env = {**os.environ, "RAYON_NUM_THREADS": str(threads), "MVPBENCH_CACHE": str(folder / "cache")}
     subprocess.run([train, "--config", "ours.toml", "-q"], cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
     records = [json.loads(line) for line in (folder / "run/train.jsonl").read_text().splitlines()]
@@ -82,21 +85,26 @@ def main():
         shutil.copytree(args.peer, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
         (folder / "work").mkdir(exist_ok=True)
         subprocess.run([args.python, "make_small.py"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        runs = {name: [] for name in [OURS, *args.only]}
-        run_ours(train, folder, args.steps, args.threads)  # fills the reference cache
+        runs = {name: [] for name in [*OURS, *args.only]}
+        for dtype in OURS.values():
+            run_ours(train, folder, dtype, args.steps, args.threads)  # fills the reference cache
         for _ in range(args.rounds):
-            runs[OURS].append(run_ours(train, folder, args.steps, args.threads))
+            for name, dtype in OURS.items():
+                runs[name].append(run_ours(train, folder, dtype, args.steps, args.threads))
             for name in args.only:
                 runs[name].append(run_peer(args.python, folder, PEERS[name], args.steps, args.threads))
 
     median = {name: {key: statistics.median(run[key] for run in all_runs) for key in ("s", "mib")} for name, all_runs in runs.items()}
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    print(f"{cpu}, {args.threads} threads, {args.rounds} interleaved rounds of {args.steps} steps of 8 pairs\n")
+    flags = next((line.split() for line in open("/proc/cpuinfo") if line.startswith("flags")), [])
+    units = ", ".join(unit for unit in BF16_UNITS if unit in flags) or "none"
+    print(f"{cpu}, bf16 units: {units}, {args.threads} threads, {args.rounds} interleaved rounds of {args.steps} steps of 8 pairs\n")
     print("| program | s per step | times ours | peak memory, MiB | times ours | loss of the last step |\n|---|---|---|---|---|---|")
     for name, m in median.items():
-        ours = median[OURS]
+        ours = median[next(iter(OURS))]
         print(f"| {name} | {m['s']:.2f} | {m['s'] / ours['s']:.2f} | {m['mib']:.0f} | {m['mib'] / ours['mib']:.2f} | {runs[name][0]['losses'][-1]:.4f} |")
-    print(f"\nshare of this machine's matmul rate (mfu): {statistics.median(run['mfu'] for run in runs[OURS]):.2f}")
+    for name in OURS:
+        print(f"\n{name}: share of this machine's matmul rate (mfu) {statistics.median(run['mfu'] for run in runs[name]):.2f}")
 
 
 if __name__ == "__main__":

@@ -65,8 +65,13 @@ fn told(outcome: anyhow::Result<()>) -> u8 {
     if error.is::<Closed>() {
         return DONE;
     }
-    if let Some(Ended(status)) = error.downcast_ref() {
-        return *status;
+    if let Some(ended) = error.downcast_ref::<Ended>() {
+        if let Some(remedy) = ended.remedy() {
+            stderr::say_as(Mark::Error, ended.to_string());
+            stderr::say("");
+            stderr::say_as(Mark::Hint, remedy);
+        }
+        return ended.status();
     }
     if error.is::<Interrupted>() {
         stderr::say("interrupted; finished work is saved, the same command resumes it");

@@ -1,6 +1,7 @@
 //! `--ranks`: the same command on several processes, each with a device of its own.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::cli::told;
 use crate::console::interrupt::{self, Interrupted};
@@ -10,6 +11,9 @@ use crate::parallel::launch::{self, Parting};
 use crate::parallel::order::Order;
 use crate::parallel::world::World;
 use crate::train::follower::follow;
+
+/// How long a rank that fails leaves the word to the first, which may have found the same.
+const FIRST_WORD: Duration = Duration::from_millis(500);
 
 /// Most ranks of `--ranks`; a launcher may start more.
 const MOST_RANKS: usize = 4096;
@@ -54,7 +58,7 @@ pub(super) fn on(
     device: &str,
     lead: impl FnOnce(String, Rc<World>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let Some(world) = join(asked)? else { return Ok(()) };
+    let Some(world) = join(asked, device)? else { return Ok(()) };
     let world = Rc::new(world);
     let outcome = machine::device_of_rank(device, world.ranks()).and_then(|device| {
         interrupt::install()?;
@@ -75,12 +79,13 @@ pub(super) fn on(
     ended(outcome, &world)
 }
 
-/// Joins the ranks that a launcher has started; or starts the launcher of `asked` ranks, and none when it has ended.
-fn join(asked: Option<Ranks>) -> anyhow::Result<Option<World>> {
+/// Joins the ranks that a launcher has started; or starts the launcher of `asked` ranks on `device`, and none when it has ended.
+fn join(asked: Option<Ranks>, device: &str) -> anyhow::Result<Option<World>> {
     let asked = asked.map(Ranks::number).transpose()?;
     match (launch::launched(), asked) {
         (None, Some(ranks)) if ranks > 1 => {
             World::refuse_without_mpi()?;
+            machine::device_of_rank(device, ranks)?;
             interrupt::install()?;
             launch::run(ranks)?;
             Ok(None)
@@ -122,9 +127,12 @@ fn ended(outcome: anyhow::Result<()>, world: &World) -> anyhow::Result<()> {
         Err(error) => {
             let named = match world.rank() {
                 0 => error,
-                rank => error.context(format!("rank {rank}")),
+                rank => {
+                    std::thread::sleep(FIRST_WORD);
+                    error.context(format!("rank {rank}"))
+                }
             };
-            world.abort(told(Err(named)))
+            world.abort(launch::marked(told(Err(named))))
         }
     }
 }

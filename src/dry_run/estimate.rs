@@ -118,7 +118,8 @@ impl Estimate {
             DeviceKind::Cpu => peak::available_memory_bytes().map(|free| free - weights),
             DeviceKind::Cuda => None,
         };
-        let engine = engine::engine(&config.train, &inputs.plan, model, dtype, &inputs.train, free);
+        let engine =
+            engine::engine(&config.train, &inputs.plan, model, place, dtype, &inputs.train, free);
         let budget = engine.micro_batch_tokens;
         let mut all = Count::default();
         for (_, step) in plan.steps_from(0) {

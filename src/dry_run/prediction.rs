@@ -18,6 +18,7 @@ use crate::data::token_pair::TokenPair;
 use crate::dry_run::estimate::{self, Estimate};
 use crate::inference::engine;
 use crate::machine::card::Card;
+use crate::machine::memory::DeviceKind;
 use crate::machine::rate;
 use crate::model::decoder::Keep;
 use crate::model::generation::PREFILL_TOKENS;
@@ -254,7 +255,12 @@ impl<'a> Run<'a> {
             dropout: config.lora.dropout > 0.0,
             angle_rows: Engine::angle_rows_of(longest.unwrap_or(0)),
         };
-        Self { config, inputs, engine, budget: engine::micro_batch_tokens(&config.train) }
+        Self {
+            config,
+            inputs,
+            engine,
+            budget: engine::micro_batch_tokens(&config.train, DeviceKind::Cuda),
+        }
     }
 
     /// The micro-batches of some pairs.

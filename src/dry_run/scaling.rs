@@ -19,6 +19,8 @@ pub(super) struct Scaling {
     pub ranks: usize,
     /// Pairs of a step.
     pub pairs: usize,
+    /// The parts that a step's pairs are cut into, each computed by one rank.
+    pub leaves: usize,
     /// The tokens of the largest share, as a part of all of the step's, in `0..=1`.
     pub largest: f64,
     /// Bytes of the gradients.
@@ -47,7 +49,7 @@ impl Scaling {
         }
         let largest = if all == 0 { 1.0 } else { largest as f64 / all as f64 };
         let pairs = config.train.pairs_a_step().min(inputs.visits.pairs.len());
-        Self { ranks, pairs, largest, gradients: 4.0 * trained as f64 }
+        Self { ranks, pairs, leaves, largest, gradients: 4.0 * trained as f64 }
     }
 
     /// Seconds in which the gradients of a step are summed at `bandwidth` bytes per second: slices there and sums back, as in a ring.
@@ -62,7 +64,7 @@ impl Scaling {
 
     /// The lines of the plan. `step_s`: seconds of a step on one rank, none where the rate is unknown.
     pub(super) fn text(&self, step_s: Option<f64>) -> String {
-        let Self { ranks, pairs, largest, gradients } = self;
+        let Self { ranks, pairs, leaves, largest, gradients } = self;
         let mut text = format!(
             "ranks:       {ranks} for the {} of a step; the largest share has {:.1} % of its tokens. Each sends {} a step",
             units::counted(*pairs, "pair"),
@@ -83,10 +85,20 @@ impl Scaling {
                 }
             };
         }
-        if pairs < ranks {
+        let busy = pairs.min(leaves);
+        if busy < ranks {
+            let idle = if ranks - busy == 1 {
+                "1 rank has".to_owned()
+            } else {
+                format!("{} ranks have", ranks - busy)
+            };
+            let raised = match (leaves < ranks, pairs < ranks) {
+                (true, true) => "`train.gradient_shards` and `train.total_batch_size`",
+                (true, false) => "`train.gradient_shards`",
+                (false, _) => "`train.total_batch_size`",
+            };
             text += &format!(
-                ". {} ranks have no pair: raise `train.total_batch_size`, or give each seed or configuration a job of its own (docs/clusters.md)",
-                ranks - pairs
+                ". {idle} no pair: raise {raised}, or give each seed or configuration a job of its own (docs/clusters.md)"
             );
         }
         text
@@ -99,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_speed_of_several_ranks_is_that_of_the_largest_share_and_the_wire() {
-        let scaling = Scaling { ranks: 8, pairs: 8, largest: 0.16, gradients: 32e6 };
+        let scaling = Scaling { ranks: 8, pairs: 8, leaves: 8, largest: 0.16, gradients: 32e6 };
         assert!((scaling.exchange_s(1.25e9) - 1.75 * 32e6 / 1.25e9).abs() < 1e-12);
         let speedup = scaling.speedup(0.2, 1.25e9);
         assert!((speedup - 0.2 / (0.032 + 0.0448)).abs() < 1e-9, "{speedup}");
@@ -116,7 +128,19 @@ mod tests {
             ),
             "{text}"
         );
-        let more = Scaling { ranks: 64, ..scaling }.text(None);
-        assert!(more.contains("56 ranks have no pair: raise `train.total_batch_size`"), "{more}");
+        for (ranks, pairs, leaves, idle) in [
+            (64, 8, 64, "56 ranks have no pair: raise `train.total_batch_size`,"),
+            (
+                64,
+                8,
+                2,
+                "62 ranks have no pair: raise `train.gradient_shards` and `train.total_batch_size`,",
+            ),
+            (4, 8, 3, "1 rank has no pair: raise `train.gradient_shards`,"),
+        ] {
+            let more = Scaling { ranks, pairs, leaves, ..scaling }.text(None);
+            assert!(more.contains(idle), "{more}");
+        }
+        assert!(!text.contains("no pair"), "{text}");
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{DType, Device};
 
 use crate::config::{Activations, TrainSection};
 use crate::data::token_pair::TokenPair;
-use crate::machine::memory::{self, MICRO_BATCH_TOKENS};
+use crate::machine::memory::{self, DeviceKind};
 use crate::machine::peak::free_bytes;
 use crate::model::decoder::Keep;
 use crate::model::generation::GenerationSettings;
@@ -25,19 +25,20 @@ pub struct Engine {
 
 /// Chooses the engine for pairs of these lengths. `train.activations = "auto"` keeps everything if it fits.
 ///
-/// - `dtype`: of weights and activations.
+/// - `place`, `dtype`: of weights and activations.
 /// - `free_bytes`: free memory after the weights are loaded, in bytes; none if unknown, then everything is taken to
 ///   fit.
 pub fn engine(
     train: &TrainSection,
     lora: &AdapterPlan,
     config: &Shape,
+    place: DeviceKind,
     dtype: DType,
     pairs: &[TokenPair],
     free_bytes: Option<f64>,
 ) -> Engine {
     let longest = pairs.iter().map(TokenPair::tokens).max().unwrap_or(1);
-    let micro_batch_tokens = micro_batch_tokens(train);
+    let micro_batch_tokens = micro_batch_tokens(train, place);
     let keep = match train.activations {
         Activations::Keep => Keep::Everything,
         Activations::Recompute => Keep::Inputs,
@@ -51,9 +52,12 @@ pub fn engine(
     Engine { micro_batch_tokens, keep }
 }
 
-/// Token budget of a micro-batch.
-pub fn micro_batch_tokens(train: &TrainSection) -> usize {
-    if train.micro_batch_tokens > 0 { train.micro_batch_tokens } else { MICRO_BATCH_TOKENS }
+/// Token budget of a micro-batch. The default does not depend on the free memory, so that a resumed run gives the same bits.
+pub fn micro_batch_tokens(train: &TrainSection, place: DeviceKind) -> usize {
+    match train.micro_batch_tokens {
+        0 => place.micro_batch_tokens(),
+        tokens => tokens,
+    }
 }
 
 /// Most answers at once on a GPU.

@@ -68,7 +68,7 @@ impl GenerationPass<'_> {
         Ok(Key::of(vec![
             ("the version of the engine", ENGINE_VERSION.to_owned()),
             ("the model (or what is merged into it)", model_digest.to_owned()),
-            ("the adapter", adapter),
+            ("the adapter (`adapter_config.json` or `adapter_model.safetensors`)", adapter),
             ("the set of prompts", prompts),
             ("the choice of length, sampling, stop strings, dtype or device", how),
         ]))

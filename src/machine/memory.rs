@@ -12,10 +12,11 @@ use crate::model::saved::Saved;
 use crate::model::shape::Shape;
 use crate::ops::logps;
 
-/// Default number of tokens computed at once. On a CPU it is enough that packing the weights costs little compared with
-/// the product, on a GPU for the full matmul rate. It does not depend on the free memory, so that a resumed run gives
-/// the same bits.
+/// Default number of tokens computed at once on a GPU: enough for the full matmul rate.
 pub const MICRO_BATCH_TOKENS: usize = 4096;
+/// The same on a CPU: enough that packing the weights costs little compared with the product. More would be no faster, for what is kept
+/// leaves the caches.
+const CPU_MICRO_BATCH_TOKENS: usize = 1024;
 
 /// Bytes that the allocator holds for each byte of activations and working memory, when all activations are kept:
 /// micro-batches of different sizes leave holes. Measured as `VmHWM` of runs on a CPU, not measured on a GPU.
@@ -197,6 +198,14 @@ impl DeviceKind {
     /// The kind of `device`.
     pub fn of(device: &Device) -> Self {
         if device.is_cpu() { Self::Cpu } else { Self::Cuda }
+    }
+
+    /// Tokens that are computed at once unless `train.micro_batch_tokens` says otherwise.
+    pub fn micro_batch_tokens(self) -> usize {
+        match self {
+            Self::Cpu => CPU_MICRO_BATCH_TOKENS,
+            Self::Cuda => MICRO_BATCH_TOKENS,
+        }
     }
 
     /// Whether it is a GPU.

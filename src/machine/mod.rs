@@ -25,14 +25,18 @@ use crate::parallel::launch;
 
 /// The device that `--device` names: `auto` (the first GPU if there is one), `cpu`, `cuda` or `cuda:N`.
 pub fn device(name: &str) -> Result<Device> {
-    let ordinal = match name {
-        "cpu" => return Ok(Device::Cpu),
-        "auto" if gpus() == 0 => return Ok(Device::Cpu),
-        "auto" | "cuda" => Some(0),
-        _ => name.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()),
-    };
-    match ordinal {
-        Some(ordinal) => open_gpu(name, ordinal),
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        "auto" if gpus() == 0 => Ok(Device::Cpu),
+        "auto" | "cuda" => open_gpu(name, 0),
+        _ => open_gpu(name, numbered(name)?),
+    }
+}
+
+/// The number of the GPU `cuda:N`.
+fn numbered(name: &str) -> Result<usize> {
+    match name.strip_prefix("cuda:").and_then(|number| number.parse().ok()) {
+        Some(number) => Ok(number),
         None => bail_input!("`--device` must be `auto`, `cpu`, `cuda` or `cuda:N`, got `{name}`"),
     }
 }
@@ -48,6 +52,7 @@ pub fn device_of_rank(asked: &str, ranks: usize) -> Result<String> {
         "auto" if gpus() > 0 => Ok(format!("cuda:{number}")),
         "auto" | "cpu" => Ok("cpu".to_owned()),
         other => {
+            numbered(other)?;
             let message = format!("`--device {other}` is one device, and there are {ranks} ranks");
             let hint = "use `--device cuda`: each rank takes the GPU of its number on its machine";
             Err(InputError::new(message).hint(hint).into())

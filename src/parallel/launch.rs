@@ -23,7 +23,10 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What Open MPI reads from the environment, versions 4 and 5. The ranks may be more than the cores and are bound to none; root may start them,
 /// as in a container; a machine that has fallen silent ends the job in half a minute.
-const OPEN_MPI: [(&str, &str); 9] = [
+///
+/// Version 4 leaves out its own words after a refusal or a kill, which [`Ended`] has shorter; the user can have them back ([`QUIET`]). Version 5 has no such variable.
+const OPEN_MPI: [(&str, &str); 10] = [
+    (QUIET, "1"),
     ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
     ("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe"),
     ("OMPI_MCA_hwloc_base_binding_policy", "none"),
@@ -34,6 +37,14 @@ const OPEN_MPI: [(&str, &str); 9] = [
     ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
     ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
 ];
+
+/// Has Open MPI 4 leave out its explanations.
+const QUIET: &str = "OMPI_MCA_orte_execute_quiet";
+
+/// Tells a rank that [`run`] waits for the job: what it has told its user it marks in its exit status ([`marked`]).
+const WAITED_FOR: &str = "MVPBENCH_RANKS_WAITED_FOR";
+/// What is added to the exit status of a rank that has said why it ends. A program's own are below it, or between 128 and 192 after a signal.
+const TOLD: u8 = 64;
 
 fn number(variable: &str) -> Option<usize> {
     std::env::var(variable).ok()?.trim().parse().ok()
@@ -79,10 +90,56 @@ pub fn end_with_the_launcher(parting: Parting) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The launcher has ended, with this exit status; it or its ranks have said why.
+/// The ranks have ended without success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the ranks have ended with exit status {0}")]
-pub struct Ended(pub u8);
+pub enum Ended {
+    /// One has said why, and would have had this exit status alone.
+    #[error("a rank has ended with exit status {0}")]
+    Told(u8),
+    /// This signal ended one.
+    #[error("signal {0} ended a rank, and the others with it")]
+    Signalled(u8),
+    /// `mpirun` ended with this exit status.
+    #[error("`mpirun` has ended with exit status {0}, and no rank has said why")]
+    Launcher(u8),
+}
+
+impl Ended {
+    /// Of the exit status of `mpirun`, which is that of the rank that failed.
+    fn of(code: Option<i32>) -> Self {
+        let status = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        match status {
+            TOLD..=127 | 192.. => Self::Told(status - TOLD),
+            129..=191 => Self::Signalled(status - 128),
+            _ => Self::Launcher(status),
+        }
+    }
+
+    /// The exit status of this program.
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Told(status) | Self::Launcher(status) => status,
+            Self::Signalled(signal) => 128 + signal,
+        }
+    }
+
+    /// What helps; nothing where a rank has said it.
+    pub fn remedy(self) -> Option<String> {
+        match self {
+            Self::Told(_) => None,
+            Self::Signalled(_) => Some(
+                "finished work is saved, the same command resumes it, on any number of ranks; signal 9 is often the system's for want of memory"
+                    .to_owned(),
+            ),
+            Self::Launcher(_) => Some(format!("`{QUIET}=0` before the command shows what Open MPI says")),
+        }
+    }
+}
+
+/// The exit status of a rank that has said why it ends, marked where [`run`] waits for it.
+pub fn marked(status: u8) -> u8 {
+    if std::env::var_os(WAITED_FOR).is_some() { status.saturating_add(TOLD) } else { status }
+}
 
 /// Has `mpirun` start this program again, `ranks` times, and waits for its end; an error, [`Ended`], if that is not a success.
 ///
@@ -96,6 +153,7 @@ pub fn run(ranks: usize) -> Result<()> {
             mpirun.env(name, value);
         }
     }
+    mpirun.env(WAITED_FOR, "1");
     // A group of its own: Ctrl-C of a terminal comes to this process alone. Such a group may not read the terminal.
     mpirun.process_group(0);
     if std::io::stdin().is_terminal() {
@@ -121,8 +179,8 @@ pub fn run(ranks: usize) -> Result<()> {
     };
     match status.code() {
         Some(0) => Ok(()),
-        _ if is_passed_on => Err(Ended(interrupt::status()).into()),
-        code => Err(Ended(code.and_then(|code| code.try_into().ok()).unwrap_or(1)).into()),
+        _ if is_passed_on => Err(Ended::Told(interrupt::status()).into()),
+        code => Err(Ended::of(code).into()),
     }
 }
 
@@ -139,5 +197,24 @@ fn send(process: u32, signal: i32) -> std::io::Result<()> {
     match unsafe { libc::kill(process as libc::pid_t, signal) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_status_of_mpirun_says_who_has_the_word() {
+        for (code, ended) in [
+            (Some(64 + 2), Ended::Told(2)),
+            (Some(64 + 143), Ended::Told(143)),
+            (Some(137), Ended::Signalled(9)),
+            (Some(1), Ended::Launcher(1)),
+            (None, Ended::Launcher(1)),
+        ] {
+            assert_eq!(Ended::of(code), ended);
+            assert_eq!(ended.remedy().is_none(), matches!(ended, Ended::Told(_)), "{ended}");
+        }
     }
 }

@@ -60,13 +60,15 @@ impl Begun<'_> {
     /// Refuses a folder that cannot be written, or that holds anything else. Writes nothing.
     pub fn check(&self) -> Result<()> {
         writable::check(self.path)?;
-        // A copy of a folder may lack the empty lock.
-        let begun = [lock::FILE, SETTINGS_FILE].iter().any(|name| self.path.join(name).exists());
+        // In one listing, since another program may begin meanwhile. A copy of a folder may lack the empty lock.
+        let there = read::folder(self.path)?;
+        let first = [lock::FILE, SETTINGS_FILE];
+        let begun = there.iter().any(|entry| first.iter().any(|name| entry.ends_with(name)));
         let is_ours = |entry: &Path| {
             let own = self.own.iter().chain([&SETTINGS_FILE, &lock::FILE]);
             own.into_iter().any(|own| entry.ends_with(own) || atomic::is_partial_of(entry, own))
         };
-        match read::folder(self.path)?.into_iter().find(|entry| !(begun && is_ours(entry))) {
+        match there.into_iter().find(|entry| !(begun && is_ours(entry))) {
             None => Ok(()),
             Some(entry) => {
                 let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -51,15 +51,20 @@ pub fn check(
     writable::check(path)?;
     let file = Paths::of(path).config(purpose);
     let Some(text) = read_config(&file)? else {
-        // A program that is killed early leaves these: it makes the lock first and the configuration last.
-        let begun = path.join(lock::FILE).exists();
+        let there = read::folder(path)?;
+        // A program that is killed early leaves these: it makes the lock first and the configuration last. Looked for in one listing, since
+        // another program may begin meanwhile.
+        let begun = there.iter().any(|entry| entry.ends_with(lock::FILE));
+        if begun && file.exists() {
+            return check(purpose, config, resume, allow_change);
+        }
         let ours = |entry: &Path| {
             [lock::FILE, "base_model"].iter().any(|name| entry.ends_with(name))
                 || ["base_model", purpose.config_file()]
                     .iter()
                     .any(|name| atomic::is_partial_of(entry, name))
         };
-        let strange = read::folder(path)?.into_iter().find(|entry| !(begun && ours(entry)));
+        let strange = there.into_iter().find(|entry| !(begun && ours(entry)));
         return match strange {
             Some(entry) => {
                 let name = entry.file_name().unwrap_or_default();

@@ -108,7 +108,7 @@ pub fn held(
         + 4.0 * all_ids as f64;
     let fragmentation = memory::fragmentation(sizes.place, keep);
     let generating = generating(config, inputs, sizes.dtype);
-    let budget = engine::micro_batch_tokens(&config.train);
+    let budget = engine::micro_batch_tokens(&config.train, sizes.place);
     let scored = |pairs: &[TokenPair]| largest_micro_batch(pairs, pairs.len(), budget);
     let sets = inputs.sets.iter().map(|set| scored(&set.pairs));
     let largest = sets.fold(scored(&inputs.train), MicroBatch::max);
@@ -200,11 +200,12 @@ pub fn refuse_training(
     let weights = (inputs.shape.parameters() * dtype.size_in_bytes()) as f64;
     let train = &config.train;
     let beside = Some(free - weights);
+    let place = DeviceKind::of(device);
     let Engine { micro_batch_tokens, keep } =
-        engine::engine(train, &inputs.plan, &inputs.shape, dtype, &inputs.train, beside);
+        engine::engine(train, &inputs.plan, &inputs.shape, place, dtype, &inputs.train, beside);
     let step = train.pairs_a_step();
     let sizes = Sizes {
-        place: DeviceKind::of(device),
+        place,
         dtype,
         micro_batch: largest_micro_batch(&inputs.train, step, micro_batch_tokens),
     };
@@ -220,12 +221,11 @@ pub fn refuse_training(
     if keep == Keep::Everything && train.activations == Activations::Keep {
         hints.push("`--set train.activations=recompute`");
     }
-    if train.micro_batch_tokens == 0 || train.micro_batch_tokens > 1024 {
-        hints.push("`--set train.micro_batch_tokens=1024`");
-    }
+    let fewer = (micro_batch_tokens > 1024).then_some("`--set train.micro_batch_tokens=1024`");
+    hints.extend(fewer);
     if memory.computing() > memory.training().max(memory.answering()) {
         let scoring = [parts[0], parts[1], ("a forward pass", memory.scoring)];
-        refuse(&config.model.path, &scoring, free, &["`--set train.micro_batch_tokens=1024`"])
+        refuse(&config.model.path, &scoring, free, fewer.as_slice())
     } else if training >= memory.answering() - there {
         refuse(&config.model.path, &parts, free, &hints)
     } else {

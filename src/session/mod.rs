@@ -30,12 +30,12 @@ use candle_core::{DType, Device};
 use crate::config::RunConfig;
 use crate::console::clock;
 use crate::console::progress::Verbosity;
-use crate::data::token_pair::TokenPair;
 use crate::disk::atomic;
 use crate::encoder::embedder::Embedder;
 use crate::encoder::source::EncoderSource;
 use crate::hub::HubModel;
 use crate::inference::engine::{self, Engine};
+use crate::machine::memory::DeviceKind;
 use crate::machine::{self, peak};
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
@@ -158,8 +158,15 @@ impl<'a> Session<'a> {
         folder.begin(purpose, config, &provenance, &changes)?;
 
         let free = if is_run { peak::free_bytes(&device) } else { None };
-        let engine =
-            engine::engine(&config.train, &inputs.plan, &model.shape, dtype, &inputs.train, free);
+        let engine = engine::engine(
+            &config.train,
+            &inputs.plan,
+            &model.shape,
+            DeviceKind::of(&device),
+            dtype,
+            &inputs.train,
+            free,
+        );
         let start = match &inputs.start {
             Some(adapter) if is_run => Some(model.bring(adapter)?),
             _ => None,
@@ -227,15 +234,12 @@ fn refuse_what_does_not_fit(
     if purpose == Purpose::Run {
         return held::refuse_training(config, inputs, dtype, device);
     }
-    let none: [TokenPair; 0] = [];
-    let Engine { micro_batch_tokens, .. } =
-        engine::engine(&config.train, &inputs.plan, &inputs.shape, dtype, &none, None);
     let answering = held::generating(config, inputs, dtype);
     held::refuse_inference(
         &config.model.path,
         &inputs.shape,
         dtype,
-        micro_batch_tokens,
+        engine::micro_batch_tokens(&config.train, DeviceKind::of(device)),
         answering,
         device,
     )

@@ -407,7 +407,7 @@ fn a_journal_of_other_inputs_is_refused_by_those_that_have_changed() {
     );
     let adapter = path("adapters/tiny-nonzero");
     let adapted = [&arguments[..], &["--adapter", adapter.to_str().unwrap()]].concat();
-    refused(&adapted, "journal`: the adapter has changed since it began");
+    refused(&adapted, "`adapter_model.safetensors`) has changed since it began");
     let prompts = String::from_utf8(place.bytes("p.jsonl")).unwrap();
     place.write("p.jsonl", prompts.replacen("words", "wards", 1));
     refused(&arguments, "journal`: the set of prompts has changed since it began");

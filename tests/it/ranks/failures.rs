@@ -54,7 +54,9 @@ fn a_rank_that_is_killed_ends_the_job_and_any_number_of_ranks_resumes_it() {
         let begun = Instant::now();
         let (said, code) = job.end();
         assert!(begun.elapsed() < END, "{wanted}: {:?}", begun.elapsed());
-        assert_ne!(code, Some(0), "{wanted}: {said}");
+        assert_eq!(code, Some(137), "{wanted}: {said}");
+        assert!(said.contains("signal 9 ended a rank"), "{wanted}: {said}");
+        assert!(said.contains("the same command resumes it"), "{wanted}: {said}");
         while !self::ranks(&place).is_empty() {
             assert!(begun.elapsed() < END, "{wanted}: a rank lives on");
             std::thread::sleep(Duration::from_millis(20));
@@ -98,6 +100,7 @@ fn a_signal_saves_and_the_same_command_resumes_on_other_ranks() {
         assert_eq!(code, Some(status), "{wanted}: {said}");
         assert!(said.contains("the same command resumes"), "{wanted}: {said}");
         assert!(!said.contains("panicked"), "{wanted}: {said}");
+        assert!(!said.contains("MPI_ABORT") && !said.contains("error: "), "{wanted}: {said}");
         if wanted == "training" {
             assert!(place.path("run/checkpoints").exists(), "nothing is saved");
         }
@@ -115,6 +118,7 @@ fn what_is_wrong_is_said_once_and_ends_the_job() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
     assert!(said.contains("train.jsonl:1"), "{said}");
+    assert!(!said.contains("MPI_ABORT") && !said.contains("ended"), "{said}");
 
     // As a launcher of another MPI would start it.
     let output = place.command(&COMMAND).env("PMI_SIZE", "3").output().unwrap();
@@ -128,6 +132,11 @@ fn what_is_wrong_is_said_once_and_ends_the_job() {
             &["--ranks", "2", "--device", "cuda:1"][..],
             "`--device cuda:1` is one device, and there are 2 ranks",
         ),
+        (
+            &["--ranks", "2", "--device", "nope"],
+            "`--device` must be `auto`, `cpu`, `cuda` or `cuda:N`, got `nope`",
+        ),
+        (&["--ranks", "2", "--device", "cuda"], "`--device cuda:0`"),
         (&["--ranks", "0"], "expected `all` or a number in 1..=4096, got `0`"),
         (&["--ranks", "all"], "`--ranks all` is one rank for each GPU, and there is none"),
     ] {
@@ -135,6 +144,8 @@ fn what_is_wrong_is_said_once_and_ends_the_job() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(part), "{said}");
+        assert_eq!(said.matches("error: ").count(), 1, "{said}");
+        assert!(!said.contains("MPI_ABORT"), "{said}");
         assert!(!place.path("run").exists());
     }
 }
