@@ -35,7 +35,7 @@ macro_rules! choices {
 choices! {
     /// Number type of the frozen weights and of the activations.
     Dtype {
-        /// bf16 on CUDA, f32 on the CPU.
+        /// bf16 on CUDA; f32 on the CPU, unless it does not fit and the processor multiplies bf16.
         Auto = "auto",
         /// bfloat16.
         Bf16 = "bf16",

@@ -27,6 +27,7 @@ use crate::run_folder::{begun_batch, guard};
 use crate::session::Options;
 use crate::session::held::Headers;
 use crate::session::inputs::Inputs;
+use crate::session::precision::{self, Precision};
 use crate::session::template_choice::TemplateChoice;
 use crate::train::recipe::Recipe;
 
@@ -88,15 +89,20 @@ pub fn dry_run(
         Some(_) => DeviceKind::Cuda,
         None => place(&options.device)?,
     };
-    let dtype = match (config.model.dtype, place) {
-        (Dtype::Auto, DeviceKind::Cuda) | (Dtype::Bf16, _) => DType::BF16,
-        _ => DType::F32,
-    };
     guard::check(Purpose::Run, config, &options.resume, options.allow_config_change)?;
     let today = clock::now().date_naive();
     let template = TemplateChoice::of_run(config, Purpose::Run, &options.resume, today)?;
     let inputs = Inputs::load(config, &template, options.verbosity)?;
     inputs.notes.iter().for_each(|note| options.verbosity.note(note));
+    let precision = match (place, config.model.dtype) {
+        (DeviceKind::Cpu, _) => {
+            precision::choose(config, &inputs, &Device::Cpu, Purpose::Run, &options.resume)?
+        }
+        (DeviceKind::Cuda, Dtype::F32) => Precision { dtype: DType::F32, reason: None },
+        (DeviceKind::Cuda, _) => Precision { dtype: DType::BF16, reason: None },
+    };
+    precision.note().iter().for_each(|note| options.verbosity.note(note));
+    let dtype = precision.dtype;
     let estimate = Estimate::new(config, &inputs, place, dtype)?;
     let doubts = Recipe::of(config).doubts(estimate.steps);
     doubts.iter().for_each(|doubt| options.verbosity.warn(doubt));

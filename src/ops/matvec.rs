@@ -4,7 +4,7 @@
 //! for all rows of `x`. An element of `y` is one dot product in one order of additions, so a row's bits do not depend on how many
 //! rows are computed with it. `gemm` does not promise that, nor does cuBLAS, which computes the product on a GPU.
 //!
-//! A product in bf16 is that of the same values in f32, rounded: a few rows of the weight at a time are widened into the cache.
+//! A product in bf16 is that of the same values in f32, rounded: the weight is widened in registers, so that half the bytes are read.
 
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, WithDType, bail};
 use half::bf16;
@@ -168,7 +168,8 @@ macro_rules! dotted_as_it_is {
                 width: usize,
                 put: &impl Fn(Self, Self) -> Self,
             ) {
-                pulp::Arch::new().dispatch(Rows { y, x, w, width, put });
+                let put = |y: &mut Self, product| *y = put(*y, product);
+                pulp::Arch::new().dispatch(Rows { y, x, w, width, put: &put });
             }
         }
     };
@@ -184,36 +185,25 @@ impl Dotted for bf16 {
         width: usize,
         put: &impl Fn(f32, f32) -> f32,
     ) {
-        let (mut x_room, mut w_room) = (Vec::new(), Vec::new());
-        Self::in_work(Tile::rows(x, width), &mut x_room, y.len(), width);
-        let mut sums = vec![0.0; y.len() * TILE];
-        for (group, w) in w.chunks(TILE * width).enumerate() {
-            let columns = w.len() / width;
-            Self::in_work(Tile::rows(w, width), &mut w_room, columns, width);
-            let mut parts: Vec<&mut [f32]> =
-                sums.chunks_exact_mut(TILE).map(|sums| &mut sums[..columns]).collect();
-            let (x, w) = (&x_room[..], &w_room[..]);
-            pulp::Arch::new().dispatch(Rows { y: &mut parts, x, w, width, put: &|_, sum| sum });
-            for (y, sums) in y.iter_mut().zip(sums.chunks_exact(TILE)) {
-                for (y, &sum) in y[group * TILE..].iter_mut().zip(&sums[..columns]) {
-                    *y = Self::rounded(put(y.value(), sum));
-                }
-            }
-        }
+        let mut room = Vec::new();
+        Self::in_work(Tile::rows(x, width), &mut room, y.len(), width);
+        let put = |y: &mut Self, product| *y = Self::rounded(put(y.value(), product));
+        pulp::Arch::new().dispatch(Rows { y, x: &room, w, width, put: &put });
     }
 }
 
 /// The products of all rows of `x` with some rows of the weight.
-struct Rows<'a, 'b, T, F> {
+struct Rows<'a, 'b, T: Element, F> {
     /// For each row of `x`, the elements of `y` that belong to these rows of the weight.
     y: &'a mut [&'b mut [T]],
-    x: &'a [T],
+    x: &'a [T::Work],
     w: &'a [T],
     width: usize,
+    /// Puts a product.
     put: &'a F,
 }
 
-impl<T: Float, F: Fn(T, T) -> T> WithSimd for Rows<'_, '_, T, F> {
+impl<T: Weight, F: Fn(&mut T, T::Work)> WithSimd for Rows<'_, '_, T, F> {
     type Output = ();
 
     #[inline(always)]
@@ -239,7 +229,7 @@ impl<T: Float, F: Fn(T, T) -> T> WithSimd for Rows<'_, '_, T, F> {
     }
 }
 
-impl<T: Float, F: Fn(T, T) -> T> Rows<'_, '_, T, F> {
+impl<T: Weight, F: Fn(&mut T, T::Work)> Rows<'_, '_, T, F> {
     /// `M` rows of `x` times `N` rows of the weight. Each product has one register of partial sums, added up at the end, so that
     /// the order of its additions is the same in every tile.
     #[inline(always)]
@@ -251,37 +241,63 @@ impl<T: Float, F: Fn(T, T) -> T> Rows<'_, '_, T, F> {
     ) {
         let width = self.width;
         let x: [_; M] =
-            std::array::from_fn(|i| T::split::<S>(&self.x[(row + i) * width..][..width]));
-        let w: [_; N] =
-            std::array::from_fn(|j| T::split::<S>(&self.w[(column + j) * width..][..width]));
-        let mut sums = [[T::zeros(simd); N]; M];
+            std::array::from_fn(|i| T::Float::split::<S>(&self.x[(row + i) * width..][..width]));
+        let w: [_; N] = std::array::from_fn(|j| &self.w[(column + j) * width..][..width]);
+        let mut sums = [[T::Float::zeros(simd); N]; M];
         let blocks = x[0].0.len();
-        let (x_blocks, w_blocks): ([_; M], [_; N]) = (
-            x.map(|(blocks_of, _)| &blocks_of[..blocks]),
-            w.map(|(blocks_of, _)| &blocks_of[..blocks]),
-        );
+        let x_blocks: [_; M] = x.map(|(blocks_of, _)| &blocks_of[..blocks]);
         for block in 0..blocks {
-            let w: [_; N] = std::array::from_fn(|j| w_blocks[j][block]);
+            let w: [_; N] = std::array::from_fn(|j| T::block(simd, w[j], block));
             for (x, sums) in x_blocks.iter().zip(&mut sums) {
                 for (w, sum) in w.iter().zip(sums) {
-                    *sum = T::fused(simd, x[block], *w, *sum);
+                    *sum = T::Float::fused(simd, x[block], *w, *sum);
                 }
             }
         }
-        if !x[0].1.is_empty() {
-            let w: [_; N] = std::array::from_fn(|j| T::partial(simd, w[j].1));
+        let rest = x[0].1.len();
+        if rest > 0 {
+            let w: [_; N] = std::array::from_fn(|j| T::partial(simd, &w[j][width - rest..]));
             for ((_, x), sums) in x.iter().zip(&mut sums) {
-                let x = T::partial(simd, x);
+                let x = <T::Float as Weight>::partial(simd, x);
                 for (w, sum) in w.iter().zip(sums) {
-                    *sum = T::fused(simd, x, *w, *sum);
+                    *sum = T::Float::fused(simd, x, *w, *sum);
                 }
             }
         }
         for (sums, y) in sums.iter().zip(&mut self.y[row..]) {
             for (sum, y) in sums.iter().zip(&mut y[column..]) {
-                *y = (self.put)(*y, T::sum(simd, *sum));
+                (self.put)(y, T::Float::sum(simd, *sum));
             }
         }
+    }
+}
+
+/// An element of a weight, read into registers of its type of work.
+trait Weight: Element<Work = Self::Float> {
+    type Float: Float + Weight<Float = Self::Float>;
+    /// Register `block` of `row`, which has it whole.
+    fn block<S: Simd>(simd: S, row: &[Self], block: usize) -> Register<Self, S>;
+    /// A register of `rest`, fewer elements than it has, and zeros.
+    fn partial<S: Simd>(simd: S, rest: &[Self]) -> Register<Self, S>;
+}
+
+/// A register of the type of work.
+type Register<T, S> = <<T as Weight>::Float as Float>::Register<S>;
+
+/// Most lanes of a register of f32.
+const MOST_LANES: usize = 16;
+
+impl Weight for bf16 {
+    type Float = f32;
+    #[inline(always)]
+    fn block<S: Simd>(simd: S, row: &[Self], block: usize) -> S::f32s {
+        Self::partial(simd, &row[block * S::F32_LANES..][..S::F32_LANES])
+    }
+    #[inline(always)]
+    fn partial<S: Simd>(_: S, rest: &[Self]) -> S::f32s {
+        let mut values = [0.0; MOST_LANES];
+        values.iter_mut().zip(rest).for_each(|(value, x)| *value = x.value());
+        S::as_simd_f32s(&values).0[0]
     }
 }
 
@@ -299,8 +315,6 @@ trait Float: Real {
     fn sum<S: Simd>(simd: S, register: Self::Register<S>) -> Self;
     /// Whole registers, and the rest.
     fn split<S: Simd>(slice: &[Self]) -> (&[Self::Register<S>], &[Self]);
-    /// A register of `rest`, fewer elements than it has, and zeros.
-    fn partial<S: Simd>(simd: S, rest: &[Self]) -> Self::Register<S>;
 }
 
 macro_rules! float {
@@ -327,6 +341,13 @@ macro_rules! float {
             #[inline(always)]
             fn split<S: Simd>(slice: &[Self]) -> (&[S::$register], &[Self]) {
                 S::$split(slice)
+            }
+        }
+        impl Weight for $float {
+            type Float = Self;
+            #[inline(always)]
+            fn block<S: Simd>(_: S, row: &[Self], block: usize) -> S::$register {
+                S::$split(row).0[block]
             }
             #[inline(always)]
             fn partial<S: Simd>(simd: S, rest: &[Self]) -> S::$register {

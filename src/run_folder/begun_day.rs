@@ -13,24 +13,34 @@ use crate::run_folder::purpose::Purpose;
 /// The day on which the run or evaluation in the folder `output` began, or else the run of the checkpoint that it resumes from; none for
 /// a new one.
 pub fn find(purpose: Purpose, output: &Path, resume: &Resume) -> Result<Option<NaiveDate>> {
-    if let Some(day) = of_folder(purpose, output)? {
-        return Ok(Some(day));
+    let line = fact(purpose, output, resume, BEGUN)?;
+    Ok(line.and_then(|line| line.split(' ').next()?.parse().ok()))
+}
+
+/// What follows `begin` in the head of the configuration of the folder `output`, or else of the run of the checkpoint.
+pub(super) fn fact(
+    purpose: Purpose,
+    output: &Path,
+    resume: &Resume,
+    begin: &str,
+) -> Result<Option<String>> {
+    if let Some(fact) = of_folder(purpose, output, begin)? {
+        return Ok(Some(fact));
     }
     let Resume::From(checkpoint) = resume else { return Ok(None) };
     let run = checkpoint.canonicalize().ok();
     match run.as_deref().and_then(|path| path.parent()?.parent()) {
-        Some(run) => of_folder(Purpose::Run, run),
+        Some(run) => of_folder(Purpose::Run, run, begin),
         None => Ok(None),
     }
 }
 
-/// The day in the head of a configuration file, whose digest [`guard::check`] checks.
-fn of_folder(purpose: Purpose, folder: &Path) -> Result<Option<NaiveDate>> {
+/// What follows `begin` in the head of a configuration file, whose digest [`guard::check`] checks.
+fn of_folder(purpose: Purpose, folder: &Path, begin: &str) -> Result<Option<String>> {
     let Some(text) = guard::read_config(&Paths::of(folder).config(purpose))? else {
         return Ok(None);
     };
-    let line = text.lines().find_map(|line| line.strip_prefix(BEGUN));
-    Ok(line.and_then(|line| line.split(' ').next()?.parse().ok()))
+    Ok(text.lines().find_map(|line| line.strip_prefix(begin)).map(str::to_owned))
 }
 
 #[cfg(test)]

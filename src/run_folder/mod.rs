@@ -5,6 +5,7 @@ pub mod answers;
 pub mod begun;
 pub mod begun_batch;
 pub mod begun_day;
+pub mod begun_dtype;
 pub mod checkpoints;
 pub mod drift;
 pub mod eval_log;

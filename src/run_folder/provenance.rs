@@ -5,6 +5,9 @@ use chrono::{DateTime, Utc};
 /// Begins the line of the date.
 pub(super) const BEGUN: &str = "# begun: ";
 /// Begins the line of the base model's digest.
+/// Begin of the line of the dtype.
+pub(super) const DTYPE: &str = "# dtype: ";
+
 const WEIGHTS: &str = "# weights: sha256 ";
 /// Begins the line of the digest of all inputs.
 const INPUTS: &str = "# inputs: sha256 ";
@@ -82,7 +85,7 @@ pub struct Provenance<'a> {
     pub command: &'a str,
     /// The device in words.
     pub device: &'a str,
-    /// The dtype of weights and activations, such as `bf16`.
+    /// The dtype of weights and activations, such as `bf16`, with its reason where the program chose it.
     pub dtype: &'a str,
     /// The commit of a base model on the hub; none for another model.
     pub commit: Option<&'a str>,
@@ -157,7 +160,7 @@ impl Provenance<'_> {
         let files = self.files.iter();
         let files = files.map(data_line);
         let first = [comment("# mvpbench ", &version), begun.to_owned()];
-        let machine = [comment("# device: ", self.device), comment("# dtype: ", self.dtype)];
+        let machine = [comment("# device: ", self.device), comment(DTYPE, self.dtype)];
         first
             .into_iter()
             .chain([comment("# command: ", self.command)])

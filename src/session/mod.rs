@@ -2,7 +2,7 @@
 //!
 //! [`source`] finds the base model ([`hub_model`] on the hub), [`adapter_source`] an adapter, [`base`] reads its small files,
 //! [`template_choice`] decides which template renders conversations, [`inputs`] reads the data files and the start adapter, [`samples`]
-//! the prompts to answer, `token_cache` caches token ids, [`unpacked`] is the model of the binary as a folder. [`local_model`] is a model
+//! the prompts to answer, `token_cache` caches token ids, [`unpacked`] is the model of the binary as a folder, [`precision`] chooses the dtype. [`local_model`] is a model
 //! that generates, without a run. [`Session::open`] does all of it in order, so that no caller can forget a step.
 
 pub mod adapter_source;
@@ -14,6 +14,7 @@ pub mod held;
 pub mod hub_model;
 pub mod inputs;
 pub mod local_model;
+pub mod precision;
 pub mod ranks;
 pub mod samples;
 pub mod source;
@@ -107,7 +108,7 @@ impl<'a> Session<'a> {
 
         // What the user gave. Weights come last, so that a mistake in the data costs no download.
         let device = machine::device(&options.device)?;
-        let dtype = machine::dtype(config.model.dtype, &device)?;
+        machine::dtype(config.model.dtype, &device)?;
         let check = || guard::check(purpose, config, &options.resume, options.allow_config_change);
         for change in check()? {
             verbosity.warn(format!("the configuration has changed: {change}"));
@@ -121,6 +122,9 @@ impl<'a> Session<'a> {
             Purpose::Evaluation => Inputs::for_evaluation(config, &template, verbosity)?,
         };
         inputs.notes.iter().for_each(|note| verbosity.note(note));
+        let precision = precision::choose(config, &inputs, &device, purpose, &options.resume)?;
+        precision.note().iter().for_each(|note| verbosity.note(note));
+        let dtype = precision.dtype;
         if !options.force {
             refuse_what_does_not_fit(config, &inputs, dtype, &device, purpose)?;
         }
@@ -148,7 +152,7 @@ impl<'a> Session<'a> {
             begun,
             command: &options.command,
             device: &place,
-            dtype: dtype.as_str(),
+            dtype: &precision.recorded(),
             commit,
             weights: &model_digest,
             files: &inputs.files,

@@ -4,17 +4,22 @@ use anyhow::Result;
 
 use candle_core::Device;
 
+use crate::config::ModelSection;
 use crate::error::InputError;
 use crate::model::decoder::Keep;
 use crate::parallel::order::{Begin, Order};
 use crate::parallel::world::World;
 use crate::session::Session;
+use crate::session::precision::Precision;
 
 /// Has the other ranks load the model of `session`, and refuses a rank that has another one. `steps`: of the run, 0 for an evaluation.
 pub fn begin(session: &Session<'_>, steps: usize) -> Result<()> {
     let begin = Begin {
         config: Some(session.config.clone()),
-        model: session.config.model.clone(),
+        model: ModelSection {
+            dtype: Precision::named(session.model.dtype),
+            ..session.config.model.clone()
+        },
         folder: std::path::absolute(&session.model_folder)?.display().to_string(),
         micro_batch_tokens: session.engine.micro_batch_tokens,
         recompute: session.engine.keep == Keep::Inputs,

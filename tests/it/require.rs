@@ -25,10 +25,11 @@ pub(crate) enum Need {
     Npm,
     Pdftotext,
     Python,
+    Amx,
 }
 
 impl Need {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Linux,
         Self::Compiler,
         Self::Stories,
@@ -41,6 +42,7 @@ impl Need {
         Self::Npm,
         Self::Pdftotext,
         Self::Python,
+        Self::Amx,
     ];
 
     /// Its name in `MVPBENCH_MAY_SKIP`, the reason that the last line gives, and how to meet it.
@@ -83,6 +85,7 @@ impl Need {
             ],
             Self::Pdftotext => ["pdftotext", "no pdftotext", "install poppler-utils"],
             Self::Python => ["python", "no python3", "install python3"],
+            Self::Amx => ["amx", "no AMX", "run the tests on a processor that has it"],
             Self::EmulatedCard => ["emulated-card", "the card is a real one", "unset MVPBENCH_GPU"],
         }
     }
@@ -113,6 +116,8 @@ impl Demand<'_> {
             Need::Registry => all || !self.registry.is_empty(),
             // A real card is what was asked for.
             Need::EmulatedCard => false,
+            // No instruction can be installed.
+            Need::Amx => false,
             _ => all || !self.ci.is_empty(),
         }
     }
@@ -295,7 +300,7 @@ fn a_need_is_demanded_in_ci_and_when_all_are_and_the_registry_only_when_asked() 
     let demanded = Need::ALL.map(|need| spared.demands(need));
     assert_eq!(
         demanded,
-        [true, true, false, true, true, true, true, false, false, true, true, true]
+        [true, true, false, true, true, true, true, false, false, true, true, true, false]
     );
 }
 

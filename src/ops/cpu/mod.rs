@@ -3,6 +3,7 @@
 //! Loops run inside [`vectorised`], which compiles them for the widest vectors of the machine; its closure and every function
 //! called there must be `#[inline(always)]`, or they stay at the baseline, where a fused multiply-add is a library call.
 
+mod amx;
 pub(super) mod block;
 pub(super) mod gemm;
 mod pairs;

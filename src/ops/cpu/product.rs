@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use crate::ops::cpu::block::{Block, Extent};
 use crate::ops::cpu::gemm::{self, Into, Threads, Tile, gemm};
-use crate::ops::cpu::pairs::{self, Packed};
-use crate::ops::cpu::{Element, vectorised};
+use crate::ops::cpu::pairs::{self, Kernel, Packed};
+use crate::ops::cpu::{Element, amx, vectorised};
 
 /// How a product in bf16 is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +22,15 @@ pub enum Products {
     Avx512,
     /// By plain arithmetic in the order of AVX-512 BF16: slow, for tests.
     Avx512Emulated,
+    /// By the tiles of AMX.
+    Amx,
+    /// By plain arithmetic in the order of AMX: slow, for tests.
+    AmxEmulated,
 }
 
 impl Products {
-    const ALL: [Self; 3] = [Self::Widened, Self::Avx512, Self::Avx512Emulated];
+    const ALL: [Self; 5] =
+        [Self::Widened, Self::Avx512, Self::Avx512Emulated, Self::Amx, Self::AmxEmulated];
 
     /// Its name in `MVPBENCH_CPU_PRODUCT`.
     pub fn name(self) -> &'static str {
@@ -33,11 +38,36 @@ impl Products {
             Self::Widened => "widened",
             Self::Avx512 => "avx512-bf16",
             Self::Avx512Emulated => "avx512-bf16-emulated",
+            Self::Amx => "amx",
+            Self::AmxEmulated => "amx-emulated",
         }
     }
 
-    fn is_possible(self) -> bool {
-        self != Self::Avx512 || pairs::has_avx512()
+    /// Whether it multiplies bf16 itself, or stands for instructions that do.
+    pub fn has_units(self) -> bool {
+        self != Self::Widened
+    }
+
+    /// Why it is not possible here; none if it is.
+    fn lacking(self) -> Option<&'static str> {
+        match self {
+            Self::Avx512 if !pairs::has_avx512() => Some("this processor has no such instructions"),
+            Self::Amx => amx::lacking(),
+            _ => None,
+        }
+    }
+
+    /// What multiplies packed factors; none where they are not packed.
+    fn kernel(self) -> Option<&'static Kernel> {
+        match self {
+            Self::Widened => None,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Some(&pairs::AVX512),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Some(&amx::AMX),
+            Self::AmxEmulated => Some(&amx::EMULATED),
+            _ => Some(&pairs::EMULATED),
+        }
     }
 
     /// The way of `MVPBENCH_CPU_PRODUCT`, else the fastest of this processor. Refuses an unknown name and what the processor lacks, in
@@ -48,15 +78,15 @@ impl Products {
     }
 
     fn named(name: Option<&str>) -> Result<Self, String> {
-        let fastest = if pairs::has_avx512() { Self::Avx512 } else { Self::Widened };
         let Some(name) = name.filter(|name| !name.is_empty() && *name != "auto") else {
-            return Ok(fastest);
+            let fastest = [Self::Amx, Self::Avx512].into_iter().find(|way| way.lacking().is_none());
+            return Ok(fastest.unwrap_or(Self::Widened));
         };
         match Self::ALL.into_iter().find(|way| way.name() == name) {
-            Some(way) if way.is_possible() => Ok(way),
-            Some(_) => Err(format!(
-                "`MVPBENCH_CPU_PRODUCT={name}`: this processor has no such instructions"
-            )),
+            Some(way) => match way.lacking() {
+                None => Ok(way),
+                Some(why) => Err(format!("`MVPBENCH_CPU_PRODUCT={name}`: {why}")),
+            },
             None => Err(format!(
                 "`MVPBENCH_CPU_PRODUCT={name}` is none of auto, {}",
                 Self::ALL.map(Self::name).join(", ")
@@ -250,10 +280,7 @@ impl Scratch {
         put: &impl Fn(&mut U, f32),
     ) {
         let (m, n) = (out.rows(), out.columns());
-        let (rows, stride) = match self.way {
-            Products::Widened => (m, n),
-            Products::Avx512 | Products::Avx512Emulated => pairs::padded(m, n),
-        };
+        let (rows, stride) = self.way.kernel().map_or((m, n), |kernel| kernel.padded(m, n));
         self.sums.clear();
         self.sums.resize(rows * stride, 0.0);
         for from in (0..k).step_by(TILE) {
@@ -274,15 +301,10 @@ impl Scratch {
 
     /// `sums += a b`; `a [m, k]`, `b [k, n]`.
     fn add(&mut self, (m, k, n): (usize, usize, usize), a: Tile<bf16>, b: Tile<bf16>) {
-        let kernel = match self.way {
-            Products::Widened => {
-                let a = bf16::in_work(a, &mut self.a, m, k);
-                let b = bf16::in_work(b, &mut self.b, k, n);
-                return gemm(Block::of(&mut self.sums, n), Into::Add, k, a, b, 1.0, Threads::One);
-            }
-            #[cfg(target_arch = "x86_64")]
-            Products::Avx512 => pairs::avx512,
-            _ => pairs::emulated,
+        let Some(kernel) = self.way.kernel() else {
+            let a = bf16::in_work(a, &mut self.a, m, k);
+            let b = bf16::in_work(b, &mut self.b, k, n);
+            return gemm(Block::of(&mut self.sums, n), Into::Add, k, a, b, 1.0, Threads::One);
         };
         pairs::add(&mut self.sums, (m, k, n), a, b, &mut self.packed, kernel);
     }
@@ -320,7 +342,7 @@ mod tests {
     /// By each way that the processor has.
     #[test]
     fn sums_are_exact_but_for_the_rounding_of_f32_in_every_layout() {
-        for way in Products::ALL.into_iter().filter(|way| way.is_possible()) {
+        for way in Products::ALL.into_iter().filter(|way| way.lacking().is_none()) {
             sums_are_exact_by(way);
         }
     }
@@ -367,6 +389,16 @@ mod tests {
         assert_eq!(Products::named(Some("widened")), Ok(Products::Widened));
         assert_eq!(Products::named(Some("auto")), Products::named(None));
         assert_eq!(Products::named(Some("avx512-bf16")).is_ok(), pairs::has_avx512());
+        match amx::lacking() {
+            None => assert_eq!(Products::named(None), Ok(Products::Amx), "the fastest"),
+            Some(why) => {
+                let said = Products::named(Some("amx")).unwrap_err();
+                assert!(
+                    said.contains("`MVPBENCH_CPU_PRODUCT=amx`") && said.ends_with(why),
+                    "{said}"
+                );
+            }
+        }
     }
 
     #[test]

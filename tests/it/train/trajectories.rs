@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::command::{Place, records};
 use crate::golden::{json, pairs, path, text};
+use crate::require::{Need, skip};
 
 /// Case and run, as in `tests/data/golden/cases/<case>/run_<run>`.
 pub(crate) const RUNS: [(&str, &str); 7] = [
@@ -201,15 +202,21 @@ fn every_run_in_bf16_stays_near_trls_in_f32() {
 #[test]
 fn a_run_in_bf16_takes_the_products_that_it_is_told() {
     let arguments = ["--config", "config.toml", "--set", "model.dtype=bf16"];
-    for products in ["widened", "avx512-bf16", "avx512-bf16-emulated"] {
+    for products in ["widened", "avx512-bf16", "avx512-bf16-emulated", "amx", "amx-emulated"] {
         let environment = vec![("MVPBENCH_CPU_PRODUCT", products.into())];
         let place = Place { environment, ..Place::new() };
         let (_, golden) = prepare(&place, "tiny", "lr1e-3");
         let output = place.run(&arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if products == "avx512-bf16" && !has_avx512_bf16() {
+        let is_there = match products {
+            "avx512-bf16" => has_avx512_bf16(),
+            "amx" => has_amx(),
+            _ => true,
+        };
+        if !is_there {
             assert_eq!(output.status.code(), Some(2), "{said}");
-            assert!(said.contains("this processor has no such instructions"), "{said}");
+            let why = "this processor has no such instructions";
+            assert!(said.contains(&format!("`MVPBENCH_CPU_PRODUCT={products}`: {why}")), "{said}");
             continue;
         }
         assert!(output.status.success(), "{said}");
@@ -221,6 +228,29 @@ fn a_run_in_bf16_takes_the_products_that_it_is_told() {
         Place { environment: vec![("MVPBENCH_CPU_PRODUCT", "fast".into())], ..Place::new() };
     prepare(&place, "tiny", "lr1e-3");
     place.refuse(&arguments, &["`MVPBENCH_CPU_PRODUCT=fast`", "widened"]);
+}
+
+/// What the emulation stands for on other machines: the adapters have the same bytes.
+#[test]
+fn a_run_by_the_instructions_of_amx_is_that_of_their_emulation() {
+    if !has_amx() {
+        return skip(Need::Amx, "The instructions are compared with their emulation.");
+    }
+    let adapter = |products: &str| {
+        let environment = vec![("MVPBENCH_CPU_PRODUCT", products.into())];
+        let place = Place { environment, ..Place::new() };
+        prepare(&place, "tiny", "lr1e-3");
+        place.succeed(&["--config", "config.toml", "--set", "model.dtype=bf16"]);
+        place.bytes("run/adapter/adapter_model.safetensors")
+    };
+    assert!(adapter("amx") == adapter("amx-emulated"), "the emulation is another arithmetic");
+}
+
+/// By the system's list, which is not how the program finds out.
+fn has_amx() -> bool {
+    let list = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = list.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    ["amx_bf16", "amx_tile"].iter().all(|flag| flags.split_whitespace().any(|one| one == *flag))
 }
 
 fn has_avx512_bf16() -> bool {

@@ -1,0 +1,316 @@
+//! [`Kernel`]s of the tile registers of AMX: 32 rows of words and a panel give 2 x 2 tiles of sums, which take the products of
+//! [`WORDS`] words a row in one instruction each (TDPBF16PS). [`emulated`] does by plain arithmetic what the instruction does.
+//!
+//! The panels are those of [`pairs`]; a tile of one is every other half of its lines.
+
+use crate::ops::cpu::pairs::{Kernel, PANEL};
+use crate::ops::cpu::vectorised;
+
+/// Rows of a tile.
+const ROWS: usize = 16;
+
+/// Words of a row of a tile: 64 bytes.
+const WORDS: usize = 16;
+
+/// By the instruction.
+#[cfg(target_arch = "x86_64")]
+pub(super) const AMX: Kernel = Kernel { rows: 2 * ROWS, pairs: WORDS, add: amx };
+
+/// By plain arithmetic.
+pub(super) const EMULATED: Kernel = Kernel { rows: 2 * ROWS, pairs: WORDS, add: emulated };
+
+/// Why this process cannot compute by [`AMX`]; none if it can. The first call asks the system for leave to use the tile registers.
+pub(super) fn lacking() -> Option<&'static str> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    {
+        static LACKING: std::sync::OnceLock<Option<&str>> = std::sync::OnceLock::new();
+        *LACKING.get_or_init(|| match processor::has_amx() {
+            false => Some("this processor has no such instructions"),
+            true if !processor::is_permitted() => {
+                Some("the system does not permit such instructions")
+            }
+            true => None,
+        })
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    Some("this processor has no such instructions")
+}
+
+/// The processor and the system, asked.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod processor {
+    use std::arch::x86_64::__cpuid_count;
+
+    /// Whether the processor multiplies tiles of bf16 (leaf 7: EDX bits 22 and 24), and the system keeps their configuration and data
+    /// when it switches threads (bits 17 and 18 of XCR0, which may be read where ECX bit 27 of leaf 1 is set).
+    pub(super) fn has_amx() -> bool {
+        let has = |register: u32, bit: u32| register >> bit & 1 == 1;
+        if __cpuid_count(0, 0).eax < 7 || !has(__cpuid_count(1, 0).ecx, 27) {
+            return false;
+        }
+        let features = __cpuid_count(7, 0).edx;
+        has(features, 22) && has(features, 24) && has(enabled(), 17) && has(enabled(), 18)
+    }
+
+    /// The low half of XCR0. The caller has seen that it may be read.
+    fn enabled() -> u32 {
+        let low: u32;
+        // SAFETY: the instruction reads a register of the processor.
+        #[expect(unsafe_code, reason = "the intrinsic is not for every processor")]
+        unsafe {
+            std::arch::asm!(
+                "xgetbv", in("ecx") 0, out("eax") low, out("edx") _,
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+        low
+    }
+
+    /// Asks Linux for the tile data of this process, all its threads included; whether it may use them.
+    pub(super) fn is_permitted() -> bool {
+        /// `ARCH_REQ_XCOMP_PERM` of `asm/prctl.h`.
+        const REQUEST: libc::c_long = 0x1023;
+        /// `XFEATURE_XTILEDATA`.
+        const TILE_DATA: libc::c_long = 18;
+        // SAFETY: the call sets a flag of the process.
+        #[expect(unsafe_code, reason = "a system call")]
+        unsafe {
+            libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) == 0
+        }
+    }
+}
+
+/// What LDTILECFG reads: palette 1 (byte 0), and of eight tiles the bytes of a row (16 bits each, from byte 16 on) and the rows (from byte
+/// 48 on). The others are reserved, or the row to start at after an interrupt.
+#[repr(align(64))]
+struct Configuration([u8; 64]);
+
+static CONFIGURATION: Configuration = {
+    let mut bytes = [0; 64];
+    bytes[0] = 1;
+    let mut tile = 0;
+    while tile < 8 {
+        bytes[16 + 2 * tile] = 4 * WORDS as u8;
+        bytes[48 + tile] = ROWS as u8;
+        tile += 1;
+    }
+    Configuration(bytes)
+};
+
+/// Panics unless the sums and factors are as long as their shapes, and `pairs` is whole tiles.
+fn assert_lengths(sums: &[f32], stride: usize, a: &[u32], b: &[u32], pairs: usize) {
+    assert!(stride >= PANEL && sums.len() >= (2 * ROWS - 1) * stride + PANEL);
+    assert!(a.len() == 2 * ROWS * pairs && b.len() == PANEL * pairs);
+    assert!(pairs > 0 && pairs.is_multiple_of(WORDS));
+}
+
+/// Panics where the process [lacks](lacking) AMX, or where the sums or factors are shorter than their shapes.
+#[cfg(target_arch = "x86_64")]
+fn amx(sums: &mut [f32], stride: usize, a: &[u32], b: &[u32], pairs: usize) {
+    assert!(lacking().is_none(), "no AMX here");
+    assert_lengths(sums, stride, a, b, pairs);
+    // SAFETY: the process may use the instructions, and the lengths are asserted.
+    #[expect(unsafe_code, reason = "instructions that not every processor has")]
+    unsafe {
+        amx_block(sums.as_mut_ptr(), stride, a.as_ptr(), b.as_ptr(), pairs);
+    }
+}
+
+/// Tiles 0 to 3 are the sums, by rows; 4 and 5 the upper and the lower rows of `a`; 6 and 7 the left and the right half of the panel. The
+/// tiles are released at the end, so that no thread has a state that the system saves whenever it switches threads.
+///
+/// # Safety
+///
+/// The process may use AMX; `sums` has `2 * ROWS` rows of `stride` elements, of the last one [`PANEL`]; `a` has `2 * ROWS * pairs` words and
+/// `b` `PANEL * pairs`; `pairs` is a multiple of [`WORDS`] and not 0.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "instructions that not every processor has")]
+unsafe fn amx_block(sums: *mut f32, stride: usize, a: *const u32, b: *const u32, pairs: usize) {
+    // SAFETY: the caller gives the lengths; every register that is written is an output, and flags and memory are taken to change.
+    unsafe {
+        std::arch::asm!(
+            "ldtilecfg [{configuration}]",
+            "tileloadd tmm0, [{top} + {across}*1]",
+            "tileloadd tmm1, [{top} + {across}*1 + 64]",
+            "tileloadd tmm2, [{bottom} + {across}*1]",
+            "tileloadd tmm3, [{bottom} + {across}*1 + 64]",
+            "2:",
+            "tileloadd tmm4, [{upper} + {along}*1]",
+            "tileloadd tmm6, [{b} + {line}*1]",
+            "tileloadd tmm7, [{b} + {line}*1 + 64]",
+            "tileloadd tmm5, [{lower} + {along}*1]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {upper}, 64",
+            "add {lower}, 64",
+            "add {b}, 2048",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{top} + {across}*1], tmm0",
+            "tilestored [{top} + {across}*1 + 64], tmm1",
+            "tilestored [{bottom} + {across}*1], tmm2",
+            "tilestored [{bottom} + {across}*1 + 64], tmm3",
+            "tilerelease",
+            configuration = in(reg) CONFIGURATION.0.as_ptr(),
+            top = in(reg) sums,
+            bottom = in(reg) sums.add(ROWS * stride),
+            across = in(reg) 4 * stride,
+            upper = inout(reg) a => _,
+            lower = inout(reg) a.add(ROWS * pairs) => _,
+            along = in(reg) 4 * pairs,
+            b = inout(reg) b => _,
+            line = in(reg) 4 * PANEL,
+            steps = inout(reg) pairs / WORDS => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        );
+    }
+}
+
+/// A tile of words: of f32, or of two bf16 each.
+type Tile = [[u32; WORDS]; ROWS];
+
+/// The [`Kernel`] of [`AMX`] with [`tdpbf16ps`] in place of the instruction.
+fn emulated(sums: &mut [f32], stride: usize, a: &[u32], b: &[u32], pairs: usize) {
+    assert_lengths(sums, stride, a, b, pairs);
+    vectorised(
+        #[inline(always)]
+        || {
+            for (half, a) in a.chunks_exact(ROWS * pairs).enumerate() {
+                for column in [0, PANEL / 2] {
+                    let at = half * ROWS * stride + column;
+                    let mut out = [[0.0; WORDS]; ROWS];
+                    for (row, out) in out.iter_mut().enumerate() {
+                        out.copy_from_slice(&sums[at + row * stride..][..WORDS]);
+                    }
+                    for step in 0..pairs / WORDS {
+                        let a = loaded(&a[step * WORDS..], pairs);
+                        let b = loaded(&b[step * WORDS * PANEL + column..], PANEL);
+                        tdpbf16ps(&mut out, &a, &b);
+                    }
+                    for (row, out) in out.iter().enumerate() {
+                        sums[at + row * stride..][..WORDS].copy_from_slice(out);
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// A tile of rows that begin `stride` words after one another.
+#[inline(always)]
+fn loaded(from: &[u32], stride: usize) -> Tile {
+    let mut tile = [[0; WORDS]; ROWS];
+    for (row, tile) in tile.iter_mut().enumerate() {
+        tile.copy_from_slice(&from[row * stride..][..WORDS]);
+    }
+    tile
+}
+
+/// The instruction as Intel's manual has it. The products of the even terms of a row are added to 0 in order, each with one rounding; so
+/// are those of the odd terms; the two sums are added, and that to `out`. Denormal numbers are zeros of their sign, read and written.
+#[inline(always)]
+fn tdpbf16ps(out: &mut [[f32; WORDS]; ROWS], a: &Tile, b: &Tile) {
+    let (even, odd) = (|word: u32| flushed(word << 16), |word: u32| flushed(word & 0xffff_0000));
+    for (out, a) in out.iter_mut().zip(a) {
+        let mut sums = [[0f32; WORDS]; 2];
+        for (&x, b) in a.iter().zip(b) {
+            for column in 0..WORDS {
+                let [evens, odds] = &mut sums;
+                let (y, of_even, of_odd) = (b[column], &mut evens[column], &mut odds[column]);
+                *of_even = flushed(even(x).mul_add(even(y), *of_even).to_bits());
+                *of_odd = flushed(odd(x).mul_add(odd(y), *of_odd).to_bits());
+            }
+        }
+        for (column, out) in out.iter_mut().enumerate() {
+            let sum = flushed((sums[0][column] + sums[1][column]).to_bits());
+            *out = flushed((flushed(out.to_bits()) + sum).to_bits());
+        }
+    }
+}
+
+/// The number of these bits; 0 of its sign if it is denormal.
+#[inline(always)]
+fn flushed(bits: u32) -> f32 {
+    let is_normal = bits & 0x7f80_0000 != 0;
+    f32::from_bits(if is_normal { bits } else { bits & 0x8000_0000 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::values;
+
+    /// The bytes as the manual lays them out, written out.
+    #[test]
+    fn eight_tiles_of_sixteen_rows_of_64_bytes_are_configured() {
+        let mut want = vec![1];
+        want.extend([0; 15]);
+        want.extend([64, 0].repeat(8));
+        want.extend([0; 16]);
+        want.extend([16; 8]);
+        want.extend([0; 8]);
+        assert_eq!(CONFIGURATION.0.to_vec(), want);
+        assert_eq!(CONFIGURATION.0.as_ptr().align_offset(64), 0, "one line of the cache");
+    }
+
+    fn words(n: usize, seed: u64) -> Vec<u32> {
+        let half = |x: f64| (x as f32).to_bits() >> 16;
+        values(2 * n, seed).chunks_exact(2).map(|x| half(x[0]) | half(x[1]) << 16).collect()
+    }
+
+    /// Of 1 word in the first row and column: evens and odds apart, then together, then with what was there.
+    #[test]
+    fn even_and_odd_terms_are_summed_apart_and_denormal_numbers_are_zero() {
+        let bits = |x: f32| x.to_bits() >> 16;
+        let of = |out: f32, terms: &[(f32, f32)]| {
+            let (mut a, mut b) = ([[0; WORDS]; ROWS], [[0; WORDS]; ROWS]);
+            for (i, &(x, y)) in terms.iter().enumerate() {
+                a[0][i / 2] |= bits(x) << (16 * (i % 2));
+                b[i / 2][0] |= bits(y) << (16 * (i % 2));
+            }
+            let mut sums = [[0.0; WORDS]; ROWS];
+            sums[0][0] = out;
+            tdpbf16ps(&mut sums, &a, &b);
+            sums[0][0]
+        };
+        let (one, large) = (1.0, 2f32.powi(24));
+        // In one chain of sums the small terms would be lost between the large ones.
+        assert_eq!(
+            of(0.0, &[(large, one), (one, one), (-large, one), (one, one)]).to_bits(),
+            2f32.to_bits()
+        );
+        // The sum of a tile is rounded before it is added: 2^24 + (1 + 1), and not (2^24 + 1) + 1.
+        assert_eq!(of(large, &[(one, one), (one, one)]).to_bits(), (large + 2.0).to_bits());
+        let (least, denormal) = (f32::MIN_POSITIVE, f32::MIN_POSITIVE / 2.0);
+        assert_eq!(of(0.0, &[(denormal, large)]).to_bits(), 0, "read");
+        assert_eq!(of(0.0, &[(least, 0.5)]).to_bits(), 0, "written");
+        assert_eq!(of(-denormal, &[(0.0, 0.0)]).to_bits(), 0, "what was there");
+        assert!(of(1.0, &[(f32::NAN, 0.0)]).is_nan() && of(1.0, &[(f32::INFINITY, 0.0)]).is_nan());
+    }
+
+    /// To the bit where the processor has the instruction; where it has not, the whole program's tests count that nothing was compared.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_instruction_gives_the_bits_of_its_emulation() {
+        if lacking().is_some() {
+            return;
+        }
+        for (pairs, stride) in [(WORDS, PANEL), (5 * WORDS, PANEL + 32)] {
+            let (mut a, mut b) = (words(2 * ROWS * pairs, 1), words(PANEL * pairs, 2));
+            (a[3], b[40]) = (0x0001_8040, 0x7f80_3f80); // denormal numbers and an infinity
+            let start: Vec<f32> =
+                values(2 * ROWS * stride, 3).into_iter().map(|x| x as f32).collect();
+            let of = |kernel: &Kernel| {
+                let mut sums = start.clone();
+                (kernel.add)(&mut sums, stride, &a, &b, pairs);
+                let bits = |x: f32| if x.is_nan() { u32::MAX } else { x.to_bits() };
+                sums.into_iter().map(bits).collect::<Vec<_>>()
+            };
+            assert_eq!(of(&AMX), of(&EMULATED), "{pairs} pairs");
+        }
+    }
+}
