@@ -3,6 +3,7 @@
 pub mod card;
 #[cfg(feature = "cuda")]
 mod gpu;
+pub mod identity;
 mod limits;
 pub mod memory;
 pub mod moment;
@@ -10,6 +11,7 @@ pub mod peak;
 mod proc;
 pub mod rate;
 pub mod threads;
+pub mod timing;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
