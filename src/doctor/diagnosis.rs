@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::doctor::kernels::Kernels;
-use crate::doctor::step::StepTimes;
+use crate::doctor::step_times::StepTimes;
 use crate::machine::Details;
 use crate::machine::identity::Identity;
 
@@ -78,13 +78,6 @@ pub struct Times {
     pub repeated: usize,
     /// Those of them that gave other bits than the first.
     pub unequal: usize,
-}
-
-/// `error` in one line, without the frames that candle adds where `RUST_BACKTRACE` asks for them.
-pub(super) fn told(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    let own = text.lines().take_while(|line| !line.trim_start().starts_with("0: "));
-    own.collect::<Vec<_>>().join(": ")
 }
 
 /// `rate` as a share of `ceiling`; none where it is above, which no share can be.
@@ -217,16 +210,6 @@ mod tests {
         assert!(check(Some(0.06)).to_line().ends_with("5.6 GB/s, 6 % of copying\n"));
         let line = check(share_of(394.0, 5.6)).to_line();
         assert!(line.ends_with("5.6 GB/s\n"), "{line}");
-    }
-
-    #[test]
-    fn a_failed_check_is_told_without_the_frames_of_a_backtrace() {
-        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
-        let inner = Box::new(candle_core::Error::msg("CUDA_ERROR_LAUNCH_FAILED"));
-        let error = candle_core::Error::WithBacktrace { inner, backtrace };
-        assert!(error.to_string().lines().count() > 2);
-        let error = anyhow::Error::new(error).context("the norms");
-        assert_eq!(told(&error), "the norms: CUDA_ERROR_LAUNCH_FAILED");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use anyhow::Result;
 use candle_core::Device;
 use serde::Serialize;
 
-use crate::doctor::diagnosis::told;
+use crate::doctor::run::told;
 
 /// The kernels of a GPU.
 #[derive(Debug, Default, Serialize)]

@@ -17,13 +17,14 @@ mod products;
 mod run;
 mod step;
 mod step_products;
+mod step_times;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
 
 pub use diagnosis::{Check, Diagnosis, Examination, Times};
 pub use kernels::Kernels;
-pub use step::StepTimes;
+pub use step_times::StepTimes;
 
 use self::examiner::Examiner;
 use self::model::TwoLayers;

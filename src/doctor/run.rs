@@ -1,4 +1,4 @@
-//! Runs of an operation over inputs that take turns, and whether each gives the same bits.
+//! Runs of an operation over inputs that take turns, whether each gives the same bits, and what is told of one that fails.
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
@@ -141,6 +141,13 @@ pub(super) fn equal_bits(one: &Tensor, other: &Tensor) -> Result<bool> {
     })
 }
 
+/// `error` in one line, without the frames that candle adds where `RUST_BACKTRACE` asks for them.
+pub(super) fn told(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let own = text.lines().take_while(|line| !line.trim_start().starts_with("0: "));
+    own.collect::<Vec<_>>().join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -184,5 +191,15 @@ mod tests {
         };
         assert_eq!(Run::in_place(&turns, add).unequal(3).unwrap(), 0);
         assert_eq!(turns.first()[0].to_vec1::<f32>().unwrap(), [1.0]);
+    }
+
+    #[test]
+    fn a_failed_check_is_told_without_the_frames_of_a_backtrace() {
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let inner = Box::new(candle_core::Error::msg("CUDA_ERROR_LAUNCH_FAILED"));
+        let error = candle_core::Error::WithBacktrace { inner, backtrace };
+        assert!(error.to_string().lines().count() > 2);
+        let error = anyhow::Error::new(error).context("the norms");
+        assert_eq!(told(&error), "the norms: CUDA_ERROR_LAUNCH_FAILED");
     }
 }

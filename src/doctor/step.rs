@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use serde::Serialize;
 
 use crate::cost::spent::Spent;
 use crate::cost::step::{Engine, PackSizes};
 use crate::doctor::examiner::Examiner;
 use crate::doctor::kernels;
 use crate::doctor::model::TwoLayers;
+use crate::doctor::step_times::StepTimes;
 use crate::machine::moment::Moment;
 use crate::machine::peak;
 use crate::model::decoder::Keep;
@@ -21,35 +21,6 @@ use crate::ops::adamw::{self, Parameter, Rule, Step, Update};
 const STEPS: [usize; 2] = [5, 1];
 
 const STEP: Step = Step { learning_rate: 1e-5, weight_decay: 0.0, count: 1, rule: Rule::Torch };
-
-/// A step of two layers that keeps its activations, in ms: the median step's.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct StepTimes {
-    /// Forward pass, on the device.
-    pub forward_ms: f64,
-    /// Backward pass, on the device.
-    pub backward_ms: f64,
-    /// Norm and update, on the device.
-    pub optimizer_ms: f64,
-    /// From the beginning to the end, on the device: the sum of the three.
-    pub device_ms: f64,
-    /// Until the host has queued all of it; as long as the step on a CPU.
-    pub queued_ms: f64,
-    /// Until the host has seen its end.
-    pub wall_ms: f64,
-    /// What a model of the card says; none on a device without one.
-    pub predicted_ms: Option<f64>,
-    /// Launches of this program's own kernels, products and copies not counted; none on a CPU.
-    pub launches: Option<usize>,
-    /// Most memory of tensors at once since the program began, GiB; of the whole program on a CPU.
-    pub peak_memory_gib: Option<f64>,
-    /// Most memory that the pool of a GPU held at once, GiB; none on a CPU.
-    pub reserved_memory_gib: Option<f64>,
-    /// Memory of a GPU beside the pool: of CUDA, cuBLAS and other programs, GiB.
-    pub beside_pool_gib: Option<f64>,
-    /// What the plan of `--dry-run` says the step takes beside the weights, GiB.
-    pub planned_gib: f64,
-}
 
 pub(super) fn examine(examiner: &mut Examiner, model: &TwoLayers) -> Result<()> {
     let device = &examiner.device;
@@ -129,31 +100,4 @@ fn one(device: &Device, model: &TwoLayers, parameters: &mut [Parameter]) -> Resu
         wall_ms,
         ..StepTimes::default()
     })
-}
-
-impl StepTimes {
-    /// Lines of the times on the device, of the host's on a GPU, and of the memory.
-    pub(super) fn to_text(&self) -> String {
-        let Self { forward_ms, backward_ms, optimizer_ms, device_ms, queued_ms, wall_ms, .. } =
-            self;
-        let mut text = format!(
-            "step of two layers, ms: forward {forward_ms:.2}, backward {backward_ms:.2}, optimizer {optimizer_ms:.2}, in all {device_ms:.2}"
-        );
-        if let Some(ms) = self.predicted_ms {
-            text += &format!(", {ms:.2} predicted");
-        }
-        if let Some(count) = self.launches {
-            text +=
-                &format!("; {count} kernels, queued after {queued_ms:.2}, seen after {wall_ms:.2}");
-        }
-        let gib = |gib: Option<f64>, what: &str| gib.map(|gib| format!("{what} {gib:.3}"));
-        let parts = [
-            gib(self.peak_memory_gib, "at most"),
-            gib(self.reserved_memory_gib, "pool at most"),
-            gib(self.beside_pool_gib, "beside it"),
-            gib(Some(self.planned_gib), "planned for a step"),
-        ];
-        let parts: Vec<String> = parts.into_iter().flatten().collect();
-        text + &format!("\nmemory, GiB: {}\n", parts.join(", "))
-    }
 }

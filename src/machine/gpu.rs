@@ -9,7 +9,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaEvent, CudaStre
 
 use crate::bail_input;
 use crate::error::InputError;
-use crate::machine::identity::{CardIdentity, driver_version as version_in};
+use crate::machine::card_identity::{CardIdentity, driver_version as version_in};
 use crate::ops::cuda;
 
 /// Lowest compute capability of the kernels, which multiply bf16 on tensor cores.

@@ -1,6 +1,7 @@
 //! The machine of a run: its device and dtype, its memory, the memory that a run takes, its speed.
 
 pub mod card;
+pub mod card_identity;
 #[cfg(feature = "cuda")]
 mod gpu;
 pub mod identity;

@@ -15,7 +15,7 @@ fn doctor_finds_a_gpu_well_but_for_a_kernel_that_fails_and_prints_predictions_of
     let emulated = !environment().is_empty();
     let mut place = place();
     place.environment.push(("EMULATED_NAME", "NVIDIA H100 80GB HBM3".into()));
-    place.environment.push(("EMULATED_FAILING", "rms_norm_forward_f32".into()));
+    place.environment.push(("EMULATED_FAILING", "rms_norm_forward_float".into()));
     place.environment.push(("RUST_BACKTRACE", "1".into())); // which candle adds to its errors
     let file = place.path("doctor.json");
     let json = format!("--json={}", file.display());
