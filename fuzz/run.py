@@ -215,7 +215,7 @@ def run_files():
                "groups": [{"attribute": "age", "label": "x", "n": 3, "clusters": 1}], "axes": axes}
     evaluation = {"version": "0.1.0", "model": "m", "adapter": None, "beta": 0.1, "seed": 250908022, "resamples": 1000, "sets": [one_set],
                   "files": {"scores-a-before.jsonl": "7d" * 32}}
-    step = {"step": 1, "epoch": 0.5, "loss": 0.69, "grad_norm": 1.5, "learning_rate": 5e-5, "num_tokens": 99, "pairs": 2, "step_time_s": 1.5,
+    step = {"step": 1, "epoch": 0.5, "loss": 0.69, "grad_norm": 1.5, "learning_rate": 5e-5, "num_tokens": 99, "pairs": 2, "step_time_s": 1.5, "since_last_s": 1.75,
             "rewards/chosen": 0.0, "rewards/rejected": 0.0, "rewards/margins": 0.0, "rewards/accuracies": 0.0, "logps/chosen": -38.5,
             "logps/rejected": -44.0, "logratios/chosen": 0.0, "logratios/rejected": 0.0, "lengths/chosen": 14.5, "lengths/rejected": 15.0,
             "tokens_computed": 80, "tokens_per_second": 53.3, "model_tflops": 0.1, "mfu": 0.5, "peak_memory_gib": 0.1, "skipped": False}

@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Fields of train.jsonl that are measured, not computed.
-TIMINGS = {"step_time_s", "tokens_per_second", "model_tflops", "mfu", "peak_memory_gib"}
+TIMINGS = {"step_time_s", "since_last_s", "reserved_memory_gib", "tokens_per_second", "model_tflops", "mfu", "peak_memory_gib"}
 # Digests of what stands beside them.
 DIGESTS = {"sha256", "files"}
 

@@ -112,8 +112,7 @@ if [ -z "$bin" ]; then
 fi
 begun_at=$SECONDS
 part environment 60 environment
-part doctor 120 "$bin/mvpbench" doctor --device "$device" $([ "$shape" = tiny ] && echo --quick)
-part doctor-json 120 "$bin/mvpbench" doctor --device "$device" --json $([ "$shape" = tiny ] && echo --quick)
+part doctor 240 "$bin/mvpbench" doctor --device "$device" --json="$out/doctor.json" $([ "$shape" = tiny ] && echo --quick)
 part first-steps 120 "$bin/train" --config tiny.toml --device "$device" --set train.max_steps=8 --output "$work/tiny"
 if [ -n "$tests" ]; then
   MVPBENCH_GPU=real MVPBENCH_REQUIRE='' part golden 300 "$tests" gpu::
@@ -141,7 +140,7 @@ fi
     [ -s "$out/$log.log" ] || continue
     printf '## %s\n\n' "$log"
     # Tables as they are, everything else as it was printed.
-    if grep -q '^|' "$out/$log.log"; then grep -v '^left out' "$out/$log.log"; else printf '```\n%s\n```\n' "$(tail -60 "$out/$log.log")"; fi
+    if grep -q '^|' "$out/$log.log"; then grep -v '^left out' "$out/$log.log"; else printf '```\n%s\n```\n' "$(tail -200 "$out/$log.log")"; fi
     echo
   done
   grep -H '^generated: ' "$out"/generation-*.log 2>/dev/null | sed "s|^$out/||; s|.log:|: |; s|^|- |"

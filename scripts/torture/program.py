@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Fields of records that hold times, or rest on them.
-TIMED = {"step_time_s", "tokens_per_second", "model_tflops", "mfu", "peak_memory_gib", "wall_time_s", "pairs_per_second", "date", "seconds",
-         "start_time", "end_time", "total_evaluation_time_seconds", "created", "moment"}
+TIMED = {"step_time_s", "since_last_s", "tokens_per_second", "model_tflops", "mfu", "peak_memory_gib", "reserved_memory_gib", "wall_time_s",
+         "pairs_per_second", "date", "seconds", "start_time", "end_time", "total_evaluation_time_seconds", "created", "moment"}
 # Digests of files that hold times.
 RESTING = {"sha256"}
 # Pages and cards that show times among the figures: their numbers with a unit of time or rate are left out. A page holds its tables again as

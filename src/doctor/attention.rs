@@ -3,7 +3,10 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
+use crate::cost::kernel::{AttentionPass, Kernel};
+use crate::cost::tiles::Tiles;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
+use crate::doctor::run::Run;
 use crate::doctor::{Sizes, llama, pack};
 use crate::model::batch::Batch;
 use crate::model::shape::Shape;
@@ -13,19 +16,19 @@ use crate::ops::decode::{self, Cache, Places};
 /// A batch of about `tokens` tokens, and q, k, v and the gradient of the output.
 fn inputs(examiner: &Examiner, shape: &Shape, tokens: usize) -> Result<(Batch, [Tensor; 4])> {
     let pack = pack(tokens, shape.vocab);
-    let dims = [pack.tokens(), shape.hidden];
-    let [q, k, v, d_o] = [1, 2, 3, 4].map(|seed| examiner.random(&dims, 1.0, seed));
+    let (query, key) = (shape.query_width(), shape.key_width());
+    let [q, k, v, d_o] = [(query, 1), (key, 2), (key, 3), (query, 4)]
+        .map(|(width, seed)| examiner.random(&[pack.tokens(), width], 1.0, seed));
     let rotary = shape.rotary(examiner.dtype, &examiner.device);
     Ok((Batch::new(&pack, shape.vocab, &rotary)?, [q?, k?, v?, d_o?]))
 }
 
-/// Errors of the output and of the gradients against the CPU body in f64. Unit tests compare that body with a
-/// composition of primitives.
-fn error(examiner: &Examiner, head_dim: usize) -> Result<[f64; 2]> {
-    let shape = llama(2 * head_dim, 32, 2, 64, 1)?;
+/// Errors of the output and of the gradients against the CPU body in f64, at these numbers of tokens. Unit tests compare that body with
+/// a composition of primitives.
+fn error(examiner: &Examiner, heads: Heads, sizes: &[usize]) -> Result<[f64; 2]> {
+    let shape = llama([heads.heads * heads.head_dim, 32], [heads.heads, heads.kv_heads], 64, 1)?;
     let mut errors = [0.0f64; 2];
-    // One tile; then several tiles, some of which no row sees.
-    for tokens in [60, 800] {
+    for &tokens in sizes {
         let (batch, device) = inputs(examiner, &shape, tokens)?;
         let rotary = shape.rotary(DType::F64, &Device::Cpu);
         let there = Batch::new(&pack(tokens, shape.vocab), shape.vocab, &rotary)?;
@@ -48,47 +51,108 @@ fn error(examiner: &Examiner, head_dim: usize) -> Result<[f64; 2]> {
     Ok(errors)
 }
 
+/// One tile; then several tiles, some of which no row sees.
+const TOKENS: [usize; 2] = [60, 800];
+
+/// Tokens of a tile that is not whole and of one that is.
+const FEW_TOKENS: [usize; 2] = [60, 150];
+
 pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let heads = sizes.shape.heads;
-    let (batch, [q, k, v, d_o]) = inputs(examiner, &sizes.shape, sizes.tokens)?;
-    let visible: f64 = {
-        let pack = pack(sizes.tokens, sizes.shape.vocab);
-        let of = |row: usize| {
-            row as f64 + 1.0
-                - f64::from(pack.start[row])
-                - f64::from(pack.hide_to[row] - pack.hide_from[row])
-        };
-        (0..pack.tokens()).map(of).sum()
+    let same = |head_dim| Heads { heads: 2, kv_heads: 2, head_dim };
+    let error_of = |pass: usize, heads: Heads, tokens: &'static [usize]| {
+        move |examiner: &Examiner| Ok(error(examiner, heads, tokens)?[pass])
     };
-    let flop = |products: f64| Cost::Flop(products * 2.0 * visible * sizes.shape.hidden as f64);
-    let forward = |examiner: &Examiner| Ok(error(examiner, heads.head_dim)?[0]);
-    examiner.examine("attention forward", 4.0, forward, flop(2.0), || {
-        Ok(attention::forward(&q, &k, &v, &batch.mask, heads).map(drop)?)
+    both(examiner, sizes, &sizes.shape, "attention", |pass| {
+        error_of(pass, same(heads.head_dim), &TOKENS)
+    })?;
+    // Four heads of queries read one of keys, as in models of groups; heads of 128, which `--quick` has not.
+    let grouped = Heads { kv_heads: 1, ..Heads { heads: 4, ..same(128) } };
+    let hidden = sizes.shape.hidden.max(4 * 128);
+    let wide = llama([hidden, 32], [hidden / 128, hidden / 128 / 4], sizes.shape.vocab, 1)?;
+    both(examiner, sizes, &wide, "grouped attention", |pass| error_of(pass, grouped, &FEW_TOKENS))?;
+    others(examiner, sizes)?;
+    one_token(examiner, sizes)
+}
+
+/// Forward and backward pass at the heads of `shape`.
+fn both<E: FnOnce(&Examiner) -> Result<f64>>(
+    examiner: &mut Examiner,
+    sizes: &Sizes,
+    shape: &Shape,
+    name: &str,
+    error: impl Fn(usize) -> E,
+) -> Result<()> {
+    let (dtype, heads) = (examiner.dtype, shape.heads);
+    let (batch, inputs) = inputs(examiner, shape, sizes.tokens)?;
+    let tiles = Tiles::of(&pack(sizes.tokens, shape.vocab));
+    let of = |pass| Kernel::attention(dtype, pass, heads, &tiles);
+    let turns = examiner.turns(inputs)?;
+    let run = Run::of(&turns, |[q, k, v, _]| {
+        let (o, lse) = attention::forward(q, k, v, &batch.mask, heads)?;
+        Ok(vec![o, lse])
     });
-    let (o, lse) = attention::forward(&q, &k, &v, &batch.mask, heads)?;
-    let saved = Activations { q: &q, k: &k, v: &v, o: &o, lse: &lse };
-    let backward = |examiner: &Examiner| Ok(error(examiner, heads.head_dim)?[1]);
-    examiner.examine("attention backward", 4.0, backward, flop(5.0), || {
-        Ok(attention::backward(&d_o, &saved, &batch.mask, heads).map(drop)?)
+    let us = examiner.kernels_us(&[of(AttentionPass::Forward)]);
+    let cost = flop(sizes, shape, 2.0);
+    examiner.examine(&format!("{name} forward"), 4.0, error(0), cost, run.predicted(us));
+    let [q, k, v, _] = turns.first();
+    let (o, lse) = attention::forward(q, k, v, &batch.mask, heads)?;
+    let run = Run::of(&turns, |[q, k, v, d_o]| {
+        let saved = Activations { q, k, v, o: &o, lse: &lse };
+        let (dq, dk, dv) = attention::backward(d_o, &saved, &batch.mask, heads)?;
+        Ok(vec![dq, dk, dv])
     });
-    // On a GPU, heads of 64 and 128 have their own kernels in bf16; this times the other kernels.
-    let plain =
-        Heads { heads: sizes.shape.hidden / 32, kv_heads: sizes.shape.hidden / 32, head_dim: 32 };
-    let others = |examiner: &Examiner| {
+    let delta = Kernel::attention_delta(dtype, tiles.tokens, heads);
+    let us = [delta, of(AttentionPass::Queries), of(AttentionPass::Keys)];
+    let us = examiner.kernels_us(&us);
+    let cost = flop(sizes, shape, 5.0);
+    examiner.examine(&format!("{name} backward"), 4.0, error(1), cost, run.predicted(us));
+    Ok(())
+}
+
+/// The cost of this many products over what the rows of a pack see.
+fn flop(sizes: &Sizes, shape: &Shape, products: f64) -> Cost {
+    let pack = pack(sizes.tokens, shape.vocab);
+    let of = |row: usize| {
+        row as f64 + 1.0
+            - f64::from(pack.start[row])
+            - f64::from(pack.hide_to[row] - pack.hide_from[row])
+    };
+    let visible: f64 = (0..pack.tokens()).map(of).sum();
+    Cost::Flop(products * 2.0 * visible * shape.query_width() as f64)
+}
+
+/// On a GPU, heads of 64 and 128 have their own kernels in bf16; this times the other kernels.
+fn others(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let error = |examiner: &Examiner| {
         let mut largest = 0.0f64;
         for head_dim in [12, 32, 64, 96] {
-            for found in error(examiner, head_dim)? {
+            let heads = Heads { heads: 2, kv_heads: 2, head_dim };
+            for found in error(examiner, heads, &TOKENS)? {
                 largest = if found.is_nan() { return Ok(found) } else { largest.max(found) };
             }
         }
         Ok(largest)
     };
-    examiner.examine("attention, other heads", 4.0, others, flop(7.0), || {
-        let (o, lse) = attention::forward(&q, &k, &v, &batch.mask, plain)?;
-        let saved = Activations { o: &o, lse: &lse, ..saved };
-        Ok(attention::backward(&d_o, &saved, &batch.mask, plain).map(drop)?)
+    let heads = sizes.shape.hidden / 32;
+    let plain = Heads { heads, kv_heads: heads, head_dim: 32 };
+    let (batch, inputs) = inputs(examiner, &sizes.shape, sizes.tokens)?;
+    let turns = examiner.turns(inputs)?;
+    let run = Run::of(&turns, |[q, k, v, d_o]| {
+        let (o, lse) = attention::forward(q, k, v, &batch.mask, plain)?;
+        let saved = Activations { q, k, v, o: &o, lse: &lse };
+        let (dq, dk, dv) = attention::backward(d_o, &saved, &batch.mask, plain)?;
+        Ok(vec![o, dq, dk, dv])
     });
-    one_token(examiner, sizes)
+    let tiles = Tiles::of(&pack(sizes.tokens, sizes.shape.vocab));
+    let passes = [AttentionPass::Forward, AttentionPass::Queries, AttentionPass::Keys];
+    let mut kernels =
+        passes.map(|pass| Kernel::attention(examiner.dtype, pass, plain, &tiles)).to_vec();
+    kernels.push(Kernel::attention_delta(examiner.dtype, tiles.tokens, plain));
+    let us = examiner.kernels_us(&kernels);
+    let cost = flop(sizes, &sizes.shape, 7.0);
+    examiner.examine("attention, other heads", 4.0, error, cost, run.predicted(us));
+    Ok(())
 }
 
 /// A filled key/value cache of sequences of these lengths, and the queries of their last tokens; `exactly`: in f64 on
@@ -104,7 +168,7 @@ fn cached(
     let longest = lengths.iter().copied().max().unwrap_or(1);
     let cache = Cache::new(lengths.len(), longest, shape.heads, q.dtype(), q.device())?;
     for (slot, &length) in lengths.iter().enumerate() {
-        let dims = [length, shape.hidden];
+        let dims = [length, shape.key_width()];
         let k = as_wanted(examiner.random(&dims, 1.0, 2 + slot as u64)?)?;
         let v = as_wanted(examiner.random(&dims, 1.0, 100 + slot as u64)?)?;
         let (slots, positions): (Vec<u32>, Vec<u32>) =
@@ -121,7 +185,8 @@ fn one_token(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let error = |examiner: &Examiner| {
         let mut largest = 0.0f64;
         for head_dim in [12, 64, 128] {
-            let (shape, lengths) = (llama(2 * head_dim, 32, 2, 64, 1)?, [1, 33, 300]);
+            let shape = llama([2 * head_dim, 32], [2, if head_dim == 128 { 1 } else { 2 }], 64, 1)?;
+            let lengths = [1, 33, 300];
             let (slots, positions) = places(&lengths);
             let at = Places::new(&slots, &positions);
             let (cache, q) = cached(examiner, &shape, &lengths, false)?;
@@ -136,10 +201,13 @@ fn one_token(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let (slots, positions) = places(&lengths);
     let at = Places::new(&slots, &positions);
     let (cache, q) = cached(examiner, &sizes.shape, &lengths, false)?;
-    let read = 2 * lengths.iter().sum::<usize>() * sizes.shape.hidden;
-    let bytes = Cost::Bytes(read * examiner.dtype.size_in_bytes());
-    examiner.examine("attention of one token", 2.0, error, bytes, || {
-        Ok(decode::forward(&q, &cache, &at).map(drop)?)
-    });
+    let context = lengths.iter().sum::<usize>();
+    let read = 2 * context * sizes.shape.key_width() * examiner.dtype.size_in_bytes();
+    let run = Run::alone(|| Ok(vec![decode::forward(&q, &cache, &at)?]));
+    let heads = sizes.shape.heads;
+    let kernel = Kernel::decode_forward(examiner.dtype, lengths.len(), context, heads, read);
+    let us = examiner.kernels_us(&[kernel]);
+    let name = "attention of one token";
+    examiner.examine(name, 2.0, error, Cost::Bytes(read), run.predicted(us));
     Ok(())
 }

@@ -3,8 +3,10 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
+use crate::cost::kernel::Kernel;
 use crate::doctor::Sizes;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
+use crate::doctor::run::Run;
 use crate::model::rotary::Rotary;
 use crate::ops::dropout::DropoutMask;
 use crate::ops::{bias, reference, rms_norm, rope, rows, swiglu};
@@ -19,12 +21,21 @@ fn over_columns(f: impl Fn(usize) -> Result<f64>) -> Result<f64> {
     Ok(if one >= other || one.is_nan() { one } else { other })
 }
 
-pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
-    norms(examiner, sizes)?;
-    rotary(examiner, sizes)?;
-    biases(examiner, sizes)?;
-    gates(examiner, sizes)?;
-    rows_of_tokens(examiner, sizes)
+/// Kinds of operations that are examined one after another.
+type Part = fn(&mut Examiner, &Sizes) -> Result<()>;
+
+/// An error in one kind ends no other.
+pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) {
+    let parts: [(&str, Part); 5] = [
+        ("norms", norms),
+        ("rotary", rotary),
+        ("biases", biases),
+        ("gates", gates),
+        ("rows of tokens", rows_of_tokens),
+    ];
+    for (name, part) in parts {
+        examiner.attempt(name, |examiner| part(examiner, sizes));
+    }
 }
 
 fn few(examiner: &Examiner, columns: usize, seed: u64) -> Result<Tensor> {
@@ -40,8 +51,11 @@ fn matrices(examiner: &Examiner, sizes: &Sizes, columns: usize) -> impl Fn(usize
 fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let (eps, hidden) = (sizes.shape.rms_norm_eps, sizes.shape.hidden);
     let streams = matrices(examiner, sizes, hidden);
-    let [x, delta] = [1, 2].map(|seed| examiner.random(&[sizes.tokens, hidden], 1.0, seed));
+    let (dtype, tokens) = (examiner.dtype, sizes.tokens);
+    let [x, delta] = [1, 2].map(|seed| examiner.random(&[tokens, hidden], 1.0, seed));
     let (x, delta, weight) = (x?, delta?, examiner.random(&[hidden], 1.0, 3)?);
+    let normed = rms_norm::forward(&x, None, &weight, eps)?;
+    let inputs = examiner.turns([x, delta])?;
     let forward = |examiner: &Examiner| {
         over_columns(|columns| {
             let (x, delta) = (few(examiner, columns, 1)?, few(examiner, columns, 2)?);
@@ -51,10 +65,12 @@ fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&normed.sum, (exact(&x)? + exact(&delta)?)?), (&normed.y, want)])
         })
     };
-    examiner.examine("rms_norm forward", 1.0, forward, streams(4), || {
-        Ok(rms_norm::forward(&x, Some(&delta), &weight, eps).map(drop)?)
+    let run = Run::of(&inputs, |[x, delta]| {
+        let normed = rms_norm::forward(x, Some(delta), &weight, eps)?;
+        Ok(vec![normed.y, normed.sum, normed.inv])
     });
-    let normed = rms_norm::forward(&x, None, &weight, eps)?;
+    let us = examiner.kernels_us(&[Kernel::rms_norm_forward(dtype, tokens, hidden, true)]);
+    examiner.examine("rms_norm forward", 1.0, forward, streams(4), run.predicted(us));
     let again = |examiner: &Examiner| {
         over_columns(|columns| {
             let (x, w) = (few(examiner, columns, 1)?, examiner.random(&[columns], 1.0, 3)?);
@@ -63,9 +79,9 @@ fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&y, reference::rms_norm(&exact(&x)?, &exact(&w)?, eps)?)])
         })
     };
-    examiner.examine("rms_norm again", 1.0, again, streams(2), || {
-        Ok(rms_norm::apply(&normed.sum, &normed.inv, &weight).map(drop)?)
-    });
+    let run = Run::of(&inputs, |[x, _]| Ok(vec![rms_norm::apply(x, &normed.inv, &weight)?]));
+    let us = examiner.kernels_us(&[Kernel::rms_norm_apply(dtype, tokens, hidden)]);
+    examiner.examine("rms_norm again", 1.0, again, streams(2), run.predicted(us));
     let backward = |examiner: &Examiner| {
         over_columns(|columns| {
             let (x, dy) = (few(examiner, columns, 1)?, few(examiner, columns, 2)?);
@@ -78,10 +94,13 @@ fn norms(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&dx, (want + x64)?)])
         })
     };
-    examiner.examine("rms_norm backward", 2.0, backward, streams(4), || {
-        let dx = rms_norm::backward(&delta, &normed.sum, &normed.inv, &weight, Some(&x));
-        Ok(dx.map(drop)?)
+    let residual = examiner.random(&[tokens, hidden], 1.0, 4)?;
+    let inputs = examiner.turns([normed.sum, inputs.first()[1].clone(), residual])?;
+    let run = Run::of(&inputs, |[x, dy, residual]| {
+        Ok(vec![rms_norm::backward(dy, x, &normed.inv, &weight, Some(residual))?])
     });
+    let us = examiner.kernels_us(&[Kernel::rms_norm_backward(dtype, tokens, hidden, true)]);
+    examiner.examine("rms_norm backward", 2.0, backward, streams(4), run.predicted(us));
     Ok(())
 }
 
@@ -92,8 +111,9 @@ fn rotary(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             Rotary::new(sizes.shape.rope.clone(), 2 * half, examiner.dtype, &examiner.device);
         Ok(rotary.at(&positions, &vec![tokens as u32; tokens])?)
     };
-    let x = examiner.random(&[sizes.tokens, sizes.shape.hidden], 1.0, 1)?;
-    let (cos, sin) = angles(examiner, sizes.tokens, sizes.shape.heads.head_dim / 2)?;
+    let (hidden, head_dim) = (sizes.shape.hidden, sizes.shape.heads.head_dim);
+    let inputs = examiner.turns([examiner.random(&[sizes.tokens, hidden], 1.0, 1)?])?;
+    let (cos, sin) = angles(examiner, sizes.tokens, head_dim / 2)?;
     let turned = |examiner: &Examiner| {
         let mut largest = 0.0f64;
         // Whole heads, then a part of each.
@@ -109,15 +129,17 @@ fn rotary(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         Ok(largest)
     };
     let streams = matrices(examiner, sizes, sizes.shape.hidden);
-    examiner.examine("rope", 1.0, turned, streams(2), || {
-        Ok(rope::forward(x.clone(), &cos, &sin, sizes.shape.heads.head_dim).map(drop)?)
-    });
+    let run =
+        Run::in_place(&inputs, |[x]| Ok(vec![rope::forward(x.clone(), &cos, &sin, head_dim)?]));
+    let kernel = Kernel::rope_turn(examiner.dtype, sizes.tokens, hidden, head_dim / 2);
+    let us = examiner.kernels_us(&[kernel]);
+    examiner.examine("rope", 1.0, turned, streams(2), run.predicted(us));
     Ok(())
 }
 
 fn biases(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let hidden = sizes.shape.hidden;
-    let x = examiner.random(&[sizes.tokens, hidden], 1.0, 1)?;
+    let inputs = examiner.turns([examiner.random(&[sizes.tokens, hidden], 1.0, 1)?])?;
     let of_row = examiner.random(&[hidden], 1.0, 2)?;
     let added = |examiner: &Examiner| {
         over_columns(|columns| {
@@ -126,17 +148,18 @@ fn biases(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&bias::forward(x.copy()?, &of_row)?, want)])
         })
     };
-    examiner.examine("bias", 1.0, added, matrices(examiner, sizes, hidden)(2), || {
-        Ok(bias::forward(x.clone(), &of_row).map(drop)?)
-    });
+    let run = Run::in_place(&inputs, |[x]| Ok(vec![bias::forward(x.clone(), &of_row)?]));
+    let us = examiner.kernels_us(&[Kernel::bias_add(examiner.dtype, sizes.tokens, hidden)]);
+    let streams = matrices(examiner, sizes, hidden);
+    examiner.examine("bias", 1.0, added, streams(2), run.predicted(us));
     Ok(())
 }
 
 fn gates(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let inner = sizes.shape.intermediate;
     let inners = matrices(examiner, sizes, inner);
-    let [gate, up] = [4, 5].map(|seed| examiner.random(&[sizes.tokens, inner], 1.0, seed));
-    let (gate, up) = (gate?, up?);
+    let [gate, up, dy] = [4, 5, 6].map(|seed| examiner.random(&[sizes.tokens, inner], 1.0, seed));
+    let inputs = examiner.turns([gate?, up?, dy?])?;
     let forward = |examiner: &Examiner| {
         over_columns(|columns| {
             let (gate, up) = (few(examiner, columns, 1)?, few(examiner, columns, 2)?);
@@ -144,9 +167,9 @@ fn gates(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&swiglu::forward(&gate, &up)?, want)])
         })
     };
-    examiner.examine("swiglu forward", 1.0, forward, inners(3), || {
-        Ok(swiglu::forward(&gate, &up).map(drop)?)
-    });
+    let run = Run::of(&inputs, |[gate, up, _]| Ok(vec![swiglu::forward(gate, up)?]));
+    let us = examiner.kernels_us(&[Kernel::swiglu_forward(examiner.dtype, sizes.tokens, inner)]);
+    examiner.examine("swiglu forward", 1.0, forward, inners(3), run.predicted(us));
     let backward = |examiner: &Examiner| {
         over_columns(|columns| {
             let [gate, up, dy] = [1, 2, 3].map(|seed| few(examiner, columns, seed));
@@ -158,9 +181,12 @@ fn gates(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&dgate, want[0].clone()), (&dup, want[1].clone())])
         })
     };
-    examiner.examine("swiglu backward", 1.0, backward, inners(5), || {
-        Ok(swiglu::backward(&gate, &gate, &up).map(drop)?)
+    let run = Run::of(&inputs, |[gate, up, dy]| {
+        let (dgate, dup) = swiglu::backward(dy, gate, up)?;
+        Ok(vec![dgate, dup])
     });
+    let us = examiner.kernels_us(&[Kernel::swiglu_backward(examiner.dtype, sizes.tokens, inner)]);
+    examiner.examine("swiglu backward", 1.0, backward, inners(5), run.predicted(us));
     Ok(())
 }
 
@@ -184,8 +210,9 @@ impl Keys {
 }
 
 fn rows_of_tokens(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
-    let streams = matrices(examiner, sizes, sizes.shape.hidden);
-    let x = examiner.random(&[sizes.tokens, sizes.shape.hidden], 1.0, 1)?;
+    let (tokens, hidden) = (sizes.tokens, sizes.shape.hidden);
+    let streams = matrices(examiner, sizes, hidden);
+    let inputs = examiner.turns([examiner.random(&[tokens, hidden], 1.0, 1)?])?;
     let keys = |examiner: &Examiner, tokens, pairs| -> Result<Keys> {
         let pair_rows = examiner.numbers(tokens, pairs)?;
         Ok(Keys { pair_rows, offsets: examiner.numbers(tokens, tokens)? })
@@ -200,9 +227,11 @@ fn rows_of_tokens(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&mask.apply(&x)?, want), (&mask.add(y.copy()?, &x)?, sum)])
         })
     };
-    let all = keys(examiner, sizes.tokens, 7)?;
-    examiner.examine("dropout", 1.0, dropped, streams(2), || Ok(all.mask().apply(&x).map(drop)?));
-    let list = examiner.numbers(sizes.tokens, sizes.tokens)?;
+    let all = keys(examiner, tokens, 7)?;
+    let run = Run::of(&inputs, |[x]| Ok(vec![all.mask().apply(x)?]));
+    let us = examiner.kernels_us(&[Kernel::dropout_apply(examiner.dtype, tokens, hidden)]);
+    examiner.examine("dropout", 1.0, dropped, streams(2), run.predicted(us));
+    let list = examiner.numbers(tokens, tokens)?;
     let gathered = |examiner: &Examiner| {
         over_columns(|columns| {
             let (x, list) = (few(examiner, columns, 1)?, examiner.numbers(9, 4)?);
@@ -212,8 +241,9 @@ fn rows_of_tokens(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
             worst([(&y, rows::forward(&exact(&x)?, &there)?), (&spread, want)])
         })
     };
-    examiner.examine("rows by number", 2.0, gathered, streams(2), || {
-        Ok(rows::forward(&x, &list).map(drop)?)
-    });
+    let run = Run::of(&inputs, |[x]| Ok(vec![rows::forward(x, &list)?]));
+    let kernel = Kernel::rows_gather(examiner.dtype, tokens, tokens, hidden);
+    let us = examiner.kernels_us(&[kernel]);
+    examiner.examine("rows by number", 2.0, gathered, streams(2), run.predicted(us));
     Ok(())
 }

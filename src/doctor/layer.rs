@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::config::{LoraSection, Projection};
 use crate::data::pack::Pack;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
+use crate::doctor::run::Run;
 use crate::doctor::{Sizes, llama, pack};
 use crate::model::batch::{Batch, Rows};
 use crate::model::frozen::Linear;
@@ -87,7 +88,7 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let here = |shape: &[usize], scale, seed| examiner.random(shape, scale, seed);
     let long = pack(sizes.tokens, sizes.shape.vocab);
     let large = Whole::new(&here, &sizes.shape, &long, dtype, &device)?;
-    let (tiny, short) = (llama(64, 96, 2, 64, 1)?, pack(60, 64));
+    let (tiny, short) = (llama([64, 96], [2, 2], 64, 1)?, pack(60, 64));
     let error = |examiner: &Examiner| {
         let here = |shape: &[usize], scale, seed| examiner.random(shape, scale, seed);
         let there = |shape: &[usize], scale, seed| exact(&examiner.random(shape, scale, seed)?);
@@ -102,6 +103,7 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         .map(|(out, from)| out * from)
         .sum();
     let flop = Cost::Flop(4.0 * (parameters * long.tokens()) as f64);
-    examiner.examine("layer forward and backward", 10.0, error, flop, || large.run().map(drop));
+    let run = Run::alone(|| Ok(large.run()?.into()));
+    examiner.examine("layer forward and backward", 10.0, error, flop, run);
     Ok(())
 }

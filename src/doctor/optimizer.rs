@@ -1,10 +1,12 @@
 //! AdamW over several tensors at once, and the norm of their gradients.
 
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
+use crate::cost::kernel::Kernel;
 use crate::doctor::Sizes;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
+use crate::doctor::run::Run;
 use crate::ops::adamw::{self, Parameter, Rule, Step, Update};
 use crate::ops::reference;
 
@@ -37,9 +39,17 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let gradients = each.each_ref().map(|(_, gradient)| gradient);
         Ok((adamw::norm(&gradients)?.get()? - want).abs() / want)
     };
-    examiner.examine("norm of the gradients", 1.0, summed, Cost::Bytes(4 * elements), || {
-        Ok(adamw::norm(&[&gradient]).map(drop)?)
-    });
+    let [squares, whole, update] = Kernel::adamw(&[elements]);
+    let turns =
+        examiner.turns([gradient.clone(), large.value, large.first_moment, large.second_moment])?;
+    let run = Run::of(&turns, |[gradient, ..]| {
+        adamw::norm(&[gradient])?;
+        Ok(Vec::new())
+    })
+    .repeating(|| Ok(vec![Tensor::new(&[adamw::norm(&[&gradient])?.get()?], &Device::Cpu)?]));
+    let us = examiner.kernels_us(&[squares, whole]);
+    let cost = Cost::Bytes(4 * elements);
+    examiner.examine("norm of the gradients", 1.0, summed, cost, run.predicted(us));
     let updated = |examiner: &Examiner, rule| {
         let step = Step { rule, ..STEP };
         let (each, norm) = several(examiner)?;
@@ -69,17 +79,23 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let norm = adamw::norm(&[&gradient])?;
     // The parameter and moments are read and written, the gradient is read.
     for (name, rule) in [("adamw", Rule::Torch), ("adamw of transformers", Rule::Transformers)] {
-        let cost = Cost::Bytes(7 * 4 * elements);
+        let run = Run::in_place(&turns, |[gradient, value, first, second]| {
+            let step = Step { rule, ..STEP };
+            let (value, first_moment, second_moment) =
+                (value.clone(), first.clone(), second.clone());
+            let parameter = Parameter { value, first_moment, second_moment };
+            let made =
+                adamw::update_all(vec![Update { parameter, gradient, step }], &norm, MAX_NORM)?;
+            let tensors = |made: Parameter| [made.value, made.first_moment, made.second_moment];
+            Ok(made.into_iter().flat_map(tensors).collect())
+        });
+        let us = examiner.kernels_us(std::slice::from_ref(&update));
         examiner.examine(
             name,
             1.0,
             |examiner: &Examiner| updated(examiner, rule),
-            cost,
-            || {
-                let step = Step { rule, ..STEP };
-                let update = Update { parameter: large.clone(), gradient: &gradient, step };
-                Ok(adamw::update_all(vec![update], &norm, MAX_NORM).map(drop)?)
-            },
+            Cost::Bytes(7 * 4 * elements),
+            run.predicted(us),
         );
     }
     Ok(())

@@ -3,8 +3,11 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
+use crate::cost::kernel::Kernel;
+use crate::cost::product::Product;
 use crate::doctor::Sizes;
 use crate::doctor::examiner::{Cost, Examiner, exact, worst};
+use crate::doctor::run::Run;
 use crate::ops::{kl, linear, logps, most_probable, reference};
 
 /// Answers that choose their next token together.
@@ -22,9 +25,10 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
     let flop = |count: usize, rows: usize, width: usize| {
         Cost::Flop((2 * count * rows * hidden * width) as f64)
     };
+    let dtype = examiner.dtype;
     let weight = examiner.random(&[inner, hidden], 0.02, 1)?;
-    let (x, dy) =
-        (examiner.random(&[tokens, hidden], 1.0, 2)?, examiner.random(&[tokens, inner], 1.0, 3)?);
+    let x = examiner.random(&[tokens, hidden], 1.0, 2)?;
+    let turns = examiner.turns([x, examiner.random(&[tokens, inner], 1.0, 3)?, weight])?;
     let forward = |examiner: &Examiner| {
         let [x, weight, dy] = few(examiner)?;
         let want = exact(&x)?.matmul(&exact(&weight)?.t()?)?;
@@ -33,24 +37,10 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let added = ((&want * 0.5)? + exact(&dy)?)?;
         worst([(&linear::forward(&x, &weight)?, want), (&sum, added)])
     };
-    examiner.examine("linear forward", 1.0, forward, flop(1, tokens, inner), || {
-        Ok(linear::forward(&x, &weight).map(drop)?)
-    });
-    // What one product over concatenated weights would gain.
-    let together = examiner.random(&[3 * hidden, hidden], 0.02, 6)?;
-    let apart = together.chunk(3, 0)?;
-    let joined = |examiner: &Examiner| {
-        let [x, weight, _] = few(examiner)?;
-        let both = linear::forward(&x, &Tensor::cat(&[&weight, &weight], 0)?)?;
-        let want = exact(&x)?.matmul(&exact(&weight)?.t()?)?;
-        worst([(&both, Tensor::cat(&[&want, &want], 1)?)])
-    };
-    examiner.examine("q, k, v apart", 1.0, forward, flop(3, tokens, hidden), || {
-        apart.iter().try_for_each(|weight| Ok(linear::forward(&x, weight).map(drop)?))
-    });
-    examiner.examine("q, k, v as one", 1.0, joined, flop(3, tokens, hidden), || {
-        Ok(linear::forward(&x, &together).map(drop)?)
-    });
+    let run = Run::of(&turns, |[x, _, weight]| Ok(vec![linear::forward(x, weight)?]));
+    let us = examiner.product_us(&Product::forward(dtype, tokens, inner, hidden));
+    let cost = flop(1, tokens, inner);
+    examiner.examine("linear forward", 1.0, forward, cost, run.predicted(us));
     let backward = |examiner: &Examiner| {
         let [x, weight, dy] = few(examiner)?;
         let dx = linear::backward(&dy, &weight)?;
@@ -62,10 +52,17 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let wanted = (exact(&dy)?.t()?.matmul(&exact(&x)?)? * 0.5)?;
         worst([(&dx, want), (&sum, twice), (&slope, wanted)])
     };
-    examiner.examine("linear backward", 2.0, backward, flop(1, tokens, inner), || {
-        Ok(linear::backward(&dy, &weight).map(drop)?)
-    });
+    let run = Run::of(&turns, |[_, dy, weight]| Ok(vec![linear::backward(dy, weight)?]));
+    let us = examiner.product_us(&Product::backward(dtype, tokens, inner, hidden));
+    let cost = flop(1, tokens, inner);
+    examiner.examine("linear backward", 2.0, backward, cost, run.predicted(us));
+    drop(turns);
+    scored_rows(examiner, sizes)
+}
 
+/// The output layer over the scored rows, and the choice of a token.
+fn scored_rows(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
+    let (dtype, hidden) = (examiner.dtype, sizes.shape.hidden);
     let (scored, vocab) = (sizes.tokens / 2, sizes.shape.vocab);
     let (head, rows) =
         (examiner.random(&[vocab, hidden], 0.05, 4)?, examiner.random(&[scored, hidden], 1.0, 5)?);
@@ -80,9 +77,19 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let want = reference::gradients(&[&exact(&h)?], &exact(&slopes)?, f)?.remove(0);
         worst([(&logps, f(&[exact(&h)?])?), (&logps::backward(&slopes, &own)?, want)])
     };
-    examiner.examine("logps and gradient", 4.0, scores, flop(2, scored, vocab), || {
-        Ok(logps::forward_for_backward(&rows, &head, &targets).map(drop)?)
+    let products = |count: usize| Cost::Flop((2 * count * scored * hidden * vocab) as f64);
+    let run = Run::alone(|| {
+        let (logps, own) = logps::forward_for_backward(&rows, &head, &targets)?;
+        Ok(vec![logps, own])
     });
+    let us = chunked(examiner, scored, |rows, chunk, rest| {
+        let logits = Product::forward(dtype, rows, vocab, hidden).to_f32();
+        let own = Product::backward(dtype, rows, vocab, hidden);
+        let kernel = Kernel::logps_forward(dtype, [rows, chunk, rest], vocab, true);
+        (vec![logits, own], kernel)
+    });
+    let cost = products(2);
+    examiner.examine("logps and gradient", 4.0, scores, cost, run.predicted(us));
 
     let divergences = |examiner: &Examiner| {
         let [p, head, _] = few(examiner)?;
@@ -92,9 +99,13 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let want = reference::kl(&logits(&p)?, &logits(&q)?)?;
         worst([(&kl::forward(&p, &q, &head)?, want)])
     };
-    examiner.examine("kl divergence", 2.0, divergences, flop(2, scored, vocab), || {
-        Ok(kl::forward(&rows, &rows, &head).map(drop)?)
+    let run = Run::alone(|| Ok(vec![kl::forward(&rows, &rows, &head)?]));
+    let us = chunked(examiner, scored, |rows, chunk, rest| {
+        let logits = Product::forward(dtype, rows, vocab, hidden).to_f32();
+        (vec![logits, logits], Kernel::kl_forward([rows, chunk, rest], vocab))
     });
+    let cost = products(2);
+    examiner.examine("kl divergence", 2.0, divergences, cost, run.predicted(us));
 
     let logits = examiner.random(&[ANSWERS, vocab], 1.0, 7)?;
     let bytes = Cost::Bytes(logits.elem_count() * examiner.dtype.size_in_bytes());
@@ -104,8 +115,29 @@ pub(super) fn examine(examiner: &mut Examiner, sizes: &Sizes) -> Result<()> {
         let got = most_probable::forward(&logits)?;
         Ok(want.iter().zip(got).filter(|(want, got)| *want != got).count() as f64)
     };
-    examiner.examine("most probable token", 1.0, best, bytes, || {
-        Ok(most_probable::forward(&logits).map(drop)?)
+    let run = Run::alone(|| {
+        let tokens = most_probable::forward(&logits)?;
+        let tokens: Vec<u32> = tokens.into_iter().map(|token| token.unwrap_or(u32::MAX)).collect();
+        Ok(vec![Tensor::new(tokens, &Device::Cpu)?])
     });
+    let us = examiner.kernels_us(&[Kernel::most_probable(dtype, ANSWERS, vocab)]);
+    examiner.examine("most probable token", 1.0, best, bytes, run.predicted(us));
     Ok(())
+}
+
+/// What chunks of rows are predicted to take, in µs; `of`: the products and the kernel of a chunk, by its rows, those of the largest
+/// chunk, and those that are left with it.
+fn chunked(
+    examiner: &Examiner,
+    scored: usize,
+    of: impl Fn(usize, usize, usize) -> (Vec<Product>, Kernel),
+) -> Option<f64> {
+    let pace = examiner.pace?;
+    let chunk = scored.min(logps::MAX_CHUNK_ROWS);
+    let us = |from: usize| {
+        let (products, kernel) = of(chunk.min(scored - from), chunk, scored - from);
+        let products: f64 = products.iter().map(|product| pace.product_us(product)).sum();
+        products + pace.kernel_us(&kernel)
+    };
+    Some((0..scored).step_by(logps::MAX_CHUNK_ROWS).map(us).sum())
 }

@@ -68,6 +68,24 @@ pub fn named(text: &str) -> Result<&'static Card, InputError> {
     })
 }
 
+/// The card that a driver calls `name`, as `NVIDIA H100 80GB HBM3`; none if it is none of [`CARDS`].
+pub fn of_device(name: &str) -> Option<&'static Card> {
+    let name = name.to_lowercase();
+    let has = |word: &str| name.split([' ', '-']).any(|found| found == word);
+    let named = match () {
+        // A part of a card, and others of the same number.
+        () if ["mig", "laptop", "ti", "d"].into_iter().any(has) => return None,
+        () if has("h100") && has("nvl") => "h100-nvl",
+        () if has("h100") && has("pcie") => "h100-pcie",
+        () if has("h100") && has("hbm3") => "h100",
+        () if has("a100") && has("80gb") => "a100-80",
+        () if has("a100") && has("40gb") => "a100-40",
+        () if has("h100") || has("h200") && has("nvl") => return None,
+        () => CARDS.iter().map(|card| card.name).find(|name| has(name))?,
+    };
+    CARDS.iter().find(|card| card.name == named)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +99,38 @@ mod tests {
         }
         let error = named("a100").unwrap_err();
         assert!(error.remedy().unwrap().contains("`a100-80`, `a100-40`"), "{error}");
+    }
+
+    #[test]
+    fn a_card_is_known_by_the_name_that_its_driver_has_for_it_and_a_like_one_is_not() {
+        for (name, known) in [
+            ("NVIDIA H100 80GB HBM3", "h100"),
+            ("NVIDIA H100 PCIe", "h100-pcie"),
+            ("NVIDIA H100 NVL", "h100-nvl"),
+            ("NVIDIA H200", "h200"),
+            ("NVIDIA B200", "b200"),
+            ("NVIDIA A100-SXM4-80GB", "a100-80"),
+            ("NVIDIA A100 80GB PCIe", "a100-80"),
+            ("NVIDIA A100-PCIE-40GB", "a100-40"),
+            ("NVIDIA A10", "a10"),
+            ("NVIDIA L40S", "l40s"),
+            ("NVIDIA RTX A6000", "a6000"),
+            ("NVIDIA GeForce RTX 4090", "4090"),
+        ] {
+            assert_eq!(of_device(name).map(|card| card.name), Some(known), "{name}");
+        }
+        for name in [
+            "emulated GPU",
+            "NVIDIA GeForce RTX 3090 Ti",
+            "NVIDIA GeForce RTX 4090 D",
+            "NVIDIA GeForce RTX 4090 Laptop GPU",
+            "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+            "Tesla T4",
+            "NVIDIA H100",
+            "NVIDIA GH200",
+        ] {
+            assert_eq!(of_device(name), None, "{name}");
+        }
     }
 
     #[test]

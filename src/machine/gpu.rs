@@ -9,6 +9,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaEvent, CudaStre
 
 use crate::bail_input;
 use crate::error::InputError;
+use crate::machine::card_identity::{CardIdentity, driver_version as version_in};
 use crate::ops::cuda;
 
 /// Lowest compute capability of the kernels, which multiply bf16 on tensor cores.
@@ -128,6 +129,76 @@ impl Gpu {
         ))
     }
 
+    /// A number that the driver tells of the card; none where it has none.
+    fn number(&self, attribute: sys::CUdevice_attribute) -> Option<i32> {
+        self.context.attribute(attribute).ok().filter(|number| *number != 0)
+    }
+
+    /// Bytes of the cache that all processors share.
+    pub(super) fn cache_bytes(&self) -> Result<f64> {
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE;
+        Ok(f64::from(self.context.attribute(attribute)?))
+    }
+
+    /// The card, its driver and its libraries.
+    pub(super) fn identity(&self, device: &Device) -> CardIdentity {
+        use sys::CUdevice_attribute as Attribute;
+        let kib = |attribute| self.number(attribute).map(|bytes| f64::from(bytes) / 1024.0);
+        let khz = |attribute| self.number(attribute).map(f64::from);
+        let width = self.number(Attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH);
+        let memory_khz = khz(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE);
+        // Two transfers a clock, of as many bits as the bus is wide.
+        let rate = memory_khz.zip(width).map(|(khz, bits)| 2.0 * khz * f64::from(bits) / 8.0 / 1e6);
+        let ecc = self.context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_ECC_ENABLED);
+        let of = |version: i32| format!("{}.{}", version / 1000, version % 1000 / 10);
+        let cublas = cuda::cublas_version(device).ok();
+        let said = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
+        CardIdentity {
+            name: self.context.name().ok(),
+            capability: self
+                .context
+                .compute_capability()
+                .ok()
+                .map(|(major, minor)| format!("{major}.{minor}")),
+            processors: self.number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT),
+            l2_mib: kib(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE).map(|kib| kib / 1024.0),
+            shared_kib_per_block: kib(
+                Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+            ),
+            shared_kib_per_processor: kib(
+                Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
+            ),
+            clock_mhz: khz(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE).map(|khz| khz / 1e3),
+            memory_gb_per_s: rate,
+            ecc: ecc.ok().map(|on| on != 0),
+            pools: self.has_pools().ok(),
+            link: self.link(),
+            driver_cuda: driver_version().ok().map(of),
+            driver: version_in(&said),
+            nvcc: NVCC.to_owned(),
+            ptx: cuda::loaded::ptx_version().map(str::to_owned),
+            cublas: cublas.map(|v| format!("{}.{}.{}", v / 10_000, v % 10_000 / 100, v % 100)),
+            math_mode: cuda::math_mode(device).ok().map(|mode| match mode {
+                0 => "parts of sums may be rounded".to_owned(),
+                16 => "sums are rounded once".to_owned(),
+                other => format!("cuBLAS mode {other}"),
+            }),
+        }
+    }
+
+    /// The link to the host, as the system's files describe it.
+    fn link(&self) -> Option<String> {
+        use sys::CUdevice_attribute as Attribute;
+        let part = |attribute| self.context.attribute(attribute).ok();
+        let domain = part(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)?;
+        let bus = part(Attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID)?;
+        let device = part(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID)?;
+        let folder = format!("/sys/bus/pci/devices/{domain:04x}:{bus:02x}:{device:02x}.0");
+        let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).ok();
+        let (speed, width) = (read("current_link_speed")?, read("current_link_width")?);
+        Some(format!("{} x{}", speed.trim(), width.trim()))
+    }
+
     /// Whether the driver keeps memory in pools; some virtual cards have none.
     fn has_pools(&self) -> Result<bool> {
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
@@ -163,6 +234,24 @@ impl Gpu {
             return self.taken_bytes();
         }
         Ok(self.pool_bytes(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)? as f64)
+    }
+
+    /// Most bytes that the pool has held at once, in tensors or free between them; without pools what is taken now.
+    pub(super) fn reserved_peak_bytes(&self) -> Result<f64> {
+        if !self.has_pools()? {
+            return self.taken_bytes();
+        }
+        Ok(self.pool_bytes(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH)? as f64)
+    }
+
+    /// Bytes taken beside the pool: by CUDA, by cuBLAS, and by other programs; none without pools.
+    pub(super) fn beside_pool_bytes(&self) -> Result<Option<f64>> {
+        if !self.has_pools()? {
+            return Ok(None);
+        }
+        let held =
+            self.pool_bytes(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        Ok(Some(self.taken_bytes()? - held as f64))
     }
 
     /// Resets the peak to the bytes taken now, and returns them.

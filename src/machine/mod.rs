@@ -1,8 +1,10 @@
 //! The machine of a run: its device and dtype, its memory, the memory that a run takes, its speed.
 
 pub mod card;
+pub mod card_identity;
 #[cfg(feature = "cuda")]
 mod gpu;
+pub mod identity;
 mod limits;
 pub mod memory;
 pub mod moment;
@@ -10,6 +12,7 @@ pub mod peak;
 mod proc;
 pub mod rate;
 pub mod threads;
+pub mod timing;
 
 use anyhow::Result;
 use candle_core::{DType, Device};

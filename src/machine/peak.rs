@@ -62,6 +62,27 @@ pub fn peak_memory_gib(device: &Device) -> Option<f64> {
     }
 }
 
+/// Most memory that a GPU's pool has held at once, in tensors or free between them, GiB; none on a CPU.
+pub fn reserved_memory_gib(device: &Device) -> Option<f64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => {
+            let bytes = gpu::Gpu::of(device).and_then(|gpu| gpu.reserved_peak_bytes()).ok()?;
+            Some(bytes / 1024f64.powi(3))
+        }
+        _ => None,
+    }
+}
+
+/// Bytes of a GPU taken beside the pool of this program's tensors: by CUDA, cuBLAS and other programs; none on a CPU and without pools.
+pub fn beside_pool_bytes(device: &Device) -> Option<f64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => gpu::Gpu::of(device).and_then(|gpu| gpu.beside_pool_bytes()).ok()?,
+        _ => None,
+    }
+}
+
 /// Measures the largest growth of memory from a moment on: of this process on a CPU, of tensors on a GPU.
 pub struct PeakMeter {
     device: Device,

@@ -1,11 +1,10 @@
 //! The rate of a device's matmul, and the operations that training takes.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
 use crate::machine::memory::MICRO_BATCH_TOKENS;
+use crate::machine::timing;
 use crate::model::shape::Shape;
 use crate::ops::linear;
 use crate::ops::philox::Philox;
@@ -16,23 +15,64 @@ const LARGEST_HIDDEN: usize = 8192;
 /// Largest intermediate size of the timed matmul.
 const LARGEST_INTERMEDIATE: usize = 32_768;
 
-/// Rate of a plain matmul at the model's feed-forward shape, in TFLOP/s: `mfu` is a share of it.
+/// Shortest time for which the matmul is timed, seconds.
+const TIMED_S: f64 = 0.05;
+
+/// Most products between two marks of a GPU's queue while a sustained rate is measured.
+const BETWEEN_MARKS: usize = 20;
+
+/// Longest time between them, seconds.
+const BETWEEN_MARKS_S: f64 = 0.02;
+
+/// Rates of a plain matmul, TFLOP/s.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MatmulRate {
+    /// Of the fastest runs.
+    pub best: f64,
+    /// The median.
+    pub median: f64,
+    /// After clocks and temperature have settled; none where it was not measured.
+    pub sustained: Option<f64>,
+}
+
+/// Best rate of a plain matmul at the model's feed-forward shape, in TFLOP/s: `mfu` is a share of it.
 pub fn matmul_tflops(shape: &Shape, dtype: DType, device: &Device) -> Result<f64> {
+    Ok(matmul_rate(shape, dtype, device, None)?.best)
+}
+
+/// Rates of a plain matmul at the model's feed-forward shape; `sustained_s`: for how long, for a sustained rate.
+pub fn matmul_rate(
+    shape: &Shape,
+    dtype: DType,
+    device: &Device,
+    sustained_s: Option<f64>,
+) -> Result<MatmulRate> {
     let rows = if device.is_cpu() { 1024 } else { MICRO_BATCH_TOKENS };
     let (hidden, intermediate) =
         (shape.hidden.min(LARGEST_HIDDEN), shape.intermediate.min(LARGEST_INTERMEDIATE));
     let x = uneven(rows, hidden, dtype, device)?;
     let weight = uneven(intermediate, hidden, dtype, device)?;
-    let flop = 2.0 * (rows * hidden * intermediate) as f64;
-    let mut fastest_s = f64::INFINITY;
-    let begun = Instant::now();
-    while fastest_s.is_infinite() || begun.elapsed().as_millis() < 50 {
-        let each = Instant::now();
-        linear::forward(&x, &weight)?;
-        device.synchronize()?;
-        fastest_s = fastest_s.min(each.elapsed().as_secs_f64());
+    let bytes = (rows * hidden + intermediate * hidden) * dtype.size_in_bytes();
+    let mut sets = vec![(x, weight)];
+    for _ in 1..timing::sets(device, bytes) {
+        sets.push((sets[0].0.copy()?, sets[0].1.copy()?));
     }
-    Ok(flop / fastest_s / 1e12)
+    let run = |run: usize| -> Result<Tensor> {
+        let (x, weight) = &sets[run % sets.len()];
+        Ok(linear::forward(x, weight)?)
+    };
+    let flop = 2.0 * (rows * hidden * intermediate) as f64;
+    let tflops = |seconds: f64| flop / seconds / 1e12;
+    let timed = timing::time(device, TIMED_S, sets.len(), &run)?;
+    let batch = ((BETWEEN_MARKS_S / timed.median_s) as usize).clamp(1, BETWEEN_MARKS);
+    let sustained = sustained_s
+        .map(|seconds| timing::sustained(device, seconds, [sets.len(), batch], &run))
+        .transpose()?;
+    Ok(MatmulRate {
+        best: tflops(timed.best_s),
+        median: tflops(timed.median_s),
+        sustained: sustained.map(tflops),
+    })
 }
 
 /// Numbers in ±1, no two alike, for timing: on equal numbers a GPU takes less power and runs faster.

@@ -20,6 +20,18 @@ pub fn forward(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// [`forward`] with an f32 result on a GPU whatever the dtype of its factors, as the output layer's logits have it.
+pub fn forward_in_f32(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let shape = (x.dim(0)?, weight.dim(0)?);
+        let y = cuda::empty(x.device(), candle_core::DType::F32, shape)?;
+        cuda::gemm(&y, Factor::Plain(x), Factor::Transposed(weight), 1.0, 0.0)?;
+        return Ok(y);
+    }
+    forward(x, weight)
+}
+
 /// `dx = dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`. Returns `[tokens, in]`.
 pub fn backward(dy: &Tensor, weight: &Tensor) -> Result<Tensor> {
     match dy.device() {

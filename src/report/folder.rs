@@ -185,7 +185,7 @@ impl Run {
     pub fn report(&self, folder: &Path) -> RunReport {
         let summary = self.summary.clone();
         let adapter_dir = Paths::of(folder).adapter().display().to_string();
-        let wall_time_s = train_log::stepping_s(&self.steps); // without a summary, the steps' time is all that is known
+        let wall_time_s = train_log::elapsed_s(&self.steps); // without a summary, the log's time is all that is known
         let last = self.steps.last().map_or(0, |step| step.step);
         RunReport {
             title: summary.as_ref().map_or_else(|| self.name.clone(), |s| s.title.clone()),

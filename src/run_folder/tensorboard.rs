@@ -16,7 +16,7 @@ use crate::disk::atomic;
 use crate::metrics::Metric;
 use crate::run_folder::eval_log::EvalRecord;
 use crate::run_folder::samples::{self, SampleMeans, SampleRecord};
-use crate::run_folder::train_log::{StepRecord, stepping_s};
+use crate::run_folder::train_log::{StepRecord, elapsed_s};
 
 /// Part of an event file's name, by which TensorBoard finds it.
 const MARK: &str = "tfevents";
@@ -50,7 +50,7 @@ impl TensorBoard {
         let name =
             format!("events.out.{MARK}.{:010}.mvpbench.{}.0", now as u64, std::process::id());
         let path = folder.join(name);
-        let ahead = stepping_s(records);
+        let ahead = elapsed_s(records);
         let mut wall_time = now - ahead;
         atomic::write(&path, |out| {
             out.write_all(&framed(&version_event(wall_time)))?;
@@ -58,7 +58,7 @@ impl TensorBoard {
             out.write_all(&eval_event(at(0), wall_time))?;
             out.write_all(&sample_events(answers, 0, wall_time))?;
             for record in records {
-                wall_time += record.step_time_s.unwrap_or(0.0);
+                wall_time += elapsed_s(std::slice::from_ref(record));
                 out.write_all(&framed(&step_event(record, wall_time)?))?;
                 out.write_all(&eval_event(at(record.step), wall_time))?;
                 out.write_all(&sample_events(answers, record.step, wall_time))?;

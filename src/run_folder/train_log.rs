@@ -61,8 +61,12 @@ pub struct StepRecord {
     pub num_tokens: u64,
     /// Pairs of this step.
     pub pairs: usize,
-    /// Wall time of this step, seconds.
+    /// Time of this step, seconds: on a GPU from its beginning to its end there.
     pub step_time_s: Option<f64>,
+    /// Wall time since the record before, or since this process began to train, seconds: with what lies between two steps, such as
+    /// evaluations and checkpoints. Left out of a log of an earlier version.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since_last_s: Option<f64>,
     /// Tokens this step computed: each prompt once.
     pub tokens_computed: usize,
     /// Computed tokens per second; left out, as the two rates below, if the clock measured no time.
@@ -76,6 +80,9 @@ pub struct StepRecord {
     pub mfu: Option<f64>,
     /// The most memory held at once so far, GiB.
     pub peak_memory_gib: Option<f64>,
+    /// The most memory that the pool of a GPU held at once so far, in tensors or free between them, GiB; left out on a CPU.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reserved_memory_gib: Option<f64>,
     /// Whether the step was skipped because its loss or gradient was not finite.
     pub skipped: bool,
 }
@@ -222,6 +229,11 @@ pub fn stepping_s(records: &[StepRecord]) -> f64 {
     records.iter().filter_map(|record| record.step_time_s).sum()
 }
 
+/// Wall time of all steps together and of what lay between them, seconds; of records of an earlier version that of the steps.
+pub fn elapsed_s(records: &[StepRecord]) -> f64 {
+    records.iter().filter_map(|record| record.since_last_s.or(record.step_time_s)).sum()
+}
+
 /// `x`, or none if JSON cannot hold it.
 pub fn finite(x: f64) -> Option<f64> {
     x.is_finite().then_some(x)
@@ -329,6 +341,22 @@ mod tests {
         }
         assert_eq!(Log::open(&path, 1).unwrap().records(), std::slice::from_ref(&record));
         assert_eq!(Steps::read(&path).unwrap().steps, [record]);
+    }
+
+    #[test]
+    fn what_lies_between_two_steps_is_in_the_time_of_a_run_and_an_earlier_log_has_none() {
+        let step = |step_time_s, since_last_s| StepRecord {
+            step: 1,
+            step_time_s: Some(step_time_s),
+            since_last_s,
+            ..StepRecord::default()
+        };
+        let records = [step(1.0, Some(1.5)), step(2.0, None)];
+        assert!((stepping_s(&records) - 3.0).abs() < 1e-12);
+        assert!((elapsed_s(&records) - 3.5).abs() < 1e-12);
+        let line = serde_json::to_value(&records[1]).unwrap();
+        assert!(line.get("since_last_s").is_none() && line.get("reserved_memory_gib").is_none());
+        assert_eq!(serde_json::from_value::<StepRecord>(line).unwrap(), records[1]);
     }
 
     #[test]

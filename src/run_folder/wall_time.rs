@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::seal::Broken;
 use crate::disk::{atomic, read, seal};
-use crate::run_folder::train_log::{Steps, stepping_s};
+use crate::run_folder::train_log::{Steps, elapsed_s};
 
 /// The content of the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl WallTime {
         let mut after = Steps::read(log)?.steps;
         let last = after.last().map_or(0, |record| record.step);
         after.retain(|record| record.step > saved.step);
-        let earlier_s = saved.wall_time_s + stepping_s(&after);
+        let earlier_s = saved.wall_time_s + elapsed_s(&after);
         Ok(Self { path: path.to_owned(), begun, earlier_s, step: last, damage, is_stopped: false })
     }
 

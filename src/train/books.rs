@@ -1,5 +1,7 @@
 //! The logs of a run: `train.jsonl`, TensorBoard and the display. Books only write; `flight` advances the state.
 
+use std::time::Instant;
+
 use anyhow::Result;
 
 use crate::console::progress::{Progress, Verbosity};
@@ -26,6 +28,8 @@ pub(super) struct Books<'a> {
     progress: Progress,
     verbosity: Verbosity,
     watch: Watch,
+    /// When the last record was written, or the books were opened.
+    written: Instant,
     /// The best rate seen so far: the measured matmul rate or that of a step; `mfu` is a share of it.
     ceiling: Ceiling,
     /// Skipped steps in a row at which the run fails.
@@ -66,6 +70,7 @@ impl<'a> Books<'a> {
             progress: verbosity.progress("train", "steps", step as u64, plan.steps() as u64),
             verbosity,
             watch,
+            written: Instant::now(),
             max_skipped_steps: session.config.train.max_skipped_steps,
         })
     }
@@ -184,6 +189,8 @@ impl<'a> Books<'a> {
         let step_time_s = last.seconds_since(first)?;
         let scored = |&i: &usize| pairs[i].chosen.len() + pairs[i].rejected.len();
         let scored = planned.pairs.iter().map(scored).sum();
+        let since_last_s = self.written.elapsed().as_secs_f64();
+        self.written = Instant::now();
         let flop = rate::training_flop(&model.shape, output.tokens_computed, scored);
         let model_tflops = flop / step_time_s / 1e12;
         Ok(StepRecord {
@@ -205,11 +212,13 @@ impl<'a> Books<'a> {
             num_tokens: cursor.num_tokens,
             pairs: planned.pairs.len(),
             step_time_s: finite(step_time_s),
+            since_last_s: finite(since_last_s),
             tokens_computed: output.tokens_computed,
             tokens_per_second: finite(output.tokens_computed as f64 / step_time_s),
             model_tflops: finite(model_tflops),
             mfu: self.ceiling.share(model_tflops),
             peak_memory_gib: peak::peak_memory_gib(&model.device),
+            reserved_memory_gib: peak::reserved_memory_gib(&model.device),
             skipped,
         })
     }

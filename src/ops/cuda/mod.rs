@@ -4,6 +4,7 @@
 //! earlier ones have run.
 
 pub(super) mod arriving;
+pub(crate) mod loaded;
 mod module;
 
 use candle_core::backend::BackendDevice;
@@ -174,6 +175,7 @@ impl Launch<'_> {
             LaunchConfig { grid_dim: (x, y, 1), block_dim: (threads, 1, 1), shared_mem_bytes };
         // SAFETY: the caller's promise; the addresses are of tensors that outlive the queueing, and memory is freed in stream order.
         unsafe { builder.launch(config) }.w()?;
+        loaded::note(module, &kernel, threads, shared);
         Ok(())
     }
 }
@@ -197,6 +199,16 @@ pub(crate) fn cublas_version(device: &Device) -> Result<i32> {
     // SAFETY: the handle is the device's, and a number is written.
     unsafe { cublas::cublasGetVersion_v2(*handle.handle(), &mut version) }.result().w()?;
     Ok(version)
+}
+
+/// How cuBLAS computes products.
+#[expect(unsafe_code, reason = "a foreign function")]
+pub(crate) fn math_mode(device: &Device) -> Result<u32> {
+    let mut mode = 0u32;
+    let handle = of(device)?.cublas_handle();
+    // SAFETY: the handle is the device's, and a number of the size of the type is written, which may be one that the type has no name for.
+    unsafe { cublas::cublasGetMathMode(*handle.handle(), (&raw mut mode).cast()) }.result().w()?;
+    Ok(mode)
 }
 
 /// Blocks for `elements` where a thread takes `each` at a time.

@@ -8,6 +8,7 @@ use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 
 /// The kernels of one `.cu` file, compiled.
+#[derive(Clone, Copy)]
 pub(in crate::ops) struct Module {
     /// File name without `.cu`.
     pub(in crate::ops) name: &'static str,
@@ -46,6 +47,15 @@ impl Module {
         cubin.map_or(Image::Ptx(self.ptx), |(_, cubin)| Image::Cubin(cubin))
     }
 
+    /// The module, loaded anew.
+    pub(super) fn load(&self, context: &Arc<CudaContext>) -> Result<Arc<CudaModule>> {
+        let image = match self.image(context.compute_capability().w()?) {
+            Image::Cubin(code) => Ptx::from_binary(code.to_vec()),
+            Image::Ptx(text) => Ptx::from_src(text),
+        };
+        context.load_module(image).w()
+    }
+
     /// A kernel of this module on `device`, where the module is loaded once.
     pub(super) fn kernel(&self, name: &str, device: &CudaDevice) -> Result<CudaFunction> {
         let stream = device.cuda_stream();
@@ -55,11 +65,7 @@ impl Module {
         let module = match found {
             Some((_, _, module)) => module.clone(),
             None => {
-                let image = match self.image(context.compute_capability().w()?) {
-                    Image::Cubin(code) => Ptx::from_binary(code.to_vec()),
-                    Image::Ptx(text) => Ptx::from_src(text),
-                };
-                let module = context.load_module(image).w()?;
+                let module = self.load(context)?;
                 loaded.push((context.clone(), self.name, module.clone()));
                 module
             }

@@ -30,7 +30,8 @@
 
 namespace {
 
-constexpr size_t GUARD = 4096, ALIGNMENT = 256, SHARED = 48 << 10, MOST_SHARED = 99 << 10; // that of the 30 and 40 series
+constexpr size_t GUARD = 4096, ALIGNMENT = 256, SHARED = 48 << 10, MOST_SHARED = 99 << 10,
+    PROCESSOR_SHARED = 100 << 10; // those of the 30 and 40 series
 
 [[noreturn]] void die(const char *what, const char *of) {
     std::fprintf(stderr, "emulated GPU: %s: %s\n", of, what);
@@ -54,9 +55,62 @@ size_t memory() {
 struct Allocation {
     size_t bytes;
     unsigned char *block; // with a guard on either side
+    size_t place;         // in the pool
 };
 std::map<uintptr_t, Allocation> allocations; // by the first byte that the program has
-size_t used, most_used;
+
+// The books of a pool, which tell what its memory would look like: blocks of whole 512 bytes, the smallest free one that is large enough,
+// split and joined again; more is taken from the card where none is, and nothing goes back.
+struct Pool {
+    static constexpr size_t GRAIN = 512, GROWTH = 2 << 20;
+    std::map<size_t, size_t> free_blocks, taken; // bytes by place; segments do not touch
+    std::set<std::pair<size_t, size_t>> by_size; // of the free ones
+    size_t used = 0, most_used = 0, reserved = 0, most_reserved = 0, end = 0;
+
+    void add_free(size_t place, size_t bytes) { free_blocks[place] = bytes, by_size.insert({bytes, place}); }
+    void take_free(std::map<size_t, size_t>::iterator block) {
+        by_size.erase({block->second, block->first});
+        free_blocks.erase(block);
+    }
+    // Whether there was room for `wanted` bytes; sets `place`.
+    bool take(size_t wanted, size_t all, size_t *place) {
+        const size_t bytes = (wanted + GRAIN - 1) / GRAIN * GRAIN;
+        auto best = by_size.lower_bound({bytes, 0});
+        if (best == by_size.end()) {
+            size_t grown = (bytes + GROWTH - 1) / GROWTH * GROWTH;
+            if (reserved + grown > all) grown = bytes;
+            if (reserved + grown > all) return false;
+            end += GROWTH; // a gap, so that segments are not joined
+            add_free(end, grown);
+            end += grown, reserved += grown;
+            most_reserved = reserved > most_reserved ? reserved : most_reserved;
+            best = by_size.lower_bound({bytes, 0});
+        }
+        const size_t from = best->second, left = best->first - bytes;
+        take_free(free_blocks.find(from));
+        if (left) add_free(from + bytes, left);
+        taken[from] = bytes, used += bytes;
+        most_used = used > most_used ? used : most_used;
+        return *place = from, true;
+    }
+    void give_back(size_t place) {
+        const auto block = taken.find(place);
+        size_t from = place, bytes = block->second;
+        used -= bytes;
+        taken.erase(block);
+        auto after = free_blocks.lower_bound(place);
+        if (after != free_blocks.end() && after->first == place + bytes) {
+            bytes += after->second;
+            take_free(after);
+        }
+        auto before = free_blocks.lower_bound(place);
+        if (before != free_blocks.begin() && (--before)->first + before->second == place) {
+            from = before->first, bytes += before->second;
+            take_free(before);
+        }
+        add_free(from, bytes);
+    }
+} pool;
 
 bool is_nan(const unsigned char *from, const unsigned char *to) {
     while (from < to && *from == 0xff) from++;
@@ -64,14 +118,13 @@ bool is_nan(const unsigned char *from, const unsigned char *to) {
 }
 CUresult allocate(CUdeviceptr *address, size_t bytes) {
     if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
-    if (used + bytes > memory()) return CUDA_ERROR_OUT_OF_MEMORY;
+    size_t place;
+    if (!pool.take(bytes, memory(), &place)) return CUDA_ERROR_OUT_OF_MEMORY;
     if (only_counted()) {
         static uintptr_t next = 1ull << 40;
         *address = next;
         next += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-        allocations[*address] = {bytes, nullptr};
-        used += bytes;
-        most_used = used > most_used ? used : most_used;
+        allocations[*address] = {bytes, nullptr, place};
         return CUDA_SUCCESS;
     }
     const size_t all = bytes + 2 * GUARD + ALIGNMENT;
@@ -79,9 +132,7 @@ CUresult allocate(CUdeviceptr *address, size_t bytes) {
     if (!block) return CUDA_ERROR_OUT_OF_MEMORY;
     std::memset(block, 0xff, all);
     const uintptr_t at = (reinterpret_cast<uintptr_t>(block) + GUARD + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    allocations[at] = {bytes, block};
-    used += bytes;
-    most_used = used > most_used ? used : most_used;
+    allocations[at] = {bytes, block, place};
     *address = at;
     return CUDA_SUCCESS;
 }
@@ -98,7 +149,7 @@ CUresult release(CUdeviceptr address) {
         std::memset(found->second.block, 0xff, found->second.bytes + 2 * GUARD + ALIGNMENT);
         std::free(found->second.block);
     }
-    used -= found->second.bytes;
+    pool.give_back(found->second.place);
     allocations.erase(found);
     return CUDA_SUCCESS;
 }
@@ -282,7 +333,8 @@ CUresult cuDeviceGet(CUdevice *device, int ordinal) {
     return ordinal < cards() ? *device = ordinal, CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 CUresult cuDeviceGetName(char *name, int size, CUdevice) {
-    return std::snprintf(name, (size_t)size, "emulated GPU"), CUDA_SUCCESS;
+    const char *given = std::getenv("EMULATED_NAME"); // or that of no card
+    return std::snprintf(name, (size_t)size, "%s", given ? given : "emulated GPU"), CUDA_SUCCESS;
 }
 CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice) { return *bytes = memory(), CUDA_SUCCESS; }
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
@@ -291,6 +343,16 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = capability() % 10; break;
     case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = !std::getenv("EMULATED_NO_POOLS"); break;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 4; break;
+    case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *value = 64 << 10; break; // so small that inputs take turns
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: *value = MOST_SHARED; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: *value = PROCESSOR_SHARED; break;
+    case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: *value = 1980000; break;
+    case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE: *value = 0; break; // as newer drivers have it
+    case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH: *value = 5120; break;
+    case CU_DEVICE_ATTRIBUTE_ECC_ENABLED: *value = 1; break;
+    case CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID: *value = 0xffff; break; // no such device
+    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
+    case CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID: *value = 0; break;
     default: die(std::to_string((int)attribute).c_str(), "cuDeviceGetAttribute");
     }
     return CUDA_SUCCESS;
@@ -342,21 +404,22 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool, CUmemPool_attribute attribute, void
     CALL;
     if (attribute == CU_MEMPOOL_ATTR_USED_MEM_HIGH) {
         if (*static_cast<uint64_t *>(value) != 0) return CUDA_ERROR_INVALID_VALUE;
-        most_used = used;
+        pool.most_used = pool.used;
     }
     return CUDA_SUCCESS;
 }
 CUresult cuMemPoolGetAttribute(CUmemoryPool, CUmemPool_attribute attribute, void *value) {
     CALL;
     switch (attribute) {
-    case CU_MEMPOOL_ATTR_USED_MEM_CURRENT:
-    case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: *static_cast<uint64_t *>(value) = used; break;
-    case CU_MEMPOOL_ATTR_USED_MEM_HIGH: *static_cast<uint64_t *>(value) = most_used; break;
+    case CU_MEMPOOL_ATTR_USED_MEM_CURRENT: *static_cast<uint64_t *>(value) = pool.used; break;
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH: *static_cast<uint64_t *>(value) = pool.most_used; break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: *static_cast<uint64_t *>(value) = pool.reserved; break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH: *static_cast<uint64_t *>(value) = pool.most_reserved; break;
     default: die(std::to_string((int)attribute).c_str(), "cuMemPoolGetAttribute");
     }
     return CUDA_SUCCESS;
 }
-CUresult cuMemGetInfo_v2(size_t *available, size_t *all) { return *available = memory() - used, *all = memory(), CUDA_SUCCESS; }
+CUresult cuMemGetInfo_v2(size_t *available, size_t *all) { return *available = memory() - pool.reserved, *all = memory(), CUDA_SUCCESS; }
 CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
     CALL;
     return counts.allocations++, allocate(address, bytes);
@@ -453,6 +516,21 @@ CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute,
     if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value > (int)MOST_SHARED) return CUDA_ERROR_INVALID_VALUE;
     return reinterpret_cast<Function *>(function)->most_shared = (unsigned)value, CUDA_SUCCESS;
 }
+CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction) {
+    switch (attribute) {
+    case CU_FUNC_ATTRIBUTE_NUM_REGS: *value = 32; break;
+    case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
+    case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: *value = 0; break;
+    default: die(std::to_string((int)attribute).c_str(), "cuFuncGetAttribute");
+    }
+    return CUDA_SUCCESS;
+}
+// As many as have 32 registers a thread of 65536, and their shared memory.
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction, int threads, size_t shared, unsigned) {
+    *blocks = 2048 / threads;
+    const size_t room = shared ? PROCESSOR_SHARED / shared : 32;
+    return *blocks = *blocks < (int)room ? *blocks : (int)room, CUDA_SUCCESS;
+}
 CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z, unsigned block_x, unsigned block_y,
                         unsigned block_z, unsigned shared, CUstream, void **arguments, void **extra) {
     CALL;
@@ -460,6 +538,8 @@ CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z,
     const unsigned grid[3] = {x, y, z}, block[3] = {block_x, block_y, block_z};
     if (!x || !y || !z || y > 65535 || z > 65535 || !block_x || !block_y || !block_z || shared > kernel.most_shared || extra)
         return CUDA_ERROR_INVALID_VALUE;
+    // `EMULATED_FAILING` begins the names of kernels that fail.
+    if (const char *failing = std::getenv("EMULATED_FAILING"); failing && kernel.name.find(failing) == 0) return CUDA_ERROR_LAUNCH_FAILED;
     counts.launches++;
     count(kernel, arguments);
     // From here on: how often a rate is measured before depends on the clock.
@@ -478,6 +558,7 @@ int cublasGetVersion_v2(void *, int *version) { return *version = 130000, 0; }
 // Products here round once, which is what this mode asks for.
 bool rounds_once;
 int cublasSetMathMode(void *, int mode) { return rounds_once = mode == 16, 0; }
+int cublasGetMathMode(void *, int *mode) { return *mode = rounds_once ? 16 : 0, 0; }
 int cublasSetStream_v2(void *, CUstream) { return 0; }
 int curandCreateGenerator(void **generator, int) { return *generator = handle<void *>(), 0; }
 int curandDestroyGenerator(void *) { return 0; }

@@ -100,8 +100,8 @@ pub(crate) fn outcome(place: &Place) -> BTreeMap<String, Vec<u8>> {
     files.insert("run/eval.jsonl".into(), place.bytes("run/eval.jsonl"));
     let timeless = records(&place.path("run/train.jsonl")).into_iter().map(|mut record| {
         let fields = record.as_object_mut().unwrap();
-        let timed = ["step_time_s", "tokens_per_second", "model_tflops", "mfu", "peak_memory_gib"];
-        for name in timed.into_iter().chain(["sha256"]) {
+        let timed = ["step_time_s", "since_last_s", "tokens_per_second", "model_tflops", "mfu"];
+        for name in timed.into_iter().chain(["peak_memory_gib", "sha256"]) {
             fields.remove(name).unwrap();
         }
         record.to_string() + "\n"
