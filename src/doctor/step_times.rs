@@ -37,23 +37,51 @@ impl StepTimes {
         let Self { forward_ms, backward_ms, optimizer_ms, device_ms, queued_ms, wall_ms, .. } =
             self;
         let mut text = format!(
-            "step of two layers, ms: forward {forward_ms:.2}, backward {backward_ms:.2}, optimizer {optimizer_ms:.2}, in all {device_ms:.2}"
+            "step of two layers, ms: forward {forward_ms:.2}, backward {backward_ms:.2}, optimizer {optimizer_ms:.2}\n{:24}in all {device_ms:.2}",
+            ""
         );
         if let Some(ms) = self.predicted_ms {
             text += &format!(", {ms:.2} predicted");
         }
         if let Some(count) = self.launches {
-            text +=
-                &format!("; {count} kernels, queued after {queued_ms:.2}, seen after {wall_ms:.2}");
+            text += &format!(
+                "\n{:24}{count} kernels, queued after {queued_ms:.2}, seen after {wall_ms:.2}",
+                ""
+            );
         }
         let gib = |gib: Option<f64>, what: &str| gib.map(|gib| format!("{what} {gib:.3}"));
         let parts = [
             gib(self.peak_memory_gib, "at most"),
-            gib(self.reserved_memory_gib, "pool at most"),
+            gib(self.reserved_memory_gib, "pool"),
             gib(self.beside_pool_gib, "beside it"),
-            gib(Some(self.planned_gib), "planned for a step"),
+            gib(Some(self.planned_gib), "planned"),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         text + &format!("\nmemory, GiB: {}\n", parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_step_on_a_gpu_fit_a_terminal() {
+        let gib = Some(10.125);
+        let step = StepTimes {
+            forward_ms: 1234.5,
+            backward_ms: 1234.5,
+            optimizer_ms: 1234.5,
+            device_ms: 3703.5,
+            predicted_ms: Some(3700.0),
+            launches: Some(1234),
+            peak_memory_gib: gib,
+            reserved_memory_gib: gib,
+            beside_pool_gib: gib,
+            ..StepTimes::default()
+        };
+        let text = step.to_text();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }
