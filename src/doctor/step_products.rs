@@ -98,7 +98,6 @@ fn examine_one(examiner: &mut Examiner, item: &Item) -> Result<()> {
         false => Cost::Flop(as_cost.flop()),
     };
     let random = |shape: [usize; 2], scale, seed| examiner.random(&shape, scale, seed);
-    let out = random([as_cost.rows, as_cost.columns], 1.0, 1)?;
     let (a, b) = match kind {
         Kind::Backward | Kind::BackwardAdded | Kind::Dinner => {
             (random([tokens, to], 1.0, 2)?, random([to, from], 0.02, 3)?)
@@ -108,7 +107,10 @@ fn examine_one(examiner: &mut Examiner, item: &Item) -> Result<()> {
     };
     // What is not added to needs no output of its own.
     let adds = matches!(kind, Kind::Added | Kind::BackwardAdded);
-    let out = if adds { out } else { a.narrow(0, 0, 1)? };
+    let out = match adds {
+        true => random([as_cost.rows, as_cost.columns], 1.0, 1)?,
+        false => a.narrow(0, 0, 1)?,
+    };
     let turns = examiner.turns([out, a, b])?;
     let multiply = |[out, a, b]: &[Tensor; 3]| {
         Ok(vec![match kind {

@@ -13,7 +13,7 @@ use crate::model::shape::Shape;
 use crate::ops::logps;
 
 /// Default number of tokens computed at once on a GPU: enough for the full matmul rate.
-pub const MICRO_BATCH_TOKENS: usize = 4096;
+const GPU_MICRO_BATCH_TOKENS: usize = 4096;
 /// The same on a CPU: enough that packing the weights costs little compared with the product. More would be no faster, for what is kept
 /// leaves the caches.
 const CPU_MICRO_BATCH_TOKENS: usize = 1024;
@@ -204,7 +204,7 @@ impl DeviceKind {
     pub fn micro_batch_tokens(self) -> usize {
         match self {
             Self::Cpu => CPU_MICRO_BATCH_TOKENS,
-            Self::Cuda => MICRO_BATCH_TOKENS,
+            Self::Cuda => GPU_MICRO_BATCH_TOKENS,
         }
     }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
-use crate::machine::memory::MICRO_BATCH_TOKENS;
+use crate::machine::memory::DeviceKind;
 use crate::machine::timing;
 use crate::model::shape::Shape;
 use crate::ops::linear;
@@ -47,7 +47,7 @@ pub fn matmul_rate(
     device: &Device,
     sustained_s: Option<f64>,
 ) -> Result<MatmulRate> {
-    let rows = if device.is_cpu() { 1024 } else { MICRO_BATCH_TOKENS };
+    let rows = DeviceKind::of(device).micro_batch_tokens();
     let (hidden, intermediate) =
         (shape.hidden.min(LARGEST_HIDDEN), shape.intermediate.min(LARGEST_INTERMEDIATE));
     let x = uneven(rows, hidden, dtype, device)?;
