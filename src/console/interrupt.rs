@@ -12,7 +12,7 @@ static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// Number of the signal that set the flag; 0 before.
 static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
-/// Installs the handlers: the first Ctrl-C or SIGTERM sets the flag, a second one ends the program at once.
+/// Installs the handlers: the first Ctrl-C or SIGTERM sets the flag, a second one ends the program at once; SIGBUS is explained.
 pub fn install() -> anyhow::Result<()> {
     let flag = FLAG.get_or_init(Arc::default);
     let number = SIGNAL.get_or_init(Arc::default);
@@ -26,6 +26,26 @@ pub fn install() -> anyhow::Result<()> {
         signal_hook::flag::register_usize(signal, Arc::clone(number), signal as usize)?;
         signal_hook::flag::register(signal, Arc::clone(flag))?;
     }
+    explain_bus_errors()
+}
+
+/// What SIGBUS means here.
+const CUT_SHORT: &[u8] = b"error: a file was cut short, or its disk failed, while the program read it where it lies (SIGBUS)\n\
+    hint: it is most likely a file of the model's weights; put it back, and the same command resumes\n";
+
+/// Has SIGBUS say what it means before the program ends with exit status 1.
+fn explain_bus_errors() -> anyhow::Result<()> {
+    let explain = || {
+        // SAFETY: the constant's own address and length.
+        #[expect(unsafe_code, reason = "nothing but `write` may be called in a signal handler")]
+        unsafe {
+            libc::write(libc::STDERR_FILENO, CUT_SHORT.as_ptr().cast(), CUT_SHORT.len());
+        }
+        signal_hook::low_level::exit(1);
+    };
+    // SAFETY: `write` and `_exit` may be called in a signal handler.
+    #[expect(unsafe_code, reason = "a signal handler is unsafe in Rust")]
+    unsafe { signal_hook::low_level::register(signal_hook::consts::SIGBUS, explain) }?;
     Ok(())
 }
 

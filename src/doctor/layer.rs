@@ -44,7 +44,7 @@ impl Whole {
                 true => Some(number(&[out], 1.0, 30 + projection as u64)?),
                 false => None,
             };
-            projections.push(Linear { weight, bias });
+            projections.push(Linear { weight: weight.into(), bias });
         }
         let mut adapter = Adapter::fresh(shape, &LoraSection::default(), 1, device)?;
         adapter.tensors = adapter.tensors.map(|tensor| number(tensor.dims(), 0.1, 20))?;

@@ -41,7 +41,7 @@ impl TwoLayers {
         let mut seed = 0;
         let model = Decoder::assemble(shape, dtype, device, &mut |_, shape| {
             seed += 1;
-            examiner.random(shape, 0.02, seed)
+            Ok(examiner.random(shape, 0.02, seed)?.into())
         })?;
         let adapter = Adapter::fresh(&model.shape, &LoraSection::default(), 1, device)?;
         let pack = pack(if device.is_cpu() { CPU_TOKENS } else { sizes.tokens }, one.vocab);

@@ -159,7 +159,7 @@ impl Estimate {
         };
         let new_tokens = config.eval.spmr.max_new_tokens;
         let trained = inputs.plan.parameters(model);
-        let headers = headers(&inputs.model);
+        let headers = headers(&inputs.model, dtype);
         let sizes = Sizes { place, dtype, micro_batch: all.largest };
         let memory = [
             held(config, inputs, &sizes, Keep::Everything, &headers)?,

@@ -152,7 +152,7 @@ fn text(
     let (count, counted) = (units::count, units::counted);
     let share = 100.0 * estimate.trained as f64 / estimate.parameters as f64;
     let headers = match &estimate.headers {
-        Headers::Read { files, bytes } => {
+        Headers::Read { files, bytes, .. } => {
             let plural = if *files == 1 { "" } else { "s" };
             format!("{} in {files} safetensors file{plural}", units::bytes(*bytes))
         }

@@ -81,6 +81,7 @@ pub fn of_batches<'p, B: IntoIterator<Item = &'p TokenPair>>(
             (scored > 0).then(|| (sum / scored as f64).to_bits())
         }));
     }
+    model.files.check()?;
     Ok(means)
 }
 

@@ -125,6 +125,7 @@ pub fn of_batches<'p, B: IntoIterator<Item = &'p TokenPair>>(
         }
         sums.extend(own);
     }
+    model.files.check()?;
     Ok(sums)
 }
 

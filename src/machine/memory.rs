@@ -61,7 +61,7 @@ pub struct Memory {
     pub scoring: f64,
     /// Keys and values of active answers, and the pass over new prompts; 0 without SPMR.
     pub generating: f64,
-    /// Sum while the weights are read: program, inputs, weights and their mapped files (the system may evict those).
+    /// Sum while the weights are read: program, inputs, weights, and the mapped files of those that are converted (the system may evict the files).
     pub loading: f64,
 }
 

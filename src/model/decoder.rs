@@ -1,6 +1,7 @@
 //! The whole model: embedding, decoder layers, final norm, and the log-probabilities of the scored tokens.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use candle_core::{DType, Device, Result, Tensor};
@@ -10,6 +11,7 @@ use super::family;
 use super::frozen::Linear;
 use super::layer::{Dropout, Layer, LayerLora, LayerPass, Stream};
 use super::lora::{Adapter, InputGradient, LoraPair, LoraTensors, PerProjection};
+use super::mapped_files::MappedFiles;
 use super::rotary::Rotary;
 use super::saved::Saved;
 use super::shape::Shape;
@@ -19,6 +21,7 @@ use crate::console::interrupt;
 use crate::data::pack::Pack;
 use crate::disk::read;
 use crate::error::InputError;
+use crate::ops::weight::Weight;
 use crate::ops::{kl, linear, logps, rms_norm, rows};
 
 /// A frozen decoder-only model: its shape and its weights.
@@ -30,13 +33,15 @@ pub struct Decoder {
     pub dtype: DType,
     /// Device of the weights.
     pub device: Device,
-    pub(super) embed_tokens: Tensor,
+    pub(super) embed_tokens: Weight,
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Tensor,
-    pub(super) lm_head: Tensor,
+    pub(super) lm_head: Weight,
     pub(super) rotary: Rotary,
     /// Lines for the user on what was converted as the weights were read.
     pub notes: Vec<String>,
+    /// The files in which weights are read.
+    pub files: Arc<MappedFiles>,
 }
 
 /// What each layer keeps from the forward pass for the backward pass.
@@ -97,7 +102,8 @@ impl Decoder {
             interrupt::check()?;
             checkpoint.take(name, dims)
         })?;
-        model.notes = checkpoint.finish()?;
+        let (notes, files) = checkpoint.finish()?;
+        (model.notes, model.files) = (notes, files.into());
         let finite = model
             .norm
             .to_dtype(DType::F64)
@@ -114,27 +120,27 @@ impl Decoder {
         Ok(model)
     }
 
-    /// A model of `shape`. `take` returns the tensor of a name in the checkpoint and of these dimensions.
+    /// A model of `shape`. `take` returns the weight of a name in the checkpoint and of these dimensions.
     pub fn assemble(
         shape: Shape,
         dtype: DType,
         device: &Device,
-        take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
+        take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Weight>,
     ) -> anyhow::Result<Self> {
         let (hidden, vocab) = (shape.hidden, shape.vocab);
         let embed_tokens = take(family::EMBED_TOKENS, &[vocab, hidden])?;
         let layers = (0..shape.layers)
             .map(|i| load_layer(take, &shape, i))
             .collect::<anyhow::Result<_>>()?;
-        let norm = take(family::NORM, &[hidden])?;
+        let norm = take(family::NORM, &[hidden])?.into_tensor()?;
         let lm_head = match shape.tied {
             true => embed_tokens.clone(),
             false => take(family::LM_HEAD, &[vocab, hidden])?,
         };
         let rotary = shape.rotary(dtype, device);
         let device = device.clone();
-        let notes = Vec::new();
-        Ok(Self { shape, dtype, device, embed_tokens, layers, norm, lm_head, rotary, notes })
+        let (notes, files) = Default::default();
+        Ok(Self { shape, dtype, device, embed_tokens, layers, norm, lm_head, rotary, notes, files })
     }
 
     /// The model with `adapter` merged: `W + scale B A` in each adapted projection; all other weights are shared with this model.
@@ -145,8 +151,9 @@ impl Decoder {
             for projection in Projection::ALL {
                 let Some((pair, scale)) = adapter.module(i, projection) else { continue };
                 let weight = &mut layer.projections[projection as usize].weight;
-                *weight = weight.copy()?;
-                linear::add_product(weight, &pair.b, &pair.a, scale)?;
+                let sum = weight.to_tensor()?;
+                linear::add_product(&sum, &pair.b, &pair.a, scale)?;
+                *weight = sum.into();
             }
         }
         Ok(merged)
@@ -280,9 +287,9 @@ impl Decoder {
     }
 }
 
-/// Layer `i` of a model of `shape`, with the tensors that `take` returns for names and dimensions.
+/// Layer `i` of a model of `shape`, with the weights that `take` returns for names and dimensions.
 pub(super) fn load_layer(
-    take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Tensor>,
+    take: &mut dyn FnMut(&str, &[usize]) -> anyhow::Result<Weight>,
     shape: &Shape,
     i: usize,
 ) -> anyhow::Result<Layer> {
@@ -291,12 +298,14 @@ pub(super) fn load_layer(
         let (out, from) = shape.projection(projection);
         let weight = take(&family::projection_weight(i, projection), &[out, from])?;
         let bias = match shape.has_bias(projection) {
-            true => Some(take(&family::projection_bias(i, projection), &[out])?),
+            true => Some(take(&family::projection_bias(i, projection), &[out])?.into_tensor()?),
             false => None,
         };
         projections.push(Linear { weight, bias });
     }
-    let mut norm = |part| take(&family::layer_weight(i, part), &[shape.hidden]);
+    let mut norm = |part| -> anyhow::Result<Tensor> {
+        Ok(take(&family::layer_weight(i, part), &[shape.hidden])?.into_tensor()?)
+    };
     Ok(Layer {
         input_layernorm: norm("input_layernorm")?,
         projections: projections

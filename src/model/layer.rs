@@ -274,7 +274,7 @@ mod tests {
                     let (out, from) = shape.projection(projection);
                     let seed = 10 + projection as u64;
                     let bias = shape.has_bias(projection).then(|| number(&[out], 20 + seed));
-                    Linear { weight: number(&[out, from], seed), bias }
+                    Linear { weight: number(&[out, from], seed).into(), bias }
                 }),
                 post_attention_layernorm: number(&[12], 2),
             };

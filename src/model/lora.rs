@@ -242,7 +242,7 @@ mod tests {
         let [x, weight, a, b, dy] = [[5, 6], [7, 6], [3, 6], [7, 3], [5, 7]]
             .map(|shape| random(&shape, shape[0] as u64 + 10, DType::F64));
         let of_rows = random(&[7], 30, DType::F64);
-        let frozen = Linear { weight: weight.clone(), bias: Some(of_rows.clone()) };
+        let frozen = Linear { weight: weight.clone().into(), bias: Some(of_rows.clone()) };
         let pair = LoraPair { a: a.clone(), b: b.clone() };
         let [rows, offsets] =
             [[4u32; 5], [0, 1, 2, 3, 4]].map(|keys| Tensor::new(&keys, &Device::Cpu).unwrap());

@@ -119,7 +119,7 @@ mod tests {
             input_layernorm: weight(&[shape.hidden]),
             projections: Projection::ALL.map(|projection| {
                 let (out, from) = shape.projection(projection);
-                Linear { weight: weight(&[out, from]), bias: Some(weight(&[out])) }
+                Linear { weight: weight(&[out, from]).into(), bias: Some(weight(&[out])) }
             }),
             post_attention_layernorm: weight(&[shape.hidden]),
         };

@@ -36,7 +36,7 @@ pub(super) fn next_logits(
         weights::shards(folder)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?;
     let all = shards.iter().flat_map(Shard::entries).map(|entry| entry.name.as_str());
     let names = Names::of(all);
-    let mut take = |name: &str, dims: &[usize]| take(&shards, names.stored(name), dims);
+    let take = |name: &str, dims: &[usize]| take(&shards, names.stored(name), dims);
     let rotary = shape.rotary(DType::F32, &Device::Cpu);
     let batches = texts
         .iter()
@@ -51,7 +51,8 @@ pub(super) fn next_logits(
         batches.iter().map(stream).collect::<Result<Vec<_>>>()?
     };
     for i in 0..shape.layers {
-        let layer = load_layer(&mut take, shape, i)?;
+        let mut held = |name: &str, dims: &[usize]| Ok(take(name, dims)?.into());
+        let layer = load_layer(&mut held, shape, i)?;
         let rows = if i + 1 == shape.layers { Rows::Kept } else { Rows::All };
         for (stream, batch) in streams.iter_mut().zip(&batches) {
             let lora = LayerLora { layer: i, adapter, dropout: None };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use candle_core::safetensors::MmapedSafetensors;
@@ -11,11 +12,13 @@ use rayon::prelude::*;
 use safetensors::Dtype;
 
 use super::family;
+use super::mapped_files::MappedFiles;
 use super::prefix::{self, Names};
 use super::shard::Shard;
 use crate::bail_input;
 use crate::disk::{digest, read};
 use crate::error::{InputError, is_of_path};
+use crate::ops::weight::Weight;
 
 /// File of the weights where there is one.
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
@@ -28,7 +31,8 @@ const LISTED: usize = 8;
 /// An open checkpoint from which each expected tensor is taken once.
 pub struct Checkpoint {
     folder: PathBuf,
-    files: MmapedSafetensors,
+    files: Arc<MmapedSafetensors>,
+    opened: MappedFiles,
     names: Names,
     unread: BTreeSet<String>,
     /// Tensors stored as F64.
@@ -43,7 +47,9 @@ impl Checkpoint {
     /// Maps the safetensors files of `folder`; tensors are converted to `dtype` on `device`.
     pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
         let paths = shards(folder)?;
-        // SAFETY: the files are opened for reading only; as for every mapped file, nothing may shorten them meanwhile.
+        let opened = MappedFiles::open(&paths)?;
+        // SAFETY: the files are opened for reading only. As for every mapped file, nothing may shorten them meanwhile: the system then ends
+        // the process. What was written without that is refused by `MappedFiles`.
         #[expect(unsafe_code, reason = "memory-mapping a file is unsafe in Rust")]
         let files = unsafe { MmapedSafetensors::multi(&paths) };
         let files = files.map_err(|error| {
@@ -65,7 +71,8 @@ impl Checkpoint {
         let (missing, misshapen, wide) = Default::default();
         Ok(Self {
             folder: folder.to_owned(),
-            files,
+            files: Arc::new(files),
+            opened,
             names,
             unread,
             wide,
@@ -76,10 +83,11 @@ impl Checkpoint {
         })
     }
 
-    /// Takes the tensor that the model calls `name`, which must have `shape`. [`Checkpoint::finish`] reports all that was wrong.
-    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+    /// Takes the weight that the model calls `name`, which must have `shape`. A matrix for the CPU stays where it lies if it is stored in the
+    /// dtype. [`Checkpoint::finish`] reports all that was wrong.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Weight> {
         let name = self.names.stored(name);
-        let placeholder = || Ok(Tensor::zeros(0, self.dtype, &self.device)?);
+        let placeholder = || Ok(Tensor::zeros(0, self.dtype, &self.device)?.into());
         self.unread.remove(name);
         let Ok(view) = self.files.get(name) else {
             self.missing.push(name.to_owned());
@@ -100,7 +108,13 @@ impl Checkpoint {
                 return placeholder();
             }
         }
-        Ok(self.files.load(name, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)?)
+        if self.device.is_cpu()
+            && let Some(mapped) = Weight::mapped(&self.files, name, self.dtype)
+        {
+            return Ok(mapped);
+        }
+        let held = self.files.load(name, &Device::Cpu)?.to_dtype(self.dtype)?;
+        Ok(held.to_device(&self.device)?.into())
     }
 
     /// Accepts the output layer in the files of a tied model, which is the embedding once more.
@@ -134,8 +148,9 @@ impl Checkpoint {
             .into())
     }
 
-    /// Refuses a checkpoint with missing, extra or mis-shaped tensors, and names them. Returns lines for the user on what was converted.
-    pub fn finish(self) -> Result<Vec<String>> {
+    /// Refuses a checkpoint with missing, extra or mis-shaped tensors, and names them. Returns lines for the user on what was converted, and
+    /// the files in which weights stay; none where no weight does.
+    pub fn finish(self) -> Result<(Vec<String>, MappedFiles)> {
         // Old checkpoints carry these buffers, which are computed from the configuration.
         let extra: Vec<_> = self
             .unread
@@ -158,14 +173,17 @@ impl Checkpoint {
         })
         .collect();
         if complaints.is_empty() {
-            return Ok(match self.wide {
+            let is_mapped = Arc::strong_count(&self.files) > 1;
+            let mapped = if is_mapped { self.opened } else { MappedFiles::default() };
+            let notes = match self.wide {
                 0 => Vec::new(),
                 wide => vec![format!(
                     "checkpoint `{}`: {wide} tensors are stored as F64 and are computed in {:?}",
                     self.folder.display(),
                     self.dtype
                 )],
-            });
+            };
+            return Ok((notes, mapped));
         }
         if let Some(refused) = prefix::refusal(&self.folder, &self.missing, &extra) {
             return Err(refused.into());
@@ -377,7 +395,7 @@ mod tests {
             &[("a", &[2, 3]), ("b", &[4]), ("left.rotary_emb.inv_freq", &[1]), ("c", &[1])],
         );
         let mut checkpoint = open(folder.path()).unwrap();
-        let a = checkpoint.take("a", &[2, 3]).unwrap();
+        let a = checkpoint.take("a", &[2, 3]).unwrap().into_tensor().unwrap();
         assert_eq!((a.dims(), a.dtype()), (&[2, 3][..], DType::F32));
         checkpoint.take("b", &[5]).unwrap();
         checkpoint.take("d", &[1]).unwrap();
@@ -399,7 +417,7 @@ mod tests {
             let mut checkpoint = open(folder.path()).unwrap();
             checkpoint.accept_tied_head()?;
             checkpoint.take("model.embed_tokens.weight", &[2])?;
-            checkpoint.finish()
+            checkpoint.finish().map(drop)
         };
         accept(None).unwrap();
         accept(Some(&[1.0, 2.0])).unwrap();
@@ -422,8 +440,8 @@ mod tests {
         )
         .unwrap();
         let mut checkpoint = open(folder.path()).unwrap();
-        assert_eq!(checkpoint.take("b", &[3]).unwrap().dims(), [3]);
-        assert_eq!(checkpoint.take("a", &[2]).unwrap().dims(), [2]);
+        assert_eq!(checkpoint.take("b", &[3]).unwrap().into_tensor().unwrap().dims(), [3]);
+        assert_eq!(checkpoint.take("a", &[2]).unwrap().into_tensor().unwrap().dims(), [2]);
         checkpoint.finish().unwrap();
         for broken in [
             r#"{"weight_map": {"a": "../one.safetensors"}}"#,
@@ -482,8 +500,9 @@ mod tests {
         let mut checkpoint = open(folder.path()).unwrap();
         checkpoint.take("model.norm.weight", &[1]).unwrap();
         let third = checkpoint.take("model.layers.0.a.weight", &[1]).unwrap();
+        let third = third.into_tensor().unwrap();
         assert_eq!(third.to_vec1::<f32>().unwrap()[0].to_bits(), (1f32 / 3.0).to_bits());
-        let notes = checkpoint.finish().unwrap();
+        let (notes, _) = checkpoint.finish().unwrap();
         assert!(notes.len() == 1 && notes[0].contains("1 tensors are stored as F64"), "{notes:?}");
         let mut checkpoint = open(folder.path()).unwrap();
         checkpoint.take("model.layers.0.a.weight", &[1]).unwrap();

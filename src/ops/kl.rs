@@ -11,6 +11,7 @@ use crate::ops::cpu::gemm::Tile;
 use crate::ops::cpu::product::Multiplied;
 use crate::ops::cpu::{self, Real, on_device};
 use crate::ops::logps;
+use crate::ops::weight::Matrix;
 
 /// KL divergence of each row's prediction from that of the same row of `reference`, in nats.
 ///
@@ -19,18 +20,23 @@ use crate::ops::logps;
 ///
 /// Returns `[rows]`, f32 where the model is bf16. Logits exist for as many rows at one time as [`logps::forward`] has, those of
 /// both models together.
-pub fn forward(hidden: &Tensor, reference: &Tensor, lm_head: &Tensor) -> Result<Tensor> {
+pub fn forward<'a>(
+    hidden: &Tensor,
+    reference: &Tensor,
+    lm_head: impl Into<Matrix<'a>>,
+) -> Result<Tensor> {
+    let lm_head = lm_head.into();
     on_device!(
         "kl", hidden,
         T => forward_cpu::<T>(hidden, reference, lm_head),
-        cuda => launch::forward(hidden, reference, lm_head)
+        cuda => launch::forward(hidden, reference, lm_head.held()?)
     )
 }
 
 fn forward_cpu<T: Multiplied>(
     hidden: &Tensor,
     reference: &Tensor,
-    lm_head: &Tensor,
+    lm_head: Matrix<'_>,
 ) -> Result<Tensor> {
     let ((rows, width), (vocab, _)) = (hidden.dims2()?, lm_head.dims2()?);
     if reference.dims2()? != (rows, width) {
@@ -40,8 +46,8 @@ fn forward_cpu<T: Multiplied>(
             reference.dims()
         );
     }
-    let [p, q, w] = [hidden, reference, lm_head].map(cpu::elements::<T>);
-    let (p, q, w) = (p?, q?, w?);
+    let (p, q) = (cpu::elements::<T>(hidden)?, cpu::elements::<T>(reference)?);
+    let w = lm_head.elements::<T>()?;
     let w = Tile::rows(&w, width);
     let chunk = logps::chunk_rows(vocab).div_ceil(2);
     let mut divergences = vec![T::Work::ZERO; rows];

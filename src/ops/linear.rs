@@ -2,7 +2,7 @@
 //!
 //! The weight is frozen: its gradient, a third of a tape's work, is never computed.
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, bail};
 
 use crate::ops::cpu::block::Block;
 use crate::ops::cpu::gemm::Tile;
@@ -11,12 +11,14 @@ pub use crate::ops::cpu::product::Products;
 use crate::ops::cpu::{self, on_cpu};
 #[cfg(feature = "cuda")]
 use crate::ops::cuda::{self, Factor};
+use crate::ops::weight::Matrix;
 
 /// `y = x W^T`; `x`: `[tokens, in]`, `weight`: `[out, in]`. Returns `[tokens, out]`.
-pub fn forward(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub fn forward<'a>(x: &Tensor, weight: impl Into<Matrix<'a>>) -> Result<Tensor> {
+    let weight = weight.into();
     match x.device() {
         Device::Cpu => on_cpu!("linear", x, T => product_cpu::<T>(x, weight, true)),
-        _ => x.matmul(&weight.t()?),
+        _ => x.matmul(&weight.held()?.t()?),
     }
 }
 
@@ -33,32 +35,39 @@ pub fn forward_in_f32(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 }
 
 /// `dx = dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`. Returns `[tokens, in]`.
-pub fn backward(dy: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub fn backward<'a>(dy: &Tensor, weight: impl Into<Matrix<'a>>) -> Result<Tensor> {
+    let weight = weight.into();
     match dy.device() {
         Device::Cpu => on_cpu!("linear backward", dy, T => product_cpu::<T>(dy, weight, false)),
-        _ => dy.matmul(weight),
+        _ => dy.matmul(weight.held()?),
     }
 }
 
-fn product_cpu<T: Multiplied>(a: &Tensor, b: &Tensor, transposed: bool) -> Result<Tensor> {
+fn product_cpu<T: Multiplied>(a: &Tensor, b: Matrix<'_>, transposed: bool) -> Result<Tensor> {
     let ((m, k), (b_rows, b_columns)) = (a.dims2()?, b.dims2()?);
     let (b_k, n) = if transposed { (b_columns, b_rows) } else { (b_rows, b_columns) };
     if b_k != k {
         bail!("linear: [{m}, {k}] does not multiply with a weight of [{b_rows}, {b_columns}]");
     }
-    let (a, b) = (cpu::elements::<T>(a)?, cpu::elements::<T>(b)?);
+    let (a, b) = (cpu::elements::<T>(a)?, b.elements::<T>()?);
     let b = Tile::rows(&b[..], b_columns);
     let b = if transposed { b.t() } else { b };
     cpu::tensor(T::product(m, k, n, Tile::rows(&a[..], k), b), (m, n))
 }
 
 /// `out += scale * a b`, in place; `a`: `[m, k]`, `b`: `[k, n]`, `out`: `[m, n]`. All contiguous.
-pub fn add_product(out: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<()> {
+pub fn add_product<'a>(
+    out: &Tensor,
+    a: &Tensor,
+    b: impl Into<Matrix<'a>>,
+    scale: f64,
+) -> Result<()> {
+    let b = b.into();
     #[cfg(feature = "cuda")]
     if out.device().is_cuda() {
-        return cuda::gemm(out, Factor::Plain(a), Factor::Plain(b), scale, 1.0);
+        return cuda::gemm(out, Factor::Plain(a), Factor::Plain(b.held()?), scale, 1.0);
     }
-    out.inplace_op3(a, b, &AddProduct { scale, transposed: false })
+    out.inplace_op2(a, &AddProduct { b, scale, transposed: false })
 }
 
 /// `out += scale * a b^T`, in place; `a`: `[m, k]`, `b`: `[n, k]`, `out`: `[m, n]`. All contiguous.
@@ -67,7 +76,7 @@ pub fn add_product_transposed(out: &Tensor, a: &Tensor, b: &Tensor, scale: f64) 
     if out.device().is_cuda() {
         return cuda::gemm(out, Factor::Plain(a), Factor::Transposed(b), scale, 1.0);
     }
-    out.inplace_op3(a, b, &AddProduct { scale, transposed: true })
+    out.inplace_op2(a, &AddProduct { b: b.into(), scale, transposed: true })
 }
 
 /// `scale * dy W`, as [`backward`].
@@ -108,12 +117,14 @@ fn gradient_cpu<T: Multiplied>(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
     cpu::tensor(sums, (out, from))
 }
 
-struct AddProduct {
+struct AddProduct<'a> {
+    /// Of other memory than what is added to.
+    b: Matrix<'a>,
     scale: f64,
     transposed: bool,
 }
 
-impl InplaceOp3 for AddProduct {
+impl InplaceOp2 for AddProduct<'_> {
     fn name(&self) -> &'static str {
         "add_product"
     }
@@ -124,39 +135,34 @@ impl InplaceOp3 for AddProduct {
         out_layout: &Layout,
         a: &CpuStorage,
         a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
     ) -> Result<()> {
-        cpu::in_storage!("add_product", out, T => self.add::<T>(out, out_layout, a, a_layout, b, b_layout))
+        cpu::in_storage!("add_product", out, T => self.add::<T>(out, out_layout, a, a_layout))
     }
 }
 
-impl AddProduct {
+impl AddProduct<'_> {
     fn add<T: Multiplied>(
         &self,
         out: &mut CpuStorage,
         out_layout: &Layout,
         a: &CpuStorage,
         a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
     ) -> Result<()> {
         let (m, n) = out_layout.shape().dims2()?;
         let (a_rows, k) = a_layout.shape().dims2()?;
-        let (b_rows, b_columns) = b_layout.shape().dims2()?;
+        let (b_rows, b_columns) = self.b.dims2()?;
         let expected = if self.transposed { (n, k) } else { (k, n) };
         if a_rows != m || (b_rows, b_columns) != expected {
             bail!(
                 "add_product: [{a_rows}, {k}] times [{b_rows}, {b_columns}] does not give [{m}, {n}]"
             );
         }
-        let (Some((a_from, a_to)), Some((b_from, b_to))) =
-            (a_layout.contiguous_offsets(), b_layout.contiguous_offsets())
-        else {
+        let Some((a_from, a_to)) = a_layout.contiguous_offsets() else {
             bail!("add_product: expected contiguous tensors");
         };
         let a = Tile::rows(&T::cpu_storage_as_slice(a)?[a_from..a_to], k);
-        let b = Tile::rows(&T::cpu_storage_as_slice(b)?[b_from..b_to], b_columns);
+        let b = self.b.elements::<T>()?;
+        let b = Tile::rows(&b[..], b_columns);
         let b = if self.transposed { b.t() } else { b };
         let out = cpu::elements_mut::<T>(out, out_layout)?;
         T::add_product(Block::of(out, n), k, a, b, self.scale);

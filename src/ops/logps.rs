@@ -9,6 +9,7 @@ use crate::ops::cpu::block::by_row;
 use crate::ops::cpu::gemm::Tile;
 use crate::ops::cpu::product::Multiplied;
 use crate::ops::cpu::{self, Element, Real, on_device, vectorised};
+use crate::ops::weight::Matrix;
 
 /// Elements of logits that exist at one time, within [`MIN_CHUNK_ROWS`] and [`MAX_CHUNK_ROWS`].
 const CHUNK_ELEMENTS: usize = 4 << 20;
@@ -39,30 +40,34 @@ pub(crate) fn chunk_elements(scored: usize, vocab: usize, dtype: DType, on_gpu: 
 /// - `targets`: `[scored]` u32, the token each row must predict.
 ///
 /// Returns `[scored]`, f32 where the model is bf16. Refuses a target outside the vocabulary; on a GPU its result is NaN.
-pub fn forward(hidden: &Tensor, lm_head: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    Ok(chunks(hidden, lm_head, targets, false)?.0)
+pub fn forward<'a>(
+    hidden: &Tensor,
+    lm_head: impl Into<Matrix<'a>>,
+    targets: &Tensor,
+) -> Result<Tensor> {
+    Ok(chunks(hidden, lm_head.into(), targets, false)?.0)
 }
 
 /// [`forward`], and what [`backward`] needs: `[scored, hidden]`, the gradient of each row's own log-probability,
 /// `(onehot(target) - softmax(z)) lm_head`. Computed here, it does not need the logits a second time.
-pub fn forward_for_backward(
+pub fn forward_for_backward<'a>(
     hidden: &Tensor,
-    lm_head: &Tensor,
+    lm_head: impl Into<Matrix<'a>>,
     targets: &Tensor,
 ) -> Result<(Tensor, Tensor)> {
-    chunks(hidden, lm_head, targets, true)
+    chunks(hidden, lm_head.into(), targets, true)
 }
 
 fn chunks(
     hidden: &Tensor,
-    lm_head: &Tensor,
+    lm_head: Matrix<'_>,
     targets: &Tensor,
     gradient: bool,
 ) -> Result<(Tensor, Tensor)> {
     on_device!(
         "logps", hidden,
         T => chunks_cpu::<T>(hidden, lm_head, targets, gradient),
-        cuda => launch::chunks(hidden, lm_head, targets, gradient)
+        cuda => launch::chunks(hidden, lm_head.held()?, targets, gradient)
     )
 }
 
@@ -99,14 +104,14 @@ fn backward_cpu<T: Element>(dlogps: &Tensor, own: &Tensor) -> Result<Tensor> {
 
 fn chunks_cpu<T: Multiplied>(
     hidden: &Tensor,
-    lm_head: &Tensor,
+    lm_head: Matrix<'_>,
     targets: &Tensor,
     gradient: bool,
 ) -> Result<(Tensor, Tensor)> {
     let (scored, width) = hidden.dims2()?;
     let (vocab, _) = lm_head.dims2()?;
     let (h, w, targets) =
-        (cpu::elements::<T>(hidden)?, cpu::elements::<T>(lm_head)?, cpu::elements::<u32>(targets)?);
+        (cpu::elements::<T>(hidden)?, lm_head.elements::<T>()?, cpu::elements::<u32>(targets)?);
     let (h, w, targets) = (&h[..], &w[..], &targets[..]);
     if let Some(&target) = targets.iter().find(|&&target| target as usize >= vocab) {
         bail!("logps: token id {target} with a vocabulary of {vocab}");

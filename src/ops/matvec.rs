@@ -15,9 +15,11 @@ use crate::ops::cpu::gemm::Tile;
 use crate::ops::cpu::product::Multiplied;
 use crate::ops::cpu::{self, Element, Real, on_cpu};
 use crate::ops::linear;
+use crate::ops::weight::Matrix;
 
 /// `y = x W^T`; `x`: `[rows, in]`, `weight`: `[out, in]`. Returns `[rows, out]`.
-pub fn forward(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub fn forward<'a>(x: &Tensor, weight: impl Into<Matrix<'a>>) -> Result<Tensor> {
+    let weight = weight.into();
     match x.device() {
         Device::Cpu => on_cpu!("matvec", x, T => forward_cpu::<T>(x, weight)),
         _ => linear::forward(x, weight),
@@ -32,12 +34,12 @@ pub fn add(y: &Tensor, x: &Tensor, weight: &Tensor, scale: f64) -> Result<()> {
     }
 }
 
-fn forward_cpu<T: Dotted>(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+fn forward_cpu<T: Dotted>(x: &Tensor, weight: Matrix<'_>) -> Result<Tensor> {
     let ((rows, from), (to, width)) = (x.dims2()?, weight.dims2()?);
     if from != width {
         bail!("matvec: [{rows}, {from}] does not multiply with a weight of [{to}, {width}]");
     }
-    let (x, w) = (cpu::elements::<T>(x)?, cpu::elements::<T>(weight)?);
+    let (x, w) = (cpu::elements::<T>(x)?, weight.elements::<T>()?);
     let mut y = vec![T::zero(); rows * to];
     products(&mut y, &x, &w, from, |_, product| product);
     cpu::tensor(y, (rows, to))

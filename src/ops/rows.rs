@@ -1,17 +1,31 @@
 //! Rows of a matrix by index, `y[i] = x[rows[i]]`. The gradient adds what belongs to a row in the list's order.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
+use half::bf16;
 
 use crate::ops::cpu::block::by_row;
 use crate::ops::cpu::{self, Element, Real, on_device};
+use crate::ops::weight::Matrix;
 
 /// The rows of `x` (`[_, columns]`) at the indices `rows` (`[rows]` u32), each of a row of `x`. Returns `[rows, columns]`.
-pub fn forward(x: &Tensor, rows: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if x.device().is_cuda() {
-        return launch::forward(x, rows);
+pub fn forward<'a>(x: impl Into<Matrix<'a>>, rows: &Tensor) -> Result<Tensor> {
+    match x.into() {
+        #[cfg(feature = "cuda")]
+        Matrix::Held(x) if x.device().is_cuda() => launch::forward(x, rows),
+        Matrix::Held(x) => x.index_select(rows, 0),
+        mapped if mapped.dtype() == DType::BF16 => gathered::<bf16>(mapped, rows),
+        mapped => gathered::<f32>(mapped, rows),
     }
-    x.index_select(rows, 0)
+}
+
+fn gathered<T: Element>(x: Matrix<'_>, rows: &Tensor) -> Result<Tensor> {
+    let (count, columns) = x.dims2()?;
+    let (x, rows) = (x.elements::<T>()?, cpu::elements::<u32>(rows)?);
+    if let Some(row) = rows.iter().find(|&&row| row as usize >= count) {
+        bail!("rows: row {row} of {count}");
+    }
+    let all = rows.iter().flat_map(|&row| cpu::row(&x, row as usize, columns));
+    cpu::tensor(all.copied().collect(), (rows.len(), columns))
 }
 
 /// Adds row `i` of `dy` (`[rows, columns]`) to row `rows[i]` of a matrix of zeros, for every `i`. Returns `[count, columns]`.

@@ -46,6 +46,8 @@ pub enum Headers {
         files: usize,
         /// Bytes of their tensors.
         bytes: f64,
+        /// Bytes of those that are stored in another dtype than the run's, and so are copied.
+        converted: f64,
     },
     /// Why they were not read.
     Absent(String),
@@ -122,7 +124,7 @@ pub fn held(
         DeviceKind::Cuda => (CUDA_CONTEXT_BYTES, 0.0),
     };
     let mapped = match (sizes.place, headers) {
-        (DeviceKind::Cpu, Headers::Read { bytes, .. }) => *bytes,
+        (DeviceKind::Cpu, Headers::Read { converted, .. }) => *converted,
         // As Llama-2 is published: 16 bits a parameter.
         (DeviceKind::Cpu, Headers::Absent(_)) => 2.0 * model.parameters() as f64,
         (DeviceKind::Cuda, _) => 0.0,
@@ -167,24 +169,31 @@ pub fn generating(config: &RunConfig, inputs: &Inputs, dtype: DType) -> f64 {
     sets.chain(fixed).fold(0.0, f64::max)
 }
 
-/// Reads the headers of the weights, if they are there.
-pub fn headers(source: &ModelSource) -> Headers {
+/// Reads the headers of the weights of a run in `dtype`, if they are there.
+pub fn headers(source: &ModelSource, dtype: DType) -> Headers {
     let folder = match source {
         ModelSource::Folder(folder) | ModelSource::Hub(HubModel { folder, .. }) => folder,
         ModelSource::Embedded(files) => {
             let weights = files.iter().filter(|(name, _)| name.ends_with(".safetensors"));
             let (files, bytes) =
                 weights.fold((0, 0), |(n, total), (_, bytes)| (n + 1, total + bytes.len()));
-            return Headers::Read { files, bytes: bytes as f64 };
+            // The embedded model is stored in f32.
+            let converted = if dtype == DType::F32 { 0.0 } else { bytes as f64 };
+            return Headers::Read { files, bytes: bytes as f64, converted };
         }
     };
     let read = |folder: &Path| -> Result<Headers> {
         let paths = weights::shards(folder)?;
-        let mut bytes = 0;
+        let (mut bytes, mut converted) = (0, 0);
         for path in &paths {
-            bytes += Shard::open(path)?.entries().iter().map(|entry| entry.bytes()).sum::<usize>();
+            for entry in Shard::open(path)?.entries() {
+                bytes += entry.bytes();
+                let stays = DType::try_from(entry.dtype).is_ok_and(|stored| stored == dtype);
+                converted += if stays { 0 } else { entry.bytes() };
+            }
         }
-        Ok(Headers::Read { files: paths.len(), bytes: bytes as f64 })
+        let (bytes, converted) = (bytes as f64, converted as f64);
+        Ok(Headers::Read { files: paths.len(), bytes, converted })
     };
     read(folder).unwrap_or_else(|error| Headers::Absent(error.to_string()))
 }

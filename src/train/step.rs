@@ -102,6 +102,7 @@ pub fn loss_and_gradients(
         });
         tokens_computed += pack.tokens();
     }
+    model.files.check()?;
     let gradients = total.ok_or_else(|| anyhow::anyhow!("a step without pairs"))?;
     let logratios = has_reference.then_some(logratios);
     let lengths = scored_tokens;

@@ -195,6 +195,7 @@ impl<'a> Generator<'a> {
             let Sequence { row, slot, new, .. } = active.swap_remove(place);
             free.push(slot);
             let generation = results[row].insert(Generation { ids: new, stop });
+            self.model.files.check()?;
             watch(Event::Finished { row, generation })?;
         }
         Ok(())

@@ -156,21 +156,25 @@ impl Real for f64 {
     }
 }
 
-/// The elements of a contiguous CPU tensor, borrowed.
-pub(super) struct Elements<'a, T> {
-    storage: StorageRef<'a>,
-    range: Range<usize>,
-    float: std::marker::PhantomData<T>,
+/// The elements of a contiguous matrix on the CPU, borrowed.
+pub(super) enum Elements<'a, T> {
+    /// Those in `range` of a tensor's storage.
+    Held { storage: StorageRef<'a>, range: Range<usize> },
+    /// Where they lie.
+    Lent(&'a [T]),
 }
 
 impl<T: WithDType> Deref for Elements<'_, T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        match &*self.storage {
-            Storage::Cpu(cpu) => {
-                T::cpu_storage_as_slice(cpu).map(|all| &all[self.range.clone()]).unwrap_or_default()
-            }
-            _ => &[],
+        match self {
+            Self::Lent(all) => all,
+            Self::Held { storage, range } => match &**storage {
+                Storage::Cpu(cpu) => {
+                    T::cpu_storage_as_slice(cpu).map(|all| &all[range.clone()]).unwrap_or_default()
+                }
+                _ => &[],
+            },
         }
     }
 }
@@ -185,7 +189,7 @@ pub(super) fn elements<T: WithDType>(tensor: &Tensor) -> Result<Elements<'_, T>>
         Storage::Cpu(cpu) => T::cpu_storage_as_slice(cpu)?,
         _ => bail!("expected a tensor on the cpu, got one on {:?}", tensor.device().location()),
     };
-    Ok(Elements { storage, range: from..to, float: std::marker::PhantomData })
+    Ok(Elements::Held { storage, range: from..to })
 }
 
 /// The elements of a contiguous CPU storage, for operations in place.

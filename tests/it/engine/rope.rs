@@ -42,7 +42,7 @@ fn model(changes: &Value) -> Decoder {
             None => tensors[name].to_dtype(DType::F64)?,
         };
         assert_eq!(tensor.dims(), dims, "{name}");
-        Ok(tensor)
+        Ok(tensor.into())
     })
     .unwrap()
 }

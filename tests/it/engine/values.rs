@@ -298,7 +298,7 @@ fn a_layer_and_its_gradients_equal_the_specification_in_f64() {
             input_layernorm: weight("input_layernorm"),
             projections: Projection::ALL
                 .map(|p| weight(&format!("{}.{}", p.module(), p.name())))
-                .map(|weight| Linear { weight, bias: None }),
+                .map(|weight| Linear { weight: weight.into(), bias: None }),
             post_attention_layernorm: weight("post_attention_layernorm"),
         };
         let ids = |part: &str, pair: u32| fixture(&format!("{part}.{pair}")).to_vec1().unwrap();

@@ -8,6 +8,7 @@ mod disk;
 mod evaluations;
 pub(crate) mod kills;
 mod losses;
+mod mapped_weights;
 mod outputs;
 mod resume;
 mod samples;
