@@ -211,40 +211,43 @@ impl<T: Weight, F: Fn(&mut T, T::Work)> WithSimd for Rows<'_, '_, T, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let to = self.w.len() / self.width;
-        for column in (0..to).step_by(TILE) {
+        let apart = to / TILE;
+        for column in 0..apart {
             for row in (0..self.y.len()).step_by(TILE) {
-                match (self.y.len() - row, to - column) {
-                    (TILE.., TILE..) => self.tile::<S, TILE, TILE>(simd, row, column),
-                    (3, TILE..) => self.tile::<S, 3, TILE>(simd, row, column),
-                    (2, TILE..) => self.tile::<S, 2, TILE>(simd, row, column),
-                    (1, TILE..) => self.tile::<S, 1, TILE>(simd, row, column),
-                    (left_rows, left) => {
-                        for row in row..row + left_rows.min(TILE) {
-                            for column in column..column + left.min(TILE) {
-                                self.tile::<S, 1, 1>(simd, row, column);
-                            }
-                        }
-                    }
+                match self.y.len() - row {
+                    TILE.. => self.tile::<S, TILE, TILE>(simd, row, column, apart),
+                    3 => self.tile::<S, 3, TILE>(simd, row, column, apart),
+                    2 => self.tile::<S, 2, TILE>(simd, row, column, apart),
+                    _ => self.tile::<S, 1, TILE>(simd, row, column, apart),
                 }
+            }
+        }
+        for column in apart * TILE..to {
+            for row in 0..self.y.len() {
+                self.tile::<S, 1, 1>(simd, row, column, 0);
             }
         }
     }
 }
 
 impl<T: Weight, F: Fn(&mut T, T::Work)> Rows<'_, '_, T, F> {
-    /// `M` rows of `x` times `N` rows of the weight. Each product has one register of partial sums, added up at the end, so that
-    /// the order of its additions is the same in every tile.
+    /// `M` rows of `x` from `row` on times the `N` rows of the weight `column`, `column + apart`, ... Each product has one register of
+    /// partial sums, added up at the end, so that the order of its additions is the same in every tile.
+    ///
+    /// A stream of reads from each quarter of the weight goes on from tile to tile, and the processor fetches ahead of it; of rows that
+    /// lie side by side each ends where the next begins, and is found anew each time.
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const N: usize>(
         &mut self,
         simd: S,
         row: usize,
         column: usize,
+        apart: usize,
     ) {
         let width = self.width;
         let x: [_; M] =
             std::array::from_fn(|i| T::Float::split::<S>(&self.x[(row + i) * width..][..width]));
-        let w: [_; N] = std::array::from_fn(|j| &self.w[(column + j) * width..][..width]);
+        let w: [_; N] = std::array::from_fn(|j| &self.w[(column + j * apart) * width..][..width]);
         let mut sums = [[T::Float::zeros(simd); N]; M];
         let blocks = x[0].0.len();
         let x_blocks: [_; M] = x.map(|(blocks_of, _)| &blocks_of[..blocks]);
@@ -267,8 +270,8 @@ impl<T: Weight, F: Fn(&mut T, T::Work)> Rows<'_, '_, T, F> {
             }
         }
         for (sums, y) in sums.iter().zip(&mut self.y[row..]) {
-            for (sum, y) in sums.iter().zip(&mut y[column..]) {
-                (self.put)(y, T::Float::sum(simd, *sum));
+            for (j, sum) in sums.iter().enumerate() {
+                (self.put)(&mut y[column + j * apart], T::Float::sum(simd, *sum));
             }
         }
     }
