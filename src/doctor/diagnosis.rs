@@ -26,6 +26,8 @@ pub struct Diagnosis {
 pub struct Examination {
     /// `bf16` or `f32`.
     pub dtype: String,
+    /// How a CPU multiplies bf16, a value of `MVPBENCH_CPU_PRODUCT`; none in f32 and on a GPU.
+    pub products: Option<&'static str>,
     /// Rate of copying a tensor, bytes read and written; none if it could not be measured, as the rates below.
     pub copy_gb_per_s: Option<f64>,
     /// Best rate of a plain product at the feed-forward network's shape.
@@ -125,7 +127,9 @@ impl Examination {
             rate.map_or("unknown".to_owned(), |rate| format!("{rate:.digits$}"))
         };
         let (copy, best) = (rate(self.copy_gb_per_s, 1), rate(self.matmul_tflops, 3));
-        let mut line = format!("{}: copy {copy} GB/s, matmul {best} TFLOP/s", self.dtype);
+        let by = self.products.map(|products| format!(" by {products} products"));
+        let by = by.unwrap_or_default();
+        let mut line = format!("{}{by}: copy {copy} GB/s, matmul {best} TFLOP/s", self.dtype);
         if let Some(sustained) = self.matmul_sustained_tflops {
             let median = rate(self.matmul_median_tflops, 3);
             line += &format!(", median {median}, sustained {sustained:.3}");

@@ -9,7 +9,7 @@ use crate::cost::product::Product;
 use crate::doctor::diagnosis::{Check, Examination, Times, share_of};
 use crate::doctor::run::{Run, Turns, told};
 use crate::doctor::step_times::StepTimes;
-use crate::machine::{rate, timing};
+use crate::machine::{self, rate, timing};
 use crate::model::shape::Shape;
 use crate::ops::philox::Philox;
 
@@ -29,7 +29,7 @@ const RANDOM_NUMBERS: usize = 1_048_573;
 pub(super) struct Examiner {
     pub(super) device: Device,
     pub(super) dtype: DType,
-    quick: bool,
+    pub(super) quick: bool,
     /// Predicts times; none for a device that is no known card.
     pub(super) pace: Option<Pace>,
     found: Examination,
@@ -46,6 +46,7 @@ impl Examiner {
     pub(super) fn new(device: &Device, dtype: DType, quick: bool, pace: Option<Pace>) -> Self {
         let found = Examination {
             dtype: format!("{dtype:?}").to_lowercase(),
+            products: machine::products_of(device, dtype),
             copy_gb_per_s: None,
             matmul_tflops: None,
             matmul_median_tflops: None,

@@ -14,8 +14,8 @@ use crate::model::decoder::{Decoder, Keep};
 use crate::model::layer::Dropout;
 use crate::model::lora::{Adapter, LoraTensors};
 
-/// Tokens on a CPU: enough that a step takes many times the noise in the memory of the program.
-const CPU_TOKENS: usize = 2048;
+/// Tokens on a CPU, and with `--quick`, whose rows are short: enough that a step takes many times the noise in the memory of the program.
+const CPU_TOKENS: [usize; 2] = [2048, 4096];
 
 /// As a recipe has it.
 const DROPOUT: Option<Dropout> = Some(Dropout { probability: 0.05, seed: 1, step: 2 });
@@ -44,7 +44,8 @@ impl TwoLayers {
             Ok(examiner.random(shape, 0.02, seed)?.into())
         })?;
         let adapter = Adapter::fresh(&model.shape, &LoraSection::default(), 1, device)?;
-        let pack = pack(if device.is_cpu() { CPU_TOKENS } else { sizes.tokens }, one.vocab);
+        let on_cpu = CPU_TOKENS[usize::from(examiner.quick)];
+        let pack = pack(if device.is_cpu() { on_cpu } else { sizes.tokens }, one.vocab);
         let scored = pack.targets.len();
         let (batch, policy) = (model.batch(&pack)?, model.bring(&adapter)?);
         let dlogps = Tensor::ones(scored, DType::F32, device)?;

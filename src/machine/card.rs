@@ -68,10 +68,15 @@ pub fn named(text: &str) -> Result<&'static Card, InputError> {
     })
 }
 
-/// The card that a driver calls `name`, as `NVIDIA H100 80GB HBM3`; none if it is none of [`CARDS`].
+/// The card that a driver calls `name`, as `NVIDIA H100 80GB HBM3`; none if it is none of [`CARDS`] or a part of one.
 pub fn of_device(name: &str) -> Option<&'static Card> {
     let name = name.to_lowercase();
     let has = |word: &str| name.split([' ', '-']).any(|found| found == word);
+    // A virtual card ends in the memory of its profile and the profile's letter, as `A10-24Q` and `A100-4-20C`.
+    let profile = name.rsplit_once('-').and_then(|(_, end)| end.strip_suffix(['a', 'b', 'c', 'q']));
+    if profile.is_some_and(|size| size.parse::<u32>().is_ok()) {
+        return None;
+    }
     let named = match () {
         // A part of a card, and others of the same number.
         () if ["mig", "laptop", "ti", "d"].into_iter().any(has) => return None,
@@ -128,6 +133,9 @@ mod tests {
             "Tesla T4",
             "NVIDIA H100",
             "NVIDIA GH200",
+            "NVIDIA A10-24Q",
+            "GRID A100-4-20C",
+            "NVIDIA L40S-48C",
         ] {
             assert_eq!(of_device(name), None, "{name}");
         }

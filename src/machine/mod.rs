@@ -102,12 +102,17 @@ pub fn products() -> Result<Products> {
     Products::chosen().clone().map_err(|why| InputError::new(why).into())
 }
 
+/// The name of the way in which `device` multiplies, where it has several: a CPU in bf16.
+pub fn products_of(device: &Device, dtype: DType) -> Option<&'static str> {
+    match (device, dtype) {
+        (Device::Cpu, DType::BF16) => products().map(Products::name).ok(),
+        _ => None,
+    }
+}
+
 /// The number type and the place of a computation, for messages: `bf16 by widened products on cpu, 2 threads`.
 pub fn computation(device: &Device, dtype: DType) -> String {
-    let products = match (device, dtype) {
-        (Device::Cpu, DType::BF16) => products().map(|products| products.name()).ok(),
-        _ => None,
-    };
+    let products = products_of(device, dtype);
     let how = products.map(|name| format!(" by {name} products")).unwrap_or_default();
     format!("{}{how} on {}", dtype.as_str(), describe(device))
 }
