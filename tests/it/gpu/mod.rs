@@ -321,7 +321,10 @@ fn a_step_waits_for_the_gpu_once() {
 
 #[test]
 fn a_run_that_is_stopped_a_step_ahead_of_the_gpu_goes_on_to_the_same_bytes() {
-    let few = ["train.max_steps=5", "train.checkpoint_every=9", "train.per_device_batch_size=1"];
+    // A real card takes a step in milliseconds: among five no signal would find its place.
+    let most = if environment().is_empty() { 2000 } else { 5 };
+    let max_steps = format!("train.max_steps={most}");
+    let few = [&max_steps, "train.checkpoint_every=9999", "train.per_device_batch_size=1"];
     let set = few.map(|key| ["--set", key]).concat();
     let set = [&["--device", "cuda"], &set[..]].concat();
     let whole = place();
@@ -337,11 +340,11 @@ fn a_run_that_is_stopped_a_step_ahead_of_the_gpu_goes_on_to_the_same_bytes() {
     let (said, code) = child.end();
     assert_eq!(code, Some(130), "{said}");
     let steps = records(&log).len();
-    assert!((2..5).contains(&steps), "{steps} steps are written");
-    let checkpoint = stopped.path(&format!("run/checkpoints/step-00000{steps}"));
+    assert!((2..most).contains(&steps), "{steps} steps are written");
+    let checkpoint = stopped.path(&format!("run/checkpoints/step-{steps:06}"));
     assert!(checkpoint.exists(), "the last step that is written is not saved");
     stopped.succeed(&[&TRAIN[..], &set].concat());
-    assert_eq!(records(&log).len(), 5);
+    assert_eq!(records(&log).len(), most);
     assert_eq!(stopped.bytes(ADAPTER), whole.bytes(ADAPTER));
 }
 
