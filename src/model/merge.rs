@@ -3,14 +3,15 @@
 //! The base is read and written tensor by tensor and compared layer by layer, so memory never holds the model. Names, order, shards and
 //! index do not change.
 //!
-//! One file: writing and comparing share the list of what the adapter changes.
+//! One file: writing and comparing share the list of what the adapter changes. What a merge leaves to be known by is in `record`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+mod record;
+
+use std::collections::HashMap;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::View;
 use serde::{Deserialize, Serialize};
@@ -28,8 +29,10 @@ use crate::bail_input;
 use crate::config::Projection;
 use crate::data::chat::{self, NamedFile, Sources};
 use crate::data::tokenizer::Tokenizer;
-use crate::disk::{atomic, digest, read, seal};
+use crate::disk::{atomic, read};
 use crate::error::InputError;
+
+pub use record::refuse_foreign;
 
 /// Files copied from the base where it has them.
 const COPIED: [&str; 11] = [
@@ -144,7 +147,7 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
         weights::shards(model)?.iter().map(|path| Shard::open(path)).collect::<Result<_>>()?;
     let pairs = adapted(&adapter, &shape, &shards, model)?;
     if output.exists() {
-        return earlier(merge, &adapter);
+        return record::earlier(merge, &adapter);
     }
 
     let written = atomic::fill_folder(output, |folder| {
@@ -171,58 +174,13 @@ pub fn merge(merge: &Merge<'_>, tick: &mut dyn FnMut(usize, usize)) -> Result<Me
             }
             merged.difference = Some(difference);
         }
-        Record::of(merge, &adapter, folder, &merged)?.write(folder)?;
+        record::write(merge, &adapter, folder, &merged)?;
         Ok(merged)
     });
     match written {
         // Another command has finished in the same folder meanwhile.
-        Err(_) if output.exists() => earlier(merge, &adapter),
+        Err(_) if output.exists() => record::earlier(merge, &adapter),
         written => written,
-    }
-}
-
-/// The file in the output that a command recognises its own work by.
-const RECORD_FILE: &str = "merge.json";
-
-/// What was merged, and what came of it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    /// Digest of base, adapter, dtype and probes.
-    key: String,
-    /// SHA-256 of every other file that was written, by its name in the folder; none in a record of an earlier version.
-    digests: Option<BTreeMap<String, String>>,
-    tensors: usize,
-    changed: usize,
-    files: usize,
-    bytes: usize,
-    dtype: String,
-    difference: Option<Difference>,
-}
-
-impl Record {
-    fn of(merge: &Merge<'_>, adapter: &Adapter, folder: &Path, merged: &Merged) -> Result<Self> {
-        Ok(Self {
-            key: key(merge, adapter)?,
-            digests: Some(digests(folder)?),
-            tensors: merged.tensors,
-            changed: merged.changed,
-            files: merged.files,
-            bytes: merged.bytes,
-            dtype: merged.dtype.as_str().to_owned(),
-            difference: merged.difference.clone(),
-        })
-    }
-
-    fn write(&self, folder: &Path) -> Result<()> {
-        let text = seal::indented(self)?;
-        atomic::write(&folder.join(RECORD_FILE), |out| Ok(out.write_all(&text)?))
-    }
-
-    /// The record of `folder`; none if it has none or a broken one.
-    fn read(folder: &Path) -> Result<Option<Self>> {
-        let bytes = read::if_there(&folder.join(RECORD_FILE))?;
-        let object = bytes.and_then(|bytes| seal::open(&bytes).ok());
-        Ok(object.and_then(|object| serde_json::from_slice(&object).ok()))
     }
 }
 
@@ -233,83 +191,6 @@ pub fn templates_of_adapter(model: &Path, adapter: &Path) -> Result<Option<Sourc
     let Some(given) = of(adapter)? else { return Ok(None) };
     let own = of(model)?;
     Ok(Some(given).filter(|given| !own.is_some_and(|own| given.are_those_of(&own))))
-}
-
-/// Digest of everything that the output depends on.
-fn key(merge: &Merge<'_>, adapter: &Adapter) -> Result<String> {
-    let how = format!("{:?} {:?}", merge.stored, merge.probes);
-    let mut parts: Vec<Vec<u8>> =
-        vec![weights::digest(merge.model)?.into(), adapter::digest(adapter)?.into(), how.into()];
-    parts.extend(copied(merge)?.into_iter().flat_map(|(name, bytes)| [name.into(), bytes]));
-    Ok(digest::of_parts(parts))
-}
-
-/// SHA-256 of every file that a merge has written into `folder`, by its name there.
-fn digests(folder: &Path) -> Result<BTreeMap<String, String>> {
-    let mut paths = read::folder(folder)?;
-    paths.extend(read::folder(&folder.join(chat::ADDITIONAL_TEMPLATES))?);
-    paths.retain(|path| path.is_file());
-    let one = |path: &PathBuf| {
-        let name = path.strip_prefix(folder)?.to_str().context("a name that is not UTF-8")?;
-        Ok((name.to_owned(), digest::of_file(path)?))
-    };
-    paths.par_iter().map(one).collect()
-}
-
-/// The first of the files `written`, with their digests, that `folder` no longer holds as it was written, and what became of it.
-fn first_changed(
-    folder: &Path,
-    written: &BTreeMap<String, String>,
-) -> Result<Option<(String, &'static str)>> {
-    let one = |(name, digest): (&String, &String)| -> Result<_> {
-        let path = folder.join(name);
-        if !read::is_there(&path)? {
-            return Ok(Some((name.clone(), "is missing")));
-        }
-        let is_same = digest::of_file(&path)? == *digest;
-        Ok((!is_same).then(|| (name.clone(), "has changed since")))
-    };
-    let all: Vec<_> = written.par_iter().map(one).collect::<Result<_>>()?;
-    Ok(all.into_iter().flatten().next())
-}
-
-/// What an earlier command with the same inputs has written. Refuses an output of anything else, and one in which a file is another
-/// than it wrote.
-fn earlier(merge: &Merge<'_>, adapter: &Adapter) -> Result<Merged> {
-    atomic::sweep_of(merge.output)?;
-    let refused = || already_exists(merge.output);
-    let record = Record::read(merge.output)?.ok_or_else(refused)?;
-    let changed = |what: String| -> anyhow::Error {
-        InputError::new(format!("output folder `{}` holds {what}", merge.output.display()))
-            .hint("remove the folder to merge again, or give another with `--output`")
-            .into()
-    };
-    let Some(written) = &record.digests else {
-        let what = "a merge by an earlier version, whose `merge.json` does not tell whether its files have changed";
-        return Err(changed(what.to_owned()));
-    };
-    if record.key != key(merge, adapter)? {
-        return Err(refused().into());
-    }
-    if let Some((name, became)) = first_changed(merge.output, written)? {
-        return Err(changed(format!("this merge, but `{name}` {became}")));
-    }
-    let dtype = record.dtype.parse().map_err(|_| refused())?;
-    let Record { tensors, changed, files, bytes, difference, .. } = record;
-    Ok(Merged { tensors, changed, files, bytes, dtype, difference, is_earlier: true })
-}
-
-fn already_exists(output: &Path) -> InputError {
-    InputError::new(format!("output folder `{}` already exists", output.display()))
-        .hint("give another folder with `--output`")
-}
-
-/// Refuses an output that exists and that no merge has written.
-pub fn refuse_foreign(output: &Path) -> Result<()> {
-    if output.exists() && !output.join(RECORD_FILE).exists() {
-        return Err(already_exists(output).into());
-    }
-    Ok(())
 }
 
 fn read_config(model: &Path) -> Result<(Shape, String)> {
