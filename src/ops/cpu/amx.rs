@@ -3,7 +3,7 @@
 //!
 //! The panels are those of [`pairs`]; a tile of one is every other half of its lines.
 
-use crate::ops::cpu::pairs::{Kernel, PANEL};
+use crate::ops::cpu::pairs::{Kernel, PANEL, flushed};
 use crate::ops::cpu::vectorised;
 
 /// Rows of a tile.
@@ -232,17 +232,11 @@ fn tdpbf16ps(out: &mut [[f32; WORDS]; ROWS], a: &Tile, b: &Tile) {
     }
 }
 
-/// The number of these bits; 0 of its sign if it is denormal.
-#[inline(always)]
-fn flushed(bits: u32) -> f32 {
-    let is_normal = bits & 0x7f80_0000 != 0;
-    f32::from_bits(if is_normal { bits } else { bits & 0x8000_0000 })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::values;
+    #[cfg(target_arch = "x86_64")]
+    use crate::ops::cpu::pairs::testing::assert_same_bits;
 
     /// The bytes as the manual lays them out, written out.
     #[test]
@@ -255,11 +249,6 @@ mod tests {
         want.extend([0; 8]);
         assert_eq!(CONFIGURATION.0.to_vec(), want);
         assert_eq!(CONFIGURATION.0.as_ptr().align_offset(64), 0, "one line of the cache");
-    }
-
-    fn words(n: usize, seed: u64) -> Vec<u32> {
-        let half = |x: f64| (x as f32).to_bits() >> 16;
-        values(2 * n, seed).chunks_exact(2).map(|x| half(x[0]) | half(x[1]) << 16).collect()
     }
 
     /// Of 1 word in the first row and column: evens and odds apart, then together, then with what was there.
@@ -300,17 +289,7 @@ mod tests {
             return;
         }
         for (pairs, stride) in [(WORDS, PANEL), (5 * WORDS, PANEL + 32)] {
-            let (mut a, mut b) = (words(2 * ROWS * pairs, 1), words(PANEL * pairs, 2));
-            (a[3], b[40]) = (0x0001_8040, 0x7f80_3f80); // denormal numbers and an infinity
-            let start: Vec<f32> =
-                values(2 * ROWS * stride, 3).into_iter().map(|x| x as f32).collect();
-            let of = |kernel: &Kernel| {
-                let mut sums = start.clone();
-                (kernel.add)(&mut sums, stride, &a, &b, pairs);
-                let bits = |x: f32| if x.is_nan() { u32::MAX } else { x.to_bits() };
-                sums.into_iter().map(bits).collect::<Vec<_>>()
-            };
-            assert_eq!(of(&AMX), of(&EMULATED), "{pairs} pairs");
+            assert_same_bits(&AMX, &EMULATED, pairs, stride);
         }
     }
 }
