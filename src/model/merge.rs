@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::adapter;
 use super::family;
 use super::lora::{Adapter, LoraPair};
+use super::narrow;
 use super::prefix::Names;
 use super::shape::Shape;
 use super::shard::{Entry, Shard};
@@ -294,7 +295,7 @@ fn tensor(
         let [b, a] = [&pair.b, &pair.a].map(|factor| factor.to_dtype(computed));
         weight = (weight + (b?.matmul(&a?)? * scale)?)?;
     }
-    let rounded = weight.to_dtype(to)?;
+    let rounded = narrow::to_dtype(&weight, to)?;
     drop(weight);
     let sum = rounded.to_dtype(computed)?.sum_all()?.to_dtype(DType::F64)?;
     if !sum.to_scalar::<f64>()?.is_finite() {

@@ -17,6 +17,7 @@ pub mod layer;
 pub mod lora;
 mod mapped_files;
 pub mod merge;
+mod narrow;
 pub mod plan;
 mod prefix;
 mod rope_fields;

@@ -13,6 +13,7 @@ use safetensors::Dtype;
 
 use super::family;
 use super::mapped_files::MappedFiles;
+use super::narrow;
 use super::prefix::{self, Names};
 use super::shard::Shard;
 use crate::bail_input;
@@ -113,7 +114,7 @@ impl Checkpoint {
         {
             return Ok(mapped);
         }
-        let held = self.files.load(name, &Device::Cpu)?.to_dtype(self.dtype)?;
+        let held = narrow::to_dtype(&self.files.load(name, &Device::Cpu)?, self.dtype)?;
         Ok(held.to_device(&self.device)?.into())
     }
 
@@ -261,20 +262,17 @@ pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
         .hint("the download is incomplete")
         .into());
     }
+    refuse_doubled(&paths)?;
     Ok(paths)
 }
 
-/// Refuses a tensor that two of the shards hold, since only an index could choose between them.
+/// Refuses a tensor that two of the shards hold. An index does not choose between them: transformers reads the shards whole.
 fn refuse_doubled(paths: &[PathBuf]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for path in paths {
         for entry in Shard::open(path)?.entries() {
             if !seen.insert(entry.name.clone()) {
-                bail_input!(
-                    "`{}`: `{}` is in another shard too, and there is no `{INDEX_FILE}` to choose",
-                    path.display(),
-                    entry.name
-                );
+                bail_input!("`{}`: `{}` is in another shard too", path.display(), entry.name);
             }
         }
     }

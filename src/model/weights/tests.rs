@@ -111,6 +111,24 @@ fn a_whole_set_of_shards_needs_no_index_and_any_other_is_refused() {
     save(folder.path(), &name(2), &[("b", &[2]), ("c", &[2])]);
     let error = open(folder.path()).err().unwrap();
     assert!(error.to_string().contains("`c` is in another shard too"), "{error}");
+    // An index does not choose.
+    let map = HashMap::from([("a", name(1)), ("b", name(2)), ("c", name(3))]);
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map });
+    std::fs::write(folder.path().join(INDEX_FILE), index.to_string()).unwrap();
+    let error = open(folder.path()).err().unwrap();
+    assert!(error.to_string().contains("`c` is in another shard too"), "{error}");
+}
+
+#[test]
+fn f64_is_rounded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let above_a_tie = [1.0 + 2f64.powi(-8) + 1e-12];
+    let tensors = HashMap::from([("a", Tensor::new(&above_a_tie, &Device::Cpu).unwrap())]);
+    candle_core::safetensors::save(&tensors, folder.path().join(WEIGHTS_FILE)).unwrap();
+    let mut checkpoint = Checkpoint::open(folder.path(), DType::BF16, &Device::Cpu).unwrap();
+    let read = checkpoint.take("a", &[1]).unwrap().into_tensor().unwrap();
+    let read = read.to_dtype(DType::F32).unwrap();
+    assert_eq!(read.to_vec1::<f32>().unwrap(), [1.0 + 2f32.powi(-7)]);
 }
 
 #[test]
