@@ -30,7 +30,7 @@ pub fn doctor(args: DoctorArgs) -> anyhow::Result<()> {
     let diagnosis = examination::examine(&device, args.quick)?;
     let json = serde_json::to_string_pretty(&diagnosis)? + "\n";
     let written = match &args.json {
-        Some(Some(file)) => atomic::write(file, |out| Ok(out.write_all(json.as_bytes())?)),
+        Some(Some(file)) => atomic::write_named(file, |out| Ok(out.write_all(json.as_bytes())?)),
         _ => Ok(()),
     };
     let printed = stdout::print(match args.json {
@@ -38,8 +38,9 @@ pub fn doctor(args: DoctorArgs) -> anyhow::Result<()> {
         _ => diagnosis.to_text(),
     });
     written?;
+    printed?;
     match diagnosis.failed() {
-        (0, _) => printed,
+        (0, _) => Ok(()),
         (failed, all) => bail!("{failed} of {all} checks failed"),
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::bail_input;
 use crate::console::progress::Verbosity;
 use crate::disk::read;
 
@@ -27,6 +28,32 @@ pub fn write(
         partial.rename(path).context("cannot rename the finished file into place")
     };
     written().with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// [`write()`] of a file that the user names: through links, and into a pipe or a device as it is, which a rename would replace.
+pub fn write_named(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    let there = fs::metadata(path).ok();
+    // `/dev/stdout` and its like are links into `/proc`, also to a file, which is open already.
+    let is_open = is_link && fs::read_link(path).is_ok_and(|target| target.starts_with("/proc"));
+    if is_open || there.as_ref().is_some_and(|there| !there.is_file() && !there.is_dir()) {
+        let written = || -> anyhow::Result<()> {
+            let mut out = BufWriter::new(fs::OpenOptions::new().append(true).open(path)?);
+            fill(&mut out)?;
+            Ok(out.flush()?)
+        };
+        return written().with_context(|| format!("cannot write `{}`", path.display()));
+    }
+    if is_link && there.is_none() {
+        bail_input!("cannot write `{}`: it is a link to nothing", path.display());
+    }
+    match path.canonicalize() {
+        Ok(file) if is_link => write(&file, fill),
+        _ => write(path, fill),
+    }
 }
 
 /// Writes `bytes` as the file `path` like [`write()`], but replaces none. False where one is there, which stays.
@@ -312,6 +339,33 @@ fn folder_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_named_file_is_written_through_a_link_and_a_pipe_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let put = |name: &str, text: &'static str| {
+            write_named(&at(name), move |out| Ok(out.write_all(text.as_bytes())?))
+        };
+        put("plain", "new").unwrap();
+        assert_eq!(fs::read_to_string(at("plain")).unwrap(), "new");
+
+        std::os::unix::fs::symlink("plain", at("link")).unwrap();
+        put("link", "by the link").unwrap();
+        assert_eq!(fs::read_to_string(at("plain")).unwrap(), "by the link");
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        std::os::unix::fs::symlink("nothing", at("loose")).unwrap();
+        assert!(put("loose", "").unwrap_err().to_string().contains("a link to nothing"));
+
+        let made = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+        assert!(made.success());
+        let pipe = at("pipe");
+        let reader = std::thread::spawn(move || fs::read_to_string(pipe).unwrap());
+        put("pipe", "in the pipe").unwrap();
+        assert_eq!(reader.join().unwrap(), "in the pipe");
+        assert!(!fs::metadata(at("pipe")).unwrap().is_file());
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_no_partial_one() {
