@@ -42,7 +42,7 @@ pub struct EvalArgs {
     /// interrupted evaluation in it
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Set one key that an evaluation reads, as in `data.max_length=512` or `eval.spmr.max_new_tokens=128`; may be
+    /// Set one key that an evaluation reads, as in `model.dtype=bf16`, `data.max_length=512` or `eval.spmr.max_new_tokens=128`; may be
     /// repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,

@@ -28,7 +28,7 @@ pub(super) fn examine(examiner: &mut Examiner, model: &TwoLayers) -> Result<()> 
         let measured = meter.and_then(PeakMeter::grown_bytes);
         let bytes = model.planned(keep);
         // A GPU's allocator reports the tensors alone, the operating system the whole program.
-        let around = if device.is_cpu() { fragmentation(kind, keep) } else { 1.0 };
+        let around = if device.is_cpu() { fragmentation(kind, examiner.dtype, keep) } else { 1.0 };
         let planned = around * (bytes.kept + bytes.working) + 4.0 * parameters as f64;
         examiner.push(verdict(name, planned, measured));
         let gradients: Vec<Tensor> =

@@ -98,8 +98,10 @@ pub fn dry_run(
         (DeviceKind::Cpu, _) => {
             precision::choose(config, &inputs, &Device::Cpu, Purpose::Run, &options.resume)?
         }
-        (DeviceKind::Cuda, Dtype::F32) => Precision { dtype: DType::F32, reason: None },
-        (DeviceKind::Cuda, _) => Precision { dtype: DType::BF16, reason: None },
+        (DeviceKind::Cuda, Dtype::F32) => {
+            Precision { dtype: DType::F32, products: None, reason: None }
+        }
+        (DeviceKind::Cuda, _) => Precision { dtype: DType::BF16, products: None, reason: None },
     };
     precision.note().iter().for_each(|note| options.verbosity.note(note));
     let dtype = precision.dtype;

@@ -108,7 +108,7 @@ pub fn held(
     let on_host = TOKENIZER_EXPANSION * tokenizer as f64
         + DATA_EXPANSION * inputs.data_bytes as f64
         + 4.0 * all_ids as f64;
-    let fragmentation = memory::fragmentation(sizes.place, keep);
+    let fragmentation = memory::fragmentation(sizes.place, sizes.dtype, keep);
     let generating = generating(config, inputs, sizes.dtype);
     let budget = engine::micro_batch_tokens(&config.train, sizes.place);
     let scored = |pairs: &[TokenPair]| largest_micro_batch(pairs, pairs.len(), budget);
@@ -226,20 +226,21 @@ pub fn refuse_training(
         ("activations and working memory", memory.activations + memory.working),
     ];
     let training = parts.iter().map(|(_, bytes)| bytes).sum::<f64>();
-    let mut hints = Vec::new();
+    let narrower = (dtype == DType::F32).then_some(NARROWER);
+    let fewer = (micro_batch_tokens > 1024).then_some("`--set train.micro_batch_tokens=1024`");
+    let without_gradients: Vec<_> = narrower.into_iter().chain(fewer).collect();
+    let mut hints = without_gradients.clone();
     if keep == Keep::Everything && train.activations == Activations::Keep {
         hints.push("`--set train.activations=recompute`");
     }
-    let fewer = (micro_batch_tokens > 1024).then_some("`--set train.micro_batch_tokens=1024`");
-    hints.extend(fewer);
     if memory.computing() > memory.training().max(memory.answering()) {
         let scoring = [parts[0], parts[1], ("a forward pass", memory.scoring)];
-        refuse(&config.model.path, &scoring, free, fewer.as_slice())
+        refuse(&config.model.path, &scoring, free, &without_gradients)
     } else if training >= memory.answering() - there {
         refuse(&config.model.path, &parts, free, &hints)
     } else {
         let answering = [parts[0], parts[1], ("generated answers", memory.generating)];
-        let mut hints = Vec::new();
+        let mut hints = Vec::from_iter(narrower);
         if asked(inputs).next().is_some() {
             hints.push("`--set eval.spmr.max_new_tokens=128`");
         }
@@ -250,8 +251,11 @@ pub fn refuse_training(
     }
 }
 
+/// The setting that halves what a run or an evaluation takes.
+pub const NARROWER: &str = "`--set model.dtype=bf16`";
+
 /// Refuses a forward pass over so many tokens, or answers of `answering` bytes, that take more memory beside the weights of `shape`
-/// than is free on `device`.
+/// than is free on `device`; `narrower`: the flag or setting that makes them bf16.
 pub fn refuse_inference(
     model: &str,
     shape: &Shape,
@@ -259,6 +263,7 @@ pub fn refuse_inference(
     tokens_at_once: usize,
     answering: f64,
     device: &Device,
+    narrower: &str,
 ) -> Result<()> {
     let Some(free) = peak::free_bytes(device) else { return Ok(()) };
     let size = dtype.size_in_bytes() as f64;
@@ -266,7 +271,8 @@ pub fn refuse_inference(
         memory::scoring_bytes(shape, DeviceKind::of(device), dtype, tokens_at_once, tokens_at_once);
     let parts =
         [("weights", shape.parameters() as f64 * size), ("working memory", pass.max(answering))];
-    refuse(model, &parts, free, &[])
+    let hints = (dtype == DType::F32).then_some(narrower);
+    refuse(model, &parts, free, hints.as_slice())
 }
 
 /// Refuses a merge that takes more memory than is free: two tensors of the largest size in f32, the one that is merged or compared and

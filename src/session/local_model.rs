@@ -249,6 +249,7 @@ impl LocalModel {
                 longest,
                 plan.bytes(),
                 &self.device,
+                "`--dtype bf16`",
             )?;
         }
         let mut place = PathBuf::new();

@@ -246,6 +246,7 @@ fn refuse_what_does_not_fit(
         engine::micro_batch_tokens(&config.train, DeviceKind::of(device)),
         answering,
         device,
+        held::NARROWER,
     )
 }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 
 use crate::config::{Dtype, RunConfig};
+use crate::error::InputError;
 use crate::machine;
 use crate::run_folder::begun_dtype;
 use crate::run_folder::guard::Resume;
@@ -14,20 +15,32 @@ use crate::run_folder::purpose::Purpose;
 use crate::session::inputs::Inputs;
 use crate::session::refuse_what_does_not_fit;
 
+/// What stands around the name of products.
+const BY: &str = " by ";
+const PRODUCTS: &str = " products";
+
 /// A dtype with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Precision {
     /// Of weights and activations.
     pub dtype: DType,
+    /// How the CPU multiplies in bf16; none in f32 and on a GPU.
+    pub products: Option<&'static str>,
     /// Why the program chose it; none where that is the rule.
     pub reason: Option<String>,
 }
 
 impl Precision {
-    /// As the head of the configuration has it: `bf16`, or `bf16, since ...`.
+    /// As the head of the configuration has it: `f32`, `bf16 by widened products`, or `bf16 by amx products, since ...`.
     pub fn recorded(&self) -> String {
-        let reason = self.reason.iter().map(|reason| format!(", {reason}"));
-        std::iter::once(self.dtype.as_str().to_owned()).chain(reason).collect()
+        let mut recorded = self.dtype.as_str().to_owned();
+        if let Some(products) = self.products {
+            recorded += &format!("{BY}{products}{PRODUCTS}");
+        }
+        if let Some(reason) = &self.reason {
+            recorded += &format!(", {reason}");
+        }
+        recorded
     }
 
     /// What is printed; none where it is the rule.
@@ -41,7 +54,8 @@ impl Precision {
     }
 }
 
-/// The dtype for `config` on `device`. Refuses a `MVPBENCH_CPU_PRODUCT` that is none or that this processor lacks, where it is read.
+/// The dtype for `config` on `device`. Refuses a `MVPBENCH_CPU_PRODUCT` that is none or that this processor lacks, where it is read, and
+/// a run that began with other products than this process would go on with: its bytes would be of neither.
 pub fn choose(
     config: &RunConfig,
     inputs: &Inputs,
@@ -49,25 +63,60 @@ pub fn choose(
     purpose: Purpose,
     resume: &Resume,
 ) -> Result<Precision> {
+    let of =
+        |dtype, reason| Precision { dtype, products: machine::products_of(device, dtype), reason };
     let dtype = machine::dtype(config.model.dtype, device)?;
-    if config.model.dtype != Dtype::Auto || !device.is_cpu() {
-        return Ok(Precision { dtype, reason: None });
+    if !device.is_cpu() {
+        return Ok(of(dtype, None));
     }
-    let begun = begun_dtype::find(purpose, &config.output.dir, resume)?;
-    match begun.as_deref().map(|begun| begun.split_once(", ").unwrap_or((begun, ""))) {
+    let begun = begun_dtype::find(purpose, &config.output.dir, resume)?.map(Begun::parse);
+    let chosen = match (&begun, config.model.dtype) {
+        (_, Dtype::F32 | Dtype::Bf16) => of(dtype, None),
         // The reason of a run that began so; one that began on a GPU in bf16 has none.
-        Some(("bf16", reason)) if !reason.is_empty() => {
+        (Some(Begun { dtype, reason, .. }), _) if dtype == "bf16" && !reason.is_empty() => {
             machine::products()?;
-            return Ok(Precision { dtype: DType::BF16, reason: Some(reason.to_owned()) });
+            of(DType::BF16, Some(reason.clone()))
         }
-        Some(("f32", _)) => return Ok(Precision { dtype, reason: None }),
-        _ => {}
-    }
-    let Err(why) = refuse_what_does_not_fit(config, inputs, dtype, device, purpose) else {
-        return Ok(Precision { dtype, reason: None });
+        (Some(begun), _) if begun.dtype == "f32" => of(dtype, None),
+        _ => match refuse_what_does_not_fit(config, inputs, dtype, device, purpose) {
+            Err(why) if machine::products()?.has_units() => {
+                of(DType::BF16, Some(format!("since in f32 {why}")))
+            }
+            _ => of(dtype, None),
+        },
     };
-    if !machine::products()?.has_units() {
-        return Ok(Precision { dtype, reason: None });
+    if let (Some(began), Some(now)) = (begun.and_then(|begun| begun.products), chosen.products)
+        && began != now
+    {
+        let message = format!(
+            "`{}` began with {began} products of bf16, and this process has {now}: the result would be of neither",
+            config.output.dir.display()
+        );
+        let hint = format!(
+            "go on with `MVPBENCH_CPU_PRODUCT={began}` on a processor that has it, or give another `output.dir`"
+        );
+        return Err(InputError::new(message).hint(hint).into());
     }
-    Ok(Precision { dtype: DType::BF16, reason: Some(format!("since in f32 {why}")) })
+    Ok(chosen)
+}
+
+/// What a head says of the dtype.
+struct Begun {
+    dtype: String,
+    /// None in f32, on a GPU, and in heads of earlier versions.
+    products: Option<String>,
+    /// Empty without one.
+    reason: String,
+}
+
+impl Begun {
+    fn parse(recorded: String) -> Self {
+        let (what, reason) = recorded.split_once(", ").unwrap_or((&recorded, ""));
+        let (dtype, by) = what.split_once(BY).unwrap_or((what, ""));
+        Self {
+            dtype: dtype.to_owned(),
+            products: by.strip_suffix(PRODUCTS).map(str::to_owned),
+            reason: reason.to_owned(),
+        }
+    }
 }

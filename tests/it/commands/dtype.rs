@@ -64,16 +64,14 @@ fn recorded(place: &Place) -> String {
 
 #[test]
 fn auto_is_bf16_where_f32_does_not_fit_and_the_processor_multiplies_bf16() {
-    let is_chosen = |line: &str| {
-        line.starts_with("bf16, since in f32 `") && line.contains("more memory (weights")
-    };
     for products in ["amx-emulated", "avx512-bf16-emulated"] {
         let place = place(products);
+        let chosen = format!("bf16 by {products} products, since in f32 `");
         let output = limited(&evaluate(&place));
         let first = said(&output);
-        assert!(output.status.success() && first.contains("dtype: bf16, since in f32"), "{first}");
+        assert!(output.status.success() && first.contains(&format!("dtype: {chosen}")), "{first}");
         let line = recorded(&place);
-        assert!(is_chosen(&line), "{line}");
+        assert!(line.starts_with(&chosen) && line.contains("more memory (weights"), "{line}");
         // What is begun stays of one dtype, whatever is free later.
         let output = evaluate(&place).output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
@@ -87,7 +85,8 @@ fn auto_stays_f32_without_units_of_bf16_and_where_f32_fits() {
     let output = limited(&evaluate(&without));
     let why = said(&output);
     assert!(output.status.code() == Some(2) && why.contains("more memory (weights"), "{why}");
-    assert!(!why.contains("bf16"), "{why}");
+    assert!(!why.contains("dtype: bf16"), "{why}");
+    assert!(why.contains("hint: `--set model.dtype=bf16` takes less"), "{why}");
     let fits = place("amx-emulated");
     let output = evaluate(&fits).output().unwrap();
     assert!(output.status.success() && !said(&output).contains("dtype: "), "{}", said(&output));
@@ -123,6 +122,28 @@ fn a_plan_takes_the_dtype_that_the_run_would_take() {
         let plan = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{}", said(&output));
         assert!(plan.contains(&format!("on cpu in {dtype}")) && plan.contains(verdict), "{plan}");
-        assert_eq!(said(&output).contains("dtype: bf16, since"), dtype == "BF16");
+        assert_eq!(said(&output).contains(", since in f32"), dtype == "BF16");
     }
+}
+
+#[test]
+fn a_run_goes_on_with_the_products_that_it_began_with_or_not_at_all() {
+    let of = |products: &str| {
+        let place = place(products)
+            .set("model.path", text("models/tiny"))
+            .set("model.dtype", "bf16")
+            .set("data.train", vec!["pairs.jsonl"])
+            .set("train.max_steps", 4)
+            .set("output.dir", "run");
+        (place.command(&["--config", "config.toml", "--device", "cpu"]), place)
+    };
+    let (mut begun, place) = of("widened");
+    assert!(begun.output().unwrap().status.success());
+    let (mut other, _) = of("amx-emulated");
+    let output = other.current_dir(place.path(".")).output().unwrap();
+    let why = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{why}");
+    assert!(why.contains("began with widened products of bf16, and this process has"), "{why}");
+    assert!(why.contains("hint: go on with `MVPBENCH_CPU_PRODUCT=widened`"), "{why}");
+    assert!(begun.output().unwrap().status.success());
 }
