@@ -62,9 +62,14 @@ pub fn named(text: &str) -> Result<&'static Card, InputError> {
     let typed = text.to_lowercase().replace(['_', ' '], "-");
     let typed = typed.trim_start_matches("rtx").trim_start_matches('-');
     CARDS.iter().find(|card| card.name == typed).ok_or_else(|| {
-        let names: Vec<_> = CARDS.iter().map(|card| format!("`{}`", card.name)).collect();
+        let listed = |is_like: &dyn Fn(&str) -> bool| -> Option<String> {
+            let like = CARDS.iter().map(|card| card.name).filter(|name| is_like(name));
+            like.map(|name| format!("`{name}`")).reduce(|all, name| all + ", " + &name)
+        };
+        let like = listed(&|name| !typed.is_empty() && name.starts_with(typed));
+        let which = like.or_else(|| listed(&|_| true)).unwrap_or_default();
         InputError::new(format!("`--card {text}`: no card of that name is known"))
-            .hint(format!("the cards are {}; `--tflops` takes any rate", names.join(", ")))
+            .hint(format!("take one of {which}; `--tflops` takes any rate"))
     })
 }
 
@@ -103,7 +108,10 @@ mod tests {
             assert_eq!(named(text).unwrap().model, model);
         }
         let error = named("a100").unwrap_err();
-        assert!(error.remedy().unwrap().contains("`a100-80`, `a100-40`"), "{error}");
+        let remedy = error.remedy().unwrap();
+        assert!(remedy.starts_with("take one of `a100-80`, `a100-40`; "), "{remedy}");
+        let error = named("abacus").unwrap_err();
+        assert!(error.remedy().unwrap().contains("`b200`, `h200`"), "{error}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub fn expand(
         if source.contains(['*', '?', '[']) {
             return of_pattern(source, split, notes);
         }
-        if name::is_id(source) {
+        if name::is_id(source) && !listing::is_data(source) {
             return Err(InputError::new(format!("`{source}`: no such file or folder"))
                 .hint(format!("a data set of the hub is `hf://datasets/{source}`"))
                 .into());
@@ -314,6 +314,10 @@ mod tests {
             InputError::of(&error).unwrap().remedy(),
             Some("a data set of the hub is `hf://datasets/org/set`")
         );
+        // A file that is not there is no data set; it is refused where it is read.
+        let hub = Hub::new(Verbosity::Quiet);
+        let files = expand("data/no.json", "", None, &hub, &mut Vec::new()).unwrap();
+        assert_eq!(files, ["data/no.json"]);
     }
 
     #[test]

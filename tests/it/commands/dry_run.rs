@@ -179,7 +179,7 @@ fn a_card_by_name_gives_the_rate_and_the_memory() {
         "of the 67 f32 TFLOP/s published for H100 SXM; products sustain an assumed 54. No";
     assert!(f32.contains(published) && f32.contains("it fits"), "{f32}");
     for (arguments, part) in [
-        (&["--card", "voodoo"][..], "the cards are `b200`, `h200`"),
+        (&["--card", "voodoo"][..], "take one of `b200`, `h200`"),
         (&["--card", "h100", "--device", "cpu"], "give one of them"),
     ] {
         place.refuse(&[&["--config", "config.toml", "--dry-run"], arguments].concat(), &[part]);
