@@ -125,18 +125,6 @@ def each_token(got, want):
     return math.sqrt(sum(error**2 for error in errors) / len(errors))
 
 
-def exact_scores(model, ids):
-    """As `sides.peer_scores`, which rounds logits to f32."""
-    import torch
-
-    def total(prompt, answer):
-        with torch.no_grad():
-            logps = model(input_ids=torch.tensor([prompt + answer]), use_cache=False).logits[0].double().log_softmax(-1)
-        return sum(logps[len(prompt) + i - 1, token].item() for i, token in enumerate(answer))
-
-    return [(total(prompt, chosen), total(prompt, rejected), len(chosen), len(rejected)) for prompt, chosen, rejected in ids]
-
-
 def compare(name, make, ours, folder, table):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -147,19 +135,19 @@ def compare(name, make, ours, folder, table):
     tokenizer = AutoTokenizer.from_pretrained(path)
 
     def peer(dtype):
-        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="eager").eval()
+        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="eager")
 
     exact = peer(torch.float64)
     pairs = sampled(exact, tokenizer)
     ids = [sides.token_ids(tokenizer, pair) for pair in pairs]
-    want = exact_scores(exact, ids)
+    want = sides.peer_scores(exact, ids, exact=True)
     file = sides.write_pairs(path / "pairs.jsonl", pairs)
     errors = {}
     for dtype in ("f32", "bf16"):
         errors[f"ours {dtype}"] = each_token(ours.scores(path, file, settings=[f"model.dtype={dtype}"]), want)
-    errors["bf16"] = each_token(exact_scores(peer(torch.bfloat16), ids), want)
+    errors["bf16"] = each_token(sides.peer_scores(peer(torch.bfloat16), ids, exact=True), want)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        errors["autocast"] = each_token(exact_scores(peer(torch.float32), ids), want)
+        errors["autocast"] = each_token(sides.peer_scores(peer(torch.float32), ids, exact=True), want)
     layers, logits = exact.config.num_hidden_layers, spread(exact, ids)
     bound, with_f32 = (math.sqrt(2 * (layers * count + AFTER)) * ROUNDED * logits for count in (IN_BRANCHES + IN_STREAM, IN_BRANCHES))
     good = errors["ours bf16"] <= bound and errors["ours f32"] <= 1e-4

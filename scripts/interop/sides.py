@@ -161,16 +161,16 @@ def split(prompt, chosen, rejected):
     return prompt[:end], chosen[end:], rejected[end:]
 
 
-def peer_scores(model, ids, before=lambda model: None):
+def peer_scores(model, ids, before=lambda model: None, exact=False):
     """Sums of each answer in nats under a model of transformers or PEFT, as `Ours.scores` has them. `before`: called with the model before
-    each sequence."""
+    each sequence. `exact`: of its logits in f64, else in f32."""
     import torch
 
     def total(prompt, answer):
         before(model)
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([prompt + answer]), use_cache=False).logits[0]
-        logps = logits.float().log_softmax(-1).double()
+        logps = (logits.double() if exact else logits.float()).log_softmax(-1).double()
         # An adapter may put tokens of its own before the text.
         offset = len(logps) - len(prompt) - len(answer)
         return sum(logps[offset + len(prompt) + i - 1, token].item() for i, token in enumerate(answer))

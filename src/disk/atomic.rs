@@ -35,11 +35,10 @@ pub fn write_named(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-    let there = fs::metadata(path).ok();
     // `/dev/stdout` and its like are links into `/proc`, also to a file, which is open already.
-    let is_open = is_link && fs::read_link(path).is_ok_and(|target| target.starts_with("/proc"));
-    if is_open || there.as_ref().is_some_and(|there| !there.is_file() && !there.is_dir()) {
+    let target = fs::read_link(path).ok();
+    let is_open = target.as_ref().is_some_and(|target| target.starts_with("/proc"));
+    if is_open || fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
         let written = || -> anyhow::Result<()> {
             let mut out = BufWriter::new(fs::OpenOptions::new().append(true).open(path)?);
             fill(&mut out)?;
@@ -47,13 +46,13 @@ pub fn write_named(
         };
         return written().with_context(|| format!("cannot write `{}`", path.display()));
     }
-    if is_link && there.is_none() {
+    if target.is_none() {
+        return write(path, fill);
+    }
+    let Ok(file) = path.canonicalize() else {
         bail_input!("cannot write `{}`: it is a link to nothing", path.display());
-    }
-    match path.canonicalize() {
-        Ok(file) if is_link => write(&file, fill),
-        _ => write(path, fill),
-    }
+    };
+    write(&file, fill)
 }
 
 /// Writes `bytes` as the file `path` like [`write()`], but replaces none. False where one is there, which stays.

@@ -89,11 +89,10 @@ pub fn choose(
         && began != now
     {
         let message = format!(
-            "`{}` began with {began} products of bf16, and this process has {now}: the result would be of neither",
-            config.output.dir.display()
+            "what is resumed began with {began} products of bf16, and this process has {now}: the result would be of neither"
         );
         let hint = format!(
-            "go on with `MVPBENCH_CPU_PRODUCT={began}` on a processor that has it, or give another `output.dir`"
+            "go on with `MVPBENCH_CPU_PRODUCT={began}` on a processor that has it, or begin anew in another folder"
         );
         return Err(InputError::new(message).hint(hint).into());
     }

@@ -143,7 +143,7 @@ fn a_run_goes_on_with_the_products_that_it_began_with_or_not_at_all() {
     let output = other.current_dir(place.path(".")).output().unwrap();
     let why = said(&output);
     assert_eq!(output.status.code(), Some(2), "{why}");
-    assert!(why.contains("began with widened products of bf16, and this process has"), "{why}");
+    assert!(why.contains("began with widened products of bf16, and this process has amx"), "{why}");
     assert!(why.contains("hint: go on with `MVPBENCH_CPU_PRODUCT=widened`"), "{why}");
     assert!(begun.output().unwrap().status.success());
 }
