@@ -21,7 +21,7 @@ use crate::console::interrupt;
 use crate::data::pack::Pack;
 use crate::disk::read;
 use crate::error::InputError;
-use crate::ops::weight::Weight;
+use crate::ops::weight::{Matrix, Weight, packed_bytes};
 use crate::ops::{kl, linear, logps, rms_norm, rows};
 
 /// A frozen decoder-only model: its shape and its weights.
@@ -157,6 +157,25 @@ impl Decoder {
             }
         }
         Ok(merged)
+    }
+
+    /// Keeps each matrix that products read packed besides, in [`Decoder::packed_bytes`], where the CPU's products in bf16 read it so.
+    /// `backward`: also for the products of a backward pass. Changes no result.
+    pub fn keep_packed(&mut self, backward: bool) -> anyhow::Result<()> {
+        for linear in self.layers.iter_mut().flat_map(|layer| &mut layer.projections) {
+            interrupt::check()?;
+            linear.weight.keep_packed(backward)?;
+        }
+        Ok(self.lm_head.keep_packed(backward)?)
+    }
+
+    /// What [`Decoder::keep_packed`] takes, but for the ends of rows and columns.
+    pub fn packed_bytes(&self, backward: bool) -> Result<f64> {
+        let linears = self.layers.iter().flat_map(|layer| &layer.projections);
+        let weights = linears.map(|linear| &linear.weight).chain([&self.lm_head]);
+        let elements =
+            |weight: &Weight| Matrix::from(weight).dims2().map(|(rows, columns)| rows * columns);
+        Ok(packed_bytes(weights.map(elements).sum::<Result<usize>>()?, backward))
     }
 
     /// `adapter` on this model's device and in its dtype, ready to be applied.

@@ -48,13 +48,13 @@ fn forward_cpu<T: Multiplied>(
     }
     let (p, q) = (cpu::elements::<T>(hidden)?, cpu::elements::<T>(reference)?);
     let w = lm_head.elements::<T>()?;
-    let w = Tile::rows(&w, width);
+    let w = lm_head.factor(&w, width, true);
     let chunk = logps::chunk_rows(vocab).div_ceil(2);
     let mut divergences = vec![T::Work::ZERO; rows];
     for from in (0..rows).step_by(chunk) {
         let rows = chunk.min(rows - from);
         let logits =
-            |h: &[T]| T::sums(rows, width, vocab, Tile::rows(&h[from * width..], width), w.t());
+            |h: &[T]| T::sums(rows, width, vocab, Tile::rows(&h[from * width..], width), w);
         let (zp, zq) = (logits(&p), logits(&q));
         let each = zp.par_chunks(vocab).zip(zq.par_chunks(vocab));
         each.zip(&mut divergences[from..][..rows])

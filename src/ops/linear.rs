@@ -49,9 +49,8 @@ fn product_cpu<T: Multiplied>(a: &Tensor, b: Matrix<'_>, transposed: bool) -> Re
     if b_k != k {
         bail!("linear: [{m}, {k}] does not multiply with a weight of [{b_rows}, {b_columns}]");
     }
-    let (a, b) = (cpu::elements::<T>(a)?, b.elements::<T>()?);
-    let b = Tile::rows(&b[..], b_columns);
-    let b = if transposed { b.t() } else { b };
+    let (a, elements) = (cpu::elements::<T>(a)?, b.elements::<T>()?);
+    let b = b.factor(&elements, b_columns, transposed);
     cpu::tensor(T::product(m, k, n, Tile::rows(&a[..], k), b), (m, n))
 }
 
@@ -113,7 +112,8 @@ fn gradient_cpu<T: Multiplied>(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
         bail!("weight gradient: {tokens} rows of a gradient, {rows} of an input");
     }
     let (dy, x) = (cpu::elements::<T>(dy)?, cpu::elements::<T>(x)?);
-    let sums = T::sums(out, tokens, from, Tile::rows(&dy[..], out).t(), Tile::rows(&x[..], from));
+    let x = Tile::rows(&x[..], from).into();
+    let sums = T::sums(out, tokens, from, Tile::rows(&dy[..], out).t(), x);
     cpu::tensor(sums, (out, from))
 }
 
@@ -161,9 +161,8 @@ impl AddProduct<'_> {
             bail!("add_product: expected contiguous tensors");
         };
         let a = Tile::rows(&T::cpu_storage_as_slice(a)?[a_from..a_to], k);
-        let b = self.b.elements::<T>()?;
-        let b = Tile::rows(&b[..], b_columns);
-        let b = if self.transposed { b.t() } else { b };
+        let elements = self.b.elements::<T>()?;
+        let b = self.b.factor(&elements, b_columns, self.transposed);
         let out = cpu::elements_mut::<T>(out, out_layout)?;
         T::add_product(Block::of(out, n), k, a, b, self.scale);
         Ok(())

@@ -112,7 +112,8 @@ fn chunks_cpu<T: Multiplied>(
     let (vocab, _) = lm_head.dims2()?;
     let (h, w, targets) =
         (cpu::elements::<T>(hidden)?, lm_head.elements::<T>()?, cpu::elements::<u32>(targets)?);
-    let (h, w, targets) = (&h[..], &w[..], &targets[..]);
+    let [plain, transposed] = [false, true].map(|t| lm_head.factor(&w, width, t));
+    let (h, targets) = (&h[..], &targets[..]);
     if let Some(&target) = targets.iter().find(|&&target| target as usize >= vocab) {
         bail!("logps: token id {target} with a vocabulary of {vocab}");
     }
@@ -122,7 +123,7 @@ fn chunks_cpu<T: Multiplied>(
     for from in (0..scored).step_by(chunk) {
         let rows = chunk.min(scored - from);
         let hidden = Tile::rows(&h[from * width..], width);
-        let mut logits = T::sums(rows, width, vocab, hidden, Tile::rows(w, width).t());
+        let mut logits = T::sums(rows, width, vocab, hidden, transposed);
         let (logps, targets) = (&mut logps[from..][..rows], &targets[from..][..rows]);
         (logits.par_chunks_mut(vocab), logps, targets).into_par_iter().for_each(
             |(z, logp, &target)| {
@@ -144,8 +145,7 @@ fn chunks_cpu<T: Multiplied>(
         );
         if gradient {
             let slopes = T::all_rounded(logits);
-            let rows =
-                T::product(rows, vocab, width, Tile::rows(&slopes, vocab), Tile::rows(w, width));
+            let rows = T::product(rows, vocab, width, Tile::rows(&slopes, vocab), plain);
             if own.is_empty() { own = rows } else { own.extend(rows) }
         }
     }

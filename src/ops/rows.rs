@@ -9,12 +9,13 @@ use crate::ops::weight::Matrix;
 
 /// The rows of `x` (`[_, columns]`) at the indices `rows` (`[rows]` u32), each of a row of `x`. Returns `[rows, columns]`.
 pub fn forward<'a>(x: impl Into<Matrix<'a>>, rows: &Tensor) -> Result<Tensor> {
-    match x.into() {
+    let x = x.into();
+    match x.tensor() {
         #[cfg(feature = "cuda")]
-        Matrix::Held(x) if x.device().is_cuda() => launch::forward(x, rows),
-        Matrix::Held(x) => x.index_select(rows, 0),
-        mapped if mapped.dtype() == DType::BF16 => gathered::<bf16>(mapped, rows),
-        mapped => gathered::<f32>(mapped, rows),
+        Some(x) if x.device().is_cuda() => launch::forward(x, rows),
+        Some(x) => x.index_select(rows, 0),
+        None if x.dtype() == DType::BF16 => gathered::<bf16>(x, rows),
+        None => gathered::<f32>(x, rows),
     }
 }
 

@@ -8,11 +8,21 @@ use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
+use crate::ops::cpu::gemm::Tile;
+use crate::ops::cpu::product::{Factor, Kept};
 use crate::ops::cpu::{self, Element, Elements};
 
 /// A frozen matrix.
-#[derive(Debug, Clone)]
-pub enum Weight {
+#[derive(Clone)]
+pub struct Weight {
+    place: Place,
+    /// The same, packed as products read it.
+    kept: Option<Arc<Kept>>,
+}
+
+/// Where a matrix is.
+#[derive(Clone)]
+enum Place {
     /// On its device.
     Held(Tensor),
     /// On the CPU, in a file.
@@ -21,7 +31,7 @@ pub enum Weight {
 
 /// A matrix in mapped files.
 #[derive(Clone)]
-pub struct Mapped {
+struct Mapped {
     files: Arc<MmapedSafetensors>,
     name: String,
     dtype: DType,
@@ -29,11 +39,16 @@ pub struct Mapped {
 }
 
 /// A matrix that an operation reads.
-#[derive(Debug, Clone, Copy)]
-pub enum Matrix<'a> {
-    /// On its device.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    place: Lies<'a>,
+    kept: Option<&'a Kept>,
+}
+
+/// A [`Place`], borrowed.
+#[derive(Clone, Copy)]
+enum Lies<'a> {
     Held(&'a Tensor),
-    /// On the CPU, in a file.
     Mapped(&'a Mapped),
 }
 
@@ -53,14 +68,15 @@ impl Weight {
             DType::F32 => mapped.elements::<f32>().is_ok(),
             _ => false,
         };
-        (cfg!(target_endian = "little") && lies_well).then_some(Self::Mapped(mapped))
+        let weight = || Self { place: Place::Mapped(mapped), kept: None };
+        (cfg!(target_endian = "little") && lies_well).then(weight)
     }
 
     /// As a tensor with memory of its own.
     pub fn to_tensor(&self) -> Result<Tensor> {
-        match self {
-            Self::Held(tensor) => tensor.copy(),
-            Self::Mapped(mapped) => match mapped.dtype {
+        match &self.place {
+            Place::Held(tensor) => tensor.copy(),
+            Place::Mapped(mapped) => match mapped.dtype {
                 DType::BF16 => cpu::tensor(mapped.elements::<bf16>()?.to_vec(), mapped.dims),
                 _ => cpu::tensor(mapped.elements::<f32>()?.to_vec(), mapped.dims),
             },
@@ -69,16 +85,40 @@ impl Weight {
 
     /// The tensor; that of a mapped one is a copy.
     pub fn into_tensor(self) -> Result<Tensor> {
-        match self {
-            Self::Held(tensor) => Ok(tensor),
-            mapped => mapped.to_tensor(),
+        match self.place {
+            Place::Held(tensor) => Ok(tensor),
+            Place::Mapped(_) => self.to_tensor(),
         }
     }
+
+    /// Keeps it packed besides, in [`packed_bytes`], where the CPU's products in bf16 read it so. `backward`: also for the products of a
+    /// backward pass.
+    pub fn keep_packed(&mut self, backward: bool) -> Result<()> {
+        let matrix = Matrix::from(&*self);
+        if matrix.dtype() == DType::BF16 && matrix.is_on_cpu() {
+            let (rows, columns) = matrix.dims2()?;
+            let kept = Kept::of(&matrix.elements::<bf16>()?, rows, columns, backward);
+            self.kept = kept.map(Arc::new);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of matrices of so many elements that [are kept packed](Weight::keep_packed), but for the ends of their rows and columns.
+pub fn packed_bytes(elements: usize, backward: bool) -> f64 {
+    let each = if backward { 2.0 } else { 1.0 };
+    each * (elements * DType::BF16.size_in_bytes()) as f64
 }
 
 impl From<Tensor> for Weight {
     fn from(tensor: Tensor) -> Self {
-        Self::Held(tensor)
+        Self { place: Place::Held(tensor), kept: None }
+    }
+}
+
+impl fmt::Debug for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Matrix::from(self).fmt(f)
     }
 }
 
@@ -98,57 +138,89 @@ impl Mapped {
     }
 }
 
-impl fmt::Debug for Mapped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?} {:?}", self.name, self.dims, self.dtype)
-    }
-}
-
 impl<'a> From<&'a Tensor> for Matrix<'a> {
     fn from(tensor: &'a Tensor) -> Self {
-        Self::Held(tensor)
+        Self { place: Lies::Held(tensor), kept: None }
     }
 }
 
 impl<'a> From<&'a Weight> for Matrix<'a> {
     fn from(weight: &'a Weight) -> Self {
-        match weight {
-            Weight::Held(tensor) => Self::Held(tensor),
-            Weight::Mapped(mapped) => Self::Mapped(mapped),
-        }
+        let place = match &weight.place {
+            Place::Held(tensor) => Lies::Held(tensor),
+            Place::Mapped(mapped) => Lies::Mapped(mapped),
+        };
+        Self { place, kept: weight.kept.as_deref() }
     }
 }
 
 impl<'a> Matrix<'a> {
     /// Rows and columns.
     pub fn dims2(self) -> Result<(usize, usize)> {
-        match self {
-            Self::Held(tensor) => tensor.dims2(),
-            Self::Mapped(mapped) => Ok(mapped.dims),
+        match self.place {
+            Lies::Held(tensor) => tensor.dims2(),
+            Lies::Mapped(mapped) => Ok(mapped.dims),
         }
     }
 
     /// Of its elements.
     pub fn dtype(self) -> DType {
-        match self {
-            Self::Held(tensor) => tensor.dtype(),
-            Self::Mapped(mapped) => mapped.dtype,
+        match self.place {
+            Lies::Held(tensor) => tensor.dtype(),
+            Lies::Mapped(mapped) => mapped.dtype,
+        }
+    }
+
+    /// The tensor; none for one that is read in its file.
+    pub fn tensor(self) -> Option<&'a Tensor> {
+        match self.place {
+            Lies::Held(tensor) => Some(tensor),
+            Lies::Mapped(_) => None,
         }
     }
 
     /// The tensor, for a launch. An error for a mapped matrix, which no GPU reads.
     pub fn held(self) -> Result<&'a Tensor> {
-        match self {
-            Self::Held(tensor) => Ok(tensor),
-            Self::Mapped(mapped) => bail!("{mapped:?} lies on {:?}", Device::Cpu.location()),
-        }
+        let on_cpu =
+            || candle_core::Error::msg(format!("{self:?} lies on {:?}", Device::Cpu.location()));
+        self.tensor().ok_or_else(on_cpu)
+    }
+
+    fn is_on_cpu(self) -> bool {
+        self.tensor().is_none_or(|tensor| tensor.device().is_cpu())
     }
 
     /// Its elements, by rows.
     pub(in crate::ops) fn elements<T: Element>(self) -> Result<Elements<'a, T>> {
-        match self {
-            Self::Held(tensor) => cpu::elements(tensor),
-            Self::Mapped(mapped) => Ok(Elements::Lent(mapped.elements()?)),
+        match self.place {
+            Lies::Held(tensor) => cpu::elements(tensor),
+            Lies::Mapped(mapped) => Ok(Elements::Lent(mapped.elements()?)),
+        }
+    }
+
+    /// Its `elements`, by rows of `columns`, as a right factor, or their transpose.
+    pub(in crate::ops) fn factor<'e, T>(
+        self,
+        elements: &'e [T],
+        columns: usize,
+        transposed: bool,
+    ) -> Factor<'e, T>
+    where
+        'a: 'e,
+    {
+        let tile = Tile::rows(elements, columns);
+        let tile = if transposed { tile.t() } else { tile };
+        Factor { tile, panels: self.kept.and_then(|kept| kept.panels(transposed)) }
+    }
+}
+
+impl fmt::Debug for Matrix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Lies::Held(tensor) => tensor.fmt(f),
+            Lies::Mapped(Mapped { name, dims, dtype, .. }) => {
+                write!(f, "{name} {dims:?} {dtype:?}")
+            }
         }
     }
 }

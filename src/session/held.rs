@@ -13,12 +13,13 @@ use crate::error::InputError;
 use crate::hub::HubModel;
 use crate::inference::engine::{self, Engine};
 use crate::machine::memory::{self, DeviceKind, GenerationPlan, Memory, PassPlan};
-use crate::machine::peak;
-use crate::model::decoder::Keep;
+use crate::machine::{self, peak};
+use crate::model::decoder::{Decoder, Keep};
 use crate::model::generation::GenerationSettings;
 use crate::model::shape::Shape;
 use crate::model::shard::Shard;
 use crate::model::weights;
+use crate::run_folder::purpose::Purpose;
 use crate::session::inputs::{EvalInputs, Inputs};
 use crate::session::source::ModelSource;
 
@@ -213,11 +214,8 @@ pub fn refuse_training(
     let Engine { micro_batch_tokens, keep } =
         engine::engine(train, &inputs.plan, &inputs.shape, place, dtype, &inputs.train, beside);
     let step = train.pairs_a_step();
-    let sizes = Sizes {
-        place,
-        dtype,
-        micro_batch: largest_micro_batch(&inputs.train, step, micro_batch_tokens),
-    };
+    let micro_batch = largest_micro_batch(&inputs.train, step, micro_batch_tokens);
+    let sizes = Sizes { place, dtype, micro_batch };
     let memory = held(config, inputs, &sizes, keep, &Headers::Absent(String::new()))?;
     let there = memory.program + memory.inputs;
     let parts = [
@@ -249,6 +247,37 @@ pub fn refuse_training(
         }
         refuse(&config.model.path, &answering, free, &hints)
     }
+}
+
+/// Keeps the weights of `model` packed besides, where the products in bf16 of a CPU read them so and that much memory is free beside all that
+/// the run, or the evaluation, will hold. Returns a line on it.
+pub fn keep_packed(
+    model: &mut Decoder,
+    config: &RunConfig,
+    inputs: &Inputs,
+    engine: Engine,
+    purpose: Purpose,
+) -> Result<Option<String>> {
+    let (place, dtype) = (DeviceKind::of(&model.device), model.dtype);
+    let Some(products) = machine::products_of(&model.device, dtype) else { return Ok(None) };
+    let (Some(free), true) = (peak::free_bytes(&model.device), machine::products()?.has_units())
+    else {
+        return Ok(None);
+    };
+    let step = config.train.pairs_a_step();
+    let micro_batch = largest_micro_batch(&inputs.train, step, engine.micro_batch_tokens);
+    let sizes = Sizes { place, dtype, micro_batch };
+    let memory = held(config, inputs, &sizes, engine.keep, &Headers::Absent(String::new()))?;
+    let backward = purpose == Purpose::Run;
+    let packed = model.packed_bytes(backward)?;
+    if memory.computing() + packed > free {
+        return Ok(None);
+    }
+    model.keep_packed(backward)?;
+    Ok(Some(format!(
+        "weights: packed for {products} products besides, in {}",
+        units::bytes(packed)
+    )))
 }
 
 /// The setting that halves what a run or an evaluation takes.

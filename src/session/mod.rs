@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
             folder.sweep()?;
             Ok((folder, changes))
         };
-        let (model, base_path, (folder, changes)) =
+        let (mut model, base_path, (folder, changes)) =
             open_model(&inputs, dtype, &device, &config.output.dir, verbosity, open_folder)?;
         model.notes.iter().for_each(|note| verbosity.note(note));
         inputs.notes.extend(model.notes.iter().cloned());
@@ -187,6 +187,11 @@ impl<'a> Session<'a> {
                 engine.keep.name(),
                 engine.micro_batch_tokens
             ));
+        }
+        // Other ranks would take the same memory.
+        if options.world.ranks() == 1 {
+            let packed = held::keep_packed(&mut model, config, &inputs, engine, purpose)?;
+            packed.iter().for_each(|line| verbosity.note(line));
         }
         Ok(Self {
             config,

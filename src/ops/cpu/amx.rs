@@ -1,9 +1,11 @@
 //! [`Kernel`]s of the tile registers of AMX: 32 rows of words and a panel give 2 x 2 tiles of sums, which take the products of
 //! [`WORDS`] words a row in one instruction each (TDPBF16PS). [`emulated`] does by plain arithmetic what the instruction does.
 //!
-//! The panels are those of [`pairs`]; a tile of one is every other half of its lines.
+//! A tile of a panel is every other half of its lines.
 
-use crate::ops::cpu::pairs::{Kernel, PANEL, flushed};
+use crate::ops::cpu::packed::Kernel;
+use crate::ops::cpu::packing::PANEL;
+use crate::ops::cpu::pairs::flushed;
 use crate::ops::cpu::vectorised;
 
 /// Rows of a tile.
@@ -12,12 +14,17 @@ const ROWS: usize = 16;
 /// Words of a row of a tile: 64 bytes.
 const WORDS: usize = 16;
 
+/// Words of a row between two reads of the sums: a panel of so many lines fills two thirds of a first-level cache of 48 KiB.
+const DEPTH: usize = 16 * WORDS;
+
 /// By the instruction.
 #[cfg(target_arch = "x86_64")]
-pub(super) const AMX: Kernel = Kernel { rows: 2 * ROWS, pairs: WORDS, add: amx };
+pub(super) const AMX: Kernel =
+    Kernel { rows: 2 * ROWS, pairs: WORDS, depth: DEPTH, add: amx, within: configured };
 
 /// By plain arithmetic.
-pub(super) const EMULATED: Kernel = Kernel { rows: 2 * ROWS, pairs: WORDS, add: emulated };
+pub(super) const EMULATED: Kernel =
+    Kernel { rows: 2 * ROWS, pairs: WORDS, depth: DEPTH, add: emulated, within: |calls| calls() };
 
 /// Why this process cannot compute by [`AMX`]; none if it can. The first call asks the system for leave to use the tile registers.
 pub(super) fn lacking() -> Option<&'static str> {
@@ -104,32 +111,57 @@ fn assert_lengths(sums: &[f32], stride: usize, a: &[u32], b: &[u32], pairs: usiz
     assert!(pairs > 0 && pairs.is_multiple_of(WORDS));
 }
 
-/// Panics where the process [lacks](lacking) AMX, or where the sums or factors are shorter than their shapes.
+/// Calls `calls` with [`CONFIGURATION`], and releases the tiles after it, so that no thread keeps a state that the system saves whenever it
+/// switches threads.
+///
+/// Panics where the process [lacks](lacking) AMX.
+#[cfg(target_arch = "x86_64")]
+fn configured(calls: &mut dyn FnMut()) {
+    /// Releases the tiles, after a panic too.
+    struct Configured;
+    impl Drop for Configured {
+        fn drop(&mut self) {
+            // SAFETY: the process may use AMX, and no tile is read any more.
+            #[expect(unsafe_code, reason = "an instruction that not every processor has")]
+            unsafe {
+                std::arch::asm!("tilerelease", options(nostack, preserves_flags));
+            }
+        }
+    }
+    assert!(lacking().is_none(), "no AMX here");
+    // SAFETY: the process may use AMX, and the configuration is one of its own.
+    #[expect(unsafe_code, reason = "an instruction that not every processor has")]
+    unsafe {
+        let configuration = CONFIGURATION.0.as_ptr();
+        std::arch::asm!("ldtilecfg [{}]", in(reg) configuration, options(nostack, preserves_flags));
+    }
+    let _configured = Configured;
+    calls();
+}
+
+/// Within [`configured`]. Panics where the sums or factors are shorter than their shapes.
 #[cfg(target_arch = "x86_64")]
 fn amx(sums: &mut [f32], stride: usize, a: &[u32], b: &[u32], pairs: usize) {
-    assert!(lacking().is_none(), "no AMX here");
     assert_lengths(sums, stride, a, b, pairs);
-    // SAFETY: the process may use the instructions, and the lengths are asserted.
+    // SAFETY: the lengths are asserted. Without a configuration the first instruction would be refused by the processor.
     #[expect(unsafe_code, reason = "instructions that not every processor has")]
     unsafe {
         amx_block(sums.as_mut_ptr(), stride, a.as_ptr(), b.as_ptr(), pairs);
     }
 }
 
-/// Tiles 0 to 3 are the sums, by rows; 4 and 5 the upper and the lower rows of `a`; 6 and 7 the left and the right half of the panel. The
-/// tiles are released at the end, so that no thread has a state that the system saves whenever it switches threads.
+/// Tiles 0 to 3 are the sums, by rows; 4 and 5 the upper and the lower rows of `a`; 6 and 7 the left and the right half of the panel.
 ///
 /// # Safety
 ///
-/// The process may use AMX; `sums` has `2 * ROWS` rows of `stride` elements, of the last one [`PANEL`]; `a` has `2 * ROWS * pairs` words and
-/// `b` `PANEL * pairs`; `pairs` is a multiple of [`WORDS`] and not 0.
+/// `sums` has `2 * ROWS` rows of `stride` elements, of the last one [`PANEL`]; `a` has `2 * ROWS * pairs` words and `b` `PANEL * pairs`;
+/// `pairs` is a multiple of [`WORDS`] and not 0.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "instructions that not every processor has")]
 unsafe fn amx_block(sums: *mut f32, stride: usize, a: *const u32, b: *const u32, pairs: usize) {
     // SAFETY: the caller gives the lengths; every register that is written is an output, and flags and memory are taken to change.
     unsafe {
         std::arch::asm!(
-            "ldtilecfg [{configuration}]",
             "tileloadd tmm0, [{top} + {across}*1]",
             "tileloadd tmm1, [{top} + {across}*1 + 64]",
             "tileloadd tmm2, [{bottom} + {across}*1]",
@@ -152,8 +184,6 @@ unsafe fn amx_block(sums: *mut f32, stride: usize, a: *const u32, b: *const u32,
             "tilestored [{top} + {across}*1 + 64], tmm1",
             "tilestored [{bottom} + {across}*1], tmm2",
             "tilestored [{bottom} + {across}*1 + 64], tmm3",
-            "tilerelease",
-            configuration = in(reg) CONFIGURATION.0.as_ptr(),
             top = in(reg) sums,
             bottom = in(reg) sums.add(ROWS * stride),
             across = in(reg) 4 * stride,

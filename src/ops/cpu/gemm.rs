@@ -27,6 +27,12 @@ impl<'a, T> Tile<'a, T> {
         Self { data: self.data, row: self.column, column: self.row }
     }
 
+    /// What begins at element `(row, column)`; nothing past the end.
+    pub(in crate::ops) fn from(self, row: usize, column: usize) -> Self {
+        let data = self.data.get(row * self.row + column * self.column..).unwrap_or_default();
+        Self { data, ..self }
+    }
+
     /// Whether `rows` and `columns` lie within the slice; neither is 0.
     pub(in crate::ops) fn holds(&self, rows: usize, columns: usize) -> bool {
         (rows - 1) * self.row + (columns - 1) * self.column < self.data.len()

@@ -6,6 +6,8 @@
 mod amx;
 pub(super) mod block;
 pub(super) mod gemm;
+mod packed;
+mod packing;
 mod pairs;
 pub(super) mod product;
 

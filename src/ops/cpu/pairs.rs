@@ -1,169 +1,24 @@
-//! `sums += a b` of tiles of bf16 by pairs of terms: each step adds the products of two neighbouring terms to sixteen sums, which is one
-//! instruction of AVX-512 BF16 (VDPBF16PS).
-//!
-//! Both factors are packed as 32-bit words of two bf16, the term of even number below: `a` along its rows, `b` in panels of [`PANEL`]
-//! columns, zeros past the end. [`emulated`] does by plain arithmetic what the instruction does, so that packing and tiles are tested
-//! on any machine. The tiles of AMX ([`super::amx`]) read the same packed factors.
+//! [`Kernel`]s of pairs of terms: each step adds the products of two neighbouring terms to sixteen sums, which is one instruction of
+//! AVX-512 BF16 (VDPBF16PS). [`emulated`] does by plain arithmetic what the instruction does, so that packing and tiles are tested on
+//! any machine.
 
-use half::bf16;
-
-use crate::ops::cpu::gemm::Tile;
-use crate::ops::cpu::vectorised;
-
-/// Columns of a panel: two registers of sums.
-pub(super) const PANEL: usize = 32;
+use crate::ops::cpu::packed::Kernel;
+use crate::ops::cpu::packing::PANEL;
 
 /// Rows that are computed together: with two registers each and those of a panel, 26 of 32 registers.
 const ROWS: usize = 12;
 
-/// Packed factors that a thread uses again.
-#[derive(Default)]
-pub(super) struct Packed {
-    a: Vec<u32>,
-    b: Vec<u32>,
-}
-
-/// What multiplies some rows with a panel.
-pub(super) struct Kernel {
-    /// Rows that are computed together.
-    pub rows: usize,
-    /// Words of a row that are computed together.
-    pub pairs: usize,
-    /// Adds the products of `pairs` words of the rows and of a panel to their sums: `(sums, stride, a, b, pairs)`, where row `r` of the
-    /// sums begins at `r * stride` and row `r` of `a` at `r * pairs`.
-    pub add: fn(&mut [f32], usize, &[u32], &[u32], usize),
-}
+/// Words whose terms are summed from 0.
+const DEPTH: usize = 128;
 
 /// By AVX-512 BF16.
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX512: Kernel = Kernel { rows: ROWS, pairs: 1, add: avx512 };
+pub(super) const AVX512: Kernel =
+    Kernel { rows: ROWS, pairs: 1, depth: DEPTH, add: avx512, within: |calls| calls() };
 
 /// By plain arithmetic in the order of AVX-512 BF16.
-pub(super) const EMULATED: Kernel = Kernel { rows: ROWS, pairs: 1, add: emulated };
-
-impl Kernel {
-    /// Rows and columns of the sums that a tile of `m` rows and `n` columns takes.
-    pub(super) fn padded(&self, m: usize, n: usize) -> (usize, usize) {
-        (m.next_multiple_of(self.rows), n.next_multiple_of(PANEL))
-    }
-}
-
-/// `sums += a b`; `a [m, k]`, `b [k, n]`, `sums` as [`Kernel::padded`].
-pub(super) fn add(
-    sums: &mut [f32],
-    (m, k, n): (usize, usize, usize),
-    a: Tile<bf16>,
-    b: Tile<bf16>,
-    packed: &mut Packed,
-    kernel: &Kernel,
-) {
-    let (rows, columns) = kernel.padded(m, n);
-    let pairs = k.div_ceil(2).next_multiple_of(kernel.pairs);
-    let Packed { a: words, b: panels } = packed;
-    vectorised(
-        #[inline(always)]
-        || {
-            pack_rows(words, a, (m, k), (rows, pairs));
-            pack_panels(panels, b, (k, n), pairs);
-        },
-    );
-    for (panel, b) in panels.chunks_exact(pairs * PANEL).enumerate() {
-        for (strip, a) in words.chunks_exact(pairs * kernel.rows).enumerate() {
-            let at = strip * kernel.rows * columns + panel * PANEL;
-            (kernel.add)(&mut sums[at..], columns, a, b, pairs);
-        }
-    }
-}
-
-#[inline(always)]
-fn word(low: bf16, high: bf16) -> u32 {
-    u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16
-}
-
-/// `rows` rows of `pairs` words; those past `m` and `k` are zero.
-#[inline(always)]
-fn pack_rows(
-    words: &mut Vec<u32>,
-    a: Tile<bf16>,
-    (m, k): (usize, usize),
-    (rows, pairs): (usize, usize),
-) {
-    words.clear();
-    words.resize(rows * pairs, 0);
-    for (i, words) in words.chunks_exact_mut(pairs).take(m).enumerate() {
-        let row = &a.data[i * a.row..];
-        if a.column == 1 {
-            let (whole, rest) = row[..k].as_chunks::<2>();
-            for (word_of, &[low, high]) in words.iter_mut().zip(whole) {
-                *word_of = word(low, high);
-            }
-            if let &[last] = rest {
-                words[k / 2] = word(last, bf16::ZERO);
-            }
-        } else {
-            let term = |l: usize| if l < k { row[l * a.column] } else { bf16::ZERO };
-            for (l, word_of) in words.iter_mut().enumerate() {
-                *word_of = word(term(2 * l), term(2 * l + 1));
-            }
-        }
-    }
-}
-
-/// Panels of `pairs` lines of words; columns past `n` and lines past `k` are zero.
-#[inline(always)]
-fn pack_panels(panels: &mut Vec<u32>, b: Tile<bf16>, (k, n): (usize, usize), pairs: usize) {
-    panels.clear();
-    panels.resize(n.div_ceil(PANEL) * pairs * PANEL, 0);
-    for (panel, words) in panels.chunks_exact_mut(pairs * PANEL).enumerate() {
-        let from = panel * PANEL;
-        let columns = PANEL.min(n - from);
-        let data = &b.data[from * b.column..];
-        let lines = &mut words.as_chunks_mut::<PANEL>().0[..k.div_ceil(2)];
-        let whole = if b.row == 1 && columns == PANEL { k / 2 / DEPTH * DEPTH } else { 0 };
-        pack_across(&mut lines[..whole], data, b.column);
-        for (pair, words) in lines.iter_mut().enumerate().skip(whole) {
-            let (low, alone) = (&data[2 * pair * b.row..], 2 * pair + 1 == k);
-            let high = if alone { low } else { &data[(2 * pair + 1) * b.row..] };
-            if b.column == 1 {
-                let both = low[..columns].iter().zip(&high[..columns]);
-                words.iter_mut().zip(both).for_each(|(to, (&low, &high))| *to = word(low, high));
-            } else {
-                let both = low.iter().step_by(b.column).zip(high.iter().step_by(b.column));
-                let both = both.take(columns);
-                words.iter_mut().zip(both).for_each(|(to, (&low, &high))| *to = word(low, high));
-            }
-            if alone {
-                words.iter_mut().for_each(|word| *word &= 0xffff);
-            }
-        }
-    }
-}
-
-/// Lines of a panel that [`pack_across`] fills together: two words of bf16 each, so that they read a line of the cache.
-const DEPTH: usize = 16;
-
-/// A multiple of [`DEPTH`] lines of a panel, of columns whose terms lie side by side, `stride` from one column to the next.
-///
-/// Eight columns at a time: their lines of the cache stay in it while they are read, also where a large power of two lies between them.
-/// Line by line a panel of 256 terms took twelve times as long.
-#[inline(always)]
-fn pack_across(lines: &mut [[u32; PANEL]], columns: &[bf16], stride: usize) {
-    const WIDTH: usize = 8;
-    for (block, lines) in lines.chunks_exact_mut(DEPTH).enumerate() {
-        for from in (0..PANEL).step_by(WIDTH) {
-            let columns: [_; WIDTH] = std::array::from_fn(|column| {
-                let terms = &columns[(from + column) * stride + 2 * DEPTH * block..];
-                &terms[..2 * DEPTH]
-            });
-            for (i, line) in lines.iter_mut().enumerate() {
-                let words = &mut line[from..][..WIDTH];
-                for (word_of, column) in words.iter_mut().zip(columns) {
-                    *word_of = word(column[2 * i], column[2 * i + 1]);
-                }
-            }
-        }
-    }
-}
+pub(super) const EMULATED: Kernel =
+    Kernel { rows: ROWS, pairs: 1, depth: DEPTH, add: emulated, within: |calls| calls() };
 
 /// The [`Kernel`] by plain arithmetic, as Intel's manual has the instruction: each product is added with one rounding, the odd term first,
 /// and denormal numbers are zeros of their sign, read and written. The terms are summed from 0, and the sum is added to what is there.
@@ -271,7 +126,7 @@ pub(super) mod testing {
         let start: Vec<f32> = sums.collect();
         let of = |kernel: &Kernel| {
             let mut sums = start.clone();
-            (kernel.add)(&mut sums, stride, &a, &b, pairs);
+            (kernel.within)(&mut || (kernel.add)(&mut sums, stride, &a, &b, pairs));
             let bits = |x: f32| if x.is_nan() { u32::MAX } else { x.to_bits() };
             sums.into_iter().map(bits).collect::<Vec<_>>()
         };

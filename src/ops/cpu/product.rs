@@ -1,7 +1,7 @@
 //! Products of matrices of any [`Element`], summed in its type of work and rounded once.
 //!
-//! f32 and f64 go to the gemm crate as they are. bf16 goes tile by tile by the [`Products`] of the processor: a tile of each factor and the
-//! tile of sums stay in the cache, so that a product reads and writes half the memory.
+//! f32 and f64 go to the gemm crate as they are. bf16 goes by the [`Products`] of the processor, tile by tile, so that the sums of a tile
+//! stay in the cache and a product reads and writes half the memory.
 
 use std::sync::OnceLock;
 
@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use crate::ops::cpu::block::{Block, Extent};
 use crate::ops::cpu::gemm::{self, Into, Threads, Tile, gemm};
-use crate::ops::cpu::pairs::{self, Kernel, Packed};
-use crate::ops::cpu::{Element, amx, vectorised};
+use crate::ops::cpu::packed::{self, Kernel, Panels, Right};
+use crate::ops::cpu::{Element, amx, pairs, vectorised};
 
 /// How a product in bf16 is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,14 +95,58 @@ impl Products {
     }
 }
 
+/// A frozen matrix `[rows, columns]`, packed as a right factor for the products of this process.
+pub(in crate::ops) struct Kept {
+    /// Of its transpose, as a forward pass multiplies.
+    transposed: Panels,
+    /// Of itself, as a backward pass does; none where none is wanted.
+    plain: Option<Panels>,
+}
+
+impl Kept {
+    /// None where products pack nothing. `backward`: whether the matrix itself is a factor, beside its transpose.
+    pub(in crate::ops) fn of(
+        elements: &[bf16],
+        rows: usize,
+        columns: usize,
+        backward: bool,
+    ) -> Option<Self> {
+        let (kernel, tile) = (chosen().kernel()?, Tile::rows(elements, columns));
+        Some(Self {
+            transposed: Panels::of(kernel, tile.t(), columns, rows),
+            plain: backward.then(|| Panels::of(kernel, tile, rows, columns)),
+        })
+    }
+
+    /// The panels of the matrix or of its transpose.
+    pub(in crate::ops) fn panels(&self, transposed: bool) -> Option<&Panels> {
+        if transposed { Some(&self.transposed) } else { self.plain.as_ref() }
+    }
+}
+
+/// A right factor.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Factor<'a, T> {
+    /// As it lies.
+    pub tile: Tile<'a, T>,
+    /// The same in panels, where they are kept.
+    pub panels: Option<&'a Panels>,
+}
+
+impl<'a, T> From<Tile<'a, T>> for Factor<'a, T> {
+    fn from(tile: Tile<'a, T>) -> Self {
+        Self { tile, panels: None }
+    }
+}
+
 /// An element that matrices of it are multiplied.
 pub(in crate::ops) trait Multiplied: Element {
     /// `a [m, k]` times `b [k, n]`, each element rounded once, in new memory.
-    fn product(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self>;
+    fn product(m: usize, k: usize, n: usize, a: Tile<Self>, b: Factor<Self>) -> Vec<Self>;
     /// [`Multiplied::product`] in the type of work, not rounded.
-    fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self::Work>;
+    fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Factor<Self>) -> Vec<Self::Work>;
     /// `out += scale a b`, each element rounded once; `a [out.rows, k]`, `b [k, out.columns]`.
-    fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Tile<Self>, scale: f64);
+    fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Factor<Self>, scale: f64);
     /// The first `rows` and `columns` of `from` in the type of work: in `room`, along memory as `from` lies, unless they are already.
     fn in_work<'a>(
         from: Tile<'a, Self>,
@@ -115,14 +159,14 @@ pub(in crate::ops) trait Multiplied: Element {
 macro_rules! multiplied_as_it_is {
     ($float:ty) => {
         impl Multiplied for $float {
-            fn product(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self> {
-                gemm::product(m, k, n, a, b)
+            fn product(m: usize, k: usize, n: usize, a: Tile<Self>, b: Factor<Self>) -> Vec<Self> {
+                gemm::product(m, k, n, a, b.tile)
             }
-            fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self> {
-                gemm::product(m, k, n, a, b)
+            fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Factor<Self>) -> Vec<Self> {
+                gemm::product(m, k, n, a, b.tile)
             }
-            fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Tile<Self>, scale: f64) {
-                gemm(out, Into::Add, k, a, b, scale as Self, Threads::All);
+            fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Factor<Self>, scale: f64) {
+                gemm(out, Into::Add, k, a, b.tile, scale as Self, Threads::All);
             }
             fn in_work<'a>(
                 from: Tile<'a, Self>,
@@ -139,15 +183,15 @@ multiplied_as_it_is!(f32);
 multiplied_as_it_is!(f64);
 
 impl Multiplied for bf16 {
-    fn product(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<Self> {
+    fn product(m: usize, k: usize, n: usize, a: Tile<Self>, b: Factor<Self>) -> Vec<Self> {
         new(chosen(), (m, k, n), a, b, Self::rounded)
     }
 
-    fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Tile<Self>) -> Vec<f32> {
+    fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Factor<Self>) -> Vec<f32> {
         new(chosen(), (m, k, n), a, b, |sum| sum)
     }
 
-    fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Tile<Self>, scale: f64) {
+    fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Factor<Self>, scale: f64) {
         let scale = scale as f32;
         let put = |out: &mut Self, sum: f32| *out = Self::rounded(out.value() + sum * scale);
         tiles(chosen(), out, k, a, b, put);
@@ -198,7 +242,7 @@ fn new<U: Element>(
     way: Products,
     (m, k, n): (usize, usize, usize),
     a: Tile<bf16>,
-    b: Tile<bf16>,
+    b: Factor<bf16>,
     made: impl Fn(f32) -> U + Sync,
 ) -> Vec<U> {
     if m == 0 || n == 0 {
@@ -229,48 +273,61 @@ fn tiles<U: Element>(
     out: Block<U>,
     k: usize,
     a: Tile<bf16>,
-    b: Tile<bf16>,
+    b: Factor<bf16>,
     put: impl Fn(&mut U, f32) + Sync,
 ) {
     let (m, n) = (out.rows(), out.columns());
     if m == 0 || n == 0 {
         return;
     }
-    assert!(k == 0 || (a.holds(m, k) && b.holds(k, n)), "a matrix reaches past its slice");
+    assert!(k == 0 || (a.holds(m, k) && b.tile.holds(k, n)), "a matrix reaches past its slice");
+    let threads = rayon::current_num_threads().min((m * n).saturating_mul(k) / WORTH_A_THREAD);
+    match way.kernel() {
+        Some(kernel) => {
+            let b = b.panels.map_or(Right::Loose(b.tile), Right::Packed);
+            packed::multiply(kernel, out, k, a, b, threads, &put);
+        }
+        None => widened(out, k, a, b.tile, threads, &put),
+    }
+}
+
+/// [`tiles`] of f32, for the gemm crate.
+fn widened<U: Element>(
+    out: Block<U>,
+    k: usize,
+    a: Tile<bf16>,
+    b: Tile<bf16>,
+    threads: usize,
+    put: &(impl Fn(&mut U, f32) + Sync),
+) {
     let work = |scratch: &mut Scratch, (row, column, out): (usize, usize, Block<U>)| {
         let a = Tile { data: a.data.get(row * a.row..).unwrap_or_default(), ..a };
         let b = Tile { data: b.data.get(column * b.column..).unwrap_or_default(), ..b };
-        scratch.tile(out, k, a, b, &put);
+        scratch.tile(out, k, a, b, put);
     };
-    let (rows, mut columns) = (m.div_ceil(TILE), n.div_ceil(TILE));
-    let threads = rayon::current_num_threads().min((m * n).saturating_mul(k) / WORTH_A_THREAD);
+    let (rows, mut columns) = (out.rows().div_ceil(TILE), out.columns().div_ceil(TILE));
     // Fewer tiles than threads become narrower ones, while they stay a whole panel.
-    while rows * columns < threads && n / (columns + 1) >= TILE / 4 {
+    while rows * columns < threads && out.columns() / (columns + 1) >= TILE / 4 {
         columns += 1;
     }
     let tiles = out.cut(Extent { rows, columns }, GRAIN);
     if threads <= 1 {
-        let mut scratch = Scratch::of(way);
+        let mut scratch = Scratch::default();
         return tiles.into_iter().for_each(|tile| work(&mut scratch, tile));
     }
-    tiles.into_par_iter().for_each_init(|| Scratch::of(way), work);
+    tiles.into_par_iter().for_each_init(Scratch::default, work);
 }
 
 /// Tiles that a thread uses again.
+#[derive(Default)]
 struct Scratch {
-    way: Products,
     sums: Vec<f32>,
     a: Vec<f32>,
     b: Vec<f32>,
-    packed: Packed,
 }
 
 impl Scratch {
-    fn of(way: Products) -> Self {
-        Self { way, sums: Vec::new(), a: Vec::new(), b: Vec::new(), packed: Packed::default() }
-    }
-
-    /// [`tiles`] of one tile of `out`.
+    /// [`widened`] of one tile of `out`.
     fn tile<U: Element>(
         &mut self,
         mut out: Block<U>,
@@ -280,33 +337,24 @@ impl Scratch {
         put: &impl Fn(&mut U, f32),
     ) {
         let (m, n) = (out.rows(), out.columns());
-        let (rows, stride) = self.way.kernel().map_or((m, n), |kernel| kernel.padded(m, n));
         self.sums.clear();
-        self.sums.resize(rows * stride, 0.0);
+        self.sums.resize(m * n, 0.0);
         for from in (0..k).step_by(TILE) {
             let k = TILE.min(k - from);
             let a = Tile { data: &a.data[from * a.column..], ..a };
             let b = Tile { data: &b.data[from * b.row..], ..b };
-            self.add((m, k, n), a, b);
+            let a = bf16::in_work(a, &mut self.a, m, k);
+            let b = bf16::in_work(b, &mut self.b, k, n);
+            gemm(Block::of(&mut self.sums, n), Into::Add, k, a, b, 1.0, Threads::One);
         }
         vectorised(
             #[inline(always)]
             || {
-                for (i, sums) in self.sums.chunks_exact(stride).take(m).enumerate() {
+                for (i, sums) in self.sums.chunks_exact(n).enumerate() {
                     out.row(i).iter_mut().zip(sums).for_each(|(out, &sum)| put(out, sum));
                 }
             },
         );
-    }
-
-    /// `sums += a b`; `a [m, k]`, `b [k, n]`.
-    fn add(&mut self, (m, k, n): (usize, usize, usize), a: Tile<bf16>, b: Tile<bf16>) {
-        let Some(kernel) = self.way.kernel() else {
-            let a = bf16::in_work(a, &mut self.a, m, k);
-            let b = bf16::in_work(b, &mut self.b, k, n);
-            return gemm(Block::of(&mut self.sums, n), Into::Add, k, a, b, 1.0, Threads::One);
-        };
-        pairs::add(&mut self.sums, (m, k, n), a, b, &mut self.packed, kernel);
     }
 }
 
@@ -357,7 +405,7 @@ mod tests {
             };
             for a in lies(&a[..], k, &a_across[..], m + 3) {
                 for b in lies(&b[..], n, &b_across[..], k + 1) {
-                    let sums = new(way, (m, k, n), a, b, |sum| sum);
+                    let sums = new(way, (m, k, n), a, b.into(), |sum| sum);
                     for (i, (&got, &(want, all))) in sums.iter().zip(&want).enumerate() {
                         let bound = all * f64::from(f32::EPSILON) * (k as f64).sqrt().max(2.0);
                         let error = (f64::from(got) - want).abs();
@@ -367,17 +415,41 @@ mod tests {
                         );
                     }
                     let rounded: Vec<bf16> = sums.iter().map(|&sum| bf16::rounded(sum)).collect();
-                    assert_eq!(new(way, (m, k, n), a, b, bf16::rounded), rounded, "{m} {k} {n}");
+                    assert_eq!(
+                        new(way, (m, k, n), a, b.into(), bf16::rounded),
+                        rounded,
+                        "{m} {k} {n}"
+                    );
                     if way != chosen() {
                         continue;
                     }
-                    assert_eq!(bf16::product(m, k, n, a, b), rounded, "{m} {k} {n}");
+                    assert_eq!(bf16::product(m, k, n, a, b.into()), rounded, "{m} {k} {n}");
                     let mut out = bf16s(m * n, 3);
                     let added = out.iter().zip(&sums);
                     let added: Vec<bf16> =
                         added.map(|(y, x)| bf16::rounded(y.value() + x * 0.5)).collect();
-                    bf16::add_product(Block::of(&mut out, n), k, a, b, 0.5);
+                    bf16::add_product(Block::of(&mut out, n), k, a, b.into(), 0.5);
                     assert_eq!(out, added, "{m} {k} {n}");
+                }
+            }
+        }
+    }
+
+    /// More columns than are packed at once, and rows of every kind, on one thread and on several.
+    #[test]
+    fn a_factor_that_is_kept_packed_gives_the_bits_of_one_that_is_not() {
+        for way in Products::ALL.into_iter().filter(|way| way.lacking().is_none()) {
+            let Some(kernel) = way.kernel() else { continue };
+            for (m, k, n) in [(1, 1, 1), (5, 31, 40), (300, 65, 290), (40, 2200, 1000)] {
+                let (a, _) = laid_out(m, k, 1, m);
+                let (b, across) = laid_out(k, n, 2, k + 1);
+                let a = Tile::rows(&a[..], k);
+                for tile in [Tile::rows(&b[..], n), Tile::rows(&across[..], k + 1).t()] {
+                    let panels = Panels::of(kernel, tile, k, n);
+                    let of = |panels| new(way, (m, k, n), a, Factor { tile, panels }, |sum| sum);
+                    let bits =
+                        |sums: Vec<f32>| sums.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+                    assert_eq!(bits(of(Some(&panels))), bits(of(None)), "{way:?} {m} {k} {n}");
                 }
             }
         }
@@ -404,7 +476,13 @@ mod tests {
     #[test]
     fn a_product_of_nothing_is_zero() {
         let none = Tile::rows(&[][..], 0);
-        assert_eq!(bf16::product(2, 0, 3, none, Tile::rows(&[][..], 3)), [bf16::ZERO; 6]);
-        assert!(bf16::product(0, 4, 3, none, Tile::rows(&[bf16::ONE; 12][..], 3)).is_empty());
+        let empty = Tile::rows(&[][..], 3).into();
+        for way in Products::ALL.into_iter().filter(|way| way.lacking().is_none()) {
+            assert_eq!(new(way, (2, 0, 3), none, empty, bf16::rounded), [bf16::ZERO; 6]);
+        }
+        assert_eq!(bf16::product(2, 0, 3, none, empty), [bf16::ZERO; 6]);
+        assert!(
+            bf16::product(0, 4, 3, none, Tile::rows(&[bf16::ONE; 12][..], 3).into()).is_empty()
+        );
     }
 }

@@ -221,6 +221,8 @@ fn a_run_in_bf16_takes_the_products_that_it_is_told() {
         }
         assert!(output.status.success(), "{said}");
         assert!(said.contains(&format!("bf16 by {products} products on cpu")), "{said}");
+        let packed = format!("weights: packed for {products} products besides, in ");
+        assert_eq!(said.contains(&packed), products != "widened", "{said}");
         let got = records(&place.path("run/train.jsonl"));
         assert_steps(products, &got, golden["per_step"].as_array().unwrap(), &BF16);
     }

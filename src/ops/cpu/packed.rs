@@ -1,0 +1,229 @@
+//! Products of bf16 by a [`Kernel`]: each factor is packed once, as the kernel reads it, and they are multiplied tile by tile. A factor that
+//! many products read may be [kept packed](Panels).
+
+use std::ops::Range;
+
+use half::bf16;
+use rayon::prelude::*;
+
+use crate::ops::cpu::block::{Block, Extent};
+use crate::ops::cpu::gemm::Tile;
+use crate::ops::cpu::packing::{self, PANEL};
+use crate::ops::cpu::{Element, vectorised};
+
+/// Most rows and columns of a tile, whose sums stay in the cache.
+const TILE: usize = 256;
+
+/// Words of `b` that a thread packs before it multiplies: 4 MiB.
+const WORDS_A_THREAD: usize = 1 << 20;
+
+/// What multiplies strips with panels.
+pub(super) struct Kernel {
+    /// Rows of a strip.
+    pub rows: usize,
+    /// Words of a row that are computed together.
+    pub pairs: usize,
+    /// Most words of a row that [`Kernel::add`] is given at once.
+    pub depth: usize,
+    /// Adds the products of `pairs` words of a strip and of a panel to their sums: `(sums, stride, strip, panel, pairs)`, where row `r` of
+    /// the sums begins at `r * stride`, row `r` of the strip at `r * pairs`, and line `l` of the panel at `l * PANEL`.
+    pub add: fn(&mut [f32], usize, &[u32], &[u32], usize),
+    /// Calls what calls [`Kernel::add`], in the state of the processor that this needs.
+    pub within: fn(&mut dyn FnMut()),
+}
+
+impl Kernel {
+    /// Words of a row of `k` terms, and lines of a panel.
+    fn words(&self, k: usize) -> usize {
+        k.div_ceil(2).next_multiple_of(self.pairs)
+    }
+}
+
+/// A right factor `b [k, n]`, packed for a kernel.
+pub(in crate::ops) struct Panels {
+    words: Vec<u32>,
+}
+
+impl Panels {
+    pub(super) fn of(kernel: &Kernel, b: Tile<bf16>, k: usize, n: usize) -> Self {
+        let pairs = kernel.words(k);
+        let mut words = vec![0; n.next_multiple_of(PANEL) * pairs];
+        packing::panels(&mut words, b, (k, n), pairs, rayon::current_num_threads());
+        Self { words }
+    }
+}
+
+/// A right factor.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// As it lies.
+    Loose(Tile<'a, bf16>),
+    /// Packed for the kernel that multiplies it.
+    Packed(&'a Panels),
+}
+
+/// Calls `put(element, sum)` for every element of `out` with that of `a [out.rows, k] b [k, out.columns]`, on as many threads.
+///
+/// The factors hold these elements, and `out` has some. Panics if panels are of another shape or kernel.
+pub(super) fn multiply<U: Element>(
+    kernel: &Kernel,
+    mut out: Block<U>,
+    k: usize,
+    a: Tile<bf16>,
+    b: Right<'_>,
+    threads: usize,
+    put: &(impl Fn(&mut U, f32) + Sync),
+) {
+    let (m, n) = (out.rows(), out.columns());
+    let pairs = kernel.words(k);
+    let strips = match n {
+        // Each row is read once.
+        ..=TILE => Strips::Loose(a, (m, k)),
+        _ => {
+            let of_strips = (kernel.rows, pairs, kernel.depth);
+            Strips::Packed(packing::strips(a, (m, k), of_strips, threads))
+        }
+    };
+    let factors = Factors { kernel, pairs, strips: &strips };
+    let b = match b {
+        Right::Loose(b) => b,
+        Right::Packed(Panels { words }) => {
+            assert_eq!(words.len(), n.next_multiple_of(PANEL) * pairs, "panels of [{k}, {n}]");
+            return factors.multiply(out, words, threads, put);
+        }
+    };
+    let at_once = WORDS_A_THREAD * threads.max(1) / pairs.max(1);
+    let at_once = (at_once / PANEL * PANEL).max(TILE).min(n);
+    let mut panels = vec![0; at_once.next_multiple_of(PANEL) * pairs];
+    for from in (0..n).step_by(at_once) {
+        let columns = at_once.min(n - from);
+        let panels = &mut panels[..columns.next_multiple_of(PANEL) * pairs];
+        packing::panels(panels, b.from(0, from), (k, columns), pairs, threads);
+        factors.multiply(out.part(0..m, from..from + columns), panels, threads, put);
+    }
+}
+
+/// A left factor.
+enum Strips<'a> {
+    /// As [`packing::strips`] gives it.
+    Packed(Vec<u32>),
+    /// As it lies, of so many rows and terms.
+    Loose(Tile<'a, bf16>, (usize, usize)),
+}
+
+/// What multiplies panels.
+struct Factors<'a> {
+    kernel: &'a Kernel,
+    /// Words of a row, and lines of a panel.
+    pairs: usize,
+    strips: &'a Strips<'a>,
+}
+
+/// What a thread uses again.
+#[derive(Default)]
+struct Scratch {
+    sums: Vec<f32>,
+    words: Vec<u32>,
+}
+
+impl Factors<'_> {
+    /// [`multiply`] with these panels.
+    fn multiply<U: Element>(
+        &self,
+        out: Block<U>,
+        panels: &[u32],
+        threads: usize,
+        put: &(impl Fn(&mut U, f32) + Sync),
+    ) {
+        let (rows, mut columns) = (out.rows().div_ceil(TILE), out.columns().div_ceil(TILE));
+        // Fewer tiles than threads become narrower ones.
+        while rows * columns < threads && out.columns() / (columns + 1) >= 2 * PANEL {
+            columns += 1;
+        }
+        let grain = Extent { rows: self.kernel.rows, columns: PANEL };
+        let tiles = out.cut(Extent { rows, columns }, grain);
+        let work = |scratch: &mut Scratch, (row, column, out): (usize, usize, Block<U>)| {
+            let columns = out.columns().next_multiple_of(PANEL);
+            let panels = &panels[column * self.pairs..][..columns * self.pairs];
+            self.tile(scratch, row, out, panels, put);
+        };
+        if threads <= 1 {
+            let mut scratch = Scratch::default();
+            return tiles.into_iter().for_each(|tile| work(&mut scratch, tile));
+        }
+        tiles.into_par_iter().for_each_init(Scratch::default, work);
+    }
+
+    /// The rows from `row` on times these panels.
+    fn tile<U: Element>(
+        &self,
+        scratch: &mut Scratch,
+        row: usize,
+        mut out: Block<U>,
+        panels: &[u32],
+        put: &impl Fn(&mut U, f32),
+    ) {
+        let Self { kernel, pairs, .. } = *self;
+        let (m, n) = (out.rows(), out.columns());
+        let (rows, stride) = (m.next_multiple_of(kernel.rows), n.next_multiple_of(PANEL));
+        let Scratch { sums, words } = scratch;
+        sums.clear();
+        sums.resize(rows * stride, 0.0);
+        (kernel.within)(&mut || {
+            for from in (0..pairs).step_by(kernel.depth) {
+                let some = kernel.depth.min(pairs - from);
+                let (strips, apart) = self.part(words, row..row + rows, from, some);
+                for (panel, b) in panels.chunks_exact(pairs * PANEL).enumerate() {
+                    let b = &b[from * PANEL..][..some * PANEL];
+                    for (strip, a) in strips.chunks(apart).enumerate() {
+                        let at = strip * kernel.rows * stride + panel * PANEL;
+                        (kernel.add)(&mut sums[at..], stride, &a[..some * kernel.rows], b, some);
+                    }
+                }
+            }
+        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for i in 0..m {
+                    let sums = &sums[i * stride..][..n];
+                    out.row(i).iter_mut().zip(sums).for_each(|(out, &sum)| put(out, sum));
+                }
+            },
+        );
+    }
+
+    /// `some` words from `from` on of each row of the strips of `rows`, of which the last may end past the factor; and how far apart the
+    /// strips begin. Those of a factor that is not packed are packed into `words`.
+    fn part<'a>(
+        &'a self,
+        words: &'a mut Vec<u32>,
+        rows: Range<usize>,
+        from: usize,
+        some: usize,
+    ) -> (&'a [u32], usize) {
+        let Self { kernel, pairs, .. } = *self;
+        match self.strips {
+            Strips::Packed(all) => {
+                let strips = &all[rows.start * pairs..rows.end * pairs];
+                (&strips[from * kernel.rows..], kernel.rows * pairs)
+            }
+            &Strips::Loose(a, (m, k)) => {
+                words.clear();
+                words.resize(rows.len() * some, 0);
+                let apart = kernel.rows * some;
+                for (row, words) in rows.step_by(kernel.rows).zip(words.chunks_exact_mut(apart)) {
+                    packing::strip_part(
+                        words,
+                        a.from(row, 2 * from),
+                        kernel.rows,
+                        m - row,
+                        k,
+                        from,
+                    );
+                }
+                (words, apart)
+            }
+        }
+    }
+}
