@@ -1,6 +1,7 @@
-//! Tells the program which commit it was built from and, with the feature `cuda`, compiles the kernels of `src/ops`: to PTX, which any card's
+//! Tells the program which commit and which code it was built from and, with the feature `cuda`, compiles the kernels of `src/ops`: to PTX, which any card's
 //! driver compiles further, and to the code of the cards in [`CARDS`].
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::sync::Mutex;
@@ -23,9 +24,34 @@ fn main() {
         .and_then(|output| String::from_utf8(output.stdout).ok());
     println!("cargo:rustc-env=MVPBENCH_COMMIT={}", commit.as_deref().map_or("unknown", str::trim));
 
+    // Parts of the keys of caches: the code that log-probabilities and token ids depend on.
+    for (variable, code) in [
+        ("MVPBENCH_ENGINE", ["src/ops", "src/model", "src/inference", "Cargo.lock"].as_slice()),
+        ("MVPBENCH_TOKENS", &["src/data", "src/session/token_cache.rs", "Cargo.lock"]),
+    ] {
+        code.iter().for_each(|place| println!("cargo:rerun-if-changed={place}"));
+        println!("cargo:rustc-env={variable}={:016x}", digest_of(code.iter().map(PathBuf::from)));
+    }
+
     if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
         compile_kernels();
     }
+}
+
+/// Digest of files by their names and bytes, and of all in folders; of one that is not there, of its name.
+fn digest_of(places: impl Iterator<Item = PathBuf>) -> u64 {
+    fn add(hasher: &mut DefaultHasher, place: &Path) {
+        place.hash(hasher);
+        let Ok(folder) = std::fs::read_dir(place) else {
+            return std::fs::read(place).ok().hash(hasher);
+        };
+        let mut entries: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
+        entries.sort();
+        entries.iter().for_each(|entry| add(hasher, entry));
+    }
+    let mut hasher = DefaultHasher::new();
+    places.for_each(|place| add(&mut hasher, &place));
+    hasher.finish()
 }
 
 /// Of every `src/ops/NAME.cu` in `OUT_DIR`: `NAME.ptx`, `NAME.sm_90.cubin` and the like, and `NAME.cubins.rs`, which lists them.
@@ -33,16 +59,28 @@ fn compile_kernels() {
     for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH", "PATH", "CI"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
-    println!("cargo:rerun-if-changed=src/ops");
-    let sources = std::fs::read_dir("src/ops").expect("src/ops can be read");
-    let mut sources: Vec<PathBuf> = sources.flatten().map(|entry| entry.path()).collect();
-    sources.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
-    sources.sort();
+    let in_ops = std::fs::read_dir("src/ops").expect("src/ops can be read");
+    let in_ops: Vec<PathBuf> = in_ops.flatten().map(|entry| entry.path()).collect();
+    let ending = |end: &str| {
+        let ends = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == end);
+        let mut all: Vec<PathBuf> = in_ops.iter().filter(ends).cloned().collect();
+        all.sort();
+        all
+    };
+    let sources = ending("cu");
     let (nvcc, folder) = (nvcc(), std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
     println!("cargo:rustc-env=MVPBENCH_NVCC={}", release(&nvcc));
     // A newer compiler may warn of what this one does not, which is no reason for a user's build to end.
     let strict = std::env::var_os("CI").map(|_| "--Werror=all-warnings");
     let cards = known_cards(&nvcc);
+    // Other code than theirs has changed: they are there.
+    let read = [sources.clone(), ending("cuh"), vec!["build.rs".into()]].concat();
+    let stamp = format!("{:016x} {} {strict:?}", digest_of(read.into_iter()), nvcc.display());
+    let stamp = format!("{stamp} {}", release(&nvcc));
+    let stamped = Path::new(&folder).join("kernels");
+    if std::fs::read_to_string(&stamped).is_ok_and(|before| before == stamp) {
+        return;
+    }
     let made = |source: &Path, end: &str| {
         let stem = source.file_stem().expect("a .cu file has a name").to_string_lossy();
         Path::new(&folder).join(format!("{stem}.{end}"))
@@ -83,6 +121,7 @@ fn compile_kernels() {
     if !failed.is_empty() {
         fail(&format!("`{}` could not compile {failed:?}; its messages are above", nvcc.display()));
     }
+    std::fs::write(stamped, stamp).expect("OUT_DIR can be written");
 }
 
 /// Those of `all` for which `work` succeeds, on the machine's processors.

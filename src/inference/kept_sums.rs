@@ -14,10 +14,10 @@ use crate::model::adapter;
 use crate::model::decoder::Decoder;
 use crate::model::lora::Adapter;
 
-/// Part of the key; raised whenever the engine may give other bits for the same input.
-const ENGINE_VERSION: &str = "1";
+/// Digest of the code that computes sums: another version may give other bits for the same input.
+const ENGINE: &str = env!("MVPBENCH_ENGINE");
 
-/// Digest of everything that the sums of a pass depend on: model, adapter, token ids, dtype, device and the tokens
+/// Digest of everything that the sums of a pass depend on: code, model, adapter, token ids, dtype, device and the tokens
 /// computed at once. `model_digest`: of the model's files.
 pub fn key<'a>(
     model: &Decoder,
@@ -29,7 +29,7 @@ pub fn key<'a>(
     let device = machine::numerics(&model.device, model.dtype)?;
     let numerics = format!("{:?} {device} {micro_batch_tokens}", model.dtype);
     let pairs = token_pair::digest_of(pairs);
-    let mut parts = vec![ENGINE_VERSION, model_digest, &pairs, &numerics];
+    let mut parts = vec![ENGINE, model_digest, &pairs, &numerics];
     let adapter = adapter.map(adapter::digest).transpose()?;
     parts.extend(adapter.as_deref());
     Ok(digest::of_parts(parts))

@@ -1,6 +1,6 @@
 //! Token ids of a data set, cached on disk, never trusted without a check.
 //!
-//! Its key is a digest of the rendered texts, the tokenizer's files and the limits, so that texts are tokenized again
+//! Its key is a digest of the rendered texts, the tokenizer's files, the limits and the code, so that texts are tokenized again
 //! after any edit. It also holds the counts of cut and dropped pairs, so that a run prints the same with the cache and
 //! without.
 
@@ -19,8 +19,8 @@ use crate::data::tokenizer::Tokenizer;
 use crate::disk::{atomic, read};
 use crate::disk::{cache, digest};
 
-/// Part of the key. Changed whenever the same text may give other ids, or the layout of the file changes.
-const VERSION: &str = "tokens 4";
+/// Digest of the code that makes token ids and this file: another version may give others for the same text.
+const CODE: &str = env!("MVPBENCH_TOKENS");
 
 /// Name of the entry in the file's head that holds [`About`].
 const ABOUT: &str = "about";
@@ -81,7 +81,7 @@ pub(super) fn tokenize(
 }
 
 fn key(pairs: &[Pair], tokenizer_digest: &str, limits: &Limits) -> String {
-    let settings = [VERSION.to_owned(), tokenizer_digest.to_owned(), format!("{limits:?}")];
+    let settings = [CODE.to_owned(), tokenizer_digest.to_owned(), format!("{limits:?}")];
     let texts = pairs.iter().flat_map(|pair| {
         let markup = format!("{:?}", pair.markup);
         [&pair.id, &pair.prompt, &pair.chosen, &pair.rejected]
