@@ -85,6 +85,9 @@ impl ScoringPass<'_> {
             progress.advance(new.len() as u64, &[]);
             sums.extend(new);
         }
+        if !sums.iter().flatten().all(|sum| sum.is_finite()) {
+            self.model.refuse_broken_weights()?;
+        }
         Ok(sums)
     }
 

@@ -178,6 +178,37 @@ impl Decoder {
         Ok(packed_bytes(weights.map(elements).sum::<Result<usize>>()?, backward))
     }
 
+    /// An error that names the first weight with a value that is no finite number, if there is one. Reads all weights: for a result that is
+    /// not finite, which else the pair or the prompt would be blamed for.
+    pub fn refuse_broken_weights(&self) -> anyhow::Result<()> {
+        let refuse = |name: &str, weight: Matrix<'_>| -> anyhow::Result<()> {
+            interrupt::check()?;
+            if weight.is_finite()? {
+                return Ok(());
+            }
+            let message = format!("the base model's `{name}` has values that are not finite");
+            Err(InputError::new(message).hint("fetch or make the checkpoint again").into())
+        };
+        refuse(family::EMBED_TOKENS, (&self.embed_tokens).into())?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            for projection in Projection::ALL {
+                let Linear { weight, bias } = layer.linear(projection);
+                refuse(&family::projection_weight(i, projection), weight.into())?;
+                if let Some(bias) = bias {
+                    refuse(&family::projection_bias(i, projection), bias.into())?;
+                }
+            }
+            for (part, norm) in [
+                ("input_layernorm", &layer.input_layernorm),
+                ("post_attention_layernorm", &layer.post_attention_layernorm),
+            ] {
+                refuse(&family::layer_weight(i, part), norm.into())?;
+            }
+        }
+        refuse(family::NORM, (&self.norm).into())?;
+        refuse(family::LM_HEAD, (&self.lm_head).into())
+    }
+
     /// `adapter` on this model's device and in its dtype, ready to be applied.
     pub fn bring(&self, adapter: &Adapter) -> Result<Adapter> {
         adapter.to_device(&self.device)?.to_dtype(self.dtype)

@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, WithDType, bail};
 use half::bf16;
+use rayon::prelude::*;
 
 use crate::ops::cpu::gemm::Tile;
 use crate::ops::cpu::product::{Factor, Kept};
-use crate::ops::cpu::{self, Element, Elements};
+use crate::ops::cpu::{self, Element, Elements, on_cpu};
 
 /// A frozen matrix.
 #[derive(Clone)]
@@ -188,6 +189,23 @@ impl<'a> Matrix<'a> {
 
     fn is_on_cpu(self) -> bool {
         self.tensor().is_none_or(|tensor| tensor.device().is_cpu())
+    }
+
+    /// Whether every element is a finite number. Reads them all.
+    pub fn is_finite(self) -> Result<bool> {
+        fn all<T: Element>(elements: &[T]) -> bool {
+            elements.par_iter().all(|x| x.value().to_f64().is_finite())
+        }
+        match self.place {
+            Lies::Held(tensor) => {
+                let tensor = tensor.to_device(&Device::Cpu)?;
+                on_cpu!("is_finite", &tensor, T => Ok(all::<T>(&cpu::elements(&tensor)?)))
+            }
+            Lies::Mapped(mapped) => match mapped.dtype {
+                DType::BF16 => Ok(all::<bf16>(mapped.elements()?)),
+                _ => Ok(all::<f32>(mapped.elements()?)),
+            },
+        }
     }
 
     /// Its elements, by rows.

@@ -173,7 +173,8 @@ impl<'a> Generator<'a> {
     /// Chooses the next token of each sequence by its row of `logits`, `[sequences, vocab]`.
     fn extend(&self, sequences: &mut [Sequence], logits: &candle_core::Tensor) -> Result<()> {
         let addresses: Vec<_> = sequences.iter().map(|s| (s.row, s.position() + 1)).collect();
-        let tokens = sampler::choose(logits, self.settings.sampling.as_ref(), &addresses)?;
+        let tokens = sampler::choose(logits, self.settings.sampling.as_ref(), &addresses);
+        let tokens = tokens.or_else(|error| self.model.refuse_broken_weights().and(Err(error)))?;
         sequences.iter_mut().zip(tokens).for_each(|(sequence, token)| sequence.new.push(token));
         Ok(())
     }

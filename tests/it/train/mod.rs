@@ -2,6 +2,7 @@
 
 mod adapters;
 pub(crate) mod authors;
+mod broken_weights;
 mod changed_inputs;
 mod damage;
 mod disk;
