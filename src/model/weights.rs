@@ -1,7 +1,7 @@
 //! Tensors of a checkpoint folder: one `model.safetensors`, or shards with or without their index. Memory-mapped, checked by name and shape.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -253,14 +253,20 @@ pub(crate) fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     let text = read::text(&index).with_context(|| format!("cannot read `{}`", index.display()))?;
     let names = shard_names(&text, &index.display().to_string())?;
     let paths: Vec<_> = names.into_iter().map(|name| folder.join(name)).collect();
-    if let Some(absent) = paths.iter().find(|path| !path.is_file()) {
-        return Err(InputError::new(format!(
-            "{}: names `{}`, which does not exist",
-            index.display(),
-            absent.display()
-        ))
-        .hint("the download is incomplete")
-        .into());
+    let unread = |path: &PathBuf| Some((path.clone(), read::open(path).err()?));
+    if let Some((path, error)) = paths.iter().find_map(unread) {
+        let (index, path) = (index.display(), path.display());
+        return Err(match error.kind() {
+            ErrorKind::NotFound => {
+                InputError::new(format!("{index}: names `{path}`, which does not exist"))
+                    .hint("the download is incomplete")
+                    .into()
+            }
+            _ => {
+                let what = format!("{index}: names `{path}`, which cannot be read");
+                InputError::of_path(what, error, |error| error)
+            }
+        });
     }
     refuse_doubled(&paths)?;
     Ok(paths)

@@ -80,6 +80,31 @@ fn shards_are_read_through_their_index() {
     }
 }
 
+/// One that is not there, one that leads to itself, and what is no file.
+#[cfg(unix)]
+#[test]
+fn a_shard_that_cannot_be_read_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("model.safetensors.index.json");
+    std::fs::write(&index, r#"{"weight_map": {"a": "one.safetensors"}}"#).unwrap();
+    let shard = folder.path().join("one.safetensors");
+    let pipe = |path: &Path| {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    let link = |path: &Path| std::os::unix::fs::symlink(path, path).unwrap();
+    type Make<'a> = &'a dyn Fn(&Path);
+    let cases: [(Make<'_>, &str); 3] =
+        [(&|_| {}, "does not exist"), (&link, "symbolic links"), (&pipe, "cannot be read")];
+    for (make, why) in cases {
+        make(&shard);
+        let error = open(folder.path()).err().unwrap();
+        let said = format!("{error:#}");
+        assert!(InputError::of(&error).is_some(), "{said}");
+        assert!(said.contains("one.safetensors") && said.contains(why), "{said}");
+        let _ = std::fs::remove_file(&shard);
+    }
+}
+
 #[test]
 fn a_whole_set_of_shards_needs_no_index_and_any_other_is_refused() {
     let folder = tempfile::tempdir().unwrap();

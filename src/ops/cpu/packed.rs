@@ -14,8 +14,9 @@ use crate::ops::cpu::{Element, vectorised};
 /// Most rows and columns of a tile, whose sums stay in the cache.
 const TILE: usize = 256;
 
-/// Words of `b` that a thread packs before it multiplies: 4 MiB.
+/// Words of `b` that a thread packs before it multiplies, 4 MiB, and the threads that do at most.
 const WORDS_A_THREAD: usize = 1 << 20;
+const THREADS: usize = 16;
 
 /// What multiplies strips with panels.
 pub(super) struct Kernel {
@@ -92,7 +93,7 @@ pub(super) fn multiply<U: Element>(
             return factors.multiply(out, words, threads, put);
         }
     };
-    let at_once = WORDS_A_THREAD * threads.max(1) / pairs.max(1);
+    let at_once = WORDS_A_THREAD * threads.clamp(1, THREADS) / pairs.max(1);
     let at_once = (at_once / PANEL * PANEL).max(TILE).min(n);
     let mut panels = vec![0; at_once.next_multiple_of(PANEL) * pairs];
     for from in (0..n).step_by(at_once) {
