@@ -18,10 +18,11 @@ from pathlib import Path
 
 import sides
 
-# depth, width: random Llamas.
-DEPTHS = ((2, 128), (8, 128), (32, 128), (8, 512))
+# depth, width, answers: random Llamas. An error's size is known to one part in the root of twice the answers.
+MODELS = ((2, 128, 96), (8, 128, 96), (32, 128, 96), (8, 512, 24))
+TRAINED_ANSWERS = 96
 VOCAB = 512
-ANSWERS, PROMPT, ANSWER = 96, 16, 96
+PROMPT, ANSWER = 16, 96
 # Spread of the logits that a random model is given, nats: about that of a trained one.
 SPREAD = 3.0
 # RMS error of a number that is rounded to bf16, as a share of it: an ulp of 2^-7 evenly spread, mantissas as Benford has them.
@@ -78,8 +79,8 @@ def save(model, folder):
     model.to(torch.bfloat16).save_pretrained(folder)
 
 
-def sampled(model, tokenizer):
-    """Pairs of answers that the model gives, as texts."""
+def sampled(model, tokenizer, answers):
+    """Pairs of so many answers that the model gives, as texts."""
     import torch
 
     def continued(ids, count):
@@ -91,7 +92,7 @@ def sampled(model, tokenizer):
         return ids
 
     torch.manual_seed(2)
-    prompts = continued(torch.ones(ANSWERS // 2, 1, dtype=torch.long), PROMPT)
+    prompts = continued(torch.ones(answers // 2, 1, dtype=torch.long), PROMPT)
     wholes = [continued(prompts, ANSWER) for _ in "ab"]
     pairs = []
     for row, prompt in enumerate(prompts):
@@ -125,7 +126,7 @@ def each_token(got, want):
     return math.sqrt(sum(error**2 for error in errors) / len(errors))
 
 
-def compare(name, make, ours, folder, table):
+def compare(name, make, answers, ours, folder, table):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -138,7 +139,7 @@ def compare(name, make, ours, folder, table):
         return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="eager")
 
     exact = peer(torch.float64)
-    pairs = sampled(exact, tokenizer)
+    pairs = sampled(exact, tokenizer, answers)
     ids = [sides.token_ids(tokenizer, pair) for pair in pairs]
     want = sides.peer_scores(exact, ids, exact=True)
     file = sides.write_pairs(path / "pairs.jsonl", pairs)
@@ -162,15 +163,17 @@ def main():
     versions = sides.check_versions()
     columns = ["spread of logits", "ours f32", "ours bf16", "transformers bf16", "transformers autocast", "bound", "bound, f32 stream"]
     table = sides.Table("Rounding to bf16, nats per token", columns, "rounding.py")
-    cases = {f"{depth} layers of {width}": lambda folder, of=(depth, width): random_llama(folder, *of) for depth, width in DEPTHS}
+    cases = {}
+    for depth, width, answers in MODELS:
+        cases[f"{depth} layers of {width}"] = (lambda folder, of=(depth, width): random_llama(folder, *of)), answers
     if args.stories:
-        cases["stories260K, 5 layers of 64"] = stories(args.stories)
+        cases["stories260K, 5 layers of 64"] = stories(args.stories), TRAINED_ANSWERS
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         ours = sides.Ours(args.bin, folder)
-        for name, make in cases.items():
+        for name, (make, answers) in cases.items():
             if args.only in name:
-                compare(name, make, ours, folder, table)
+                compare(name, make, answers, ours, folder, table)
     table.finish(args, ours, versions, NOTES)
 
 
