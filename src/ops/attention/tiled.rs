@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor, WithDType};
 
 use super::{Activations, Heads, Mask, Run, refuse_mismatched};
 use crate::ops::cpu::block::{Block, matrices};
-use crate::ops::cpu::gemm::{Into, Threads, Tile, gemm};
+use crate::ops::cpu::gemm::{Into, Tile};
 use crate::ops::cpu::product::Multiplied;
 use crate::ops::cpu::{self, Element, Real, vectorised};
 
@@ -53,38 +53,50 @@ impl Queries {
     }
 
     /// `out [rows, keys] = a b`; `a` are the block's rows, `b [head_dim, pair rows]` begins at row `start`.
-    fn scores<T: Real>(
+    fn scores<T: Multiplied>(
         &self,
-        out: &mut [T],
+        out: &mut [T::Work],
         start: usize,
-        a: Tile<T>,
-        b: Tile<T>,
+        a: Tile<T::Work>,
+        b: Tile<T::Work>,
         head_dim: usize,
     ) {
         let mut out = Block::of(out, self.keys());
         for (stretch, key) in self.stretches() {
             let out = out.part(0..self.rows.len(), key..key + stretch.len());
             let b = Tile { data: &b.data[stretch.start - start..], ..b };
-            gemm(out, Into::Replace, head_dim, a, b, T::one(), Threads::One);
+            T::within(out, Into::Replace, head_dim, a, b);
         }
     }
 
     /// `out [rows, head_dim] += weights b`; `b` begins at row `start`.
-    fn combine<T: Real>(&self, mut out: Block<T>, start: usize, weights: &[T], b: Tile<T>) {
+    fn combine<T: Multiplied>(
+        &self,
+        mut out: Block<T::Work>,
+        start: usize,
+        weights: &[T::Work],
+        b: Tile<T::Work>,
+    ) {
         for (stretch, key) in self.stretches() {
             let out = out.part(0..self.rows.len(), 0..out.columns());
             let weights = Tile::rows(&weights[key..], self.keys());
             let b = Tile { data: &b.data[(stretch.start - start) * b.row..], ..b };
-            gemm(out, Into::Add, stretch.len(), weights, b, T::one(), Threads::One);
+            T::within(out, Into::Add, stretch.len(), weights, b);
         }
     }
 
     /// `out[key] += weights^T a`; `out [pair rows, head_dim]` begins at row `start`.
-    fn scatter<T: Real>(&self, out: &mut Block<T>, start: usize, weights: &[T], a: Tile<T>) {
+    fn scatter<T: Multiplied>(
+        &self,
+        out: &mut Block<T::Work>,
+        start: usize,
+        weights: &[T::Work],
+        a: Tile<T::Work>,
+    ) {
         for (stretch, key) in self.stretches() {
             let out = out.part(stretch.start - start..stretch.end - start, 0..out.columns());
             let weights = Tile::rows(&weights[key..], self.keys()).t();
-            gemm(out, Into::Add, self.rows.len(), weights, a, T::one(), Threads::One);
+            T::within(out, Into::Add, self.rows.len(), weights, a);
         }
     }
 }
@@ -214,7 +226,13 @@ pub(super) fn forward<T: Multiplied>(
                 let queries_here = head_rows(q, block.rows.start, head, heads, head_dim);
                 let queries_here = T::in_work(queries_here, queries, n, head_dim);
                 let scores = first(scores, n * keys_seen);
-                block.scores(scores, start, queries_here, Tile::rows(across_keys, rows), head_dim);
+                block.scores::<T>(
+                    scores,
+                    start,
+                    queries_here,
+                    Tile::rows(across_keys, rows),
+                    head_dim,
+                );
                 let mut totals = [T::Work::ONE; BLOCK];
                 vectorised(
                     #[inline(always)]
@@ -231,7 +249,7 @@ pub(super) fn forward<T: Multiplied>(
                     },
                 );
                 let sums = cleared(sums, n * head_dim);
-                block.combine(Block::of(sums, head_dim), start, scores, values);
+                block.combine::<T>(Block::of(sums, head_dim), start, scores, values);
                 for (i, (sums, &total)) in sums.chunks_exact(head_dim).zip(&totals).enumerate() {
                     let o = o.row(at + i).iter_mut().zip(sums);
                     o.for_each(|(o, &sum)| *o = T::rounded(sum / total));
@@ -283,8 +301,8 @@ pub(super) fn backward<T: Multiplied>(
                         T::in_work(head_rows(t, at, head, heads, head_dim), room, n, head_dim)
                     };
                     let (queries, d_out) = (here(q, &mut *queries), here(d_o, &mut *d_out));
-                    block.scores(p, start, queries, Tile::rows(across_keys, rows), head_dim);
-                    block.scores(ds, start, d_out, Tile::rows(across_values, rows), head_dim);
+                    block.scores::<T>(p, start, queries, Tile::rows(across_keys, rows), head_dim);
+                    block.scores::<T>(ds, start, d_out, Tile::rows(across_values, rows), head_dim);
                     vectorised(
                         #[inline(always)]
                         || {
@@ -305,11 +323,11 @@ pub(super) fn backward<T: Multiplied>(
                         },
                     );
                     let sums = cleared(sums, n * head_dim);
-                    block.combine(Block::of(sums, head_dim), start, ds, keys);
+                    block.combine::<T>(Block::of(sums, head_dim), start, ds, keys);
                     let columns = member * head_dim..(member + 1) * head_dim;
                     write_rows(&mut dq.part(0..rows, columns), at - start, sums, scale);
-                    block.scatter(&mut Block::of(key_sums, head_dim), start, ds, queries);
-                    block.scatter(&mut Block::of(value_sums, head_dim), start, p, d_out);
+                    block.scatter::<T>(&mut Block::of(key_sums, head_dim), start, ds, queries);
+                    block.scatter::<T>(&mut Block::of(value_sums, head_dim), start, p, d_out);
                 }
             }
             write_rows(&mut dk, 0, key_sums, scale);

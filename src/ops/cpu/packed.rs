@@ -1,6 +1,7 @@
 //! Products of bf16 by a [`Kernel`]: each factor is packed once, as the kernel reads it, and they are multiplied tile by tile. A factor that
 //! many products read may be [kept packed](Panels).
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use half::bf16;
@@ -8,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::ops::cpu::block::{Block, Extent};
 use crate::ops::cpu::gemm::Tile;
-use crate::ops::cpu::packing::{self, PANEL};
+use crate::ops::cpu::packing::{self, PANEL, Term};
 use crate::ops::cpu::{Element, vectorised};
 
 /// Most rows and columns of a tile, whose sums stay in the cache.
@@ -56,84 +57,111 @@ impl Panels {
 
 /// A right factor.
 #[derive(Clone, Copy)]
-pub(super) enum Right<'a> {
+pub(super) enum Right<'a, T> {
     /// As it lies.
-    Loose(Tile<'a, bf16>),
+    Loose(Tile<'a, T>),
     /// Packed for the kernel that multiplies it.
     Packed(&'a Panels),
+}
+
+/// What a thread uses again: packed factors, and what its tiles take.
+#[derive(Default)]
+struct Buffers {
+    strips: Vec<u32>,
+    panels: Vec<u32>,
+    scratch: Scratch,
+}
+
+thread_local! {
+    /// Taken while in use: a thread that waits for others may begin another product.
+    static BUFFERS: Cell<Buffers> = Cell::default();
+}
+
+/// The first `n` words, as they were left.
+fn first(words: &mut Vec<u32>, n: usize) -> &mut [u32] {
+    if words.len() < n {
+        words.resize(n, 0);
+    }
+    &mut words[..n]
 }
 
 /// Calls `put(element, sum)` for every element of `out` with that of `a [out.rows, k] b [k, out.columns]`, on as many threads.
 ///
 /// The factors hold these elements, and `out` has some. Panics if panels are of another shape or kernel.
-pub(super) fn multiply<U: Element>(
+pub(super) fn multiply<U: Element, A: Term, B: Term>(
     kernel: &Kernel,
     mut out: Block<U>,
     k: usize,
-    a: Tile<bf16>,
-    b: Right<'_>,
+    a: Tile<A>,
+    b: Right<'_, B>,
     threads: usize,
     put: &(impl Fn(&mut U, f32) + Sync),
 ) {
     let (m, n) = (out.rows(), out.columns());
     let pairs = kernel.words(k);
+    let mut buffers = BUFFERS.take();
+    let Buffers { strips, panels, scratch } = &mut buffers;
     let strips = match n {
         // Each row is read once.
         ..=TILE => Strips::Loose(a, (m, k)),
         _ => {
-            let of_strips = (kernel.rows, pairs, kernel.depth);
-            Strips::Packed(packing::strips(a, (m, k), of_strips, threads))
+            let strips = first(strips, m.next_multiple_of(kernel.rows) * pairs);
+            packing::strips(strips, a, (m, k), (kernel.rows, pairs, kernel.depth), threads);
+            Strips::Packed(strips)
         }
     };
-    let factors = Factors { kernel, pairs, strips: &strips };
-    let b = match b {
-        Right::Loose(b) => b,
+    let factors = Factors { kernel, pairs, strips };
+    match b {
         Right::Packed(Panels { words }) => {
             assert_eq!(words.len(), n.next_multiple_of(PANEL) * pairs, "panels of [{k}, {n}]");
-            return factors.multiply(out, words, threads, put);
+            factors.multiply(out, words, threads, scratch, put);
         }
-    };
-    let at_once = WORDS_A_THREAD * threads.clamp(1, THREADS) / pairs.max(1);
-    let at_once = (at_once / PANEL * PANEL).max(TILE).min(n);
-    let mut panels = vec![0; at_once.next_multiple_of(PANEL) * pairs];
-    for from in (0..n).step_by(at_once) {
-        let columns = at_once.min(n - from);
-        let panels = &mut panels[..columns.next_multiple_of(PANEL) * pairs];
-        packing::panels(panels, b.from(0, from), (k, columns), pairs, threads);
-        factors.multiply(out.part(0..m, from..from + columns), panels, threads, put);
+        Right::Loose(b) => {
+            let at_once = WORDS_A_THREAD * threads.clamp(1, THREADS) / pairs.max(1);
+            let at_once = (at_once / PANEL * PANEL).max(TILE);
+            for from in (0..n).step_by(at_once) {
+                let columns = at_once.min(n - from);
+                let panels = first(panels, columns.next_multiple_of(PANEL) * pairs);
+                packing::panels(panels, b.from(0, from), (k, columns), pairs, threads);
+                let out = out.part(0..m, from..from + columns);
+                factors.multiply(out, panels, threads, scratch, put);
+            }
+        }
     }
+    BUFFERS.set(buffers);
 }
 
 /// A left factor.
-enum Strips<'a> {
+enum Strips<'a, T> {
     /// As [`packing::strips`] gives it.
-    Packed(Vec<u32>),
+    Packed(&'a [u32]),
     /// As it lies, of so many rows and terms.
-    Loose(Tile<'a, bf16>, (usize, usize)),
+    Loose(Tile<'a, T>, (usize, usize)),
 }
 
 /// What multiplies panels.
-struct Factors<'a> {
+struct Factors<'a, T> {
     kernel: &'a Kernel,
     /// Words of a row, and lines of a panel.
     pairs: usize,
-    strips: &'a Strips<'a>,
+    strips: Strips<'a, T>,
 }
 
-/// What a thread uses again.
+/// What the tiles of a thread take.
 #[derive(Default)]
 struct Scratch {
     sums: Vec<f32>,
     words: Vec<u32>,
 }
 
-impl Factors<'_> {
+impl<T: Term> Factors<'_, T> {
     /// [`multiply`] with these panels.
     fn multiply<U: Element>(
         &self,
         out: Block<U>,
         panels: &[u32],
         threads: usize,
+        scratch: &mut Scratch,
         put: &(impl Fn(&mut U, f32) + Sync),
     ) {
         let (rows, mut columns) = (out.rows().div_ceil(TILE), out.columns().div_ceil(TILE));
@@ -149,8 +177,7 @@ impl Factors<'_> {
             self.tile(scratch, row, out, panels, put);
         };
         if threads <= 1 {
-            let mut scratch = Scratch::default();
-            return tiles.into_iter().for_each(|tile| work(&mut scratch, tile));
+            return tiles.into_iter().for_each(|tile| work(scratch, tile));
         }
         tiles.into_par_iter().for_each_init(Scratch::default, work);
     }
@@ -204,14 +231,13 @@ impl Factors<'_> {
         some: usize,
     ) -> (&'a [u32], usize) {
         let Self { kernel, pairs, .. } = *self;
-        match self.strips {
+        match &self.strips {
             Strips::Packed(all) => {
                 let strips = &all[rows.start * pairs..rows.end * pairs];
                 (&strips[from * kernel.rows..], kernel.rows * pairs)
             }
             &Strips::Loose(a, (m, k)) => {
-                words.clear();
-                words.resize(rows.len() * some, 0);
+                let words = first(words, rows.len() * some);
                 let apart = kernel.rows * some;
                 for (row, words) in rows.step_by(kernel.rows).zip(words.chunks_exact_mut(apart)) {
                     packing::strip_part(

@@ -19,27 +19,48 @@ const AHEAD: usize = 128;
 /// Lines of a panel that [`pack_across`] fills together: two words of bf16 each, so that they read a line of the cache.
 const DEPTH: usize = 16;
 
-/// Strips of `a [m, k]`, one after another: of each strip of `rows` rows, `depth` words of every row after another, `pairs` words in all.
-pub(super) fn strips(
-    a: Tile<bf16>,
+/// An element that is a number of bf16.
+pub(super) trait Term: Copy + Sync {
+    /// The 16 bits of bf16.
+    fn bits(self) -> u32;
+}
+
+impl Term for bf16 {
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        self.to_bits().into()
+    }
+}
+
+/// One whose low half is zero.
+impl Term for f32 {
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        self.to_bits() >> 16
+    }
+}
+
+/// Strips of `a [m, k]` in `strips`, one after another: of each strip of `rows` rows, `depth` words of every row after another, `pairs` words in
+/// all.
+pub(super) fn strips<T: Term>(
+    strips: &mut [u32],
+    a: Tile<T>,
     (m, k): (usize, usize),
     (rows, pairs, depth): (usize, usize, usize),
     threads: usize,
-) -> Vec<u32> {
-    let mut strips = vec![0; m.next_multiple_of(rows) * pairs];
-    each(&mut strips, rows * pairs, threads, |strip, words| {
+) {
+    each(strips, rows * pairs, threads, |strip, words| {
         let from = strip * rows;
         for (part, words) in words.chunks_mut(depth * rows).enumerate() {
             strip_part(words, a.from(from, 2 * depth * part), rows, m - from, k, depth * part);
         }
     });
-    strips
 }
 
-/// The words from `from` on of a strip of `rows` rows, all zero before: `a` begins at their first element, and has `m` rows of `k` terms in all.
-pub(super) fn strip_part(
+/// The words from `from` on of a strip of `rows` rows: `a` begins at their first element, and has `m` rows of `k` terms in all.
+pub(super) fn strip_part<T: Term>(
     words: &mut [u32],
-    a: Tile<bf16>,
+    a: Tile<T>,
     rows: usize,
     m: usize,
     k: usize,
@@ -47,6 +68,9 @@ pub(super) fn strip_part(
 ) {
     let (pairs, m) = (words.len() / rows, m.min(rows));
     let terms = k.saturating_sub(2 * from).min(2 * pairs);
+    if m < rows || terms < 2 * pairs {
+        words.fill(0);
+    }
     vectorised(
         #[inline(always)]
         || {
@@ -57,7 +81,7 @@ pub(super) fn strip_part(
                         *to = word(low, high);
                     }
                     if let &[last] = rest {
-                        words[whole.len()] = word(last, bf16::ZERO);
+                        words[whole.len()] = last.bits();
                     }
                 }
                 return;
@@ -72,10 +96,10 @@ pub(super) fn strip_part(
     );
 }
 
-/// Panels of `b [k, n]`, of `pairs` lines each, in `words`, whose lines past `k` stay as they are.
-pub(super) fn panels(
+/// Panels of `b [k, n]` in `words`, of `pairs` lines each.
+pub(super) fn panels<T: Term>(
     words: &mut [u32],
-    b: Tile<bf16>,
+    b: Tile<T>,
     (k, n): (usize, usize),
     pairs: usize,
     threads: usize,
@@ -86,6 +110,9 @@ pub(super) fn panels(
         vectorised(
             #[inline(always)]
             || {
+                for words in words.chunks_exact_mut(pairs * PANEL) {
+                    words[lines * PANEL..].fill(0);
+                }
                 for from in (0..lines).step_by(AHEAD) {
                     for (panel, words) in words.chunks_exact_mut(pairs * PANEL).enumerate() {
                         let column = first + panel * PANEL;
@@ -102,7 +129,7 @@ pub(super) fn panels(
 
 /// Lines of a panel of `columns` columns, of `k` terms or the first of them.
 #[inline(always)]
-fn panel_lines(lines: &mut [[u32; PANEL]], b: Tile<bf16>, k: usize, columns: usize) {
+fn panel_lines<T: Term>(lines: &mut [[u32; PANEL]], b: Tile<T>, k: usize, columns: usize) {
     let is_whole = columns == PANEL;
     let across = if b.row == 1 && is_whole { lines.len().min(k / 2) / DEPTH * DEPTH } else { 0 };
     pack_across(&mut lines[..across], b.data, b.column);
@@ -125,7 +152,7 @@ fn panel_lines(lines: &mut [[u32; PANEL]], b: Tile<bf16>, k: usize, columns: usi
 /// Eight columns at a time: their lines of the cache stay in it while they are read, also where a large power of two lies between them.
 /// Line by line a panel of 256 terms took twelve times as long.
 #[inline(always)]
-fn pack_across(lines: &mut [[u32; PANEL]], columns: &[bf16], stride: usize) {
+fn pack_across<T: Term>(lines: &mut [[u32; PANEL]], columns: &[T], stride: usize) {
     const WIDTH: usize = 8;
     for from in (0..PANEL).step_by(WIDTH) {
         for (block, lines) in lines.chunks_exact_mut(DEPTH).enumerate() {
@@ -145,7 +172,7 @@ fn pack_across(lines: &mut [[u32; PANEL]], columns: &[bf16], stride: usize) {
 
 /// The terms of `pair` of `k`, `apart` from each other, and what a word of them keeps: its low half where the second is past the end.
 #[inline(always)]
-fn two(data: &[bf16], pair: usize, apart: usize, k: usize) -> (&[bf16], &[bf16], u32) {
+fn two<T>(data: &[T], pair: usize, apart: usize, k: usize) -> (&[T], &[T], u32) {
     let low = &data[2 * pair * apart..];
     match 2 * pair + 1 == k {
         true => (low, low, 0xffff),
@@ -154,8 +181,8 @@ fn two(data: &[bf16], pair: usize, apart: usize, k: usize) -> (&[bf16], &[bf16],
 }
 
 #[inline(always)]
-fn word(low: bf16, high: bf16) -> u32 {
-    u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16
+fn word<T: Term>(low: T, high: T) -> u32 {
+    low.bits() | high.bits() << 16
 }
 
 /// Calls `work(i, chunk)` for each chunk of `all`, on as many threads.

@@ -147,6 +147,15 @@ pub(in crate::ops) trait Multiplied: Element {
     fn sums(m: usize, k: usize, n: usize, a: Tile<Self>, b: Factor<Self>) -> Vec<Self::Work>;
     /// `out += scale a b`, each element rounded once; `a [out.rows, k]`, `b [k, out.columns]`.
     fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Factor<Self>, scale: f64);
+    /// `out = a b` or `out += a b`, as `into` tells, on the calling thread: a tile of a larger parallel loop; `a [out.rows, k]`,
+    /// `b [k, out.columns]`, of elements that are elements of this type in the type of work.
+    fn within(
+        out: Block<Self::Work>,
+        into: Into,
+        k: usize,
+        a: Tile<Self::Work>,
+        b: Tile<Self::Work>,
+    );
     /// The first `rows` and `columns` of `from` in the type of work: in `room`, along memory as `from` lies, unless they are already.
     fn in_work<'a>(
         from: Tile<'a, Self>,
@@ -167,6 +176,9 @@ macro_rules! multiplied_as_it_is {
             }
             fn add_product(out: Block<Self>, k: usize, a: Tile<Self>, b: Factor<Self>, scale: f64) {
                 gemm(out, Into::Add, k, a, b.tile, scale as Self, Threads::All);
+            }
+            fn within(out: Block<Self>, into: Into, k: usize, a: Tile<Self>, b: Tile<Self>) {
+                gemm(out, into, k, a, b, 1.0, Threads::One);
             }
             fn in_work<'a>(
                 from: Tile<'a, Self>,
@@ -195,6 +207,10 @@ impl Multiplied for bf16 {
         let scale = scale as f32;
         let put = |out: &mut Self, sum: f32| *out = Self::rounded(out.value() + sum * scale);
         tiles(chosen(), out, k, a, b, put);
+    }
+
+    fn within(out: Block<f32>, into: Into, k: usize, a: Tile<f32>, b: Tile<f32>) {
+        within(chosen(), out, into, k, a, b);
     }
 
     fn in_work<'a>(
@@ -288,6 +304,20 @@ fn tiles<U: Element>(
             packed::multiply(kernel, out, k, a, b, threads, &put);
         }
         None => widened(out, k, a, b.tile, threads, &put),
+    }
+}
+
+/// [`Multiplied::within`] of bf16.
+fn within(way: Products, out: Block<f32>, into: Into, k: usize, a: Tile<f32>, b: Tile<f32>) {
+    let (m, n) = (out.rows(), out.columns());
+    let Some(kernel) = way.kernel().filter(|_| m * n * k > 0) else {
+        return gemm(out, into, k, a, b, 1.0, Threads::One);
+    };
+    assert!(a.holds(m, k) && b.holds(k, n), "a matrix reaches past its slice");
+    let b = Right::Loose(b);
+    match into {
+        Into::Replace => packed::multiply(kernel, out, k, a, b, 1, &|out, sum| *out = sum),
+        Into::Add => packed::multiply(kernel, out, k, a, b, 1, &|out, sum| *out += sum),
     }
 }
 
@@ -420,6 +450,7 @@ mod tests {
                         rounded,
                         "{m} {k} {n}"
                     );
+                    assert_within_gives(way, (m, k, n), a, b, &sums);
                     if way != chosen() {
                         continue;
                     }
@@ -430,6 +461,37 @@ mod tests {
                         added.map(|(y, x)| bf16::rounded(y.value() + x * 0.5)).collect();
                     bf16::add_product(Block::of(&mut out, n), k, a, b.into(), 0.5);
                     assert_eq!(out, added, "{m} {k} {n}");
+                }
+            }
+        }
+    }
+
+    /// On one thread, of factors in f32: the same bits where both are packed.
+    fn assert_within_gives(
+        way: Products,
+        (m, k, n): (usize, usize, usize),
+        a: Tile<bf16>,
+        b: Tile<bf16>,
+        sums: &[f32],
+    ) {
+        let wide = |tile: Tile<bf16>| tile.data.iter().map(|x| x.value()).collect::<Vec<_>>();
+        let (a_wide, b_wide) = (wide(a), wide(b));
+        let (a, b) = (
+            Tile { data: &a_wide[..], row: a.row, column: a.column },
+            Tile { data: &b_wide[..], row: b.row, column: b.column },
+        );
+        let mut out = vec![f32::NAN; m * n];
+        within(way, Block::of(&mut out, n), Into::Replace, k, a, b);
+        let once = out.clone();
+        within(way, Block::of(&mut out, n), Into::Add, k, a, b);
+        for ((&once, twice), &sum) in once.iter().zip(out).zip(sums) {
+            match way.kernel() {
+                Some(_) => assert_eq!((once, twice), (sum, sum + sum), "{way:?} {m} {k} {n}"),
+                None => {
+                    let bound = f32::EPSILON * (k as f32).sqrt().max(2.0) * k as f32;
+                    assert!(
+                        (once - sum).abs() <= bound && (twice - 2.0 * sum).abs() <= 2.0 * bound
+                    );
                 }
             }
         }
