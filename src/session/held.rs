@@ -144,6 +144,20 @@ pub fn held(
     })
 }
 
+/// [`held`] with the largest micro-batch that `engine` makes, before the weights' headers are read.
+fn of_engine(
+    config: &RunConfig,
+    inputs: &Inputs,
+    place: DeviceKind,
+    dtype: DType,
+    engine: Engine,
+) -> Result<Memory> {
+    let step = config.train.pairs_a_step();
+    let micro_batch = largest_micro_batch(&inputs.train, step, engine.micro_batch_tokens);
+    let sizes = Sizes { place, dtype, micro_batch };
+    held(config, inputs, &sizes, engine.keep, &Headers::Absent(String::new()))
+}
+
 /// The sets that SPMR is measured on.
 pub fn asked(inputs: &Inputs) -> impl Iterator<Item = &EvalInputs> {
     let wanted = |set: &&EvalInputs| set.metrics.contains(&MetricName::Spmr);
@@ -211,12 +225,10 @@ pub fn refuse_training(
     let train = &config.train;
     let beside = Some(free - weights);
     let place = DeviceKind::of(device);
-    let Engine { micro_batch_tokens, keep } =
+    let engine =
         engine::engine(train, &inputs.plan, &inputs.shape, place, dtype, &inputs.train, beside);
-    let step = train.pairs_a_step();
-    let micro_batch = largest_micro_batch(&inputs.train, step, micro_batch_tokens);
-    let sizes = Sizes { place, dtype, micro_batch };
-    let memory = held(config, inputs, &sizes, keep, &Headers::Absent(String::new()))?;
+    let Engine { micro_batch_tokens, keep } = engine;
+    let memory = of_engine(config, inputs, place, dtype, engine)?;
     let there = memory.program + memory.inputs;
     let parts = [
         ("weights", memory.weights),
@@ -264,10 +276,7 @@ pub fn keep_packed(
     else {
         return Ok(None);
     };
-    let step = config.train.pairs_a_step();
-    let micro_batch = largest_micro_batch(&inputs.train, step, engine.micro_batch_tokens);
-    let sizes = Sizes { place, dtype, micro_batch };
-    let memory = held(config, inputs, &sizes, engine.keep, &Headers::Absent(String::new()))?;
+    let memory = of_engine(config, inputs, place, dtype, engine)?;
     let backward = purpose == Purpose::Run;
     let packed = model.packed_bytes(backward)?;
     if memory.computing() + packed > free {
